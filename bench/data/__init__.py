@@ -1,0 +1,1 @@
+"""From annotation files to pixels: manifests, clip plans, decoding, transforms, loading."""

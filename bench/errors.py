@@ -1,0 +1,48 @@
+"""Errors that a user can fix, each with the exit code it ends in."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class BenchError(Exception):
+    """A problem the user can fix: one sentence with the culprit, the reason and the next step.
+
+    Printed without a traceback. `exit_code` follows the table in the README:
+    1 failed, 2 usage or configuration, 3 not reportable, 4 data check failed, 5 verification
+    mismatch.
+    """
+
+    exit_code = 1
+
+
+class UsageError(BenchError):
+    """A name, an option or a configuration that cannot work."""
+
+    exit_code = 2
+
+
+class DataError(BenchError):
+    """Annotation files or media that are missing, unreadable or contradict each other."""
+
+    exit_code = 4
+
+
+class CheckpointError(BenchError):
+    """A weight file that does not hold, completely, the network that was asked for."""
+
+    exit_code = 2
+
+
+class UnreadableMedia(DataError):  # noqa: N818 (it names a state of the file, not of the program)
+    """One video or image that cannot be decoded; the message names the file and the reason."""
+
+
+def closest(word: str, candidates: Iterable[str]) -> str:
+    """Return ` Did you mean X?` (with the leading blank) for a near match, else the whole list."""
+    names = sorted(candidates)
+    near = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
+    if near:
+        return f" Did you mean {near[0]!r}?"
+    return f" Known: {', '.join(names)}." if names else ""

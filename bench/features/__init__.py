@@ -1,0 +1,1 @@
+"""From pixels to features: readouts, the content-addressed store, live and stored sources."""

@@ -1,0 +1,222 @@
+"""Find what is registered and build it: one decorator, one folder walk, one `build`.
+
+An extension is one decorated, keyword-only function in one file of a package that an entry point
+of the group `frozenbench` names (this distribution names its own that way too), or of a module
+given with `--with`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+import types
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, TypeVar
+
+from bench.errors import UsageError, closest
+
+ENTRY_POINT_GROUP = "frozenbench"
+KINDS = ("encoders", "tasks", "probes", "protocols", "boards")
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One registered function: its name, what it builds and the sentence that describes it."""
+
+    kind: str
+    name: str
+    function: Callable[..., Any]
+
+    @property
+    def summary(self) -> str:
+        """First line of the docstring."""
+        return (inspect.getdoc(self.function) or "").split("\n")[0]
+
+    @property
+    def options(self) -> Mapping[str, inspect.Parameter]:
+        """Keyword-only options with their defaults."""
+        return inspect.signature(self.function).parameters
+
+
+_ENTRIES: dict[str, dict[str, Entry]] = {kind: {} for kind in KINDS}
+
+
+def register(kind: str, name: str | None = None) -> Callable[[F], F]:
+    """Register a keyword-only function under its own name (or `name`) as one of `KINDS`.
+
+    Raises:
+        ValueError: the function takes positional or catch-all arguments, or the name is taken.
+    """
+
+    def decorate(function: F) -> F:
+        title = name or function.__name__
+        for parameter in inspect.signature(function).parameters.values():
+            if parameter.kind is not inspect.Parameter.KEYWORD_ONLY:
+                raise ValueError(
+                    f"{kind} {title!r}: option {parameter.name!r} must be keyword-only"
+                )
+        taken = _ENTRIES[kind].get(title)
+        if taken and taken.function.__module__ != function.__module__:
+            raise ValueError(f"{kind} {title!r} exists already in {taken.function.__module__}")
+        _ENTRIES[kind][title] = Entry(kind=kind, name=title, function=function)
+        return function
+
+    return decorate
+
+
+def encoder(function: F) -> F:
+    """Register an encoder family: `function(*, weights=..., ...) -> Encoder`."""
+    return register("encoders")(function)
+
+
+def task(function: F) -> F:
+    """Register a task: `function(*, data=None, ...) -> Task`."""
+    return register("tasks")(function)
+
+
+def probe(function: F) -> F:
+    """Register a probe: `function(*, ...) -> Probe`."""
+    return register("probes")(function)
+
+
+def board(function: F) -> F:
+    """Register a table: `function() -> Leaderboard`."""
+    return register("boards")(function)
+
+
+@cache
+def discover() -> None:
+    """Import every module of every package named by an entry point of `frozenbench`."""
+    for point in sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda p: p.name):
+        load_module(point.value)
+
+
+def load_module(name: str) -> None:
+    """Import a module, and all of its modules if it is a package.
+
+    Raises:
+        UsageError: the module, or something that it imports, is not installed.
+    """
+    try:
+        module = importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            f"cannot import {name!r}: there is no module {error.name!r}; install it, or run from"
+            " the folder that holds it."
+        ) from error
+    for item in pkgutil.iter_modules(getattr(module, "__path__", [])):
+        importlib.import_module(f"{name}.{item.name}")
+
+
+def names(kind: str) -> list[str]:
+    """Return the registered names of a kind, sorted."""
+    return [entry.name for entry in entries(kind)]
+
+
+def entries(kind: str) -> list[Entry]:
+    """Return what is registered as `kind` (one of `KINDS`), sorted by name."""
+    discover()
+    if kind not in _ENTRIES:
+        raise UsageError(f"there are no {kind!r}.{closest(kind, KINDS)}")
+    return sorted(_ENTRIES[kind].values(), key=lambda entry: entry.name)
+
+
+def find(kind: str, name: str) -> Entry:
+    """Return the entry called `name`.
+
+    Raises:
+        UsageError: nothing has that name; the message holds the closest match.
+    """
+    for entry in entries(kind):
+        if entry.name == name:
+            return entry
+    raise UsageError(f"there is no {kind[:-1]} {name!r}.{closest(name, names(kind))}")
+
+
+def build(kind: str, name: str, options: Mapping[str, Any]) -> Any:
+    """Call the function registered as `name` with `options`, checked against its signature.
+
+    Text values (from `--set`) are converted to the annotated type.
+
+    Raises:
+        UsageError: an unknown option, a missing one, or a value of the wrong type.
+    """
+    entry = find(kind, name)
+    return entry.function(**checked(entry, options))
+
+
+def checked(entry: Entry, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `options` with values converted to their annotated types, or raise `UsageError`."""
+    what = f"{entry.kind[:-1]} {entry.name!r}"
+    hints = typing.get_type_hints(entry.function)
+    for key in options:
+        if key not in entry.options:
+            raise UsageError(f"{what} has no option {key!r}.{closest(key, entry.options)}")
+    for key, parameter in entry.options.items():
+        if parameter.default is inspect.Parameter.empty and key not in options:
+            raise UsageError(f"{what} needs the option {key!r}: {entry.summary}")
+    return {k: convert(v, hints.get(k, Any), f"{what}: option {k!r}") for k, v in options.items()}
+
+
+def convert(value: Any, hint: Any, what: str) -> Any:
+    """Convert a text or TOML value to the annotated type `hint`.
+
+    Raises:
+        UsageError: the value cannot be read as that type.
+    """
+    failure = UsageError(f"{what} should be {_spell(hint)}, not {value!r}.")
+    origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Any or value is None:
+        return value
+    if origin in (types.UnionType, typing.Union):
+        if isinstance(value, str) and value.lower() in ("none", "null") and type(None) in inner:
+            return None
+        for option in (i for i in inner if i is not type(None)):
+            try:
+                return convert(value, option, what)
+            except UsageError:
+                continue
+        raise failure
+    if origin is typing.Literal:
+        if value in inner:
+            return value
+        raise UsageError(f"{what}: {value!r} is not one of {', '.join(map(str, inner))}.")
+    if origin in (tuple, list) or (isinstance(origin, type) and issubclass(origin, Iterable)):
+        items = value
+        if isinstance(value, str):
+            items = [part for part in value.strip("[]() ").split(",") if part.strip()]
+        elif not isinstance(value, (list, tuple)):
+            items = [value]
+        made = (convert(i.strip() if isinstance(i, str) else i, inner[0], what) for i in items)
+        return tuple(made)
+    return _scalar(value, hint, failure)
+
+
+def _scalar(value: Any, hint: Any, failure: UsageError) -> Any:
+    if hint is bool:
+        words = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+        if isinstance(value, bool):
+            return value
+        if str(value).lower() in words:
+            return words[str(value).lower()]
+        raise failure
+    if hint in (int, float, str, Path):
+        if isinstance(value, bool) or (hint is int and isinstance(value, float)):
+            raise failure
+        try:
+            return hint(value)
+        except (TypeError, ValueError):
+            raise failure from None
+    return value
+
+
+def _spell(hint: Any) -> str:
+    return getattr(hint, "__name__", None) if isinstance(hint, type) else str(hint)  # type: ignore[return-value]

@@ -1,0 +1,393 @@
+"""The shared words of the harness: what a clip plan, a manifest, a task, a probe and a run are.
+
+Shape letters used throughout: B samples, V spatial views, S temporal clips, T frames of a clip,
+H and W pixels, N = t*h*w tokens of a clip, L = S*N tokens of a view, D feature width,
+K heads of a sweep, C classes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from bench.errors import UsageError, closest
+
+if TYPE_CHECKING:
+    import torch
+
+    from bench.result import Result
+
+IntArray = npt.NDArray[np.int64]
+Reads = Literal["vector", "tokens"]
+Kind = Literal["video", "image"]
+Settings = Mapping[str, Any]
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+# ------------------------------------------------------------------------------------- encoders
+@dataclass(frozen=True, kw_only=True)
+class EncoderSpec:
+    """What a frozen encoder takes and gives; preprocessing belongs to the encoder.
+
+    `num_frames` and `image_size` (pixels) are those of one clip. `num_heads` is the number of
+    attention heads (the V-JEPA probe takes as many). `clips_per_call` is the fixed number of clips
+    in one forward call: it never depends on the user's batch size, so that features are the same
+    to the last bit whatever that is. `source` says where the weights came from.
+    """
+
+    name: str
+    width: int
+    depth: int
+    num_heads: int
+    num_frames: int
+    image_size: int
+    patch_size: int
+    tubelet_size: int
+    source: str
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+    interpolation: str = "bilinear"
+    clips_per_call: int = 16
+    num_parameters: int = 0
+    is_floor: bool = False  # random weights or raw pixels: the row every table shows as its floor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tokens:
+    """Patch tokens per tapped layer, each `[B, t*h*w, D]` in (t, y, x) row-major order.
+
+    `grid` is (t, h, w); with a token mask the sequence is shorter than its product.
+    """
+
+    layers: tuple[torch.Tensor, ...]
+    grid: tuple[int, int, int]
+
+    @property
+    def last(self) -> torch.Tensor:
+        """Tokens of the deepest tapped layer, `[B, N, D]`."""
+        return self.layers[-1]
+
+
+# ----------------------------------------------------------------------------------- clip plans
+@dataclass(frozen=True, kw_only=True)
+class ClipPlan:
+    """Which frames of a video: `"16x8x3@4"` is 16 frames, 8 clips, 3 spatial views, stride 4.
+
+    `sampler` is `plain` (true stride) or `vjepa` (the released samplers; protocol notes in
+    `bench/data/clips.py`). An image task has one clip of repeated frames, stride 0.
+    """
+
+    num_frames: int
+    num_clips: int
+    num_views: int
+    stride: int
+    sampler: str = "plain"
+
+    def __post_init__(self) -> None:
+        if min(self.num_frames, self.num_clips, self.num_views) < 1 or self.stride < 0:
+            raise UsageError(
+                f"plan {self}: frames, clips and views must be at least 1 and the stride at least"
+                " 0; write it as FRAMESxCLIPSxVIEWS@STRIDE, for example 16x8x3@4."
+            )
+
+    @classmethod
+    def parse(cls, text: str, sampler: str = "plain") -> ClipPlan:
+        """Read `"16x8x3@4"`; views and clips may be left out (`"16@4"`, `"16x2@4"`)."""
+        match = re.fullmatch(r"(\d+)(?:x(\d+))?(?:x(\d+))?@(\d+)", text.strip())
+        if not match:
+            raise UsageError(
+                f"plan {text!r} is not understood; write FRAMESxCLIPSxVIEWS@STRIDE,"
+                " such as 16x8x3@4."
+            )
+        frames, clips, views, stride = (int(group or 1) for group in match.groups())
+        return cls(
+            num_frames=frames, num_clips=clips, num_views=views, stride=stride, sampler=sampler
+        )
+
+    def __str__(self) -> str:
+        return f"{self.num_frames}x{self.num_clips}x{self.num_views}@{self.stride}"
+
+
+# ------------------------------------------------------------------------------------ manifests
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Manifest:
+    """Ordered rows of a split: ids, media files and labels, as columns (they may be millions).
+
+    `ids` are unique names that travel (no absolute paths), `paths` the media files, `labels` int64
+    `[rows]`, `classes` the label map by index. `expected` is the published row count, if any.
+    A subset keeps `parent` and its `rows` there, so that it shares its parent's features.
+    """
+
+    name: str
+    split: str
+    kind: Kind
+    ids: Sequence[str]
+    paths: Sequence[Path]
+    labels: IntArray
+    classes: Sequence[str]
+    expected: int | None = None
+    source: str = ""
+    parent: Manifest | None = None
+    rows: IntArray | None = None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def root(self) -> Manifest:
+        """The manifest whose stored features this one reads (itself unless a subset)."""
+        return self.parent if self.parent is not None else self
+
+    @property
+    def root_rows(self) -> IntArray:
+        """Row numbers of these samples in `root`, int64 `[rows]`."""
+        return self.rows if self.rows is not None else np.arange(len(self), dtype=np.int64)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over ids, labels and class names, in order."""
+        state = hashlib.sha256()
+        for sample, label in zip(self.ids, self.labels.tolist(), strict=True):
+            state.update(f"{sample}\t{label}\n".encode())
+        state.update("\n".join(self.classes).encode())
+        return state.hexdigest()
+
+    def subset(self, rows: IntArray) -> Manifest:
+        """Return the given rows (in the given order) as a manifest that shares stored features."""
+        rows = np.asarray(rows, dtype=np.int64)
+        return replace(
+            self,
+            ids=[self.ids[r] for r in rows],
+            paths=[self.paths[r] for r in rows],
+            labels=self.labels[rows],
+            expected=None,
+            parent=self.root,
+            rows=self.root_rows[rows],
+        )
+
+
+# ---------------------------------------------------------------------------------------- tasks
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """What is measured: splits to fit and to score on, clip plans, classes and metric.
+
+    `flip` says whether a horizontal flip keeps the label (false where left and right are classes).
+    Plans carry the published number of frames; `run` puts the encoder's own in their place unless
+    the user set a plan.
+    """
+
+    name: str
+    title: str
+    fit: Manifest
+    score: Manifest
+    fit_plan: ClipPlan
+    score_plan: ClipPlan
+    flip: bool = True
+    metric: str = "top1"
+    options: Settings = field(default_factory=dict)
+
+    @property
+    def kind(self) -> Kind:
+        """`video` or `image`."""
+        return self.fit.kind
+
+    @property
+    def classes(self) -> Sequence[str]:
+        """Class names by index."""
+        return self.fit.classes
+
+
+# ------------------------------------------------------------------------------ features, probes
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """Features of some rows: `x` is `[B, V, D]` (vector) or `[B, V, L, D]` (tokens), float32.
+
+    `y` int64 `[B]`, `row` int64 `[B]` (row numbers within the source). A fit source has V = 1.
+    """
+
+    x: torch.Tensor
+    y: torch.Tensor
+    row: torch.Tensor
+
+
+class FeatureSource(Protocol):
+    """Stored or live features of a manifest; a probe cannot tell which."""
+
+    @property
+    def reads(self) -> Reads: ...
+
+    @property
+    def labels(self) -> IntArray:
+        """Labels by row, int64 `[rows]`."""
+        ...
+
+    @property
+    def num_classes(self) -> int: ...
+
+    @property
+    def width(self) -> int: ...
+
+    def __len__(self) -> int: ...
+
+    def epoch(self, number: int, *, batch_size: int, seed: int | None = None) -> Iterator[Batch]:
+        """Yield every row exactly once; in row order without a seed, else shuffled by
+        (seed, number). With K stored draws, epoch `number` reads draw `number % K`."""
+        ...
+
+    def subset(self, rows: IntArray) -> FeatureSource:
+        """The same features restricted to `rows` (row numbers within this source)."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Head:
+    """Identity of one member of a sweep: its settings at full precision."""
+
+    settings: Settings
+
+    def __str__(self) -> str:
+        return " ".join(f"{k}={v!r}" for k, v in self.settings.items()) or "default"
+
+
+class Fitted(Protocol):
+    """A trained probe: class probabilities per head."""
+
+    @property
+    def heads(self) -> Sequence[Head]: ...
+
+    @property
+    def log(self) -> Mapping[str, Any]:
+        """What the record keeps of the fit: losses per epoch, dropped heads, warnings."""
+        ...
+
+    def probabilities(self, x: torch.Tensor) -> torch.Tensor:
+        """`[B, V, ...]` features to `[K, B, C]` probabilities, averaged over the V views."""
+        ...
+
+    def state(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+        """Tensors and JSON-able facts from which the owning probe can `restore` it."""
+        ...
+
+
+class Probe(Protocol):
+    """A classifier on frozen features; `fit` is the only place that sees labels."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def reads(self) -> Reads: ...
+
+    @property
+    def heads(self) -> Sequence[Head]: ...
+
+    @property
+    def settings(self) -> Settings:
+        """Every setting that is common to all heads (epochs, batch size, ...)."""
+        ...
+
+    def only(self, index: int) -> Probe:
+        """The same probe with the one head `heads[index]`."""
+        ...
+
+    def fit(
+        self,
+        source: FeatureSource,
+        *,
+        seed: int,
+        device: torch.device,
+        progress: Progress,
+    ) -> Fitted: ...
+
+    def restore(self, tensors: Mapping[str, torch.Tensor], facts: Mapping[str, Any]) -> Fitted:
+        """Rebuild what `Fitted.state` gave."""
+        ...
+
+    def read_released(self, path: Path) -> Fitted:
+        """Read a probe file in its published layout; `UsageError` where this probe has none."""
+        ...
+
+
+class Progress(Protocol):
+    """Where long loops report to: a rich bar on a terminal, nothing in a test."""
+
+    def start(self, title: str, total: int) -> None: ...
+
+    def advance(self, steps: int = 1) -> None: ...
+
+    def stop(self) -> None: ...
+
+
+class Silent:
+    """A `Progress` that shows nothing."""
+
+    def start(self, title: str, total: int) -> None:
+        """Ignore the start of a loop."""
+
+    def advance(self, steps: int = 1) -> None:
+        """Ignore a step."""
+
+    def stop(self) -> None:
+        """Ignore the end of a loop."""
+
+
+# ------------------------------------------------------------------------- protocols and tables
+@dataclass(frozen=True, kw_only=True)
+class EvaluationProtocol:
+    """A named, versioned choice of sampler, transforms, selection rule and probe settings.
+
+    `name` is the full id such as `honest@1`. `selection` is `honest` (choose the head on a
+    stratified tenth of the training rows, refit, report once) or `single` (one head, last epoch).
+    `augment` names the training transform, used when features are live or `draws` > 0;
+    with `draws` = 0 training clips get the single deterministic view. `probe_options` maps a probe
+    name to the settings that the protocol fixes.
+    """
+
+    name: str
+    title: str
+    sampler: str
+    augment: str
+    selection: Literal["honest", "single"]
+    draws: int
+    source: str
+    probe_options: Mapping[str, Settings] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """One column of a table: which runs it shows."""
+
+    title: str
+    task: str
+    probe: str
+    protocol: str | None = None
+    metric: str = "top1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Leaderboard:
+    """A table: columns, how it is written (board, records, folder -> files made), and optionally a
+    file of published rows.
+    """
+
+    name: str
+    title: str
+    columns: Sequence[Column]
+    write: Callable[[Leaderboard, Sequence[Result], Path], Sequence[Path]]
+    published: Path | None = None
+
+
+def known(kind: str, name: str, names: Sequence[str]) -> str:
+    """Return `name` if it is one of `names`, else raise `UsageError` with the closest match."""
+    if name in names:
+        return name
+    raise UsageError(f"unknown {kind} {name!r}.{closest(name, names)}")

@@ -45,6 +45,23 @@ class Entry:
         """Keyword-only options with their defaults."""
         return inspect.signature(self.function).parameters
 
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What `bench show` prints: kind, name, module, docstring and options."""
+        hints = typing.get_type_hints(self.function)
+        options = {
+            key: _spell(hints.get(key, Any))
+            + (" (needed)" if p.default is inspect.Parameter.empty else f" = {p.default!r}")
+            for key, p in self.options.items()
+        }
+        return {
+            "kind": self.kind,
+            "name": self.name,
+            "module": self.function.__module__,
+            "doc": inspect.getdoc(self.function) or "",
+            "options": options,
+        }
+
 
 _ENTRIES: dict[str, dict[str, Entry]] = {kind: {} for kind in KINDS}
 

@@ -347,19 +347,21 @@ class EvaluationProtocol:
 
     `name` is the full id such as `honest@1`. `selection` is `honest` (choose the head on a
     stratified tenth of the training rows, refit, report once) or `single` (one head, last epoch).
-    `augment` names the training transform, used when features are live or `draws` > 0;
-    with `draws` = 0 training clips get the single deterministic view. `probe_options` maps a probe
-    name to the settings that the protocol fixes.
+    `augment` names the training transform per kind of task; it is used for `draws` > 0 stored
+    draws of every training sample, or fresh in every epoch where `draws` is None (live features).
+    With `draws` = 0 training clips get the deterministic single view. `probe_options` holds, per
+    kind of task and probe, the settings that the protocol fixes; any other value is recorded as a
+    deviation.
     """
 
     name: str
     title: str
     sampler: str
-    augment: str
+    augment: Mapping[Kind, str]
     selection: Literal["honest", "single"]
-    draws: int
+    draws: int | None
     source: str
-    probe_options: Mapping[str, Settings] = field(default_factory=dict)
+    probe_options: Mapping[Kind, Mapping[str, Settings]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,32 @@
+# Every target makes its own virtual environment in .venv with what it needs.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO_HOME ?= .demo
+DEMO_SIZE ?= full
+
+.PHONY: demo test lint bench-speed clean
+
+$(VENV)/ready: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+demo: $(VENV)/ready
+	$(BIN)/bench demo --home $(DEMO_HOME) --size $(DEMO_SIZE)
+
+test: $(VENV)/ready
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench-speed: $(VENV)/ready
+	$(BIN)/python -m benchmarks.decode
+	$(BIN)/python -m benchmarks.transforms
+	$(BIN)/python -m benchmarks.attentive --quick
+
+clean:
+	rm -rf $(VENV) $(DEMO_HOME)

@@ -1,0 +1,176 @@
+"""The command `bench`: parse, call one function, print. Data go to stdout, the rest to stderr."""
+
+from __future__ import annotations
+
+import json
+import logging
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from bench import cli_runs, registry
+from bench.config import data_folder, home_folder
+from bench.console import TerminalProgress
+from bench.errors import BenchError, UsageError, closest
+
+app = typer.Typer(
+    name="bench",
+    help="Evaluate frozen video and image encoders: features, probes, records, tables.\n\n"
+    "`--with MODULE` anywhere on the line loads encoders, tasks, probes or boards of your own.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+app.command("run")(cli_runs.run)
+app.command("features")(cli_runs.features)
+app.command("encode")(cli_runs.encode)
+app.command("probe")(cli_runs.probe)
+app.command("demo")(cli_runs.demo)
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+Home = Annotated[Path | None, typer.Option("--home", help="Features and records [BENCH_HOME].")]
+Data = Annotated[Path | None, typer.Option("--data", help="Where the data sets are [BENCH_DATA].")]
+
+
+@app.command()
+def ls(
+    kind: Annotated[str, typer.Argument(help=", ".join(registry.KINDS))], json_: Json = False
+) -> None:
+    """List what is registered: encoders, tasks, probes, protocols or boards."""
+    entries = registry.entries(kind)
+    if json_:
+        typer.echo(json.dumps({entry.name: entry.summary for entry in entries}, indent=1))
+        return
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    for entry in entries:
+        table.add_row(entry.name, entry.summary)
+    Console().print(table)
+
+
+@app.command()
+def show(name: str, json_: Json = False) -> None:
+    """Show what a registered name is and which options it takes, with their defaults."""
+    found = [e for kind in registry.KINDS for e in registry.entries(kind) if e.name == name]
+    if not found:
+        every = [e.name for kind in registry.KINDS for e in registry.entries(kind)]
+        raise UsageError(f"nothing is called {name!r}.{closest(name, every)}")
+    facts = [entry.facts for entry in found]
+    if json_:
+        typer.echo(json.dumps(facts, indent=1, default=str))
+        return
+    for fact in facts:
+        typer.echo(f"{fact['kind'][:-1]} {fact['name']} ({fact['module']})\n\n{fact['doc']}\n")
+        for option, text in fact["options"].items():
+            typer.echo(f"  {option}: {text}")
+
+
+@app.command()
+def check(
+    task: str,
+    data: Data = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="task.option=value")] = None,
+    workers: Annotated[int, typer.Option("--workers", "-j", help="Processes that decode.")] = 2,
+    json_: Json = False,
+) -> None:
+    """Count what a task lists, misses and cannot decode, before any GPU time is spent."""
+    from bench.preflight import check_task  # the decoders: only where they are needed
+
+    reports = check_task(task, set_ or [], data_folder(data), workers, TerminalProgress())
+    if json_:
+        typer.echo(json.dumps({n: r.as_dict() for n, r in reports.items()}, indent=1, default=str))
+    for name, report in reports.items():
+        table = Table(title=f"{task} {name}", title_justify="left", box=None, show_header=False)
+        for row in report.as_table_rows():
+            table.add_row(*map(str, row))
+        Console(stderr=json_).print(table)
+    if any(report.problems for report in reports.values()):
+        raise typer.Exit(4)
+
+
+@app.command()
+def board(
+    name: Annotated[str, typer.Argument(help="Which table (see: bench ls boards).")] = "runs",
+    home: Home = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder for the files.")] = None,
+    all_: Annotated[
+        bool, typer.Option("--all", help="Also records that are not reportable.")
+    ] = False,
+) -> None:
+    """Join the records into a table: Markdown, CSV and one self-contained HTML page."""
+    from bench.publish import write_board  # pydantic and pandas: only where they are needed
+
+    for path in write_board(name, home_folder(home), out, include_all=all_):
+        if path.suffix == ".md":
+            typer.echo(path.read_text(encoding="utf-8"))
+        typer.echo(str(path), err=True)
+
+
+@app.command()
+def doctor(home: Home = None, json_: Json = False) -> None:
+    """Say which versions, GPU and decoders are here, what is missing and how to install it."""
+    from bench.doctor import examine  # imports torch and the decoders to ask their versions
+
+    findings = examine(home_folder(home))
+    if json_:
+        typer.echo(json.dumps([vars(finding) for finding in findings], indent=1, default=str))
+    else:
+        table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+        for finding in findings:
+            mark = "[green]ok[/]" if finding.ok else "[yellow]--[/]"
+            table.add_row(mark, finding.name, finding.value, finding.fix)
+        Console().print(table)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; problems end in one sentence on stderr and an exit code."""
+    signal.signal(signal.SIGTERM, _terminated)
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    try:
+        app(_prepared(list(sys.argv[1:] if arguments is None else arguments)))
+    except BenchError as error:
+        _fail(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        _fail("interrupted; what is done is kept, the same command goes on from there.", 130)
+    except OSError as error:
+        where = f" {error.filename}" if error.filename else ""
+        _fail(
+            f"cannot use{where}: {error.strerror or error}; choose a place you may write to with"
+            " --home, --data or --out.",
+            1,
+        )
+
+
+def _prepared(arguments: list[str]) -> list[str]:
+    """Load the modules named by `--with` and read `--some_option` as `--some-option`."""
+    kept: list[str] = []
+    rest = iter(arguments)
+    for word in rest:
+        if word == "--with" or word.startswith("--with="):
+            module = word.partition("=")[2] or next(rest, "")
+            if not module:
+                raise UsageError("--with needs the name of a module.")
+            sys.path.insert(0, str(Path.cwd()))
+            registry.load_module(module)
+        elif word.startswith("--"):
+            option, equals, value = word.partition("=")
+            kept.append(option.replace("_", "-") + equals + value)
+        else:
+            kept.append(word)
+    return kept
+
+
+def _terminated(number: int, frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)
+
+
+def _fail(sentence: str, code: int) -> None:
+    typer.echo(f"bench: {sentence}", err=True)
+    raise SystemExit(code)

@@ -1,0 +1,238 @@
+"""The commands that compute: run, features, encode, probe and demo."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from bench.config import Machine, RunConfig, data_folder, expand, home_folder, read_config
+from bench.errors import UsageError
+
+if TYPE_CHECKING:
+    from bench.run import Outcome
+
+Names = list[str] | None
+Encoder = Annotated[
+    Names, typer.Option("--encoder", "-m", help="NAME or NAME:WEIGHTS; repeatable.")
+]
+Tasks = Annotated[Names, typer.Option("--task", "-t", help="Names, separated by commas.")]
+Probes = Annotated[Names, typer.Option("--probe", "-p", help="Names, separated by commas.")]
+Sets = Annotated[
+    Names, typer.Option("--set", help="KEY=VALUE, such as probe.epochs=5; repeatable.")
+]
+Home = Annotated[Path | None, typer.Option("--home", help="Features and records [BENCH_HOME].")]
+Data = Annotated[Path | None, typer.Option("--data", help="Where the data sets are [BENCH_DATA].")]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:0.")]
+Workers = Annotated[int, typer.Option("--workers", "-j", help="Processes that decode.")]
+BatchSize = Annotated[int, typer.Option("--batch-size", "-b", help="Samples read ahead at a time.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON lines for machines.")]
+Config = Annotated[Path | None, typer.Argument(help="A TOML file, or a record to run again.")]
+
+
+def run(
+    config: Config = None,
+    encoder: Encoder = None,
+    task: Tasks = None,
+    probe: Probes = None,
+    protocol: Annotated[str | None, typer.Option(help="See: bench ls protocols.")] = None,
+    plan: Annotated[str | None, typer.Option(help="Clips, such as 16x8x3@4.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Seed of probes, order and augmentation.")
+    ] = None,
+    draws: Annotated[int | None, typer.Option(help="Stored augmented draws a sample.")] = None,
+    limit: Annotated[
+        int | None, typer.Option("--limit", "-L", help="Rows a split; marked.")
+    ] = None,
+    on_unreadable: Annotated[str | None, typer.Option(help="stop, wrong or skip.")] = None,
+    set_: Annotated[Names, typer.Option("--set", help="KEY=VALUE; repeatable.")] = None,
+    probe_weights: Annotated[
+        Path | None, typer.Option(help="Score this released probe file as it is.")
+    ] = None,
+    home: Home = None,
+    data: Data = None,
+    device: Device = "auto",
+    workers: Workers = 2,
+    batch_size: BatchSize = 8,
+    overwrite: Annotated[bool, typer.Option(help="Run again though a record exists.")] = False,
+    json_: Json = False,
+) -> None:
+    """Evaluate encoders on tasks with probes: features, fit, score, one record a run."""
+    given = {
+        "encoder": encoder, "task": task, "probe": probe, "protocol": protocol, "plan": plan,
+        "seed": seed, "draws": draws, "limit": limit, "on_unreadable": on_unreadable,
+    }  # fmt: skip
+    machine = _machine(home, data, device, workers, batch_size, overwrite=overwrite)
+    _run(_configs(config, given, set_), machine, json_=json_, probe_weights=probe_weights)
+
+
+def features(
+    config: Config = None,
+    encoder: Encoder = None,
+    task: Tasks = None,
+    reads: Annotated[str, typer.Option(help="vector, tokens or both: vector,tokens.")] = "vector",
+    protocol: Annotated[str | None, typer.Option(help="See: bench ls protocols.")] = None,
+    plan: Annotated[str | None, typer.Option(help="Clips, such as 16x8x3@4.")] = None,
+    draws: Annotated[int | None, typer.Option(help="Stored augmented draws a sample.")] = None,
+    limit: Annotated[int | None, typer.Option("--limit", "-L", help="Rows a split.")] = None,
+    set_: Sets = None,
+    home: Home = None,
+    data: Data = None,
+    device: Device = "auto",
+    workers: Workers = 2,
+    batch_size: BatchSize = 8,
+) -> None:
+    """Extract and store the features of a task; can be killed and goes on where it was."""
+    from bench.console import TerminalProgress
+    from bench.run import store_features  # torch: only where it is needed
+
+    given = {
+        "encoder": encoder, "task": task, "protocol": protocol, "plan": plan, "draws": draws,
+        "limit": limit, "probe": "none", "features": "stored",
+    }  # fmt: skip
+    machine = _machine(home, data, device, workers, batch_size)
+    wanted = [part.strip() for part in reads.split(",")]
+    for one in _configs(config, given, set_):
+        for folder in store_features(one, machine, wanted, TerminalProgress()):
+            typer.echo(str(folder))
+
+
+def encode(
+    encoder: Annotated[str, typer.Option("--encoder", "-m", help="NAME or NAME:WEIGHTS.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The .npz file to write.")],
+    videos: Annotated[Path | None, typer.Option(help="A folder of videos or images.")] = None,
+    list_: Annotated[Path | None, typer.Option("--list", help="A file with a path a line.")] = None,
+    clips: Annotated[Path | None, typer.Option(help="An .npz with the array clip.")] = None,
+    pool: Annotated[str, typer.Option(help="tokens, mean or frames.")] = "mean",
+    plan: Annotated[str | None, typer.Option(help="Clips, such as 16x8x1@4.")] = None,
+    set_: Sets = None,
+    device: Device = "auto",
+    workers: Workers = 2,
+) -> None:
+    """Write the features of anybody's videos, images or clips to an .npz file."""
+    from bench.console import TerminalProgress
+    from bench.encode import encode_file  # torch: only where it is needed
+
+    given = {"encoder": [encoder], "task": "none", "probe": "none", "plan": plan}
+    [config] = _configs(None, given, set_)
+    sources = {"videos": videos, "list": list_, "clips": clips}
+    shapes = encode_file(
+        config, sources, out, pool=pool, device=device, workers=workers, progress=TerminalProgress()
+    )
+    for name, shape in shapes.items():
+        typer.echo(f"{name} {shape}")
+
+
+def probe(
+    train: Annotated[Path, typer.Option(help="An .npz with x [N,D] or [N,L,D] and y [N].")],
+    score: Annotated[Path, typer.Option(help="An .npz with x and y to score on.")],
+    probe: Annotated[str, typer.Option("--probe", "-p", help="See: bench ls probes.")] = "linear",
+    protocol: Annotated[str, typer.Option(help="See: bench ls protocols.")] = "honest@1",
+    seed: Annotated[int, typer.Option(help="Seed of the probe and of the order.")] = 0,
+    set_: Annotated[Names, typer.Option("--set", help="OPTION=VALUE, such as k=[10,20].")] = None,
+    home: Home = None,
+    device: Device = "auto",
+    json_: Json = False,
+) -> None:
+    """Fit a probe on features from elsewhere, print the scores and write a record."""
+    from bench.array_probe import probe_arrays  # torch: only where it is needed
+    from bench.console import TerminalProgress
+
+    settings = [s if s.startswith("probe.") else f"probe.{s}" for s in set_ or []]
+    given = {
+        "encoder": ["none"], "task": "none", "probe": probe, "protocol": protocol, "seed": seed,
+    }  # fmt: skip
+    [config] = _configs(None, given, settings)
+    machine = _machine(home, None, device, 0, 1)
+    _print([probe_arrays(config, machine, train, score, TerminalProgress())], json_=json_)
+
+
+def demo(
+    home: Home = None,
+    size: Annotated[str, typer.Option(help="full, or small for a first look.")] = "full",
+    workers: Workers = 2,
+) -> None:
+    """Render the embedded data set, evaluate two floors and a checkpoint, and write the table."""
+    from bench.demo import BOARD, demo_configs  # torch: only where it is needed
+    from bench.publish import write_board
+
+    machine = _machine(home or Path(".demo"), None, "auto", workers, 16)
+    _run(demo_configs(machine.home, size), machine, json_=False)
+    paths = write_board(BOARD, machine.home, None, include_all=False)
+    for path in paths:
+        if path.suffix == ".md":
+            typer.echo("\n" + path.read_text(encoding="utf-8"))
+    typer.echo(f"The same table as a page: {next(p for p in paths if p.suffix == '.html')}")
+
+
+def _run(
+    configs: list[RunConfig],
+    machine: Machine,
+    *,
+    json_: bool,
+    probe_weights: Path | None = None,
+) -> None:
+    from bench.console import TerminalProgress
+    from bench.run import evaluate  # torch: only where it is needed
+
+    progress = TerminalProgress()
+    outcomes = list(evaluate(configs, machine, progress, probe_weights=probe_weights))
+    _print(outcomes, json_=json_)
+    if any(outcome.result.status != "complete" for outcome in outcomes):
+        raise typer.Exit(3)
+
+
+def _print(outcomes: list[Outcome], *, json_: bool) -> None:
+    if json_:
+        for outcome in outcomes:
+            typer.echo(json.dumps(outcome.result.model_dump(mode="json")))
+        return
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    for title in ("encoder", "task", "probe", "top-1 %", "scored", "record"):
+        table.add_column(title, justify="right" if title in ("top-1 %", "scored") else "left")
+    for outcome in outcomes:
+        result = outcome.result
+        table.add_row(
+            result.encoder.name,
+            result.task.name,
+            result.probe.name,
+            f"{100 * result.metrics.top1:.2f}",
+            str(result.metrics.scored),
+            result.id + (" (kept)" if outcome.kept else ""),
+        )
+    Console().print(table)
+    for reason in sorted({r for outcome in outcomes for r in outcome.result.reasons}):
+        typer.echo(f"not reportable: {reason}", err=True)
+    if outcomes:
+        typer.echo(f"records: {outcomes[0].path.parent}", err=True)
+
+
+def _configs(path: Path | None, given: dict[str, Any], settings: Names) -> list[RunConfig]:
+    values = read_config(path) if path is not None else {}
+    values.update({key: value for key, value in given.items() if value is not None})
+    return expand(values, settings or [])
+
+
+def _machine(
+    home: Path | None,
+    data: Path | None,
+    device: str,
+    workers: int,
+    batch_size: int,
+    *,
+    overwrite: bool = False,
+) -> Machine:
+    if workers < 0 or batch_size < 1:
+        raise UsageError("--workers must be at least 0 and --batch-size at least 1.")
+    return Machine(
+        home=home_folder(home),
+        data=data_folder(data),
+        device=device,
+        workers=workers,
+        batch_size=batch_size,
+        overwrite=overwrite,
+    )

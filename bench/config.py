@@ -1,0 +1,208 @@
+"""What to run and where: `RunConfig` from a TOML file or a record, with `--set` over it.
+
+A TOML file holds the keys of `RunConfig` at its top and the options of the registered functions in
+the tables `[encoder_options]`, `[task_options]` and `[probe_options]`:
+
+    encoder = "vjepa:vitl16.pth.tar"
+    task = "folder"
+    probe = "attentive"
+
+    [probe_options]
+    epochs = 10
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+import os
+import tomllib
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from bench import registry
+from bench.errors import UsageError, closest
+from bench.types import ClipPlan, Settings
+
+TABLES = {"encoder": "encoder_options", "task": "task_options", "probe": "probe_options"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """One run: an encoder, a task, a probe and a protocol, with their options.
+
+    `plan` replaces the task's clip plan; `draws` is the number of augmented draws stored per
+    training sample (the protocol's number if None); `features` says whether features are stored or
+    computed live in every epoch; `limit` keeps only so many rows of each split and makes the run
+    not reportable.
+    """
+
+    encoder: str
+    task: str
+    probe: str
+    protocol: str = "honest@1"
+    plan: str | None = None
+    seed: int = 0
+    draws: int | None = None
+    features: Literal["auto", "stored", "live"] = "auto"
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    dtype: Literal["float16", "float32"] = "float16"
+    decoder: Literal["auto", "decord", "pyav", "torchcodec"] = "auto"
+    on_unreadable: Literal["stop", "wrong", "skip"] = "stop"
+    limit: int | None = None
+    encoder_options: Settings = field(default_factory=dict)
+    task_options: Settings = field(default_factory=dict)
+    probe_options: Settings = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.plan is not None:
+            ClipPlan.parse(self.plan)
+        for key in ("draws", "limit"):
+            value = getattr(self, key)
+            if value is not None and value < (1 if key == "limit" else 0):
+                raise UsageError(
+                    f"{key} = {value}: it must be at least {1 if key == 'limit' else 0}."
+                )
+
+    def check(self) -> None:
+        """Check every name and option against what is registered, before any work.
+
+        Raises:
+            UsageError: an unknown name or option, or a value of the wrong type.
+        """
+        name, _, weights = self.encoder.partition(":")
+        options = {**self.encoder_options, **({"weights": weights} if weights else {})}
+        registry.checked(registry.find("encoders", name), options)
+        registry.checked(registry.find("tasks", self.task), self.task_options)
+        probe = registry.find("probes", self.probe)
+        given = dict(self.probe_options)
+        if "num_heads" in probe.options:
+            given.setdefault("num_heads", 1)
+        registry.checked(probe, given)
+        registry.find("protocols", self.protocol)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """Where a run happens; nothing here may change a number.
+
+    `home` holds features, records and downloaded weights; `data` the data sets.
+    """
+
+    home: Path
+    data: Path | None = None
+    device: str = "auto"
+    workers: int = 0
+    batch_size: int = 8
+    overwrite: bool = False
+
+
+def home_folder(given: Path | None = None) -> Path:
+    """Return `given`, `$BENCH_HOME`, or `frozenbench` in the user's cache folder."""
+    if given is not None:
+        return given
+    if os.environ.get("BENCH_HOME"):
+        return Path(os.environ["BENCH_HOME"])
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "frozenbench"
+
+
+def data_folder(given: Path | None = None) -> Path | None:
+    """Return `given` or `$BENCH_DATA`, if either is there."""
+    return given or (Path(os.environ["BENCH_DATA"]) if os.environ.get("BENCH_DATA") else None)
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Read a TOML file, or the config inside a record (JSON), as keys of `RunConfig`.
+
+    Raises:
+        UsageError: no such file, not TOML or JSON, or an unknown key.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        values = json.loads(text)["config"] if path.suffix == ".json" else tomllib.loads(text)
+    except OSError as error:
+        raise UsageError(f"cannot read the configuration {path}: {error.strerror}.") from error
+    except (ValueError, KeyError) as error:
+        raise UsageError(
+            f"{path} is neither a TOML configuration nor a record with a config: {error}."
+        ) from error
+    keys = [f.name for f in dataclasses.fields(RunConfig)]
+    for key in values:
+        if key not in keys:
+            raise UsageError(f"{path}: unknown key {key!r}.{closest(key, keys)}")
+    return dict(values)
+
+
+def expand(values: Mapping[str, Any], settings: Sequence[str]) -> list[RunConfig]:
+    """Return one `RunConfig` per encoder x task x probe, with `--set` pairs put over `values`.
+
+    `values["encoder"]`, `["task"]` and `["probe"]` may be lists. A setting is `key=value`, or
+    `encoder.option=value`, `task.option=value`, `probe.option=value` (for all of them), or
+    `probe.NAME.option=value` (for the one called NAME).
+
+    Raises:
+        UsageError: a missing name, a malformed setting or an unknown key.
+    """
+    merged = dict(values)
+    tables = {kind: dict(merged.pop(table, {})) for kind, table in TABLES.items()}
+    hints = typing.get_type_hints(RunConfig)
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        kind, _, option = key.strip().partition(".")
+        if not equals:
+            raise UsageError(f"--set {setting!r} has no '='; write --set KEY=VALUE.")
+        if option:
+            if kind not in tables:
+                raise UsageError(f"--set {key}: {kind!r} takes no options.{closest(kind, tables)}")
+            tables[kind][option] = value.strip()
+        elif kind in hints and kind not in TABLES.values():
+            merged[kind] = registry.convert(value.strip(), hints[kind], f"--set {kind}")
+        else:
+            raise UsageError(f"--set {key}: unknown key.{closest(kind, hints)}")
+    names = {kind: _names(kind, merged.pop(kind, None)) for kind in TABLES}
+    for key, value in merged.items():
+        merged[key] = registry.convert(value, hints[key], key)
+    return [
+        RunConfig(
+            encoder=encoder,
+            task=task,
+            probe=probe,
+            encoder_options=_options(tables["encoder"], encoder, names["encoder"]),
+            task_options=_options(tables["task"], task, names["task"]),
+            probe_options=_options(tables["probe"], probe, names["probe"]),
+            **merged,
+        )
+        for encoder, task, probe in itertools.product(*names.values())
+    ]
+
+
+def _names(kind: str, given: str | Sequence[str] | None) -> list[str]:
+    items = [given] if isinstance(given, str) else list(given or [])
+    if kind != "encoder":  # a path inside an encoder may hold a comma
+        items = [part.strip() for item in items for part in item.split(",") if part.strip()]
+    if not items:
+        raise UsageError(f"no {kind} is named; give --{kind} NAME (see: bench ls {kind}s).")
+    return list(dict.fromkeys(items))
+
+
+def _options(table: Mapping[str, Any], name: str, names: Sequence[str]) -> dict[str, Any]:
+    """Options for all names and, in `NAME.option` or a nested table, for this one."""
+    chosen: dict[str, Any] = {}
+    for key, value in table.items():
+        owner, dot, option = key.partition(".")
+        if dot:
+            if owner not in names:
+                raise UsageError(
+                    f"--set {key}: {owner!r} is not in this run.{closest(owner, names)}"
+                )
+            if owner == name:
+                chosen[option] = value
+        elif isinstance(value, Mapping):
+            chosen.update(value if key == name else {})
+        else:
+            chosen.setdefault(key, value)
+    return chosen

@@ -1,0 +1,47 @@
+"""Progress bars on the terminal: one line a loop, on stderr, so that stdout stays data."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
+
+
+class TerminalProgress:
+    """A `Progress` drawn by rich; on something that is no terminal it prints one line a loop."""
+
+    def __init__(self) -> None:
+        self.console = Console(stderr=True)
+        self._bars: Bars | None = None
+        self._title, self._total, self._done = "", 0, 0
+
+    def start(self, title: str, total: int) -> None:
+        """Begin a loop of `total` steps; a loop still open is closed first."""
+        self.stop()
+        self._title, self._total, self._done = title, total, 0
+        if not self.console.is_terminal:
+            return
+        self._bars = Bars(
+            TextColumn("{task.description:<44}"),
+            BarColumn(bar_width=28),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(compact=True, elapsed_when_finished=True),
+            console=self.console,
+        )
+        self._bars.add_task(title, total=total)
+        self._bars.start()
+
+    def advance(self, steps: int = 1) -> None:
+        """Count `steps` more."""
+        self._done += steps
+        if self._bars is not None:
+            self._bars.advance(self._bars.task_ids[0], steps)
+
+    def stop(self) -> None:
+        """End the loop, leaving its last line on the screen."""
+        if self._bars is not None:
+            self._bars.stop()
+            self._bars = None
+        elif self._title:
+            self.console.print(f"{self._title}: {self._done}/{self._total}", highlight=False)
+        self._title = ""

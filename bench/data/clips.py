@@ -1,0 +1,112 @@
+"""Which frames of a video the clips of a plan show: a pure function of plan, length and generator.
+
+Samplers:
+
+`plain`
+    True stride. The video is split into equal segments, one per clip. Without a generator the clip
+    is centred on its segment; with one its start is uniform between the two positions where the
+    clip is flush with an edge of the segment. A clip that is longer than its segment overlaps its
+    neighbours. Clips lie within the video where it is long enough; in a shorter one they start at
+    frame 0 and then repeat the last frame.
+`vjepa`
+    The sampler of the released V-JEPA video evaluation (arXiv 2404.08471; released code, not the
+    paper). Segments longer than a clip: a window in each segment, at a random start with a
+    generator and at the start of the segment without, whose frames are linspace(start, start+span)
+    cut to whole numbers: the step is span/(frames-1), 4.27 rather than 4. Otherwise: clips at
+    equally spread starts, never random, with a step of 4.5 rather than 4 and the last frame twice.
+    Of a video of one frame the released code reads index -1; here it is frame 0.
+`vjepa_pretrain`
+    The sampler of the released pretraining: the same windows, but clips stay in their segment, and
+    a segment that is not longer than a clip repeats its last frame.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from bench.errors import DataError
+from bench.types import ClipPlan, IntArray, known
+
+Generator = np.random.Generator | None
+
+
+def frame_indices(plan: ClipPlan, num_frames: int, rng: Generator = None) -> IntArray:
+    """Return the frame numbers of every clip, int64 `[num_clips, plan.num_frames]`.
+
+    `num_frames` is the length of the video. Without `rng` the answer is deterministic (score
+    plans); with it the samplers draw where their protocol does. A stride of 0 is a still: frame 0
+    throughout.
+
+    Raises:
+        UsageError: there is no such sampler.
+        DataError: the video has no frames.
+    """
+    sample = _SAMPLERS[known("sampler", plan.sampler, list(_SAMPLERS))]
+    if num_frames < 1:
+        raise DataError(f"a clip {plan} was asked of a video with {num_frames} frames; remove it.")
+    if plan.stride == 0:
+        return np.zeros((plan.num_clips, plan.num_frames), dtype=np.int64)
+    clips = [sample(plan, num_frames, clip, rng) for clip in range(plan.num_clips)]
+    return np.clip(np.stack(clips), 0, num_frames - 1)
+
+
+def repeated_frames(indices: IntArray) -> int:
+    """Count the frames of `[S, T]` clips that only repeat an earlier frame of their own clip."""
+    return sum(len(clip) - len(np.unique(clip)) for clip in indices)
+
+
+def _plain(plan: ClipPlan, num_frames: int, clip: int, rng: Generator) -> IntArray:
+    extent = (plan.num_frames - 1) * plan.stride + 1
+    last_start = max(num_frames - extent, 0)
+    if rng is None:
+        # Twice the centre of the segment, in units of 1/num_clips frames, keeps this in integers.
+        centre = (2 * clip + 1) * num_frames
+        start = (centre - extent * plan.num_clips) // (2 * plan.num_clips)
+        start = min(max(start, 0), last_start)
+    else:
+        flush_left = clip * num_frames // plan.num_clips
+        flush_right = (clip + 1) * num_frames // plan.num_clips - extent
+        low, high = np.clip(sorted((flush_left, flush_right)), 0, last_start)
+        start = int(rng.integers(low, high + 1))
+    return start + plan.stride * np.arange(plan.num_frames, dtype=np.int64)
+
+
+def _vjepa(plan: ClipPlan, num_frames: int, clip: int, rng: Generator) -> IntArray:
+    span = plan.num_frames * plan.stride
+    if num_frames // plan.num_clips > span:
+        return _window(plan, num_frames, clip, rng)
+    reach = min(span, num_frames) - 1
+    points = np.linspace(0, reach, reach // plan.stride)
+    frames = _padded(points, reach, plan.num_frames).clip(0, max(reach - 1, 0)).astype(np.int64)
+    spread = (num_frames - span) // (plan.num_clips - 1) if num_frames > span else 0
+    return frames + clip * spread
+
+
+def _vjepa_pretrain(plan: ClipPlan, num_frames: int, clip: int, rng: Generator) -> IntArray:
+    length = num_frames // plan.num_clips
+    if length > plan.num_frames * plan.stride:
+        return _window(plan, num_frames, clip, rng)
+    points = np.linspace(0, length, length // plan.stride)
+    frames = _padded(points, length, plan.num_frames).clip(0, max(length - 1, 0)).astype(np.int64)
+    return frames + clip * length
+
+
+def _window(plan: ClipPlan, num_frames: int, clip: int, rng: Generator) -> IntArray:
+    span = plan.num_frames * plan.stride
+    length = num_frames // plan.num_clips
+    start = int(rng.integers(0, length - span)) if rng is not None else 0
+    points = np.linspace(start, start + span, plan.num_frames)
+    return points.clip(start, start + span - 1).astype(np.int64) + clip * length
+
+
+def _padded(points: np.ndarray, value: int, num_frames: int) -> np.ndarray:
+    return np.concatenate([points, np.full(num_frames - len(points), value, dtype=np.float64)])
+
+
+_SAMPLERS: dict[str, Callable[[ClipPlan, int, int, Generator], IntArray]] = {
+    "plain": _plain,
+    "vjepa": _vjepa,
+    "vjepa_pretrain": _vjepa_pretrain,
+}

@@ -1,0 +1,81 @@
+"""The recipe from a media file to pixels, and the facts that identify those pixels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from bench.data import augment
+from bench.data.decode import decoder_versions
+from bench.errors import UsageError
+from bench.types import ClipPlan, Kind
+
+SCORE = "score"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How the pixels of a row are made: which frames, which view or augmentation, which decoder.
+
+    `view` is `score` (deterministic, `plan.num_views` spatial views) or the name of an
+    augmentation (one view, drawn from (`seed`, draw, row)). `size` is in pixels; `flip` says
+    whether an augmentation may mirror.
+    """
+
+    plan: ClipPlan
+    view: str
+    size: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    flip: bool
+    kind: Kind
+    decoder: str = "auto"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise UsageError(f"seed = {self.seed}: it must be at least 0.")
+
+    @property
+    def is_random(self) -> bool:
+        """Whether two draws of a row differ."""
+        return self.view != SCORE
+
+    @property
+    def num_views(self) -> int:
+        """Spatial views of a row: those of the plan, or one augmented view."""
+        return 1 if self.is_random else self.plan.num_views
+
+    @property
+    def clips_per_row(self) -> int:
+        """Clips that the encoder sees for one draw of a row, views times temporal clips."""
+        return self.num_views * self.plan.num_clips
+
+    def facts(self) -> dict[str, Any]:
+        """Everything that changes pixels and nothing else, as JSON-able values."""
+        plan = self.plan
+        return {
+            "frames": plan.num_frames,
+            "clips": plan.num_clips,
+            "views": self.num_views,
+            "sampling": [plan.sampler, plan.stride] if self.kind == "video" else "repeat",
+            "view": self.view,
+            "pixels": augment.facts(
+                self.view,
+                size=self.size,
+                num_views=self.num_views,
+                mean=self.mean,
+                std=self.std,
+                flip=self.flip,
+                kind=self.kind,
+            ),
+            "decoder": self._decoder_facts(),
+            "seed": self.seed if self.is_random else None,
+        }
+
+    def _decoder_facts(self) -> dict[str, Any]:
+        if self.kind == "image":
+            import PIL  # only its version is asked for
+
+            return {"pillow": PIL.__version__}
+        return {"name": self.decoder, "versions": decoder_versions(self.decoder)}

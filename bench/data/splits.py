@@ -1,0 +1,101 @@
+"""Class-stratified parts of a training split: low-shot fractions and held-out tenths.
+
+The order within a class comes from SHA-256 and not from the random generator of a library, so
+that the same rows are drawn on every platform and with every version. V-JEPA (arXiv:2404.08471,
+table 7) draws 5, 10 and 50 % three times without saying how; ours are stratified and nested.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from fractions import Fraction
+
+import numpy as np
+
+from bench.errors import UsageError
+from bench.types import IntArray, Manifest
+
+
+def low_shot(manifest: Manifest, *, fraction: float, draw: int) -> Manifest:
+    """Return `manifest` cut to a stratified fraction of its labels; itself for fraction 1.
+
+    The same samples are drawn whatever the order of the rows.
+    """
+    rows = stratified_fraction(manifest.labels, fraction, draw=draw, ids=manifest.ids)
+    return manifest if len(rows) == len(manifest) else manifest.subset(rows)
+
+
+def stratified_fraction(
+    labels: IntArray, fraction: float, *, draw: int, ids: Sequence[str] | None = None
+) -> IntArray:
+    """Return the sorted row numbers of a class-stratified fraction, int64 `[rows drawn]`.
+
+    Of a class with n rows the first max(1, round(fraction * n)) of a fixed permutation are taken,
+    halves rounded up; so smaller fractions of a draw lie within larger ones, and no class is lost.
+    The permutation follows SHA-256 of (draw, class, rank), the rank being the place within the
+    class in order of `ids`, or of the rows without them.
+
+    Raises:
+        UsageError: a fraction outside of (0, 1] or a negative draw.
+    """
+    share = _share(fraction, "fraction")
+    if draw < 0:
+        raise UsageError(f"draw {draw}: draws are numbered from 0.")
+    taken = [
+        members[: max(1, _round_half_up(share * len(members)))]
+        for members in _shuffled_classes(labels, f"fraction {draw}", ids)
+    ]
+    return _sorted(taken)
+
+
+def stratified_holdout(
+    labels: IntArray, *, fraction: float = 0.1, seed: int
+) -> tuple[IntArray, IntArray]:
+    """Return (kept rows, held-out rows), both sorted, int64; together they are all rows.
+
+    Of a class with n rows max(1, round(fraction * n)) are held out, halves rounded up, but never
+    all of them: a class with one row keeps it, and a class with two or more has at least one row
+    on either side. So nothing is held out if every class has a single row.
+
+    Raises:
+        UsageError: a fraction outside of (0, 1].
+    """
+    share = _share(fraction, "fraction")
+    kept, held_out = [], []
+    for members in _shuffled_classes(labels, f"holdout {seed}", None):
+        count = min(len(members) - 1, max(1, _round_half_up(share * len(members))))
+        held_out.append(members[:count])
+        kept.append(members[count:])
+    return _sorted(kept), _sorted(held_out)
+
+
+def _shuffled_classes(labels: IntArray, purpose: str, ids: Sequence[str] | None) -> list[IntArray]:
+    """Return the rows of each class that occurs, in the order of the hash of their rank."""
+    order = np.arange(len(labels), dtype=np.int64)
+    if ids is not None:
+        order = np.array(sorted(range(len(labels)), key=ids.__getitem__), dtype=np.int64)
+    order = order[np.argsort(labels[order], kind="stable")]
+    starts = np.flatnonzero(np.diff(labels[order], prepend=-1))
+    shuffled = []
+    for members in np.split(order, starts[1:]) if len(order) else []:
+        prefix = f"{purpose} {labels[members[0]]} ".encode()
+        hashes = [hashlib.sha256(prefix + b"%d" % rank).digest() for rank in range(len(members))]
+        ranks = sorted(range(len(members)), key=hashes.__getitem__)
+        shuffled.append(members[ranks])
+    return shuffled
+
+
+def _share(value: float, what: str) -> Fraction:
+    """Return the decimal number that the user wrote, without its binary rounding."""
+    if not 0 < value <= 1:
+        raise UsageError(f"{what} {value}: it should be above 0 and at most 1 (5 % is 0.05).")
+    return Fraction(str(float(value)))
+
+
+def _round_half_up(value: Fraction) -> int:
+    return int(value + Fraction(1, 2))
+
+
+def _sorted(parts: Sequence[IntArray]) -> IntArray:
+    return np.sort(np.concatenate([np.empty(0, dtype=np.int64), *parts]))

@@ -1,0 +1,99 @@
+"""From decoded pixels to the deterministic views that a score is computed on.
+
+The geometry is that of the released V-JEPA evaluation (arXiv 2404.08471, released evaluation
+code). Videos are resized in uint8, which costs a fraction of resizing in float32 and stays within
+one grey level of it. Shape letters: U unique frames, V views, T frames of a clip.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+from torch.nn import functional
+
+from bench.errors import UsageError
+from bench.types import Kind
+
+Pixels = npt.NDArray[np.uint8]
+
+
+def score_views(pixels: Pixels, *, size: int, num_views: int, kind: Kind) -> Pixels:
+    """Return the deterministic square views of frames `[U, H, W, 3]` as `[V, U, size, size, 3]`.
+
+    A video with several views has its short side resized to `size` and is cropped at V equal steps
+    along its long side; with one view its short side becomes `size * 256 / 224` and the centre is
+    kept. Videos are resized without antialiasing, as the released code does, smaller ones are
+    enlarged. A still gets the usual antialiased resize to `size * 256 / 224` and a centre crop.
+
+    Raises:
+        UsageError: fewer than one view, or several views of a still.
+    """
+    assert pixels.dtype == np.uint8 and pixels.ndim == 4 and pixels.shape[3] == 3, pixels.shape
+    if num_views < 1 or (kind == "image" and num_views > 1):
+        raise UsageError(
+            f"{num_views} views of {'a still' if kind == 'image' else 'a video'} cannot be made:"
+            " a still has exactly one view and a video at least one; change the third number of"
+            " the plan, as in 16x1x1@0 for stills or 16x8x3@4 for videos."
+        )
+    short = size if num_views > 1 else size * 256 // 224
+    height, width = _scaled(pixels.shape[1], pixels.shape[2], short)
+    resize = _resize_still if kind == "image" else _resize_video
+    frames = resize(pixels, height, width)
+    return np.stack(
+        [
+            frames[:, top : top + size, left : left + size]
+            for top, left in _corners(height, width, size, num_views)
+        ]
+    )
+
+
+def normalise(pixels: torch.Tensor, mean: Sequence[float], std: Sequence[float]) -> torch.Tensor:
+    """Return `(x / 255 - mean) / std` in float32, channels first: `[..., T, H, W, 3]` to
+    `[..., 3, T, H, W]`.
+
+    Values are grey levels 0 to 255, usually uint8. Works on the device that the pixels are on.
+    """
+    planes = pixels.movedim(-1, -4).contiguous()
+    scaled = planes.to(torch.float32, copy=True).div_(255)
+    shape = (3, 1, 1, 1)
+    centre = torch.tensor(mean, dtype=torch.float32, device=pixels.device).view(shape)
+    spread = torch.tensor(std, dtype=torch.float32, device=pixels.device).view(shape)
+    return scaled.sub_(centre).div_(spread)
+
+
+def _scaled(height: int, width: int, short: int) -> tuple[int, int]:
+    """Height and width once the short side is `short`; the long side is rounded down."""
+    if height <= width:
+        return short, short * width // height
+    return short * height // width, short
+
+
+def _corners(height: int, width: int, size: int, num_views: int) -> list[tuple[int, int]]:
+    """Top left corner of every view."""
+    if num_views == 1:
+        # Python rounds halves to even, as do the released code and torchvision's CenterCrop.
+        return [(round((height - size) / 2), round((width - size) / 2))]
+    step = (max(height, width) - size) // (num_views - 1)
+    starts = [view * step for view in range(num_views)]
+    return [(0, start) if width >= height else (start, 0) for start in starts]
+
+
+def _resize_video(pixels: Pixels, height: int, width: int) -> Pixels:
+    """Bilinear, half-pixel centres, no antialiasing, uint8 out; within one grey level of OpenCV."""
+    # The permuted view is "channels last", for which torch has a kernel several times as fast.
+    frames = torch.from_numpy(np.require(pixels, requirements=["C", "W"])).permute(0, 3, 1, 2)
+    resized = functional.interpolate(
+        frames, size=(height, width), mode="bilinear", align_corners=False
+    )
+    return np.ascontiguousarray(resized.permute(0, 2, 3, 1).numpy())
+
+
+def _resize_still(pixels: Pixels, height: int, width: int) -> Pixels:
+    """Antialiased bilinear, as Pillow and therefore torchvision's Resize do it on pictures."""
+    box = (width, height)
+    pictures = [Image.fromarray(frame) for frame in pixels]
+    return np.stack([np.asarray(p.resize(box, Image.Resampling.BILINEAR)) for p in pictures])

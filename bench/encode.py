@@ -1,0 +1,229 @@
+"""Arrays out: the features of anybody's videos, images or clips in one .npz file."""
+
+from __future__ import annotations
+
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from bench.config import RunConfig
+from bench.data.annotations import EXTENSIONS, Annotations, extension, read_lines
+from bench.data.loader import samples
+from bench.data.manifest import from_rows
+from bench.data.recipe import Recipe
+from bench.data.transforms import normalise
+from bench.encoders.encoder import Encoder, open_encoder
+from bench.errors import DataError, UsageError, closest
+from bench.features.encode import encode_clips, resolve_precision
+from bench.stage import pick_device
+from bench.types import ClipPlan, Manifest, Progress, Tokens
+
+Array = npt.NDArray[Any]
+
+
+def pool_tokens(tokens: Tokens) -> torch.Tensor:
+    """All tokens of a clip, `[B, N, D]`."""
+    return tokens.last
+
+
+def pool_mean(tokens: Tokens) -> torch.Tensor:
+    """The mean token of a clip, `[B, D]`."""
+    return tokens.last.mean(1)
+
+
+def pool_frames(tokens: Tokens) -> torch.Tensor:
+    """The mean token of each time step (tubelet) of a clip, `[B, t, D]`."""
+    last = tokens.last
+    return last.reshape(last.shape[0], tokens.grid[0], -1, last.shape[2]).mean(2)
+
+
+POOLS: Mapping[str, Callable[[Tokens], torch.Tensor]] = {
+    "tokens": pool_tokens,
+    "mean": pool_mean,
+    "frames": pool_frames,
+}
+
+
+def encode_file(
+    config: RunConfig,
+    sources: Mapping[str, Path | None],
+    out: Path,
+    *,
+    pool: str,
+    device: str,
+    workers: int,
+    progress: Progress,
+) -> dict[str, tuple[int, ...]]:
+    """Encode one source (`videos` folder, `list` of paths or `clips` npz) into `out`.
+
+    The file holds one array named after the pool (`tokens` [B, N, D], `mean` [B, D] or `frames`
+    [B, t, D], float32), `grid` (t, h, w) and, for media, `path` [B]. Several clips of a video
+    (plan `16x4x1@4`) are rows of their own, in order. Returns name -> shape.
+
+    Raises:
+        UsageError: not exactly one source, or an unknown pool.
+        DataError: a file that cannot be read.
+    """
+    given = {name: path for name, path in sources.items() if path is not None}
+    if len(given) != 1:
+        raise UsageError("give exactly one of --videos DIR, --list FILE and --clips FILE.npz.")
+    if pool not in POOLS:
+        raise UsageError(f"--pool {pool!r} is unknown.{closest(pool, POOLS)}")
+    if out.suffix != ".npz":
+        raise UsageError(f"--out {out} must end in .npz.")
+    [(name, path)] = given.items()
+    encoder = open_encoder(config.encoder, config.encoder_options)
+    place = pick_device(device)
+    encoder.to(place)
+    if name == "clips":
+        total, batches, paths = *_npz_clips(path, encoder), None
+    else:
+        manifest = _media(name, path)
+        plan = _plan(config, encoder, manifest)
+        total, paths = len(manifest) * plan.num_clips * plan.num_views, list(manifest.ids)
+        batches = _media_clips(manifest, plan, config, encoder, workers)
+        paths = [p for p in paths for _ in range(plan.num_clips * plan.num_views)]
+    progress.start(f"encode {path.name}", total)
+    try:
+        precision = resolve_precision(config.precision, place)
+        with _NpzWriter(out, total) as writer:
+            for clips in batches:
+                tokens = encode_clips(encoder, clips, place, precision)
+                writer.add(pool, POOLS[pool](tokens).float().cpu().numpy(), tokens.grid)
+                progress.advance(len(clips))
+            return writer.finish(paths)
+    finally:
+        progress.stop()
+
+
+def _media(name: str, path: Path) -> Manifest:
+    """List a folder (and what is below it) or a file with one path a line, without labels."""
+    if name == "videos":
+        if not path.is_dir():
+            raise DataError(f"--videos {path} is no folder.")
+        found = (p for p in path.rglob("*") if extension(p.name) in EXTENSIONS and p.is_file())
+        files, root = sorted(p.relative_to(path).as_posix() for p in found), path
+    else:
+        files, root = [line.strip() for line in read_lines(path) if line.strip()], path.parent
+    if not files:
+        raise DataError(f"{path} holds no video and no image; name another folder or list.")
+    rows = Annotations(
+        path=path, files=files, labels=["0"] * len(files), lines=range(1, len(files) + 1)
+    )
+    return from_rows(rows, root=root, name=path.name, split="all")
+
+
+def _plan(config: RunConfig, encoder: Encoder, manifest: Manifest) -> ClipPlan:
+    frames = encoder.spec.num_frames
+    if manifest.kind == "image":
+        return ClipPlan(num_frames=frames, num_clips=1, num_views=1, stride=0)
+    plan = ClipPlan.parse(config.plan or f"{frames}x1x1@4")
+    if plan.num_frames != frames:
+        raise UsageError(
+            f"--plan {plan} takes {plan.num_frames} frames, but {encoder.spec.name} takes {frames}."
+        )
+    return plan
+
+
+def _media_clips(
+    manifest: Manifest, plan: ClipPlan, config: RunConfig, encoder: Encoder, workers: int
+) -> Iterator[torch.Tensor]:
+    """Yield normalised clips `[V*S, 3, T, H, W]` of one file after the other."""
+    spec = encoder.spec
+    recipe = Recipe(
+        plan=plan,
+        view="score",
+        size=spec.image_size,
+        mean=spec.mean,
+        std=spec.std,
+        flip=False,
+        kind=manifest.kind,
+        decoder=config.decoder,
+        seed=0,
+    )
+    rows = np.arange(len(manifest), dtype=np.int64)
+    for sample in samples(manifest, rows, recipe, draw=0, workers=workers, batch_size=4):
+        if sample.pixels is None:
+            raise DataError(f"{sample.error} Leave it out of the list, or repair it.")
+        yield normalise(sample.pixels, spec.mean, spec.std).flatten(0, 1)
+
+
+def _npz_clips(path: Path, encoder: Encoder) -> tuple[int, Iterator[torch.Tensor]]:
+    """Read `clip`: float32 `[B,3,T,H,W]`, normalised already, or uint8 `[B,T,H,W,3]`."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            clip = arrays["clip"]
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise DataError(f"cannot read {path}: {error}.") from error
+    except KeyError as error:
+        raise DataError(f"{path} has no array called clip.") from error
+    size = encoder.spec.image_size
+    layouts = {"uint8": "[B,T,H,W,3]", "float32": "[B,3,T,H,W]"}
+    channels = {"uint8": -1, "float32": 1}.get(clip.dtype.name)
+    if channels is None or clip.ndim != 5 or clip.shape[channels] != 3:
+        raise DataError(
+            f"{path}: clip is {clip.dtype} {clip.shape}; it must be uint8 {layouts['uint8']} or"
+            f" float32 {layouts['float32']} (normalised), such as {size} pixels a side."
+        )
+
+    def batches() -> Iterator[torch.Tensor]:
+        for start in range(0, len(clip), encoder.spec.clips_per_call):
+            part = torch.from_numpy(clip[start : start + encoder.spec.clips_per_call])
+            if part.dtype == torch.uint8:
+                part = normalise(part, encoder.spec.mean, encoder.spec.std)
+            yield part
+
+    return len(clip), batches()
+
+
+class _NpzWriter:
+    """An .npz written row by row through a file, so that memory does not grow with it."""
+
+    def __init__(self, out: Path, total: int) -> None:
+        self._out, self._total, self._done = out, total, 0
+        self._array: npt.NDArray[np.float32] | None = None
+        self._name, self._grid = "", (0, 0, 0)
+
+    def __enter__(self) -> _NpzWriter:
+        self._out.parent.mkdir(parents=True, exist_ok=True)
+        self._folder = tempfile.TemporaryDirectory(dir=self._out.parent, prefix=".encode-")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._array = None
+        self._folder.cleanup()
+
+    def add(self, name: str, rows: npt.NDArray[np.float32], grid: tuple[int, int, int]) -> None:
+        """Append rows of the array called `name`."""
+        if self._array is None:
+            self._name, self._grid = name, grid
+            self._array = np.lib.format.open_memmap(
+                Path(self._folder.name) / f"{name}.npy",
+                mode="w+",
+                dtype=np.float32,
+                shape=(self._total, *rows.shape[1:]),
+            )
+        self._array[self._done : self._done + len(rows)] = rows
+        self._done += len(rows)
+
+    def finish(self, paths: list[str] | None) -> dict[str, tuple[int, ...]]:
+        """Put all arrays into the file, whole, under its final name."""
+        assert self._array is not None and self._done == self._total
+        self._array.flush()  # type: ignore[attr-defined]
+        shape = self._array.shape
+        folder = Path(self._folder.name)
+        np.save(folder / "grid.npy", np.asarray(self._grid, dtype=np.int64))
+        if paths is not None:
+            np.save(folder / "path.npy", np.asarray(paths))
+        whole = folder / "whole"
+        with zipfile.ZipFile(whole, "w", allowZip64=True) as archive:
+            for file in sorted(folder.glob("*.npy")):
+                archive.write(file, file.name)
+        whole.replace(self._out)
+        return {self._name: shape, "grid": (3,)}

@@ -1,0 +1,86 @@
+"""The frozen encoder: a network, the spec that says what it takes and gives, and its digest."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from bench import registry
+from bench.errors import UsageError
+from bench.types import EncoderSpec, Tokens
+
+
+class Encoder(nn.Module):
+    """A frozen network with its `spec`: pixels `[B, 3, T, H, W]` to `Tokens`.
+
+    `network` takes `(pixels, keep=..., layers=...)` and returns `Tokens`. It is put in eval mode
+    and its parameters stop requiring gradients. `notes` are sentences about the load that belong
+    in the record (a rebuilt position table, widened half-precision weights).
+    """
+
+    def __init__(self, network: nn.Module, spec: EncoderSpec, notes: Sequence[str] = ()) -> None:
+        super().__init__()
+        self.network = network
+        self.spec = spec
+        self.notes = tuple(notes)
+        self.eval().requires_grad_(False)
+
+    def forward(
+        self,
+        pixels: torch.Tensor,
+        *,
+        keep: torch.Tensor | None = None,
+        layers: Sequence[int] | None = None,
+    ) -> Tokens:
+        """Encode clips; `keep` int64 `[B, K]` are token indices, `layers` ascending block numbers.
+
+        Raises:
+            UsageError: a clip shape or a layer that this encoder does not have.
+        """
+        tokens: Tokens = self.network(pixels, keep=keep, layers=layers)
+        return tokens
+
+
+def open_encoder(spec: str, options: Mapping[str, Any]) -> Encoder:
+    """Build the encoder named by `NAME` or `NAME:WEIGHTS` (`vjepa:latest.pth.tar`), frozen.
+
+    `options` are those of the registered function; WEIGHTS is its option `weights`.
+
+    Raises:
+        UsageError: an unknown name or option, or weights given twice.
+        CheckpointError: weights that cannot be had or do not hold the whole network.
+    """
+    name, _, weights = spec.partition(":")
+    options = dict(options)
+    if weights:
+        if options.get("weights", weights) != weights:
+            raise UsageError(
+                f"encoder {spec!r} names its weights, and the option weights says"
+                f" {options['weights']!r}; give one of the two."
+            )
+        options["weights"] = weights
+    encoder = registry.build("encoders", name, options)
+    assert isinstance(encoder, Encoder), f"encoder {name!r} built a {type(encoder).__name__}"
+    return encoder.eval().requires_grad_(False)
+
+
+def weight_digest(module: nn.Module) -> str:
+    """Return the SHA-256 over the sorted state dict: names, dtypes, shapes and bytes.
+
+    Buffers (the position table) count, since they change the features.
+    """
+    state = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        state.update(f"{name}\t{tensor.dtype}\t{tuple(tensor.shape)}\n".encode())
+        flat = tensor.detach().cpu().contiguous().reshape(-1)
+        state.update(flat.view(torch.uint8).numpy().data)
+    return state.hexdigest()
+
+
+def num_trainable(module: nn.Module) -> int:
+    """Count the parameters (not the buffers) of a module."""
+    return sum(parameter.numel() for parameter in module.parameters())

@@ -1,0 +1,134 @@
+"""Encoders that learned nothing: the rows below which no pretrained encoder may fall."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from bench import registry
+from bench.encoders.architecture import Asked
+from bench.encoders.encoder import Encoder
+from bench.encoders.sizes import RELEASED, VIT_SIZES
+from bench.encoders.video_vit import (
+    VitArchitecture,
+    fresh_vit,
+    gather_tokens,
+    tapped_layers,
+)
+from bench.encoders.vjepa import read_network, stem, vit_spec
+from bench.errors import UsageError, closest
+from bench.types import EncoderSpec, Tokens
+
+
+@registry.encoder
+def random(
+    *,
+    weights: str,
+    seed: int = 0,
+    num_heads: int | None = None,
+    num_frames: int | None = None,
+    image_size: int | None = None,
+) -> Encoder:
+    """An untrained video ViT: `random:vjepa_vitl16`, `random:vit_tiny`, or sized like a file.
+
+    The weights come from `seed` alone, initialised as V-JEPA pretraining starts.
+
+    Raises:
+        UsageError: no size has that name, or the options do not fit it.
+        CheckpointError: the named file is no complete V-JEPA encoder.
+    """
+    named = {**VIT_SIZES, **{name: r.architecture for name, r in RELEASED.items()}}
+    if weights in named:
+        size = named[weights]
+        architecture = replace(
+            size,
+            num_heads=size.num_heads if num_heads is None else num_heads,
+            num_frames=size.num_frames if num_frames is None else num_frames,
+            image_size=size.image_size if image_size is None else image_size,
+        )
+        name = f"random:{weights}"
+    else:
+        if not any(mark in weights for mark in "/.\\"):
+            raise UsageError(
+                f"encoder 'random:{weights}': there is no such size.{closest(weights, named)} A"
+                " file is named by its path, such as ./latest.pth.tar."
+            )
+        architecture = _architecture_in(weights, num_heads, num_frames, image_size)
+        name = f"random:{stem(weights)}"
+    network = fresh_vit(architecture, seed=seed)
+    spec = vit_spec(network, name=name, source=f"random seed {seed}", is_floor=True)
+    return Encoder(network, spec)
+
+
+@registry.encoder
+def pixel_mean(*, grid: int = 8, num_frames: int = 8, image_size: int = 48) -> Encoder:
+    """Raw pixels: every two frames averaged and pooled to grid x grid RGB, one token each.
+
+    Raises:
+        UsageError: an odd number of frames, or a grid finer than the image.
+    """
+    if num_frames < 2 or num_frames % 2 or not 1 <= grid <= image_size:
+        raise UsageError(
+            f"pixel_mean: num_frames {num_frames} must be even and grid {grid} between 1 and"
+            f" image_size {image_size}."
+        )
+    spec = EncoderSpec(
+        name="pixel_mean",
+        width=3 * grid * grid,
+        depth=1,
+        num_heads=1,
+        num_frames=num_frames,
+        image_size=image_size,
+        patch_size=image_size,
+        tubelet_size=2,
+        source="pixels",
+        is_floor=True,
+    )
+    return Encoder(PixelMean(grid), spec)
+
+
+class PixelMean(nn.Module):
+    """Clips `[B, 3, T, H, W]` to `[B, T/2, 3*grid*grid]`: channel, row, column of pooled pairs."""
+
+    def __init__(self, grid: int) -> None:
+        super().__init__()
+        # A buffer, so that two grids have two weight digests.
+        self.register_buffer("grid", torch.tensor(grid))
+        self.side = grid
+
+    def forward(
+        self,
+        pixels: torch.Tensor,
+        *,
+        keep: torch.Tensor | None = None,
+        layers: Sequence[int] | None = None,
+    ) -> Tokens:
+        """Average and pool; any even number of frames and any size.
+
+        Raises:
+            UsageError: an odd number of frames, or a layer other than 0.
+        """
+        tapped_layers(layers, 1)
+        if pixels.ndim != 5 or pixels.shape[1] != 3 or pixels.shape[2] % 2:
+            raise UsageError(
+                f"pixel_mean: a clip of shape {tuple(pixels.shape)} cannot be read; expected"
+                " [B, 3, frames, height, width] with an even number of frames."
+            )
+        tubelets = (pixels[:, :, 0::2] + pixels[:, :, 1::2]) / 2
+        pairs = tubelets.transpose(1, 2)  # [B, T/2, 3, H, W]
+        pooled = functional.adaptive_avg_pool2d(pairs.flatten(0, 1), self.side)
+        tokens = pooled.reshape(pixels.shape[0], pairs.shape[1], -1)
+        if keep is not None:
+            tokens = gather_tokens(tokens, keep)
+        return Tokens(layers=(tokens,), grid=(pairs.shape[1], 1, 1))
+
+
+def _architecture_in(
+    weights: str, num_heads: int | None, num_frames: int | None, image_size: int | None
+) -> VitArchitecture:
+    asked = Asked(num_heads=num_heads, num_frames=num_frames, image_size=image_size)
+    return read_network(weights, "target_encoder", asked).built

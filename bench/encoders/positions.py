@@ -1,0 +1,86 @@
+"""Fixed sin-cos position tables for grids of 1, 2 and 3 axes (V-JEPA, arXiv 2404.08471).
+
+A code of width d at position p is `[sin(p*w_0) .. sin(p*w_last), cos(p*w_0) .. cos(p*w_last)]` with
+`w_k = 10000 ** (-k / (d / 2))`. Computed in float64 and rounded once, so that a table made here
+equals the one that a checkpoint holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from bench.errors import UsageError
+
+FloatArray = npt.NDArray[np.float64]
+
+
+def sincos_1d(width: int, length: int) -> torch.Tensor:
+    """Return the codes of positions 0 .. length-1, float32 `[length, width]`.
+
+    Raises:
+        UsageError: the width is odd.
+    """
+    return _rounded(_codes(width, length))
+
+
+def sincos_2d(width: int, grid: tuple[int, int], *, column_first: bool = False) -> torch.Tensor:
+    """Return the table of an (h, w) grid, float32 `[h*w, width]`, half row and half column code.
+
+    V-JEPA puts the row (y) code first; I-JEPA the column (x) code (`column_first`).
+
+    Raises:
+        UsageError: the width is no multiple of 4.
+    """
+    h, w = grid
+    if width % 4:
+        raise UsageError(f"a 2-D sin-cos table needs a width that 4 divides, not {width}.")
+    rows = np.repeat(_codes(width // 2, h), w, axis=0)
+    columns = np.tile(_codes(width // 2, w), (h, 1))
+    return _rounded(_joined([columns, rows] if column_first else [rows, columns]))
+
+
+def sincos_3d(
+    width: int, grid: tuple[int, int, int], *, uniform_power: bool = True
+) -> torch.Tensor:
+    """Return the table of a (t, h, w) grid, float32 `[t*h*w, width]`, ordered time, row, column.
+
+    With `uniform_power` each axis gets `2*ceil(width/6)` channels and the last ones of the column
+    code are cut off where the three are wider than `width` (all released V-JEPA encoders);
+    without it time gets a half, row and column a quarter each.
+
+    Raises:
+        UsageError: without `uniform_power`, the width is no multiple of 8.
+    """
+    t, h, w = grid
+    if not uniform_power and width % 8:
+        raise UsageError(
+            f"a 3-D sin-cos table of width {width} needs uniform_power=true; without it the width"
+            " must be a multiple of 8."
+        )
+    per_axis = 2 * -(-width // 6)
+    time_width, space_width = (per_axis, per_axis) if uniform_power else (width // 2, width // 4)
+    times = np.repeat(_codes(time_width, t), h * w, axis=0)
+    rows = np.tile(np.repeat(_codes(space_width, h), w, axis=0), (t, 1))
+    columns = np.tile(_codes(space_width, w), (t * h, 1))
+    return _rounded(_joined([times, rows, columns])[:, :width])
+
+
+def _codes(width: int, length: int) -> FloatArray:
+    if width % 2 or width < 2:
+        raise UsageError(f"a sin-cos code needs an even width of at least 2, not {width}.")
+    half = width // 2
+    frequencies = 1.0 / 10000 ** (np.arange(half, dtype=np.float64) / half)
+    angles = np.arange(length, dtype=np.float64)[:, None] * frequencies[None, :]
+    return _joined([np.sin(angles), np.cos(angles)])
+
+
+def _joined(parts: Sequence[FloatArray]) -> FloatArray:
+    return np.concatenate(parts, axis=1)
+
+
+def _rounded(table: FloatArray) -> torch.Tensor:
+    return torch.from_numpy(np.ascontiguousarray(table, dtype=np.float32))

@@ -1,0 +1,117 @@
+"""Features that somebody else made: arrays in memory or in an .npz file, as a feature source."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from bench.errors import DataError
+from bench.features.source import epoch_order, make_batch, split_batches
+from bench.types import Batch, IntArray, Reads
+
+FloatArray = npt.NDArray[np.float32]
+
+
+class ArraySource:
+    """Features in memory as a `FeatureSource`, one view a row.
+
+    `x` is `[N, D]` (read as vectors) or `[N, L, D]` (as tokens), `y` int64 `[N]`; `num_classes` is
+    the largest label plus one if it is not given.
+
+    Raises:
+        DataError: shapes or labels that do not fit together, or values that are not finite.
+    """
+
+    def __init__(
+        self, x: npt.NDArray[Any], y: npt.NDArray[Any], num_classes: int | None = None
+    ) -> None:
+        _check(x, y)
+        self._x = torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32))
+        self._y: IntArray = y.astype(np.int64)
+        largest = int(self._y.max())
+        self._num_classes = largest + 1 if num_classes is None else num_classes
+        if largest >= self._num_classes:
+            raise DataError(
+                f"label {largest} is outside the {self._num_classes} classes; labels count from 0."
+            )
+
+    @property
+    def reads(self) -> Reads:
+        """`vector` or `tokens`."""
+        return "vector" if self._x.ndim == 2 else "tokens"
+
+    @property
+    def labels(self) -> IntArray:
+        """Labels by row, int64 `[rows]`."""
+        return self._y
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes C."""
+        return self._num_classes
+
+    @property
+    def width(self) -> int:
+        """Feature width D."""
+        return self._x.shape[-1]
+
+    def __len__(self) -> int:
+        return len(self._x)
+
+    def epoch(self, number: int, *, batch_size: int, seed: int | None = None) -> Iterator[Batch]:
+        """Yield every row exactly once; in row order without a seed, else by (seed, number)."""
+        for rows in split_batches(epoch_order(len(self), number, seed), batch_size):
+            yield make_batch(self._x[torch.from_numpy(rows)].unsqueeze(1), self._y, rows)
+
+    def subset(self, rows: IntArray) -> ArraySource:
+        """The same features restricted to `rows`."""
+        return ArraySource(self._x.numpy()[rows], self._y[rows], self._num_classes)
+
+
+def read_npz(path: Path) -> tuple[FloatArray, IntArray]:
+    """Read `x` (`[N, D]` or `[N, L, D]`) and `y` (`[N]`) of an .npz file, as float32 and int64.
+
+    Raises:
+        DataError: no such file, not an .npz, or arrays that are missing or do not fit together.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            x, y = arrays["x"], arrays["y"]
+    except KeyError as error:
+        raise DataError(f"{path} must hold the arrays x and y: {error.args[0]}.") from error
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror or error}.") from error
+    except (ValueError, zipfile.BadZipFile) as error:
+        raise DataError(
+            f"{path} is no .npz of plain arrays ({error}); write it with numpy.savez(path, x=x,"
+            " y=y)."
+        ) from error
+    try:
+        _check(x, y)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
+    return x.astype(np.float32), y.astype(np.int64)
+
+
+def _check(x: npt.NDArray[Any], y: npt.NDArray[Any]) -> None:
+    if x.ndim not in (2, 3) or x.dtype.kind != "f" or 0 in x.shape:
+        raise DataError(
+            f"x is {x.dtype} {x.shape}; it must be floating point [rows, width] or"
+            " [rows, tokens, width], with at least one row."
+        )
+    if y.shape != x.shape[:1] or y.dtype.kind not in "iu":
+        raise DataError(f"y is {y.dtype} {y.shape}; it must be one integer label per row of x.")
+    if y.min() < 0:
+        raise DataError(f"y holds the label {y.min()}; labels count from 0.")
+    finite = np.isfinite(x).reshape(len(x), -1).all(axis=1)
+    if not finite.all():
+        raise DataError(
+            f"x has values that are not finite in {int((~finite).sum())} rows, first in row"
+            f" {int(finite.argmin())}; repair or remove them."
+        )

@@ -1,0 +1,215 @@
+"""Fill feature sets: decode and encode the rows that are not stored yet, and only those."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from bench.counters import Counts
+from bench.data.fingerprint import media_digests
+from bench.data.loader import explained
+from bench.data.recipe import Recipe
+from bench.encoders.encoder import Encoder
+from bench.errors import BenchError, UsageError
+from bench.features.fill import Filling
+from bench.features.key import encoder_facts, feature_facts
+from bench.features.readout import row_shape
+from bench.features.store import STRETCH, FeatureSet
+from bench.types import EncoderSpec, IntArray, Manifest, Progress, Reads
+
+
+def extract(
+    encoder: Encoder,
+    manifest: Manifest,
+    rows: IntArray | None,
+    recipe: Recipe,
+    draws: int,
+    readouts: Sequence[Reads],
+    *,
+    home: Path,
+    device: torch.device,
+    precision: str,
+    dtype: str,
+    workers: int,
+    batch_size: int,
+    progress: Progress,
+    rank: int = 0,
+    world: int = 1,
+    layers: Sequence[int] | None = None,
+    weights: str | None = None,
+    counts: Counts | None = None,
+) -> dict[Reads, FeatureSet]:
+    """Store the features of `rows` (row numbers within `manifest`; None is all of them).
+
+    All readouts are filled in one pass of the encoder. Blocks that are there are kept, and whole
+    blocks of the root manifest are filled, so rows beside the needed ones may be stored too.
+    `draws` is the number of augmented draws of a row, 0 or 1 for the score view. `precision` is
+    resolved; `weights` is the encoder's weight digest, if known. With `world` processes each fills
+    its own part: a set is complete when all have returned. What was done is added to `counts`.
+
+    Raises:
+        BenchError: not enough space, values that cannot be stored, or a decoding process died.
+        UsageError: a number of draws that does not fit the recipe.
+    """
+    counts = Counts() if counts is None else counts
+    sets = feature_sets(
+        encoder,
+        manifest,
+        recipe,
+        draws,
+        readouts,
+        home=home,
+        precision=precision,
+        dtype=dtype,
+        progress=progress,
+        layers=layers,
+        weights=weights,
+    )
+    needed = manifest.root_rows if rows is None else manifest.root_rows[rows]
+    _check_space(sets, needed, home, manifest)
+    mine = needed[(needed // STRETCH) % world == rank]
+    filling = Filling(
+        encoder=encoder,
+        manifest=manifest.root,
+        recipe=recipe,
+        draws=num_draws(recipe, draws),
+        device=device,
+        precision=precision,
+        layers=layers,
+        counts=counts,
+    )
+    todo = {reads: store.missing(mine) for reads, store in sets.items()}
+    fresh = _union([sets[reads].rows_of(block) for reads in sets for block in todo[reads]])
+    counts.rows_read_from_store += int((~np.isin(mine, fresh)).sum())
+    if len(fresh):
+        progress.start(f"features {manifest.name} {manifest.split}", len(fresh))
+        try:
+            with explained(manifest):
+                filling.run(
+                    sets, todo, fresh, workers=workers, batch_size=batch_size, progress=progress
+                )
+        finally:
+            progress.stop()
+    for note in sets[readouts[0]].notes(mine):
+        counts.repeated_frames += note.repeated
+        if note.error is None:
+            # The reason why a decoder was passed over differs from file to file.
+            name, colon, _ = note.decoder.partition(":")
+            counts.decoders[f"{name})" if colon else name] += 1
+    return sets
+
+
+def feature_sets(
+    encoder: Encoder,
+    manifest: Manifest,
+    recipe: Recipe,
+    draws: int,
+    readouts: Sequence[Reads],
+    *,
+    home: Path,
+    precision: str,
+    dtype: str,
+    progress: Progress,
+    layers: Sequence[int] | None = None,
+    weights: str | None = None,
+) -> dict[Reads, FeatureSet]:
+    """Name the feature sets of a manifest, as far as they are filled; reads every media file once.
+
+    Raises:
+        UsageError: a number of draws that does not fit the recipe.
+    """
+    root = manifest.root
+    media = media_digests(root.paths, cache=home / "media.sqlite", progress=progress)
+    encoder_part, recipe_part = encoder_facts(encoder, weights), recipe.facts()
+    sets: dict[Reads, FeatureSet] = {}
+    for reads in readouts:
+        facts = feature_facts(
+            encoder=encoder_part,
+            layers=layers,
+            media=media,
+            recipe=recipe_part,
+            draws=num_draws(recipe, draws),
+            reads=reads,
+            precision=precision,
+            dtype=dtype,
+        )
+        shape = stored_shape(encoder.spec, recipe, draws, reads, layers)
+        sets[reads] = FeatureSet(home, facts, shape=shape, num_rows=len(root))
+    return sets
+
+
+def estimate_bytes(
+    spec: EncoderSpec,
+    recipe: Recipe,
+    draws: int,
+    reads: Reads,
+    *,
+    num_rows: int,
+    dtype: str,
+    layers: Sequence[int] | None = None,
+) -> int:
+    """Return the bytes on disk of the features of `num_rows` rows, before anything is decoded."""
+    values = int(np.prod(stored_shape(spec, recipe, draws, reads, layers)))
+    return num_rows * values * np.dtype(dtype).itemsize
+
+
+def stored_shape(
+    spec: EncoderSpec, recipe: Recipe, draws: int, reads: Reads, layers: Sequence[int] | None = None
+) -> tuple[int, ...]:
+    """Shape of a stored row, `[draws, V, S, D]` or `[draws, V, L, D]`; joined layers widen D."""
+    side = recipe.size // spec.patch_size
+    row = row_shape(
+        reads,
+        num_views=recipe.num_views,
+        num_clips=recipe.plan.num_clips,
+        num_tokens=recipe.plan.num_frames // spec.tubelet_size * side * side,
+        width=spec.width * (1 if layers is None else len(layers)),
+    )
+    return (num_draws(recipe, draws), *row)
+
+
+def num_draws(recipe: Recipe, draws: int) -> int:
+    """Return the stored draws of a row: `draws` augmented ones, or the one score view.
+
+    Raises:
+        UsageError: no draw of an augmentation, or several of a view that is always the same.
+    """
+    if recipe.is_random and draws < 1:
+        raise UsageError(f"draws = {draws}: stored augmentations {recipe.view!r} need at least 1.")
+    if not recipe.is_random and draws > 1:
+        raise UsageError(f"draws = {draws}: every draw of the score view is the same; store 1.")
+    return max(1, draws)
+
+
+def _union(blocks: Sequence[IntArray]) -> IntArray:
+    return np.unique(np.concatenate(blocks)) if blocks else np.empty(0, dtype=np.int64)
+
+
+def _check_space(
+    sets: Mapping[Reads, FeatureSet], needed: IntArray, home: Path, manifest: Manifest
+) -> None:
+    """Refuse before the first frame is decoded if the disk cannot hold what is missing."""
+    wanted = sum(
+        len(store.rows_of(block)) * store.row_bytes
+        for store in sets.values()
+        for block in store.missing(needed)
+    )
+    place = next(folder for folder in (home, *home.absolute().parents) if folder.exists())
+    free = shutil.disk_usage(place).free
+    if wanted > free:
+        raise BenchError(
+            f"features of {manifest.name} {manifest.split} need {_size(wanted)} in {home}, where"
+            f" {_size(free)} are free: set BENCH_HOME to a larger disk, take fewer clips or frames"
+            " with --set plan=, or do not store them with --set features=live."
+        )
+
+
+def _size(num_bytes: int) -> str:
+    for unit, scale in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
+        if num_bytes >= scale:
+            return f"{num_bytes / scale:.3g} {unit}"
+    return f"{num_bytes / 1e3:.3g} kB"

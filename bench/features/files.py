@@ -1,0 +1,84 @@
+"""Files that appear whole or not at all, and the leftovers of writers that were killed."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+from pathlib import Path
+
+from bench.errors import BenchError
+
+_SUFFIX = ".partial"
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file under another name, sync it to disk and rename it; make its folder.
+
+    Raises:
+        BenchError: no space, no permission, or another error of the disk.
+    """
+    partial = path.with_name(f"{path.name}.{_host()}.{os.getpid()}{_SUFFIX}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with partial.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(path)
+            _sync_folder(path.parent)
+        finally:
+            partial.unlink(missing_ok=True)
+    except OSError as error:
+        raise BenchError(_sentence(path, error)) from error
+
+
+def remove_leftovers(folder: Path) -> int:
+    """Remove the partial files below `folder` whose writers on this host are dead; count them."""
+    removed = 0
+    for path in folder.rglob(f"*{_SUFFIX}"):
+        owner, _, pid = path.name.removesuffix(_SUFFIX).rpartition(".")
+        if owner.endswith(f".{_host()}") and pid.isdigit() and not _lives(int(pid)):
+            with contextlib.suppress(PermissionError):  # another user's; it is theirs to remove
+                path.unlink(missing_ok=True)
+                removed += 1
+    return removed
+
+
+def _host() -> str:
+    return socket.gethostname() or "host"
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename survive a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _sentence(path: Path, error: OSError) -> str:
+    advice = {
+        errno.ENOSPC: "free some space, or set BENCH_HOME to a larger disk",
+        errno.EDQUOT: "the quota is used up: free some space, or set BENCH_HOME to another disk",
+        errno.EACCES: "set BENCH_HOME to a folder that you may write",
+        errno.EPERM: "set BENCH_HOME to a folder that you may write",
+        errno.EROFS: "the disk is read-only: set BENCH_HOME to another one",
+    }.get(error.errno or 0, "check the disk, or set BENCH_HOME to another one")
+    return (
+        f"cannot write {path}: {error.strerror or error}; {advice}, and run again: what is"
+        " finished is kept."
+    )

@@ -1,0 +1,253 @@
+"""Where a probe gets its features: from disk, or from the encoder in every epoch.
+
+Shape letters: B rows, V views, S clips, L tokens of a view, D width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+
+from bench.counters import Counts
+from bench.data.loader import explained, samples
+from bench.data.recipe import Recipe
+from bench.encoders.encoder import Encoder
+from bench.errors import UnreadableMedia
+from bench.features.encode import encode_rows
+from bench.features.readout import read_out
+from bench.features.store import FeatureSet
+from bench.types import Batch, IntArray, Manifest, Reads
+
+CACHED_BYTES = 2**30  # vectors of a set below this size stay in memory
+
+
+class StoredSource:
+    """Features of `manifest`, or of its `rows`, from a complete `FeatureSet`; a `FeatureSource`.
+
+    Rows must be readable: a caller takes out those in `features.unreadable(...)` first. With K
+    stored draws, epoch `number` reads draw `number % K`. Tokens are read batch by batch.
+
+    Raises:
+        BenchError: a block that holds one of the rows is not there.
+    """
+
+    def __init__(
+        self,
+        features: FeatureSet,
+        manifest: Manifest,
+        reads: Reads,
+        *,
+        rows: IntArray | None = None,
+    ) -> None:
+        assert reads == features.facts["reads"], features.facts
+        rows = np.arange(len(manifest), dtype=np.int64) if rows is None else rows
+        self.features, self.manifest = features, manifest
+        self._reads: Reads = reads
+        self._rows = rows
+        self._root_rows = manifest.root_rows[rows]
+        self._labels = manifest.labels[rows]
+        self._cached: dict[int, torch.Tensor] = {}
+
+    @property
+    def reads(self) -> Reads:
+        """`vector` or `tokens`."""
+        return self._reads
+
+    @property
+    def labels(self) -> IntArray:
+        """Labels by row, int64 `[rows]`."""
+        return self._labels
+
+    @property
+    def num_classes(self) -> int:
+        """Classes of the label map, whether or not a row has them."""
+        return len(self.manifest.classes)
+
+    @property
+    def width(self) -> int:
+        """Feature width D."""
+        return self.features.shape[-1]
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def epoch(self, number: int, *, batch_size: int, seed: int | None = None) -> Iterator[Batch]:
+        """Yield every row exactly once; in row order without a seed, else by (seed, number)."""
+        draw = number % self.features.shape[0]
+        read = self._from_memory if self._fits_in_memory() else self._from_disk
+        order = epoch_order(len(self), number, seed)
+
+        def batch(rows: IntArray) -> Batch:
+            return make_batch(read(rows, draw), self._labels, rows)
+
+        return _one_ahead(batch, split_batches(order, batch_size))
+
+    def subset(self, rows: IntArray) -> StoredSource:
+        """The same features restricted to `rows` (row numbers within this source)."""
+        return StoredSource(self.features, self.manifest, self._reads, rows=self._rows[rows])
+
+    def _fits_in_memory(self) -> bool:
+        draws, views, _, width = self.features.shape
+        return self._reads == "vector" and len(self) * draws * views * width * 4 < CACHED_BYTES
+
+    def _from_memory(self, rows: IntArray, draw: int) -> torch.Tensor:
+        if draw not in self._cached:
+            everything = np.arange(len(self), dtype=np.int64)
+            parts = [self._from_disk(part, draw) for part in split_batches(everything, 4096)]
+            self._cached[draw] = torch.cat(parts)
+        return self._cached[draw][torch.from_numpy(rows)]
+
+    def _from_disk(self, rows: IntArray, draw: int) -> torch.Tensor:
+        x = self.features.read(self._root_rows[rows], draw).float()
+        return x.mean(dim=2) if self._reads == "vector" else x
+
+
+class LiveSource:
+    """Features of `manifest`, or of its `rows`, encoded afresh in every epoch; a `FeatureSource`.
+
+    Epoch `number` of an augmentation is draw `number` of it. Features are float32 on `device`;
+    `workers` processes decode, `batch_size` rows ahead. `precision` is resolved.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        manifest: Manifest,
+        recipe: Recipe,
+        reads: Reads,
+        *,
+        rows: IntArray | None = None,
+        device: torch.device,
+        precision: str,
+        workers: int = 0,
+        batch_size: int = 8,
+        layers: Sequence[int] | None = None,
+        counts: Counts | None = None,
+    ) -> None:
+        rows = np.arange(len(manifest), dtype=np.int64) if rows is None else rows
+        self.encoder, self.manifest, self.recipe, self.layers = encoder, manifest, recipe, layers
+        self.device, self.precision = device, precision
+        self.workers, self.read_ahead = workers, batch_size
+        self.counts = Counts() if counts is None else counts
+        self._reads: Reads = reads
+        self._rows = rows
+        self._labels = manifest.labels[rows]
+
+    @property
+    def reads(self) -> Reads:
+        """`vector` or `tokens`."""
+        return self._reads
+
+    @property
+    def labels(self) -> IntArray:
+        """Labels by row, int64 `[rows]`."""
+        return self._labels
+
+    @property
+    def num_classes(self) -> int:
+        """Classes of the label map, whether or not a row has them."""
+        return len(self.manifest.classes)
+
+    @property
+    def width(self) -> int:
+        """Feature width D."""
+        return self.encoder.spec.width * (1 if self.layers is None else len(self.layers))
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def epoch(self, number: int, *, batch_size: int, seed: int | None = None) -> Iterator[Batch]:
+        """Yield every row exactly once; in row order without a seed, else by (seed, number).
+
+        Raises:
+            UnreadableMedia: a row that cannot be decoded.
+            BenchError: a decoding process died.
+        """
+        order = epoch_order(len(self), number, seed)
+        features = self._encode(order, draw=number if self.recipe.is_random else 0)
+        for rows in split_batches(order, batch_size):
+            with explained(self.manifest):
+                x = torch.stack([next(features) for _ in rows])
+            yield make_batch(x, self._labels, rows)
+
+    def subset(self, rows: IntArray) -> LiveSource:
+        """The same features restricted to `rows` (row numbers within this source)."""
+        return LiveSource(
+            self.encoder,
+            self.manifest,
+            self.recipe,
+            self._reads,
+            rows=self._rows[rows],
+            device=self.device,
+            precision=self.precision,
+            workers=self.workers,
+            batch_size=self.read_ahead,
+            layers=self.layers,
+            counts=self.counts,
+        )
+
+    def _encode(self, order: IntArray, draw: int) -> Iterator[torch.Tensor]:
+        """Yield the features of rows one by one, `[V, D]` or `[V, L, D]`."""
+        source = samples(
+            self.manifest,
+            self._rows[order],
+            self.recipe,
+            draw=draw,
+            workers=self.workers,
+            batch_size=self.read_ahead,
+        )
+        places = range(0, len(order) * self.recipe.clips_per_row, self.recipe.clips_per_row)
+        encoded = encode_rows(
+            self.encoder,
+            zip(places, self.counts.decoding(source), strict=True),
+            self.recipe,
+            device=self.device,
+            precision=self.precision,
+            layers=self.layers,
+            counts=self.counts,
+        )
+        for sample, tokens in encoded:
+            if tokens is None:
+                raise UnreadableMedia(
+                    f"{self.manifest.name} {self.manifest.split}:"
+                    f" {self.manifest.ids[sample.row]} cannot be read ({sample.error}); repair it,"
+                    " or leave it out with --set on_unreadable=skip."
+                )
+            x = read_out(tokens, self._reads, self.recipe.num_views, self.recipe.plan.num_clips)
+            # A copy, since autograd refuses tensors that were made in inference mode.
+            x = x.float().clone()
+            yield x.mean(dim=1) if self._reads == "vector" else x
+
+
+def epoch_order(num_rows: int, number: int, seed: int | None) -> IntArray:
+    """Return the rows of an epoch: in order without a seed, else shuffled by (seed, number)."""
+    if seed is None:
+        return np.arange(num_rows, dtype=np.int64)
+    return np.random.default_rng((seed, number)).permutation(num_rows).astype(np.int64)
+
+
+def split_batches(order: IntArray, batch_size: int) -> Iterator[IntArray]:
+    """Yield consecutive parts of `order`, the last one as short as it comes."""
+    for start in range(0, len(order), batch_size):
+        yield order[start : start + batch_size]
+
+
+def make_batch(x: torch.Tensor, labels: IntArray, rows: IntArray) -> Batch:
+    """Put features of `rows` together with their labels and numbers."""
+    return Batch(x=x, y=torch.from_numpy(labels[rows]), row=torch.from_numpy(rows.copy()))
+
+
+def _one_ahead(read: Callable[[IntArray], Batch], parts: Iterator[IntArray]) -> Iterator[Batch]:
+    """Read the next batch while the caller works on this one."""
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        waiting = None
+        for part in parts:
+            coming = pool.submit(read, part)
+            if waiting is not None:
+                yield waiting.result()
+            waiting = coming
+        if waiting is not None:
+            yield waiting.result()

@@ -1,0 +1,189 @@
+"""Feature sets on disk, named by what their numbers depend on, safe to kill at any time.
+
+    <home>/features/<2 letters>/<digest>/facts.json
+    <home>/features/<2 letters>/<digest>/000/block-000123.safetensors
+
+A block holds the tensor `x` `[rows, draws, ...]` of consecutive rows of the root manifest and, as
+one JSON text, what happened to each row. A block is written under another name, synced and
+renamed: a block that is there is whole. Equal facts give equal bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from bench.errors import BenchError
+from bench.features.files import remove_leftovers, write_whole
+from bench.features.key import canonical, digest
+from bench.types import IntArray
+
+BLOCK_BYTES = 64 * 2**20
+STRETCH = 64  # rows; every block is a whole fraction of it
+DTYPES = {"float16": torch.float16, "float32": torch.float32}
+_OPEN_BLOCKS = 256
+_BLOCKS_PER_FOLDER = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowNote:
+    """What happened to one row: the reason if it is unreadable, else how it was read.
+
+    `repeated` counts stand-in frames of a short video over all draws.
+    """
+
+    error: str | None = None
+    decoder: str = ""
+    num_frames: int = 0
+    repeated: int = 0
+
+
+class FeatureSet:
+    """The stored features of all rows of a root manifest, or of as many as were needed so far.
+
+    `shape` is that of one row, `[draws, V, S, D]` or `[draws, V, L, D]`; `num_rows` counts the
+    rows of the root manifest.
+    """
+
+    def __init__(
+        self, home: Path, facts: Mapping[str, Any], *, shape: Sequence[int], num_rows: int
+    ) -> None:
+        self.facts = dict(facts)
+        self.digest = digest(facts)
+        self.folder = home / "features" / self.digest[:2] / self.digest
+        self.shape = tuple(shape)
+        self.num_rows = num_rows
+        self.dtype = DTYPES[facts["dtype"]]
+        self.row_bytes = math.prod(shape) * self.dtype.itemsize
+        self.block_rows = block_rows(self.row_bytes)
+        self._block = lru_cache(_OPEN_BLOCKS)(self._open_block)
+
+    # --------------------------------------------------------------------------------- reading
+    def read(self, rows: IntArray, draw: int = 0) -> torch.Tensor:
+        """Return one draw of the given rows (root row numbers), `[rows, ...]` as stored.
+
+        Raises:
+            BenchError: a block that holds one of the rows is not there, or damaged.
+        """
+        x = torch.empty((len(rows), *self.shape[1:]), dtype=self.dtype)
+        order = np.argsort(rows, kind="stable")
+        ordered = rows[order]
+        blocks = ordered // self.block_rows
+        cuts = np.flatnonzero((np.diff(ordered) != 1) | (np.diff(blocks) != 0)) + 1
+        for run in np.split(order, cuts) if len(rows) else ():
+            block, first = divmod(int(rows[run[0]]), self.block_rows)
+            stored = self._block(block)[0][first : first + len(run), draw : draw + 1]
+            x[torch.from_numpy(run)] = stored.squeeze(1)
+        return x
+
+    def notes(self, rows: IntArray) -> Iterator[RowNote]:
+        """Yield what happened to each of the given rows; raises as `read` does."""
+        for row in rows.tolist():
+            block, place = divmod(row, self.block_rows)
+            yield self._block(block)[1][place]
+
+    def unreadable(self, rows: IntArray) -> dict[int, str]:
+        """Return root row -> reason of the unreadable ones among `rows`; raises as `read` does."""
+        notes = zip(rows.tolist(), self.notes(rows), strict=True)
+        return {row: note.error for row, note in notes if note.error is not None}
+
+    def blocks_of(self, rows: IntArray) -> list[int]:
+        """Return the numbers of the blocks that hold `rows`, ascending."""
+        blocks: list[int] = np.unique(np.asarray(rows) // self.block_rows).tolist()
+        return blocks
+
+    def rows_of(self, block: int) -> IntArray:
+        """Return the root row numbers of a block."""
+        stop = min((block + 1) * self.block_rows, self.num_rows)
+        return np.arange(block * self.block_rows, stop, dtype=np.int64)
+
+    def missing(self, rows: IntArray) -> list[int]:
+        """Return the numbers of the blocks that `rows` need and that are not there yet."""
+        needed = self.blocks_of(rows)
+        folders = {self._path(block).parent for block in needed}
+        there = {path.name for folder in folders if folder.is_dir() for path in folder.iterdir()}
+        return [block for block in needed if self._path(block).name not in there]
+
+    # --------------------------------------------------------------------------------- writing
+    def start(self) -> None:
+        """Make the folder, write the facts, and remove what killed writers left behind.
+
+        Raises:
+            BenchError: the folder cannot be written.
+        """
+        text = json.dumps(self.facts, indent=1, sort_keys=True) + "\n"
+        if not (self.folder / "facts.json").exists():
+            write_whole(self.folder / "facts.json", text.encode())
+        remove_leftovers(self.folder)
+
+    def write(self, block: int, x: torch.Tensor, notes: Sequence[RowNote]) -> None:
+        """Store a block, `[rows, *shape]` float32 or as stored, whole or not at all.
+
+        Raises:
+            BenchError: a value that is not finite, or too large for the stored type; a disk that
+                is full or cannot be written.
+        """
+        assert x.shape == (len(self.rows_of(block)), *self.shape), (x.shape, self.shape)
+        assert len(notes) == len(x)
+        stored = x.to(self.dtype).contiguous()
+        if not torch.isfinite(stored).all():
+            self._refuse(block, x)
+        rows = canonical([asdict(note) for note in notes])
+        # One text only: the library writes several in random order.
+        write_whole(self._path(block), save({"x": stored}, metadata={"rows": rows}))
+
+    def _refuse(self, block: int, x: torch.Tensor) -> None:
+        finite = torch.isfinite(x).flatten(1).all(dim=1)
+        rows = self.rows_of(block)
+        if finite.all():
+            raise BenchError(
+                f"features of rows {rows[0]} to {rows[-1]} reach {x.abs().max():.3g}, more than"
+                " float16 can hold (65504); store them with --set dtype=float32."
+            )
+        row = rows[finite.tolist().index(False)]
+        raise BenchError(
+            f"the encoder gave features that are not finite for row {row}; it ran in"
+            f" {self.facts['precision']}: try --set precision=fp32, and check the weights if that"
+            " does not help."
+        )
+
+    def _path(self, block: int) -> Path:
+        folder = self.folder / f"{block // _BLOCKS_PER_FOLDER:03d}"
+        return folder / f"block-{block:06d}.safetensors"
+
+    def _open_block(self, block: int) -> tuple[Any, list[RowNote]]:
+        """Return the mapped tensor of a block (sliced without reading the rest) and its notes."""
+        path = self._path(block)
+        try:
+            handle: Any = safe_open(path, framework="pt")
+            notes = [RowNote(**note) for note in json.loads(handle.metadata()["rows"])]
+            return handle.get_slice("x"), notes
+        except FileNotFoundError as error:
+            rows = self.rows_of(block)
+            raise BenchError(
+                f"features {self.digest[:12]} are incomplete: rows {rows[0]} to {rows[-1]} are not"
+                f" in {self.folder}; run the same command again to extract them."
+            ) from error
+        except SafetensorError as error:
+            raise BenchError(
+                f"{path} is damaged ({error}); delete it and run the same command again."
+            ) from error
+
+
+def block_rows(row_bytes: int) -> int:
+    """Return the rows of a block: what fits into 64 MiB, as a power of two from 1 to 64.
+
+    Powers of two, so that the blocks of all readouts nest in a stretch of 64 rows.
+    """
+    fitting = max(1, min(STRETCH, BLOCK_BYTES // row_bytes))
+    return 1 << (int(fitting).bit_length() - 1)

@@ -1,0 +1,189 @@
+"""The features of one stage, stored or live, for every probe that reads them."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Literal
+
+import numpy as np
+
+from bench.config import Machine
+from bench.counters import Counts
+from bench.data.check import check_manifest
+from bench.data.recipe import Recipe
+from bench.errors import DataError
+from bench.features.extract import estimate_bytes, extract, feature_sets
+from bench.features.source import LiveSource, StoredSource
+from bench.features.store import FeatureSet
+from bench.preflight import decode_planned
+from bench.stage import Stage
+from bench.types import FeatureSource, IntArray, Manifest, Progress, Reads
+
+AUTO_SHARE = 0.2  # of the free disk: features that would take more are computed live
+
+
+@dataclass(kw_only=True, eq=False)
+class Split:
+    """One split of a stage: its rows, how their pixels are made, and where its features are.
+
+    `draws` is the number of stored draws, None for a fresh one in every epoch. `unreadable` holds
+    the reasons by id and `rows` the readable rows, once the split was opened.
+    """
+
+    manifest: Manifest
+    recipe: Recipe
+    draws: int | None
+    mode: Literal["stored", "live"]
+    sets: Mapping[Reads, FeatureSet]
+    rows: IntArray | None = None
+    unreadable: dict[str, str] = field(default_factory=dict)
+    counts: Counts = field(default_factory=Counts)
+
+
+class Feeds:
+    """Feature sources of both splits for some readouts; nothing is decoded before `open`."""
+
+    def __init__(
+        self, stage: Stage, machine: Machine, reads: Sequence[Reads], progress: Progress
+    ) -> None:
+        self.stage, self.machine, self.reads, self.progress = stage, machine, reads, progress
+        self.fit = self._split(stage.task.fit, stage.fit_recipe, stage.draws)
+        self.score = self._split(stage.task.score, stage.score_recipe, 0)
+
+    def open(self, split: Split) -> None:
+        """Make the features of a split available, extracting what is not stored yet.
+
+        Raises:
+            DataError: a file cannot be decoded and the run is to stop at that, or none can be.
+            BenchError: the features cannot be stored.
+        """
+        if split.rows is not None:
+            return
+        manifest = split.manifest
+        if split.mode == "live":
+            bad = self._look_at_files(split)
+        else:
+            self._extract(split)
+            store = split.sets[self.reads[0]]
+            by_root = store.unreadable(manifest.root_rows)
+            rows = enumerate(manifest.root_rows.tolist())
+            bad = {row: by_root[root] for row, root in rows if root in by_root}
+        split.unreadable = {manifest.ids[row]: reason for row, reason in bad.items()}
+        self._refuse_unreadable(split)
+        split.rows = np.setdiff1d(np.arange(len(manifest)), np.fromiter(bad, np.int64, len(bad)))
+
+    def begin_run(self) -> None:
+        """Start counting for the next run; what was stored for an earlier one is read, not made."""
+        for split in (self.fit, self.score):
+            if split.rows is not None and split.mode == "stored":
+                split.counts = Counts(
+                    rows_read_from_store=len(split.manifest),
+                    repeated_frames=split.counts.repeated_frames,
+                    decoders=split.counts.decoders,
+                )
+            else:
+                split.counts = Counts()
+
+    def source(self, split: Split, reads: Reads) -> FeatureSource:
+        """Return the features of the readable rows of an opened split."""
+        assert split.rows is not None
+        if split.mode == "stored":
+            return StoredSource(split.sets[reads], split.manifest, reads, rows=split.rows)
+        return LiveSource(
+            self.stage.encoder,
+            split.manifest,
+            split.recipe,
+            reads,
+            rows=split.rows,
+            device=self.stage.device,
+            precision=self.stage.precision,
+            workers=self.machine.workers,
+            batch_size=self.machine.batch_size,
+            counts=split.counts,
+        )
+
+    def _split(self, manifest: Manifest, recipe: Recipe, draws: int | None) -> Split:
+        config = self.stage.config
+        stored_draws = 1 if draws is None else draws
+        needed = sum(
+            estimate_bytes(
+                self.stage.encoder.spec,
+                recipe,
+                stored_draws,
+                reads,
+                num_rows=len(manifest),
+                dtype=config.dtype,
+            )
+            for reads in self.reads
+        )
+        self.machine.home.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(self.machine.home).free
+        live = draws is None or config.features == "live"
+        live = live or (config.features == "auto" and needed > AUTO_SHARE * free)
+        sets = feature_sets(
+            self.stage.encoder,
+            manifest,
+            recipe,
+            stored_draws,
+            self.reads,
+            home=self.machine.home,
+            precision=self.stage.precision,
+            dtype=config.dtype,
+            progress=self.progress,
+            weights=self.stage.weights_digest,
+        )
+        mode: Literal["stored", "live"] = "live" if live else "stored"
+        return Split(manifest=manifest, recipe=recipe, draws=draws, mode=mode, sets=sets)
+
+    def _extract(self, split: Split) -> None:
+        extract(
+            self.stage.encoder,
+            split.manifest,
+            None,
+            split.recipe,
+            split.draws or 0,
+            self.reads,
+            home=self.machine.home,
+            device=self.stage.device,
+            precision=self.stage.precision,
+            dtype=self.stage.config.dtype,
+            workers=self.machine.workers,
+            batch_size=self.machine.batch_size,
+            progress=self.progress,
+            weights=self.stage.weights_digest,
+            counts=split.counts,
+        )
+
+    def _look_at_files(self, split: Split) -> dict[int, str]:
+        """Return row -> reason of what cannot be decoded, for features that are not stored."""
+        manifest = split.manifest
+        found = check_manifest(
+            manifest,
+            workers=max(1, self.machine.workers),
+            progress=self.progress,
+            decode=partial(decode_planned, plan=split.recipe.plan, kind=manifest.kind),
+        )
+        reasons = dict.fromkeys(found.missing, "the file is missing")
+        reasons |= dict.fromkeys(found.empty, "the file is empty")
+        reasons |= dict(found.unreadable)
+        return {row: reasons[name] for row, name in enumerate(manifest.ids) if name in reasons}
+
+    def _refuse_unreadable(self, split: Split) -> None:
+        manifest, bad = split.manifest, split.unreadable
+        if not bad:
+            return
+        first, reason = next(iter(bad.items()))
+        said = (
+            f"{manifest.name} {manifest.split}: {len(bad)} of {len(manifest)} files cannot be"
+            f" decoded, the first is {first} ({reason.rstrip('.')})."
+        )
+        if len(bad) == len(manifest):
+            raise DataError(f"{said} None is left; look at the files with bench check.")
+        if self.stage.config.on_unreadable == "stop":
+            raise DataError(
+                f"{said} Repair or replace them, or count them as wrong (and leave them out of the"
+                " training) with --on-unreadable wrong."
+            )

@@ -1,0 +1,25 @@
+"""From records to the files of a table, and from a task to a report of its files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench import registry
+from bench.errors import UsageError
+from bench.records import read_records
+from bench.types import Leaderboard
+
+
+def write_board(name: str, home: Path, out: Path | None, *, include_all: bool) -> Sequence[Path]:
+    """Write the table `name` from the records under `home`; return the files made.
+
+    Raises:
+        UsageError: no such table, or no record yet.
+    """
+    board: Leaderboard = registry.build("boards", name, {})
+    records = read_records(home / "records")
+    if not records:
+        raise UsageError(f"there is no record in {home / 'records'} yet: make one with bench run.")
+    shown = [r for r in records if include_all or r.status == "complete"]
+    return board.write(board, shown, out or home / "tables")

@@ -1,0 +1,423 @@
+"""The record of one run: everything needed to explain its number and to run it again.
+
+A record is one JSON file of a fixed schema. It contains the resolved configuration, identities of
+weights, data, features, protocol and head, the counts behind the metric, and nothing that has to
+be looked up elsewhere. `bench/records.py` puts it on disk.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
+
+from bench.errors import BenchError, closest
+
+SCHEMA_VERSION: Literal[1] = 1
+ROUNDING = 1e-9  # metrics are ratios of integers in float64; anything larger is another number
+
+Status = Literal["complete", "suspect", "not_reportable"]
+Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=0)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Json = dict[str, JsonValue]
+
+
+class RecordError(BenchError):
+    """A record, or the predictions beside it, that does not hold together."""
+
+    exit_code = 5
+
+
+class Part(BaseModel):
+    """A frozen piece of a record that refuses fields it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class TaskPart(Part):
+    """What was measured; `fit_split` is None where a released probe was only scored."""
+
+    name: str
+    title: str
+    kind: Literal["video", "image"]
+    fit_split: str | None
+    score_split: str
+    metric: str
+    num_classes: Annotated[int, Field(ge=1)]
+    options: Json
+
+
+class ProtocolPart(Part):
+    """The named protocol, its digest, and a sentence for every setting that departs from it."""
+
+    name: str
+    digest: str
+    deviations: tuple[str, ...]
+
+
+class EncoderPart(Part):
+    """The frozen network. `spec` is the text that names it on a command line; an encoder without
+    weights (raw pixels) has no `weights_sha256`. `is_floor` marks random weights or raw pixels.
+    """
+
+    spec: str
+    name: str
+    source: str
+    weights_sha256: Sha256 | None
+    num_parameters: Count
+    width: Annotated[int, Field(ge=1)]
+    num_frames: Annotated[int, Field(ge=1)]
+    image_size: Annotated[int, Field(ge=1)]
+    is_floor: bool
+    notes: tuple[str, ...]
+
+
+class PlanPart(Part):
+    """Clip plans as text, such as `16x8x3@4`, and the sampler that turned them into frames."""
+
+    fit: str
+    score: str
+    sampler: str
+
+
+class SplitPart(Part):
+    """Rows of one split: `listed` in the annotation file, `expected` as published (if known),
+    `used` in the run, `unreadable` with the reason by id.
+    """
+
+    digest: Sha256
+    listed: Count
+    expected: Count | None
+    used: Count
+    unreadable: dict[str, str]
+
+    @model_validator(mode="after")
+    def _counts(self) -> Self:
+        if self.used + len(self.unreadable) > self.listed:
+            raise ValueError(
+                f"{self.used} used and {len(self.unreadable)} unreadable rows are more than the"
+                f" {self.listed} listed"
+            )
+        return self
+
+
+class DataPart(Part):
+    """Both splits; `fit` is None where a released probe was only scored."""
+
+    fit: SplitPart | None
+    score: SplitPart
+
+
+class FeaturesPart(Part):
+    """Where the features came from. `decoders` counts samples by decoder; `repeated_frames` counts
+    frames that short videos had to repeat; `decoded`, `encoder_calls` and `rows_from_store` say
+    how much of the work was done and how much was read back.
+    """
+
+    fit_key: str | None
+    score_key: str
+    mode: Literal["stored", "live"]
+    dtype: str
+    precision: str
+    decoders: dict[str, Count]
+    repeated_frames: Count
+    decoded: Count
+    encoder_calls: Count
+    rows_from_store: Count
+
+
+class TrainLabelsPart(Part):
+    """Which share of the training labels the probe saw (1.0: all), which draw, how many rows."""
+
+    fraction: Annotated[float, Field(gt=0, le=1)]
+    draw: Count
+    used: Count
+
+
+class SelectionPart(Part):
+    """How the head was chosen. `holdout_accuracies` has one entry per head (None: the head was
+    dropped) or is empty where nothing had to be chosen. `score_accuracies`, if kept, are all heads
+    on the score split: they show the gap to the best one and never choose.
+    """
+
+    rule: str
+    holdout_rows: Count
+    holdout_accuracies: tuple[Fraction | None, ...]
+    score_accuracies: tuple[Fraction | None, ...] = ()
+
+
+class ProbePart(Part):
+    """The probe: common settings, the settings of every head, and the head that was reported.
+
+    `released_sha256` is the digest of a probe file that was scored as it is, None for a fitted one.
+    """
+
+    name: str
+    reads: Literal["vector", "tokens"]
+    settings: Json
+    heads: tuple[Json, ...]
+    selected: Count
+    selection: SelectionPart
+    log: Json
+    released_sha256: Sha256 | None = None
+
+    @model_validator(mode="after")
+    def _heads(self) -> Self:
+        if self.selected >= len(self.heads):
+            raise ValueError(f"head {self.selected} is selected out of {len(self.heads)}")
+        for name in ("holdout_accuracies", "score_accuracies"):
+            accuracies = getattr(self.selection, name)
+            if accuracies and len(accuracies) != len(self.heads):
+                raise ValueError(f"{len(accuracies)} {name} for {len(self.heads)} heads")
+        return self
+
+
+class Bounds(Part):
+    """Accuracy if every row that was expected but not scored were wrong (low) or right (high)."""
+
+    low: Fraction
+    high: Fraction
+
+
+class MetricsPart(Part):
+    """Accuracies as fractions. `top1` is `correct` over the listed rows, an unreadable row being
+    wrong, or over the scored rows where the run was told to skip unreadable ones.
+
+    `expected` is the published number of rows, or the listed one where none is published. `chance`
+    is uniform guessing, `majority` always naming the most frequent class of the score split.
+    """
+
+    top1: Fraction
+    top5: Fraction | None
+    mean_per_class: Fraction
+    correct: Count
+    scored: Count
+    expected: Count
+    bounds: Bounds
+    chance: Fraction
+    majority: Fraction
+
+    @model_validator(mode="after")
+    def _order(self) -> Self:
+        if self.bounds.low > self.bounds.high + ROUNDING:
+            raise ValueError(f"bounds {self.bounds.low} to {self.bounds.high} are reversed")
+        if self.top5 is not None and self.top5 < self.top1 - ROUNDING:
+            raise ValueError(f"top5 {self.top5} is below top1 {self.top1}")
+        if self.correct > self.scored:
+            raise ValueError(f"{self.correct} correct out of {self.scored} scored")
+        return self
+
+
+class TimingPart(Part):
+    """Wall-clock seconds by step; decoding and encoding overlap, so they may exceed the total."""
+
+    decode_seconds: Seconds
+    encode_seconds: Seconds
+    fit_seconds: Seconds
+    score_seconds: Seconds
+    total_seconds: Seconds
+
+
+class Artifact(Part):
+    """A file that belongs to the record; `path` is relative to the folder of the record."""
+
+    path: str
+    sha256: Sha256
+
+
+class ArtifactsPart(Part):
+    """Files written with the record."""
+
+    predictions: Artifact | None
+    probe: Artifact | None
+
+
+class Result(Part):
+    """The immutable record of one run; `Result.model_validate` checks that it holds together."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    id: Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
+    status: Status
+    reasons: tuple[str, ...]
+    created: Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")]
+    config: Json
+    task: TaskPart
+    protocol: ProtocolPart
+    encoder: EncoderPart
+    plan: PlanPart
+    data: DataPart
+    features: FeaturesPart
+    train_labels: TrainLabelsPart | None
+    probe: ProbePart
+    metrics: MetricsPart
+    timing: TimingPart
+    environment: Json
+    artifacts: ArtifactsPart
+
+    @model_validator(mode="after")
+    def _holds_together(self) -> Self:
+        for problem in _contradictions(self):
+            raise ValueError(problem)
+        return self
+
+    def to_json(self) -> str:
+        """Return the text of the record file; equal records give equal bytes."""
+        return self.model_dump_json(indent=2) + "\n"
+
+    def outcome(self) -> dict[str, Any]:
+        """Return what was measured, without what differs when the same run is repeated.
+
+        Left out: time stamp, timing, environment, and how much of the work the store saved.
+        """
+        volatile = {"mode", "decoded", "encoder_calls", "rows_from_store"}
+        return self.model_dump(
+            mode="json",
+            exclude={"created": True, "timing": True, "environment": True, "features": volatile},
+        )
+
+
+def _contradictions(result: Result) -> list[str]:
+    """Return a sentence for every pair of fields that cannot both be true."""
+    metrics, score, fit = result.metrics, result.data.score, result.data.fit
+    key = result_id(
+        config=result.config,
+        feature_keys=[result.features.fit_key, result.features.score_key],
+        data_digests=[fit.digest if fit else None, score.digest],
+        protocol_digest=result.protocol.digest,
+        probe={"settings": result.probe.settings, "heads": list(result.probe.heads)},
+        released_sha256=result.probe.released_sha256,
+    )
+    found = []
+    if result.id != key:
+        found.append(
+            f"config, features, data and probe give the id {key}, the record says {result.id}"
+        )
+    if (result.status == "complete") == bool(result.reasons):
+        found.append(f"status {result.status!r} does not go with reasons {list(result.reasons)}")
+    if metrics.scored + len(score.unreadable) != score.listed:
+        found.append(
+            f"{metrics.scored} scored and {len(score.unreadable)} unreadable rows do not make"
+            f" the {score.listed} listed"
+        )
+    if score.used != metrics.scored:
+        found.append(f"{metrics.scored} rows scored, but data.score.used is {score.used}")
+    if metrics.expected != (score.expected if score.expected is not None else score.listed):
+        found.append(
+            f"expected {metrics.expected} is not the published, nor else the listed number of rows"
+        )
+    if not any(is_ratio(metrics.top1, metrics.correct, n) for n in (score.listed, score.used)):
+        found.append(f"top1 {metrics.top1} is not {metrics.correct} correct of {score.listed}")
+    if (fit is None) != (result.train_labels is None):
+        found.append("train_labels and data.fit must be given together")
+    elif fit and result.train_labels and fit.used != result.train_labels.used:
+        found.append(
+            f"train_labels.used is {result.train_labels.used}, data.fit.used is {fit.used}"
+        )
+    return found
+
+
+def is_ratio(value: float, count: int, total: int) -> bool:
+    """Say whether `value` is `count` / `total` up to rounding."""
+    return abs(value * total - count) <= ROUNDING * max(1, total)
+
+
+def result_id(
+    *,
+    config: Mapping[str, Any],
+    feature_keys: Sequence[str | None],
+    data_digests: Sequence[str | None],
+    protocol_digest: str,
+    probe: Mapping[str, Any],
+    released_sha256: str | None = None,
+) -> str:
+    """Return the id of a run: the first 16 hex digits of a SHA-256 over what decides its number.
+
+    That is the resolved configuration, the keys of the features and the digests of ids and labels
+    (each fit, then score; fit is None where nothing was fitted), the protocol, the settings and
+    heads of the probe, and the digest of a released probe file. Places are left out of the
+    configuration (the weights after the colon of `encoder`, the `data` folder of the task), for
+    keys and digests hold what lies there: the same run has the same id on every machine.
+    """
+    facts = {
+        "config": _without_places(config),
+        "features": list(feature_keys),
+        "data": list(data_digests),
+        "protocol": protocol_digest,
+        "probe": probe,
+        "released": released_sha256,
+    }
+    text = json.dumps(facts, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _without_places(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a configuration without the paths in it."""
+    facts = {**config, "encoder": str(config.get("encoder", "")).partition(":")[0]}
+    options = config.get("task_options")
+    if isinstance(options, Mapping):
+        facts["task_options"] = {key: options[key] for key in options if key != "data"}
+    return facts
+
+
+def utc_now() -> str:
+    """Return the time of day as records spell it, such as `2025-01-31T12:00:00Z`."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def parse_record(text: str, where: str) -> Result:
+    """Read the text of a record; `where` names its file in messages.
+
+    Raises:
+        RecordError: no JSON, another schema version, an unknown or missing field, a value out of
+            range, or fields that contradict each other.
+    """
+    try:
+        fields = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise RecordError(
+            f"{where} is not JSON ({error}); delete it and run again with the same config."
+        ) from error
+    version = fields.get("schema_version") if isinstance(fields, dict) else None
+    if version != SCHEMA_VERSION:
+        raise RecordError(
+            f"{where} has record schema {version!r}; this frozenbench reads {SCHEMA_VERSION}:"
+            " use the version that wrote it."
+        )
+    try:
+        return Result.model_validate_json(text)
+    except ValidationError as error:
+        problems = "; ".join(_sentence(dict(item)) for item in error.errors()[:3])
+        raise RecordError(
+            f"{where} is not a sound record: {problems}. It was edited or cut short; run its"
+            " config again."
+        ) from error
+
+
+def _sentence(problem: Mapping[str, Any]) -> str:
+    """Return one pydantic problem as words: dotted field, then what is wrong with it."""
+    place = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        known = _fields_at(problem["loc"][:-1])
+        return f"field {place!r} is unknown.{closest(str(problem['loc'][-1]), known)}".rstrip(".")
+    if problem["type"] == "missing":
+        return f"field {place!r} is missing"
+    reason = str(problem["msg"]).removeprefix("Value error, ")
+    return f"{place}: {reason}" if place else reason
+
+
+def _fields_at(path: Sequence[int | str]) -> list[str]:
+    """Return the field names of the model found along `path` from `Result`."""
+    model: type[BaseModel] = Result
+    for name in path:
+        field = model.model_fields.get(str(name))
+        inner = field.annotation if field else None
+        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+            return []
+        model = inner
+    return list(model.model_fields)

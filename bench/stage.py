@@ -1,0 +1,184 @@
+"""What all probes on one encoder and one task share: weights, splits, clip plans and recipes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from bench import registry
+from bench.config import Machine, RunConfig
+from bench.data.recipe import Recipe
+from bench.encoders.encoder import Encoder, open_encoder, weight_digest
+from bench.errors import UsageError
+from bench.features.encode import resolve_precision
+from bench.types import ClipPlan, EvaluationProtocol, Manifest, Probe, Task
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Stage:
+    """One encoder on one task under one protocol, ready to give features.
+
+    `draws` is the number of stored augmented draws of a training sample: 0 for the deterministic
+    view, None for a fresh draw in every epoch (live features).
+    """
+
+    config: RunConfig
+    encoder: Encoder
+    weights_digest: str
+    task: Task
+    protocol: EvaluationProtocol
+    fit_recipe: Recipe
+    score_recipe: Recipe
+    draws: int | None
+    device: torch.device
+    precision: str
+    deviations: Sequence[str]
+
+
+def prepare(config: RunConfig, machine: Machine) -> Stage:
+    """Open the encoder and the task of a run and settle plans, transforms and precision.
+
+    Raises:
+        UsageError: the plan does not fit the encoder, or the options contradict each other.
+        DataError: the task's files are missing or wrong.
+        CheckpointError: the weights are not, completely, what was asked for.
+    """
+    protocol: EvaluationProtocol = registry.build("protocols", config.protocol, {})
+    task = open_task(config, machine)
+    encoder = open_encoder(config.encoder, config.encoder_options)
+    device = pick_device(machine.device)
+    encoder.to(device)
+    deviations = []
+    if config.plan is not None:
+        deviations.append(f"plan {config.plan} instead of the task's {task.score_plan}")
+    draws = protocol.draws
+    if config.draws is not None and config.draws != protocol.draws:
+        draws = config.draws
+        deviations.append(f"draws {config.draws} instead of {spell_draws(protocol.draws)}")
+    elif config.features == "stored" and draws is None:
+        draws = 1
+        deviations.append("1 stored draw of every training sample instead of a fresh one an epoch")
+    if config.features == "live" and draws:
+        raise UsageError("features = live draws afresh in every epoch: leave draws out.")
+    fit_plan, score_plan = plans(config, encoder, task, protocol)
+    view = "score" if draws == 0 else protocol.augment[task.kind]
+    spec = encoder.spec
+    recipe = Recipe(
+        plan=score_plan,
+        view="score",
+        size=spec.image_size,
+        mean=spec.mean,
+        std=spec.std,
+        flip=False,
+        kind=task.kind,
+        decoder=config.decoder,
+        seed=0,
+    )
+    fit_flip = task.flip and view != "score"
+    return Stage(
+        config=config,
+        encoder=encoder,
+        weights_digest=weight_digest(encoder),
+        task=task,
+        protocol=protocol,
+        fit_recipe=replace(recipe, plan=fit_plan, view=view, flip=fit_flip, seed=config.seed),
+        score_recipe=recipe,
+        draws=draws,
+        device=device,
+        precision=resolve_precision(config.precision, device),
+        deviations=deviations,
+    )
+
+
+def open_task(config: RunConfig, machine: Machine) -> Task:
+    """Build the task of a run, with `--data` as its `data` option and `limit` rows a split."""
+    options: dict[str, Any] = dict(config.task_options)
+    if "data" in registry.find("tasks", config.task).options and machine.data is not None:
+        options.setdefault("data", machine.data)
+    task: Task = registry.build("tasks", config.task, options)
+    if config.limit is None:
+        return task
+    return replace(task, fit=_first(task.fit, config.limit), score=_first(task.score, config.limit))
+
+
+def build_probe(stage: Stage, config: RunConfig) -> tuple[Probe, list[str]]:
+    """Build the probe with the protocol's settings under the user's; also name the deviations."""
+    entry = registry.find("probes", config.probe)
+    fixed = dict(stage.protocol.probe_options.get(stage.task.kind, {}).get(config.probe, {}))
+    given = registry.checked(entry, {**_heads(entry, stage), **config.probe_options})
+    probe: Probe = registry.build("probes", config.probe, {**fixed, **given})
+    deviations = [
+        f"{config.probe} {key} {given[key]} instead of {fixed[key]}"
+        for key in config.probe_options
+        if key in fixed and given[key] != fixed[key]
+    ]
+    return probe, deviations
+
+
+def plans(
+    config: RunConfig, encoder: Encoder, task: Task, protocol: EvaluationProtocol
+) -> tuple[ClipPlan, ClipPlan]:
+    """Return the clip plans to fit and to score with; a training clip has one spatial view.
+
+    Raises:
+        UsageError: the plan's number of frames is not what the encoder takes.
+    """
+    frames = encoder.spec.num_frames
+    if config.plan is None:
+        fit, score = (
+            replace(plan, num_frames=frames, sampler=protocol.sampler)
+            for plan in (task.fit_plan, task.score_plan)
+        )
+        return fit, score
+    plan = ClipPlan.parse(config.plan, protocol.sampler)
+    if task.kind == "image" and (plan.num_clips, plan.num_views, plan.stride) != (1, 1, 0):
+        raise UsageError(
+            f"task {task.name} holds images: the plan {plan} must read {frames}x1x1@0."
+        )
+    if plan.num_frames != frames:
+        raise UsageError(
+            f"plan {plan} takes clips of {plan.num_frames} frames, but the encoder"
+            f" {encoder.spec.name} takes {frames}: write {replace(plan, num_frames=frames)}, or"
+            f" build the encoder for it with --set encoder.num_frames={plan.num_frames}."
+        )
+    return replace(plan, num_views=1), plan
+
+
+def pick_device(name: str) -> torch.device:
+    """Return the device called `name`; `auto` is the first GPU, if there is one, else the CPU.
+
+    Raises:
+        UsageError: torch has no such device.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise UsageError(f"--device {name!r} is no device; write cpu, cuda or cuda:0.") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise UsageError(f"--device {name}: torch sees no GPU here; see: bench doctor.")
+    return device
+
+
+def spell_draws(draws: int | None) -> str:
+    """Say the number of draws in words."""
+    return "a fresh one an epoch" if draws is None else str(draws)
+
+
+def _first(manifest: Manifest, limit: int) -> Manifest:
+    """Keep `limit` rows spread evenly over the split."""
+    if limit >= len(manifest):
+        return manifest
+    return manifest.subset(np.arange(limit, dtype=np.int64) * len(manifest) // limit)
+
+
+def _heads(entry: registry.Entry, stage: Stage) -> dict[str, Any]:
+    return {"num_heads": stage.encoder.spec.num_heads} if "num_heads" in entry.options else {}

@@ -1,0 +1,97 @@
+"""What a footnote says: every way in which a record is not simply one more number of its column."""
+
+from __future__ import annotations
+
+from bench.result import Result, is_ratio
+
+
+def measured(record: Result) -> tuple[str, ...]:
+    """Return what two records must share, beside the protocol's name, to compare without a mark."""
+    fit, labels = record.data.fit, record.train_labels
+    return (
+        record.protocol.digest,
+        *record.protocol.deviations,
+        record.task.score_split,
+        record.data.score.digest,
+        fit.digest if fit else "released probe",
+        repr(labels.fraction) if labels else "",
+    )
+
+
+def notes_on(record: Result, reference: Result, protocol: str | None) -> list[str]:
+    """Return a sentence for everything that a reader of the column has to know about a record."""
+    notes = [
+        _protocol(record, reference, protocol),
+        _deviations(record),
+        _score_split(record, reference),
+        _training(record, reference),
+        _rows(record),
+        _status(record),
+    ]
+    return [note for note in notes if note]
+
+
+def _protocol(record: Result, reference: Result, protocol: str | None) -> str:
+    own = record.protocol
+    if own.name != protocol:
+        return f"protocol {own.name}; the column shows {protocol}"
+    if own.digest != reference.protocol.digest:
+        return f"another definition of {own.name} (digest {own.digest[:8]})"
+    return ""
+
+
+def _deviations(record: Result) -> str:
+    listed = record.protocol.deviations
+    return f"departs from {record.protocol.name}: {'; '.join(listed)}" if listed else ""
+
+
+def _score_split(record: Result, reference: Result) -> str:
+    own, other = record.data.score, reference.data.score
+    if record.task.score_split != reference.task.score_split:
+        return f"scored on {record.task.score_split}; the column shows {reference.task.score_split}"
+    if own.digest != other.digest:
+        return (
+            f"another list of {record.task.score_split} samples ({own.listed:,} rows,"
+            f" manifest {own.digest[:8]}; the column has {other.listed:,} rows,"
+            f" manifest {other.digest[:8]})"
+        )
+    return ""
+
+
+def _training(record: Result, reference: Result) -> str:
+    fit, labels, other = record.data.fit, record.train_labels, reference.data.fit
+    if fit is None or labels is None:
+        return "a released probe, scored as it is"
+    if labels.fraction < 1:
+        share = f"{100 * labels.fraction:g} % of the training labels"
+        return f"{share}, draw {labels.draw} ({labels.used:,} rows)"
+    if other is not None and fit.digest != other.digest:
+        return (
+            f"fitted on another list of {record.task.fit_split} samples"
+            f" ({fit.listed:,} rows, manifest {fit.digest[:8]})"
+        )
+    return ""
+
+
+def _rows(record: Result) -> str:
+    metrics, split = record.metrics, record.data.score
+    if metrics.scored == metrics.expected == split.listed:
+        return ""
+    parts = []
+    if split.unreadable:
+        as_wrong = is_ratio(metrics.top1, metrics.correct, split.listed)
+        how = "counted as wrong" if as_wrong else "left out of the count"
+        parts.append(f"{len(split.unreadable):,} unreadable, {how}")
+    if split.listed < metrics.expected:
+        parts.append(f"{metrics.expected - split.listed:,} not in the annotation file")
+    if split.listed > metrics.expected:
+        parts.append(f"{split.listed - metrics.expected:,} more listed than published")
+    width = 100 * (metrics.bounds.high - metrics.bounds.low)
+    rows = f"scored {metrics.scored:,} of {metrics.expected:,} rows ({'; '.join(parts)})"
+    return f"{rows}; the others are worth up to {width:.1f} points"
+
+
+def _status(record: Result) -> str:
+    if record.status == "complete":
+        return ""
+    return f"{record.status.replace('_', ' ')}: {'; '.join(record.reasons)}"

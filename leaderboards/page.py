@@ -1,0 +1,169 @@
+"""One self-contained HTML page for a table: sortable, with how each number came about below it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from html import escape
+from pathlib import Path
+
+from bench.result import Result
+from leaderboards.join import Cell, Head, Row, Table, percent
+from leaderboards.provenance import facts_of
+from leaderboards.sections import Section, legend, sections
+
+LEAD = (
+    "Encoders stay frozen; a probe is trained on their features. Accuracies in percent; the bar"
+    " below a number shows it on a scale of 0 to 100, its tick is chance. Choose a column heading"
+    " to sort, a number to see how it came about."
+)
+
+
+def html_page(table: Table) -> str:
+    """Return the page as text; it loads nothing from anywhere."""
+    parts = {
+        "title": escape(table.title),
+        "lead": escape(LEAD if table.heads else "No records yet."),
+        "table": _table(table) if table.heads else "",
+        "notes": _notes(table.notes),
+        "legend": escape(" ".join(legend(table))),
+        "records": _records(table),
+    }
+    return _filled(Path(__file__).with_name("page.html").read_text(encoding="utf-8"), parts)
+
+
+def _filled(template: str, parts: Mapping[str, str]) -> str:
+    """Put each part in the place of its `{{name}}`, once: a part may contain braces of its own."""
+    pieces = template.split("{{")
+    filled = [pieces[0]]
+    for piece in pieces[1:]:
+        name, rest = piece.split("}}", 1)
+        filled += [parts[name], rest]
+    return "".join(filled)
+
+
+def _table(table: Table) -> str:
+    cut = sections(table)
+    starts = {section.columns[0] for section in cut}
+    ranked = [row for row in table.rows if row.kind == "encoder"]
+    floors = [row for row in table.rows if row.kind != "encoder"]
+    top = "".join(_section_head(section) for section in cut)
+    heads = "".join(_column_head(i, head, starts) for i, head in enumerate(table.heads))
+    rest = f'<td class="start" colspan="{len(table.heads)}"></td>'
+    apart = f'<tr class="apart"><th class="who" scope="rowgroup">Floors</th>{rest}</tr>'
+    return "\n".join(
+        [
+            '<div class="scroll" role="region" aria-labelledby="title" tabindex="0">',
+            '<table class="board">',
+            f"<caption>{escape(table.title)}: encoders by task and probe.</caption>",
+            "<thead>",
+            f'<tr><th class="who" aria-hidden="true"></th>{top}</tr>',
+            '<tr><th class="who" scope="col" data-column="0" data-label="encoder">'
+            f'<button type="button">Encoder</button></th>{heads}</tr>',
+            "</thead>",
+            '<tbody class="ranked">',
+            *(_row(row, table.heads, starts) for row in ranked),
+            "</tbody>",
+            '<tbody class="floors">',
+            apart,
+            *(_row(row, table.heads, starts) for row in floors),
+            "</tbody>",
+            "</table>",
+            "</div>",
+        ]
+    )
+
+
+def _section_head(section: Section) -> str:
+    return (
+        f'<th class="task start" scope="colgroup" colspan="{len(section.columns)}">'
+        f"{escape(section.title)}<small>{escape(section.facts)}</small></th>"
+    )
+
+
+def _column_head(index: int, head: Head, starts: Iterable[int]) -> str:
+    start = ' class="start"' if index in starts else ""
+    return (
+        f'<th{start} scope="col" data-column="{index + 1}" data-label="{escape(head.label)}">'
+        f'<button type="button">{escape(head.column.title)}</button></th>'
+    )
+
+
+def _row(row: Row, heads: Iterable[Head], starts: Iterable[int]) -> str:
+    small = ""
+    if row.record:
+        encoder = row.record.encoder
+        parts = [_millions(encoder.num_parameters)] if encoder.num_parameters else []
+        parts.append(f"{encoder.num_frames} x {encoder.image_size}²")
+        small = f"<small>{' · '.join(parts)}</small>"
+    cells = "".join(
+        _cell(cell, head, "start" if i in starts else "")
+        for i, (cell, head) in enumerate(zip(row.cells, heads, strict=True))
+    )
+    name, broken = escape(row.name), escape(row.name)
+    for sign in "_:/":
+        broken = broken.replace(sign, f"{sign}<wbr>")
+    return f'<tr><th class="who" scope="row" data-value="{name}">{broken}{small}</th>{cells}</tr>'
+
+
+def _cell(cell: Cell, head: Head, css: str) -> str:
+    opening = f'<td class="{css}"' if css else "<td"
+    value, shown = cell.value, percent(cell.value)
+    if value is None or shown is None:
+        return f'{opening} data-value=""><span class="none">–</span></td>'  # noqa: RUF001
+    opening += f' data-value="{100 * value!r}">'
+    if cell.record is None:
+        return f"{opening}{shown}<sup></sup></td>"
+    marks = " ".join(f'<a href="#note-{n}" aria-label="footnote {n}">{n}</a>' for n in cell.notes)
+    chance, css = cell.record.metrics.chance, "number best" if cell.is_best else "number"
+    return (
+        f'{opening}<a class="{css}" href="#record-{cell.record.id}"'
+        f' style="--value:{100 * value:.1f}%;--chance:{100 * chance:.1f}%"'
+        f' title="{escape(_tooltip(cell, cell.record))}">{shown}</a><sup>{marks}</sup></td>'
+    )
+
+
+def _tooltip(cell: Cell, record: Result) -> str:
+    metrics = record.metrics
+    parts = [f"n = {metrics.scored:,} scored of {metrics.expected:,}"]
+    parts.append(f"chance {percent(metrics.chance)}, majority class {percent(metrics.majority)}")
+    if cell.others:
+        parts.append(f"newest of {cell.others + 1} records that fit")
+    return " · ".join([*parts, f"record {record.id}"])
+
+
+def _notes(notes: Iterable[str]) -> str:
+    items = [f'<li id="note-{i}">{escape(note)}</li>' for i, note in enumerate(notes, start=1)]
+    return "\n".join(
+        ['<ol class="notes" aria-label="Footnotes">', *items, "</ol>"] if items else []
+    )
+
+
+def _records(table: Table) -> str:
+    """Return a foldable list of facts for every record shown, grouped by encoder."""
+    lines, told = [], set()
+    for row in table.rows:
+        cells = [cell for cell in row.cells if cell.record and cell.record.id not in told]
+        if cells:
+            lines.append(f"<h3>{escape(row.name)}</h3>")
+        for cell in cells:
+            assert cell.record
+            told.add(cell.record.id)
+            lines.append(_record(cell.record))
+    heading = "<h2>How each number came about</h2>"
+    return "\n".join([heading, *lines]) if lines else ""
+
+
+def _record(record: Result) -> str:
+    facts = "".join(
+        f"<dt>{escape(name)}</dt><dd>{'<br>'.join(map(escape, values))}</dd>"
+        for name, values in facts_of(record).items()
+    )
+    return (
+        f'<details id="record-{record.id}"><summary><span>{escape(record.task.title)}</span>'
+        f'<span class="dim">{escape(record.probe.name)} · {escape(record.protocol.name)}</span>'
+        f"<b>{percent(record.metrics.top1)}</b></summary><dl>{facts}</dl></details>"
+    )
+
+
+def _millions(count: int) -> str:
+    return f"{count / 1e6:.0f} M" if count >= 10_000_000 else f"{count / 1e6:.1f} M"

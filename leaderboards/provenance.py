@@ -1,0 +1,119 @@
+"""How a number came about, as short lines a reader can check: the facts of a record in words."""
+
+from __future__ import annotations
+
+from bench.result import Result, SplitPart
+
+UNREADABLE_SHOWN = 5
+
+
+def facts_of(record: Result) -> dict[str, list[str]]:
+    """Return heading -> lines for the facts of a record, in the order in which a run makes them."""
+    facts = {
+        "Record": _record(record),
+        "Protocol": _protocol(record),
+        "Encoder": _encoder(record),
+        "Training rows": _split(record.task.fit_split, record.data.fit),
+        "Scored rows": _split(record.task.score_split, record.data.score),
+        "Clips": [
+            f"fit {record.plan.fit}, score {record.plan.score} (frames x clips x views @ stride),"
+            f" {record.plan.sampler} sampler"
+        ],
+        "Features": _features(record),
+        "Head": _head(record),
+        "Result": _metrics(record),
+        "Software": _software(record),
+    }
+    return {heading: lines for heading, lines in facts.items() if lines}
+
+
+def _record(record: Result) -> list[str]:
+    lines = [f"{record.id}, {record.created}, run again with: bench run records/{record.id}.json"]
+    if record.status != "complete":
+        lines.append(f"{record.status.replace('_', ' ')}: {'; '.join(record.reasons)}")
+    return lines
+
+
+def _protocol(record: Result) -> list[str]:
+    own = record.protocol
+    return [f"{own.name}, digest {own.digest[:16]}", *(f"departs: {d}" for d in own.deviations)]
+
+
+def _encoder(record: Result) -> list[str]:
+    encoder = record.encoder
+    return [
+        f"{encoder.spec}, {encoder.num_parameters:,} parameters, width {encoder.width},"
+        f" {encoder.num_frames} frames of {encoder.image_size} pixels",
+        f"weights {encoder.weights_sha256 or 'none'}",
+        f"from {encoder.source}",
+        *encoder.notes,
+    ]
+
+
+def _split(name: str | None, split: SplitPart | None) -> list[str]:
+    if split is None:
+        return ["none: a released probe was scored"]
+    published = "" if split.expected is None else f", {split.expected:,} published"
+    lines = [
+        f"{name}: {split.used:,} used of {split.listed:,} listed{published}",
+        f"manifest {split.digest}",
+    ]
+    bad = list(split.unreadable.items())
+    lines += [f"unreadable: {sample} ({reason})" for sample, reason in bad[:UNREADABLE_SHOWN]]
+    if len(bad) > UNREADABLE_SHOWN:
+        lines.append(f"and {len(bad) - UNREADABLE_SHOWN:,} more unreadable, listed in the record")
+    return lines
+
+
+def _features(record: Result) -> list[str]:
+    own = record.features
+    decoders = ", ".join(f"{name} {count:,}" for name, count in sorted(own.decoders.items()))
+    lines = [f"{own.mode}, computed in {own.precision}, kept as {own.dtype}"]
+    lines += [f"fit key {own.fit_key}"] if own.fit_key else []
+    lines += [f"score key {own.score_key}"]
+    repeated = f"; {own.repeated_frames:,} frames repeated" if own.repeated_frames else ""
+    return [*lines, f"decoded with {decoders or 'nothing'}{repeated}"]
+
+
+def _head(record: Result) -> list[str]:
+    probe, chosen = record.probe, record.probe.selection
+    settings = ", ".join(f"{key} {value}" for key, value in probe.heads[probe.selected].items())
+    lines = [
+        f"{probe.name} on {probe.reads}: head {probe.selected + 1} of {len(probe.heads)}"
+        f" ({settings or 'no settings of its own'}), rule {chosen.rule}"
+    ]
+    if chosen.holdout_accuracies:
+        held = chosen.holdout_accuracies[probe.selected]
+        said = "was dropped" if held is None else f"had {100 * held:.1f} %"
+        lines.append(f"it {said} on {chosen.holdout_rows:,} held-out training rows")
+    scores = [a for a in chosen.score_accuracies if a is not None]
+    if scores:
+        gap = 100 * (max(scores) - record.metrics.top1)
+        lines.append(f"choosing on the scored rows instead would have added {gap:.1f} points")
+    if probe.released_sha256:
+        lines.append(f"released probe file {probe.released_sha256}")
+    return lines
+
+
+def _metrics(record: Result) -> list[str]:
+    own = record.metrics
+    top5 = "" if own.top5 is None else f", top-5 {100 * own.top5:.2f}"
+    return [
+        f"{own.correct:,} right of {own.scored:,} scored: top-1 {100 * own.top1:.2f}{top5},"
+        f" mean per class {100 * own.mean_per_class:.2f}",
+        f"over all {own.expected:,} expected rows between {100 * own.bounds.low:.2f}"
+        f" and {100 * own.bounds.high:.2f}",
+        f"chance {100 * own.chance:.2f}, always the most frequent class {100 * own.majority:.2f}",
+    ]
+
+
+def _software(record: Result) -> list[str]:
+    wanted = ("frozenbench", "torch", "timm", "decord", "av", "device")
+    known = [
+        f"{name} {record.environment[name]}" for name in wanted if record.environment.get(name)
+    ]
+    commit = record.environment.get("git_commit")
+    if commit:
+        dirty = " with uncommitted changes" if record.environment.get("git_dirty") else ""
+        known.append(f"commit {str(commit)[:12]}{dirty}")
+    return [", ".join(known)] if known else []

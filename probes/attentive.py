@@ -1,0 +1,185 @@
+"""The attentive probe of V-JEPA, all heads of a learning-rate and weight-decay grid in one pass.
+
+arXiv 2404.08471, section 4 and appendix on frozen evaluation; released recipe: AdamW, cosine to 0
+without warm-up, weight decay on matrices with a cosine to 1e-6, gradients clipped to norm 1, the
+last batch of an epoch kept. Departures: float32 throughout (released: float16 autocast), the
+order of rows changes with the epoch (released: the same every epoch).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bench.errors import CheckpointError, UsageError
+from bench.registry import probe
+from bench.types import FeatureSource, Head, Progress, Reads, Settings
+from probes.attentive_head import AttentiveHeads
+from probes.released import read_released_probe
+from probes.stacked_training import Recipe, train
+from probes.sweep import above_zero, at_least, grid
+
+
+@probe
+def attentive(
+    *,
+    num_heads: int,
+    epochs: int = 20,
+    batch_size: int = 256,
+    lr: tuple[float, ...] = (1e-3,),
+    weight_decay: tuple[float, ...] = (0.01,),
+    final_weight_decay: float | None = 1e-6,
+    warmup: float = 0.0,
+    clip_norm: float | None = 1.0,
+) -> AttentiveProbe:
+    """One learned query attends to all tokens, then an MLP and a linear classifier (V-JEPA).
+
+    `num_heads` is the number of attention heads, the encoder's own as released. Heads of the sweep
+    are `lr` x `weight_decay`; all start from one draw and see the same batches. `warmup` counts
+    epochs; `final_weight_decay` and `clip_norm` may be none.
+
+    Raises:
+        UsageError: a setting that cannot work.
+    """
+    at_least("attentive", 1, num_heads=num_heads, epochs=epochs, batch_size=batch_size)
+    at_least("attentive", 0, warmup=warmup, final_weight_decay=final_weight_decay)
+    above_zero("attentive", lr=lr, clip_norm=clip_norm)
+    recipe = Recipe(
+        epochs=epochs,
+        batch_size=batch_size,
+        warmup=warmup,
+        final_weight_decay=final_weight_decay,
+        clip_norm=clip_norm,
+    )
+    heads = grid("attentive", lr=lr, weight_decay=weight_decay)
+    return AttentiveProbe(num_heads=num_heads, heads=heads, recipe=recipe)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttentiveProbe:
+    """A sweep of attentive probes over tokens."""
+
+    num_heads: int
+    heads: tuple[Head, ...]
+    recipe: Recipe
+    name: str = "attentive"
+    reads: Reads = "tokens"
+
+    @property
+    def settings(self) -> Settings:
+        """Settings that all heads share."""
+        return {
+            "num_heads": self.num_heads,
+            "epochs": self.recipe.epochs,
+            "batch_size": self.recipe.batch_size,
+            "final_weight_decay": self.recipe.final_weight_decay,
+            "warmup": self.recipe.warmup,
+            "clip_norm": self.recipe.clip_norm,
+        }
+
+    def only(self, index: int) -> AttentiveProbe:
+        """Return the same probe with the one head `heads[index]`."""
+        return replace(self, heads=(self.heads[index],))
+
+    def fit(
+        self, source: FeatureSource, *, seed: int, device: torch.device, progress: Progress
+    ) -> FittedAttentive:
+        """Train every head; those whose loss is not finite are left out and stand in the log.
+
+        Raises:
+            UsageError: the encoder's width cannot be split over the attention heads.
+            BenchError: no head is left.
+        """
+        if source.width % self.num_heads:
+            raise UsageError(
+                f"probe 'attentive': {self.num_heads} attention heads do not divide the encoder's"
+                f" width {source.width}; set num_heads to a divisor of it."
+            )
+        module = AttentiveHeads(
+            num_probes=len(self.heads),
+            width=source.width,
+            num_attention_heads=self.num_heads,
+            num_classes=source.num_classes,
+        )
+        module.initialise(seed)
+        module.to(device)
+        facts = train(
+            module,
+            heads=self.heads,
+            recipe=self.recipe,
+            source=source,
+            seed=seed,
+            device=device,
+            progress=progress,
+        )
+        kept = facts.pop("kept")
+        return FittedAttentive(
+            heads=tuple(self.heads[k] for k in kept), log=facts, module=module.select(kept)
+        )
+
+    def restore(
+        self, tensors: Mapping[str, torch.Tensor], facts: Mapping[str, Any]
+    ) -> FittedAttentive:
+        """Rebuild what `FittedAttentive.state` gave."""
+        module = AttentiveHeads(
+            num_probes=len(facts["heads"]),
+            width=facts["width"],
+            num_attention_heads=facts["num_heads"],
+            num_classes=facts["num_classes"],
+        )
+        module.load(tensors)
+        heads = tuple(Head(settings=settings) for settings in facts["heads"])
+        return FittedAttentive(heads=heads, log=facts["log"], module=module)
+
+    def read_released(self, path: Path) -> FittedAttentive:
+        """Read a probe file of V-JEPA 1; its one head has `num_heads` attention heads.
+
+        Raises:
+            CheckpointError: the file is no complete probe of this kind.
+            UsageError: it is a probe file of V-JEPA 2, whose probes have four blocks.
+        """
+        module = read_released_probe(path, num_attention_heads=self.num_heads)
+        head = Head(settings={"released": path.name})
+        return FittedAttentive(heads=(head,), log={"released": path.name}, module=module)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FittedAttentive:
+    """Trained attentive probes, one per head."""
+
+    heads: Sequence[Head]
+    log: Mapping[str, Any]
+    module: AttentiveHeads
+
+    @torch.no_grad()
+    def probabilities(self, x: torch.Tensor) -> torch.Tensor:
+        """Return `[K, B, C]` on the CPU from tokens `[B, V, L, D]`: the mean softmax over views.
+
+        Computes on the device of `x`, where the weights are moved to.
+
+        Raises:
+            CheckpointError: the probe was made for tokens of another width.
+        """
+        if x.shape[-1] != self.module.width:
+            raise CheckpointError(
+                f"this attentive probe reads tokens of width {self.module.width}, and the encoder"
+                f" gives {x.shape[-1]}; use the encoder that it was trained on."
+            )
+        logits_KXC: torch.Tensor = self.module.to(x.device)(x.flatten(0, 1).float())
+        K, _, C = logits_KXC.shape
+        return logits_KXC.softmax(dim=-1).view(K, *x.shape[:2], C).mean(dim=2).cpu()
+
+    def state(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+        """Return tensors and facts for `AttentiveProbe.restore`."""
+        facts = {
+            "heads": [dict(head.settings) for head in self.heads],
+            "log": dict(self.log),
+            "width": self.module.width,
+            "num_heads": self.module.num_attention_heads,
+            "num_classes": self.module.num_classes,
+        }
+        return {name: t.cpu() for name, t in self.module.state_dict().items()}, facts

@@ -1,0 +1,29 @@
+"""All features of a source in memory, by row, for the probes that are not trained in batches."""
+
+from __future__ import annotations
+
+import torch
+
+from bench.types import FeatureSource, Progress
+
+BATCH = 1024
+
+
+def gather(source: FeatureSource, progress: Progress) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return features float32 `[rows, D]` and labels int64 `[rows]`, both on the CPU.
+
+    Reads epoch 0, which is the first draw where training features have several.
+    """
+    x = torch.empty(len(source), source.width)
+    y = torch.empty(len(source), dtype=torch.int64)
+    progress.start("read features", len(source))
+    try:
+        for batch in source.epoch(0, batch_size=BATCH):
+            assert batch.x.shape[1] == 1, "training features have one view"
+            rows = batch.row.cpu()
+            x[rows] = batch.x[:, 0].to("cpu", torch.float32)
+            y[rows] = batch.y.cpu()
+            progress.advance(len(batch.row))
+    finally:
+        progress.stop()
+    return x, y

@@ -1,0 +1,209 @@
+"""Weighted k-nearest-neighbour vote on L2-normalised vectors, for several k at once.
+
+DINO (arXiv 2104.14294, section 4.1 and code) weighs each of the k most similar training rows by
+exp(similarity / T). DINOv2's code takes a softmax over the largest k that was asked for and cuts
+it after the first k, so its scores of a smaller k add up to less than one. Both rank classes
+alike; the probabilities here are those votes divided by their sum, as views can only be averaged
+on one scale.
+
+Ties: DINO leaves them open. Rows that are equally similar at the border of k are kept as
+`torch.topk` gives them, and classes with equal votes go to the one with the smaller index.
+
+Shape letters: N training rows, B samples, V views, D width, K heads, C classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.nn import functional
+
+from bench.errors import CheckpointError, UsageError
+from bench.registry import probe
+from bench.types import FeatureSource, Head, Progress, Reads, Settings
+from probes.gathered import gather
+from probes.sweep import above_zero, at_least, grid
+
+QUERY_BLOCK, KEY_BLOCK = 512, 4096  # the similarities that are held at once
+
+
+@probe
+def knn(*, k: tuple[int, ...] = (10, 20, 100, 200), temperature: float = 0.07) -> KnnProbe:
+    """Similarity-weighted vote of the k nearest training rows (DINO); heads are the values of `k`.
+
+    A k above the number of training rows is left out and stands in the log. With several draws of
+    training features only the first is used. Where the encoder has no class token the vector is
+    the mean of its patch tokens.
+
+    Raises:
+        UsageError: a setting that cannot work.
+    """
+    for value in k:
+        at_least("knn", 1, k=value)
+    above_zero("knn", temperature=temperature)
+    return KnnProbe(heads=grid("knn", k=k), temperature=temperature)
+
+
+@dataclass(frozen=True, kw_only=True)
+class KnnProbe:
+    """Nearest-neighbour votes over vectors, one per value of k."""
+
+    heads: tuple[Head, ...]
+    temperature: float
+    name: str = "knn"
+    reads: Reads = "vector"
+
+    @property
+    def settings(self) -> Settings:
+        """Settings that all heads share."""
+        return {"temperature": self.temperature}
+
+    def only(self, index: int) -> KnnProbe:
+        """Return the same probe with the one head `heads[index]`."""
+        return replace(self, heads=(self.heads[index],))
+
+    def fit(
+        self, source: FeatureSource, *, seed: int, device: torch.device, progress: Progress
+    ) -> FittedKnn:
+        """Keep the normalised training vectors on `device`; `seed` changes nothing.
+
+        Raises:
+            UsageError: every k is above the number of training rows.
+        """
+        fitting = tuple(head for head in self.heads if head.settings["k"] <= len(source))
+        dropped = [
+            {"head": dict(head.settings), "reason": f"k is above the {len(source)} training rows"}
+            for head in self.heads
+            if head not in fitting
+        ]
+        if not fitting:
+            smallest = min(head.settings["k"] for head in self.heads)
+            raise UsageError(
+                f"probe 'knn': the smallest k is {smallest}, and there are {len(source)} training"
+                " rows; set a smaller k."
+            )
+        x, y = gather(source, progress)
+        return FittedKnn(
+            heads=fitting,
+            log={"dropped": dropped},
+            keys=functional.normalize(x, dim=-1).to(device),
+            labels=y.to(device),
+            num_classes=source.num_classes,
+            temperature=self.temperature,
+        )
+
+    def restore(self, tensors: Mapping[str, torch.Tensor], facts: Mapping[str, Any]) -> FittedKnn:
+        """Rebuild what `FittedKnn.state` gave."""
+        return FittedKnn(
+            heads=tuple(Head(settings=settings) for settings in facts["heads"]),
+            log=facts["log"],
+            keys=tensors["keys"],
+            labels=tensors["labels"],
+            num_classes=facts["num_classes"],
+            temperature=facts["temperature"],
+        )
+
+    def read_released(self, path: Path) -> FittedKnn:
+        """Refuse: a vote has no weights to publish.
+
+        Raises:
+            UsageError: always.
+        """
+        raise UsageError(f"{path}: probe 'knn' has no weights, so there is no file of it to read.")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FittedKnn:
+    """Training rows to vote: `keys` float32 `[N, D]` of length 1, `labels` int64 `[N]`."""
+
+    heads: Sequence[Head]
+    log: Mapping[str, Any]
+    keys: torch.Tensor
+    labels: torch.Tensor
+    num_classes: int
+    temperature: float
+
+    @torch.no_grad()
+    def probabilities(self, x: torch.Tensor) -> torch.Tensor:
+        """Return `[K, B, C]` on the CPU from vectors `[B, V, D]`, averaged over views.
+
+        Raises:
+            CheckpointError: the training vectors are of another width.
+        """
+        if x.shape[-1] != self.keys.shape[1]:
+            raise CheckpointError(
+                f"this knn probe holds vectors of width {self.keys.shape[1]}, and the encoder gives"
+                f" {x.shape[-1]}; use the encoder that it was made with."
+            )
+        queries = functional.normalize(x.flatten(0, 1).to(self.keys), dim=-1)
+        counts = [head.settings["k"] for head in self.heads]
+        similarity, index = nearest(queries, self.keys, k=max(counts))
+        votes_KXC = weighted_votes(
+            similarity,
+            self.labels[index],
+            k=counts,
+            temperature=self.temperature,
+            num_classes=self.num_classes,
+        )
+        shares_KXC = votes_KXC / votes_KXC.sum(dim=-1, keepdim=True)
+        return shares_KXC.view(len(counts), *x.shape[:2], -1).mean(dim=2).cpu()
+
+    def state(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+        """Return tensors and facts for `KnnProbe.restore`."""
+        facts = {
+            "heads": [dict(head.settings) for head in self.heads],
+            "log": dict(self.log),
+            "num_classes": self.num_classes,
+            "temperature": self.temperature,
+        }
+        return {"keys": self.keys.cpu(), "labels": self.labels.cpu()}, facts
+
+
+def nearest(
+    queries: torch.Tensor, keys: torch.Tensor, *, k: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the k largest inner products of each query, descending, and their key rows, `[Q, k]`.
+
+    Never holds more than a block of the similarities.
+    """
+    parts = [_nearest_in_block(block, keys, k) for block in torch.split(queries, QUERY_BLOCK)]
+    similarities, rows = zip(*parts, strict=True)
+    return torch.cat(similarities), torch.cat(rows)
+
+
+def _nearest_in_block(
+    queries: torch.Tensor, keys: torch.Tensor, k: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    best = queries.new_empty(len(queries), 0)
+    rows = torch.empty(len(queries), 0, dtype=torch.int64, device=queries.device)
+    for start in range(0, len(keys), KEY_BLOCK):
+        similarity = queries @ keys[start : start + KEY_BLOCK].T
+        found, at = similarity.topk(min(k, similarity.shape[1]), dim=1)
+        pool, pool_rows = torch.cat([best, found], dim=1), torch.cat([rows, at + start], dim=1)
+        best, chosen = pool.topk(min(k, pool.shape[1]), dim=1)
+        rows = pool_rows.gather(1, chosen)
+    return best, rows
+
+
+def weighted_votes(
+    similarity: torch.Tensor,
+    labels: torch.Tensor,
+    *,
+    k: Sequence[int],
+    temperature: float,
+    num_classes: int,
+) -> torch.Tensor:
+    """Return DINOv2's class scores `[K, Q, C]` of neighbours in descending order, `[Q, largest k]`.
+
+    The softmax runs over all neighbours that are given, so the scores of a smaller k add up to
+    less than 1.
+    """
+    weights = (similarity / temperature).softmax(dim=1)
+    votes = weights.new_zeros(len(k), len(weights), num_classes)
+    for scores, count in zip(votes, k, strict=True):
+        scores.scatter_add_(1, labels[:, :count], weights[:, :count])
+    return votes

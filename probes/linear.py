@@ -1,0 +1,206 @@
+"""A linear classifier on one vector per view, all heads of a grid in one pass.
+
+As MAE (arXiv 2111.06377, appendix A) it can normalise the features by a batch norm without scale
+and shift; as DINOv2 (arXiv 2304.07193, appendix B.3) it trains a grid of settings on the same
+features, from N(0, 0.01). The learning rate is used as given: it is not scaled with the batch.
+Departure: the batch norm keeps the plain mean of all batches it saw instead of a decaying one,
+because frozen features do not drift, and a short training would otherwise still remember the
+initial 0 and 1.
+
+Shape letters: B samples, V views, D width, K heads, C classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from bench.errors import CheckpointError, UsageError
+from bench.registry import probe
+from bench.types import FeatureSource, Head, Progress, Reads, Settings
+from probes.stacked_linear import StackedHeads
+from probes.stacked_training import Recipe, train
+from probes.sweep import above_zero, at_least, grid
+
+
+@probe
+def linear(
+    *,
+    epochs: int = 50,
+    batch_size: int = 256,
+    lr: tuple[float, ...] = (1e-3,),
+    weight_decay: tuple[float, ...] = (0.0,),
+    optimizer: Literal["sgd", "adamw"] = "adamw",
+    batch_norm: bool = True,
+    momentum: float = 0.9,
+) -> LinearProbe:
+    """A linear layer, trained with a cosine to 0; heads are `lr` x `weight_decay`.
+
+    `momentum` is that of sgd; adamw takes none. Biases are not decayed.
+
+    Raises:
+        UsageError: a setting that cannot work.
+    """
+    at_least("linear", 1, epochs=epochs)
+    at_least("linear", 2 if batch_norm else 1, batch_size=batch_size)
+    at_least("linear", 0, momentum=momentum)
+    above_zero("linear", lr=lr)
+    recipe = Recipe(epochs=epochs, batch_size=batch_size, optimizer=optimizer, momentum=momentum)
+    heads = grid("linear", lr=lr, weight_decay=weight_decay)
+    return LinearProbe(heads=heads, recipe=recipe, batch_norm=batch_norm)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LinearProbe:
+    """A sweep of linear classifiers over vectors."""
+
+    heads: tuple[Head, ...]
+    recipe: Recipe
+    batch_norm: bool
+    name: str = "linear"
+    reads: Reads = "vector"
+
+    @property
+    def settings(self) -> Settings:
+        """Settings that all heads share."""
+        return {
+            "epochs": self.recipe.epochs,
+            "batch_size": self.recipe.batch_size,
+            "optimizer": self.recipe.optimizer,
+            "batch_norm": self.batch_norm,
+            "momentum": self.recipe.momentum,
+        }
+
+    def only(self, index: int) -> LinearProbe:
+        """Return the same probe with the one head `heads[index]`."""
+        return replace(self, heads=(self.heads[index],))
+
+    def fit(
+        self, source: FeatureSource, *, seed: int, device: torch.device, progress: Progress
+    ) -> FittedLinear:
+        """Train every head; those whose loss is not finite are left out and stand in the log.
+
+        Raises:
+            BenchError: no head is left.
+        """
+        module = LinearHeads(
+            num_probes=len(self.heads),
+            width=source.width,
+            num_classes=source.num_classes,
+            batch_norm=self.batch_norm,
+        )
+        module.initialise(seed)
+        module.to(device)
+        facts = train(
+            module,
+            heads=self.heads,
+            recipe=self.recipe,
+            source=source,
+            seed=seed,
+            device=device,
+            progress=progress,
+        )
+        kept = facts.pop("kept")
+        module.keep(kept)
+        return FittedLinear(heads=tuple(self.heads[k] for k in kept), log=facts, module=module)
+
+    def restore(
+        self, tensors: Mapping[str, torch.Tensor], facts: Mapping[str, Any]
+    ) -> FittedLinear:
+        """Rebuild what `FittedLinear.state` gave."""
+        K, C, D = tensors["weight"].shape
+        module = LinearHeads(num_probes=K, width=D, num_classes=C, batch_norm=facts["batch_norm"])
+        module.load_state_dict(dict(tensors))
+        heads = tuple(Head(settings=settings) for settings in facts["heads"])
+        return FittedLinear(heads=heads, log=facts["log"], module=module.eval())
+
+    def read_released(self, path: Path) -> FittedLinear:
+        """Refuse: there is no published layout of a linear probe.
+
+        Raises:
+            UsageError: always.
+        """
+        raise UsageError(
+            f"{path}: probe 'linear' has no published file layout that can be read; fit it instead."
+        )
+
+
+class LinearHeads(StackedHeads):
+    """K linear classifiers over one shared normalisation: `[B, D]` to logits `[K, B, C]`."""
+
+    def __init__(self, *, num_probes: int, width: int, num_classes: int, batch_norm: bool) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(num_probes, num_classes, width))
+        self.bias = nn.Parameter(torch.zeros(num_probes, num_classes))
+        self.norm = (
+            nn.BatchNorm1d(width, affine=False, eps=1e-6, momentum=None) if batch_norm else None
+        )
+
+    @torch.no_grad()
+    def initialise(self, seed: int) -> None:
+        """Draw N(0, 0.01) weights once and give them to every head."""
+        generator = torch.Generator().manual_seed(seed)
+        self.weight.copy_(0.01 * torch.randn(self.weight.shape[1:], generator=generator))
+
+    def forward(self, x_BD: torch.Tensor) -> torch.Tensor:
+        """Return the logits of every head."""
+        K, C, D = self.weight.shape
+        if self.norm is not None:
+            x_BD = self._normalise(self.norm, x_BD)
+        logits_BX = functional.linear(x_BD, self.weight.view(K * C, D), self.bias.view(K * C))
+        return logits_BX.view(len(x_BD), K, C).transpose(0, 1)
+
+    def _normalise(self, norm: nn.BatchNorm1d, x_BD: torch.Tensor) -> torch.Tensor:
+        # One row has no variance: a last batch of one is normalised by the batches before it.
+        if self.training and len(x_BD) == 1:
+            return functional.batch_norm(x_BD, norm.running_mean, norm.running_var, eps=norm.eps)
+        normed: torch.Tensor = norm(x_BD)
+        return normed
+
+    def keep(self, indices: Sequence[int]) -> None:
+        """Forget all heads but these."""
+        rows = torch.tensor(indices, device=self.weight.device)
+        self.weight = nn.Parameter(self.weight.detach()[rows])
+        self.bias = nn.Parameter(self.bias.detach()[rows])
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FittedLinear:
+    """Trained linear classifiers, one per head."""
+
+    heads: Sequence[Head]
+    log: Mapping[str, Any]
+    module: LinearHeads
+
+    @torch.no_grad()
+    def probabilities(self, x: torch.Tensor) -> torch.Tensor:
+        """Return `[K, B, C]` on the CPU from vectors `[B, V, D]`: the mean softmax over views.
+
+        Computes on the device of `x`, where the weights are moved to.
+
+        Raises:
+            CheckpointError: the probe was made for vectors of another width.
+        """
+        K, C, D = self.module.weight.shape
+        if x.shape[-1] != D:
+            raise CheckpointError(
+                f"this linear probe reads vectors of width {D}, and the encoder gives"
+                f" {x.shape[-1]}; use the encoder that it was trained on."
+            )
+        logits_KXC: torch.Tensor = self.module.to(x.device)(x.flatten(0, 1).float())
+        return logits_KXC.softmax(dim=-1).reshape(K, *x.shape[:2], C).mean(dim=2).cpu()
+
+    def state(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+        """Return tensors and facts for `LinearProbe.restore`."""
+        facts = {
+            "heads": [dict(head.settings) for head in self.heads],
+            "log": dict(self.log),
+            "batch_norm": self.module.norm is not None,
+        }
+        return {name: t.cpu() for name, t in self.module.state_dict().items()}, facts

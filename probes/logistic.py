@@ -1,0 +1,184 @@
+"""Logistic regression on one vector per view, solved by L-BFGS for a grid of C.
+
+DINOv2's protocol (arXiv 2304.07193, appendix B.3: 45 values 10^linspace(-6, 5), float64, 1000
+iterations) with a smaller default grid. scikit-learn's own tolerance of 1e-4 stops well above the
+minimum, so ours is 1e-6. Departure: features are standardised with the mean and deviation of the
+training rows, so that one grid serves encoders of every scale.
+
+Shape letters: N training rows, B samples, V views, D width, K heads, C classes.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bench.errors import CheckpointError, UsageError
+from bench.registry import probe
+from bench.types import FeatureSource, Head, Progress, Reads, Settings
+from probes.gathered import gather
+from probes.sweep import above_zero, at_least, grid
+
+log = logging.getLogger(__name__)
+
+
+@probe
+def logistic(
+    *,
+    C: tuple[float, ...] = (1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0),
+    tol: float = 1e-6,
+    max_iter: int = 1000,
+) -> LogisticProbe:
+    """Multinomial logistic regression by L-BFGS in float64; heads are the values of `C`.
+
+    `C` is the inverse of the L2 penalty. A head that stops at `max_iter` is kept and stands in the
+    log. With several draws of training features only the first is used.
+
+    Raises:
+        UsageError: a setting that cannot work.
+    """
+    above_zero("logistic", C=C, tol=tol)
+    at_least("logistic", 1, max_iter=max_iter)
+    return LogisticProbe(heads=grid("logistic", C=C), tol=tol, max_iter=max_iter)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogisticProbe:
+    """Logistic regressions over vectors, one per value of C."""
+
+    heads: tuple[Head, ...]
+    tol: float
+    max_iter: int
+    name: str = "logistic"
+    reads: Reads = "vector"
+
+    @property
+    def settings(self) -> Settings:
+        """Settings that all heads share."""
+        return {"tol": self.tol, "max_iter": self.max_iter}
+
+    def only(self, index: int) -> LogisticProbe:
+        """Return the same probe with the one head `heads[index]`."""
+        return replace(self, heads=(self.heads[index],))
+
+    def fit(
+        self, source: FeatureSource, *, seed: int, device: torch.device, progress: Progress
+    ) -> FittedLogistic:
+        """Solve every head on the CPU; the solver starts from zero, so `seed` changes nothing.
+
+        Raises:
+            UsageError: the training rows are all of one class.
+        """
+        x, y = gather(source, progress)
+        present = torch.unique(y)
+        if len(present) < 2:
+            raise UsageError(
+                f"probe 'logistic': all {len(y)} training rows are of one class; give rows of at"
+                " least two."
+            )
+        x = x.double()
+        mean, deviation = x.mean(dim=0), x.std(dim=0, correction=0)
+        constant = x.amax(dim=0) == x.amin(dim=0)
+        deviation[constant] = 1.0
+        x = (x - mean) / deviation
+        weight = torch.zeros(len(self.heads), source.num_classes, source.width).double()
+        bias = torch.full(weight.shape[:2], -torch.inf, dtype=torch.float64)
+        solutions = []
+        progress.start("logistic regression", len(self.heads))
+        try:
+            for k, head in enumerate(self.heads):
+                weight[k, present], bias[k, present], facts = self._solve(x, y, head)
+                solutions.append(facts)
+                progress.advance()
+        finally:
+            progress.stop()
+        return FittedLogistic(
+            heads=self.heads,
+            log={"constant_features": int(constant.sum()), "solutions": solutions},
+            tensors={"weight": weight, "bias": bias, "mean": mean, "deviation": deviation},
+        )
+
+    def _solve(
+        self, x: torch.Tensor, y: torch.Tensor, head: Head
+    ) -> tuple[torch.Tensor, torch.Tensor, dict[str, Any]]:
+        from sklearn.exceptions import ConvergenceWarning  # heavy: only this probe needs it
+        from sklearn.linear_model import LogisticRegression
+
+        solver = LogisticRegression(
+            C=head.settings["C"], tol=self.tol, max_iter=self.max_iter, solver="lbfgs"
+        )
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", ConvergenceWarning)
+            solver.fit(x.numpy(), y.numpy())
+        converged = True
+        for warning in caught:
+            if issubclass(warning.category, ConvergenceWarning):
+                converged = False
+                log.warning("logistic %s did not converge: %s", head, warning.message)
+            else:
+                warnings.warn_explicit(
+                    warning.message, warning.category, warning.filename, warning.lineno
+                )
+        weight, bias = torch.from_numpy(solver.coef_), torch.from_numpy(solver.intercept_)
+        if len(solver.classes_) == 2:  # one row for two classes: the first has the logit 0
+            weight = torch.cat([torch.zeros_like(weight), weight])
+            bias = torch.cat([torch.zeros_like(bias), bias])
+        iterations = int(solver.n_iter_.max())
+        return weight, bias, {"iterations": iterations, "converged": converged}
+
+    def restore(
+        self, tensors: Mapping[str, torch.Tensor], facts: Mapping[str, Any]
+    ) -> FittedLogistic:
+        """Rebuild what `FittedLogistic.state` gave."""
+        heads = tuple(Head(settings=settings) for settings in facts["heads"])
+        return FittedLogistic(heads=heads, log=facts["log"], tensors=dict(tensors))
+
+    def read_released(self, path: Path) -> FittedLogistic:
+        """Refuse: there is no published layout of a logistic regression.
+
+        Raises:
+            UsageError: always.
+        """
+        raise UsageError(
+            f"{path}: probe 'logistic' has no published file layout that can be read; fit it"
+            " instead."
+        )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FittedLogistic:
+    """Solved logistic regressions. `tensors` are float64: weight `[K, C, D]`, bias `[K, C]` (minus
+    infinity for a class without training rows: its probability is 0), mean and deviation `[D]`.
+    """
+
+    heads: Sequence[Head]
+    log: Mapping[str, Any]
+    tensors: Mapping[str, torch.Tensor]
+
+    @torch.no_grad()
+    def probabilities(self, x: torch.Tensor) -> torch.Tensor:
+        """Return `[K, B, C]` on the CPU from vectors `[B, V, D]`: the mean softmax over views.
+
+        Raises:
+            CheckpointError: the probe was made for vectors of another width.
+        """
+        weight, bias = self.tensors["weight"], self.tensors["bias"]
+        if x.shape[-1] != weight.shape[-1]:
+            raise CheckpointError(
+                f"this logistic probe reads vectors of width {weight.shape[-1]}, and the encoder"
+                f" gives {x.shape[-1]}; use the encoder that it was trained on."
+            )
+        standard = (x.cpu().double() - self.tensors["mean"]) / self.tensors["deviation"]
+        logits = torch.einsum("bvd,kcd->kbvc", standard, weight) + bias[:, None, None]
+        return logits.softmax(dim=-1).mean(dim=2).float()
+
+    def state(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+        """Return tensors and facts for `LogisticProbe.restore`."""
+        facts = {"heads": [dict(head.settings) for head in self.heads], "log": dict(self.log)}
+        return dict(self.tensors), facts

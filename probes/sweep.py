@@ -1,0 +1,58 @@
+"""The heads of a sweep: every combination of the listed settings, first axis outermost."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from bench.errors import UsageError
+from bench.types import Head
+
+
+def grid(probe: str, **axes: Sequence[Any]) -> tuple[Head, ...]:
+    """Return one head per combination, in the order the values are given.
+
+    Raises:
+        UsageError: an axis is empty, holds a value twice, or a number below zero.
+    """
+    for name, values in axes.items():
+        if not values:
+            raise UsageError(f"probe {probe!r}: {name} is empty; give at least one value.")
+        for value in values:
+            if not math.isfinite(value) or value < 0:
+                raise UsageError(f"probe {probe!r}: {name} {value!r} must be a number, at least 0.")
+        if len(set(values)) < len(values):
+            raise UsageError(
+                f"probe {probe!r}: {name} {tuple(values)} holds a value twice; two equal heads"
+                " cannot be told apart, so remove one."
+            )
+    return tuple(
+        Head(settings=dict(zip(axes, values, strict=True)))
+        for values in itertools.product(*axes.values())
+    )
+
+
+def at_least(probe: str, smallest: float, **settings: float | None) -> None:
+    """Check that every setting that is given is `smallest` or more.
+
+    Raises:
+        UsageError: one of them is below, or not a number.
+    """
+    for name, value in settings.items():
+        if value is not None and not value >= smallest:
+            raise UsageError(f"probe {probe!r}: {name} {value!r} must be at least {smallest:g}.")
+
+
+def above_zero(probe: str, **settings: Sequence[float] | float | None) -> None:
+    """Check that every setting that is given is positive.
+
+    Raises:
+        UsageError: one of them is zero or less, or not a number.
+    """
+    for name, given in settings.items():
+        values = given if isinstance(given, Sequence) else () if given is None else (given,)
+        for value in values:
+            if not value > 0:
+                raise UsageError(f"probe {probe!r}: {name} {value!r} must be above 0.")

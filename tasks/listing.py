@@ -1,0 +1,75 @@
+"""Your own videos or images named by two annotation files; no code.
+
+train.csv      clips/one.mp4 0          (or a name instead of the index, comma, tab, a header,
+val.csv        clips/two.mp4 1           JSON lines, parquet: see bench/data/manifest.py)
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from bench.data.annotations import read_annotations
+from bench.data.manifest import from_rows, read_classes
+from bench.data.splits import low_shot
+from bench.errors import DataError
+from bench.registry import task
+from bench.types import Manifest, Task
+from tasks.folder import DEFAULT_PLAN, own_data
+
+
+@task
+def listing(
+    *,
+    train: Path,
+    val: Path,
+    data: Path | None = None,
+    classes: Path | None = None,
+    plan: str = DEFAULT_PLAN,
+    flip: bool = True,
+    fraction: float = 1.0,
+    draw: int = 0,
+) -> Task:
+    """Two lists of your own: `path label` lines, CSV, TSV, JSON lines or parquet.
+
+    Relative paths are looked up under `data`, without it beside each list. `classes` is a file
+    with one class name a line; without it, names are sorted, and both lists must use the same
+    ones. `fraction` and `draw` cut the training list to a stratified part of its labels.
+
+    Raises:
+        DataError: lists that cannot be read, or that do not agree on the classes.
+    """
+    if data is not None and not data.is_dir():
+        raise DataError(f"there is no folder {data}; say --data DIR with the folder of the media.")
+    fit, score = _read_both(train, val, data, classes)
+    shared = len({*map(str, fit.paths)}.intersection(map(str, score.paths)))
+    return own_data(
+        "listing",
+        f"Lists {train.name} and {val.name}",
+        low_shot(fit, fraction=fraction, draw=draw),
+        score,
+        plan=plan,
+        flip=flip,
+        options={"fraction": fraction, "draw": draw, "rows_in_both_splits": shared},
+    )
+
+
+def _read_both(
+    train: Path, val: Path, data: Path | None, classes: Path | None
+) -> tuple[Manifest, Manifest]:
+    """Read both lists with one label map."""
+    fit_rows, score_rows = read_annotations(train), read_annotations(val)
+    known = read_classes(classes) if classes is not None else None
+    if known is None and fit_rows.numbered != score_rows.numbered:
+        words = {True: "integers", False: "names"}
+        raise DataError(
+            f"labels are {words[fit_rows.numbered]} in {train} but"
+            f" {words[score_rows.numbered]} in {val}; write the same in both, or give the list of"
+            " classes with --set task.classes=FILE"
+        )
+    fit = from_rows(fit_rows, root=data, name="listing", split="train", classes=known)
+    # Names must be known from training; integers without names are counted over both lists.
+    names = known if known is not None or fit_rows.numbered else fit.classes
+    score = from_rows(score_rows, root=data, name="listing", split="val", classes=names)
+    longest = max(fit.classes, score.classes, key=len)
+    return replace(fit, classes=longest), replace(score, classes=longest)

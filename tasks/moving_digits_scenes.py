@@ -1,0 +1,251 @@
+"""Scenes of moving_digits: a handwritten digit that moves over a textured background, as pixels.
+
+A scene is a pure function of (split, row): which scan, which of eight motions, where, how large,
+how turned, which colours. Position, angle and size of the digit are uniform at every single frame
+whatever the motion, so only the change from frame to frame tells the motion. Digits are
+scikit-learn's 8x8 scans (Alpaydin & Kaynak, Optical Recognition of Handwritten Digits, UCI 1998).
+
+Shape letters: T frames, H and W pixels.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, fields, replace
+from functools import cache
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+Pixels = npt.NDArray[np.uint8]
+Split = Literal["train", "test"]
+
+DIGITS = tuple(str(digit) for digit in range(10))
+# What a motion changes, and how: once through the range upwards or downwards, or to and fro.
+MOTIONS = {
+    "left": ("x", "down"),
+    "right": ("x", "up"),
+    "sway": ("x", "swing"),
+    "bob": ("y", "swing"),
+    "clockwise": ("angle", "up"),
+    "counterclockwise": ("angle", "down"),
+    "grow": ("side", "up"),
+    "shrink": ("side", "down"),
+}
+PAIRS = len(DIGITS) * len(MOTIONS)
+SEEDS: dict[Split, int] = {"train": 1, "test": 2}
+SCAN_SIDE = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """Everything that the pixels depend on besides (split, row); the defaults are the data set.
+
+    Lengths are pixels, angles degrees, brightness grey levels (0-255); pairs are the two ends of a
+    uniform draw. The centre of the digit stays within `reach` of the middle of the frame, its
+    angle within `angle` of upright, the side of its scan within `side`. `crossings` is how often
+    the digit crosses its range during the video; at the end of the range it starts again at the
+    other end. The texture is `num_waves` plane waves with `cycles` per frame side and amplitudes
+    that fall with their frequency; `texture` is its standard deviation. `tint` and `flicker` are
+    the shares by which the digit's contrast differs between colour channels and frames.
+    """
+
+    num_frames: int = 24
+    size: int = 64
+    reach: float = 8.0
+    angle: float = 20.0
+    side: tuple[float, float] = (24.0, 36.0)
+    crossings: tuple[float, float] = (0.8, 1.2)
+    contrast: tuple[float, float] = (70.0, 110.0)
+    tint: float = 0.3
+    flicker: float = 0.35
+    background: tuple[float, float] = (90.0, 120.0)
+    hue: float = 15.0
+    texture: float = 14.0
+    cycles: tuple[float, float] = (0.5, 6.0)
+    num_waves: int = 24
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over every value."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+
+
+LOOK = Look()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Course:
+    """Where the digit is in every frame, all `[T]`.
+
+    `x` and `y` are the centre and `side` the side of the scan's square, in pixels (pixel centres
+    at whole numbers), `angle` is clockwise in radians, `contrast` a factor.
+    """
+
+    x: Floats
+    y: Floats
+    angle: Floats
+    side: Floats
+    contrast: Floats
+
+    def at(self, frame: int) -> Course:
+        """Return the course of one frame."""
+        return Course(**{f.name: getattr(self, f.name)[frame : frame + 1] for f in fields(self)})
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Scene:
+    """One row: class numbers of digit and motion, the scan's index in scikit-learn's set.
+
+    `key` seeds the background and the colours.
+    """
+
+    digit: int
+    motion: int
+    scan: int
+    course: Course
+    key: tuple[int, int]
+
+    def still(self) -> Scene:
+        """Return the same scene with its middle frame only."""
+        return replace(self, course=self.course.at(len(self.course.x) // 2))
+
+
+def scene(split: Split, row: int, look: Look = LOOK) -> Scene:
+    """Return the scene of a row; rows 80 n to 80 n + 79 hold every (digit, motion) pair once."""
+    round_, pair = divmod(row, PAIRS)
+    digit, motion = divmod(pair, len(MOTIONS))
+    pool = scans_of(split, digit)
+    key = (SEEDS[split], row)
+    return Scene(
+        digit=digit,
+        motion=motion,
+        scan=pool[(round_ * len(MOTIONS) + motion) % len(pool)],
+        course=course(tuple(MOTIONS)[motion], key, look),
+        key=key,
+    )
+
+
+def course(motion: str, key: tuple[int, int], look: Look = LOOK) -> Course:
+    """Return the course that `key` draws for a motion.
+
+    The draws do not depend on the motion: of one key, `left` is `right` played backwards, and so
+    are the other pairs, but for the flicker.
+    """
+    draw = _generator(*key, 0)
+    phase = {name: np.full(look.num_frames, draw.random()) for name in ("x", "y", "angle", "side")}
+    crossings = _between(look.crossings, draw.random())
+    upper_half = draw.random() < 0.5
+    middle = (look.num_frames - 1) / 2
+    steps = crossings * (np.arange(look.num_frames) - middle) / look.num_frames
+    moved, way = MOTIONS[motion]
+    if way == "swing":
+        # Half of the range, so that it turns twice and is as fast as the motions that cross it.
+        phase[moved] = (_triangle(phase[moved] + steps) + upper_half) / 2
+    else:
+        phase[moved] = (phase[moved] + (steps if way == "up" else -steps)) % 1.0
+    small, large = look.side
+    centre = (look.size - 1) / 2
+    return Course(
+        x=centre + look.reach * (2 * phase["x"] - 1),
+        y=centre + look.reach * (2 * phase["y"] - 1),
+        angle=np.deg2rad(look.angle) * (2 * phase["angle"] - 1),
+        side=small * (large / small) ** phase["side"],
+        contrast=1 + look.flicker * (2 * draw.random(look.num_frames) - 1),
+    )
+
+
+def render(scene: Scene, look: Look = LOOK) -> Pixels:
+    """Return the frames of a scene, uint8 `[T, H, W, 3]`."""
+    draw = _generator(*scene.key, 1)
+    grey = _between(look.background, draw.random())
+    colour = grey + look.hue * (2 * draw.random(3) - 1)
+    contrast = _between(look.contrast, draw.random()) * (1 + look.tint * (2 * draw.random(3) - 1))
+    background_HW3 = colour + _texture(draw, look)
+    ink_THW = coverage(scene, look) * scene.course.contrast[:, None, None]
+    mixed = background_HW3 + ink_THW[..., None] * contrast
+    return np.clip(np.rint(mixed), 0, 255).astype(np.uint8)
+
+
+def boxes(scene: Scene, look: Look = LOOK) -> Floats:
+    """Return the tight boxes of the ink, `[T, 4]` as (x1, y1, x2, y2) in pixels.
+
+    Edges lie between pixels: the box of the single pixel (0, 0) is (0, 0, 1, 1).
+    """
+    ink_THW = coverage(scene, look) > 0
+    edges = []
+    for axis in (1, 2):
+        filled = ink_THW.any(axis=axis)
+        edges.append((filled.argmax(axis=1), look.size - filled[:, ::-1].argmax(axis=1)))
+    (x1, x2), (y1, y2) = edges
+    return np.stack([x1, y1, x2, y2], axis=1).astype(np.float64)
+
+
+def coverage(scene: Scene, look: Look = LOOK) -> Floats:
+    """Return how much of each pixel is ink, 0-1, `[T, H, W]`: the scan, bilinear, sharpened."""
+    course = scene.course
+    grid = np.arange(look.size, dtype=np.float64)
+    right = grid[None, None, :] - course.x[:, None, None]
+    below = grid[None, :, None] - course.y[:, None, None]
+    cos = (np.cos(course.angle) * SCAN_SIDE / course.side)[:, None, None]
+    sin = (np.sin(course.angle) * SCAN_SIDE / course.side)[:, None, None]
+    # Two cells of padding on every side make everything outside of the scan read as paper.
+    width = SCAN_SIDE + 4
+    cells = np.pad(scans()[0][scene.scan], 2).reshape(-1)
+    column = np.clip(cos * right + sin * below + (width - 1) / 2, 0, width - 1.001)
+    line = np.clip(cos * below - sin * right + (width - 1) / 2, 0, width - 1.001)
+    left, top = column.astype(np.int64), line.astype(np.int64)
+    across, down = column - left, line - top
+    at = top * width + left
+    upper = cells[at] * (1 - across) + cells[at + 1] * across
+    lower = cells[at + width] * (1 - across) + cells[at + width + 1] * across
+    sharp = np.clip((upper * (1 - down) + lower * down - 0.2) / 0.5, 0, 1)
+    return np.asarray(sharp * sharp * (3 - 2 * sharp))
+
+
+@cache
+def scans() -> tuple[Floats, npt.NDArray[np.int64]]:
+    """Return scikit-learn's scans, 0-1 `[1797, 8, 8]`, and their digits `[1797]`."""
+    from sklearn.datasets import load_digits  # takes a second to import
+
+    digits = load_digits()
+    return digits.images / 16.0, digits.target.astype(np.int64)
+
+
+@cache
+def scans_of(split: Split, digit: int) -> tuple[int, ...]:
+    """Return the indices of a digit's scans in a split: every third scan is for the test."""
+    targets = scans()[1]
+    chosen = (np.arange(len(targets)) % 3 == 2) == (split == "test")
+    return tuple(np.flatnonzero(chosen & (targets == digit)).tolist())
+
+
+def _texture(draw: np.random.Generator, look: Look) -> Floats:
+    """Sum of plane waves, each with its own heading, phase and colour, `[H, W, 3]`."""
+    grid = np.arange(look.size) / look.size
+    low, high = look.cycles
+    frequency = low * (high / low) ** draw.random(look.num_waves)
+    heading, phase = 2 * np.pi * draw.random((2, look.num_waves))
+    colour = 1 + 1.5 * (draw.random((look.num_waves, 3)) - 0.5)
+    amplitude = 1 / frequency
+    amplitude *= look.texture / np.sqrt((amplitude**2).sum() / 2)
+    across = np.exp(2j * np.pi * np.outer(frequency * np.cos(heading), grid))
+    down = np.exp(2j * np.pi * np.outer(frequency * np.sin(heading), grid) + 1j * phase[:, None])
+    weight = amplitude[:, None] * colour
+    return np.asarray(np.einsum("kh,kw,kc->hwc", down, across, weight, optimize=True).real)
+
+
+def _triangle(phase: Floats) -> Floats:
+    """Triangle wave of period 1 between 0 and 1: uniform for a uniform phase."""
+    return np.asarray(np.abs(2 * (phase % 1.0) - 1))
+
+
+def _between(ends: tuple[float, float], share: float) -> float:
+    return ends[0] + (ends[1] - ends[0]) * share
+
+
+def _generator(*key: int) -> np.random.Generator:
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(key)))

@@ -1,0 +1,130 @@
+"""The check of a split names every file that cannot be used."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bench.data.check import check_manifest
+from bench.data.manifest import PathColumn, read_folder
+from bench.errors import UnreadableMedia
+from bench.types import Manifest, Silent
+
+
+def decode(path: Path) -> None:
+    try:
+        Image.open(path).load()
+    except OSError as error:
+        raise UnreadableMedia(f"{path.name} is no image") from error
+
+
+def manifest_of(root: Path, ids: list[str], labels: list[int], **facts) -> Manifest:
+    return Manifest(
+        name="own",
+        split="val",
+        kind="image",
+        ids=ids,
+        paths=PathColumn(root, ids),
+        labels=np.array(labels, dtype=np.int64),
+        classes=["cat", "dog", "eel"],
+        **facts,
+    )
+
+
+def check(manifest, decode=decode, progress=None, workers=3):
+    return check_manifest(manifest, workers=workers, progress=progress or Silent(), decode=decode)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    for i in range(12):
+        Image.new("RGB", (2, 2), (i, 0, 0)).save(tmp_path / f"{i}.png")
+    return tmp_path
+
+
+def test_sound_split_has_no_problem(root):
+    report = check(manifest_of(root, [f"{i}.png" for i in range(12)], [0] * 9 + [1] * 3))
+    assert (report.listed, report.problems, report.expected) == (12, 0, None)
+    assert report.smallest_class == ("eel", 0)
+    assert report.largest_class == ("cat", 9)
+    assert report.classes_without_rows == 1
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+def test_exactly_the_broken_files_are_named(root, workers):
+    (root / "1.png").unlink()
+    (root / "4.png").write_bytes(b"")
+    (root / "7.png").write_bytes(b"not a png")
+    content = (root / "9.png").read_bytes()
+    (root / "9.png").write_bytes(content[: len(content) // 2])
+    report = check(manifest_of(root, [f"{i}.png" for i in range(12)], [0] * 12), workers=workers)
+    assert report.missing == ("1.png",)
+    assert report.empty == ("4.png",)
+    assert report.unreadable == (("7.png", "7.png is no image"), ("9.png", "9.png is no image"))
+    assert report.problems == 4
+
+
+def test_file_under_two_names_is_a_duplicate(root):
+    (root / "link.png").symlink_to(root / "2.png")
+    report = check(manifest_of(root, ["2.png", "3.png", "link.png", "3.png"], [0, 1, 0, 1]))
+    assert report.duplicates == (("link.png", "2.png"), ("3.png", "3.png"))
+
+
+def test_link_in_a_circle_is_unreadable_and_not_the_end(root):
+    (root / "loop.png").symlink_to(root / "loop.png")
+    report = check(manifest_of(root, ["loop.png", "1.png"], [0, 0]))
+    assert [sample for sample, _ in report.unreadable] == ["loop.png"]
+
+
+def test_count_other_than_published_is_a_problem(root):
+    manifest = manifest_of(root, ["1.png", "2.png"], [0, 1], expected=24_777)
+    report = check(manifest)
+    assert report.problems == 1
+    assert ("rows", "2 (published: 24,777)") in report.as_table_rows()
+
+
+def test_decode_failures_of_the_system_are_reported_by_reason(root):
+    def forbidden(path: Path) -> None:
+        raise PermissionError(13, os.strerror(13))
+
+    report = check(manifest_of(root, ["1.png"], [0]), forbidden)
+    assert report.unreadable == (("1.png", "Permission denied"),)
+
+
+def test_mistakes_in_a_decoder_are_not_swallowed(root):
+    def broken(path: Path) -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        check(manifest_of(root, ["1.png"], [0]), broken)
+
+
+def test_report_is_json_and_lists_everything(root):
+    ids = [f"{i}.png" for i in range(100, 120)]
+    report = check(manifest_of(root, ids, [0] * 20))
+    facts = json.loads(json.dumps(report.as_dict()))
+    assert facts["missing"] == ids
+    assert facts["problems"] == 20
+    assert dict(report.as_table_rows())["missing"].endswith("104.png, and 15 more")
+
+
+def test_progress_counts_every_row(root):
+    class Counting(Silent):
+        total = done = 0
+
+        def start(self, title, total):
+            self.total = total
+
+        def advance(self, steps=1):
+            self.done += steps
+
+    progress = Counting()
+    folder = root / "set"
+    for label in ("a", "b"):
+        (folder / label).mkdir(parents=True)
+        (folder / label / "x.png").write_bytes((root / "1.png").read_bytes())
+    check(read_folder(folder, name="own", split="train"), progress=progress)
+    assert (progress.total, progress.done) == (2, 2)

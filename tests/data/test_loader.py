@@ -1,0 +1,167 @@
+"""Samples come in order, with the frames of the plan, whoever decodes them."""
+
+import os
+import signal
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from bench.data import loader
+from bench.data.clips import frame_indices
+from bench.data.loader import samples
+from bench.data.recipe import Recipe
+from bench.data.transforms import score_views
+from bench.errors import BenchError, UsageError
+from bench.types import ClipPlan, Manifest
+from tests.media import write_video
+
+LENGTHS = (40, 9, 25)
+PLAN = ClipPlan(num_frames=4, num_clips=3, num_views=1, stride=3)
+RECIPE = Recipe(
+    plan=PLAN,
+    view="score",
+    size=48,
+    mean=(0.5, 0.5, 0.5),
+    std=(0.25, 0.25, 0.25),
+    flip=False,
+    kind="video",
+)
+AUGMENTED = replace(RECIPE, view="vjepa_paper", size=16)
+
+
+def make_manifest(paths, kind="video"):
+    return Manifest(
+        name="small",
+        split="train",
+        kind=kind,
+        ids=[path.name for path in paths],
+        paths=paths,
+        labels=np.zeros(len(paths), dtype=np.int64),
+        classes=["a"],
+    )
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("videos")
+    paths = [
+        write_video(folder / f"{number}.mp4", length, size=(48, 48))
+        for number, length in enumerate(LENGTHS)
+    ]
+    return make_manifest(paths)
+
+
+def test_clips_show_the_frames_of_the_plan(manifest):
+    # With size 48 the short side becomes 54: scaled and cropped, the numbers stay readable.
+    for sample in samples(manifest, np.arange(3), RECIPE):
+        expected = frame_indices(PLAN, LENGTHS[sample.row])
+        assert sample.pixels.shape == (1, 3, 4, 48, 48, 3) and sample.pixels.dtype == torch.uint8
+        assert sample.num_frames == LENGTHS[sample.row] and sample.error is None
+        unique = [len(set(clip)) for clip in expected.tolist()]
+        assert sample.repeated == expected.size - sum(unique)
+        views = score_views(
+            np.stack([painted(number) for number in range(LENGTHS[sample.row])]),
+            size=48,
+            num_views=1,
+            kind="video",
+        )[0]
+        shown = sample.pixels[0].numpy().astype(int)
+        distance = np.abs(shown[..., None, :, :, :] - views.astype(int)).mean((-1, -2, -3))
+        assert (distance.argmin(-1) == expected).all()
+
+
+def painted(number):
+    from tests.media import paint
+
+    return paint(number, (48, 48))
+
+
+@pytest.mark.parametrize("recipe", [RECIPE, AUGMENTED], ids=["score", "augmented"])
+def test_workers_and_batch_size_change_nothing_and_order_is_kept(manifest, recipe):
+    rows, draw = np.array([2, 0, 1, 0, 2]), np.array([0, 1, 0, 0, 0])
+    expected = list(samples(manifest, rows, recipe, draw=draw))
+    assert [(s.row, s.draw) for s in expected] == list(zip(rows, draw, strict=True))
+    for workers, batch_size in ((2, 1), (1, 64)):
+        found = list(
+            samples(manifest, rows, recipe, draw=draw, workers=workers, batch_size=batch_size)
+        )
+        assert [s.row for s in found] == rows.tolist()
+        for one, other in zip(found, expected, strict=True):
+            assert torch.equal(one.pixels, other.pixels)
+
+
+@pytest.mark.parametrize("recipe", [replace(RECIPE, plan=replace(PLAN, num_views=3)), AUGMENTED])
+def test_a_copied_clip_is_the_one_in_the_pixels(manifest, recipe):
+    [sample] = samples(manifest, np.array([0]), recipe)
+    clips = sample.pixels.flatten(0, 1)
+    assert len(clips) == recipe.clips_per_row
+    for number, clip in enumerate(clips):
+        out = torch.full_like(clip, 7)
+        sample.copy_clip(number, out)
+        assert torch.equal(out, clip)
+
+
+def test_augmented_pixels_follow_seed_draw_and_root_row(manifest):
+    def first(recipe, draw, source=manifest, row=0):
+        [sample] = samples(source, np.array([row]), recipe, draw=draw)
+        assert sample.pixels.shape == (1, 3, 3, 4, 16, 16)
+        assert sample.pixels.dtype == torch.float32
+        return sample.pixels
+
+    assert torch.equal(first(AUGMENTED, 1), first(AUGMENTED, 1))
+    assert not torch.equal(first(AUGMENTED, 0), first(AUGMENTED, 1))
+    assert not torch.equal(first(AUGMENTED, 0), first(replace(AUGMENTED, seed=1), 0))
+    subset = manifest.subset(np.array([2, 0]))
+    assert torch.equal(first(AUGMENTED, 0, subset, 1), first(AUGMENTED, 0))
+
+
+def test_an_unreadable_file_is_a_sample_with_a_reason(manifest, tmp_path):
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"nothing")
+    mixed = make_manifest([manifest.paths[0], broken, tmp_path / "gone.mp4"])
+    for workers in (0, 1):
+        good, bad, gone = samples(mixed, np.arange(3), RECIPE, workers=workers)
+        assert good.error is None
+        assert bad.pixels is None and "broken.mp4" in bad.error
+        assert gone.pixels is None and "gone.mp4" in gone.error
+        assert str(tmp_path) not in bad.error + gone.error
+
+
+def test_a_still_is_repeated_over_the_frames(tmp_path):
+    picture = np.random.default_rng(0).integers(0, 256, (60, 50, 3), dtype=np.uint8)
+    Image.fromarray(picture).save(tmp_path / "one.png")
+    (tmp_path / "bad.png").write_bytes(b"no image")
+    images = make_manifest([tmp_path / "one.png", tmp_path / "bad.png"], "image")
+    plan = replace(PLAN, num_clips=1, stride=0)
+    good, bad = samples(images, np.arange(2), replace(RECIPE, plan=plan, kind="image"))
+    view = score_views(picture[None], size=48, num_views=1, kind="image")
+    assert (good.pixels[0, 0].numpy() == view[0]).all() and good.pixels.shape[2] == 4
+    assert good.repeated == 0 and good.decoder == "pillow"
+    assert "bad.png" in bad.error
+    recipe = replace(AUGMENTED, plan=plan, kind="image", view="vjepa_image")
+    [augmented] = samples(images, np.array([0]), recipe)
+    assert augmented.pixels.shape == (1, 1, 3, 4, 16, 16)
+    assert torch.equal(augmented.pixels[..., 0, :, :], augmented.pixels[..., 3, :, :])
+    out = torch.empty(3, 4, 16, 16)
+    augmented.copy_clip(0, out)
+    assert torch.equal(out, augmented.pixels[0, 0])
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_wrong_recipe_is_one_sentence_from_any_process(manifest, workers):
+    wrong = replace(RECIPE, plan=replace(PLAN, sampler="nonsense"))
+    with pytest.raises(UsageError) as caught:
+        list(samples(manifest, np.arange(1), wrong, workers=workers))
+    assert "nonsense" in str(caught.value) and "Traceback" not in str(caught.value)
+
+
+def test_the_death_of_a_worker_is_a_sentence(manifest, monkeypatch):
+    def killed(path, recipe, seed):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    monkeypatch.setattr(loader, "_read", killed)
+    with pytest.raises(BenchError, match=r"small train: a decoding process died .*fewer --workers"):
+        list(samples(manifest, np.arange(3), RECIPE, workers=1))

@@ -1,0 +1,114 @@
+"""Stratified parts: counts, nesting, and rows that are the same on every platform."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bench.data.manifest import PathColumn
+from bench.data.splits import low_shot, stratified_fraction, stratified_holdout
+from bench.errors import UsageError
+from bench.types import Manifest
+
+LABELS = st.lists(st.integers(0, 5), min_size=1, max_size=80).map(
+    lambda values: np.array(values, dtype=np.int64)
+)
+
+
+def half_up(percent: int, count: int) -> int:
+    return (2 * percent * count + 100) // 200
+
+
+@settings(max_examples=100, deadline=None)
+@given(labels=LABELS, draw=st.integers(0, 3))
+def test_fractions_have_exact_class_counts_and_are_nested(labels, draw):
+    inner: set[int] = set()
+    for percent in (1, 5, 10, 29, 50, 100):
+        rows = stratified_fraction(labels, percent / 100, draw=draw)
+        assert rows.dtype == np.int64
+        assert rows.tolist() == sorted(set(rows.tolist()))
+        for label in np.unique(labels):
+            expected = max(1, half_up(percent, int((labels == label).sum())))
+            assert int((labels[rows] == label).sum()) == expected
+        assert inner <= set(rows.tolist())
+        inner = set(rows.tolist())
+    assert inner == set(range(len(labels)))
+
+
+def test_rounding_follows_the_decimal_number():
+    # 0.29 * 50 is 14.499999999999998 in binary; the decimal 14.5 rounds up to 15.
+    assert len(stratified_fraction(np.zeros(50, dtype=np.int64), 0.29, draw=0)) == 15
+
+
+def test_drawn_rows_are_fixed_for_ever():
+    # Row 4 r + c has rank r in class c. The ranks with the smallest sha256sum of, for example,
+    # "fraction 0 CLASS RANK" are 9, 6, 2, 5 for classes 0 to 3: rows 36, 25, 10, 23.
+    labels = np.arange(40, dtype=np.int64) % 4
+    assert stratified_fraction(labels, 0.1, draw=0).tolist() == [10, 23, 25, 36]
+    assert stratified_fraction(labels, 0.1, draw=1).tolist() == [2, 16, 17, 27]
+    assert stratified_holdout(labels, seed=0)[1].tolist() == [5, 7, 20, 34]
+
+
+def test_draws_differ():
+    labels = np.arange(400, dtype=np.int64) % 4
+    draws = [tuple(stratified_fraction(labels, 0.1, draw=draw)) for draw in range(3)]
+    assert len(set(draws)) == 3
+
+
+@settings(max_examples=100, deadline=None)
+@given(labels=LABELS, seed=st.integers(0, 3), percent=st.sampled_from([1, 10, 35, 100]))
+def test_holdout_leaves_a_row_of_every_class_on_both_sides(labels, seed, percent):
+    kept, held_out = stratified_holdout(labels, fraction=percent / 100, seed=seed)
+    assert sorted([*kept.tolist(), *held_out.tolist()]) == list(range(len(labels)))
+    assert kept.tolist() == sorted(kept.tolist())
+    assert held_out.tolist() == sorted(held_out.tolist())
+    for label, count in zip(*np.unique(labels, return_counts=True), strict=True):
+        out = int((labels[held_out] == label).sum())
+        assert out == (0 if count == 1 else min(count - 1, max(1, half_up(percent, int(count)))))
+
+
+def test_holdout_of_a_tenth_is_not_the_first_fraction():
+    labels = np.zeros(1000, dtype=np.int64)
+    fraction = stratified_fraction(labels, 0.1, draw=0)
+    held_out = stratified_holdout(labels, seed=0)[1]
+    assert len(fraction) == len(held_out) == 100
+    assert len(set(fraction.tolist()) & set(held_out.tolist())) < 30
+
+
+def manifest_of(ids: list[str]) -> Manifest:
+    return Manifest(
+        name="own",
+        split="train",
+        kind="video",
+        ids=ids,
+        paths=PathColumn(Path("/m"), ids),
+        labels=np.array([int(i[0]) for i in ids], dtype=np.int64),
+        classes=["0", "1", "2"],
+    )
+
+
+def test_low_shot_draws_the_same_samples_whatever_the_row_order():
+    ids = [f"{i % 3}-{i:03d}" for i in range(90)]
+    straight = low_shot(manifest_of(ids), fraction=0.1, draw=2)
+    reverse = low_shot(manifest_of(ids[::-1]), fraction=0.1, draw=2)
+    assert len(straight) == 9
+    assert set(straight.ids) == set(reverse.ids)
+    assert low_shot(straight.root, fraction=1.0, draw=2) is straight.root
+
+
+def test_permuting_labels_within_the_rest_leaves_other_classes_alone():
+    labels = np.arange(60, dtype=np.int64) % 3
+    other = labels.copy()
+    other[labels == 2] = np.arange(20) % 5 + 2
+    rows, again = (stratified_fraction(v, 0.2, draw=0) for v in (labels, other))
+    assert [r for r in rows if labels[r] < 2] == [r for r in again if labels[r] < 2]
+
+
+@pytest.mark.parametrize("fraction", [0.0, -0.1, 1.5, float("nan")])
+def test_fraction_outside_of_its_range_is_refused(fraction):
+    with pytest.raises(UsageError, match="at most 1"):
+        stratified_fraction(np.zeros(3, dtype=np.int64), fraction, draw=0)
+    with pytest.raises(UsageError):
+        stratified_fraction(np.zeros(3, dtype=np.int64), 0.5, draw=-1)

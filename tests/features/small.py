@@ -1,0 +1,96 @@
+"""A data set of tiny videos, a tiny encoder, and extraction with defaults that a test varies."""
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from bench.counters import Counts
+from bench.data.recipe import Recipe
+from bench.encoders.encoder import Encoder
+from bench.encoders.video_vit import VitArchitecture, fresh_vit
+from bench.features.extract import extract
+from bench.types import ClipPlan, EncoderSpec, Manifest, Silent
+from tests.media import write_video
+
+PLAN = ClipPlan(num_frames=4, num_clips=2, num_views=2, stride=2)
+RECIPE = Recipe(
+    plan=PLAN,
+    view="score",
+    size=16,
+    mean=(0.5, 0.5, 0.5),
+    std=(0.25, 0.25, 0.25),
+    flip=False,
+    kind="video",
+)
+# One view of two clips, drawn at random.
+AUGMENTED = replace(RECIPE, plan=replace(PLAN, num_views=1), view="vjepa_paper", flip=True, seed=3)
+
+
+def make_videos(folder: Path, num: int = 9) -> list[Path]:
+    """Write `num` videos of 6 to 13 frames in two shapes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"{number:02d}.mp4" for number in range(num)]
+    for number, path in enumerate(paths):
+        write_video(path, 6 + number % 8, size=[(32, 24), (24, 32)][number % 2], fps=12)
+    return paths
+
+
+def make_manifest(paths: list[Path], kind: str = "video") -> Manifest:
+    return Manifest(
+        name="small",
+        split="train",
+        kind=kind,
+        ids=[path.name for path in paths],
+        paths=paths,
+        labels=np.arange(len(paths), dtype=np.int64) % 3,
+        classes=["a", "b", "c"],
+    )
+
+
+def tiny_encoder(seed: int = 0, clips_per_call: int = 4) -> Encoder:
+    architecture = VitArchitecture(
+        width=12, depth=2, num_heads=2, patch_size=8, tubelet_size=2, num_frames=4, image_size=16
+    )
+    spec = EncoderSpec(
+        name="tiny",
+        width=12,
+        depth=2,
+        num_heads=2,
+        num_frames=4,
+        image_size=16,
+        patch_size=8,
+        tubelet_size=2,
+        source="test",
+        clips_per_call=clips_per_call,
+    )
+    return Encoder(fresh_vit(architecture, seed=seed), spec)
+
+
+def run(encoder, manifest, home, *, rows=None, recipe=RECIPE, draws=1, readouts=("vector",), **how):
+    """Extract; returns the sets and the counts."""
+    counts = Counts()
+    settings = {
+        "device": torch.device("cpu"),
+        "precision": "fp32",
+        "dtype": "float16",
+        "workers": 0,
+        "batch_size": 4,
+        "progress": Silent(),
+        "home": home,
+        "counts": counts,
+        **how,
+    }
+    return extract(encoder, manifest, rows, recipe, draws, readouts, **settings), counts
+
+
+def block_bytes(home: Path) -> dict[str, str]:
+    """SHA-256 of every file of the store, by its name below `home/features`."""
+    folder = home / "features"
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in files
+    }

@@ -1,0 +1,143 @@
+"""Killed, doubled and stale writers: the store ends in the bytes of an undisturbed run."""
+
+import multiprocessing
+import os
+import signal
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from bench.errors import BenchError
+from bench.features import files
+from bench.features import store as store_module
+from tests.features.small import block_bytes, make_manifest, make_videos, run, tiny_encoder
+
+FORK = multiprocessing.get_context("fork")
+READOUTS = ("vector", "tokens")
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory):
+    return make_videos(tmp_path_factory.mktemp("videos"), 12)
+
+
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch):
+    monkeypatch.setattr(store_module, "BLOCK_BYTES", 2 * 96)
+
+
+def extract_in_child(videos, home, before=None):
+    """Start an extraction in a process of its own."""
+
+    def work():
+        torch.set_num_threads(1)
+        if before is not None:
+            before()
+        run(tiny_encoder(), make_manifest(videos), home, readouts=READOUTS)
+
+    child = FORK.Process(target=work)
+    child.start()
+    return child
+
+
+def reference(videos, home):
+    """Bytes of an undisturbed run, and the seconds it took."""
+    child = extract_in_child(videos, home)
+    begin = time.monotonic()
+    child.join()
+    assert child.exitcode == 0
+    return block_bytes(home), time.monotonic() - begin
+
+
+def killed_and_resumed(videos, home, seconds):
+    child = extract_in_child(videos, home)
+    time.sleep(seconds)
+    os.kill(child.pid, signal.SIGKILL)
+    child.join()
+    run(tiny_encoder(), make_manifest(videos), home, readouts=READOUTS)
+    return block_bytes(home)
+
+
+@pytest.mark.parametrize("kills", [5, pytest.param(20, marks=pytest.mark.slow)])
+def test_killed_anywhere_and_run_again_gives_the_same_bytes(videos, tmp_path, kills):
+    expected, seconds = reference(videos, tmp_path / "reference")
+    assert len(expected) == 6 + 12 + 2  # blocks of vectors, of tokens, and the facts of both
+    rng = np.random.default_rng(kills)
+    for kill, moment in enumerate(rng.uniform(0, seconds, kills)):
+        assert killed_and_resumed(videos, tmp_path / str(kill), moment) == expected
+
+
+def test_killed_in_the_middle_of_a_write_leaves_no_trace(videos, tmp_path):
+    expected, _ = reference(videos, tmp_path / "reference")
+    home = tmp_path / "home"
+
+    def die_at_the_seventh_sync():
+        syncs = iter(range(7))
+        sync = os.fsync
+
+        def fatal_sync(handle):
+            if next(syncs) == 6:
+                os.kill(os.getpid(), signal.SIGKILL)
+            sync(handle)
+
+        files.os.fsync = fatal_sync
+
+    child = extract_in_child(videos, home, die_at_the_seventh_sync)
+    child.join()
+    assert child.exitcode == -signal.SIGKILL
+    assert [path for path in block_bytes(home) if path.endswith(".partial")]
+    run(tiny_encoder(), make_manifest(videos), home, readouts=READOUTS)
+    assert block_bytes(home) == expected
+
+
+def test_two_processes_at_once_end_in_the_same_bytes(videos, tmp_path):
+    expected, _ = reference(videos, tmp_path / "reference")
+    both = [extract_in_child(videos, tmp_path / "shared") for _ in range(2)]
+    for child in both:
+        child.join()
+        assert child.exitcode == 0
+    assert block_bytes(tmp_path / "shared") == expected
+
+
+def test_leftovers_of_the_dead_go_and_those_of_the_living_stay(tmp_path):
+    child = FORK.Process(target=lambda: None)
+    child.start()
+    child.join()
+    host = files._host()
+    dead = tmp_path / f"000/block-000001.safetensors.{host}.{child.pid}.partial"
+    living = tmp_path / f"000/block-000001.safetensors.{host}.{os.getpid()}.partial"
+    elsewhere = tmp_path / f"000/block-000001.safetensors.{host}x.{child.pid}.partial"
+    dead.parent.mkdir()
+    for path in (dead, living, elsewhere):
+        path.write_bytes(b"half")
+    assert files.remove_leftovers(tmp_path) == 1
+    assert not dead.exists() and living.exists() and elsewhere.exists()
+
+
+def test_a_full_disk_is_a_sentence_and_leaves_nothing_behind(videos, tmp_path, monkeypatch):
+    def full(handle):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(files.os, "fsync", full)
+    with pytest.raises(BenchError, match=r"No space left on device; free some space, or set BENCH"):
+        run(tiny_encoder(), make_manifest(videos), tmp_path)
+    assert not list((tmp_path / "features").rglob("*.partial"))
+
+
+def test_a_folder_that_cannot_be_made_is_a_sentence(tmp_path):
+    (tmp_path / "features").write_text("a file where a folder should be")
+    with pytest.raises(BenchError, match="cannot write"):
+        files.write_whole(tmp_path / "features" / "ab" / "facts.json", b"{}")
+
+
+def test_a_damaged_block_is_named(videos, tmp_path):
+    sets, _ = run(tiny_encoder(), make_manifest(videos[:2]), tmp_path)
+    [block] = sets["vector"].folder.rglob("block-*")
+    block.write_bytes(block.read_bytes()[:20])
+    damaged = store_module.FeatureSet(
+        tmp_path, sets["vector"].facts, shape=sets["vector"].shape, num_rows=2
+    )
+    with pytest.raises(BenchError, match=r"block-000000.safetensors is damaged .*; delete it"):
+        damaged.read(np.array([0]))

@@ -1,0 +1,224 @@
+"""The join of records into a table, against tables worked out by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bench.errors import UsageError
+from bench.types import Column, Leaderboard
+from leaderboards.join import Row, Table, join, percent
+from leaderboards.render import write
+from tests.sound_record import sound_record
+
+
+def board(*columns: Column, published: Path | None = None) -> Leaderboard:
+    return Leaderboard(
+        name="small", title="Small board", columns=columns, write=write, published=published
+    )
+
+
+def column(probe: str = "attentive", task: str = "what", **facts) -> Column:
+    return Column(title=probe, task=task, probe=probe, **{"protocol": "honest@1", **facts})
+
+
+def row(table: Table, name: str) -> Row:
+    [found] = [row for row in table.rows if row.name == name]
+    return found
+
+
+def shown(table: Table) -> dict[str, list[str | None]]:
+    return {row.name: [percent(cell.value) for cell in row.cells] for row in table.rows}
+
+
+def test_rows_are_encoders_then_floors_then_chance_and_columns_come_from_the_board():
+    records = [
+        sound_record(encoder="a", task="what", correct=71),
+        sound_record(encoder="b", task="what", correct=80),
+        sound_record(encoder="a", task="what", probe="knn", correct=60),
+        sound_record(encoder="random", is_floor=True, task="what", correct=15),
+        sound_record(encoder="a", task="not on the board", correct=99),
+    ]
+    table = join(board(column(), column("knn")), records)
+    assert shown(table) == {
+        "b": ["80.0", None],
+        "a": ["71.0", "60.0"],
+        "random": ["15.0", None],
+        "chance": ["10.0", "10.0"],
+    }
+    assert [r.kind for r in table.rows] == ["encoder", "encoder", "floor", "chance"]
+    best = {(r.name, i) for r in table.rows for i, c in enumerate(r.cells) if c.is_best}
+    assert best == {("b", 0), ("a", 1)}
+    assert table.notes == ()
+
+
+def test_a_floor_above_every_encoder_is_the_best_of_its_column():
+    records = [
+        sound_record(encoder="a", task="what", correct=20),
+        sound_record(encoder="random", is_floor=True, task="what", correct=30),
+    ]
+    table = join(board(column()), records)
+    assert row(table, "random").cells[0].is_best
+    assert not row(table, "a").cells[0].is_best
+
+
+def test_equal_weights_names_share_a_row_and_other_weights_get_their_own():
+    records = [
+        sound_record(encoder="a", weights="one", task="what", correct=50),
+        sound_record(encoder="a", weights="two", task="what", correct=60),
+        sound_record(encoder="a", weights="two", task="what", probe="knn", correct=40),
+    ]
+    table = join(board(column(), column("knn")), records)
+    names = [r.name for r in table.rows if r.kind == "encoder"]
+    assert len(set(names)) == 2 and all(name.startswith("a (") for name in names)
+    assert [[percent(c.value) for c in r.cells] for r in table.rows][:2] == [
+        ["60.0", "40.0"],
+        ["50.0", None],
+    ]
+
+
+def test_the_newest_complete_record_wins_even_if_an_older_one_scored_higher():
+    records = [
+        sound_record(task="what", correct=90, seed=1, created="2025-01-01T00:00:00Z"),
+        sound_record(task="what", correct=70, seed=2, created="2025-01-02T00:00:00Z"),
+        sound_record(
+            task="what",
+            correct=95,
+            seed=3,
+            created="2025-01-03T00:00:00Z",
+            status="suspect",
+            reasons=("constant predictions",),
+        ),
+    ]
+    cell = join(board(column()), records).rows[0].cells[0]
+    assert percent(cell.value) == "70.0"
+    assert cell.others == 2
+    assert cell.notes == ()
+
+
+def test_a_record_of_another_protocol_stands_in_with_a_mark_and_is_never_best():
+    records = [
+        sound_record(encoder="a", task="what", correct=50),
+        sound_record(encoder="b", task="what", correct=90, protocol="vjepa@1"),
+    ]
+    table = join(board(column()), records)
+    assert table.notes == ("protocol vjepa@1; the column shows honest@1",)
+    assert row(table, "b").cells[0].notes == (1,)
+    assert not row(table, "b").cells[0].is_best
+    assert row(table, "a").cells[0].is_best
+
+
+def test_a_protocol_with_a_column_of_its_own_never_stands_in():
+    columns = [column(), column(protocol="vjepa@1")]
+    table = join(board(*columns), [sound_record(encoder="b", task="what", protocol="vjepa@1")])
+    assert shown(table)["b"] == [None, "71.0"]
+    assert table.notes == ()
+
+
+def test_the_protocol_of_a_free_column_is_the_most_frequent_one():
+    records = [
+        sound_record(encoder="a", task="what", protocol="vjepa@1"),
+        sound_record(encoder="b", task="what", protocol="vjepa@1"),
+        sound_record(encoder="c", task="what", protocol="honest@1"),
+    ]
+    table = join(board(column(protocol=None)), records)
+    assert table.heads[0].protocol == "vjepa@1"
+    assert row(table, "c").cells[0].notes == (1,)
+
+
+@pytest.mark.parametrize(
+    ("change", "note"),
+    [
+        ({"split": "validation"}, "scored on validation; the column shows test"),
+        ({"manifest": "another list"}, "another list of test samples (100 rows, manifest "),
+        ({"deviations": ("epochs 5 instead of 20",)}, "departs from honest@1: epochs 5 instead"),
+        ({"fraction": 0.1}, "10 % of the training labels, draw 0 (40 rows)"),
+        (
+            {"status": "suspect", "reasons": ("constant predictions",)},
+            "suspect: constant predictions",
+        ),
+    ],
+)
+def test_what_does_not_compare_is_marked_and_not_best(change, note):
+    records = [
+        sound_record(encoder="a", task="what", correct=50),
+        sound_record(encoder="b", task="what", correct=51),
+        sound_record(encoder="c", task="what", correct=90, **change),
+    ]
+    table = join(board(column()), records)
+    [said] = table.notes
+    assert said.startswith(note)
+    assert row(table, "c").cells[0].notes == (1,)
+    assert [r.name for r in table.rows if r.cells[0].is_best] == ["b"]
+
+
+def test_rows_not_scored_are_marked_once_for_all_who_share_the_count():
+    records = [
+        sound_record(encoder="a", task="what", correct=70, unreadable=2),
+        sound_record(encoder="b", task="what", correct=60, unreadable=2),
+        sound_record(encoder="c", task="what", correct=50),
+    ]
+    table = join(board(column()), records)
+    assert table.notes == (
+        "scored 98 of 100 rows (2 unreadable, counted as wrong); the others are worth up to"
+        " 2.0 points",
+    )
+    assert [r.cells[0].notes for r in table.rows] == [(1,), (1,), (), ()]
+
+
+def test_rows_missing_from_the_annotation_file_are_marked():
+    table = join(board(column()), [sound_record(task="what", rows=100, expected=125)])
+    assert table.notes == (
+        "scored 100 of 125 rows (25 not in the annotation file); the others are worth up to"
+        " 20.0 points",
+    )
+
+
+def test_unreportable_records_are_left_out_and_counted_unless_asked_for():
+    records = [
+        sound_record(encoder="a", task="what"),
+        sound_record(
+            encoder="b", task="what", status="not_reportable", reasons=("limited to 10 rows",)
+        ),
+    ]
+    table = join(board(column()), records)
+    assert "b" not in shown(table) and table.hidden == 1
+    table = join(board(column()), records, include_unreportable=True)
+    assert table.hidden == 0
+    assert table.notes == ("not reportable: limited to 10 rows",)
+    assert row(table, "b").cells[0].notes == (1,)
+
+
+def test_a_board_without_columns_gets_every_task_protocol_and_probe_found():
+    records = [
+        sound_record(task="what", probe="knn"),
+        sound_record(task="how"),
+        sound_record(task="what", protocol="vjepa@1"),
+    ]
+    table = join(board(), records)
+    assert [head.label for head in table.heads] == [
+        "how/attentive@honest@1",
+        "what/knn@honest@1",
+        "what/attentive@vjepa@1",
+    ]
+    assert join(board(), []).heads == ()
+
+
+def test_the_join_does_not_depend_on_the_order_of_the_records():
+    records = [
+        sound_record(encoder=e, task="what", seed=s, correct=50 + s, protocol=p)
+        for e in "abc"
+        for s, p in enumerate(("honest@1", "honest@1", "vjepa@1"))
+    ]
+    assert join(board(column()), records) == join(board(column()), records[::-1])
+
+
+def test_a_metric_that_records_lack_is_refused_with_the_closest_one():
+    with pytest.raises(UsageError, match="Did you mean 'top1'"):
+        join(board(column(metric="top-1")), [])
+
+
+def test_published_rows_are_refused_rather_than_dropped(tmp_path):
+    with pytest.raises(UsageError, match="published rows"):
+        join(board(column(), published=tmp_path / "paper.csv"), [])

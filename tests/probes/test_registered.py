@@ -1,0 +1,57 @@
+"""What holds for every registered probe."""
+
+import inspect
+from pathlib import Path
+
+import pytest
+
+from bench import registry
+from bench.errors import UsageError
+from bench.types import Probe
+
+OURS = ["attentive", "knn", "linear", "logistic"]
+
+
+def build(name: str, **options: str) -> Probe:
+    needed = {"num_heads": "2"} if name == "attentive" else {}
+    probe: Probe = registry.build("probes", name, {**needed, **options})
+    return probe
+
+
+def test_our_probes_are_registered():
+    assert set(OURS) <= set(registry.names("probes"))
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_settings_and_head_settings_are_together_the_options(name):
+    probe = build(name)
+    options = set(inspect.signature(registry.find("probes", name).function).parameters)
+    assert {*probe.settings, *probe.heads[0].settings} == options
+    assert probe.name == name
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_probe_is_built_again_from_its_settings(name):
+    probe = build(name)
+    again: Probe = registry.build("probes", name, dict(probe.settings))
+    assert again.settings == probe.settings
+
+
+def test_options_are_read_from_text():
+    probe = build("attentive", lr="1e-3,3e-4", clip_norm="none", final_weight_decay="none")
+    assert [head.settings["lr"] for head in probe.heads] == [1e-3, 3e-4]
+    assert probe.settings["clip_norm"] is None
+    assert probe.settings["final_weight_decay"] is None
+    assert [h.settings for h in build("knn", k="5,20").heads] == [{"k": 5}, {"k": 20}]
+    assert [h.settings for h in build("logistic", C="0.5").heads] == [{"C": 0.5}]
+
+
+@pytest.mark.parametrize("name", [n for n in OURS if n != "attentive"])
+def test_probes_without_a_published_layout_refuse_files(name):
+    with pytest.raises(UsageError, match=r"some\.pt"):
+        build(name).read_released(Path("some.pt"))
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_probe_says_what_it_reads(name):
+    assert build(name).reads == ("tokens" if name == "attentive" else "vector")

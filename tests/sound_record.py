@@ -1,0 +1,151 @@
+"""Records made in memory: sound by default, with any part replaced."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+from bench.result import Result, result_id
+
+
+def digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def sound_fields(
+    *,
+    encoder: str = "vjepa_vitl16",
+    weights: str | None = "ema",
+    is_floor: bool = False,
+    task: str = "moving_digits_what",
+    probe: str = "attentive",
+    protocol: str = "honest@1",
+    correct: int = 71,
+    rows: int = 100,
+    unreadable: int = 0,
+    expected: int | None = None,
+    classes: int = 10,
+    split: str = "test",
+    manifest: str = "test list",
+    fraction: float = 1.0,
+    deviations: tuple[str, ...] = (),
+    status: str = "complete",
+    reasons: tuple[str, ...] = (),
+    created: str = "2025-03-01T12:00:00Z",
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Return the fields of a record with `correct` right out of `rows` listed ones."""
+    scored = rows - unreadable
+    whole = rows if expected is None else expected
+    config = {"encoder": f"{encoder}:{weights}", "task": task, "probe": probe, "seed": seed}
+    config |= {"protocol": protocol, "manifest": manifest, "fraction": str(fraction)}
+    keys = [digest(f"{encoder} {weights} {task} fit"), digest(f"{encoder} {weights} {task} score")]
+    used = round(400 * fraction)
+    settings = {"epochs": 20}
+    heads = [{"lr": 1e-3, "weight_decay": 0.01}, {"lr": 3e-4, "weight_decay": 0.1}]
+    number = result_id(
+        config=config,
+        feature_keys=keys,
+        data_digests=[digest("train list"), digest(manifest)],
+        protocol_digest=digest(protocol),
+        probe={"settings": settings, "heads": heads},
+    )
+    return {
+        "schema_version": 1,
+        "id": number,
+        "status": status,
+        "reasons": reasons,
+        "created": created,
+        "config": config,
+        "task": {
+            "name": task,
+            "title": task.replace("_", " ").capitalize(),
+            "kind": "video",
+            "fit_split": "train",
+            "score_split": split,
+            "metric": "top1",
+            "num_classes": classes,
+            "options": {"size": "small"},
+        },
+        "protocol": {"name": protocol, "digest": digest(protocol), "deviations": deviations},
+        "encoder": {
+            "spec": f"{encoder}:{weights}",
+            "name": encoder,
+            "source": "checkpoints/latest.pth.tar",
+            "weights_sha256": digest(weights) if weights else None,
+            "num_parameters": 303_000_000 if weights else 0,
+            "width": 1024,
+            "num_frames": 16,
+            "image_size": 224,
+            "is_floor": is_floor,
+            "notes": ["weights of the target encoder"],
+        },
+        "plan": {"fit": "16x2x1@4", "score": "16x2x3@4", "sampler": "plain"},
+        "data": {
+            "fit": {
+                "digest": digest("train list"),
+                "listed": 400,
+                "expected": None,
+                "used": used,
+                "unreadable": {},
+            },
+            "score": {
+                "digest": digest(manifest),
+                "listed": rows,
+                "expected": expected,
+                "used": scored,
+                "unreadable": {f"clip_{i}": "no video stream" for i in range(unreadable)},
+            },
+        },
+        "features": {
+            "fit_key": keys[0],
+            "score_key": keys[1],
+            "mode": "stored",
+            "dtype": "float16",
+            "precision": "fp32",
+            "decoders": {"decord": 400 + scored},
+            "repeated_frames": 3,
+            "decoded": 500,
+            "encoder_calls": 64,
+            "rows_from_store": 0,
+        },
+        "train_labels": {"fraction": fraction, "draw": 0, "used": used},
+        "probe": {
+            "name": probe,
+            "reads": "tokens",
+            "settings": settings,
+            "heads": heads,
+            "selected": 1,
+            "selection": {
+                "rule": "honest",
+                "holdout_rows": 40,
+                "holdout_accuracies": [0.5, 0.625],
+                "score_accuracies": [],
+            },
+            "log": {"loss": [2.3, 0.7]},
+        },
+        "metrics": {
+            "top1": correct / rows,
+            "top5": None,
+            "mean_per_class": correct / rows,
+            "correct": correct,
+            "scored": scored,
+            "expected": whole,
+            "bounds": {"low": correct / whole, "high": (correct + whole - scored) / whole},
+            "chance": 1 / classes,
+            "majority": 0.12,
+        },
+        "timing": {
+            "decode_seconds": 4.0,
+            "encode_seconds": 9.0,
+            "fit_seconds": 2.0,
+            "score_seconds": 0.5,
+            "total_seconds": 12.0,
+        },
+        "environment": {"frozenbench": "0.1.0", "torch": "2.11.0", "git_dirty": False},
+        "artifacts": {"predictions": None, "probe": None},
+    }
+
+
+def sound_record(**changes: Any) -> Result:
+    return Result.model_validate(sound_fields(**changes))

@@ -1,0 +1,73 @@
+"""The arrows of the architecture: who may import whom."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+ALLOWED = {
+    "bench": {"bench"},
+    "tasks": {"tasks", "bench"},
+    "probes": {"probes", "bench"},
+    "leaderboards": {"leaderboards", "bench"},
+}
+# Inside bench, lower layers never import higher ones.
+LAYERS = [
+    {"errors", "types"},
+    {"registry", "schedules", "counters"},
+    {"data", "encoders", "metrics"},
+    {"features"},
+    {"selection", "probe_files", "result", "records", "environment", "config", "protocols"},
+    {"run"},
+    {"cli"},
+]
+
+
+def imports(path: Path) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{path}: relative imports hide the arrow"
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+@pytest.mark.parametrize("package", ALLOWED)
+def test_packages_import_only_along_the_arrows(package):
+    files = list((ROOT / package).rglob("*.py"))
+    assert files
+    for path in files:
+        tops = {name.split(".")[0] for name in imports(path)} & set(ALLOWED)
+        assert tops <= ALLOWED[package], f"{path} imports {tops - ALLOWED[package]}"
+
+
+def test_lower_layers_of_bench_do_not_import_higher_ones():
+    rank = {name: level for level, names in enumerate(LAYERS) for name in names}
+    for path in (ROOT / "bench").rglob("*.py"):
+        own = path.relative_to(ROOT / "bench").parts[0].removesuffix(".py")
+        for name in imports(path):
+            parts = name.split(".")
+            if parts[0] == "bench" and len(parts) > 1 and own in rank and parts[1] in rank:
+                typing_only = own == "types" and parts[1] == "result"
+                assert rank[parts[1]] <= rank[own] or typing_only, f"{path} imports {name}"
+
+
+def test_help_answers_without_importing_torch():
+    code = "import sys, bench.cli; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_importing_the_packages_does_no_work(tmp_path):
+    code = (
+        "import os, random, numpy, torch; s = random.getstate(); e = dict(os.environ);"
+        "t = torch.random.get_rng_state(); from bench import registry; registry.discover();"
+        "assert random.getstate() == s and dict(os.environ) == e;"
+        "assert torch.equal(torch.random.get_rng_state(), t)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path)
+    assert not list(tmp_path.iterdir())

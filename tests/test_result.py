@@ -1,0 +1,255 @@
+"""Records: what makes one sound, what is refused, and what is on disk."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from bench.errors import UsageError
+from bench.records import (
+    check_predictions,
+    read_predictions,
+    read_record,
+    read_records,
+    write_predictions,
+    write_record,
+)
+from bench.result import RecordError, Result, parse_record
+from bench.types import Manifest
+from tests.sound_record import sound_fields, sound_record
+
+
+def changed(path: str, value: object) -> str:
+    """Return the JSON of a sound record with one dotted field set (`-` deletes it)."""
+    fields = json.loads(sound_record().to_json())
+    *way, last = path.split(".")
+    place = fields
+    for name in way:
+        place = place[name]
+    if value == "-":
+        del place[last]
+    else:
+        place[last] = value
+    return json.dumps(fields)
+
+
+def test_a_record_comes_back_from_disk_as_it_was(tmp_path):
+    result = sound_record(unreadable=2)
+    path = write_record(result, tmp_path)
+    assert path == tmp_path / f"{result.id}.json"
+    assert read_record(path) == result
+    assert read_record(path).to_json() == result.to_json() == path.read_text(encoding="utf-8")
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+def test_a_record_cannot_be_changed_in_memory():
+    with pytest.raises(ValidationError):
+        sound_record().metrics.top1 = 0.9
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        ("metrics.topp1", 0.9, "field 'metrics.topp1' is unknown. Did you mean 'top1'?"),
+        ("surprise", 1, "field 'surprise' is unknown"),
+        ("protocol.name", "-", "field 'protocol.name' is missing"),
+        ("metrics.top1", 0.99, "top1 0.99 is not 71 correct of 100"),
+        ("metrics.top1", 1.2, "metrics.top1: Input should be less than or equal to 1"),
+        ("metrics.correct", 72, "top1 0.71 is not 72 correct of 100"),
+        ("metrics.scored", 99, "99 scored and 0 unreadable rows do not make the 100 listed"),
+        ("metrics.expected", 120, "expected 120"),
+        ("metrics.bounds.low", 0.9, "bounds 0.9 to 0.71 are reversed"),
+        ("metrics.top5", 0.5, "top5 0.5 is below top1 0.71"),
+        ("data.score.unreadable", {"clip_3": "truncated"}, "100 used and 1 unreadable"),
+        ("data.fit.used", 399, "train_labels.used is 400, data.fit.used is 399"),
+        ("train_labels", None, "train_labels and data.fit must be given together"),
+        ("status", "suspect", "status 'suspect' does not go with reasons []"),
+        ("reasons", ["limited"], "status 'complete' does not go with reasons ['limited']"),
+        ("probe.selected", 2, "head 2 is selected out of 2"),
+        ("probe.selection.holdout_accuracies", [0.5], "1 holdout_accuracies for 2 heads"),
+        ("schema_version", 2, "has record schema 2; this frozenbench reads 1"),
+        ("created", "yesterday", "created"),
+    ],
+)
+def test_an_edited_field_is_refused_in_a_sentence_that_names_the_file(path, value, words):
+    with pytest.raises(RecordError) as refused:
+        parse_record(changed(path, value), "records/0123.json")
+    assert str(refused.value).startswith("records/0123.json ")
+    assert words in str(refused.value)
+    assert refused.value.exit_code == 5
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("config.seed", 1),
+        ("features.score_key", "0" * 64),
+        ("features.fit_key", "0" * 64),
+        ("data.score.digest", "0" * 64),
+        ("protocol.digest", "0" * 64),
+        ("probe.settings", {"epochs": 21}),
+    ],
+)
+def test_whatever_decides_the_number_is_part_of_the_id(path, value):
+    with pytest.raises(RecordError, match="the record says"):
+        parse_record(changed(path, value), "x.json")
+
+
+def test_time_place_and_cost_are_no_part_of_the_id():
+    fields = sound_fields()
+    other = copy.deepcopy(fields)
+    other["created"] = "2030-01-01T00:00:00Z"
+    other["timing"]["total_seconds"] = 99.0
+    other["environment"]["torch"] = "9.9"
+    other["features"]["rows_from_store"] = 500
+    other["config"]["encoder"] = "vjepa_vitl16:/elsewhere/latest.pth.tar"
+    other["config"]["task_options"] = {"data": "/elsewhere"}
+    fields["config"]["task_options"] = {"data": "/here"}
+    fields["id"] = other["id"] = _id(fields)
+    assert Result.model_validate(fields).id == Result.model_validate(other).id
+
+
+def _id(fields):
+    with pytest.raises(ValidationError) as refused:
+        Result.model_validate({**fields, "id": "0" * 16})
+    return str(refused.value).split("give the id ")[1][:16]
+
+
+def test_text_that_is_no_record_is_refused():
+    for text in ("{", "[]", "{}", ""):
+        with pytest.raises(RecordError, match=r"^there\.json "):
+            parse_record(text, "there.json")
+
+
+def test_repeating_a_run_keeps_the_first_record(tmp_path):
+    first = sound_record()
+    path = write_record(first, tmp_path)
+    again = sound_record(created="2026-01-01T00:00:00Z")
+    assert write_record(again, tmp_path) == path
+    assert read_record(path).created == first.created
+
+
+def test_another_outcome_under_the_same_id_is_refused_unless_asked_for(tmp_path):
+    path = write_record(sound_record(correct=71), tmp_path)
+    other = sound_record(correct=72)
+    assert other.id == path.stem
+    with pytest.raises(RecordError, match=r"metrics\.top1: 0\.71 -> 0\.72.*--overwrite"):
+        write_record(other, tmp_path)
+    assert read_record(path).metrics.correct == 71
+    write_record(other, tmp_path, overwrite=True)
+    assert read_record(path).metrics.correct == 72
+
+
+def test_a_record_under_another_name_is_refused(tmp_path):
+    path = write_record(sound_record(), tmp_path)
+    moved = path.rename(tmp_path / "best.json")
+    with pytest.raises(RecordError, match="name it"):
+        read_record(moved)
+
+
+def test_a_folder_is_read_oldest_first_and_must_exist(tmp_path):
+    new = sound_record(seed=1, created="2025-02-01T00:00:00Z")
+    old = sound_record(seed=2, created="2025-01-01T00:00:00Z")
+    for result in (new, old):
+        write_record(result, tmp_path)
+    assert read_records(tmp_path) == [old, new]
+    with pytest.raises(UsageError, match="no records"):
+        read_records(tmp_path / "nowhere")
+
+
+def manifest(labels, classes):
+    return Manifest(
+        name="what",
+        split="test",
+        kind="video",
+        ids=[f"clip_{i}" for i in range(len(labels))],
+        paths=[Path(f"clip_{i}.mp4") for i in range(len(labels))],
+        labels=np.array(labels, dtype=np.int64),
+        classes=[str(c) for c in range(classes)],
+    )
+
+
+def test_predictions_list_every_row_with_its_classes_in_order(tmp_path):
+    probabilities = np.array(
+        [[0.2, 0.5, 0.3], [0.4, 0.4, 0.2], [np.nan, np.nan, np.nan]], dtype=np.float32
+    )
+    scored = np.array([True, True, False])
+    artifact = write_predictions(
+        tmp_path / "p.parquet", manifest([1, 1, 2], 3), probabilities, scored
+    )
+    assert artifact.path == "p.parquet"
+    frame = read_predictions(tmp_path / "p.parquet")
+    assert frame["id"].tolist() == ["clip_0", "clip_1", "clip_2"]
+    assert frame["row"].tolist() == [0, 1, 2]
+    assert frame["status"].tolist() == ["scored", "scored", "unreadable"]
+    assert frame["predicted"].isna().tolist() == [False, False, True]
+    assert frame["predicted"].tolist()[:2] == [1, 0]  # the lower class among equals
+    assert [list(c) for c in frame["top_classes"][:2]] == [[1, 2, 0], [0, 1, 2]]
+    np.testing.assert_array_equal(
+        np.stack(frame["top_probabilities"][:2]),
+        np.array([[0.5, 0.3, 0.2], [0.4, 0.4, 0.2]], dtype=np.float32),
+    )
+
+
+@pytest.mark.parametrize(("classes", "kept"), [(20, 20), (21, 5)])
+def test_all_classes_are_kept_up_to_twenty_and_five_beyond(classes, kept, tmp_path):
+    probabilities = np.random.default_rng(0).random((4, classes)).astype(np.float32)
+    path = tmp_path / "p.parquet"
+    write_predictions(path, manifest([0, 1, 2, 3], classes), probabilities, np.ones(4, dtype=bool))
+    assert {len(row) for row in read_predictions(path)["top_classes"]} == {kept}
+
+
+def test_a_prediction_that_is_not_finite_is_refused_by_name(tmp_path):
+    probabilities = np.full((2, 3), np.nan, dtype=np.float32)
+    with pytest.raises(RecordError, match="'clip_1'"):
+        write_predictions(
+            tmp_path / "p.parquet",
+            manifest([0, 1], 3),
+            probabilities,
+            np.array([False, True]),
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def run_on_disk(tmp_path):
+    """A record of four rows, two right and one unreadable, with its predictions."""
+    probabilities = np.array(
+        [[0.9, 0.1, 0.0], [0.1, 0.8, 0.1], [0.7, 0.2, 0.1], [0, 0, 0]], dtype=np.float32
+    )
+    fields = sound_fields(correct=2, rows=4, unreadable=1, classes=3)
+    path = tmp_path / f"{fields['id']}.parquet"
+    scored = np.array([True, True, True, False])
+    artifact = write_predictions(path, manifest([0, 1, 2, 2], 3), probabilities, scored)
+    fields["artifacts"]["predictions"] = artifact.model_dump()
+    fields["metrics"]["mean_per_class"] = 2 / 3  # classes 0 and 1 wholly right, class 2 wrong
+    return fields, tmp_path
+
+
+def test_predictions_that_give_the_recorded_numbers_pass(run_on_disk):
+    fields, folder = run_on_disk
+    check_predictions(Result.model_validate(fields), folder)
+
+
+def test_metrics_that_the_predictions_do_not_give_are_refused(run_on_disk):
+    fields, folder = run_on_disk
+    fields["metrics"].update(correct=3, top1=0.75, bounds={"low": 0.75, "high": 1.0})
+    with pytest.raises(RecordError, match="says correct = 3, its predictions give 2"):
+        check_predictions(Result.model_validate(fields), folder)
+
+
+def test_predictions_that_were_edited_or_removed_are_refused(run_on_disk):
+    fields, folder = run_on_disk
+    result = Result.model_validate(fields)
+    path = folder / f"{result.id}.parquet"
+    path.write_bytes(path.read_bytes() + b"x")
+    with pytest.raises(RecordError, match="is not the file"):
+        check_predictions(result, folder)
+    path.unlink()
+    with pytest.raises(RecordError, match="missing"):
+        check_predictions(result, folder)

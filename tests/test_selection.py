@@ -1,0 +1,125 @@
+"""Choosing a head on held-out training rows, with a probe whose heads guess by given rules."""
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+import torch
+
+from bench.errors import UsageError
+from bench.selection import fit_honest, fit_single
+from bench.types import Head, Silent
+from tests.probes.sources import MemorySource
+
+CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScriptedProbe:
+    """Head h says what column h of the features says; `fits` notes the rows of every fit."""
+
+    heads: tuple[Head, ...]
+    fits: list[tuple[int, int]]
+    drops: tuple[int, ...] = ()
+    name: str = "scripted"
+    reads: str = "vector"
+    settings = {}  # noqa: RUF012
+
+    def only(self, index):
+        return replace(self, heads=(self.heads[index],), drops=())
+
+    def fit(self, source, *, seed, device, progress):
+        self.fits.append((len(source), len(self.heads)))
+        kept = tuple(h for i, h in enumerate(self.heads) if i not in self.drops)
+        return ScriptedFit(heads=kept, classes=source.num_classes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScriptedFit:
+    heads: tuple[Head, ...]
+    classes: int
+    log = {"note": "kept"}  # noqa: RUF012
+
+    def probabilities(self, x):
+        says = [x[:, 0, head.settings["column"]].long() for head in self.heads]
+        return torch.stack([torch.nn.functional.one_hot(s, self.classes) for s in says]).float()
+
+
+def scripted(columns: int, **options) -> ScriptedProbe:
+    heads = tuple(Head(settings={"column": c}) for c in range(columns))
+    return ScriptedProbe(heads=heads, fits=[], **options)
+
+
+def source_with_accuracies(*shares: float, rows: int = 200) -> MemorySource:
+    """Column c is right for exactly the given share of the rows, spread over all classes."""
+    y = torch.arange(rows) % 2
+    columns = []
+    for share in shares:
+        wrong = torch.arange(rows) // 2 % 100 >= round(100 * share)
+        columns.append(torch.where(wrong, 1 - y, y))
+    return MemorySource(torch.stack(columns, dim=1)[:, None].float(), y, 2)
+
+
+def honest(probe, source, seed=0):
+    return fit_honest(probe, source, seed=seed, device=CPU, progress=Silent())
+
+
+def test_best_head_on_held_out_rows_is_refitted_alone_on_all_rows():
+    probe = scripted(3)
+    selected = honest(probe, source_with_accuracies(0.2, 1.0, 0.5))
+    assert selected.head == 1 and selected.refit
+    assert selected.holdout_rows == 20
+    assert selected.holdout_accuracies[1] == 1.0
+    assert max(selected.holdout_accuracies[0], selected.holdout_accuracies[2]) < 1.0
+    assert probe.fits == [(180, 3), (200, 1)]
+    assert [head.settings for head in selected.fitted.heads] == [{"column": 1}]
+    assert selected.holdout_log == {"note": "kept"}
+
+
+def test_ties_go_to_the_first_head():
+    assert honest(scripted(3), source_with_accuracies(0.0, 1.0, 1.0)).head == 1
+
+
+def test_dropped_head_has_no_accuracy_and_is_never_chosen():
+    selected = honest(scripted(3, drops=(0,)), source_with_accuracies(1.0, 0.3, 0.9))
+    assert selected.head == 2
+    assert selected.holdout_accuracies[0] is None
+
+
+def test_one_head_is_fitted_at_once():
+    probe = scripted(1)
+    selected = honest(probe, source_with_accuracies(0.5))
+    assert probe.fits == [(200, 1)]
+    assert (selected.holdout_rows, selected.holdout_accuracies) == (0, ())
+    assert not selected.refit
+
+
+def test_sweep_under_a_protocol_with_one_head_is_refused():
+    with pytest.raises(UsageError, match=r"2 heads.*honest@1"):
+        fit_single(
+            scripted(2), source_with_accuracies(0.5, 0.5), seed=0, device=CPU, progress=Silent()
+        )
+
+
+def test_too_few_rows_to_hold_any_out_are_refused():
+    source = MemorySource(torch.zeros(2, 1, 2), torch.tensor([0, 1]), 2)
+    with pytest.raises(UsageError, match="hold"):
+        honest(scripted(2), source)
+
+
+def test_selection_on_noise_stays_at_chance_while_the_best_on_the_score_split_does_not():
+    # 16 heads guess among 4 classes on 120 training and 60 scored rows, 60 times over.
+    rng = np.random.default_rng(0)
+    chosen, best = [], []
+    for _ in range(60):
+        columns = torch.from_numpy(rng.integers(4, size=(180, 1, 16))).float()
+        y = torch.from_numpy(rng.permutation(np.arange(180) % 4))
+        fit, score = (MemorySource(columns[r], y[r], 4) for r in (slice(120), slice(120, 180)))
+        selected = honest(scripted(16), fit)
+        every = (score.x[:, 0].long() == score.y[:, None]).double().mean(dim=0)
+        chosen.append(every[selected.head].item())
+        best.append(every.max().item())
+    error = math.sqrt(0.25 * 0.75 / (60 * 60))
+    assert abs(np.mean(chosen) - 0.25) <= error
+    assert np.mean(best) > 0.25 + 5 * error

@@ -267,7 +267,7 @@ def _train_labels(stage: Stage, fit: Split) -> TrainLabelsPart:
 
 def _timing(feeds: Feeds, scored: Scored, seconds: float) -> TimingPart:
     spent = {
-        step: sum(split.counts.seconds[step] for split in (feeds.fit, feeds.score))
+        step: sum(split.counts.seconds.get(step, 0.0) for split in (feeds.fit, feeds.score))
         for step in ("decode", "encode")
     }
     return TimingPart(

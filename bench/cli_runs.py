@@ -67,7 +67,11 @@ def run(
         "seed": seed, "draws": draws, "limit": limit, "on_unreadable": on_unreadable,
     }  # fmt: skip
     machine = _machine(home, data, device, workers, batch_size, overwrite=overwrite)
-    _run(_configs(config, given, set_), machine, json_=json_, probe_weights=probe_weights)
+    outcomes = _run(
+        _configs(config, given, set_), machine, json_=json_, probe_weights=probe_weights
+    )
+    if any(outcome.result.status != "complete" for outcome in outcomes):
+        raise typer.Exit(3)
 
 
 def features(
@@ -162,7 +166,7 @@ def demo(
 
     machine = _machine(home or Path(".demo"), None, "auto", workers, 16)
     _run(demo_configs(machine.home, size), machine, json_=False)
-    paths = write_board(BOARD, machine.home, None, include_all=False)
+    paths = write_board(BOARD, machine.home, None, include_all=True)
     for path in paths:
         if path.suffix == ".md":
             typer.echo("\n" + path.read_text(encoding="utf-8"))
@@ -175,15 +179,14 @@ def _run(
     *,
     json_: bool,
     probe_weights: Path | None = None,
-) -> None:
+) -> list[Outcome]:
     from bench.console import TerminalProgress
     from bench.run import evaluate  # torch: only where it is needed
 
     progress = TerminalProgress()
     outcomes = list(evaluate(configs, machine, progress, probe_weights=probe_weights))
     _print(outcomes, json_=json_)
-    if any(outcome.result.status != "complete" for outcome in outcomes):
-        raise typer.Exit(3)
+    return outcomes
 
 
 def _print(outcomes: list[Outcome], *, json_: bool) -> None:
@@ -204,7 +207,9 @@ def _print(outcomes: list[Outcome], *, json_: bool) -> None:
             str(result.metrics.scored),
             result.id + (" (kept)" if outcome.kept else ""),
         )
-    Console().print(table)
+    console = Console()
+    console.width = max(console.width, console.measure(table).maximum)  # a pipe is no narrow screen
+    console.print(table)
     for reason in sorted({r for outcome in outcomes for r in outcome.result.reasons}):
         typer.echo(f"not reportable: {reason}", err=True)
     if outcomes:

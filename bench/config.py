@@ -68,8 +68,10 @@ class RunConfig:
                     f"{key} = {value}: it must be at least {1 if key == 'limit' else 0}."
                 )
 
-    def check(self) -> None:
+    def check(self, data: Path | None = None) -> None:
         """Check every name and option against what is registered, before any work.
+
+        `data` is the folder of the data sets, which a task may take as its option.
 
         Raises:
             UsageError: an unknown name or option, or a value of the wrong type.
@@ -77,13 +79,19 @@ class RunConfig:
         name, _, weights = self.encoder.partition(":")
         options = {**self.encoder_options, **({"weights": weights} if weights else {})}
         registry.checked(registry.find("encoders", name), options)
-        registry.checked(registry.find("tasks", self.task), self.task_options)
+        registry.checked(registry.find("tasks", self.task), self.settled_task_options(data))
         probe = registry.find("probes", self.probe)
         given = dict(self.probe_options)
         if "num_heads" in probe.options:
             given.setdefault("num_heads", 1)
         registry.checked(probe, given)
         registry.find("protocols", self.protocol)
+
+    def settled_task_options(self, data: Path | None) -> dict[str, Any]:
+        """Return the task's options, with `data` as its option of that name unless it is set."""
+        takes_data = "data" in registry.find("tasks", self.task).options
+        given = {"data": data} if data is not None and takes_data else {}
+        return {**given, **self.task_options}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ from bench.encoders.sizes import VIT_SIZES
 from bench.encoders.video_vit import fresh_vit
 from bench.errors import UsageError
 
-BOARD = "digits"
+BOARD = "frozen_video"
 TASKS = ("moving_digits_what", "moving_digits_how", "moving_digits_stills")
 PROBES = ("attentive", "linear", "logistic", "knn")
 ARCHITECTURE = "vit_digits"

@@ -26,10 +26,7 @@ def check_task(
     """
     prefixed = [s if s.startswith("task.") else f"task.{s}" for s in settings]
     [config] = expand({"encoder": "none", "task": name, "probe": "none"}, prefixed)
-    options = dict(config.task_options)
-    if data is not None and "data" in registry.find("tasks", name).options:
-        options.setdefault("data", data)
-    task: Task = registry.build("tasks", name, options)
+    task: Task = registry.build("tasks", name, config.settled_task_options(data))
     return {
         manifest.split: check_manifest(
             manifest,

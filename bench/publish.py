@@ -1,4 +1,4 @@
-"""From records to the files of a table, and from a task to a report of its files."""
+"""From records to the files of a table."""
 
 from __future__ import annotations
 
@@ -21,5 +21,4 @@ def write_board(name: str, home: Path, out: Path | None, *, include_all: bool) -
     records = read_records(home / "records")
     if not records:
         raise UsageError(f"there is no record in {home / 'records'} yet: make one with bench run.")
-    shown = [r for r in records if include_all or r.status == "complete"]
-    return board.write(board, shown, out or home / "tables")
+    return board.write(board, records, out or home / "tables", include_unreportable=include_all)

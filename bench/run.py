@@ -49,7 +49,7 @@ def evaluate(
         BenchError: what the steps raise.
     """
     for config in configs:
-        config.check()
+        config.check(machine.data)
     for group in _groups(configs):
         stage = prepare(group[0], machine)
         probes = [(config, *build_probe(stage, config)) for config in group]

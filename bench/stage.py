@@ -99,9 +99,7 @@ def prepare(config: RunConfig, machine: Machine) -> Stage:
 
 def open_task(config: RunConfig, machine: Machine) -> Task:
     """Build the task of a run, with `--data` as its `data` option and `limit` rows a split."""
-    options: dict[str, Any] = dict(config.task_options)
-    if "data" in registry.find("tasks", config.task).options and machine.data is not None:
-        options.setdefault("data", machine.data)
+    options = config.settled_task_options(machine.data)
     task: Task = registry.build("tasks", config.task, options)
     if config.limit is None:
         return task
@@ -174,10 +172,11 @@ def spell_draws(draws: int | None) -> str:
 
 
 def _first(manifest: Manifest, limit: int) -> Manifest:
-    """Keep `limit` rows spread evenly over the split."""
+    """Keep `limit` rows spread evenly; features of their own, so that no other file is read."""
     if limit >= len(manifest):
         return manifest
-    return manifest.subset(np.arange(limit, dtype=np.int64) * len(manifest) // limit)
+    rows = np.arange(limit, dtype=np.int64) * len(manifest) // limit
+    return replace(manifest.subset(rows), parent=None, rows=None)
 
 
 def _heads(entry: registry.Entry, stage: Stage) -> dict[str, Any]:

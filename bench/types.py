@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -375,16 +375,27 @@ class Column:
     metric: str = "top1"
 
 
+class TableWriter(Protocol):
+    """Writes a table from records and returns the files made."""
+
+    def __call__(
+        self,
+        board: Leaderboard,
+        records: Sequence[Result],
+        folder: Path,
+        *,
+        include_unreportable: bool = False,
+    ) -> Sequence[Path]: ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class Leaderboard:
-    """A table: columns, how it is written (board, records, folder -> files made), and optionally a
-    file of published rows.
-    """
+    """A table: columns, how it is written, and optionally a file of published rows."""
 
     name: str
     title: str
     columns: Sequence[Column]
-    write: Callable[[Leaderboard, Sequence[Result], Path], Sequence[Path]]
+    write: TableWriter
     published: Path | None = None
 
 

@@ -24,7 +24,7 @@ def write(
     records: Sequence[Result],
     folder: Path,
     *,
-    include_unreportable: bool = True,
+    include_unreportable: bool = False,
 ) -> list[Path]:
     """Write `NAME.md`, `NAME.csv` and `NAME.html` into `folder` and return their paths.
 

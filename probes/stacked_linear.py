@@ -21,23 +21,34 @@ class GradientMemory:
 
     def __init__(self) -> None:
         self._free: dict[int, list[torch.Tensor]] = {}
+        self._lent: dict[int, int] = {}
 
-    def give(self, gradient: torch.Tensor) -> None:
-        """Keep a gradient that nobody reads any more."""
-        if gradient.is_contiguous():
-            self._free.setdefault(gradient.numel(), []).append(gradient.view(-1))
+    @property
+    def num_free(self) -> int:
+        """Number of blocks at hand."""
+        return sum(map(len, self._free.values()))
 
     def take(self, like: torch.Tensor) -> torch.Tensor:
         """Return memory of the shape, type and device of `like`, with any content."""
-        blocks = self._free.get(like.numel())
+        size = like.numel()
+        self._lent[size] = self._lent.get(size, 0) + 1
+        blocks = self._free.get(size)
         block = blocks.pop() if blocks else None
         if block is None or block.dtype != like.dtype or block.device != like.device:
             return torch.empty_like(like, memory_format=torch.contiguous_format)
         return block.view(like.shape)
 
+    def give(self, gradient: torch.Tensor) -> None:
+        """Keep a gradient that nobody reads any more, never more of a size than were taken."""
+        size = gradient.numel()
+        if self._lent.get(size, 0) and gradient.is_contiguous():
+            self._lent[size] -= 1
+            self._free.setdefault(size, []).append(gradient.view(-1))
+
     def clear(self) -> None:
         """Let go of every block."""
         self._free.clear()
+        self._lent.clear()
 
 
 class StackedHeads(nn.Module):

@@ -8,6 +8,9 @@ import torch
 
 from bench.cli import main
 from bench.encoders.layouts import save_released
+from bench.encoders.sizes import VIT_SIZES
+from bench.encoders.video_vit import fresh_vit
+from bench.encoders.layouts import save_released
 from tests.media import write_video
 
 TINY = ["-m", "random:vit_digits", "--workers", "0"]
@@ -27,11 +30,9 @@ def videos(tmp_path):
 @pytest.fixture
 def checkpoint(tmp_path):
     """A checkpoint in the released layout, as a dict to be spoilt, and where to put it."""
-    from bench.encoders.encoder import open_encoder
-
     path = tmp_path / "tiny-latest.pth.tar"
-    encoder = open_encoder("random:vit_digits", {})
-    save_released(path, target=encoder, encoder=encoder)
+    network = fresh_vit(VIT_SIZES["vit_digits"], seed=0)
+    save_released(path, target=network, encoder=network)
     return torch.load(path, weights_only=True), path
 
 
@@ -85,7 +86,7 @@ def test_unreadable_video_stops_the_run_and_is_named(capsys, tmp_path, videos):
     said = fails(
         capsys, tmp_path, "run", *TINY, "-t", "folder", "-p", "knn", "--data", videos, code=4
     )
-    assert "val/left/0.mp4" in said and "--on-unreadable" in said
+    assert "left/0.mp4" in said and "folder val" in said and "--on-unreadable" in said
 
 
 def test_half_a_checkpoint_is_refused_with_the_missing_tensors(

@@ -1,0 +1,50 @@
+"""What several end-to-end tests share: a small set of real videos and the command line."""
+
+import json
+
+import pytest
+
+from bench.cli import main
+from tests.media import write_video
+
+
+@pytest.fixture(scope="session")
+def video_set(tmp_path_factory):
+    """Class folders of real mp4 files: 3 classes, 4 to train and 2 to score each."""
+    root = tmp_path_factory.mktemp("videos")
+    for split, count in (("train", 4), ("val", 2)):
+        for number, label in enumerate(("jump", "run", "sit")):
+            for item in range(count):
+                path = root / split / label / f"{item}.mp4"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                write_video(path, 14 + 3 * number + item, size=(64, 48), fps=12)
+    return root
+
+
+@pytest.fixture
+def bench(capsys, tmp_path):
+    """Run the command line in this process; returns (exit code, stdout, stderr)."""
+
+    def call(*arguments, home=True):
+        words = [str(word) for word in arguments]
+        if home and words[0] in {"run", "features", "board", "probe"} and "--home" not in words:
+            words += ["--home", str(tmp_path / "home")]
+        with pytest.raises(SystemExit) as ended:
+            main(words)
+        said = capsys.readouterr()
+        code = ended.value.code or 0
+        return code, said.out, said.err
+
+    return call
+
+
+@pytest.fixture
+def records(bench):
+    """Run `bench run --json` and return the records; a dirty checkout (3) is no failure here."""
+
+    def call(*arguments, codes=(0, 3)):
+        code, out, err = bench("run", *arguments, "--json")
+        assert code in codes, err
+        return [json.loads(line) for line in out.splitlines()]
+
+    return call

@@ -7,21 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from pydantic import JsonValue
 
 from bench import registry
-from bench.assemble import (
-    config_facts,
-    metrics_part,
-    plain,
-    probe_part,
-    protocol_digest,
-    save_probe,
-)
 from bench.config import Machine, RunConfig
 from bench.environment import stamp
 from bench.errors import DataError
 from bench.features.arrays import ArraySource, read_npz
-from bench.records import file_sha256, write_predictions, write_record
+from bench.files import file_sha256
+from bench.protocols import EvaluationProtocol
+from bench.record_parts import metrics_part, probe_part, save_probe
+from bench.records import read_record, write_predictions, write_record
 from bench.result import (
     ArtifactsPart,
     DataPart,
@@ -34,13 +30,15 @@ from bench.result import (
     TaskPart,
     TimingPart,
     TrainLabelsPart,
-    result_id,
     utc_now,
 )
 from bench.run import Outcome
+from bench.run_id import config_facts, probe_facts, protocol_digest, result_id
 from bench.score import Scored, fit_and_score
 from bench.stage import pick_device
-from bench.types import EvaluationProtocol, Manifest, Probe, Progress
+from bench.types import Manifest, Probe, Progress
+
+UNKNOWN = "unknown"
 
 
 def probe_arrays(
@@ -62,6 +60,17 @@ def probe_arrays(
         options.setdefault("num_heads", 1)
     probe: Probe = registry.build("probes", config.probe, options)
     fit_source, score_source = _sources(probe, train, score)
+    files = _Files(
+        train=train,
+        score=score,
+        fit=_rows(train, fit_source),
+        scored=_rows(score, score_source),
+        width=fit_source.width,
+    )
+    number = _identity(config, protocol, probe, files)
+    path = machine.home / "records" / f"{number}.json"
+    if path.exists():
+        return Outcome(result=read_record(path), path=path, kept=True)
     device = pick_device(machine.device)
     scored = fit_and_score(
         probe,
@@ -72,34 +81,36 @@ def probe_arrays(
         device=device,
         progress=progress,
     )
-    files = _Files(
-        train=train, score=score, fit=_rows(train, fit_source), scored=_rows(score, score_source)
+    timing = TimingPart(
+        decode_seconds=0,
+        encode_seconds=0,
+        fit_seconds=scored.fit_seconds,
+        score_seconds=scored.score_seconds,
+        total_seconds=time.perf_counter() - begin,
     )
-    result = _record(config, protocol, probe, scored, files, machine.home / "records", fit_source)
-    result = result.model_copy(
-        update={
-            "environment": stamp(device),
-            "timing": TimingPart(
-                decode_seconds=0,
-                encode_seconds=0,
-                fit_seconds=scored.fit_seconds,
-                score_seconds=scored.score_seconds,
-                total_seconds=time.perf_counter() - begin,
-            ),
-        }
+    result = _record(
+        number,
+        config,
+        protocol,
+        probe,
+        scored,
+        files,
+        path.parent,
+        timing=timing,
+        environment=stamp(device),
     )
-    path = write_record(result, machine.home / "records", overwrite=machine.overwrite)
-    return Outcome(result=result, path=path, kept=False)
+    return Outcome(result=result, path=write_record(result, path.parent), kept=False)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Files:
-    """The two files and what their rows are called."""
+    """The two files, what their rows are called, and the width of the features."""
 
     train: Path
     score: Path
     fit: Manifest
     scored: Manifest
+    width: int
 
 
 def _sources(probe: Probe, train: Path, score: Path) -> tuple[ArraySource, ArraySource]:
@@ -131,25 +142,30 @@ def _rows(path: Path, source: ArraySource) -> Manifest:
     )
 
 
+def _identity(config: RunConfig, protocol: EvaluationProtocol, probe: Probe, files: _Files) -> str:
+    return result_id(
+        config=config_facts(config),
+        feature_keys=(file_sha256(files.train), file_sha256(files.score)),
+        data_digests=[files.fit.digest, files.scored.digest],
+        protocol_digest=protocol_digest(protocol),
+        probe=probe_facts(probe),
+    )
+
+
 def _record(
+    number: str,
     config: RunConfig,
     protocol: EvaluationProtocol,
     probe: Probe,
     scored: Scored,
     files: _Files,
     folder: Path,
-    source: ArraySource,
+    *,
+    timing: TimingPart,
+    environment: dict[str, JsonValue],
 ) -> Result:
     """Describe a run whose features came from elsewhere; what is not known says so."""
-    keys = (file_sha256(files.train), file_sha256(files.score))
     rows = np.arange(len(files.scored), dtype=np.int64)
-    number = result_id(
-        config=config_facts(config),
-        feature_keys=keys,
-        data_digests=[files.fit.digest, files.scored.digest],
-        protocol_digest=protocol_digest(protocol),
-        probe=plain({"settings": probe.settings, "heads": [h.settings for h in probe.heads]}),
-    )
     predictions = write_predictions(
         folder / f"{number}.parquet",
         files.scored,
@@ -157,57 +173,67 @@ def _record(
         np.ones(len(rows), dtype=np.bool_),
     )
     saved = save_probe(probe, scored, folder, number, {"protocol": protocol.name})
-    unknown = "unknown"
-    zero = dict.fromkeys(("repeated_frames", "decoded", "encoder_calls"), 0)
     return Result(
         id=number,
         status="complete",
         reasons=(),
         created=utc_now(),
         config=config_facts(config),
-        task=TaskPart(
-            name=files.score.stem,
-            title=files.score.stem,
-            kind="video",
-            fit_split=files.fit.split,
-            score_split=files.scored.split,
-            metric="top1",
-            num_classes=source.num_classes,
-            options={},
-        ),
+        task=_task_part(files),
         protocol=ProtocolPart(name=protocol.name, digest=protocol_digest(protocol), deviations=()),
-        encoder=EncoderPart(
-            spec="arrays",
-            name=f"arrays:{files.train.stem}",
-            source=str(files.train),
-            weights_sha256=None,
-            num_parameters=0,
-            width=source.width,
-            num_frames=1,
-            image_size=1,
-            is_floor=False,
-            notes=("features from elsewhere: how they were made is not on record",),
-        ),
-        plan=PlanPart(fit=unknown, score=unknown, sampler=unknown),
+        encoder=_encoder_part(files),
+        plan=PlanPart(fit=UNKNOWN, score=UNKNOWN, sampler=UNKNOWN),
         data=DataPart(fit=_split(files.fit), score=_split(files.scored)),
-        features=FeaturesPart(
-            fit_key=keys[0],
-            score_key=keys[1],
-            mode="stored",
-            dtype="float32",
-            precision=unknown,
-            decoders={},
-            rows_from_store=len(files.fit) + len(files.scored),
-            **zero,
-        ),
+        features=_features_part(files),
         train_labels=TrainLabelsPart(fraction=1.0, draw=0, used=len(files.fit)),
         probe=probe_part(probe, protocol, scored),
         metrics=metrics_part(scored.probabilities, files.scored, rows),
-        timing=TimingPart(
-            decode_seconds=0, encode_seconds=0, fit_seconds=0, score_seconds=0, total_seconds=0
-        ),
-        environment={},
+        timing=timing,
+        environment=environment,
         artifacts=ArtifactsPart(predictions=predictions, probe=saved),
+    )
+
+
+def _task_part(files: _Files) -> TaskPart:
+    return TaskPart(
+        name=files.score.stem,
+        title=files.score.stem,
+        kind="video",
+        fit_split=files.fit.split,
+        score_split=files.scored.split,
+        metric="top1",
+        num_classes=len(files.fit.classes),
+        options={},
+    )
+
+
+def _encoder_part(files: _Files) -> EncoderPart:
+    return EncoderPart(
+        spec="arrays",
+        name=f"arrays:{files.train.stem}",
+        source=str(files.train),
+        weights_sha256=None,
+        num_parameters=0,
+        width=files.width,
+        num_frames=1,
+        image_size=1,
+        is_floor=False,
+        notes=("features from elsewhere: how they were made is not on record",),
+    )
+
+
+def _features_part(files: _Files) -> FeaturesPart:
+    return FeaturesPart(
+        fit_key=file_sha256(files.train),
+        score_key=file_sha256(files.score),
+        mode="stored",
+        dtype="float32",
+        precision=UNKNOWN,
+        decoders={},
+        repeated_frames=0,
+        decoded=0,
+        encoder_calls=0,
+        rows_from_store=len(files.fit) + len(files.scored),
     )
 
 

@@ -2,46 +2,37 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from bench.config import Machine, RunConfig
 from bench.environment import stamp
 from bench.feeds import Feeds, Split
-from bench.metrics.accuracy import UNSCORED, label_ranks, predict, report
-from bench.probe_files import FACTS, save_fitted
-from bench.records import file_sha256, write_predictions, write_record
+from bench.files import file_sha256
+from bench.record_parts import metrics_part, probe_part, save_probe
+from bench.records import write_predictions, write_record
 from bench.result import (
-    Artifact,
     ArtifactsPart,
-    Bounds,
     DataPart,
     EncoderPart,
     FeaturesPart,
-    MetricsPart,
     PlanPart,
-    ProbePart,
     ProtocolPart,
     Result,
-    SelectionPart,
     SplitPart,
     TaskPart,
     TimingPart,
     TrainLabelsPart,
-    result_id,
     utc_now,
 )
+from bench.run_id import config_facts, plain, probe_facts, protocol_digest, result_id
 from bench.score import Scored
 from bench.stage import Stage
-from bench.types import EvaluationProtocol, IntArray, Manifest, Probe
+from bench.types import Probe
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -64,7 +55,7 @@ def identity(facts: Facts) -> str:
         feature_keys=[fit_key, feeds.score.sets[probe.reads].digest],
         data_digests=[None if weights else stage.task.fit.digest, stage.task.score.digest],
         protocol_digest=protocol_digest(stage.protocol),
-        probe=plain({"settings": probe.settings, "heads": [h.settings for h in probe.heads]}),
+        probe=probe_facts(probe),
         released_sha256=weights,
     )
 
@@ -81,6 +72,8 @@ def assemble(
     probabilities[rows] = scored.probabilities
     was_scored = np.zeros(len(manifest), dtype=np.bool_)
     was_scored[rows] = True
+    if machine.overwrite:  # a run killed below is then not on record, rather than with other files
+        (folder / f"{number}.json").unlink(missing_ok=True)
     predictions = write_predictions(
         folder / f"{number}.parquet", manifest, probabilities, was_scored
     )
@@ -123,17 +116,6 @@ def assemble(
     return result, write_record(result, folder, overwrite=machine.overwrite)
 
 
-def config_facts(config: RunConfig) -> dict[str, Any]:
-    """Return a configuration as JSON values from which the same run can be made again."""
-    facts: dict[str, Any] = plain(asdict(config))
-    return facts
-
-
-def protocol_digest(protocol: EvaluationProtocol) -> str:
-    """Return the SHA-256 of everything a protocol fixes."""
-    return hashlib.sha256(json.dumps(plain(asdict(protocol)), sort_keys=True).encode()).hexdigest()
-
-
 def split_part(split: Split) -> SplitPart:
     """Account for every listed row of an opened split."""
     assert split.rows is not None
@@ -144,64 +126,6 @@ def split_part(split: Split) -> SplitPart:
         used=len(split.rows),
         unreadable=split.unreadable,
     )
-
-
-def probe_part(
-    probe: Probe, protocol: EvaluationProtocol, scored: Scored, *, released: Path | None = None
-) -> ProbePart:
-    """Describe the sweep and the head that was reported; `released` is a probe file not fitted."""
-    selected = scored.selected
-    rule = "released probe, no fit" if released else protocol.selection
-    return ProbePart(
-        name=probe.name,
-        reads=probe.reads,
-        settings=plain(probe.settings),
-        heads=tuple(plain(head.settings) for head in probe.heads),
-        selected=selected.head,
-        selection=SelectionPart(
-            rule=rule,
-            holdout_rows=selected.holdout_rows,
-            holdout_accuracies=selected.holdout_accuracies,
-        ),
-        log=plain(selected.fitted.log),
-        released_sha256=file_sha256(released) if released else None,
-    )
-
-
-def metrics_part(probabilities: Any, manifest: Manifest, rows: IntArray) -> MetricsPart:
-    """Count; `probabilities` are those of the scored `rows`, every other row is wrong."""
-    scores, labels = torch.from_numpy(probabilities), torch.from_numpy(manifest.labels[rows])
-    predicted = np.full(len(manifest), UNSCORED, dtype=np.int64)
-    predicted[rows] = predict(scores).numpy()
-    hits = np.zeros(len(manifest), dtype=np.bool_)
-    hits[rows] = (label_ranks(scores, labels) < 5).numpy()
-    expected = manifest.expected if manifest.expected is not None else len(manifest)
-    values = report(
-        predicted, manifest.labels, hits, num_classes=probabilities.shape[1], num_expected=expected
-    )
-    return MetricsPart(
-        top1=values["top1"],
-        top5=values.get("top5"),
-        mean_per_class=values["mean_per_class"],
-        correct=int((predicted == manifest.labels).sum()),
-        scored=len(rows),
-        expected=expected,
-        bounds=Bounds(low=values["top1_lower"], high=values["top1_upper"]),
-        chance=values["chance"],
-        majority=values["majority"],
-    )
-
-
-def save_probe(
-    probe: Probe, scored: Scored, folder: Path, number: str, facts: Mapping[str, Any]
-) -> Artifact:
-    """Keep the fitted probe beside the record, whole: one written earlier is replaced."""
-    place = folder / f"{number}-probe"
-    shutil.rmtree(place, ignore_errors=True)
-    head = probe.heads[scored.selected.head].settings
-    settings = {**probe.settings, **{key: [value] for key, value in head.items()}}
-    path = save_fitted(place, probe.name, plain(settings), scored.selected.fitted, facts)
-    return Artifact(path=f"{place.name}/{FACTS}", sha256=file_sha256(path))
 
 
 def _task_part(stage: Stage, *, released: bool) -> TaskPart:
@@ -297,12 +221,3 @@ def _reasons(config: RunConfig, environment: Mapping[str, Any]) -> list[str]:
     if environment.get("git_dirty"):
         reasons.append("the code differs from its commit")
     return reasons
-
-
-def plain(value: Any) -> Any:
-    """Turn tuples, paths and numpy numbers into what JSON gives back."""
-    return json.loads(json.dumps(value, default=_spell))
-
-
-def _spell(value: Any) -> Any:
-    return value.item() if isinstance(value, np.generic) else str(value)

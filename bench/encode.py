@@ -16,7 +16,7 @@ from bench.config import RunConfig
 from bench.data.annotations import EXTENSIONS, Annotations, extension, read_lines
 from bench.data.loader import samples
 from bench.data.manifest import from_rows
-from bench.data.recipe import Recipe
+from bench.data.recipe import score_recipe
 from bench.data.transforms import normalise
 from bench.encoders.encoder import Encoder, open_encoder
 from bench.errors import DataError, UsageError, closest
@@ -136,17 +136,7 @@ def _media_clips(
 ) -> Iterator[torch.Tensor]:
     """Yield normalised clips `[V*S, 3, T, H, W]` of one file after the other."""
     spec = encoder.spec
-    recipe = Recipe(
-        plan=plan,
-        view="score",
-        size=spec.image_size,
-        mean=spec.mean,
-        std=spec.std,
-        flip=False,
-        kind=manifest.kind,
-        decoder=config.decoder,
-        seed=0,
-    )
+    recipe = score_recipe(spec, plan, manifest.kind, config.decoder)
     rows = np.arange(len(manifest), dtype=np.int64)
     for sample in samples(manifest, rows, recipe, draw=0, workers=workers, batch_size=4):
         if sample.pixels is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class BenchError(Exception):
@@ -46,3 +46,10 @@ def closest(word: str, candidates: Iterable[str]) -> str:
     if near:
         return f" Did you mean {near[0]!r}?"
     return f" Known: {', '.join(names)}." if names else ""
+
+
+def known(kind: str, name: str, names: Sequence[str]) -> str:
+    """Return `name` if it is one of `names`, else raise `UsageError` with the closest match."""
+    if name in names:
+        return name
+    raise UsageError(f"unknown {kind} {name!r}.{closest(name, names)}")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any
 import torch
 
 from bench.errors import CheckpointError
+from bench.files import write_whole
 from bench.registry import build
 from bench.types import Fitted, Probe, Settings
 
@@ -58,9 +58,8 @@ def save_fitted(
         "facts": dict(facts),
     }
     text = json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False)
-    folder.mkdir(parents=True, exist_ok=True)
-    _write_whole(folder / TENSORS, payload)
-    _write_whole(folder / FACTS, text.encode())
+    write_whole(folder / TENSORS, payload)
+    write_whole(folder / FACTS, text.encode())
     return folder / FACTS
 
 
@@ -97,15 +96,3 @@ def load_fitted(folder: Path) -> SavedProbe:
     return SavedProbe(
         probe=probe, fitted=fitted, settings=content["settings"], facts=content["facts"]
     )
-
-
-def _write_whole(path: Path, payload: bytes) -> None:
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with unfinished.open("wb") as file:
-            file.write(payload)
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)

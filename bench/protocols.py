@@ -5,8 +5,47 @@ A protocol never changes once numbers were published with it; a correction gets 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
 from bench.registry import register
-from bench.types import EvaluationProtocol
+from bench.types import Kind, Settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationProtocol:
+    """A named, versioned choice of sampler, transforms, selection rule and probe settings.
+
+    `name` is the full id such as `honest@1`. `selection` is `honest` (choose the head on a
+    stratified tenth of the training rows, refit, report once) or `single` (one head, last epoch).
+    `augment` names the training transform per kind of task; it is used for `draws` > 0 stored
+    draws of every training sample, or fresh in every epoch where `draws` is None (live features).
+    With `draws` = 0 training clips get the deterministic single view. `probe_options` holds, per
+    kind of task and probe, the settings that the protocol fixes; any other value is recorded as a
+    deviation.
+    """
+
+    name: str
+    title: str
+    sampler: str
+    augment: Mapping[Kind, str]
+    selection: Literal["honest", "single"]
+    draws: int | None
+    source: str
+    probe_options: Mapping[Kind, Mapping[str, Settings]] = field(default_factory=dict)
+
+
+# The probe of V-JEPA on video, as its configurations set it.
+RELEASED: Settings = {
+    "epochs": 20,
+    "batch_size": 256,
+    "lr": (1e-3,),
+    "weight_decay": (0.01,),
+    "final_weight_decay": 1e-6,
+    "warmup": 0.0,
+    "clip_norm": 1.0,
+}
 
 
 @register("protocols", "honest@1")
@@ -29,16 +68,7 @@ def honest() -> EvaluationProtocol:
 @register("protocols", "vjepa@1")
 def vjepa() -> EvaluationProtocol:
     """The released V-JEPA evaluation: its sampler and augmentation, one head, last epoch."""
-    video = {
-        "epochs": 20,
-        "batch_size": 256,
-        "lr": (1e-3,),
-        "weight_decay": (0.01,),
-        "final_weight_decay": 1e-6,
-        "warmup": 0.0,
-        "clip_norm": 1.0,
-    }
-    image = {**video, "batch_size": 1024, "weight_decay": (0.001,)}
+    image = {**RELEASED, "batch_size": 1024, "weight_decay": (0.001,)}
     return EvaluationProtocol(
         name="vjepa@1",
         title="V-JEPA as released",
@@ -47,22 +77,14 @@ def vjepa() -> EvaluationProtocol:
         selection="single",
         draws=None,
         source="released evaluation configurations of V-JEPA (arXiv 2404.08471)",
-        probe_options={"video": {"attentive": video}, "image": {"attentive": image}},
+        probe_options={"video": {"attentive": RELEASED}, "image": {"attentive": image}},
     )
 
 
 @register("protocols", "vjepa_paper@1")
 def vjepa_paper() -> EvaluationProtocol:
     """V-JEPA as its paper describes it: crop and flip, true stride, constant weight decay."""
-    settings = {
-        "epochs": 20,
-        "batch_size": 256,
-        "lr": (1e-3,),
-        "weight_decay": (0.01,),
-        "final_weight_decay": None,
-        "warmup": 0.0,
-        "clip_norm": None,
-    }
+    settings = {**RELEASED, "final_weight_decay": None, "clip_norm": None}
     image = {**settings, "batch_size": 1024}
     return EvaluationProtocol(
         name="vjepa_paper@1",

@@ -9,9 +9,8 @@ another outcome under the same id is refused unless it is asked for.
 
 from __future__ import annotations
 
-import hashlib
-import os
-from collections.abc import Callable
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +19,11 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import BaseModel, ValidationError
 
-from bench.errors import UsageError
-from bench.result import ROUNDING, Artifact, RecordError, Result, is_ratio, parse_record
+from bench.errors import UsageError, closest
+from bench.files import file_sha256, write_whole
+from bench.result import ROUNDING, SCHEMA_VERSION, Artifact, RecordError, Result, is_ratio
 from bench.types import Manifest
 
 ALL_CLASSES_UP_TO = 20
@@ -57,7 +58,7 @@ def write_record(result: Result, folder: Path, *, overwrite: bool = False) -> Pa
             f"{path} is on record for the same config and features, but the new run differs in"
             f" {'; '.join(changed[:5])}. Find out why, or replace it with --overwrite."
         )
-    _write_whole(path, lambda part: part.write_text(result.to_json(), encoding="utf-8"))
+    write_whole(path, result.to_json().encode())
     return path
 
 
@@ -71,6 +72,35 @@ def read_record(path: Path) -> Result:
     if path.stem != result.id:
         raise RecordError(f"{path} holds the record {result.id}; name it {result.id}.json.")
     return result
+
+
+def parse_record(text: str, where: str) -> Result:
+    """Read the text of a record; `where` names its file in messages.
+
+    Raises:
+        RecordError: no JSON, another schema version, an unknown or missing field, a value out of
+            range, or fields that contradict each other.
+    """
+    try:
+        fields = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise RecordError(
+            f"{where} is not JSON ({error}); delete it and run again with the same config."
+        ) from error
+    version = fields.get("schema_version") if isinstance(fields, dict) else None
+    if version != SCHEMA_VERSION:
+        raise RecordError(
+            f"{where} has record schema {version!r}; this frozenbench reads {SCHEMA_VERSION}:"
+            " use the version that wrote it."
+        )
+    try:
+        return Result.model_validate_json(text)
+    except ValidationError as error:
+        problems = "; ".join(_sentence(dict(item)) for item in error.errors()[:3])
+        raise RecordError(
+            f"{where} is not a sound record: {problems}. It was edited or cut short; run its"
+            " config again."
+        ) from error
 
 
 def read_records(folder: Path) -> list[Result]:
@@ -125,7 +155,7 @@ def write_predictions(
         "top_probabilities": floats,
     }
     table = pa.table(columns, schema=SCHEMA)
-    _write_whole(path, lambda part: pq.write_table(table, part, compression="zstd"))
+    write_whole(path, lambda file: pq.write_table(table, file, compression="zstd"))
     return Artifact(path=path.name, sha256=file_sha256(path))
 
 
@@ -182,10 +212,28 @@ def _recount(frame: pd.DataFrame) -> dict[str, float | int]:
     }
 
 
-def file_sha256(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _sentence(problem: Mapping[str, Any]) -> str:
+    """Return one pydantic problem as words: dotted field, then what is wrong with it."""
+    place = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        known = _fields_at(problem["loc"][:-1])
+        return f"field {place!r} is unknown.{closest(str(problem['loc'][-1]), known)}".rstrip(".")
+    if problem["type"] == "missing":
+        return f"field {place!r} is missing"
+    reason = str(problem["msg"]).removeprefix("Value error, ")
+    return f"{place}: {reason}" if place else reason
+
+
+def _fields_at(path: Sequence[int | str]) -> list[str]:
+    """Return the field names of the model found along `path` from `Result`."""
+    model: type[BaseModel] = Result
+    for name in path:
+        field = model.model_fields.get(str(name))
+        inner = field.annotation if field else None
+        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+            return []
+        model = inner
+    return list(model.model_fields)
 
 
 def _differences(old: Any, new: Any, place: str = "") -> list[str]:
@@ -195,16 +243,3 @@ def _differences(old: Any, new: Any, place: str = "") -> list[str]:
         pairs = [(old.get(key), new.get(key), f"{place}.{key}".lstrip(".")) for key in keys]
         return [line for a, b, name in pairs for line in _differences(a, b, name)]
     return [] if old == new else [f"{place}: {old!r} -> {new!r}"]
-
-
-def _write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Write beside `path` and rename, so that no reader ever sees half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        write(part)
-        with part.open("rb") as file:
-            os.fsync(file.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)

@@ -74,6 +74,7 @@ def register(kind: str, name: str | None = None) -> Callable[[F], F]:
     """
 
     def decorate(function: F) -> F:
+        """Check the function's options and its name, note it, and return it as it is."""
         title = name or function.__name__
         for parameter in inspect.signature(function).parameters.values():
             if parameter.kind is not inspect.Parameter.KEYWORD_ONLY:

@@ -7,15 +7,13 @@ be looked up elsewhere. `bench/records.py` puts it on disk.
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
-from bench.errors import BenchError, closest
+from bench.errors import BenchError
+from bench.run_id import result_id
 
 SCHEMA_VERSION: Literal[1] = 1
 ROUNDING = 1e-9  # metrics are ratios of integers in float64; anything larger is another number
@@ -327,97 +325,6 @@ def is_ratio(value: float, count: int, total: int) -> bool:
     return abs(value * total - count) <= ROUNDING * max(1, total)
 
 
-def result_id(
-    *,
-    config: Mapping[str, Any],
-    feature_keys: Sequence[str | None],
-    data_digests: Sequence[str | None],
-    protocol_digest: str,
-    probe: Mapping[str, Any],
-    released_sha256: str | None = None,
-) -> str:
-    """Return the id of a run: the first 16 hex digits of a SHA-256 over what decides its number.
-
-    That is the resolved configuration, the keys of the features and the digests of ids and labels
-    (each fit, then score; fit is None where nothing was fitted), the protocol, the settings and
-    heads of the probe, and the digest of a released probe file. Places are left out of the
-    configuration (the weights after the colon of `encoder`, the `data` folder of the task), for
-    keys and digests hold what lies there: the same run has the same id on every machine.
-    """
-    facts = {
-        "config": _without_places(config),
-        "features": list(feature_keys),
-        "data": list(data_digests),
-        "protocol": protocol_digest,
-        "probe": probe,
-        "released": released_sha256,
-    }
-    text = json.dumps(facts, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _without_places(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a configuration without the paths in it."""
-    facts = {**config, "encoder": str(config.get("encoder", "")).partition(":")[0]}
-    options = config.get("task_options")
-    if isinstance(options, Mapping):
-        facts["task_options"] = {key: options[key] for key in options if key != "data"}
-    return facts
-
-
 def utc_now() -> str:
     """Return the time of day as records spell it, such as `2025-01-31T12:00:00Z`."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def parse_record(text: str, where: str) -> Result:
-    """Read the text of a record; `where` names its file in messages.
-
-    Raises:
-        RecordError: no JSON, another schema version, an unknown or missing field, a value out of
-            range, or fields that contradict each other.
-    """
-    try:
-        fields = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise RecordError(
-            f"{where} is not JSON ({error}); delete it and run again with the same config."
-        ) from error
-    version = fields.get("schema_version") if isinstance(fields, dict) else None
-    if version != SCHEMA_VERSION:
-        raise RecordError(
-            f"{where} has record schema {version!r}; this frozenbench reads {SCHEMA_VERSION}:"
-            " use the version that wrote it."
-        )
-    try:
-        return Result.model_validate_json(text)
-    except ValidationError as error:
-        problems = "; ".join(_sentence(dict(item)) for item in error.errors()[:3])
-        raise RecordError(
-            f"{where} is not a sound record: {problems}. It was edited or cut short; run its"
-            " config again."
-        ) from error
-
-
-def _sentence(problem: Mapping[str, Any]) -> str:
-    """Return one pydantic problem as words: dotted field, then what is wrong with it."""
-    place = ".".join(str(part) for part in problem["loc"])
-    if problem["type"] == "extra_forbidden":
-        known = _fields_at(problem["loc"][:-1])
-        return f"field {place!r} is unknown.{closest(str(problem['loc'][-1]), known)}".rstrip(".")
-    if problem["type"] == "missing":
-        return f"field {place!r} is missing"
-    reason = str(problem["msg"]).removeprefix("Value error, ")
-    return f"{place}: {reason}" if place else reason
-
-
-def _fields_at(path: Sequence[int | str]) -> list[str]:
-    """Return the field names of the model found along `path` from `Result`."""
-    model: type[BaseModel] = Result
-    for name in path:
-        field = model.model_fields.get(str(name))
-        inner = field.annotation if field else None
-        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
-            return []
-        model = inner
-    return list(model.model_fields)

@@ -14,14 +14,14 @@ from pathlib import Path
 
 from bench.assemble import Facts, assemble, identity
 from bench.config import Machine, RunConfig
-from bench.errors import UsageError
+from bench.errors import UsageError, known
 from bench.feeds import Feeds
 from bench.records import read_record
 from bench.result import Result
 from bench.score import Scored, fit_and_score, predict
 from bench.selection import Selected
 from bench.stage import Stage, build_probe, prepare
-from bench.types import Probe, Progress, Reads, known
+from bench.types import Probe, Progress, Reads
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,8 +10,9 @@ import numpy.typing as npt
 import torch
 
 from bench.errors import UsageError
+from bench.protocols import EvaluationProtocol
 from bench.selection import Selected, fit_honest, fit_single
-from bench.types import EvaluationProtocol, FeatureSource, Fitted, Probe, Progress
+from bench.types import FeatureSource, Fitted, Probe, Progress
 
 SCORE_BATCH = {"vector": 256, "tokens": 16}  # fixed, so that no user's setting moves a number
 

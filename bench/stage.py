@@ -12,11 +12,12 @@ import torch
 
 from bench import registry
 from bench.config import Machine, RunConfig
-from bench.data.recipe import Recipe
+from bench.data.recipe import Recipe, score_recipe
 from bench.encoders.encoder import Encoder, open_encoder, weight_digest
 from bench.errors import UsageError
 from bench.features.encode import resolve_precision
-from bench.types import ClipPlan, EvaluationProtocol, Manifest, Probe, Task
+from bench.protocols import EvaluationProtocol
+from bench.types import ClipPlan, Manifest, Probe, Task
 
 log = logging.getLogger(__name__)
 
@@ -69,18 +70,7 @@ def prepare(config: RunConfig, machine: Machine) -> Stage:
         raise UsageError("features = live draws afresh in every epoch: leave draws out.")
     fit_plan, score_plan = plans(config, encoder, task, protocol)
     view = "score" if draws == 0 else protocol.augment[task.kind]
-    spec = encoder.spec
-    recipe = Recipe(
-        plan=score_plan,
-        view="score",
-        size=spec.image_size,
-        mean=spec.mean,
-        std=spec.std,
-        flip=False,
-        kind=task.kind,
-        decoder=config.decoder,
-        seed=0,
-    )
+    recipe = score_recipe(encoder.spec, score_plan, task.kind, config.decoder)
     fit_flip = task.flip and view != "score"
     return Stage(
         config=config,

@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from bench.errors import UsageError, closest
+from bench.errors import UsageError
+from bench.progress import Progress as Progress
+from bench.progress import Silent as Silent
 
 if TYPE_CHECKING:
     import torch
@@ -117,7 +119,7 @@ class ClipPlan:
         return f"{self.num_frames}x{self.num_clips}x{self.num_views}@{self.stride}"
 
 
-# ------------------------------------------------------------------------------------ manifests
+# -------------------------------------------------------------------------- manifests and tasks
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Manifest:
     """Ordered rows of a split: ids, media files and labels, as columns (they may be millions).
@@ -175,7 +177,6 @@ class Manifest:
         )
 
 
-# ---------------------------------------------------------------------------------------- tasks
 @dataclass(frozen=True, kw_only=True)
 class Task:
     """What is measured: splits to fit and to score on, clip plans, classes and metric.
@@ -300,12 +301,7 @@ class Probe(Protocol):
         ...
 
     def fit(
-        self,
-        source: FeatureSource,
-        *,
-        seed: int,
-        device: torch.device,
-        progress: Progress,
+        self, source: FeatureSource, *, seed: int, device: torch.device, progress: Progress
     ) -> Fitted: ...
 
     def restore(self, tensors: Mapping[str, torch.Tensor], facts: Mapping[str, Any]) -> Fitted:
@@ -317,53 +313,7 @@ class Probe(Protocol):
         ...
 
 
-class Progress(Protocol):
-    """Where long loops report to: a rich bar on a terminal, nothing in a test."""
-
-    def start(self, title: str, total: int) -> None: ...
-
-    def advance(self, steps: int = 1) -> None: ...
-
-    def stop(self) -> None: ...
-
-
-class Silent:
-    """A `Progress` that shows nothing."""
-
-    def start(self, title: str, total: int) -> None:
-        """Ignore the start of a loop."""
-
-    def advance(self, steps: int = 1) -> None:
-        """Ignore a step."""
-
-    def stop(self) -> None:
-        """Ignore the end of a loop."""
-
-
-# ------------------------------------------------------------------------- protocols and tables
-@dataclass(frozen=True, kw_only=True)
-class EvaluationProtocol:
-    """A named, versioned choice of sampler, transforms, selection rule and probe settings.
-
-    `name` is the full id such as `honest@1`. `selection` is `honest` (choose the head on a
-    stratified tenth of the training rows, refit, report once) or `single` (one head, last epoch).
-    `augment` names the training transform per kind of task; it is used for `draws` > 0 stored
-    draws of every training sample, or fresh in every epoch where `draws` is None (live features).
-    With `draws` = 0 training clips get the deterministic single view. `probe_options` holds, per
-    kind of task and probe, the settings that the protocol fixes; any other value is recorded as a
-    deviation.
-    """
-
-    name: str
-    title: str
-    sampler: str
-    augment: Mapping[Kind, str]
-    selection: Literal["honest", "single"]
-    draws: int | None
-    source: str
-    probe_options: Mapping[Kind, Mapping[str, Settings]] = field(default_factory=dict)
-
-
+# --------------------------------------------------------------------------------------- tables
 @dataclass(frozen=True, kw_only=True)
 class Column:
     """One column of a table: which runs it shows."""
@@ -397,10 +347,3 @@ class Leaderboard:
     columns: Sequence[Column]
     write: TableWriter
     published: Path | None = None
-
-
-def known(kind: str, name: str, names: Sequence[str]) -> str:
-    """Return `name` if it is one of `names`, else raise `UsageError` with the closest match."""
-    if name in names:
-        return name
-    raise UsageError(f"unknown {kind} {name!r}.{closest(name, names)}")

@@ -8,19 +8,20 @@ order of rows changes with the epoch (released: the same every epoch).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from bench.errors import CheckpointError, UsageError
+from bench.errors import UsageError
 from bench.registry import probe
 from bench.types import FeatureSource, Head, Progress, Reads, Settings
 from probes.attentive_head import AttentiveHeads
 from probes.released import read_released_probe
-from probes.stacked_training import Recipe, train
+from probes.stacked_fit import FittedStack, fit_stack, restored_stack
+from probes.stacked_training import Recipe
 from probes.sweep import above_zero, at_least, grid
 
 
@@ -87,7 +88,7 @@ class AttentiveProbe:
 
     def fit(
         self, source: FeatureSource, *, seed: int, device: torch.device, progress: Progress
-    ) -> FittedAttentive:
+    ) -> FittedStack:
         """Train every head; those whose loss is not finite are left out and stand in the log.
 
         Raises:
@@ -105,9 +106,7 @@ class AttentiveProbe:
             num_attention_heads=self.num_heads,
             num_classes=source.num_classes,
         )
-        module.initialise(seed)
-        module.to(device)
-        facts = train(
+        return fit_stack(
             module,
             heads=self.heads,
             recipe=self.recipe,
@@ -116,15 +115,9 @@ class AttentiveProbe:
             device=device,
             progress=progress,
         )
-        kept = facts.pop("kept")
-        return FittedAttentive(
-            heads=tuple(self.heads[k] for k in kept), log=facts, module=module.select(kept)
-        )
 
-    def restore(
-        self, tensors: Mapping[str, torch.Tensor], facts: Mapping[str, Any]
-    ) -> FittedAttentive:
-        """Rebuild what `FittedAttentive.state` gave."""
+    def restore(self, tensors: Mapping[str, torch.Tensor], facts: Mapping[str, Any]) -> FittedStack:
+        """Rebuild what `FittedStack.state` gave."""
         module = AttentiveHeads(
             num_probes=len(facts["heads"]),
             width=facts["width"],
@@ -132,10 +125,9 @@ class AttentiveProbe:
             num_classes=facts["num_classes"],
         )
         module.load(tensors)
-        heads = tuple(Head(settings=settings) for settings in facts["heads"])
-        return FittedAttentive(heads=heads, log=facts["log"], module=module)
+        return restored_stack(module, facts)
 
-    def read_released(self, path: Path) -> FittedAttentive:
+    def read_released(self, path: Path) -> FittedStack:
         """Read a probe file of V-JEPA 1; its one head has `num_heads` attention heads.
 
         Raises:
@@ -144,42 +136,4 @@ class AttentiveProbe:
         """
         module = read_released_probe(path, num_attention_heads=self.num_heads)
         head = Head(settings={"released": path.name})
-        return FittedAttentive(heads=(head,), log={"released": path.name}, module=module)
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class FittedAttentive:
-    """Trained attentive probes, one per head."""
-
-    heads: Sequence[Head]
-    log: Mapping[str, Any]
-    module: AttentiveHeads
-
-    @torch.no_grad()
-    def probabilities(self, x: torch.Tensor) -> torch.Tensor:
-        """Return `[K, B, C]` on the CPU from tokens `[B, V, L, D]`: the mean softmax over views.
-
-        Computes on the device of `x`, where the weights are moved to.
-
-        Raises:
-            CheckpointError: the probe was made for tokens of another width.
-        """
-        if x.shape[-1] != self.module.width:
-            raise CheckpointError(
-                f"this attentive probe reads tokens of width {self.module.width}, and the encoder"
-                f" gives {x.shape[-1]}; use the encoder that it was trained on."
-            )
-        logits_KXC: torch.Tensor = self.module.to(x.device)(x.flatten(0, 1).float())
-        K, _, C = logits_KXC.shape
-        return logits_KXC.softmax(dim=-1).view(K, *x.shape[:2], C).mean(dim=2).cpu()
-
-    def state(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-        """Return tensors and facts for `AttentiveProbe.restore`."""
-        facts = {
-            "heads": [dict(head.settings) for head in self.heads],
-            "log": dict(self.log),
-            "width": self.module.width,
-            "num_heads": self.module.num_attention_heads,
-            "num_classes": self.module.num_classes,
-        }
-        return {name: t.cpu() for name, t in self.module.state_dict().items()}, facts
+        return FittedStack(heads=(head,), log={"released": path.name}, module=module)

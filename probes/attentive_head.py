@@ -13,19 +13,21 @@ E = D/H, C classes, M = 4*D.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional
 
-from probes.stacked_linear import StackedHeads, linear, matmul
+from probes.stacked_fit import Classifiers
+from probes.stacked_linear import linear, matmul
 
 MLP_RATIO = 4
 EPS = 1e-5  # as released: PyTorch's default, unlike the 1e-6 of the encoders
 
 
-class AttentiveHeads(StackedHeads):
+class AttentiveHeads(Classifiers):
     """K attentive probes with stacked parameters: tokens `[B, L, D]` to logits `[K, B, C]`.
 
     As released, the query is not normalised, and the output projection of the attention
@@ -33,6 +35,8 @@ class AttentiveHeads(StackedHeads):
     `k_bias` shifts all scores of a query alike, the softmax cancels it, and it gets no gradient;
     the same holds for what `norm1_bias` adds to the scores.
     """
+
+    probe = "attentive"
 
     k_bias: torch.Tensor
     proj_weight: torch.Tensor | None
@@ -72,6 +76,15 @@ class AttentiveHeads(StackedHeads):
     def num_classes(self) -> int:
         """C."""
         return self.linear_weight.shape[1]
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Width, number of attention heads and of classes."""
+        return {
+            "width": self.width,
+            "num_heads": self.num_attention_heads,
+            "num_classes": self.num_classes,
+        }
 
     def forward(self, tokens_BLD: torch.Tensor) -> torch.Tensor:
         """Return the logits of every probe, `[K, B, C]`."""
@@ -130,20 +143,6 @@ class AttentiveHeads(StackedHeads):
         for parameter in (self.linear_weight, self.linear_bias):
             drawn = torch.empty(parameter.shape[1:]).uniform_(-bound, bound, generator=generator)
             parameter.copy_(drawn)
-
-    def select(self, indices: Sequence[int]) -> AttentiveHeads:
-        """Return the probes of these indices as a stack (this one, when it is all of them)."""
-        if list(indices) == list(range(self.num_probes)):
-            return self
-        chosen = AttentiveHeads(
-            num_probes=len(indices),
-            width=self.width,
-            num_attention_heads=self.num_attention_heads,
-            num_classes=self.num_classes,
-        )
-        rows = torch.tensor(indices, device=self.query.device)
-        chosen.load({name: tensor[rows] for name, tensor in self.state_dict().items()})
-        return chosen.to(self.query.device)
 
     def load(self, tensors: Mapping[str, torch.Tensor]) -> None:
         """Load every parameter, and the unused projection if it is among `tensors`."""

@@ -12,7 +12,7 @@ Shape letters: B samples, V views, D width, K heads, C classes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -21,11 +21,11 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from bench.errors import CheckpointError, UsageError
+from bench.errors import UsageError
 from bench.registry import probe
 from bench.types import FeatureSource, Head, Progress, Reads, Settings
-from probes.stacked_linear import StackedHeads
-from probes.stacked_training import Recipe, train
+from probes.stacked_fit import Classifiers, FittedStack, fit_stack, restored_stack
+from probes.stacked_training import Recipe
 from probes.sweep import above_zero, at_least, grid
 
 
@@ -83,7 +83,7 @@ class LinearProbe:
 
     def fit(
         self, source: FeatureSource, *, seed: int, device: torch.device, progress: Progress
-    ) -> FittedLinear:
+    ) -> FittedStack:
         """Train every head; those whose loss is not finite are left out and stand in the log.
 
         Raises:
@@ -95,9 +95,7 @@ class LinearProbe:
             num_classes=source.num_classes,
             batch_norm=self.batch_norm,
         )
-        module.initialise(seed)
-        module.to(device)
-        facts = train(
+        return fit_stack(
             module,
             heads=self.heads,
             recipe=self.recipe,
@@ -106,21 +104,15 @@ class LinearProbe:
             device=device,
             progress=progress,
         )
-        kept = facts.pop("kept")
-        module.keep(kept)
-        return FittedLinear(heads=tuple(self.heads[k] for k in kept), log=facts, module=module)
 
-    def restore(
-        self, tensors: Mapping[str, torch.Tensor], facts: Mapping[str, Any]
-    ) -> FittedLinear:
-        """Rebuild what `FittedLinear.state` gave."""
+    def restore(self, tensors: Mapping[str, torch.Tensor], facts: Mapping[str, Any]) -> FittedStack:
+        """Rebuild what `FittedStack.state` gave."""
         K, C, D = tensors["weight"].shape
         module = LinearHeads(num_probes=K, width=D, num_classes=C, batch_norm=facts["batch_norm"])
         module.load_state_dict(dict(tensors))
-        heads = tuple(Head(settings=settings) for settings in facts["heads"])
-        return FittedLinear(heads=heads, log=facts["log"], module=module.eval())
+        return restored_stack(module, facts)
 
-    def read_released(self, path: Path) -> FittedLinear:
+    def read_released(self, path: Path) -> FittedStack:
         """Refuse: there is no published layout of a linear probe.
 
         Raises:
@@ -131,8 +123,10 @@ class LinearProbe:
         )
 
 
-class LinearHeads(StackedHeads):
+class LinearHeads(Classifiers):
     """K linear classifiers over one shared normalisation: `[B, D]` to logits `[K, B, C]`."""
+
+    probe = "linear"
 
     def __init__(self, *, num_probes: int, width: int, num_classes: int, batch_norm: bool) -> None:
         super().__init__()
@@ -141,6 +135,16 @@ class LinearHeads(StackedHeads):
         self.norm = (
             nn.BatchNorm1d(width, affine=False, eps=1e-6, momentum=None) if batch_norm else None
         )
+
+    @property
+    def width(self) -> int:
+        """D."""
+        return self.weight.shape[2]
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Whether there is a batch norm; the rest is in the shape of the weights."""
+        return {"batch_norm": self.norm is not None}
 
     @torch.no_grad()
     def initialise(self, seed: int) -> None:
@@ -162,45 +166,3 @@ class LinearHeads(StackedHeads):
             return functional.batch_norm(x_BD, norm.running_mean, norm.running_var, eps=norm.eps)
         normed: torch.Tensor = norm(x_BD)
         return normed
-
-    def keep(self, indices: Sequence[int]) -> None:
-        """Forget all heads but these."""
-        rows = torch.tensor(indices, device=self.weight.device)
-        self.weight = nn.Parameter(self.weight.detach()[rows])
-        self.bias = nn.Parameter(self.bias.detach()[rows])
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class FittedLinear:
-    """Trained linear classifiers, one per head."""
-
-    heads: Sequence[Head]
-    log: Mapping[str, Any]
-    module: LinearHeads
-
-    @torch.no_grad()
-    def probabilities(self, x: torch.Tensor) -> torch.Tensor:
-        """Return `[K, B, C]` on the CPU from vectors `[B, V, D]`: the mean softmax over views.
-
-        Computes on the device of `x`, where the weights are moved to.
-
-        Raises:
-            CheckpointError: the probe was made for vectors of another width.
-        """
-        K, C, D = self.module.weight.shape
-        if x.shape[-1] != D:
-            raise CheckpointError(
-                f"this linear probe reads vectors of width {D}, and the encoder gives"
-                f" {x.shape[-1]}; use the encoder that it was trained on."
-            )
-        logits_KXC: torch.Tensor = self.module.to(x.device)(x.flatten(0, 1).float())
-        return logits_KXC.softmax(dim=-1).reshape(K, *x.shape[:2], C).mean(dim=2).cpu()
-
-    def state(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-        """Return tensors and facts for `LinearProbe.restore`."""
-        facts = {
-            "heads": [dict(head.settings) for head in self.heads],
-            "log": dict(self.log),
-            "batch_norm": self.module.norm is not None,
-        }
-        return {name: t.cpu() for name, t in self.module.state_dict().items()}, facts

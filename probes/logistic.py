@@ -28,6 +28,9 @@ from probes.sweep import above_zero, at_least, grid
 log = logging.getLogger(__name__)
 
 
+ONE_THREAD_BELOW = 20_000_000  # values of the training features
+
+
 @probe
 def logistic(
     *,
@@ -109,18 +112,23 @@ class LogisticProbe:
     ) -> tuple[torch.Tensor, torch.Tensor, dict[str, Any]]:
         from sklearn.exceptions import ConvergenceWarning  # heavy: only this probe needs it
         from sklearn.linear_model import LogisticRegression
+        from threadpoolctl import threadpool_limits
 
         solver = LogisticRegression(
             C=head.settings["C"], tol=self.tol, max_iter=self.max_iter, solver="lbfgs"
         )
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", ConvergenceWarning)
-            solver.fit(x.numpy(), y.numpy())
+            # Threads cost more than they give below this size, and another number of them would
+            # give other last digits.
+            one = 1 if x.numel() < ONE_THREAD_BELOW else None
+            with threadpool_limits(limits=one):
+                solver.fit(x.numpy(), y.numpy())
         converged = True
         for warning in caught:
             if issubclass(warning.category, ConvergenceWarning):
                 converged = False
-                log.warning("logistic %s did not converge: %s", head, warning.message)
+                log.warning("logistic %s did not converge in %d steps", head, self.max_iter)
             else:
                 warnings.warn_explicit(
                     warning.message, warning.category, warning.filename, warning.lineno

@@ -76,6 +76,7 @@ class _Product(torch.autograd.Function):
     def forward(
         ctx: Any, x: torch.Tensor, weight: torch.Tensor, memory: GradientMemory, transposed: bool
     ) -> torch.Tensor:
+        """Return the product for every k."""
         ctx.save_for_backward(x, weight)
         ctx.memory, ctx.transposed = memory, transposed
         return torch.bmm(x, weight.transpose(1, 2) if transposed else weight)
@@ -84,6 +85,7 @@ class _Product(torch.autograd.Function):
     def backward(
         ctx: Any, gradient: torch.Tensor
     ) -> tuple[torch.Tensor | None, torch.Tensor, None, None]:
+        """Return the gradients of both factors, that of the weights in lent memory."""
         x, weight = ctx.saved_tensors
         out_side, in_side = (gradient, x) if ctx.transposed else (x, gradient)
         of_weight = ctx.memory.take(weight)

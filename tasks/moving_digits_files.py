@@ -24,7 +24,7 @@ import av
 from PIL import Image
 
 from bench.errors import DataError
-from bench.features.files import remove_leftovers, write_whole
+from bench.files import remove_leftovers, write_whole
 from bench.types import Kind
 from tasks.moving_digits_scenes import LOOK, Pixels, Split, render, scene
 
@@ -32,8 +32,9 @@ log = logging.getLogger(__name__)
 
 FOLDER = "moving_digits/v1"
 FPS = 12
-# One thread and no version strings of the muxer: one build of libx264 gives the same bytes.
-CODEC = {"crf": "18", "preset": "medium", "threads": "1"}
+# One build of libx264 gives the same bytes: one thread, no version strings of the muxer, and no
+# macroblock tree, whose vector code differs from call to call on frames as small as these.
+CODEC = {"crf": "18", "preset": "medium", "threads": "1", "x264-params": "mbtree=0"}
 CONTAINER = {"fflags": "+bitexact"}
 MAX_THREADS = 8
 
@@ -92,7 +93,7 @@ def _render_all(wanted: Sequence[tuple[int, Path]], kind: Kind, split: Split) ->
             write_whole(path, encode_still(render(content.still())))
 
     scene(split, 0)  # reads the scans once, before the threads do
-    with ThreadPoolExecutor(min(MAX_THREADS, len(os.sched_getaffinity(0)))) as pool:
+    with ThreadPoolExecutor(min(MAX_THREADS, os.cpu_count() or 1)) as pool:
         pending = [pool.submit(make, item) for item in wanted]
         try:
             for future in pending:

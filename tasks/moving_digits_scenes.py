@@ -60,11 +60,11 @@ class Look:
     side: tuple[float, float] = (24.0, 36.0)
     crossings: tuple[float, float] = (0.8, 1.2)
     contrast: tuple[float, float] = (70.0, 110.0)
-    tint: float = 0.3
-    flicker: float = 0.35
-    background: tuple[float, float] = (90.0, 120.0)
-    hue: float = 15.0
-    texture: float = 14.0
+    tint: float = 0.15
+    flicker: float = 0.45
+    background: tuple[float, float] = (100.0, 115.0)
+    hue: float = 6.0
+    texture: float = 12.0
     cycles: tuple[float, float] = (0.5, 6.0)
     num_waves: int = 24
 

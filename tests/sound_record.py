@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-from bench.result import Result, result_id
+from bench.result import Result
+from bench.run_id import result_id
 
 
 def digest(text: str) -> str:

@@ -13,13 +13,14 @@ from pydantic import ValidationError
 from bench.errors import UsageError
 from bench.records import (
     check_predictions,
+    parse_record,
     read_predictions,
     read_record,
     read_records,
     write_predictions,
     write_record,
 )
-from bench.result import RecordError, Result, parse_record
+from bench.result import RecordError, Result
 from bench.types import Manifest
 from tests.sound_record import sound_fields, sound_record
 

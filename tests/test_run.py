@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
+from bench import assemble as assembling
 from benchmarks.plain_attentive import PlainAttentiveProbe
 from tests.media import write_video
 
@@ -72,6 +73,25 @@ def test_run_on_record_is_kept_and_computed_again_only_when_asked(records, video
     assert again == first
     [forced] = records(*arguments, "--overwrite")
     assert forced["metrics"] == first["metrics"] and forced["id"] == first["id"]
+
+
+def test_run_killed_while_it_overwrites_is_not_on_record(records, video_set, tmp_path, monkeypatch):
+    arguments = [*TINY, "--data", video_set, "-p", "knn", "--set", "probe.k=1"]
+    [first] = records(*arguments)
+
+    def killed(*_):
+        raise Killed
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(assembling, "save_probe", killed)
+        records(*arguments, "--overwrite")
+    assert not list((tmp_path / "home" / "records").glob("*.json"))
+    [again] = records(*arguments)
+    assert again["id"] == first["id"] and again["artifacts"] == first["artifacts"]
+
+
+class Killed(BaseException):
+    pass
 
 
 def test_record_can_be_run_again_from_its_own_config(records, video_set, tmp_path):
@@ -235,3 +255,10 @@ def test_probe_on_arrays_reaches_the_reference_accuracy(bench, tmp_path):
     expected = json.loads(Path("tests/fixtures/knn_expected.json").read_text())["20"]["dino_top1"]
     assert record["metrics"]["top1"] == pytest.approx(expected / 100, abs=1e-9)
     assert (tmp_path / "home" / "records" / f"{record['id']}.json").exists()
+    [predictions] = (tmp_path / "home" / "records").glob("*.parquet")
+    before = predictions.stat().st_mtime_ns
+    code, out, err = bench(
+        "probe", "--train", train, "--score", score, "-p", "knn", "--set", "k=20", "--json"
+    )
+    assert code == 0, err
+    assert json.loads(out) == record and predictions.stat().st_mtime_ns == before

@@ -10,7 +10,6 @@ from bench.cli import main
 from bench.encoders.layouts import save_released
 from bench.encoders.sizes import VIT_SIZES
 from bench.encoders.video_vit import fresh_vit
-from bench.encoders.layouts import save_released
 from tests.media import write_video
 
 TINY = ["-m", "random:vit_digits", "--workers", "0"]

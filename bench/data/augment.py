@@ -21,8 +21,8 @@ from torch.nn import functional
 
 from bench.data import autoaugment, randaugment
 from bench.data.transforms import normalise
-from bench.errors import UsageError
-from bench.types import Kind, known
+from bench.errors import UsageError, known
+from bench.types import Kind
 
 Box = tuple[int, int, int, int]
 Range = tuple[float, float]

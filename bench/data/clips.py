@@ -26,8 +26,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from bench.errors import DataError
-from bench.types import ClipPlan, IntArray, known
+from bench.errors import DataError, known
+from bench.types import ClipPlan, IntArray
 
 Generator = np.random.Generator | None
 

@@ -25,8 +25,8 @@ import numpy.typing as npt
 
 from bench.data.container import Container, inspect
 from bench.data.stream import Damage, decoded, open_video, unreadable
-from bench.errors import UsageError
-from bench.types import IntArray, known
+from bench.errors import UsageError, known
+from bench.types import IntArray
 
 Pixels = npt.NDArray[np.uint8]
 DECODERS = ("auto", "decord", "pyav", "torchcodec")

@@ -8,7 +8,7 @@ from typing import Any
 from bench.data import augment
 from bench.data.decode import decoder_versions
 from bench.errors import UsageError
-from bench.types import ClipPlan, Kind
+from bench.types import ClipPlan, EncoderSpec, Kind
 
 SCORE = "score"
 
@@ -79,3 +79,17 @@ class Recipe:
 
             return {"pillow": PIL.__version__}
         return {"name": self.decoder, "versions": decoder_versions(self.decoder)}
+
+
+def score_recipe(spec: EncoderSpec, plan: ClipPlan, kind: Kind, decoder: str) -> Recipe:
+    """Return the deterministic recipe of an encoder: its size, its normalisation, no mirroring."""
+    return Recipe(
+        plan=plan,
+        view=SCORE,
+        size=spec.image_size,
+        mean=spec.mean,
+        std=spec.std,
+        flip=False,
+        kind=kind,
+        decoder=decoder,
+    )

@@ -24,8 +24,11 @@ def open_video(path: Path) -> Iterator[tuple[Any, Any]]:
         raise unreadable(path, "it is a folder" if path.is_dir() else "there is no such file")
     if path.stat().st_size == 0:
         raise unreadable(path, "the file is empty")
+    # From PyAV 19 on, metadata that is not UTF-8 is no error when a file is opened.
+    old = int(av.__version__.split(".")[0]) < 19
+    lenient: dict[str, Any] = {"metadata_errors": "replace"} if old else {}
     try:
-        media = av.open(str(path), metadata_errors="replace")
+        media = av.open(str(path), **lenient)
     except av.FFmpegError as error:
         is_page = isinstance(error, av.InvalidDataError) and _starts_like_a_page(path)
         reason = "it is a web page, not a video" if is_page else f"FFmpeg: {error.strerror}"

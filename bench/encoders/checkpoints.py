@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from bench.encoders.fetch import fetch, file_digest, first_line
+from bench.encoders.fetch import fetch, first_line
 from bench.errors import CheckpointError
 
-__all__ = ["check_coverage", "fetch", "file_digest", "load_all", "read_tensors", "shortened"]
+__all__ = ["check_coverage", "fetch", "load_all", "read_tensors", "shortened"]
 
 NAMES_SHOWN = 8
 LEGACY_MAGIC = bytes.fromhex("80028a0a6cfc9c46f9206aa850192e")  # torch.save before version 1.6

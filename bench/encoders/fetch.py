@@ -18,6 +18,7 @@ from pathlib import Path
 from urllib.request import urlopen
 
 from bench.errors import CheckpointError
+from bench.files import file_sha256
 
 log = logging.getLogger(__name__)
 
@@ -56,12 +57,6 @@ def weights_folder() -> Path:
     return (Path(home) if home else Path(cache) / "frozenbench") / "weights"
 
 
-def file_digest(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _from_hub(weights: str) -> Path:
     match = re.fullmatch(r"hf://([^/@]+/[^/@]+)@([^/]+)/(.+)", weights)
     if not match:
@@ -90,7 +85,7 @@ def _downloaded(address: str) -> Path:
         except (OSError, http.client.HTTPException) as error:
             raise CheckpointError(_offline(address, error)) from error
         return path
-    if file_digest(path) != recorded.read_text().strip():
+    if file_sha256(path) != recorded.read_text().strip():
         raise CheckpointError(
             f"{path} has changed since it was downloaded from {address} (its SHA-256 differs from"
             f" the one in {recorded.name}); delete it and run again."

@@ -17,10 +17,11 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from bench.encoders.checkpoints import file_digest, read_tensors, shortened
+from bench.encoders.checkpoints import read_tensors, shortened
 from bench.encoders.encoder import Encoder
 from bench.encoders.video_vit import VideoViT, VitArchitecture
 from bench.errors import CheckpointError, UsageError
+from bench.files import file_sha256
 
 TENSORS_FILE = "model.safetensors"
 FACTS_FILE = "encoder.json"
@@ -79,7 +80,7 @@ def save_encoder(folder: Path, encoder: Encoder) -> None:
         "source": encoder.spec.source,
         "is_floor": encoder.spec.is_floor,
         "architecture": asdict(network.architecture),
-        "sha256": file_digest(folder / TENSORS_FILE),
+        "sha256": file_sha256(folder / TENSORS_FILE),
     }
     (folder / FACTS_FILE).write_text(json.dumps(facts, indent=2) + "\n")
 
@@ -124,7 +125,7 @@ def _read_folder(folder: Path) -> Held:
         raise CheckpointError(
             f"{folder / FACTS_FILE} is not understood ({error!r}); write the folder again."
         ) from error
-    if wrong_format or file_digest(folder / TENSORS_FILE) != recorded:
+    if wrong_format or file_sha256(folder / TENSORS_FILE) != recorded:
         raise CheckpointError(
             f"{folder / TENSORS_FILE} is not the file that {FACTS_FILE} describes (format or"
             " SHA-256 differ); copy the folder again, whole."

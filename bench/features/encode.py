@@ -19,8 +19,8 @@ from bench.data.loader import Sample
 from bench.data.recipe import Recipe
 from bench.data.transforms import normalise
 from bench.encoders.encoder import Encoder
-from bench.errors import UsageError
-from bench.types import Tokens, known
+from bench.errors import UsageError, known
+from bench.types import Tokens
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 

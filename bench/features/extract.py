@@ -11,7 +11,6 @@ import torch
 
 from bench.counters import Counts
 from bench.data.fingerprint import media_digests
-from bench.data.loader import explained
 from bench.data.recipe import Recipe
 from bench.encoders.encoder import Encoder
 from bench.errors import BenchError, UsageError
@@ -86,20 +85,8 @@ def extract(
     fresh = _union([sets[reads].rows_of(block) for reads in sets for block in todo[reads]])
     counts.rows_read_from_store += int((~np.isin(mine, fresh)).sum())
     if len(fresh):
-        progress.start(f"features {manifest.name} {manifest.split}", len(fresh))
-        try:
-            with explained(manifest):
-                filling.run(
-                    sets, todo, fresh, workers=workers, batch_size=batch_size, progress=progress
-                )
-        finally:
-            progress.stop()
-    for note in sets[readouts[0]].notes(mine):
-        counts.repeated_frames += note.repeated
-        if note.error is None:
-            # The reason why a decoder was passed over differs from file to file.
-            name, colon, _ = note.decoder.partition(":")
-            counts.decoders[f"{name})" if colon else name] += 1
+        filling.run(sets, todo, fresh, workers=workers, batch_size=batch_size, progress=progress)
+    _count_notes(sets[readouts[0]], mine, counts)
     return sets
 
 
@@ -183,6 +170,16 @@ def num_draws(recipe: Recipe, draws: int) -> int:
     if not recipe.is_random and draws > 1:
         raise UsageError(f"draws = {draws}: every draw of the score view is the same; store 1.")
     return max(1, draws)
+
+
+def _count_notes(store: FeatureSet, rows: IntArray, counts: Counts) -> None:
+    """Count how the rows were read, whether now or by an earlier run."""
+    for note in store.notes(rows):
+        counts.repeated_frames += note.repeated
+        if note.error is None:
+            # The reason why a decoder was passed over differs from file to file.
+            name, colon, _ = note.decoder.partition(":")
+            counts.decoders[f"{name})" if colon else name] += 1
 
 
 def _union(blocks: Sequence[IntArray]) -> IntArray:

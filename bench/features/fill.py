@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from bench.counters import Counts
-from bench.data.loader import Sample, samples
+from bench.data.loader import Sample, explained, samples
 from bench.data.recipe import Recipe
 from bench.encoders.encoder import Encoder
 from bench.errors import BenchError
@@ -46,9 +46,24 @@ class Filling:
         for reads, store in sets.items():
             if todo[reads]:
                 store.start()
+        progress.start(f"features {self.manifest.name} {self.manifest.split}", len(rows))
+        try:
+            with explained(self.manifest):
+                stream = self._stream(rows, workers, batch_size)
+                self._fill(sets, todo, stream, progress)
+        finally:
+            progress.stop()
+
+    def _fill(
+        self,
+        sets: Mapping[Reads, FeatureSet],
+        todo: Mapping[Reads, Sequence[int]],
+        stream: Iterator[tuple[Sample, torch.Tensor | None]],
+        progress: Progress,
+    ) -> None:
         wanted = {reads: set(blocks) for reads, blocks in todo.items()}
         open_blocks: dict[tuple[Reads, int], _Block] = {}
-        for sample, tokens in self._stream(rows, workers, batch_size):
+        for sample, tokens in stream:
             for reads, store in sets.items():
                 number = sample.row // store.block_rows
                 if number not in wanted[reads]:

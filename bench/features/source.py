@@ -24,7 +24,35 @@ from bench.types import Batch, IntArray, Manifest, Reads
 CACHED_BYTES = 2**30  # vectors of a set below this size stay in memory
 
 
-class StoredSource:
+class _Rows:
+    """Rows of a manifest as every source tells of them."""
+
+    def __init__(self, manifest: Manifest, reads: Reads, rows: IntArray | None) -> None:
+        self.manifest = manifest
+        self._reads: Reads = reads
+        self._rows = np.arange(len(manifest), dtype=np.int64) if rows is None else rows
+        self._labels = manifest.labels[self._rows]
+
+    @property
+    def reads(self) -> Reads:
+        """`vector` or `tokens`."""
+        return self._reads
+
+    @property
+    def labels(self) -> IntArray:
+        """Labels by row, int64 `[rows]`."""
+        return self._labels
+
+    @property
+    def num_classes(self) -> int:
+        """Classes of the label map, whether or not a row has them."""
+        return len(self.manifest.classes)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+
+class StoredSource(_Rows):
     """Features of `manifest`, or of its `rows`, from a complete `FeatureSet`; a `FeatureSource`.
 
     Rows must be readable: a caller takes out those in `features.unreadable(...)` first. With K
@@ -43,36 +71,15 @@ class StoredSource:
         rows: IntArray | None = None,
     ) -> None:
         assert reads == features.facts["reads"], features.facts
-        rows = np.arange(len(manifest), dtype=np.int64) if rows is None else rows
-        self.features, self.manifest = features, manifest
-        self._reads: Reads = reads
-        self._rows = rows
-        self._root_rows = manifest.root_rows[rows]
-        self._labels = manifest.labels[rows]
+        super().__init__(manifest, reads, rows)
+        self.features = features
+        self._root_rows = manifest.root_rows[self._rows]
         self._cached: dict[int, torch.Tensor] = {}
-
-    @property
-    def reads(self) -> Reads:
-        """`vector` or `tokens`."""
-        return self._reads
-
-    @property
-    def labels(self) -> IntArray:
-        """Labels by row, int64 `[rows]`."""
-        return self._labels
-
-    @property
-    def num_classes(self) -> int:
-        """Classes of the label map, whether or not a row has them."""
-        return len(self.manifest.classes)
 
     @property
     def width(self) -> int:
         """Feature width D."""
         return self.features.shape[-1]
-
-    def __len__(self) -> int:
-        return len(self._rows)
 
     def epoch(self, number: int, *, batch_size: int, seed: int | None = None) -> Iterator[Batch]:
         """Yield every row exactly once; in row order without a seed, else by (seed, number)."""
@@ -105,7 +112,7 @@ class StoredSource:
         return x.mean(dim=2) if self._reads == "vector" else x
 
 
-class LiveSource:
+class LiveSource(_Rows):
     """Features of `manifest`, or of its `rows`, encoded afresh in every epoch; a `FeatureSource`.
 
     Epoch `number` of an augmentation is draw `number` of it. Features are float32 on `device`;
@@ -127,37 +134,16 @@ class LiveSource:
         layers: Sequence[int] | None = None,
         counts: Counts | None = None,
     ) -> None:
-        rows = np.arange(len(manifest), dtype=np.int64) if rows is None else rows
-        self.encoder, self.manifest, self.recipe, self.layers = encoder, manifest, recipe, layers
+        super().__init__(manifest, reads, rows)
+        self.encoder, self.recipe, self.layers = encoder, recipe, layers
         self.device, self.precision = device, precision
         self.workers, self.read_ahead = workers, batch_size
         self.counts = Counts() if counts is None else counts
-        self._reads: Reads = reads
-        self._rows = rows
-        self._labels = manifest.labels[rows]
-
-    @property
-    def reads(self) -> Reads:
-        """`vector` or `tokens`."""
-        return self._reads
-
-    @property
-    def labels(self) -> IntArray:
-        """Labels by row, int64 `[rows]`."""
-        return self._labels
-
-    @property
-    def num_classes(self) -> int:
-        """Classes of the label map, whether or not a row has them."""
-        return len(self.manifest.classes)
 
     @property
     def width(self) -> int:
         """Feature width D."""
         return self.encoder.spec.width * (1 if self.layers is None else len(self.layers))
-
-    def __len__(self) -> int:
-        return len(self._rows)
 
     def epoch(self, number: int, *, batch_size: int, seed: int | None = None) -> Iterator[Batch]:
         """Yield every row exactly once; in row order without a seed, else by (seed, number).

@@ -24,8 +24,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from bench.errors import BenchError
-from bench.features.files import remove_leftovers, write_whole
 from bench.features.key import canonical, digest
+from bench.files import remove_leftovers, write_whole
 from bench.types import IntArray
 
 BLOCK_BYTES = 64 * 2**20

@@ -12,36 +12,17 @@ from PIL import Image
 from bench.data import loader
 from bench.data.clips import frame_indices
 from bench.data.loader import samples
-from bench.data.recipe import Recipe
 from bench.data.transforms import score_views
 from bench.errors import BenchError, UsageError
-from bench.types import ClipPlan, Manifest
-from tests.media import write_video
+from bench.types import ClipPlan
+from tests.features import small
+from tests.features.small import make_manifest
+from tests.media import paint, write_video
 
 LENGTHS = (40, 9, 25)
 PLAN = ClipPlan(num_frames=4, num_clips=3, num_views=1, stride=3)
-RECIPE = Recipe(
-    plan=PLAN,
-    view="score",
-    size=48,
-    mean=(0.5, 0.5, 0.5),
-    std=(0.25, 0.25, 0.25),
-    flip=False,
-    kind="video",
-)
+RECIPE = replace(small.RECIPE, plan=PLAN, size=48)
 AUGMENTED = replace(RECIPE, view="vjepa_paper", size=16)
-
-
-def make_manifest(paths, kind="video"):
-    return Manifest(
-        name="small",
-        split="train",
-        kind=kind,
-        ids=[path.name for path in paths],
-        paths=paths,
-        labels=np.zeros(len(paths), dtype=np.int64),
-        classes=["a"],
-    )
 
 
 @pytest.fixture(scope="module")
@@ -74,8 +55,6 @@ def test_clips_show_the_frames_of_the_plan(manifest):
 
 
 def painted(number):
-    from tests.media import paint
-
     return paint(number, (48, 48))
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
+from bench import files
 from bench.errors import BenchError
-from bench.features import files
 from bench.features import store as store_module
 from tests.features.small import block_bytes, make_manifest, make_videos, run, tiny_encoder
 

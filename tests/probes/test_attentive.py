@@ -5,9 +5,9 @@ import torch
 
 from bench.errors import BenchError, CheckpointError, UsageError
 from bench.types import Silent
-from probes.attentive import FittedAttentive, attentive
-from probes.attentive_head import AttentiveHeads
+from probes.attentive import attentive
 from probes.released import read_released_probe, to_released
+from probes.stacked_fit import FittedStack
 from tests.probes.sources import FIXTURES, accuracy, blobs
 from tests.probes.stacks import plain_probes, random_stack
 
@@ -19,7 +19,7 @@ def fit(probe, source, seed=0):
 
 
 @pytest.fixture(scope="module")
-def fitted() -> FittedAttentive:
+def fitted() -> FittedStack:
     probe = attentive(num_heads=2, epochs=12, batch_size=16, lr=(1e-2, 1e-5), weight_decay=(0.0,))
     return fit(probe, blobs(rows=96, classes=4, width=16, seed=1, spread=2.0, tokens=6))
 
@@ -69,7 +69,7 @@ def test_views_are_averaged_as_probabilities():
         num_probes=2, width=8, num_attention_heads=2, num_classes=3, dtype=torch.float32
     )
     x = torch.randn(5, 3, 7, 8, generator=torch.Generator().manual_seed(0))
-    got = FittedAttentive(heads=(), log={}, module=stack).probabilities(x)
+    got = FittedStack(heads=(), log={}, module=stack).probabilities(x)
     assert got.shape == (2, 5, 3)
     for k, plain in enumerate(plain_probes(stack)):
         expected = sum(plain(x[:, v]).softmax(-1) for v in range(3)) / 3
@@ -80,7 +80,7 @@ def test_half_precision_features_are_computed_in_float32():
     stack = random_stack(
         num_probes=1, width=8, num_attention_heads=2, num_classes=3, dtype=torch.float32
     )
-    fitted = FittedAttentive(heads=(), log={}, module=stack)
+    fitted = FittedStack(heads=(), log={}, module=stack)
     x = torch.randn(2, 1, 7, 8).bfloat16()
     assert torch.equal(fitted.probabilities(x), fitted.probabilities(x.float()))
 
@@ -189,7 +189,8 @@ def test_selected_probes_keep_their_parameters():
     stack = random_stack(
         num_probes=3, width=8, num_attention_heads=2, num_classes=3, dtype=torch.float32
     )
-    chosen = stack.select([2])
-    assert isinstance(chosen, AttentiveHeads) and chosen.num_probes == 1
     tokens = torch.randn(2, 5, 8)
-    torch.testing.assert_close(chosen(tokens)[0], stack(tokens)[2])
+    expected = stack(tokens)[2]
+    stack.keep([2])
+    assert stack.num_probes == len(stack.k_bias) == 1
+    torch.testing.assert_close(stack(tokens)[0], expected)

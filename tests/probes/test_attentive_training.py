@@ -10,8 +10,8 @@ from torch.nn import functional
 
 from bench.encoders.vjepa import vjepa
 from bench.types import Head, Silent
-from probes.attentive import FittedAttentive
 from probes.released import read_released_probe, to_released
+from probes.stacked_fit import FittedStack
 from probes.stacked_linear import StackedHeads
 from probes.stacked_optimizer import StackedOptimizer
 from probes.stacked_training import Recipe, finite_heads, head_losses, train
@@ -50,7 +50,7 @@ def test_two_released_training_steps_and_a_validation_pass():
     x = torch.stack([tokens(v[0], v[2]) for v in views], dim=1)
     for view, logits in enumerate(golden["val_logits_per_view"]):
         torch.testing.assert_close(probe(x[:, view])[0], torch.tensor(logits), atol=5e-5, rtol=0)
-    shares = FittedAttentive(heads=heads, log={}, module=probe).probabilities(x)
+    shares = FittedStack(heads=heads, log={}, module=probe).probabilities(x)
     expected = torch.tensor(golden["val_mean_softmax"])
     torch.testing.assert_close(shares[0], expected, atol=2e-5, rtol=0)
 

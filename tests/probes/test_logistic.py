@@ -47,10 +47,12 @@ def test_class_without_training_rows_has_probability_zero():
     torch.testing.assert_close(shares.sum(-1), torch.ones(1, 40))
 
 
-def test_head_that_did_not_converge_is_recorded():
+def test_head_that_did_not_converge_is_recorded(caplog):
     source = blobs(rows=60, classes=3, width=5, seed=1, spread=2.0)
     fitted = fit(logistic(C=(1e-3, 100.0), max_iter=3), source)
     assert fitted.log["solutions"][1] == {"iterations": 3, "converged": False}
+    assert "logistic C=100.0 did not converge in 3 steps" in caplog.messages
+    assert not any("\n" in message for message in caplog.messages)
     assert fit(logistic(C=(1e-3,)), source).log["solutions"][0]["converged"]
 
 

@@ -1,20 +1,26 @@
-"""Files that appear whole or not at all, and the leftovers of writers that were killed."""
+"""Files that appear whole or not at all, the leftovers of killed writers, and files' digests."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import os
 import socket
+from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 from bench.errors import BenchError
 
 _SUFFIX = ".partial"
 
 
-def write_whole(path: Path, content: bytes) -> None:
+def write_whole(path: Path, content: bytes | Callable[[BinaryIO], object]) -> None:
     """Write a file under another name, sync it to disk and rename it; make its folder.
+
+    `content` is the bytes, or what writes them into an open file (for more than memory should hold
+    twice).
 
     Raises:
         BenchError: no space, no permission, or another error of the disk.
@@ -24,7 +30,10 @@ def write_whole(path: Path, content: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with partial.open("wb") as file:
-                file.write(content)
+                if isinstance(content, bytes):
+                    file.write(content)
+                else:
+                    content(file)
                 file.flush()
                 os.fsync(file.fileno())
             partial.replace(path)
@@ -45,6 +54,12 @@ def remove_leftovers(folder: Path) -> int:
                 path.unlink(missing_ok=True)
                 removed += 1
     return removed
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _host() -> str:

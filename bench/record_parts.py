@@ -1,0 +1,78 @@
+"""The parts of a record that every fit has, wherever its features came from."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from bench.files import file_sha256
+from bench.metrics.accuracy import UNSCORED, label_ranks, predict, report
+from bench.probe_files import FACTS, save_fitted
+from bench.protocols import EvaluationProtocol
+from bench.result import Artifact, Bounds, MetricsPart, ProbePart, SelectionPart
+from bench.run_id import plain
+from bench.score import Scored
+from bench.types import IntArray, Manifest, Probe
+
+
+def probe_part(
+    probe: Probe, protocol: EvaluationProtocol, scored: Scored, *, released: Path | None = None
+) -> ProbePart:
+    """Describe the sweep and the head that was reported; `released` is a probe file not fitted."""
+    selected = scored.selected
+    rule = "released probe, no fit" if released else protocol.selection
+    return ProbePart(
+        name=probe.name,
+        reads=probe.reads,
+        settings=plain(probe.settings),
+        heads=tuple(plain(head.settings) for head in probe.heads),
+        selected=selected.head,
+        selection=SelectionPart(
+            rule=rule,
+            holdout_rows=selected.holdout_rows,
+            holdout_accuracies=selected.holdout_accuracies,
+        ),
+        log=plain(selected.fitted.log),
+        released_sha256=file_sha256(released) if released else None,
+    )
+
+
+def metrics_part(probabilities: Any, manifest: Manifest, rows: IntArray) -> MetricsPart:
+    """Count; `probabilities` are those of the scored `rows`, every other row is wrong."""
+    scores, labels = torch.from_numpy(probabilities), torch.from_numpy(manifest.labels[rows])
+    predicted = np.full(len(manifest), UNSCORED, dtype=np.int64)
+    predicted[rows] = predict(scores).numpy()
+    hits = np.zeros(len(manifest), dtype=np.bool_)
+    hits[rows] = (label_ranks(scores, labels) < 5).numpy()
+    expected = manifest.expected if manifest.expected is not None else len(manifest)
+    values = report(
+        predicted, manifest.labels, hits, num_classes=probabilities.shape[1], num_expected=expected
+    )
+    return MetricsPart(
+        top1=values["top1"],
+        top5=values.get("top5"),
+        mean_per_class=values["mean_per_class"],
+        correct=int((predicted == manifest.labels).sum()),
+        scored=len(rows),
+        expected=expected,
+        bounds=Bounds(low=values["top1_lower"], high=values["top1_upper"]),
+        chance=values["chance"],
+        majority=values["majority"],
+    )
+
+
+def save_probe(
+    probe: Probe, scored: Scored, folder: Path, number: str, facts: Mapping[str, Any]
+) -> Artifact:
+    """Keep the fitted probe beside the record, whole: one written earlier is replaced."""
+    place = folder / f"{number}-probe"
+    shutil.rmtree(place, ignore_errors=True)
+    head = probe.heads[scored.selected.head].settings
+    settings = {**probe.settings, **{key: [value] for key, value in head.items()}}
+    path = save_fitted(place, probe.name, plain(settings), scored.selected.fitted, facts)
+    return Artifact(path=f"{place.name}/{FACTS}", sha256=file_sha256(path))

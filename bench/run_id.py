@@ -1,0 +1,81 @@
+"""The id of a run: a digest of everything that decides its number."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from bench.config import RunConfig
+    from bench.protocols import EvaluationProtocol
+    from bench.types import Probe
+
+
+def result_id(
+    *,
+    config: Mapping[str, Any],
+    feature_keys: Sequence[str | None],
+    data_digests: Sequence[str | None],
+    protocol_digest: str,
+    probe: Mapping[str, Any],
+    released_sha256: str | None = None,
+) -> str:
+    """Return the id of a run: the first 16 hex digits of a SHA-256 over what decides its number.
+
+    That is the resolved configuration, the keys of the features and the digests of ids and labels
+    (each fit, then score; fit is None where nothing was fitted), the protocol, the settings and
+    heads of the probe, and the digest of a released probe file. Places are left out of the
+    configuration (the weights after the colon of `encoder`, the `data` folder of the task), for
+    keys and digests hold what lies there: the same run has the same id on every machine.
+    """
+    facts = {
+        "config": _without_places(config),
+        "features": list(feature_keys),
+        "data": list(data_digests),
+        "protocol": protocol_digest,
+        "probe": probe,
+        "released": released_sha256,
+    }
+    text = json.dumps(facts, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def config_facts(config: RunConfig) -> dict[str, Any]:
+    """Return a configuration as JSON values from which the same run can be made again."""
+    facts: dict[str, Any] = plain(asdict(config))
+    return facts
+
+
+def protocol_digest(protocol: EvaluationProtocol) -> str:
+    """Return the SHA-256 of everything a protocol fixes."""
+    return hashlib.sha256(json.dumps(plain(asdict(protocol)), sort_keys=True).encode()).hexdigest()
+
+
+def probe_facts(probe: Probe) -> dict[str, Any]:
+    """Return the settings and heads of a probe as JSON values."""
+    heads = [head.settings for head in probe.heads]
+    facts: dict[str, Any] = plain({"settings": probe.settings, "heads": heads})
+    return facts
+
+
+def plain(value: Any) -> Any:
+    """Turn tuples, paths and numpy numbers into what JSON gives back."""
+    return json.loads(json.dumps(value, default=_spell))
+
+
+def _without_places(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a configuration without the paths in it."""
+    facts = {**config, "encoder": str(config.get("encoder", "")).partition(":")[0]}
+    options = config.get("task_options")
+    if isinstance(options, Mapping):
+        facts["task_options"] = {key: options[key] for key in options if key != "data"}
+    return facts
+
+
+def _spell(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else str(value)

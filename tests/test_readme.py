@@ -1,0 +1,74 @@
+"""Every command and every piece of code in the README runs as it stands."""
+
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bench.encoders.layouts import save_released
+from bench.encoders.sizes import VIT_SIZES
+from bench.encoders.video_vit import fresh_vit
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+IMPORTS = """
+from pathlib import Path
+from torch import nn
+from torch.nn import functional
+from bench.data.manifest import read_folder
+from bench.types import ClipPlan, Column, Leaderboard, Probe, Task
+from leaderboards.render import write
+"""
+
+
+def blocks(language):
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+@pytest.fixture
+def newcomer(tmp_path, video_set, monkeypatch):
+    """A folder with what the README's commands name."""
+    shutil.copytree(video_set, tmp_path / "my_videos")
+    network = fresh_vit(VIT_SIZES["vit_digits"], seed=3)
+    save_released(tmp_path / "latest.pth.tar", target=network, encoder=network)
+    for split in ("train", "val"):
+        files = sorted((tmp_path / "my_videos" / split).rglob("*.mp4"))
+        lines = [f"{file.relative_to(tmp_path)} {file.parent.name}" for file in files]
+        (tmp_path / f"{split}.txt").write_text("\n".join(lines) + "\n")
+    rng = np.random.default_rng(0)
+    for name, rows in (("train", 40), ("score", 20)):
+        labels = np.arange(rows) % 4
+        x = rng.standard_normal((rows, 8)) + 4 * np.eye(8)[labels]
+        np.savez(tmp_path / f"{name}.npz", x=x.astype(np.float32), y=labels)
+    [config] = blocks("toml")
+    (tmp_path / "my_run.toml").write_text(config)
+    (tmp_path / "my_extension.py").write_text(IMPORTS + "\n".join(blocks("python")))
+    monkeypatch.delenv("BENCH_DATA", raising=False)
+    monkeypatch.setenv("BENCH_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_commands_of_the_readme_run(newcomer, bench):
+    commands = [line for block in blocks("bash") for line in block.splitlines() if line]
+    assert len(commands) >= 9
+    for command in commands:
+        words = shlex.split(command)
+        assert words[0] == "bench"
+        code, _, err = bench(*words[1:], home=False)
+        assert code in (0, 3), f"{command}\n{err}"
+    assert (newcomer / "home" / "tables" / "mine.html").exists()
+    assert np.load("features.npz")["mean"].shape == (6, 96)
+
+
+def test_make_targets_of_the_readme_exist():
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
+    assert set(re.findall(r"make ([a-z-]+)", README)) <= targets
+
+
+def test_links_of_the_readme_lead_to_files():
+    for link in re.findall(r"\]\((?!http)([^)#]+)\)", README):
+        assert (ROOT / link).exists(), link

@@ -10,7 +10,9 @@ import numpy as np
 from pydantic import JsonValue
 
 from bench import registry
+from bench.assemble import _reasons
 from bench.config import Machine, RunConfig
+from bench.encoders.checkpoints import shortened
 from bench.environment import stamp
 from bench.errors import DataError
 from bench.features.arrays import ArraySource, read_npz
@@ -126,6 +128,13 @@ def _sources(probe: Probe, train: Path, score: Path) -> tuple[ArraySource, Array
             )
     if fit.width != scored.width:
         raise DataError(f"{train} has features of width {fit.width}, {score} of {scored.width}.")
+    is_new = ~np.isin(score_y, y)
+    if is_new.any():
+        labels = shortened(str(label) for label in np.unique(score_y[is_new]))
+        raise DataError(
+            f"{score} has labels that {train} lacks: {labels} (in {int(is_new.sum())} rows); a"
+            " probe cannot know classes that it never saw: leave them out, or train on them too."
+        )
     return fit, scored
 
 
@@ -173,10 +182,11 @@ def _record(
         np.ones(len(rows), dtype=np.bool_),
     )
     saved = save_probe(probe, scored, folder, number, {"protocol": protocol.name})
+    reasons = _reasons(config, environment)
     return Result(
         id=number,
-        status="complete",
-        reasons=(),
+        status="not_reportable" if reasons else "complete",
+        reasons=tuple(reasons),
         created=utc_now(),
         config=config_facts(config),
         task=_task_part(files),

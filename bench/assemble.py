@@ -11,7 +11,7 @@ import numpy as np
 
 from bench.config import Machine, RunConfig
 from bench.environment import stamp
-from bench.feeds import Feeds, Split
+from bench.feeds import Feeds, Mode, Split
 from bench.files import file_sha256
 from bench.record_parts import metrics_part, probe_part, save_probe
 from bench.records import write_predictions, write_record
@@ -57,6 +57,7 @@ def identity(facts: Facts) -> str:
         protocol_digest=protocol_digest(stage.protocol),
         probe=probe_facts(probe),
         released_sha256=weights,
+        mode=_mode(facts),
     )
 
 
@@ -105,7 +106,9 @@ def assemble(
         features=_features_part(facts, released=released),
         train_labels=None if released else _train_labels(stage, feeds.fit),
         probe=probe_part(facts.probe, stage.protocol, scored, released=facts.probe_weights),
-        metrics=metrics_part(scored.probabilities, manifest, rows),
+        metrics=metrics_part(
+            scored.probabilities, manifest, rows, skip=stage.config.on_unreadable == "skip"
+        ),
         timing=_timing(feeds, scored, seconds),
         environment=environment,
         artifacts=ArtifactsPart(
@@ -168,8 +171,8 @@ def _features_part(facts: Facts, *, released: bool) -> FeaturesPart:
     return FeaturesPart(
         fit_key=None if released else feeds.fit.sets[reads].digest,
         score_key=feeds.score.sets[reads].digest,
-        mode="live" if any(split.mode == "live" for split in splits) else "stored",
-        dtype=facts.stage.config.dtype,
+        mode=_mode(facts),
+        dtype=facts.stage.config.dtype if _mode(facts) == "stored" else "float32",
         precision=facts.stage.precision,
         decoders=decoders,
         repeated_frames=sum(split.counts.repeated_frames for split in splits),
@@ -177,6 +180,13 @@ def _features_part(facts: Facts, *, released: bool) -> FeaturesPart:
         encoder_calls=sum(split.counts.encoder_calls for split in splits),
         rows_from_store=sum(split.counts.rows_read_from_store for split in splits),
     )
+
+
+def _mode(facts: Facts) -> Mode:
+    """Say whether any of the run's features are computed live."""
+    feeds, reads = facts.feeds, facts.probe.reads
+    splits = [feeds.score] if facts.probe_weights else [feeds.fit, feeds.score]
+    return "live" if any(split.modes[reads] == "live" for split in splits) else "stored"
 
 
 def _train_labels(stage: Stage, fit: Split) -> TrainLabelsPart:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import multiprocessing
 import signal
 import sys
 from collections.abc import Sequence
@@ -19,6 +20,8 @@ from bench import cli_runs, registry
 from bench.config import data_folder, home_folder
 from bench.console import TerminalProgress
 from bench.errors import BenchError, UsageError, closest
+
+STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 app = typer.Typer(
     name="bench",
@@ -131,14 +134,12 @@ def doctor(home: Home = None, json_: Json = False) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; problems end in one sentence on stderr and an exit code."""
-    signal.signal(signal.SIGTERM, _terminated)
+    before = {number: signal.signal(number, _stopped) for number in STOPPING}
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     try:
         app(_prepared(list(sys.argv[1:] if arguments is None else arguments)))
     except BenchError as error:
         _fail(str(error), error.exit_code)
-    except KeyboardInterrupt:
-        _fail("interrupted; what is done is kept, the same command goes on from there.", 130)
     except OSError as error:
         where = f" {error.filename}" if error.filename else ""
         _fail(
@@ -146,6 +147,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             " --home, --data or --out.",
             1,
         )
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _prepared(arguments: list[str]) -> list[str]:
@@ -167,7 +171,11 @@ def _prepared(arguments: list[str]) -> list[str]:
     return kept
 
 
-def _terminated(number: int, frame: FrameType | None) -> None:
+def _stopped(number: int, frame: FrameType | None) -> None:
+    """End with 128 + the signal, and at once at a second one; only the command itself says so."""
+    signal.signal(number, signal.SIG_DFL)
+    if multiprocessing.parent_process() is None:
+        sys.stderr.write("\nbench: interrupted; what is done is kept, the same command goes on.\n")
     raise SystemExit(128 + number)
 
 

@@ -183,9 +183,12 @@ def _run(
     from bench.console import TerminalProgress
     from bench.run import evaluate  # torch: only where it is needed
 
-    progress = TerminalProgress()
-    outcomes = list(evaluate(configs, machine, progress, probe_weights=probe_weights))
-    _print(outcomes, json_=json_)
+    outcomes: list[Outcome] = []
+    try:
+        for outcome in evaluate(configs, machine, TerminalProgress(), probe_weights=probe_weights):
+            outcomes.append(outcome)
+    finally:  # what was finished before a failure is on record, and is shown
+        _print(outcomes, json_=json_)
     return outcomes
 
 
@@ -193,6 +196,8 @@ def _print(outcomes: list[Outcome], *, json_: bool) -> None:
     if json_:
         for outcome in outcomes:
             typer.echo(json.dumps(outcome.result.model_dump(mode="json")))
+        return
+    if not outcomes:
         return
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     for title in ("encoder", "task", "probe", "top-1 %", "scored", "record"):
@@ -212,8 +217,7 @@ def _print(outcomes: list[Outcome], *, json_: bool) -> None:
     console.print(table)
     for reason in sorted({r for outcome in outcomes for r in outcome.result.reasons}):
         typer.echo(f"not reportable: {reason}", err=True)
-    if outcomes:
-        typer.echo(f"records: {outcomes[0].path.parent}", err=True)
+    typer.echo(f"records: {outcomes[0].path.parent}", err=True)
 
 
 def _configs(path: Path | None, given: dict[str, Any], settings: Names) -> list[RunConfig]:

@@ -20,7 +20,7 @@ import os
 import tomllib
 import typing
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -68,24 +68,31 @@ class RunConfig:
                     f"{key} = {value}: it must be at least {1 if key == 'limit' else 0}."
                 )
 
-    def check(self, data: Path | None = None) -> None:
+    def settled(self, data: Path | None = None) -> RunConfig:
         """Check every name and option against what is registered, before any work.
 
-        `data` is the folder of the data sets, which a task may take as its option.
+        Returns the same run with option texts converted to their types, so that it has one
+        spelling. `data` is the folder of the data sets, which a task may take as its option.
 
         Raises:
             UsageError: an unknown name or option, or a value of the wrong type.
         """
         name, _, weights = self.encoder.partition(":")
         options = {**self.encoder_options, **({"weights": weights} if weights else {})}
-        registry.checked(registry.find("encoders", name), options)
-        registry.checked(registry.find("tasks", self.task), self.settled_task_options(data))
+        encoder = registry.checked(registry.find("encoders", name), options)
+        task = registry.checked(registry.find("tasks", self.task), self.settled_task_options(data))
         probe = registry.find("probes", self.probe)
         given = dict(self.probe_options)
         if "num_heads" in probe.options:
             given.setdefault("num_heads", 1)
-        registry.checked(probe, given)
+        settled = registry.checked(probe, given)
         registry.find("protocols", self.protocol)
+        return replace(
+            self,
+            encoder_options={key: encoder[key] for key in self.encoder_options},
+            task_options={key: task[key] for key in self.task_options},
+            probe_options={key: settled[key] for key in self.probe_options},
+        )
 
     def settled_task_options(self, data: Path | None) -> dict[str, Any]:
         """Return the task's options, with `data` as its option of that name unless it is set."""
@@ -131,13 +138,16 @@ def read_config(path: Path) -> dict[str, Any]:
     """
     try:
         text = path.read_text(encoding="utf-8")
-        values = json.loads(text)["config"] if path.suffix == ".json" else tomllib.loads(text)
+        values = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+        values = values["config"] if path.suffix == ".json" else values
     except OSError as error:
         raise UsageError(f"cannot read the configuration {path}: {error.strerror}.") from error
-    except (ValueError, KeyError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise UsageError(
             f"{path} is neither a TOML configuration nor a record with a config: {error}."
         ) from error
+    if not isinstance(values, dict):
+        raise UsageError(f"{path} holds no configuration; give a TOML file or a record.")
     keys = [f.name for f in dataclasses.fields(RunConfig)]
     for key in values:
         if key not in keys:
@@ -156,7 +166,7 @@ def expand(values: Mapping[str, Any], settings: Sequence[str]) -> list[RunConfig
         UsageError: a missing name, a malformed setting or an unknown key.
     """
     merged = dict(values)
-    tables = {kind: dict(merged.pop(table, {})) for kind, table in TABLES.items()}
+    tables = {kind: _table(table, merged.pop(table, {})) for kind, table in TABLES.items()}
     hints = typing.get_type_hints(RunConfig)
     for setting in settings:
         key, equals, value = setting.partition("=")
@@ -189,12 +199,20 @@ def expand(values: Mapping[str, Any], settings: Sequence[str]) -> list[RunConfig
 
 
 def _names(kind: str, given: str | Sequence[str] | None) -> list[str]:
-    items = [given] if isinstance(given, str) else list(given or [])
+    items = [given] if isinstance(given, str) else given or []
+    if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
+        raise UsageError(f"{kind} = {given!r}: it must be a name or a list of names.")
     if kind != "encoder":  # a path inside an encoder may hold a comma
         items = [part.strip() for item in items for part in item.split(",") if part.strip()]
     if not items:
         raise UsageError(f"no {kind} is named; give --{kind} NAME (see: bench ls {kind}s).")
     return list(dict.fromkeys(items))
+
+
+def _table(name: str, given: Any) -> dict[str, Any]:
+    if not isinstance(given, Mapping):
+        raise UsageError(f"{name} = {given!r}: it must be a table of options, [{name}].")
+    return dict(given)
 
 
 def _options(table: Mapping[str, Any], name: str, names: Sequence[str]) -> dict[str, Any]:
@@ -210,6 +228,8 @@ def _options(table: Mapping[str, Any], name: str, names: Sequence[str]) -> dict[
             if owner == name:
                 chosen[option] = value
         elif isinstance(value, Mapping):
+            if key not in names:
+                raise UsageError(f"[{key}]: {key!r} is not in this run.{closest(key, names)}")
             chosen.update(value if key == name else {})
         else:
             chosen.setdefault(key, value)

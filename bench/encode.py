@@ -20,6 +20,7 @@ from bench.data.recipe import score_recipe
 from bench.data.transforms import normalise
 from bench.encoders.encoder import Encoder, open_encoder
 from bench.errors import DataError, UsageError, closest
+from bench.features.arrays import read_arrays
 from bench.features.encode import encode_clips, resolve_precision
 from bench.stage import pick_device
 from bench.types import ClipPlan, Manifest, Progress, Tokens
@@ -67,17 +68,13 @@ def encode_file(
     (plan `16x4x1@4`) are rows of their own, in order. Returns name -> shape.
 
     Raises:
-        UsageError: not exactly one source, or an unknown pool.
-        DataError: a file that cannot be read.
+        UsageError: not exactly one source, an unknown pool, a plan where there is nothing to plan,
+            or `out` exists.
+        DataError: a file that cannot be read, or clips that the encoder does not take.
     """
-    given = {name: path for name, path in sources.items() if path is not None}
-    if len(given) != 1:
-        raise UsageError("give exactly one of --videos DIR, --list FILE and --clips FILE.npz.")
-    if pool not in POOLS:
-        raise UsageError(f"--pool {pool!r} is unknown.{closest(pool, POOLS)}")
-    if out.suffix != ".npz":
-        raise UsageError(f"--out {out} must end in .npz.")
-    [(name, path)] = given.items()
+    name, path = _one_source(sources, out, pool)
+    if name == "clips" and config.plan is not None:
+        raise UsageError("--plan cuts clips out of videos; leave it out with --clips.")
     encoder = open_encoder(config.encoder, config.encoder_options)
     place = pick_device(device)
     encoder.to(place)
@@ -86,9 +83,9 @@ def encode_file(
     else:
         manifest = _media(name, path)
         plan = _plan(config, encoder, manifest)
-        total, paths = len(manifest) * plan.num_clips * plan.num_views, list(manifest.ids)
         batches = _media_clips(manifest, plan, config, encoder, workers)
-        paths = [p for p in paths for _ in range(plan.num_clips * plan.num_views)]
+        paths = [p for p in manifest.ids for _ in range(plan.num_clips * plan.num_views)]
+        total = len(paths)
     progress.start(f"encode {path.name}", total)
     try:
         precision = resolve_precision(config.precision, place)
@@ -100,6 +97,21 @@ def encode_file(
             return writer.finish(paths)
     finally:
         progress.stop()
+
+
+def _one_source(sources: Mapping[str, Path | None], out: Path, pool: str) -> tuple[str, Path]:
+    """Return the one source that is given, once everything else of the command can work."""
+    given = {name: path for name, path in sources.items() if path is not None}
+    if len(given) != 1:
+        raise UsageError("give exactly one of --videos DIR, --list FILE and --clips FILE.npz.")
+    if pool not in POOLS:
+        raise UsageError(f"--pool {pool!r} is unknown.{closest(pool, POOLS)}")
+    if out.suffix != ".npz":
+        raise UsageError(f"--out {out} must end in .npz.")
+    if out.exists():
+        raise UsageError(f"--out {out} exists already; name another file, or delete it first.")
+    [source] = given.items()
+    return source
 
 
 def _media(name: str, path: Path) -> Manifest:
@@ -116,12 +128,25 @@ def _media(name: str, path: Path) -> Manifest:
     rows = Annotations(
         path=path, files=files, labels=["0"] * len(files), lines=range(1, len(files) + 1)
     )
-    return from_rows(rows, root=root, name=path.name, split="all")
+    manifest = from_rows(rows, root=root, name=path.name, split="all")
+    missing = [row for row, file in enumerate(manifest.paths) if not file.exists()]
+    if missing:
+        raise DataError(
+            f"{path}: {len(missing)} of {len(files)} listed files do not exist, the first is"
+            f" {files[missing[0]]!r} (looked for {manifest.paths[missing[0]]}); correct the path or"
+            " leave it out."
+        )
+    return manifest
 
 
 def _plan(config: RunConfig, encoder: Encoder, manifest: Manifest) -> ClipPlan:
     frames = encoder.spec.num_frames
     if manifest.kind == "image":
+        if config.plan is not None:
+            raise UsageError(
+                f"--plan cuts clips out of videos, and {manifest.source} holds images; leave it"
+                " out."
+            )
         return ClipPlan(num_frames=frames, num_clips=1, num_views=1, stride=0)
     plan = ClipPlan.parse(config.plan or f"{frames}x1x1@4")
     if plan.num_frames != frames:
@@ -140,27 +165,23 @@ def _media_clips(
     rows = np.arange(len(manifest), dtype=np.int64)
     for sample in samples(manifest, rows, recipe, draw=0, workers=workers, batch_size=4):
         if sample.pixels is None:
-            raise DataError(f"{sample.error} Leave it out of the list, or repair it.")
+            file = manifest.paths[sample.row]
+            said = str(sample.error).replace(file.name, str(file), 1).rstrip(".")
+            raise DataError(f"{said}, or leave it out of {manifest.source}.")
         yield normalise(sample.pixels, spec.mean, spec.std).flatten(0, 1)
 
 
 def _npz_clips(path: Path, encoder: Encoder) -> tuple[int, Iterator[torch.Tensor]]:
     """Read `clip`: float32 `[B,3,T,H,W]`, normalised already, or uint8 `[B,T,H,W,3]`."""
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            clip = arrays["clip"]
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise DataError(f"cannot read {path}: {error}.") from error
-    except KeyError as error:
-        raise DataError(f"{path} has no array called clip.") from error
-    size = encoder.spec.image_size
+    [clip] = read_arrays(path, ("clip",))
     layouts = {"uint8": "[B,T,H,W,3]", "float32": "[B,3,T,H,W]"}
     channels = {"uint8": -1, "float32": 1}.get(clip.dtype.name)
     if channels is None or clip.ndim != 5 or clip.shape[channels] != 3:
         raise DataError(
             f"{path}: clip is {clip.dtype} {clip.shape}; it must be uint8 {layouts['uint8']} or"
-            f" float32 {layouts['float32']} (normalised), such as {size} pixels a side."
+            f" float32 {layouts['float32']} (normalised)."
         )
+    _check_clips(path, clip, encoder)
 
     def batches() -> Iterator[torch.Tensor]:
         for start in range(0, len(clip), encoder.spec.clips_per_call):
@@ -170,6 +191,30 @@ def _npz_clips(path: Path, encoder: Encoder) -> tuple[int, Iterator[torch.Tensor
             yield part
 
     return len(clip), batches()
+
+
+def _check_clips(path: Path, clip: Array, encoder: Encoder) -> None:
+    """Refuse clips that the encoder does not take: none, of another size, or not finite."""
+    if not len(clip):
+        raise DataError(f"{path}: clip is {clip.dtype} {clip.shape}, which holds no clip at all.")
+    frames, height, width = clip.shape[1:4] if clip.dtype == np.uint8 else clip.shape[2:5]
+    spec = encoder.spec
+    takes = {"num_frames": spec.num_frames, "image_size": spec.image_size}
+    has = {"num_frames": frames, "image_size": height}
+    if has != takes or height != width:
+        settings = [f"--set encoder.{key}={has[key]}" for key in takes if has[key] != takes[key]]
+        change = f", or build the encoder for them with {' '.join(settings)}"
+        raise DataError(
+            f"{path} holds clips of {frames} frames of {height} x {width} pixels, but {spec.name}"
+            f" takes {spec.num_frames} frames of {spec.image_size} x {spec.image_size}; make clips"
+            f" of that size{change if height == width and 0 not in has.values() else ''}."
+        )
+    spoilt = [row for row, one in enumerate(clip) if not np.isfinite(one).all()]
+    if spoilt:
+        raise DataError(
+            f"{path} has values that are not finite in {len(spoilt)} of {len(clip)} clips, first in"
+            f" clip {spoilt[0]}; repair or remove them."
+        )
 
 
 class _NpzWriter:

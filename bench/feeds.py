@@ -5,7 +5,8 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from pathlib import Path
+from threading import Lock
 from typing import Literal
 
 import numpy as np
@@ -15,7 +16,7 @@ from bench.counters import Counts
 from bench.data.check import check_manifest
 from bench.data.recipe import Recipe
 from bench.errors import DataError
-from bench.features.extract import estimate_bytes, extract, feature_sets
+from bench.features.extract import decoder_name, extract, feature_sets
 from bench.features.source import LiveSource, StoredSource
 from bench.features.store import FeatureSet
 from bench.preflight import decode_planned
@@ -24,19 +25,22 @@ from bench.types import FeatureSource, IntArray, Manifest, Progress, Reads
 
 AUTO_SHARE = 0.2  # of the free disk: features that would take more are computed live
 
+Mode = Literal["stored", "live"]
+
 
 @dataclass(kw_only=True, eq=False)
 class Split:
     """One split of a stage: its rows, how their pixels are made, and where its features are.
 
-    `draws` is the number of stored draws, None for a fresh one in every epoch. `unreadable` holds
-    the reasons by id and `rows` the readable rows, once the split was opened.
+    `draws` is the number of stored draws, None for a fresh one in every epoch; `modes` says per
+    readout whether features are stored. `unreadable` holds the reasons by id and `rows` the
+    readable rows, once the split was opened.
     """
 
     manifest: Manifest
     recipe: Recipe
     draws: int | None
-    mode: Literal["stored", "live"]
+    modes: Mapping[Reads, Mode]
     sets: Mapping[Reads, FeatureSet]
     rows: IntArray | None = None
     unreadable: dict[str, str] = field(default_factory=dict)
@@ -50,6 +54,7 @@ class Feeds:
         self, stage: Stage, machine: Machine, reads: Sequence[Reads], progress: Progress
     ) -> None:
         self.stage, self.machine, self.reads, self.progress = stage, machine, reads, progress
+        machine.home.mkdir(parents=True, exist_ok=True)
         self.fit = self._split(stage.task.fit, stage.fit_recipe, stage.draws)
         self.score = self._split(stage.task.score, stage.score_recipe, 0)
 
@@ -63,34 +68,33 @@ class Feeds:
         if split.rows is not None:
             return
         manifest = split.manifest
-        if split.mode == "live":
+        stored = [reads for reads in self.reads if split.modes[reads] == "stored"]
+        if not stored:
             bad = self._look_at_files(split)
         else:
-            self._extract(split)
-            store = split.sets[self.reads[0]]
-            by_root = store.unreadable(manifest.root_rows)
+            self._extract(split, stored)
+            by_root = split.sets[stored[0]].unreadable(manifest.root_rows)
             rows = enumerate(manifest.root_rows.tolist())
             bad = {row: by_root[root] for row, root in rows if root in by_root}
         split.unreadable = {manifest.ids[row]: reason for row, reason in bad.items()}
         self._refuse_unreadable(split)
         split.rows = np.setdiff1d(np.arange(len(manifest)), np.fromiter(bad, np.int64, len(bad)))
 
-    def begin_run(self) -> None:
+    def begin_run(self, reads: Reads) -> None:
         """Start counting for the next run; what was stored for an earlier one is read, not made."""
         for split in (self.fit, self.score):
-            if split.rows is not None and split.mode == "stored":
+            if split.rows is not None:
+                stored = split.modes[reads] == "stored"
                 split.counts = Counts(
-                    rows_read_from_store=len(split.manifest),
+                    rows_read_from_store=len(split.manifest) if stored else 0,
                     repeated_frames=split.counts.repeated_frames,
                     decoders=split.counts.decoders,
                 )
-            else:
-                split.counts = Counts()
 
     def source(self, split: Split, reads: Reads) -> FeatureSource:
         """Return the features of the readable rows of an opened split."""
         assert split.rows is not None
-        if split.mode == "stored":
+        if split.modes[reads] == "stored":
             return StoredSource(split.sets[reads], split.manifest, reads, rows=split.rows)
         return LiveSource(
             self.stage.encoder,
@@ -107,27 +111,11 @@ class Feeds:
 
     def _split(self, manifest: Manifest, recipe: Recipe, draws: int | None) -> Split:
         config = self.stage.config
-        stored_draws = 1 if draws is None else draws
-        needed = sum(
-            estimate_bytes(
-                self.stage.encoder.spec,
-                recipe,
-                stored_draws,
-                reads,
-                num_rows=len(manifest),
-                dtype=config.dtype,
-            )
-            for reads in self.reads
-        )
-        self.machine.home.mkdir(parents=True, exist_ok=True)
-        free = shutil.disk_usage(self.machine.home).free
-        live = draws is None or config.features == "live"
-        live = live or (config.features == "auto" and needed > AUTO_SHARE * free)
         sets = feature_sets(
             self.stage.encoder,
             manifest,
             recipe,
-            stored_draws,
+            1 if draws is None else draws,
             self.reads,
             home=self.machine.home,
             precision=self.stage.precision,
@@ -135,17 +123,28 @@ class Feeds:
             progress=self.progress,
             weights=self.stage.weights_digest,
         )
-        mode: Literal["stored", "live"] = "live" if live else "stored"
-        return Split(manifest=manifest, recipe=recipe, draws=draws, mode=mode, sets=sets)
+        live = draws is None or config.features == "live"
+        modes: dict[Reads, Mode] = {
+            reads: "live" if live or self._is_too_large(store, manifest) else "stored"
+            for reads, store in sets.items()
+        }
+        return Split(manifest=manifest, recipe=recipe, draws=draws, modes=modes, sets=sets)
 
-    def _extract(self, split: Split) -> None:
+    def _is_too_large(self, store: FeatureSet, manifest: Manifest) -> bool:
+        """Say whether what is not stored yet would take too much of the disk."""
+        if self.stage.config.features != "auto":
+            return False
+        missing = sum(len(store.rows_of(block)) for block in store.missing(manifest.root_rows))
+        return missing * store.row_bytes > AUTO_SHARE * shutil.disk_usage(self.machine.home).free
+
+    def _extract(self, split: Split, stored: Sequence[Reads]) -> None:
         extract(
             self.stage.encoder,
             split.manifest,
             None,
             split.recipe,
             split.draws or 0,
-            self.reads,
+            stored,
             home=self.machine.home,
             device=self.stage.device,
             precision=self.stage.precision,
@@ -159,12 +158,19 @@ class Feeds:
 
     def _look_at_files(self, split: Split) -> dict[int, str]:
         """Return row -> reason of what cannot be decoded, for features that are not stored."""
-        manifest = split.manifest
+        manifest, lock = split.manifest, Lock()
+
+        def decode(path: Path) -> None:
+            decoder, repeated = decode_planned(path, plan=split.recipe.plan, kind=manifest.kind)
+            with lock:
+                split.counts.decoders[decoder_name(decoder)] += 1
+                split.counts.repeated_frames += repeated
+
         found = check_manifest(
             manifest,
             workers=max(1, self.machine.workers),
             progress=self.progress,
-            decode=partial(decode_planned, plan=split.recipe.plan, kind=manifest.kind),
+            decode=decode,
         )
         reasons = dict.fromkeys(found.missing, "the file is missing")
         reasons |= dict.fromkeys(found.empty, "the file is empty")
@@ -184,6 +190,6 @@ class Feeds:
             raise DataError(f"{said} None is left; look at the files with bench check.")
         if self.stage.config.on_unreadable == "stop":
             raise DataError(
-                f"{said} Repair or replace them, or count them as wrong (and leave them out of the"
-                " training) with --on-unreadable wrong."
+                f"{said} Repair or replace them, or leave them out of the training and count them"
+                " as wrong with --on-unreadable wrong (or not at all with --on-unreadable skip)."
             )

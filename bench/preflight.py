@@ -9,7 +9,7 @@ from pathlib import Path
 from bench import registry
 from bench.config import expand
 from bench.data.check import CheckReport, check_manifest
-from bench.data.clips import frame_indices
+from bench.data.clips import frame_indices, repeated_frames
 from bench.data.decode import read_frames
 from bench.data.images import read_image
 from bench.types import ClipPlan, Kind, Progress, Task
@@ -32,19 +32,24 @@ def check_task(
             manifest,
             workers=workers,
             progress=progress,
-            decode=partial(decode_planned, plan=plan, kind=task.kind),
+            decode=partial(_decode, plan=plan, kind=task.kind),
         )
         for manifest, plan in ((task.fit, task.fit_plan), (task.score, task.score_plan))
     }
 
 
-def decode_planned(path: Path, *, plan: ClipPlan, kind: Kind) -> None:
-    """Decode what `plan` takes of one file.
+def decode_planned(path: Path, *, plan: ClipPlan, kind: Kind) -> tuple[str, int]:
+    """Decode what `plan` takes of one file; return the decoder and the number of repeated frames.
 
     Raises:
         UnreadableMedia: it cannot be decoded.
     """
     if kind == "image":
         read_image(path)
-    else:
-        read_frames(path, lambda num_frames, fps: frame_indices(plan, num_frames))
+        return "pillow", 0
+    frames = read_frames(path, lambda num_frames, fps: frame_indices(plan, num_frames))
+    return frames.decoder, repeated_frames(frames.index)
+
+
+def _decode(path: Path, *, plan: ClipPlan, kind: Kind) -> None:
+    decode_planned(path, plan=plan, kind=kind)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -42,16 +41,26 @@ def probe_part(
     )
 
 
-def metrics_part(probabilities: Any, manifest: Manifest, rows: IntArray) -> MetricsPart:
-    """Count; `probabilities` are those of the scored `rows`, every other row is wrong."""
+def metrics_part(
+    probabilities: Any, manifest: Manifest, rows: IntArray, *, skip: bool = False
+) -> MetricsPart:
+    """Count; `probabilities` are those of the scored `rows`.
+
+    Every other row is wrong, or with `skip` no part of the accuracies (but of their bounds).
+    """
     scores, labels = torch.from_numpy(probabilities), torch.from_numpy(manifest.labels[rows])
     predicted = np.full(len(manifest), UNSCORED, dtype=np.int64)
     predicted[rows] = predict(scores).numpy()
     hits = np.zeros(len(manifest), dtype=np.bool_)
     hits[rows] = (label_ranks(scores, labels) < 5).numpy()
     expected = manifest.expected if manifest.expected is not None else len(manifest)
+    kept = rows if skip else np.arange(len(manifest))
     values = report(
-        predicted, manifest.labels, hits, num_classes=probabilities.shape[1], num_expected=expected
+        predicted[kept],
+        manifest.labels[kept],
+        hits[kept],
+        num_classes=probabilities.shape[1],
+        num_expected=expected,
     )
     return MetricsPart(
         top1=values["top1"],
@@ -71,7 +80,6 @@ def save_probe(
 ) -> Artifact:
     """Keep the fitted probe beside the record, whole: one written earlier is replaced."""
     place = folder / f"{number}-probe"
-    shutil.rmtree(place, ignore_errors=True)
     head = probe.heads[scored.selected.head].settings
     settings = {**probe.settings, **{key: [value] for key, value in head.items()}}
     path = save_fitted(place, probe.name, plain(settings), scored.selected.fitted, facts)

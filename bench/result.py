@@ -273,7 +273,7 @@ class Result(Part):
 
         Left out: time stamp, timing, environment, and how much of the work the store saved.
         """
-        volatile = {"mode", "decoded", "encoder_calls", "rows_from_store"}
+        volatile = {"decoded", "encoder_calls", "rows_from_store"}
         return self.model_dump(
             mode="json",
             exclude={"created": True, "timing": True, "environment": True, "features": volatile},
@@ -290,6 +290,7 @@ def _contradictions(result: Result) -> list[str]:
         protocol_digest=result.protocol.digest,
         probe={"settings": result.probe.settings, "heads": list(result.probe.heads)},
         released_sha256=result.probe.released_sha256,
+        mode=result.features.mode,
     )
     found = []
     if result.id != key:

@@ -18,10 +18,9 @@ from bench.errors import UsageError, known
 from bench.feeds import Feeds
 from bench.records import read_record
 from bench.result import Result
-from bench.score import Scored, fit_and_score, predict
-from bench.selection import Selected
+from bench.score import check_heads, fit_and_score, score_released
 from bench.stage import Stage, build_probe, prepare
-from bench.types import Probe, Progress, Reads
+from bench.types import Fitted, Probe, Progress, Reads
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,16 +47,13 @@ def evaluate(
         UsageError: an unknown name or option, found before anything is computed.
         BenchError: what the steps raise.
     """
-    for config in configs:
-        config.check(machine.data)
-    for group in _groups(configs):
+    for group in _groups([config.settled(machine.data) for config in configs]):
         stage = prepare(group[0], machine)
-        probes = [(config, *build_probe(stage, config)) for config in group]
-        reads: list[Reads] = sorted({probe.reads for _, probe, _ in probes})
+        jobs = [_job(stage, config, probe_weights) for config in group]
+        reads: list[Reads] = sorted({job.probe.reads for job in jobs})
         feeds = Feeds(stage, machine, reads, progress)
-        for config, probe, deviations in probes:
-            own = replace(stage, config=config, deviations=[*stage.deviations, *deviations])
-            yield _evaluate_one(own, probe, feeds, machine, progress, probe_weights)
+        for job in jobs:
+            yield _evaluate_one(job, feeds, machine, progress)
 
 
 def store_features(
@@ -73,7 +69,7 @@ def store_features(
     wanted: list[Reads] = [known("readout", r, ("vector", "tokens")) for r in reads]  # type: ignore[misc]
     feeds = Feeds(stage, machine, wanted, progress)
     for split in (feeds.fit, feeds.score):
-        if split.mode == "live":
+        if "live" in split.modes.values():
             raise UsageError(
                 f"protocol {stage.protocol.name} draws afresh in every epoch: say how many draws"
                 " of a training sample to store with --draws."
@@ -82,56 +78,55 @@ def store_features(
     return [store.folder for split in (feeds.fit, feeds.score) for store in split.sets.values()]
 
 
-def _evaluate_one(
-    stage: Stage,
-    probe: Probe,
-    feeds: Feeds,
-    machine: Machine,
-    progress: Progress,
-    probe_weights: Path | None,
-) -> Outcome:
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Job:
+    """One probe on a stage; `released` is a probe from a file, which is scored without a fit."""
+
+    stage: Stage
+    probe: Probe
+    weights: Path | None
+    released: Fitted | None
+
+
+def _job(stage: Stage, config: RunConfig, weights: Path | None) -> _Job:
+    """Build a probe and look at all that can be wrong with it before anything is decoded."""
+    probe, deviations = build_probe(stage, config)
+    released = None
+    if weights is None:
+        check_heads(probe, stage.protocol)
+    else:
+        released = probe.read_released(weights)
+    own = replace(stage, config=config, deviations=[*stage.deviations, *deviations])
+    return _Job(stage=own, probe=probe, weights=weights, released=released)
+
+
+def _evaluate_one(job: _Job, feeds: Feeds, machine: Machine, progress: Progress) -> Outcome:
     begin = time.perf_counter()
-    facts = Facts(stage=stage, probe=probe, feeds=feeds, probe_weights=probe_weights)
+    stage, probe = job.stage, job.probe
+    facts = Facts(stage=stage, probe=probe, feeds=feeds, probe_weights=job.weights)
     path = machine.home / "records" / f"{identity(facts)}.json"
     if path.exists() and not machine.overwrite:
         return Outcome(result=read_record(path), path=path, kept=True)
-    feeds.begin_run()
+    feeds.begin_run(probe.reads)
     feeds.open(feeds.score)
-    if probe_weights is not None:
-        scored = _score_released(stage, probe, feeds, probe_weights, progress)
+    score = feeds.source(feeds.score, probe.reads)
+    if job.released is not None:
+        scored = score_released(job.released, score, device=stage.device, progress=progress)
     else:
         feeds.open(feeds.fit)
         scored = fit_and_score(
             probe,
             stage.protocol,
             feeds.source(feeds.fit, probe.reads),
-            feeds.source(feeds.score, probe.reads),
+            score,
             seed=stage.config.seed,
             device=stage.device,
             progress=progress,
         )
+    if path.exists() and not machine.overwrite:  # another process was faster: its files stay
+        return Outcome(result=read_record(path), path=path, kept=True)
     result, path = assemble(facts, scored, machine, seconds=time.perf_counter() - begin)
     return Outcome(result=result, path=path, kept=False)
-
-
-def _score_released(
-    stage: Stage, probe: Probe, feeds: Feeds, weights: Path, progress: Progress
-) -> Scored:
-    begin = time.perf_counter()
-    fitted = probe.read_released(weights)
-    source = feeds.source(feeds.score, probe.reads)
-    probabilities = predict(fitted, source, stage.device, progress)
-    if probabilities.shape[1] != source.num_classes:
-        raise UsageError(
-            f"{weights} tells {probabilities.shape[1]} classes apart, but {stage.task.name} has"
-            f" {source.num_classes}: name the task that it was trained for."
-        )
-    return Scored(
-        selected=Selected(fitted=fitted, head=0),
-        probabilities=probabilities,
-        fit_seconds=0.0,
-        score_seconds=time.perf_counter() - begin,
-    )
 
 
 def _groups(configs: Sequence[RunConfig]) -> list[list[RunConfig]]:

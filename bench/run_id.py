@@ -24,12 +24,14 @@ def result_id(
     protocol_digest: str,
     probe: Mapping[str, Any],
     released_sha256: str | None = None,
+    mode: str = "stored",
 ) -> str:
     """Return the id of a run: the first 16 hex digits of a SHA-256 over what decides its number.
 
     That is the resolved configuration, the keys of the features and the digests of ids and labels
     (each fit, then score; fit is None where nothing was fitted), the protocol, the settings and
-    heads of the probe, and the digest of a released probe file. Places are left out of the
+    heads of the probe, the digest of a released probe file, and whether features were stored (and
+    rounded) or live. Places are left out of the
     configuration (the weights after the colon of `encoder`, the `data` folder of the task), for
     keys and digests hold what lies there: the same run has the same id on every machine.
     """
@@ -40,6 +42,7 @@ def result_id(
         "protocol": protocol_digest,
         "probe": probe,
         "released": released_sha256,
+        "mode": mode,
     }
     text = json.dumps(facts, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -40,11 +40,7 @@ def fit_and_score(
     progress: Progress,
 ) -> Scored:
     """Fit `probe` as the protocol selects heads, then score the one chosen head once."""
-    if protocol.selection == "single" and len(probe.heads) > 1:
-        raise UsageError(
-            f"{protocol.name} reports one head, but {probe.name} has {len(probe.heads)}: set its"
-            " options to one value each, or use --protocol honest@1."
-        )
+    check_heads(probe, protocol)
     choose = fit_honest if protocol.selection == "honest" else fit_single
     begin = time.perf_counter()
     selected = choose(probe, fit, seed=seed, device=device, progress=progress)
@@ -56,6 +52,38 @@ def fit_and_score(
         fit_seconds=middle - begin,
         score_seconds=time.perf_counter() - middle,
     )
+
+
+def score_released(
+    fitted: Fitted, source: FeatureSource, *, device: torch.device, progress: Progress
+) -> Scored:
+    """Score a probe from a file as it is.
+
+    Raises:
+        UsageError: it tells another number of classes apart than the task has.
+    """
+    begin = time.perf_counter()
+    probabilities = predict(fitted, source, device, progress)
+    if probabilities.shape[1] != source.num_classes:
+        raise UsageError(
+            f"the probe file tells {probabilities.shape[1]} classes apart, but the task has"
+            f" {source.num_classes}: name the task that it was trained for."
+        )
+    return Scored(
+        selected=Selected(fitted=fitted, head=0),
+        probabilities=probabilities,
+        fit_seconds=0.0,
+        score_seconds=time.perf_counter() - begin,
+    )
+
+
+def check_heads(probe: Probe, protocol: EvaluationProtocol) -> None:
+    """Refuse a sweep where the protocol reports one head."""
+    if protocol.selection == "single" and len(probe.heads) > 1:
+        raise UsageError(
+            f"{protocol.name} reports one head, but {probe.name} has {len(probe.heads)}: set its"
+            " options to one value each, or use --protocol honest@1."
+        )
 
 
 def predict(

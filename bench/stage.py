@@ -100,12 +100,13 @@ def build_probe(stage: Stage, config: RunConfig) -> tuple[Probe, list[str]]:
     """Build the probe with the protocol's settings under the user's; also name the deviations."""
     entry = registry.find("probes", config.probe)
     fixed = dict(stage.protocol.probe_options.get(stage.task.kind, {}).get(config.probe, {}))
+    usual = {**_heads(entry, stage), **fixed}
     given = registry.checked(entry, {**_heads(entry, stage), **config.probe_options})
     probe: Probe = registry.build("probes", config.probe, {**fixed, **given})
     deviations = [
-        f"{config.probe} {key} {given[key]} instead of {fixed[key]}"
+        f"{config.probe} {key} {given[key]} instead of {usual[key]}"
         for key in config.probe_options
-        if key in fixed and given[key] != fixed[key]
+        if key in usual and given[key] != usual[key]
     ]
     return probe, deviations
 
@@ -129,6 +130,10 @@ def plans(
     if task.kind == "image" and (plan.num_clips, plan.num_views, plan.stride) != (1, 1, 0):
         raise UsageError(
             f"task {task.name} holds images: the plan {plan} must read {frames}x1x1@0."
+        )
+    if task.kind == "video" and plan.stride == 0:
+        raise UsageError(
+            f"plan {plan} would repeat one frame of every video: give a stride above 0."
         )
     if plan.num_frames != frames:
         raise UsageError(

@@ -6,12 +6,12 @@ with `module.` when training was distributed. V-JEPA 2 writes a list under `clas
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 
+from bench.encoders.checkpoints import read_tensors, shortened
 from bench.errors import CheckpointError, UsageError
 from probes.attentive_head import AttentiveHeads
 
@@ -43,7 +43,9 @@ def read_released_probe(path: Path, *, num_attention_heads: int) -> AttentiveHea
         CheckpointError: the file is missing, is no probe file, or has other tensors than a probe.
         UsageError: it is a probe file of V-JEPA 2.
     """
-    content = _load(path)
+    if not path.exists():
+        raise CheckpointError(f"{path}: there is no such probe file; check the path.")
+    content = read_tensors(path)
     if "classifiers" in content:
         raise UsageError(
             f"{path}: this is a probe file of V-JEPA 2 (a list of four-block probes), which cannot"
@@ -52,10 +54,16 @@ def read_released_probe(path: Path, *, num_attention_heads: int) -> AttentiveHea
     classifier = content.get("classifier")
     if not isinstance(classifier, Mapping):
         raise CheckpointError(
-            f"{path}: no key 'classifier' in this file, it has {', '.join(map(str, content))};"
+            f"{path}: no key 'classifier' in this file, it has {shortened(map(str, content))};"
             " give the checkpoint of a frozen evaluation."
         )
-    state = {name.removeprefix("module."): t for name, t in classifier.items()}
+    others = [name for name, t in classifier.items() if not isinstance(t, torch.Tensor)]
+    if others:
+        raise CheckpointError(
+            f"{path}: 'classifier' holds {shortened(map(str, others))}, which are no tensors; give"
+            " the checkpoint of a frozen evaluation."
+        )
+    state = {str(name).removeprefix("module."): t for name, t in classifier.items()}
     return from_released(state, num_attention_heads=num_attention_heads, what=str(path))
 
 
@@ -110,20 +118,6 @@ def to_released(probes: AttentiveHeads, index: int) -> dict[str, torch.Tensor]:
     state[KV_WEIGHT] = torch.cat([stacked["k_weight"], stacked["v_weight"]])
     state[KV_BIAS] = torch.cat([stacked["k_bias"], stacked["v_bias"]])
     return state
-
-
-def _load(path: Path) -> Mapping[str, object]:
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise CheckpointError(f"{path}: there is no such probe file; check the path.") from error
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
-        raise CheckpointError(
-            f"{path}: not a file of torch.save with tensors only ({error}); fetch it again."
-        ) from error
-    if not isinstance(content, Mapping):
-        raise CheckpointError(f"{path}: holds {type(content).__name__}, not a probe's checkpoint.")
-    return content
 
 
 def _check_shapes(tensors: Mapping[str, torch.Tensor], probe: AttentiveHeads, what: str) -> None:

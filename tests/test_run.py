@@ -206,7 +206,9 @@ def test_terminated_process_ends_with_143(tmp_path, video_set):
         while process.poll() is None and not (tmp_path / "features").exists():
             time.sleep(0.1)
         process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == 143
+        _, said = process.communicate(timeout=60)
+        assert process.returncode == 143
+        assert said.count("bench: interrupted") == 1
 
 
 @pytest.mark.parametrize("pool", ["tokens", "mean", "frames"])
@@ -262,3 +264,76 @@ def test_probe_on_arrays_reaches_the_reference_accuracy(bench, tmp_path):
     )
     assert code == 0, err
     assert json.loads(out) == record and predictions.stat().st_mtime_ns == before
+
+
+def test_unreadable_score_video_can_be_left_out_and_widens_the_bounds(records, video_set, tmp_path):
+    root = tmp_path / "set"
+    shutil.copytree(video_set, root)
+    (root / "val/run/1.mp4").write_bytes(b"not a video")
+    [record] = records(
+        *TINY, "--data", root, "-p", "knn", "--set", "probe.k=1", "--on-unreadable", "skip"
+    )
+    metrics = record["metrics"]
+    assert metrics["top1"] == metrics["correct"] / 5
+    assert metrics["bounds"] == {
+        "low": metrics["correct"] / 6,
+        "high": (metrics["correct"] + 1) / 6,
+    }
+
+
+def test_live_run_has_its_own_identity_and_true_facts(records, video_set):
+    arguments = [*TINY, "--data", video_set, "-p", "knn", "--set", "probe.k=1"]
+    [stored] = records(*arguments)
+    [live] = records(*arguments, "--set", "features=live")
+    assert live["id"] != stored["id"]
+    assert live["features"]["dtype"] == "float32" and stored["features"]["dtype"] == "float16"
+    for fact in ("decoders", "repeated_frames"):
+        assert live["features"][fact] == stored["features"][fact]
+    assert sum(stored["features"]["decoders"].values()) == 18
+
+
+def test_probe_is_stored_or_live_whatever_runs_beside_it(records, video_set, tmp_path, monkeypatch):
+    from bench import feeds
+
+    # Room for the vectors (18 rows of 96 values) but not for the tokens.
+    monkeypatch.setattr(feeds.shutil, "disk_usage", lambda _: type("U", (), {"free": 50_000})())
+    monkeypatch.setattr("bench.features.extract._check_space", lambda *_: None)
+    common = [*TINY, "--data", video_set, "--set", "probe.epochs=2"]
+    [alone] = records(*common, "-p", "linear", "--home", tmp_path / "a")
+    [_, beside] = records(*common, "-p", "attentive,linear", "--home", tmp_path / "b")
+    assert alone["id"] == beside["id"] and beside["features"]["mode"] == "stored"
+    assert alone["artifacts"]["predictions"] == beside["artifacts"]["predictions"]
+
+
+def test_option_has_one_identity_however_it_is_written(records, video_set, tmp_path):
+    config = tmp_path / "run.toml"
+    config.write_text("[probe_options]\nk = [1, 3]\n[encoder_options]\nseed = 3\n")
+    common = [*TINY, "--data", video_set, "-p", "knn"]
+    [written] = records(config, *common)
+    [given] = records(*common, "--set", "probe.k=1,3", "--set", "encoder.seed=3")
+    assert written["id"] == given["id"]
+
+
+def test_sweep_under_a_protocol_with_one_head_is_refused_before_decoding(
+    bench, video_set, tmp_path
+):
+    code, _, err = bench("run", *TINY, "--data", video_set, "-p", "knn", "--protocol", "vjepa@1")
+    assert code == 2 and "knn has 4" in err
+    assert not (tmp_path / "home" / "features").exists()
+
+
+def test_finished_runs_are_shown_when_a_later_one_fails(bench, video_set):
+    code, out, err = bench(
+        "run", *TINY, "-m", "vjepa:nope.pt", "--data", video_set, "-p", "knn", "--set", "probe.k=1",
+        "--json",
+    )  # fmt: skip
+    assert code == 2 and "nope.pt" in err
+    assert json.loads(out)["encoder"]["name"] == "random:vit_digits"
+
+
+def test_other_number_of_attention_heads_is_a_deviation(records, video_set):
+    [record] = records(
+        *TINY, "--data", video_set, "-p", "attentive", "--set", "probe.num_heads=2",
+        "--set", "probe.epochs=1",
+    )  # fmt: skip
+    assert "attentive num_heads 2 instead of 3" in record["protocol"]["deviations"]

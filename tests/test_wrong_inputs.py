@@ -153,3 +153,30 @@ def test_process_ends_with_the_exit_code_and_no_traceback(tmp_path):
     ended = subprocess.run([*command, "-p", "knn"], capture_output=True, text=True, check=False)
     assert ended.returncode == 2
     assert "Traceback" not in ended.stderr and ended.stderr.startswith("bench: ")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("table.toml", "probe_options = 3", "probe_options"),
+        ("number.toml", "encoder = 5", "encoder"),
+        ("list.json", "[1, 2]", "neither"),
+        ("record.json", '{"config": 3}', "no configuration"),
+        ("owner.toml", "[probe_options.lineer]\nepochs = 3", "'linear'"),
+        ("key.toml", 'protocl = "honest@1"', "'protocol'"),
+        ("broken.toml", "encoder = ", "neither"),
+    ],
+)
+def test_configuration_that_cannot_work_is_one_sentence(capsys, tmp_path, name, text, said):
+    path = tmp_path / name
+    path.write_text(text)
+    names = {"number.toml": ["-t", "folder"]}.get(name, [*TINY, "-t", "folder"])
+    assert said in fails(capsys, tmp_path, "run", path, *names, "-p", "linear", code=2)
+
+
+def test_plan_that_repeats_one_frame_of_a_video_is_refused(capsys, tmp_path, videos):
+    said = fails(
+        capsys, tmp_path, "run", *TINY, "-t", "folder", "-p", "knn", "--data", videos,
+        "--plan", "8x1x1@0", code=2,
+    )  # fmt: skip
+    assert "stride" in said

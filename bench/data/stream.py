@@ -101,7 +101,8 @@ def intact_packets(media: Any, stream: Any) -> Iterator[Any]:
 
 def unreadable(path: Path, reason: str) -> UnreadableMedia:
     """Return the error for a file that cannot be decoded."""
-    return UnreadableMedia(f"{path} cannot be decoded: {reason}; fetch the file again.")
+    advice = "fetch the file again" if path.is_file() else "check the path"
+    return UnreadableMedia(f"{path} cannot be decoded: {reason}; {advice}.")
 
 
 def _starts_like_a_page(path: Path) -> bool:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,17 @@ from bench.features.source import epoch_order, make_batch, split_batches
 from bench.types import Batch, IntArray, Reads
 
 FloatArray = npt.NDArray[np.float32]
+
+# What reading one array of a damaged archive raises (RuntimeError: encrypted or another method).
+_ARRAY_FAILURES = (
+    ValueError,
+    OSError,
+    EOFError,
+    RuntimeError,
+    MemoryError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 class ArraySource:
@@ -80,23 +92,60 @@ def read_npz(path: Path) -> tuple[FloatArray, IntArray]:
     Raises:
         DataError: no such file, not an .npz, or arrays that are missing or do not fit together.
     """
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            x, y = arrays["x"], arrays["y"]
-    except KeyError as error:
-        raise DataError(f"{path} must hold the arrays x and y: {error.args[0]}.") from error
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}.") from error
-    except (ValueError, zipfile.BadZipFile) as error:
-        raise DataError(
-            f"{path} is no .npz of plain arrays ({error}); write it with numpy.savez(path, x=x,"
-            " y=y)."
-        ) from error
+    x, y = read_arrays(path, ("x", "y"))
     try:
         _check(x, y)
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
     return x.astype(np.float32), y.astype(np.int64)
+
+
+def read_arrays(path: Path, names: Sequence[str]) -> list[npt.NDArray[Any]]:
+    """Return the named arrays of an .npz file; nothing that is pickled is read.
+
+    Raises:
+        DataError: no such file, not a whole .npz, or an array that is missing or not plain.
+    """
+    _require_archive(path, names)
+    found = []
+    with np.load(path, allow_pickle=False) as arrays:
+        for name in names:
+            if name not in arrays:
+                what = f"array{'s' * (len(names) > 1)} {' and '.join(names)}"
+                held = ", ".join(arrays.files) or "nothing"
+                raise DataError(f"{path} must hold the {what}; {name} is not in it, only {held}.")
+            try:
+                array = arrays[name]
+            except _ARRAY_FAILURES as error:
+                # numpy's own words would advise to load the file unsafely.
+                is_pickle = "allow_pickle" in str(error)
+                reason = "holds Python objects" if is_pickle else "is damaged"
+                raise DataError(_not_plain(path, f"array {name} {reason}", names)) from error
+            if not isinstance(array, np.ndarray):  # numpy gives the bytes of any other member
+                raise DataError(_not_plain(path, f"{name} is no array", names))
+            found.append(array)
+    return found
+
+
+def _require_archive(path: Path, names: Sequence[str]) -> None:
+    try:
+        with path.open("rb") as file:
+            start = file.read(6)
+        is_archive = zipfile.is_zipfile(path)
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror or error}.") from error
+    if start == b"\x93NUMPY":
+        raise DataError(_not_plain(path, "it is a single array, as numpy.save writes it", names))
+    if not is_archive:
+        reason = "it is cut short" if start.startswith(b"PK") else f"it begins with {start!r}"
+        raise DataError(_not_plain(path, reason, names))
+
+
+def _not_plain(path: Path, reason: str, names: Sequence[str]) -> str:
+    arrays = ", ".join(f"{name}={name}" for name in names)
+    return (
+        f"{path} is no .npz of plain arrays ({reason}); write it with numpy.savez(path, {arrays})."
+    )
 
 
 def _check(x: npt.NDArray[Any], y: npt.NDArray[Any]) -> None:

@@ -177,9 +177,13 @@ def _count_notes(store: FeatureSet, rows: IntArray, counts: Counts) -> None:
     for note in store.notes(rows):
         counts.repeated_frames += note.repeated
         if note.error is None:
-            # The reason why a decoder was passed over differs from file to file.
-            name, colon, _ = note.decoder.partition(":")
-            counts.decoders[f"{name})" if colon else name] += 1
+            counts.decoders[decoder_name(note.decoder)] += 1
+
+
+def decoder_name(decoder: str) -> str:
+    """Leave out why a decoder was passed over, which differs from file to file."""
+    name, colon, _ = decoder.partition(":")
+    return f"{name})" if colon else name
 
 
 def _union(blocks: Sequence[IntArray]) -> IntArray:

@@ -200,7 +200,7 @@ class LiveSource(_Rows):
                 raise UnreadableMedia(
                     f"{self.manifest.name} {self.manifest.split}:"
                     f" {self.manifest.ids[sample.row]} cannot be read ({sample.error}); repair it,"
-                    " or leave it out with --set on_unreadable=skip."
+                    " or leave it out with --on-unreadable skip."
                 )
             x = read_out(tokens, self._reads, self.recipe.num_views, self.recipe.plan.num_clips)
             # A copy, since autograd refuses tensors that were made in inference mode.

@@ -16,6 +16,7 @@ from bench.errors import UsageError
 if TYPE_CHECKING:
     from bench.run import Outcome
 
+WIDE = 200  # columns
 Names = list[str] | None
 Encoder = Annotated[
     Names, typer.Option("--encoder", "-m", help="NAME or NAME:WEIGHTS; repeatable.")
@@ -70,8 +71,7 @@ def run(
     outcomes = _run(
         _configs(config, given, set_), machine, json_=json_, probe_weights=probe_weights
     )
-    if any(outcome.result.status != "complete" for outcome in outcomes):
-        raise typer.Exit(3)
+    _leave(outcomes)
 
 
 def features(
@@ -152,7 +152,9 @@ def probe(
     }  # fmt: skip
     [config] = _configs(None, given, settings)
     machine = _machine(home, None, device, 0, 1)
-    _print([probe_arrays(config, machine, train, score, TerminalProgress())], json_=json_)
+    outcomes = [probe_arrays(config, machine, train, score, TerminalProgress())]
+    _print(outcomes, json_=json_)
+    _leave(outcomes)
 
 
 def demo(
@@ -212,12 +214,18 @@ def _print(outcomes: list[Outcome], *, json_: bool) -> None:
             str(result.metrics.scored),
             result.id + (" (kept)" if outcome.kept else ""),
         )
-    console = Console()
-    console.width = max(console.width, console.measure(table).maximum)  # a pipe is no narrow screen
+    # A pipe is no narrow screen: nothing is cut there.
+    console = Console() if Console().is_terminal else Console(width=WIDE)
     console.print(table)
     for reason in sorted({r for outcome in outcomes for r in outcome.result.reasons}):
         typer.echo(f"not reportable: {reason}", err=True)
     typer.echo(f"records: {outcomes[0].path.parent}", err=True)
+
+
+def _leave(outcomes: list[Outcome]) -> None:
+    """End in code 3 where a record is not reportable."""
+    if any(outcome.result.status != "complete" for outcome in outcomes):
+        raise typer.Exit(3)
 
 
 def _configs(path: Path | None, given: dict[str, Any], settings: Names) -> list[RunConfig]:

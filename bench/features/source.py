@@ -21,7 +21,7 @@ from bench.features.readout import read_out
 from bench.features.store import FeatureSet
 from bench.types import Batch, IntArray, Manifest, Reads
 
-CACHED_BYTES = 2**30  # vectors of a set below this size stay in memory
+CACHED_BYTES = 2**30  # features of a set below this size stay in memory, as they are stored
 
 
 class _Rows:
@@ -56,7 +56,8 @@ class StoredSource(_Rows):
     """Features of `manifest`, or of its `rows`, from a complete `FeatureSet`; a `FeatureSource`.
 
     Rows must be readable: a caller takes out those in `features.unreadable(...)` first. With K
-    stored draws, epoch `number` reads draw `number % K`. Tokens are read batch by batch.
+    stored draws, epoch `number` reads draw `number % K`. What is too large for memory is read batch
+    by batch.
 
     Raises:
         BenchError: a block that holds one of the rows is not there.
@@ -84,32 +85,34 @@ class StoredSource(_Rows):
     def epoch(self, number: int, *, batch_size: int, seed: int | None = None) -> Iterator[Batch]:
         """Yield every row exactly once; in row order without a seed, else by (seed, number)."""
         draw = number % self.features.shape[0]
-        read = self._from_memory if self._fits_in_memory() else self._from_disk
-        order = epoch_order(len(self), number, seed)
+        cached = self._fits_in_memory()
+        read = self._from_memory if cached else self._from_disk
+        parts = split_batches(epoch_order(len(self), number, seed), batch_size)
 
         def batch(rows: IntArray) -> Batch:
             return make_batch(read(rows, draw), self._labels, rows)
 
-        return _one_ahead(batch, split_batches(order, batch_size))
+        # Reading ahead from memory would only take the training's processor.
+        return map(batch, parts) if cached else _one_ahead(batch, parts)
 
     def subset(self, rows: IntArray) -> StoredSource:
         """The same features restricted to `rows` (row numbers within this source)."""
         return StoredSource(self.features, self.manifest, self._reads, rows=self._rows[rows])
 
     def _fits_in_memory(self) -> bool:
-        draws, views, _, width = self.features.shape
-        return self._reads == "vector" and len(self) * draws * views * width * 4 < CACHED_BYTES
+        return len(self) * self.features.row_bytes < CACHED_BYTES
 
     def _from_memory(self, rows: IntArray, draw: int) -> torch.Tensor:
         if draw not in self._cached:
-            everything = np.arange(len(self), dtype=np.int64)
-            parts = [self._from_disk(part, draw) for part in split_batches(everything, 4096)]
-            self._cached[draw] = torch.cat(parts)
-        return self._cached[draw][torch.from_numpy(rows)]
+            self._cached[draw] = self.features.read(self._root_rows, draw)
+        return self._readable(self._cached[draw][torch.from_numpy(rows)])
 
     def _from_disk(self, rows: IntArray, draw: int) -> torch.Tensor:
-        x = self.features.read(self._root_rows[rows], draw).float()
-        return x.mean(dim=2) if self._reads == "vector" else x
+        return self._readable(self.features.read(self._root_rows[rows], draw))
+
+    def _readable(self, stored: torch.Tensor) -> torch.Tensor:
+        """Turn rows as stored into what a probe reads: float32, vectors averaged over clips."""
+        return stored.float().mean(dim=2) if self._reads == "vector" else stored.float()
 
 
 class LiveSource(_Rows):

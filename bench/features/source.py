@@ -93,7 +93,7 @@ class StoredSource(_Rows):
             return make_batch(read(rows, draw), self._labels, rows)
 
         # Reading ahead from memory would only take the training's processor.
-        return map(batch, parts) if cached else _one_ahead(batch, parts)
+        return (batch(part) for part in parts) if cached else _one_ahead(batch, parts)
 
     def subset(self, rows: IntArray) -> StoredSource:
         """The same features restricted to `rows` (row numbers within this source)."""

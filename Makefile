@@ -16,7 +16,7 @@ demo: $(VENV)/ready
 	$(BIN)/bench demo --home $(DEMO_HOME) --size $(DEMO_SIZE)
 
 test: $(VENV)/ready
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest
 
 lint: $(VENV)/ready
 	$(BIN)/ruff check .

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -212,7 +213,8 @@ def test_killed_rendering_resumes_with_whole_files(tmp_path):
 
 def test_two_processes_render_into_one_folder(tmp_path):
     code = FILES + f"ensure_files(Path({str(tmp_path)!r}), 'video', 'test', 30)"
-    both = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(2)]
+    calm = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    both = [subprocess.Popen([sys.executable, "-c", code], env=calm) for _ in range(2)]
     assert [process.wait() for process in both] == [0, 0]
     folder = tmp_path / files.FOLDER / "videos" / "test"
     assert sorted(path.name for path in folder.iterdir()) == [f"{row:04d}.mp4" for row in range(30)]

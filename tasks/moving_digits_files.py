@@ -22,6 +22,7 @@ from pathlib import Path
 
 import av
 from PIL import Image
+from threadpoolctl import threadpool_limits
 
 from bench.errors import DataError
 from bench.files import remove_leftovers, write_whole
@@ -93,7 +94,9 @@ def _render_all(wanted: Sequence[tuple[int, Path]], kind: Kind, split: Split) ->
             write_whole(path, encode_still(render(content.still())))
 
     scene(split, 0)  # reads the scans once, before the threads do
-    with ThreadPoolExecutor(min(MAX_THREADS, os.cpu_count() or 1)) as pool:
+    # One thread each for the small products inside: threads of threads were seen to spin forever.
+    workers = min(MAX_THREADS, os.cpu_count() or 1)
+    with threadpool_limits(limits=1), ThreadPoolExecutor(workers) as pool:
         pending = [pool.submit(make, item) for item in wanted]
         try:
             for future in pending:

@@ -16,7 +16,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from bench import cli_runs, registry
+from bench import cli_pretrain, cli_runs, cli_track, registry
 from bench.config import data_folder, home_folder
 from bench.console import TerminalProgress
 from bench.errors import BenchError, UsageError, closest
@@ -36,6 +36,8 @@ app.command("run")(cli_runs.run)
 app.command("features")(cli_runs.features)
 app.command("encode")(cli_runs.encode)
 app.command("probe")(cli_runs.probe)
+app.command("pretrain")(cli_pretrain.pretrain)
+app.command("track")(cli_track.track)
 app.command("demo")(cli_runs.demo)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
@@ -47,7 +49,7 @@ Data = Annotated[Path | None, typer.Option("--data", help="Where the data sets a
 def ls(
     kind: Annotated[str, typer.Argument(help=", ".join(registry.KINDS))], json_: Json = False
 ) -> None:
-    """List what is registered: encoders, tasks, probes, protocols or boards."""
+    """List what is registered: encoders, tasks, probes, protocols, boards or recipes."""
     entries = registry.entries(kind)
     if json_:
         typer.echo(json.dumps({entry.name: entry.summary for entry in entries}, indent=1))

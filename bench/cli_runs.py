@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 WIDE = 200  # columns
 Names = list[str] | None
 Encoder = Annotated[
-    Names, typer.Option("--encoder", "-m", help="NAME or NAME:WEIGHTS; repeatable.")
+    Names, typer.Option("--encoder", "-m", help="NAME, NAME:WEIGHTS or a path; repeatable.")
 ]
 Tasks = Annotated[Names, typer.Option("--task", "-t", help="Names, separated by commas.")]
 Probes = Annotated[Names, typer.Option("--probe", "-p", help="Names, separated by commas.")]
@@ -106,7 +106,7 @@ def features(
 
 
 def encode(
-    encoder: Annotated[str, typer.Option("--encoder", "-m", help="NAME or NAME:WEIGHTS.")],
+    encoder: Annotated[str, typer.Option("--encoder", "-m", help="NAME, NAME:WEIGHTS or a path.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The .npz file to write.")],
     videos: Annotated[Path | None, typer.Option(help="A folder of videos or images.")] = None,
     list_: Annotated[Path | None, typer.Option("--list", help="A file with a path a line.")] = None,

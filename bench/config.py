@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bench import registry
+from bench.encoders.named import name_and_weights
 from bench.errors import UsageError, closest
 from bench.types import ClipPlan, Settings
 
@@ -71,13 +72,15 @@ class RunConfig:
     def settled(self, data: Path | None = None) -> RunConfig:
         """Check every name and option against what is registered, before any work.
 
-        Returns the same run with option texts converted to their types, so that it has one
-        spelling. `data` is the folder of the data sets, which a task may take as its option.
+        Returns the same run with option texts converted to their types and the encoder as
+        `NAME:WEIGHTS` (one step, where a pretraining run is named), so that it has one spelling
+        and means the same later. `data` is the folder of the data sets, which a task may take as
+        its option.
 
         Raises:
             UsageError: an unknown name or option, or a value of the wrong type.
         """
-        name, _, weights = self.encoder.partition(":")
+        name, weights = name_and_weights(self.encoder)
         options = {**self.encoder_options, **({"weights": weights} if weights else {})}
         encoder = registry.checked(registry.find("encoders", name), options)
         task = registry.checked(registry.find("tasks", self.task), self.settled_task_options(data))
@@ -89,6 +92,7 @@ class RunConfig:
         registry.find("protocols", self.protocol)
         return replace(
             self,
+            encoder=f"{name}:{weights}" if weights else name,
             encoder_options={key: encoder[key] for key in self.encoder_options},
             task_options={key: task[key] for key in self.task_options},
             probe_options={key: settled[key] for key in self.probe_options},

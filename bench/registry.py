@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 from bench.errors import UsageError, closest
 
 ENTRY_POINT_GROUP = "frozenbench"
-KINDS = ("encoders", "tasks", "probes", "protocols", "boards")
+KINDS = ("encoders", "tasks", "probes", "protocols", "boards", "recipes")
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -103,6 +103,11 @@ def task(function: F) -> F:
 def probe(function: F) -> F:
     """Register a probe: `function(*, ...) -> Probe`."""
     return register("probes")(function)
+
+
+def recipe(function: F) -> F:
+    """Register a pretraining recipe: `function() -> PretrainRecipe`."""
+    return register("recipes")(function)
 
 
 def board(function: F) -> F:

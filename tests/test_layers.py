@@ -17,7 +17,7 @@ ALLOWED = {
 # Inside bench, lower layers never import higher ones.
 LAYERS = [
     {"errors", "types", "files", "progress"},
-    {"registry", "schedules", "counters"},
+    {"registry", "schedules", "counters", "distributed"},
     {"data", "encoders", "metrics"},
     {"features"},
     {"config", "environment", "protocols", "selection", "probe_files"},
@@ -26,9 +26,11 @@ LAYERS = [
     {"record_parts"},
     {"feeds", "encode"},
     {"assemble"},
+    {"pretrain"},
     {"run"},
+    {"track"},
     {"array_probe"},
-    {"cli_runs"},
+    {"cli_runs", "cli_pretrain", "cli_track", "launch"},
     {"cli"},
     {"__main__"},
 ]

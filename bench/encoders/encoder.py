@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from bench import registry
+from bench.encoders.named import name_and_weights
 from bench.errors import UsageError
 from bench.types import EncoderSpec, Tokens
 
@@ -46,15 +47,16 @@ class Encoder(nn.Module):
 
 
 def open_encoder(spec: str, options: Mapping[str, Any]) -> Encoder:
-    """Build the encoder named by `NAME` or `NAME:WEIGHTS` (`vjepa:latest.pth.tar`), frozen.
+    """Build the encoder named by `NAME`, `NAME:WEIGHTS` or the path of weights, frozen.
 
-    `options` are those of the registered function; WEIGHTS is its option `weights`.
+    `options` are those of the registered function; WEIGHTS is its option `weights`, and a path
+    alone means `vjepa:PATH`.
 
     Raises:
         UsageError: an unknown name or option, or weights given twice.
         CheckpointError: weights that cannot be had or do not hold the whole network.
     """
-    name, _, weights = spec.partition(":")
+    name, weights = name_and_weights(spec)
     options = dict(options)
     if weights:
         if options.get("weights", weights) != weights:

@@ -15,17 +15,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from bench.encoders.checkpoints import read_tensors, shortened
 from bench.encoders.encoder import Encoder
 from bench.encoders.video_vit import VideoViT, VitArchitecture
 from bench.errors import CheckpointError, UsageError
-from bench.files import file_sha256
+from bench.files import file_sha256, write_whole
 
 TENSORS_FILE = "model.safetensors"
 FACTS_FILE = "encoder.json"
 FORMAT = "frozenbench-encoder-1"
+RELEASED_PREFIX = "module.backbone."
 PREFIXES = ("module.", "backbone.", "_orig_mod.")
 Tensors = dict[str, torch.Tensor]
 
@@ -71,18 +72,37 @@ def save_encoder(folder: Path, encoder: Encoder) -> None:
             f"encoder {encoder.spec.name!r} is no video ViT, so it has no weights to save; name it"
             " in the run instead."
         )
-    folder.mkdir(parents=True, exist_ok=True)
-    tensors = {name: t.detach().cpu().contiguous() for name, t in network.state_dict().items()}
-    save_file(tensors, folder / TENSORS_FILE)
+    write_encoder(
+        folder,
+        network.state_dict(),
+        network.architecture,
+        name=encoder.spec.name,
+        source=encoder.spec.source,
+        is_floor=encoder.spec.is_floor,
+    )
+
+
+def write_encoder(
+    folder: Path,
+    tensors: Mapping[str, torch.Tensor],
+    architecture: VitArchitecture,
+    *,
+    name: str,
+    source: str,
+    is_floor: bool = False,
+) -> None:
+    """Write the two files of an encoder folder from a state dict under bare names."""
+    whole = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
+    write_whole(folder / TENSORS_FILE, save(whole))
     facts = {
         "format": FORMAT,
-        "name": encoder.spec.name,
-        "source": encoder.spec.source,
-        "is_floor": encoder.spec.is_floor,
-        "architecture": asdict(network.architecture),
+        "name": name,
+        "source": source,
+        "is_floor": is_floor,
+        "architecture": asdict(architecture),
         "sha256": file_sha256(folder / TENSORS_FILE),
     }
-    (folder / FACTS_FILE).write_text(json.dumps(facts, indent=2) + "\n")
+    write_whole(folder / FACTS_FILE, (json.dumps(facts, indent=2) + "\n").encode())
 
 
 def save_released(path: Path, *, target: VideoViT, encoder: VideoViT) -> None:
@@ -107,7 +127,7 @@ def save_released(path: Path, *, target: VideoViT, encoder: VideoViT) -> None:
 
 
 def _released_names(network: VideoViT) -> Tensors:
-    return {f"module.backbone.{n}": t.detach().cpu() for n, t in network.state_dict().items()}
+    return {f"{RELEASED_PREFIX}{n}": t.detach().cpu() for n, t in network.state_dict().items()}
 
 
 def _read_folder(folder: Path) -> Held:
@@ -146,7 +166,7 @@ def _encoder_of(
     notes: tuple[str, ...] = ()
     networks = {k: v for k, v in content.items() if isinstance(v, Mapping)}
     if key in networks:
-        tensors = _bare(networks[key], f"{where} [{key}]")
+        tensors = bare_names(networks[key], f"{where} [{key}]")
         _refuse_strangers(tensors, networks, where)
         _refuse_unequal_halves(tensors, networks, key, where)
     elif others := {"encoder", "target_encoder"} & networks.keys():
@@ -156,17 +176,17 @@ def _encoder_of(
         )
     elif "predictor" in networks:
         raise CheckpointError(
-            f"{where} holds a predictor ({shortened(_bare(networks['predictor'], where))}), not an"
-            " encoder; take the checkpoint that has 'target_encoder'."
+            f"{where} holds a predictor ({shortened(bare_names(networks['predictor'], where))}),"
+            " not an encoder; take the checkpoint that has 'target_encoder'."
         )
     else:
-        tensors = _bare(content, where)
+        tensors = bare_names(content, where)
         _refuse_strangers(tensors, {}, where)
         notes = ("a bare state dict: the file does not say whether it is the target encoder",)
     return tensors, notes
 
 
-def _bare(named: Mapping[str, Any], where: str) -> Tensors:
+def bare_names(named: Mapping[str, Any], where: str) -> Tensors:
     """Strip the wrappers' prefixes from every name; two names that then collide are refused."""
     tensors = {str(name): value for name, value in named.items()}
     strangers = [n for n, value in tensors.items() if not isinstance(value, torch.Tensor)]
@@ -213,7 +233,7 @@ def _refuse_unequal_halves(
     sibling = "encoder" if key == "target_encoder" else "target_encoder"
     if sibling not in networks:
         return
-    missing = _bare(networks[sibling], f"{where} [{sibling}]").keys() - tensors.keys()
+    missing = bare_names(networks[sibling], f"{where} [{sibling}]").keys() - tensors.keys()
     if missing:
         raise CheckpointError(
             f"{where} is incomplete: {key!r} lacks {shortened(sorted(missing))}, which {sibling!r}"

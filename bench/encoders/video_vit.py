@@ -106,9 +106,10 @@ class VideoViT(nn.Module):
         """
         taps = tapped_layers(layers, len(self.blocks))
         grid = self.grid_of(pixels)
-        x = self.patch_embed(pixels) + self.positions(grid)
+        x, positions = self.patch_embed(pixels, keep), self.positions(grid)
         if keep is not None:
-            x = gather_tokens(x, keep)
+            positions = gather_tokens(positions.expand(len(x), -1, -1), keep)
+        x = x + positions
         tapped = []
         for number, block in enumerate(self.blocks[: taps[-1] + 1]):
             x = block(x)
@@ -148,13 +149,28 @@ class TubeletEmbedding(nn.Module):
 
     def __init__(self, architecture: VitArchitecture) -> None:
         super().__init__()
-        kernel = (architecture.tubelet_size, architecture.patch_size, architecture.patch_size)
-        self.proj = nn.Conv3d(3, architecture.width, kernel_size=kernel, stride=kernel)
+        a = architecture
+        self.kernel = (a.tubelet_size, a.patch_size, a.patch_size)
+        self.proj = nn.Conv3d(3, a.width, kernel_size=self.kernel, stride=self.kernel)
 
-    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        """`[B, 3, T, H, W]` pixels to `[B, N, D]` tokens."""
-        tokens: torch.Tensor = self.proj(pixels).flatten(2).transpose(1, 2)
-        return tokens
+    def forward(self, pixels: torch.Tensor, keep: torch.Tensor | None = None) -> torch.Tensor:
+        """`[B, 3, T, H, W]` pixels to `[B, N, D]` tokens, or to those at `keep` `[B, K]` alone."""
+        if keep is None:
+            tokens: torch.Tensor = self.proj(pixels).flatten(2).transpose(1, 2)
+            return tokens
+        kept = gather_tokens(tubelets(pixels, self.kernel), keep)
+        return functional.linear(kept, self.proj.weight.flatten(1), self.proj.bias)
+
+
+def tubelets(pixels: torch.Tensor, kernel: tuple[int, int, int]) -> torch.Tensor:
+    """Cut `[B, 3, T, H, W]` into tubelets of `kernel` (t, y, x): `[B, N, 3 * t * y * x]`.
+
+    Values of a tubelet are in the order of a convolution's weight: channel, frame, row, column.
+    """
+    x = pixels
+    for axis, size in zip((2, 4, 6), kernel, strict=True):
+        x = x.unflatten(axis, (-1, size))
+    return x.permute(0, 2, 4, 6, 1, 3, 5, 7).flatten(4).flatten(1, 3)
 
 
 def gather_tokens(tokens: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:

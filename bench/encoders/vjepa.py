@@ -6,7 +6,7 @@ without it is refused instead of giving the online encoder, and no tensor may be
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import PurePosixPath
 from typing import Literal
 
@@ -17,6 +17,7 @@ from bench.encoders.architecture import TABLE_TOLERANCE, Asked, architecture_of
 from bench.encoders.checkpoints import check_coverage, fetch, load_all
 from bench.encoders.encoder import Encoder, num_trainable
 from bench.encoders.layouts import Tensors, read_held, save_encoder, save_released
+from bench.encoders.named import run_notes, step_of_run
 from bench.encoders.sizes import RELEASED, VIT_SIZES, size_of_width
 from bench.encoders.video_vit import VideoViT, VitArchitecture
 from bench.errors import CheckpointError
@@ -59,7 +60,8 @@ def vjepa(
         uniform_power=uniform_power,
     )
     network = read_network(weights, key, asked)
-    return _loaded(network, name=f"vjepa:{stem(weights)}", source=weights)
+    network = replace(network, notes=(*network.notes, *run_notes(weights)))
+    return load_network(network, name=f"vjepa:{stem(weights)}", source=weights)
 
 
 @registry.encoder
@@ -137,6 +139,17 @@ def read_network(weights: str, key: str, asked: Asked, opened_as: str = "") -> N
     )
 
 
+def load_network(network: Network, *, name: str, source: str) -> Encoder:
+    """Return the encoder that `read_network` found, with every tensor of it loaded."""
+    vit = _empty(network.built)
+    tensors = dict(network.tensors)
+    if network.built != network.held:
+        tensors["pos_embed"] = vit.pos_embed
+    load_all(vit, tensors, network.where)
+    spec = vit_spec(vit, name=name, source=source, is_floor=network.is_floor)
+    return Encoder(vit, spec, notes=network.notes)
+
+
 def vit_spec(network: VideoViT, *, name: str, source: str, is_floor: bool = False) -> EncoderSpec:
     """Return the spec of a video ViT."""
     a = network.architecture
@@ -156,7 +169,12 @@ def vit_spec(network: VideoViT, *, name: str, source: str, is_floor: bool = Fals
 
 
 def stem(weights: str) -> str:
-    """Return the short name of a weight file: no folders, no query, no suffixes that say format."""
+    """Return the short name of a weight file: no folders, no query, no suffixes that say format.
+
+    An evaluation folder of a pretraining run is named with its run: `RUN-step_000000200`.
+    """
+    if step := step_of_run(weights):
+        return "-".join(step)
     name = PurePosixPath(weights.split("?")[0].replace("\\", "/")).name
     for suffix in (".tar", ".pth", ".pt", ".safetensors"):
         name = name.removesuffix(suffix)
@@ -186,17 +204,7 @@ def _released(
             f"{network.where} is another encoder: {', '.join(differences)}; name the right file,"
             f" or open it as what it is: --encoder vjepa:{source}."
         )
-    return _loaded(network, name=name, source=source)
-
-
-def _loaded(network: Network, *, name: str, source: str) -> Encoder:
-    vit = _empty(network.built)
-    tensors = dict(network.tensors)
-    if network.built != network.held:
-        tensors["pos_embed"] = vit.pos_embed
-    load_all(vit, tensors, network.where)
-    spec = vit_spec(vit, name=name, source=source, is_floor=network.is_floor)
-    return Encoder(vit, spec, notes=network.notes)
+    return load_network(network, name=name, source=source)
 
 
 def _empty(architecture: VitArchitecture) -> VideoViT:

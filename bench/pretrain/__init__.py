@@ -1,0 +1,1 @@
+"""Pretraining of V-JEPA encoders: recipes, masks, predictor, objective and loop."""

@@ -1,0 +1,118 @@
+"""Which clips of a step a process handles, and under which masks.
+
+Step n, from 1, has the positions (n-1)*B to n*B-1 of the endless order of clips, B being the
+recipe's `batch_size`. `mask_batch` consecutive clips of a step are a group: their mask lists are
+cut to one length, and drawn from (seed, step, group) alone. Processes take contiguous shares of a
+step, in chunks of equal size that never cross the border of a group. So clips, masks and losses
+do not depend on the number of processes, nor on the size of chunks: all clips of a group have lists
+of one length, and the mean over equal chunks is the mean over the group.
+
+A chunk is a `range` of clips of the step, counted from 0.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+
+import numpy as np
+import torch
+
+from bench.errors import UsageError
+from bench.pretrain.masks import Grid, Mask, MaskKind, draw_masks
+from bench.pretrain.recipe import PretrainRecipe
+from bench.types import IntArray
+
+
+def plan_chunks(
+    recipe: PretrainRecipe, *, world_size: int, rank: int, micro_batch: int | None = None
+) -> tuple[range, ...]:
+    """Return the chunks of every step that process `rank` of `world_size` handles, in order.
+
+    `micro_batch` is the number of clips of a chunk; None takes as many as groups allow. Every
+    process gets the same number of chunks.
+
+    Raises:
+        UsageError: processes or chunks that do not divide the batch or cross the border of a group.
+    """
+    share = share_of(recipe, world_size=world_size)
+    largest = share
+    if recipe.batch_size > recipe.mask_batch:
+        largest = math.gcd(share, recipe.mask_batch)
+    size = largest if micro_batch is None else micro_batch
+    if size < 1 or largest % size:
+        raise UsageError(
+            f"{size} clips at a time do not divide the {share} clips of a process evenly within"
+            f" groups of mask_batch {recipe.mask_batch}; these do: {_sizes(share, largest)}."
+        )
+    return tuple(range(s, s + size) for s in range(rank * share, (rank + 1) * share, size))
+
+
+def share_of(recipe: PretrainRecipe, *, world_size: int, accumulate: int = 1) -> int:
+    """Return the clips of a step that one process handles, in each of `accumulate` equal parts.
+
+    Raises:
+        UsageError: the batch cannot be divided so.
+    """
+    batch, parts = recipe.batch_size, world_size * accumulate
+    if parts < 1 or batch % parts:
+        over = f"{world_size} processes" + (f" x {accumulate} chunks" if accumulate != 1 else "")
+        raise UsageError(
+            f"batch_size {batch} of recipe {recipe.name} cannot be divided over {over}; use"
+            f" {_nearest_divisors(batch, parts)} in all, or --set batch_size to a multiple."
+        )
+    return batch // parts
+
+
+def chunk_positions(
+    recipe: PretrainRecipe, chunks: Sequence[range], *, first_step: int = 1
+) -> Iterator[IntArray]:
+    """Yield, without end, the positions int64 `[clips]` of each chunk of each step in turn."""
+    for step in itertools.count(first_step):
+        for chunk in chunks:
+            start = (step - 1) * recipe.batch_size
+            yield np.arange(start + chunk.start, start + chunk.stop, dtype=np.int64)
+
+
+def chunk_masks(recipe: PretrainRecipe, chunk: range, *, step: int, seed: int) -> list[Mask]:
+    """Return the masks, one of every kind, of the clips of a chunk of step `step` (from 1).
+
+    Where a group is cut short because the batch is smaller, masks of a whole group are drawn and
+    the first ones used: a small batch keeps the statistics of the recipe.
+    """
+    group = chunk.start // recipe.mask_batch
+    assert group == (chunk.stop - 1) // recipe.mask_batch, (chunk, recipe.mask_batch)
+    masks = _group_masks(recipe.masks, recipe.encoder.grid, recipe.mask_batch, (seed, step, group))
+    first = group * recipe.mask_batch
+    return [mask.rows(chunk.start - first, chunk.stop - first) for mask in masks]
+
+
+# The chunks of a group follow each other, so the group is drawn once for all of them.
+@lru_cache(maxsize=1)
+def _group_masks(
+    kinds: tuple[MaskKind, ...], grid: Grid, num_clips: int, key: tuple[int, int, int]
+) -> list[Mask]:
+    """Draw the masks of one group; `key` is (seed, step, group)."""
+    mixed = int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0]) >> 1
+    generator = torch.Generator().manual_seed(mixed)
+    return draw_masks(kinds, grid, num_clips, batch=key[1] - 1, generator=generator)
+
+
+def _sizes(share: int, largest: int) -> str:
+    """Spell the sizes of chunks that work, each with the number of chunks that it makes."""
+    return ", ".join(
+        f"{size} (--accumulate {share // size})" for size in _divisors(largest)[::-1][:8]
+    )
+
+
+def _nearest_divisors(number: int, wanted: int) -> str:
+    divisors = _divisors(number)
+    below = [d for d in divisors if d < wanted][-1:]
+    above = [d for d in divisors if d > wanted][:1]
+    return " or ".join(map(str, below + above))
+
+
+def _divisors(number: int) -> list[int]:
+    return [d for d in range(1, number + 1) if number % d == 0]

@@ -1,0 +1,176 @@
+"""What a pretraining run measured, step by step, on disk.
+
+    RUN/log.jsonl       one JSON object a line, in the order it was measured
+    RUN/tensorboard/    the same numbers for TensorBoard
+
+Only one process of a run has a journal; the others have a `SilentJournal`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+from bench.errors import DataError
+from bench.files import write_whole
+
+LOG_FILE = "log.jsonl"
+TENSORBOARD_FOLDER = "tensorboard"
+
+
+class Notes(Protocol):
+    """Where a run writes its entries."""
+
+    def write(self, entry: Mapping[str, Any]) -> None:
+        """Keep an entry, which has a `step`."""
+
+    def close(self) -> None:
+        """End the journal."""
+
+
+class Journal:
+    """Appends entries to `folder`; each is on disk when `write` returns, and so survives a kill.
+
+    `step` is the last step that is done when the run begins or goes on: entries of later steps were
+    made by work that is lost, and are dropped (at step 0: all). A line that a kill cut short is
+    dropped too.
+
+    Raises:
+        DataError: the log holds lines that are no entries.
+        BenchError: the disk is full or may not be written.
+    """
+
+    def __init__(self, folder: Path, *, step: int = 0) -> None:
+        # Takes seconds to import, and only the process that writes needs it.
+        from torch.utils.tensorboard import SummaryWriter
+
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / LOG_FILE
+        _cut_log(path, step)
+        self._file = path.open("a", encoding="utf-8")
+        # The event files cannot be cut: TensorBoard is told to hide what comes after the step.
+        self._board = SummaryWriter(
+            str(folder / TENSORBOARD_FOLDER), purge_step=step + 1 if step else 0
+        )
+
+    def write(self, entry: Mapping[str, Any]) -> None:
+        """Append an entry; it needs an int `step`, and a number that is not finite becomes null."""
+        step = entry["step"]
+        self._file.write(json.dumps(_plain(entry), allow_nan=False) + "\n")
+        self._file.flush()
+        for name, value in _scalars(entry):
+            if isinstance(value, str):
+                self._board.add_text(name, value, step)
+            else:
+                self._board.add_scalar(name, value, step)
+        self._board.flush()
+
+    def close(self) -> None:
+        """Close both files."""
+        self._file.close()
+        self._board.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class SilentJournal:
+    """A journal of the processes that write none."""
+
+    def write(self, entry: Mapping[str, Any]) -> None:
+        """Ignore an entry."""
+
+    def close(self) -> None:
+        """Do nothing."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        return None
+
+
+def read_journal(folder: Path) -> list[dict[str, Any]]:
+    """Return the entries of a run, in order; none if there is no log.
+
+    A last line without its end, as a killed writer leaves it, is left out.
+
+    Raises:
+        DataError: another line that is no entry.
+    """
+    path = folder / LOG_FILE
+    if not path.exists():
+        return []
+    return [entry for _, entry in _lines(path)]
+
+
+def _cut_log(path: Path, step: int) -> None:
+    """Rewrite the log without torn and later lines, if it has any."""
+    if not path.exists():
+        return
+    kept = "".join(f"{line}\n" for line, entry in _lines(path) if step and entry["step"] <= step)
+    if kept.encode() != path.read_bytes():
+        write_whole(path, kept.encode())
+
+
+def _lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield every whole line with its entry."""
+    *whole, _ = path.read_bytes().split(b"\n")
+    for number, line in enumerate(whole, start=1):
+        try:
+            text = line.decode()
+            entry = json.loads(text)
+            has_step = isinstance(entry["step"], int)
+        except (ValueError, KeyError, TypeError) as error:
+            raise _stranger(path, number) from error
+        if not has_step:
+            raise _stranger(path, number)
+        yield text, entry
+
+
+def _stranger(path: Path, number: int) -> DataError:
+    return DataError(
+        f"{path}, line {number}: no entry of a journal (a JSON object with a step); remove the"
+        " line, or move the file away."
+    )
+
+
+def _plain(value: Any) -> Any:
+    """Replace numbers that JSON does not have."""
+    if isinstance(value, Mapping):
+        return {key: _plain(inner) for key, inner in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_plain(inner) for inner in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def _scalars(value: Any, name: str = "") -> Iterator[tuple[str, float | str]]:
+    """Yield the numbers and texts of an entry under names such as `health/feature_std`."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            if name or key not in ("step", "num_steps"):
+                yield from _scalars(inner, f"{name}/{key}" if name else key)
+    elif isinstance(value, Sequence) and not isinstance(value, str):
+        for number, inner in enumerate(value):
+            yield from _scalars(inner, f"{name}/{number}")
+    elif isinstance(value, (int, float, str)):
+        yield name, value

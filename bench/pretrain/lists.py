@@ -1,0 +1,248 @@
+"""Lists of videos and images to pretrain on, as one long column of paths without labels.
+
+A list is one of
+
+    clips.csv           one media file a line; or rows with labels, which are ignored, in any layout
+                        of `bench.data.annotations`
+    folder              every video and image below it, sorted; hidden files are left out
+    task:NAME           the training split of a registered task
+
+and may be followed by `=WEIGHT`. Lists of several million rows are held as one block of bytes that
+worker processes share.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import posixpath
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import overload
+
+import numpy as np
+import torch
+
+from bench import registry
+from bench.data.annotations import (
+    EXTENSIONS,
+    FILE_COLUMNS,
+    extension,
+    read_annotations,
+    read_lines,
+    unquote,
+)
+from bench.errors import DataError, UsageError
+
+TASK = "task:"
+# So many names of a list, evenly spread, are looked up to find out which folder they start from.
+NUM_PROBED = 16
+NO_LINES = (".jsonl", ".ndjson", ".parquet")
+
+Names = tuple[Path, list[str]]  # a folder and the names below it
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ClipLists:
+    """The rows of all lists, one list after the other.
+
+    `names` are the lists as they were asked for, `sizes` their numbers of rows, `weights` how often
+    each is drawn from (None: as often as its size says). `digest` is a SHA-256 over sizes, weights
+    and names of files below the folder of their list, so that it is the same on every machine.
+    """
+
+    names: tuple[str, ...]
+    paths: Sequence[Path]
+    sizes: tuple[int, ...]
+    weights: tuple[float, ...] | None
+    digest: str
+
+    def __len__(self) -> int:
+        return sum(self.sizes)
+
+
+def read_lists(specs: Sequence[str], data: Path | None) -> ClipLists:
+    """Read the lists named by `specs`: `PATH`, `PATH=WEIGHT`, `task:NAME` or `task:NAME=WEIGHT`.
+
+    Relative names in a list file are looked up beside it, else below `data`, which is also the
+    `data` option of a task. Media files are not opened.
+
+    Raises:
+        UsageError: no list, some lists with a weight and some without, a weight that is none, or a
+            task that cannot be built.
+        DataError: a list that is missing or empty, or names no media that is there.
+    """
+    if not specs:
+        raise UsageError("there is nothing to train on: give a list, a folder or task:NAME.")
+    found = [_parse(spec) for spec in specs]
+    names, weights = [name for name, _ in found], [weight for _, weight in found]
+    given = [weight for weight in weights if weight is not None]
+    if given and len(given) < len(weights):
+        raise UsageError(
+            f"list {names[weights.index(None)]!r} has no weight but others have: write =WEIGHT"
+            " behind every list, or behind none."
+        )
+    files = [_read(name, data) for name in names]
+    sizes = tuple(len(rows) for _, rows in files)
+    shares = tuple(given) if given else None
+    return ClipLists(
+        names=tuple(names),
+        paths=PathTable(files),
+        sizes=sizes,
+        weights=shares,
+        digest=_digest(sizes, shares, chain.from_iterable(rows for _, rows in files)),
+    )
+
+
+class PathTable(Sequence[Path]):
+    """Paths of millions of files without an object for each of them.
+
+    The names are the bytes of two tensors: processes that are forked share their pages, and torch
+    puts them into shared memory for those that are not.
+    """
+
+    def __init__(self, files: Sequence[Names]) -> None:
+        self._roots = [root for root, _ in files]
+        self._list_ends = np.cumsum([len(names) for _, names in files])
+        encoded = [os.fsencode(name) for name in chain.from_iterable(names for _, names in files)]
+        self._text = torch.frombuffer(bytearray(b"".join(encoded)), dtype=torch.uint8)
+        lengths = np.fromiter(map(len, encoded), dtype=np.int64, count=len(encoded))
+        self._ends = torch.from_numpy(np.cumsum(lengths))
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    @overload
+    def __getitem__(self, row: int) -> Path: ...
+    @overload
+    def __getitem__(self, row: slice) -> list[Path]: ...
+    def __getitem__(self, row: int | slice) -> Path | list[Path]:
+        if isinstance(row, slice):
+            return [self[number] for number in range(*row.indices(len(self)))]
+        number = range(len(self))[row]  # counts from the end where negative; IndexError outside
+        start = int(self._ends[number - 1]) if number else 0
+        name = self._text[start : int(self._ends[number])].numpy().tobytes()
+        place = int(np.searchsorted(self._list_ends, number, side="right"))
+        return self._roots[place] / os.fsdecode(name)
+
+
+def _parse(spec: str) -> tuple[str, float | None]:
+    """Split a spec into its list and its weight; a path that exists is never split."""
+    name, equals, text = spec.rpartition("=")
+    if not equals or not name or Path(spec).exists():
+        return spec, None
+    try:
+        weight = float(text)
+    except ValueError:
+        return spec, None
+    if not 0 < weight < math.inf:
+        raise UsageError(f"list {name!r}: the weight {text} must be a number above 0.")
+    return name, weight
+
+
+def _read(name: str, data: Path | None) -> Names:
+    if name.startswith(TASK):
+        return _task_files(name.removeprefix(TASK), data)
+    path = Path(name)
+    if path.is_dir():
+        return _folder_files(path)
+    if not path.exists():
+        raise DataError(
+            f"there is no list or folder {name!r}; check the path, or write task:NAME for the"
+            " training split of a task."
+        )
+    return _list_files(path, data)
+
+
+def _task_files(name: str, data: Path | None) -> Names:
+    takes_data = data is not None and "data" in registry.find("tasks", name).options
+    task = registry.build("tasks", name, {"data": data} if takes_data else {})
+    return _below_shared_folder([str(path.absolute()) for path in task.fit.paths])
+
+
+def _folder_files(root: Path) -> Names:
+    names = sorted(_walk(root, "", ()))
+    if not names:
+        raise DataError(
+            f"{root} holds no videos or images; it should hold files that end in one of"
+            f" {' '.join(EXTENSIONS)}."
+        )
+    return root, names
+
+
+def _walk(root: Path, below: str, above: tuple[str, ...]) -> Iterator[str]:
+    """Yield the names of the media below a folder; links are followed, but never in a circle."""
+    place = os.path.realpath(root / below)
+    if place in above:
+        raise DataError(f"{root / below} is a link to a folder that holds it; remove the link.")
+    folders = []
+    with os.scandir(root / below) as entries:
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir():
+                folders.append(f"{below}{entry.name}/")
+            elif extension(entry.name) in EXTENSIONS:
+                yield below + entry.name
+    for folder in folders:
+        yield from _walk(root, folder, (*above, place))
+
+
+def _list_files(path: Path, data: Path | None) -> Names:
+    names, lines = _written_names(path)
+    for name, line in zip(names, lines, strict=True):
+        if extension(name) not in EXTENSIONS:
+            raise DataError(
+                f"{path}, line {line}: {name!r} does not end in a known extension"
+                f" ({' '.join(EXTENSIONS)}); every row should name a video or an image."
+            )
+    names = [name.removeprefix("./") for name in names]
+    if all(name.startswith("/") for name in names):
+        root, names = _below_shared_folder(names)
+        roots = [root]
+    else:
+        roots = [path.parent, *([data] if data is not None else [])]
+    probed = names[:: -(-len(names) // NUM_PROBED)]
+    for root in roots:
+        if any((root / name).exists() for name in probed):
+            return root, names
+    places = " or ".join(str(root) for root in roots)
+    advice = "check --data" if data is not None else "give their folder with --data"
+    raise DataError(
+        f"{path}: none of {len(probed)} names that were tried is a file below {places} (such as"
+        f" {probed[0]!r}); {advice}."
+    )
+
+
+def _written_names(path: Path) -> tuple[Sequence[str], Sequence[int]]:
+    """Return the names in a list file and the lines they stand on."""
+    if path.suffix not in NO_LINES:
+        lines = read_lines(path)
+        header = int(bool(lines) and lines[0].strip().lower() in FILE_COLUMNS)
+        if len(lines) == header:
+            raise DataError(f"{path} is empty: it should name one video or image a line.")
+        # A first line that is a media name as a whole has no label, and then no line has one.
+        if extension(unquote(lines[header].strip())) in EXTENSIONS:
+            names = [unquote(line.strip()) for line in lines[header:]]
+            return names, range(header + 1, len(lines) + 1)
+        del lines  # the other layouts read the file again
+    rows = read_annotations(path)
+    return rows.files, rows.lines
+
+
+def _below_shared_folder(names: Sequence[str]) -> Names:
+    """Cut absolute names at the folder that they share."""
+    ends = [posixpath.dirname(min(names)), posixpath.dirname(max(names))]
+    shared = posixpath.commonpath(ends).rstrip("/") + "/"
+    return Path(shared), [name[len(shared) :] for name in names]
+
+
+def _digest(sizes: Sequence[int], weights: Sequence[float] | None, names: Iterable[str]) -> str:
+    state = hashlib.sha256(json.dumps([list(sizes), weights and list(weights)]).encode())
+    for name in names:
+        state.update(b"\n" + os.fsencode(name))
+    return state.hexdigest()

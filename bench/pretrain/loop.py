@@ -1,0 +1,72 @@
+"""The pretraining loop: from lists of videos to checkpoints, killed and resumed at any step.
+
+A run folder holds
+
+    recipe.json                       recipe, lists and seed: what the weights depend on
+    latest.pth.tar                    everything, in the released layout; `--resume` goes on here
+    encoders/step_000090000/          the target encoder alone, for `bench run --encoder`
+    log.jsonl, tensorboard/           losses, schedules, health and throughput
+    unreadable.jsonl                  every file that could not be decoded, once, with the reason
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from bench.distributed import any_rank, join
+from bench.pretrain.job import PretrainJob
+from bench.pretrain.observer import Observer
+from bench.pretrain.training import Training
+
+
+def pretrain(job: PretrainJob) -> Path:
+    """Train until the last step and return the folder of the encoder that came out.
+
+    Raises:
+        UsageError: the run folder holds another run, or the machine does not fit the recipe.
+        DataError: lists or videos that cannot be read.
+        BenchError: the loss is not a finite number.
+        SystemExit: 143 after SIGTERM or 130 after SIGINT, with the checkpoint written.
+    """
+    with join(job.device) as world, _stop_request() as stop:
+        training = Training(job, world)
+        with Observer(job, world, training) as observer:
+            while training.done < job.last_step:
+                observer.observe(training.step())
+                stopped = any_rank(world, stop.signal is not None)
+                ended = training.done == job.last_step
+                if stopped or ended or training.done % job.save_every == 0:
+                    training.save(observer.loss)
+                if job.encoder_every and training.done % job.encoder_every == 0 and not ended:
+                    training.save_encoder(observer.results)
+                if stopped and not ended:
+                    raise SystemExit(128 + (stop.signal or signal.SIGTERM))
+            return training.save_encoder(observer.results)
+
+
+@dataclass
+class _Stop:
+    signal: int | None = None
+
+
+@contextmanager
+def _stop_request() -> Iterator[_Stop]:
+    """Note SIGINT and SIGTERM, so that the step under way ends; a second one ends at once."""
+    stop = _Stop()
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if stop.signal is not None:
+            raise SystemExit(128 + number)
+        stop.signal = number
+
+    before = {n: signal.signal(n, note) for n in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,166 @@
+"""What a run tells while it goes on: losses, speed, health, and an alarm when features collapse."""
+
+from __future__ import annotations
+
+import json
+import math
+from types import TracebackType
+from typing import Any, Self
+
+import torch
+
+from bench.distributed import World, gather_objects, mean_over_ranks
+from bench.errors import BenchError
+from bench.pretrain.display import Display
+from bench.pretrain.health import Health, collapse, feature_health, health_history
+from bench.pretrain.job import PretrainJob
+from bench.pretrain.journal import Journal, SilentJournal, read_journal
+from bench.pretrain.online import OnlineProbe
+from bench.pretrain.training import Stepped, Training
+
+UNREADABLE_FILE = "unreadable.jsonl"
+HEALTH_CLIPS = 64  # of a batch, where no labelled set is watched
+
+
+class Observer:
+    """Collects the steps of a run and writes an entry every `log_every` of them.
+
+    A context manager that all processes enter; the first one writes and shows.
+
+    Raises:
+        BenchError: the loss is not a finite number.
+    """
+
+    def __init__(self, job: PretrainJob, world: World, training: Training) -> None:
+        self.job, self.world, self.training = job, world, training
+        self.loss = math.nan
+        self.results: dict[str, Any] = {}
+        self._steps: list[Stepped] = []
+        self._named = self._read_named()
+        held = read_journal(job.out) if training.done else []
+        history = health_history(entry for entry in held if entry["step"] <= training.done)
+        self._history: list[tuple[int, Health]] = history
+        self._online = (
+            OnlineProbe(job.watch, architecture=job.recipe.encoder, data=job.data)
+            if job.watch
+            else None
+        )
+        main = world.is_main
+        self._journal = Journal(job.out, step=training.done) if main else SilentJournal()
+        self._display = Display(job.recipe.name) if main else None
+
+    def __enter__(self) -> Self:
+        if self._display is not None:
+            self._display.__enter__()
+        if not self.training.done:
+            self._write({"step": 0, **self._measured(None)})
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._journal.close()
+        if self._display is not None:
+            self._display.__exit__(kind, error, trace)
+
+    def observe(self, step: Stepped) -> None:
+        """Take note of a step; log when it is time."""
+        self._steps.append(step)
+        number, job = self.training.done, self.job
+        if number % job.log_every == 0 or number == job.last_step:
+            entry = {"step": number, **self._trained()}
+            if number % job.watch_every == 0 or number == job.last_step:
+                entry |= self._measured(step.clips)
+            self._write(entry)
+            self._steps.clear()
+
+    def _trained(self) -> dict[str, Any]:
+        """Means over the steps since the last entry, over all processes."""
+        steps, recipe = self._steps, self.job.recipe
+        last = steps[-1]
+        losses = torch.stack([step.report.loss for step in steps])
+        std_losses = torch.stack([step.report.std_loss for step in steps])
+        loss, std_loss = (
+            mean_over_ranks(self.world, values.mean()).item() for values in (losses, std_losses)
+        )
+        if not math.isfinite(loss):
+            raise BenchError(
+                f"the loss is {loss} at step {self.training.done}: the run diverged. Go back to"
+                f" {self.training.checkpoint} with a smaller lr, or a longer warm-up."
+            )
+        self.loss = loss
+        self._name_unreadable()
+        seconds = sum(step.seconds for step in steps)
+        return {
+            "num_steps": self.job.last_step,
+            "loss": loss,
+            "std_loss": std_loss,
+            "lr": last.values.lr,
+            "weight_decay": last.values.weight_decay,
+            "momentum": last.values.momentum,
+            "encoder_norm": last.report.encoder_norm.item(),
+            "predictor_norm": last.report.predictor_norm.item(),
+            "context_tokens": last.context_tokens,
+            "target_tokens": last.target_tokens,
+            "clips_per_second": recipe.batch_size * len(steps) / seconds,
+            "step_seconds": seconds / len(steps),
+            "data_wait": sum(step.seconds_waited for step in steps) / seconds,
+            "unreadable": len(self._named),
+            **_memory(self.world.device),
+        }
+
+    def _measured(self, clips: torch.Tensor | None) -> dict[str, Any]:
+        """Health of the target encoder, and the probes on the watched set, if there is one."""
+        target, device = self.training.engine.target, self.world.device
+        measured: dict[str, Any] = {}
+        if self._online is not None:
+            scores = self._online.measure(target, device, self.job.recipe.precision)
+            health = scores.health
+            measured["online"] = scores.as_dict()
+        elif clips is None:
+            return {}
+        else:
+            with torch.no_grad():
+                health = feature_health(target(clips[:HEALTH_CLIPS].to(device)).last.float())
+        self._history.append((self.training.done, health))
+        measured["health"] = health.as_dict()
+        if alarm := collapse(self._history):
+            measured["alarm"] = alarm
+        self.results = dict(measured)
+        return measured
+
+    def _write(self, entry: dict[str, Any]) -> None:
+        if len(entry) > 1:
+            self._journal.write(entry)
+            if self._display is not None:
+                self._display.update(entry)
+
+    def _name_unreadable(self) -> None:
+        """Write down each file that could not be decoded, at its first time, on any process."""
+        here = {path: reason for step in self._steps for path, reason in step.unreadable}
+        for found in gather_objects(self.world, here):
+            for path, reason in found.items():
+                if path in self._named:
+                    continue
+                self._named.add(path)
+                if self.world.is_main:
+                    line = json.dumps({"path": path, "reason": reason})
+                    with (self.job.out / UNREADABLE_FILE).open("a", encoding="utf-8") as file:
+                        file.write(line + "\n")
+
+    def _read_named(self) -> set[str]:
+        """The files named so far, by a run that is now resumed."""
+        path = self.job.out / UNREADABLE_FILE
+        if not path.exists():
+            return set()
+        lines = path.read_text(encoding="utf-8").splitlines()
+        return {json.loads(line)["path"] for line in lines if line.endswith("}")}
+
+
+def _memory(device: torch.device) -> dict[str, float]:
+    if device.type != "cuda":
+        return {}
+    return {"memory_gb": torch.cuda.max_memory_allocated(device) / 1e9}

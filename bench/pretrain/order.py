@@ -1,0 +1,81 @@
+"""Which row is read at which place of a training run: a pure function of seed and position.
+
+Positions count clips from the start of training, over all processes, so that a run resumes at any
+position and with any number of processes.
+
+Released code (arXiv 2404.08471): without weights a pass is a permutation, as here, but padded to
+whole batches of all processes; here passes follow each other without padding or loss. With weights
+V-JEPA's sampler still reads every row once a pass, so that weights only change the order within it;
+here, as in V-JEPA 2, rows are drawn with replacement, so that weights say how often a list is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from bench.types import IntArray
+
+# Last number of the seeds of a pass and of a replaced row: no other stream of a run shares them.
+PASS, REPLACEMENT = 2, 3
+
+
+class Order:
+    """The rows of lists with `sizes` in the order of training.
+
+    Pass p is positions p * N to (p + 1) * N - 1 of N rows in all. Without `weights` it holds every
+    row once; with them it is N draws of a list by weight, then of a row of that list, all alike.
+    Holds the pass that was asked for last: 8 bytes a row.
+    """
+
+    def __init__(self, sizes: Sequence[int], weights: Sequence[float] | None, seed: int) -> None:
+        assert sizes and min(sizes) > 0, sizes
+        assert weights is None or (len(weights) == len(sizes) and min(weights) > 0), weights
+        self._given = (tuple(sizes), None if weights is None else tuple(weights), seed)
+        self._sizes = np.asarray(sizes, dtype=np.int64)
+        self._starts = np.cumsum(self._sizes) - self._sizes
+        shares = self._sizes if weights is None else np.asarray(weights, dtype=np.float64)
+        self._bounds = np.cumsum(shares / shares.sum())
+        self._is_weighted = weights is not None
+        self._seed = seed
+        self._num_rows = int(self._sizes.sum())
+        self._held: tuple[int, IntArray] | None = None
+
+    def __reduce__(self) -> tuple[type[Order], tuple[object, ...]]:
+        """Travel to other processes without the pass that is held."""
+        return Order, self._given
+
+    def rows(self, positions: IntArray) -> IntArray:
+        """Return the row at each position, int64 `[positions]`, counted over all lists."""
+        positions = np.asarray(positions, dtype=np.int64)
+        passes, places = np.divmod(positions, self._num_rows)
+        rows = np.empty_like(positions)
+        for number in np.unique(passes).tolist():
+            here = passes == number
+            rows[here] = self._pass(number)[places[here]]
+        return rows
+
+    def another(self, position: int, attempt: int) -> int:
+        """Return the row that is read where `attempt` others of this position cannot be.
+
+        It is drawn from all rows by the weights, as released.
+        """
+        rng = np.random.default_rng((self._seed, position, attempt, REPLACEMENT))
+        return int(self._drawn(rng, 1)[0])
+
+    def _pass(self, number: int) -> IntArray:
+        if self._held is None or self._held[0] != number:
+            rng = np.random.default_rng((self._seed, number, 0, PASS))
+            draw = self._drawn if self._is_weighted else _shuffled
+            self._held = number, draw(rng, self._num_rows)
+        return self._held[1]
+
+    def _drawn(self, rng: np.random.Generator, count: int) -> IntArray:
+        lists = np.searchsorted(self._bounds, rng.random(count), side="right")
+        lists = np.minimum(lists, len(self._bounds) - 1)  # the last bound may be just below 1
+        return self._starts[lists] + rng.integers(self._sizes[lists])
+
+
+def _shuffled(rng: np.random.Generator, count: int) -> IntArray:
+    return rng.permutation(count).astype(np.int64, copy=False)

@@ -100,4 +100,6 @@ def pretrain(
         compile_blocks=compile_,
         checkpoint_activations=checkpoint_activations,
     )
-    typer.echo(str(train(job)))
+    folder = train(job)
+    if os.environ.get("RANK", "0") == "0":
+        typer.echo(str(folder))

@@ -29,6 +29,15 @@ def cosine_lr(
     return max(final, _cosine(share, reference, final))
 
 
+def linear_lr(step: int, *, reference: float, final: float, total_steps: int) -> float:
+    """Return the learning rate of a step: linear from `reference` to `final`.
+
+    V-JEPA 2 (arXiv 2506.09985) cools down so.
+    """
+    assert step >= 1, "steps count from 1"
+    return max(final, reference + step / total_steps * (final - reference))
+
+
 def cosine_weight_decay(step: int, *, reference: float, final: float, total_steps: int) -> float:
     """Return the weight decay of a step: cosine from `reference` to `final`, without warm-up."""
     assert step >= 1, "steps count from 1"

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from bench.errors import UsageError
-from bench.launch import SlurmOptions, launch, resumed, submit
+from bench.launch import launch
+from bench.slurm import SlurmOptions, parse_slurm, resumed, submit
 
 ROOT = Path(__file__).parents[1]
 # What the launched processes run.
@@ -89,13 +90,10 @@ def test_two_processes_join_one_world_and_get_the_same_words(folder):
         assert words == ["--x", "a b"]
 
 
-@pytest.mark.parametrize(
-    ("words", "code"), [(("exit", "4"), 4), (("signal", str(int(signal.SIGKILL))), 137)]
-)
-def test_the_code_of_a_process_that_fails_is_passed_on_and_the_other_is_ended(folder, words, code):
+def test_a_process_that_dies_ends_the_other_and_its_code_is_passed_on(folder):
     start = time.monotonic()
-    process = launched(folder, *words, "600")
-    assert process.wait(120) == code, process.stderr.read()
+    process = launched(folder, "signal", str(int(signal.SIGKILL)), "600")
+    assert process.wait(120) == 128 + signal.SIGKILL, process.stderr.read()
     assert time.monotonic() - start < 100
 
 
@@ -167,7 +165,7 @@ def test_a_job_that_is_stopped_saves_and_goes_on_with_resume(folder, submitted):
     assert read(folder / "resumed1")[-2:] == ["train", "--resume"]
 
 
-def test_a_slurm_job_asks_for_what_the_options_say(folder, monkeypatch):
+def test_a_slurm_job_asks_for_what_the_options_say(folder, monkeypatch, capsys):
     pytest.importorskip("submitit")
     # Stand-ins for the two programs of Slurm: what is tested is what reaches them.
     programs = folder / "bin"
@@ -180,7 +178,8 @@ def test_a_slurm_job_asks_for_what_the_options_say(folder, monkeypatch):
     options = SlurmOptions(
         folder=folder / "jobs", nodes=3, gpus=4, hours=1.5, partition="big", seconds_to_save=100
     )
-    assert submit(["pretrain", "x"], options).job_id == "12"
+    assert launch(["pretrain", "x"], slurm=options) == 0
+    assert capsys.readouterr().out.startswith("job 12; its logs: ")
     sent = (folder / "sent.sh").read_text()
     for line in (
         "--nodes=3", "--ntasks-per-node=4", "--gpus-per-node=4", "--time=90", "--partition=big",
@@ -195,6 +194,34 @@ def test_without_slurm_there_is_a_sentence(folder, monkeypatch):
     monkeypatch.setenv("PATH", str(folder))
     with pytest.raises(UsageError, match="login node"):
         submit(["ls"], SlurmOptions(folder=folder))
+
+
+def test_options_of_a_job_are_read_from_one_word():
+    made = parse_slurm("nodes=2, gpus=4,hours=1.5,partition=big,folder=logs/x")
+    expected = SlurmOptions(
+        nodes=2, gpus=4, hours=1.5, partition="big", folder=Path("logs/x"), cpus_per_gpu=8
+    )
+    assert made == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("nodes", "no '='"),
+        ("node=2", "Did you mean 'nodes'"),
+        ("gpus=many", "should be"),
+        ("gpus=0", "at least 1"),
+        ("cluster=pbs", "is not one of slurm, local"),
+    ],
+)
+def test_options_that_cannot_be_are_refused(text, says):
+    with pytest.raises(UsageError, match=says):
+        parse_slurm(text)
+
+
+def test_a_job_is_not_also_for_this_machine():
+    with pytest.raises(UsageError, match="--slurm gpus=N"):
+        launch(["ls"], gpus=2, slurm=SlurmOptions())
 
 
 def test_a_job_needs_time_beyond_saving(folder):

@@ -169,7 +169,7 @@ def tubelets(pixels: torch.Tensor, kernel: tuple[int, int, int]) -> torch.Tensor
     """
     x = pixels
     for axis, size in zip((2, 4, 6), kernel, strict=True):
-        x = x.unflatten(axis, (-1, size))
+        x = x.unflatten(axis, (-1, size))  # type: ignore[no-untyped-call]
     return x.permute(0, 2, 4, 6, 1, 3, 5, 7).flatten(4).flatten(1, 3)
 
 
@@ -189,8 +189,8 @@ def tapped_layers(layers: Sequence[int] | None, depth: int) -> tuple[int, ...]:
     return taps
 
 
-def initialise(network: nn.Module, generator: torch.Generator) -> None:
-    """Draw fresh weights: linear and conv normal with std 0.02, biases 0, layer norms 1 and 0.
+def initialise(network: nn.Module, generator: torch.Generator, std: float = INITIAL_STD) -> None:
+    """Draw fresh weights: linear and conv normal with `std`, biases 0, layer norms 1 and 0.
 
     This is what V-JEPA pretraining effectively starts from: the constructor's rescaling by depth
     is undone by its second initialisation. The released truncation at +-2 lies at 100 standard
@@ -200,7 +200,7 @@ def initialise(network: nn.Module, generator: torch.Generator) -> None:
     with torch.no_grad():
         for module in network.modules():
             if isinstance(module, (nn.Linear, nn.Conv3d)):
-                module.weight.normal_(std=INITIAL_STD, generator=generator)
+                module.weight.normal_(std=std, generator=generator)
                 if module.bias is not None:
                     module.bias.zero_()
             elif isinstance(module, nn.LayerNorm):
@@ -208,12 +208,12 @@ def initialise(network: nn.Module, generator: torch.Generator) -> None:
                 module.bias.zero_()
 
 
-def fresh_vit(architecture: VitArchitecture, *, seed: int) -> VideoViT:
+def fresh_vit(architecture: VitArchitecture, *, seed: int, std: float = INITIAL_STD) -> VideoViT:
     """Return a CPU network with weights drawn by `initialise` from `seed` alone."""
     with torch.device("meta"):  # skips PyTorch's own initialisation, which draws from global state
         network = VideoViT(architecture)
     table = network.pos_embed
     network.to_empty(device="cpu")
     network.pos_embed = table
-    initialise(network, torch.Generator().manual_seed(seed))
+    initialise(network, torch.Generator().manual_seed(seed), std)
     return network

@@ -57,6 +57,7 @@ class Display:
         self._state: dict[str, Any] = {}
         self._past: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=NUM_BARS))
         self._begin: tuple[float, int] | None = None
+        self._now = 0.0
         self._live: Live | None = None
 
     def __enter__(self) -> Self:
@@ -98,15 +99,17 @@ class Display:
         return Panel(Group(*parts), title=self._title, title_align="left")
 
     def _take(self, entry: Mapping[str, Any]) -> None:
-        if "health" in entry:
+        if entry.get("health"):
             self._state.pop("alarm", None)
         self._state.update({key: value for key, value in entry.items() if value is not None})
         for table in ("health", "online"):
             for key, value in (entry.get(table) or {}).items():
                 if _is_number(value):
                     self._past[f"{table}.{key}"].append(value)
+        # Not when drawing: a pause between entries would seem to slow the run.
+        self._now = self._clock()
         if self._begin is None and "step" in entry:
-            self._begin = self._clock(), entry["step"]
+            self._begin = self._now, entry["step"]
 
     def _bar(self) -> RenderableType:
         step, total = self._state.get("step", 0), self._state.get("num_steps")
@@ -126,7 +129,7 @@ class Display:
         begin, first = self._begin
         if step <= first:
             return ""
-        seconds = (self._clock() - begin) / (step - first) * (total - step)
+        seconds = (self._now - begin) / (step - first) * (total - step)
         return f"{_duration(seconds)} left"
 
     def _line(self, entry: Mapping[str, Any]) -> str:
@@ -200,11 +203,11 @@ def _is_number(value: Any) -> bool:
 
 
 def _duration(seconds: float) -> str:
-    """Two units are enough: 3d 4h, 2h 05m, 1m 09s."""
+    """Two units are enough: 3d 4h, 2h 05m, 1m 09s, 9s."""
     whole = round(seconds)
     days, hours, minutes = whole // 86400, whole // 3600 % 24, whole // 60 % 60
     if days:
         return f"{days}d {hours}h"
     if hours:
         return f"{hours}h {minutes:02d}m"
-    return f"{minutes}m {whole % 60:02d}s"
+    return f"{minutes}m {whole % 60:02d}s" if minutes else f"{whole}s"

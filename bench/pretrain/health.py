@@ -7,9 +7,9 @@ So features of a fixed set of clips are measured as the run goes on.
 layer norm fixes: it is the share of the clips' features that differs from clip to clip, and
 vanishes when all clips look alike, also where tokens still differ by their position. Measured on
 moving digits with a network of width 48: in a healthy run it falls from 0.13 to 0.06 and rises to
-0.31 within 600 steps; with no moving average and no predictor it falls to 0.004 and stays there.
-The effective rank does not tell them apart: it is 1.4 to 1.6 from step 200 of the healthy run on,
-and 3 to 5 in the collapsed one, where all that is left to measure is noise.
+0.31 within 600 steps; with no moving average and no predictor it falls to 0.004 and stays below
+0.007. The effective rank does not tell them apart: it is 1.4 to 1.6 from step 250 of the healthy
+run on, and 2.5 to 5 in the collapsed one, where all that is left to measure is noise.
 
 Shape letters: B clips, N tokens of a clip, D width.
 """
@@ -27,12 +27,13 @@ PATIENCE = 3  # measurements in a row; a single low one is the dip of a healthy 
 SMALLEST_SHARE = 0.1  # of the first relative_std; a healthy start falls to about a half of it
 SMALLEST_STD = 0.01  # relative, whatever the first one was
 SMALLEST_RANK = 1.05
+FEWEST_CLIPS = 8  # fewer have hardly a spread or a rank to speak of
 ROUNDING = 1e-6  # relative_std of clips that differ in the last bit of float32
 
 
 @dataclass(frozen=True, kw_only=True)
 class Health:
-    """Features of many clips in six numbers; all are nan where a feature is not finite.
+    """Features of `num_clips` clips in six numbers; all are nan where a feature is not finite.
 
     `feature_std` is the mean over dimensions of the standard deviation over clips of the clip-mean
     features; `token_std` the same over all tokens. `relative_std` is the root mean square deviation
@@ -43,6 +44,7 @@ class Health:
     objective. `similarity` is the mean cosine of two tokens of one clip, 1 where all are equal.
     """
 
+    num_clips: int
     feature_std: float
     token_std: float
     relative_std: float
@@ -58,6 +60,9 @@ class Health:
     def is_finite(self) -> bool:
         """Whether every number is one."""
         return all(math.isfinite(value) for value in self.as_dict().values())
+
+
+MEASURED = tuple(field.name for field in fields(Health) if field.name != "num_clips")
 
 
 def feature_health(features_BND: torch.Tensor) -> Health:
@@ -97,10 +102,11 @@ class HealthMeter:
         """Return the numbers of all clips so far; at least one."""
         clips_BD = torch.cat(self._means)
         if not clips_BD.isfinite().all():
-            return Health(**{field.name: math.nan for field in fields(Health)})
+            return Health(num_clips=len(clips_BD), **dict.fromkeys(MEASURED, math.nan))
         mean = torch.as_tensor(self._sum) / self._num_tokens
         variance = torch.as_tensor(self._squares) / self._num_tokens - mean.square()
         return Health(
+            num_clips=len(clips_BD),
             feature_std=float(clips_BD.std(dim=0, correction=0).mean()),
             token_std=float(variance.clamp(min=0).sqrt().mean()),
             relative_std=relative_std(clips_BD),
@@ -140,7 +146,7 @@ def collapse(history: Sequence[tuple[int, Health]]) -> str | None:
 
     `history` is (step, health), ascending, with the first measurement of the run at its begin: the
     others are compared with it. Values that are not finite count at once, all else only if the last
-    `PATIENCE` measurements agree.
+    `PATIENCE` measurements agree, each on at least `FEWEST_CLIPS` clips.
     """
     if not history:
         return None
@@ -148,7 +154,7 @@ def collapse(history: Sequence[tuple[int, Health]]) -> str | None:
     if not last.is_finite:
         return f"step {step}: the features are not finite; lower the learning rate."
     recent = [health for _, health in history[-PATIENCE:]]
-    if len(recent) < PATIENCE:
+    if len(recent) < PATIENCE or min(health.num_clips for health in recent) < FEWEST_CLIPS:
         return None
     since = f"steps {history[-PATIENCE][0]} to {step}: collapse: "
     first = history[0][1].relative_std
@@ -173,5 +179,8 @@ def health_history(entries: Iterable[Mapping[str, Any]]) -> list[tuple[int, Heal
 
 def _read(values: Mapping[str, float | None]) -> Health:
     """A journal writes null for what is not finite."""
-    numbers = {field.name: values.get(field.name) for field in fields(Health)}
-    return Health(**{name: math.nan if v is None else v for name, v in numbers.items()})
+    numbers = {name: values.get(name) for name in MEASURED}
+    return Health(
+        num_clips=int(values.get("num_clips") or 0),
+        **{name: math.nan if v is None else v for name, v in numbers.items()},
+    )

@@ -21,6 +21,7 @@ from types import FrameType
 from bench.distributed import any_rank, join
 from bench.pretrain.job import PretrainJob
 from bench.pretrain.observer import Observer
+from bench.pretrain.stream import explained
 from bench.pretrain.training import Training
 
 
@@ -33,34 +34,49 @@ def pretrain(job: PretrainJob) -> Path:
         BenchError: the loss is not a finite number.
         SystemExit: 143 after SIGTERM or 130 after SIGINT, with the checkpoint written.
     """
-    with join(job.device) as world, _stop_request() as stop:
+    with join(job.device) as world, _stop_request() as stop, explained():
         training = Training(job, world)
         with Observer(job, world, training) as observer:
-            while training.done < job.last_step:
+            while training.done < job.last_step and not any_rank(world, stop.wanted):
                 observer.observe(training.step())
-                stopped = any_rank(world, stop.signal is not None)
-                ended = training.done == job.last_step
-                if stopped or ended or training.done % job.save_every == 0:
-                    training.save(observer.loss)
-                if job.encoder_every and training.done % job.encoder_every == 0 and not ended:
-                    training.save_encoder(observer.results)
-                if stopped and not ended:
-                    raise SystemExit(128 + (stop.signal or signal.SIGTERM))
-            return training.save_encoder(observer.results)
+                _save_when_due(job, training, observer)
+            stopped = training.done < job.last_step
+            if stopped:
+                training.save(observer.loss)
+            else:
+                folder = training.save_encoder(observer.results)
+        # A process that leaves early makes the launcher end the one that still writes.
+        any_rank(world, flag=True)
+        if stopped:
+            raise SystemExit(128 + (stop.signal or signal.SIGTERM))
+        return folder
+
+
+def _save_when_due(job: PretrainJob, training: Training, observer: Observer) -> None:
+    ended = training.done == job.last_step
+    if ended or training.done % job.save_every == 0:
+        training.save(observer.loss)
+    if job.encoder_every and training.done % job.encoder_every == 0 and not ended:
+        training.save_encoder(observer.results)
 
 
 @dataclass
 class _Stop:
     signal: int | None = None
 
+    @property
+    def wanted(self) -> bool:
+        return self.signal is not None
+
 
 @contextmanager
 def _stop_request() -> Iterator[_Stop]:
-    """Note SIGINT and SIGTERM, so that the step under way ends; a second one ends at once."""
+    """Note SIGINT and SIGTERM, so that the step under way ends; a second SIGINT ends at once."""
     stop = _Stop()
 
     def note(number: int, frame: FrameType | None) -> None:
-        if stop.signal is not None:
+        # Launchers repeat SIGTERM to processes that are still saving.
+        if stop.signal is not None and number == signal.SIGINT:
             raise SystemExit(128 + number)
         stop.signal = number
 

@@ -54,14 +54,17 @@ class Losses:
 
 def fresh_networks(recipe: PretrainRecipe, *, seed: int) -> tuple[JointEmbedding, VideoViT]:
     """Return new networks and the target encoder, which starts as a copy of the encoder."""
-    encoder = fresh_vit(recipe.encoder, seed=seed)
+    std = recipe.initial_std
+    encoder = fresh_vit(recipe.encoder, seed=seed, std=std)
     width = None
     if recipe.target == "pixels":
         a = recipe.encoder
         width = 3 * a.tubelet_size * a.patch_size**2
     # Seeds of the two networks differ, or their first weights would be the same numbers.
-    predictor = fresh_predictor(recipe.predictor, recipe.encoder, seed=seed + 1, out_width=width)
-    target = fresh_vit(recipe.encoder, seed=seed).requires_grad_(False)
+    predictor = fresh_predictor(
+        recipe.predictor, recipe.encoder, seed=seed + 1, out_width=width, std=std
+    )
+    target = fresh_vit(recipe.encoder, seed=seed, std=std).requires_grad_(False)
     return JointEmbedding(encoder, predictor), target
 
 

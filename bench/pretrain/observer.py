@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import math
 from types import TracebackType
 from typing import Any, Self
 
 import torch
 
 from bench.distributed import World, gather_objects, mean_over_ranks
-from bench.errors import BenchError
 from bench.pretrain.display import Display
 from bench.pretrain.health import Health, collapse, feature_health, health_history
 from bench.pretrain.job import PretrainJob
@@ -19,32 +17,34 @@ from bench.pretrain.online import OnlineProbe
 from bench.pretrain.training import Stepped, Training
 
 UNREADABLE_FILE = "unreadable.jsonl"
-HEALTH_CLIPS = 64  # of a batch, where no labelled set is watched
+HEALTH_CLIPS = 32  # where no labelled set is watched
 
 
 class Observer:
     """Collects the steps of a run and writes an entry every `log_every` of them.
 
     A context manager that all processes enter; the first one writes and shows.
-
-    Raises:
-        BenchError: the loss is not a finite number.
     """
 
     def __init__(self, job: PretrainJob, world: World, training: Training) -> None:
         self.job, self.world, self.training = job, world, training
-        self.loss = math.nan
-        self.results: dict[str, Any] = {}
         self._steps: list[Stepped] = []
+        self._last_loss: torch.Tensor | None = None
         self._named = self._read_named()
         held = read_journal(job.out) if training.done else []
         history = health_history(entry for entry in held if entry["step"] <= training.done)
         self._history: list[tuple[int, Health]] = history
-        self._online = (
-            OnlineProbe(job.watch, architecture=job.recipe.encoder, data=job.data)
-            if job.watch
-            else None
-        )
+        measured = [entry for entry in held if entry.get("health")]
+        kept = ("health", "online", "alarm")
+        self.results = {k: v for k, v in (measured or [{}])[-1].items() if k in kept}
+        # A sharded encoder needs all processes to be called; a copy on the first one does not.
+        self._measures = world.is_main or training.engine.kind == "fsdp2"
+        self._online: OnlineProbe | None = None
+        self._clips: torch.Tensor | None = None
+        if self._measures and job.watch:
+            self._online = OnlineProbe(job.watch, architecture=job.recipe.encoder, data=job.data)
+        elif self._measures:
+            self._clips = training.first_clips(HEALTH_CLIPS)
         main = world.is_main
         self._journal = Journal(job.out, step=training.done) if main else SilentJournal()
         self._display = Display(job.recipe.name) if main else None
@@ -53,7 +53,7 @@ class Observer:
         if self._display is not None:
             self._display.__enter__()
         if not self.training.done:
-            self._write({"step": 0, **self._measured(None)})
+            self._write({"step": 0, **self._measured()})
         return self
 
     def __exit__(
@@ -66,14 +66,20 @@ class Observer:
         if self._display is not None:
             self._display.__exit__(kind, error, trace)
 
+    @property
+    def loss(self) -> float:
+        """Loss of the last step on this process, 0 before the first one."""
+        return 0.0 if self._last_loss is None else self._last_loss.item()
+
     def observe(self, step: Stepped) -> None:
         """Take note of a step; log when it is time."""
         self._steps.append(step)
+        self._last_loss = step.report.loss
         number, job = self.training.done, self.job
         if number % job.log_every == 0 or number == job.last_step:
             entry = {"step": number, **self._trained()}
             if number % job.watch_every == 0 or number == job.last_step:
-                entry |= self._measured(step.clips)
+                entry |= self._measured()
             self._write(entry)
             self._steps.clear()
 
@@ -86,12 +92,6 @@ class Observer:
         loss, std_loss = (
             mean_over_ranks(self.world, values.mean()).item() for values in (losses, std_losses)
         )
-        if not math.isfinite(loss):
-            raise BenchError(
-                f"the loss is {loss} at step {self.training.done}: the run diverged. Go back to"
-                f" {self.training.checkpoint} with a smaller lr, or a longer warm-up."
-            )
-        self.loss = loss
         self._name_unreadable()
         seconds = sum(step.seconds for step in steps)
         return {
@@ -103,8 +103,8 @@ class Observer:
             "momentum": last.values.momentum,
             "encoder_norm": last.report.encoder_norm.item(),
             "predictor_norm": last.report.predictor_norm.item(),
-            "context_tokens": last.context_tokens,
-            "target_tokens": last.target_tokens,
+            "context_tokens": self._mean_of_ranks(last.context_tokens),
+            "target_tokens": self._mean_of_ranks(last.target_tokens),
             "clips_per_second": recipe.batch_size * len(steps) / seconds,
             "step_seconds": seconds / len(steps),
             "data_wait": sum(step.seconds_waited for step in steps) / seconds,
@@ -112,19 +112,25 @@ class Observer:
             **_memory(self.world.device),
         }
 
-    def _measured(self, clips: torch.Tensor | None) -> dict[str, Any]:
+    def _mean_of_ranks(self, sizes: list[float]) -> list[float]:
+        return [
+            round(size, 1) for size in mean_over_ranks(self.world, torch.tensor(sizes)).tolist()
+        ]
+
+    def _measured(self) -> dict[str, Any]:
         """Health of the target encoder, and the probes on the watched set, if there is one."""
+        if not self._measures:
+            return {}
         target, device = self.training.engine.target, self.world.device
         measured: dict[str, Any] = {}
         if self._online is not None:
             scores = self._online.measure(target, device, self.job.recipe.precision)
             health = scores.health
             measured["online"] = scores.as_dict()
-        elif clips is None:
-            return {}
         else:
+            assert self._clips is not None
             with torch.no_grad():
-                health = feature_health(target(clips[:HEALTH_CLIPS].to(device)).last.float())
+                health = feature_health(target(self._clips.to(device)).last.float())
         self._history.append((self.training.done, health))
         measured["health"] = health.as_dict()
         if alarm := collapse(self._history):

@@ -18,6 +18,7 @@ from torch import nn
 
 from bench.encoders.positions import sincos_3d
 from bench.encoders.video_vit import (
+    INITIAL_STD,
     LAYER_NORM_EPS,
     VitArchitecture,
     gather_tokens,
@@ -105,8 +106,15 @@ def fresh_predictor(
     *,
     seed: int,
     out_width: int | None = None,
+    std: float = INITIAL_STD,
 ) -> Predictor:
     """Return a CPU predictor drawn from `seed` alone; its mask tokens are zero, as released."""
-    predictor = Predictor(architecture, encoder, out_width)
-    initialise(predictor, torch.Generator().manual_seed(seed))
+    with torch.device("meta"):  # skips PyTorch's own initialisation, which draws from global state
+        predictor = Predictor(architecture, encoder, out_width)
+    table = predictor.predictor_pos_embed
+    predictor.to_empty(device="cpu")
+    predictor.predictor_pos_embed = table
+    for token in predictor.mask_tokens:
+        nn.init.zeros_(token)
+    initialise(predictor, torch.Generator().manual_seed(seed), std)
     return predictor

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from bench.encoders.video_vit import VitArchitecture
+from bench.encoders.video_vit import INITIAL_STD, VitArchitecture
 from bench.errors import UsageError, closest
 from bench.pretrain.masks import MaskKind, Range
 from bench.pretrain.predictor import PredictorArchitecture
@@ -32,7 +32,9 @@ class PretrainRecipe:
     is the number of clips whose mask lists are cut to one length: it decides how much is masked,
     so it is part of the recipe and not of the machine (see `docs/pretraining.md`).
 
-    Schedules run over `schedule_stretch * num_steps` steps, of which `num_steps` are made. The
+    `initial_std` is the spread of fresh weights: the released 0.02 suits widths of about 1,000.
+    Schedules run over `schedule_stretch * num_steps` steps, of which `num_steps` are made; a linear
+    decay, that of V-JEPA 2's cool-down, has no warm-up. The
     norms of the gradients of encoder and predictor are clipped to `clip_norm` after step
     `clip_after`. `ema` are the first and the last momentum of the target encoder. `target` is what
     is predicted: `features` of the target encoder with the loss |difference|^`loss_exponent` /
@@ -55,6 +57,8 @@ class PretrainRecipe:
     lr: float
     start_lr: float
     final_lr: float = 1e-6
+    initial_std: float = INITIAL_STD
+    lr_decay: Literal["cosine", "linear"] = "cosine"
     weight_decay: float = 0.04
     final_weight_decay: float = 0.4
     ema: tuple[float, float] = (0.998, 1.0)

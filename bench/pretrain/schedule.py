@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bench.pretrain.recipe import PretrainRecipe
-from bench.schedules import cosine_lr, cosine_weight_decay
+from bench.schedules import cosine_lr, cosine_weight_decay, linear_lr
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,14 +23,7 @@ def step_values(recipe: PretrainRecipe, step: int) -> StepValues:
     total = recipe.schedule_steps
     first, last = recipe.ema
     return StepValues(
-        lr=cosine_lr(
-            step,
-            reference=recipe.lr,
-            final=recipe.final_lr,
-            start=recipe.start_lr,
-            warmup_steps=recipe.warmup_steps,
-            total_steps=total,
-        ),
+        lr=_lr(recipe, step),
         weight_decay=cosine_weight_decay(
             step,
             reference=recipe.weight_decay,
@@ -40,4 +33,18 @@ def step_values(recipe: PretrainRecipe, step: int) -> StepValues:
         # The released momentum divides by the stretched length before it is cut to whole steps.
         momentum=first + (step - 1) * (last - first) / (recipe.schedule_stretch * recipe.num_steps),
         clips=recipe.clip_norm is not None and step > recipe.clip_after,
+    )
+
+
+def _lr(recipe: PretrainRecipe, step: int) -> float:
+    total = recipe.schedule_steps
+    if recipe.lr_decay == "linear":
+        return linear_lr(step, reference=recipe.lr, final=recipe.final_lr, total_steps=total)
+    return cosine_lr(
+        step,
+        reference=recipe.lr,
+        final=recipe.final_lr,
+        start=recipe.start_lr,
+        warmup_steps=recipe.warmup_steps,
+        total_steps=total,
     )

@@ -67,9 +67,9 @@ def clip_batches(
 ) -> Iterator[ClipBatch]:
     """Yield the clips of each array of positions in `batches`, in that order.
 
-    `batches` may be endless; it is consumed `2 * workers` arrays ahead. Pixels depend
-    on the seed, the position and the row that `order` has there, and not on `workers` (0: this
-    process decodes), nor on how positions are grouped. Up to `keep_decoded_bytes` of decoded files
+    `batches` may be endless; it is consumed `2 * workers` arrays ahead. Pixels depend on the seed,
+    the position and the row that `order` has there, and not on `workers` (0: this process decodes,
+    in one thread), nor on how positions are grouped. Up to `keep_decoded_bytes` of decoded files
     are kept in memory, all workers together, so that a small data set is decoded once; that changes
     no pixel either. A file that cannot be decoded is named in its batch, and `order.another` row
     read instead; it is named again whenever it is met. Where there is a GPU, clips lie in
@@ -184,8 +184,9 @@ class _Clips(Dataset[ClipBatch | BenchError]):
         clips = torch.empty(len(request.positions), 3, num_frames, size, size)
         entries = zip(request.positions.tolist(), request.rows.tolist(), clips, strict=True)
         try:
-            for position, row, clip in entries:
-                self._fill(clip, position, row, unreadable)
+            with _one_thread():
+                for position, row, clip in entries:
+                    self._fill(clip, position, row, unreadable)
         except BenchError as error:
             # Raised by the process that reads: a worker would wrap it into its traceback.
             return error
@@ -219,6 +220,17 @@ class _Clips(Dataset[ClipBatch | BenchError]):
         box = sample_crop(height, width, scale=recipe.crop_scale, ratio=recipe.crop_aspect, rng=rng)
         flip = recipe.flip and bool(rng.random() < 0.5)
         return training_view(frames, box, recipe.encoder.image_size, flip)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Work as a worker does: torch's resizing rounds differently with several threads."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _leave_signals_to_the_parent(worker: int) -> None:

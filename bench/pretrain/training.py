@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
+import numpy as np
 import torch
 
 from bench.distributed import World, any_rank
@@ -20,11 +22,13 @@ from bench.pretrain.chunks import chunk_masks, chunk_positions, plan_chunks, sha
 from bench.pretrain.engine import Engine, wrap
 from bench.pretrain.job import PretrainJob
 from bench.pretrain.lists import read_lists
+from bench.pretrain.masks import Mask
 from bench.pretrain.objective import fresh_networks
 from bench.pretrain.order import Order
 from bench.pretrain.schedule import StepValues, step_values
 from bench.pretrain.step import Chunk, StepReport, make_optimizer, train_step
 from bench.pretrain.stream import ClipBatch, clip_batches
+from bench.types import IntArray
 
 CHECKPOINT_FILE = "latest.pth.tar"
 RECIPE_FILE = "recipe.json"
@@ -35,18 +39,16 @@ ENCODERS_FOLDER = "encoders"
 class Stepped:
     """What one step did on this process.
 
-    `context_tokens` and `target_tokens` are those of a clip, one number per mask; `clips` are the
-    last ones, `[B, 3, T, H, W]`.
+    `context_tokens` and `target_tokens` are those of a clip, one number per mask, mean over chunks.
     """
 
     values: StepValues
     report: StepReport
-    context_tokens: list[int]
-    target_tokens: list[int]
+    context_tokens: list[float]
+    target_tokens: list[float]
     seconds: float
     seconds_waited: float
     unreadable: list[tuple[str, str]]
-    clips: torch.Tensor
 
 
 class Training:
@@ -80,7 +82,8 @@ class Training:
         )
         self.optimizer = make_optimizer(self.engine.networks, self.recipe)
         self.done = self._resume() if self.checkpoint.exists() else 0
-        self._batches = self._stream()
+        positions = chunk_positions(self.recipe, self.chunks, first_step=self.done + 1)
+        self._batches = self._stream(positions, workers=job.workers)
 
     @property
     def checkpoint(self) -> Path:
@@ -98,46 +101,54 @@ class Training:
         }
 
     def step(self) -> Stepped:
-        """Make the next step."""
+        """Make the next step.
+
+        Raises:
+            DivergedError: loss or gradients are no finite numbers.
+            DataError: so many unreadable files that the data set must be.
+        """
         begin = time.perf_counter()
         number = self.done + 1
         values = step_values(self.recipe, number)
         batches: list[ClipBatch] = []
-        masks_sizes: list[tuple[int, int]] = []
-
-        def chunks() -> Iterator[Chunk]:
-            for chunk in self.chunks:
-                batch = next(self._batches)
-                batches.append(batch)
-                device = self.world.device
-                masks = [
-                    mask.to(device)
-                    for mask in chunk_masks(self.recipe, chunk, step=number, seed=self.job.seed)
-                ]
-                masks_sizes[:] = [(m.context.shape[1], m.target.shape[1]) for m in masks]
-                yield batch.clips.to(device, non_blocking=True), masks
-
+        masks: list[Sequence[Mask]] = []
         report = train_step(
             self.recipe,
             self.engine.networks,
             self.engine.target,
             self.optimizer,
-            chunks(),
+            self._chunks_of(number, batches, masks),
             len(self.chunks),
             values,
             wrapped=self.engine.model,
         )
         self.done = number
+        kinds = list(zip(*masks, strict=True))
         return Stepped(
             values=values,
             report=report,
-            context_tokens=[size for size, _ in masks_sizes],
-            target_tokens=[size for _, size in masks_sizes],
+            context_tokens=[fmean(m.context.shape[1] for m in kind) for kind in kinds],
+            target_tokens=[fmean(m.target.shape[1] for m in kind) for kind in kinds],
             seconds=time.perf_counter() - begin,
             seconds_waited=sum(batch.seconds_waited for batch in batches),
             unreadable=[failure for batch in batches for failure in batch.unreadable],
-            clips=batches[-1].clips,
         )
+
+    def first_clips(self, count: int) -> torch.Tensor:
+        """Return the first clips of the run's order, `[count, 3, T, H, W]`, whatever its step."""
+        batches = self._stream(iter([np.arange(count, dtype=np.int64)]), workers=0)
+        return next(batches).clips
+
+    def _chunks_of(
+        self, step: int, batches: list[ClipBatch], masks: list[Sequence[Mask]]
+    ) -> Iterator[Chunk]:
+        """Yield the chunks of a step on the device, and note what they were made of."""
+        for chunk in self.chunks:
+            batches.append(next(self._batches))
+            masks.append(chunk_masks(self.recipe, chunk, step=step, seed=self.job.seed))
+            device = self.world.device
+            clips = batches[-1].clips.to(device, non_blocking=True)
+            yield clips, [mask.to(device) for mask in masks[-1]]
 
     def save(self, loss: float) -> None:
         """Write the checkpoint of the steps done so far, in place of the last one."""
@@ -208,13 +219,13 @@ class Training:
             )
         return int(facts["step"])
 
-    def _stream(self) -> Iterator[ClipBatch]:
+    def _stream(self, positions: Iterable[IntArray], *, workers: int) -> Iterator[ClipBatch]:
         return clip_batches(
             self.lists,
             Order(self.lists.sizes, self.lists.weights, self.job.seed),
             self.recipe,
-            chunk_positions(self.recipe, self.chunks, first_step=self.done + 1),
+            positions,
             seed=self.job.seed,
-            workers=self.job.workers,
+            workers=workers,
             keep_decoded_bytes=int(self.job.keep_decoded_gb * 1e9),
         )

@@ -22,6 +22,7 @@ def released(name: str) -> PretrainRecipe:
         warmup_steps=ipe * config["warmup"],
         schedule_stretch=config["ipe_scale"],
         ema=tuple(config["ema"]),
+        lr_decay="linear" if config.get("is_anneal") else "cosine",
         **{
             key: config[key]
             for key in ("lr", "start_lr", "final_lr", "weight_decay", "final_weight_decay")
@@ -36,6 +37,8 @@ def released(name: str) -> PretrainRecipe:
         "v2_pretrain_vitl16_as_released",
         "v2_pretrain_vitg16",
         "ijepa_in1k_vith14",
+        "v2_cooldown_vitl16",
+        "v2_cooldown_vitg16_384",
     ],
 )
 def test_values_of_every_step_are_those_of_the_released_run(name):

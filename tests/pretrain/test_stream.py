@@ -143,6 +143,20 @@ def test_workers_grouping_and_memory_change_no_pixel(folder):
     assert torch.equal(backwards.flip(0), expected)
 
 
+def test_the_number_of_threads_changes_no_pixel(folder):
+    # Above 64 pixels torch resizes by a kernel that rounds differently with several threads.
+    large = replace(RECIPE, encoder=replace(RECIPE.encoder, image_size=96))
+    expected = clips_of(folder, [np.arange(8)], recipe=large, workers=1)
+    threads = torch.get_num_threads()
+    try:
+        for number in (1, 2, 3):
+            torch.set_num_threads(number)
+            assert torch.equal(clips_of(folder, [np.arange(8)], recipe=large), expected)
+            assert torch.get_num_threads() == number
+    finally:
+        torch.set_num_threads(threads)
+
+
 def test_a_still_is_repeated_among_videos(folder, tmp_path):
     shutil.copy(folder / "0.mp4", tmp_path / "0.mp4")
     picture = np.random.default_rng(0).integers(0, 256, (60, 50, 3), dtype=np.uint8)

@@ -92,7 +92,13 @@ def pretrain(world, kind, micro_batch=None, *, recompute=False, recipe=RECIPE, s
         name: (value.full_tensor() if name in sharded else value).detach().clone()
         for name, value in named.items()
     }
-    return {"report": report, "weights": weights, "sharded": sharded, "chunks": len(chunks)}
+    return {
+        "kind": engine.kind,
+        "report": report,
+        "weights": weights,
+        "sharded": sharded,
+        "chunks": len(chunks),
+    }
 
 
 def prefixed(prefix, module):

@@ -22,7 +22,6 @@ from pathlib import Path
 
 import av
 from PIL import Image
-from threadpoolctl import threadpool_limits
 
 from bench.errors import DataError
 from bench.files import remove_leftovers, write_whole
@@ -84,6 +83,7 @@ def encode_still(frames: Pixels) -> bytes:
 
 def _render_all(wanted: Sequence[tuple[int, Path]], kind: Kind, split: Split) -> None:
     """Render on all cores; numpy and libx264 leave Python's lock while they work."""
+    from threadpoolctl import threadpool_limits  # changes the environment when it is imported
 
     def make(item: tuple[int, Path]) -> None:
         row, path = item

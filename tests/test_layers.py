@@ -30,7 +30,7 @@ LAYERS = [
     {"run"},
     {"track"},
     {"array_probe"},
-    {"cli_runs", "cli_pretrain", "cli_track", "launch"},
+    {"cli_runs", "cli_pretrain", "cli_track", "slurm", "launch"},
     {"cli"},
     {"__main__"},
 ]

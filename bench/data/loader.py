@@ -129,6 +129,17 @@ def explained(manifest: Manifest) -> Iterator[None]:
         ) from error
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Work as a worker process does: torch's resizing rounds differently with several threads."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 class _Rows(Dataset[Sample | BenchError]):
     """(row, draw) pairs, int64 `[entries, 2]`, as a data set of samples."""
 
@@ -154,8 +165,9 @@ class _Rows(Dataset[Sample | BenchError]):
 
     def _sample(self, row: int, draw: int, path: Path) -> Sample:
         seed = (self.recipe.seed, draw, int(self.root_rows[row]))
-        frames = _read(path, self.recipe, seed)
-        made, index = _view(frames, self.recipe, seed)
+        with one_thread():
+            frames = _read(path, self.recipe, seed)
+            made, index = _view(frames, self.recipe, seed)
         return Sample(
             row=row,
             draw=draw,

@@ -31,7 +31,8 @@ from bench.errors import UsageError
 class PredictorArchitecture:
     """Shape of a predictor; `num_heads` None takes as many as the encoder, as released.
 
-    `num_mask_tokens` is the number of masks of the recipe: each has its own mask token.
+    `num_mask_tokens` is the number of masks of the recipe: each has its own mask token. With depth
+    0 there is no transformer, and all hidden places see the mean of the context: for ablations.
     """
 
     width: int = 384
@@ -89,7 +90,10 @@ class Predictor(nn.Module):
         """
         hidden = self.mask_tokens[number] + self._positions(target)
         x = self.predictor_embed(tokens) + self._positions(context)
-        x = torch.cat([x, hidden.to(x.dtype)], dim=1)
+        hidden = hidden.to(x.dtype)
+        if not self.predictor_blocks:
+            hidden = hidden + x.mean(dim=1, keepdim=True)
+        x = torch.cat([x, hidden], dim=1)
         for block in self.predictor_blocks:
             x = block(x)
         x = x[:, context.shape[1] :]

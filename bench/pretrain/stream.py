@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from bench.data.augment import Box, crop_resize, sample_crop
 from bench.data.decode import Pixels
+from bench.data.loader import one_thread
 from bench.data.transforms import normalise
 from bench.errors import BenchError, DataError, UnreadableMedia
 from bench.pretrain.lists import ClipLists
@@ -184,7 +185,7 @@ class _Clips(Dataset[ClipBatch | BenchError]):
         clips = torch.empty(len(request.positions), 3, num_frames, size, size)
         entries = zip(request.positions.tolist(), request.rows.tolist(), clips, strict=True)
         try:
-            with _one_thread():
+            with one_thread():
                 for position, row, clip in entries:
                     self._fill(clip, position, row, unreadable)
         except BenchError as error:
@@ -220,17 +221,6 @@ class _Clips(Dataset[ClipBatch | BenchError]):
         box = sample_crop(height, width, scale=recipe.crop_scale, ratio=recipe.crop_aspect, rng=rng)
         flip = recipe.flip and bool(rng.random() < 0.5)
         return training_view(frames, box, recipe.encoder.image_size, flip)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Work as a worker does: torch's resizing rounds differently with several threads."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _leave_signals_to_the_parent(worker: int) -> None:

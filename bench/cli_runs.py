@@ -162,11 +162,14 @@ def demo(
     size: Annotated[str, typer.Option(help="full, or small for a first look.")] = "full",
     workers: Workers = 2,
 ) -> None:
-    """Render the embedded data set, evaluate two floors and a checkpoint, and write the table."""
-    from bench.demo import BOARD, demo_configs  # torch: only where it is needed
+    """Render the embedded data set, pretrain for a minute, compare encoders, write the table."""
+    from bench.demo import BOARD, demo_configs, demo_pretraining  # torch: only where it is needed
+    from bench.pretrain.loop import pretrain
     from bench.publish import write_board
 
     machine = _machine(home or Path(".demo"), None, "auto", workers, 16)
+    trained = pretrain(demo_pretraining(machine.home, size))
+    typer.echo(f"Pretrained for a minute, to show how; nothing is claimed of {trained}\n", err=True)
     _run(demo_configs(machine.home, size), machine, json_=False)
     paths = write_board(BOARD, machine.home, None, include_all=True)
     for path in paths:

@@ -1,52 +1,53 @@
-"""The main job on the embedded data set: two floors and a checkpoint, three tasks, four probes."""
+"""The main job on the embedded data set: a minute of pretraining, then three encoders compared."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from bench import registry
 from bench.config import RunConfig
-from bench.encoders.layouts import save_released
-from bench.encoders.sizes import VIT_SIZES
-from bench.encoders.video_vit import fresh_vit
 from bench.errors import UsageError
+from bench.pretrain.job import PretrainJob
 
 BOARD = "frozen_video"
 TASKS = ("moving_digits_what", "moving_digits_how", "moving_digits_stills")
 PROBES = ("attentive", "linear", "logistic", "knn")
-ARCHITECTURE = "vit_digits"
+RECIPE = "digits_tiny"
+# The encoder that ships, what its recipe starts from, and raw pixels.
+ENCODERS = (RECIPE, f"random:{RECIPE}", "pixel_mean")
+PRETRAINING_STEPS = {"full": 240, "small": 20}
 
 
-def demo_configs(home: Path, size: str) -> list[RunConfig]:
-    """Return the runs of the demo; write its checkpoint, in the released layout, if absent.
+def demo_pretraining(home: Path, size: str) -> PretrainJob:
+    """Return the first steps of the recipe behind the shipped encoder, about a minute of them.
 
     Raises:
         UsageError: a size that is neither full nor small.
     """
-    if size not in ("full", "small"):
+    if size not in PRETRAINING_STEPS:
         raise UsageError(f"--size {size!r} is unknown: write full or small.")
-    checkpoint = home / "checkpoints" / "digits-latest.pth.tar"
-    if not checkpoint.exists():
-        write_checkpoint(checkpoint)
-    encoders = {f"random:{ARCHITECTURE}": {}, "pixel_mean": {}, f"vjepa:{checkpoint}": OPTIONS}
+    return PretrainJob(
+        recipe=registry.build("recipes", RECIPE, {}),
+        lists=(f"task:{TASKS[0]}",),
+        out=home / "pretrained" / f"{RECIPE}-{size}",
+        data=home,
+        stop_after=PRETRAINING_STEPS[size],
+        resume=True,
+        log_every=10,
+        watch_every=PRETRAINING_STEPS[size] // 2,
+        watch=TASKS[1],
+        workers=0,
+        keep_decoded_gb=1.0,
+    )
+
+
+def demo_configs(home: Path, size: str) -> list[RunConfig]:
+    """Return the runs of the demo: every encoder on every task with every probe."""
     return [
         RunConfig(
-            encoder=encoder,
-            task=task,
-            probe=probe,
-            encoder_options=options,
-            task_options={"data": home, "size": size},
+            encoder=encoder, task=task, probe=probe, task_options={"data": home, "size": size}
         )
-        for encoder, options in encoders.items()
+        for encoder in ENCODERS
         for task in TASKS
         for probe in PROBES
     ]
-
-
-OPTIONS = {"num_heads": 3, "num_frames": 8, "image_size": 48}
-
-
-def write_checkpoint(path: Path) -> None:
-    """Write a V-JEPA checkpoint as the pretraining code does; its weights are random."""
-    network = fresh_vit(VIT_SIZES[ARCHITECTURE], seed=1)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_released(path, target=network, encoder=network)

@@ -1,4 +1,4 @@
-"""Moving digits: the embedded data set, real scans that move over textured backgrounds.
+"""Moving digits: the embedded data set, real scans that move over restless backgrounds.
 
 One set of files, three tasks: *what* (ten digits: appearance), *how* (eight motions that no single
 frame tells: motion) and *stills* (ten digits, one picture each). The files are rendered on first

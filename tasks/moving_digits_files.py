@@ -1,8 +1,8 @@
 """The media files of moving_digits, rendered on first use.
 
-    moving_digits/v1/rendering.json
-    moving_digits/v1/videos/train/0000.mp4  ...  videos/test/0639.mp4
-    moving_digits/v1/stills/train/0000.png  ...  stills/test/0639.png
+    moving_digits/v2/rendering.json
+    moving_digits/v2/videos/train/0000.mp4  ...  videos/test/0639.mp4
+    moving_digits/v2/stills/train/0000.png  ...  stills/test/0639.png
 
 A still is the middle frame of the video with the same number, without its compression. A file
 appears whole or not at all, so rendering may be killed at any time, and several processes may
@@ -30,7 +30,7 @@ from tasks.moving_digits_scenes import LOOK, Pixels, Split, render, scene
 
 log = logging.getLogger(__name__)
 
-FOLDER = "moving_digits/v1"
+FOLDER = "moving_digits/v2"
 FPS = 12
 # One build of libx264 gives the same bytes: one thread, no version strings of the muxer, and no
 # macroblock tree, whose vector code differs from call to call on frames as small as these.

@@ -1,8 +1,10 @@
-"""Scenes of moving_digits: a handwritten digit that moves over a textured background, as pixels.
+"""Scenes of moving_digits: a handwritten digit that moves over a restless background, as pixels.
 
 A scene is a pure function of (split, row): which scan, which of eight motions, where, how large,
 how turned, which colours. Position, angle and size of the digit are uniform at every single frame
-whatever the motion, so only the change from frame to frame tells the motion. Digits are
+whatever the motion, so only the change from frame to frame tells the motion. Every frame has a new
+background, which drowns the digit for features that do not tell what persists from what does not
+(a background that stays is what joint-embedding prediction learns best, arXiv 2211.10831). Digits are
 scikit-learn's 8x8 scans (Alpaydin & Kaynak, Optical Recognition of Handwritten Digits, UCI 1998).
 
 Shape letters: T frames, H and W pixels.
@@ -48,25 +50,26 @@ class Look:
     uniform draw. The centre of the digit stays within `reach` of the middle of the frame, its
     angle within `angle` of upright, the side of its scan within `side`. `crossings` is how often
     the digit crosses its range during the video; at the end of the range it starts again at the
-    other end. The texture is `num_waves` plane waves with `cycles` per frame side and amplitudes
-    that fall with their frequency; `texture` is its standard deviation. `tint` and `flicker` are
-    the shares by which the digit's contrast differs between colour channels and frames.
+    other end. Every frame draws its `background` colour, within `hue` of a grey, and its texture:
+    `num_waves` plane waves with `cycles` per frame side and amplitudes that fall with their
+    frequency; `texture` is its standard deviation. `tint` and `flicker` are the shares by which the
+    digit's contrast differs between colour channels and frames.
     """
 
     num_frames: int = 24
     size: int = 64
-    reach: float = 8.0
-    angle: float = 20.0
-    side: tuple[float, float] = (24.0, 36.0)
-    crossings: tuple[float, float] = (0.8, 1.2)
-    contrast: tuple[float, float] = (70.0, 110.0)
-    tint: float = 0.15
-    flicker: float = 0.45
+    reach: float = 12.0
+    angle: float = 30.0
+    side: tuple[float, float] = (20.0, 36.0)
+    crossings: tuple[float, float] = (1.6, 2.2)
+    contrast: tuple[float, float] = (85.0, 95.0)
+    tint: float = 0.05
+    flicker: float = 0.3
     background: tuple[float, float] = (100.0, 115.0)
     hue: float = 6.0
-    texture: float = 12.0
+    texture: float = 20.0
     cycles: tuple[float, float] = (0.5, 6.0)
-    num_waves: int = 24
+    num_waves: int = 12
 
     @property
     def digest(self) -> str:
@@ -81,10 +84,11 @@ LOOK = Look()
 class Course:
     """Where the digit is in every frame, all `[T]`.
 
-    `x` and `y` are the centre and `side` the side of the scan's square, in pixels (pixel centres
+    `frame` is the number of the frame in its video, `x` and `y` are the centre and `side` the side of the scan's square, in pixels (pixel centres
     at whole numbers), `angle` is clockwise in radians, `contrast` a factor.
     """
 
+    frame: npt.NDArray[np.int64]
     x: Floats
     y: Floats
     angle: Floats
@@ -133,7 +137,7 @@ def course(motion: str, key: tuple[int, int], look: Look = LOOK) -> Course:
     """Return the course that `key` draws for a motion.
 
     The draws do not depend on the motion: of one key, `left` is `right` played backwards, and so
-    are the other pairs, but for the flicker.
+    are the other pairs, but for the flicker and the backgrounds.
     """
     draw = _generator(*key, 0)
     phase = {name: np.full(look.num_frames, draw.random()) for name in ("x", "y", "angle", "side")}
@@ -150,6 +154,7 @@ def course(motion: str, key: tuple[int, int], look: Look = LOOK) -> Course:
     small, large = look.side
     centre = (look.size - 1) / 2
     return Course(
+        frame=np.arange(look.num_frames),
         x=centre + look.reach * (2 * phase["x"] - 1),
         y=centre + look.reach * (2 * phase["y"] - 1),
         angle=np.deg2rad(look.angle) * (2 * phase["angle"] - 1),
@@ -161,14 +166,12 @@ def course(motion: str, key: tuple[int, int], look: Look = LOOK) -> Course:
 def render(scene: Scene, look: Look = LOOK) -> Pixels:
     """Return the frames of a scene, uint8 `[T, H, W, 3]`."""
     draw = _generator(*scene.key, 1)
-    grey = _between(look.background, draw.random())
-    colour = grey + look.hue * (2 * draw.random(3) - 1)
     contrast = _between(look.contrast, draw.random()) * (1 + look.tint * (2 * draw.random(3) - 1))
-    background_3HW = colour[:, None, None] + _texture(draw, look)
     ink_THW = coverage(scene, look) * scene.course.contrast[:, None, None]
     # Channels first and in place: numpy is slow over a last axis of three and over new memory.
     mixed_T3HW = ink_THW[:, None] * contrast[:, None, None]
-    mixed_T3HW += background_3HW
+    for number, mixed_3HW in zip(scene.course.frame.tolist(), mixed_T3HW, strict=True):
+        mixed_3HW += _background(_generator(*scene.key, 2, number), look)
     np.clip(np.rint(mixed_T3HW, out=mixed_T3HW), 0, 255, out=mixed_T3HW)
     return np.ascontiguousarray(mixed_T3HW.astype(np.uint8).transpose(0, 2, 3, 1))
 
@@ -224,6 +227,13 @@ def scans_of(split: Split, digit: int) -> tuple[int, ...]:
     targets = scans()[1]
     chosen = (np.arange(len(targets)) % 3 == 2) == (split == "test")
     return tuple(np.flatnonzero(chosen & (targets == digit)).tolist())
+
+
+def _background(draw: np.random.Generator, look: Look) -> Floats:
+    """The background of one frame, `[3, H, W]`."""
+    grey = _between(look.background, draw.random())
+    colour = grey + look.hue * (2 * draw.random(3) - 1)
+    return np.asarray(colour[:, None, None] + _texture(draw, look))
 
 
 def _texture(draw: np.random.Generator, look: Look) -> Floats:

@@ -14,6 +14,7 @@ from bench.encoders.architecture import Asked
 from bench.encoders.encoder import Encoder
 from bench.encoders.sizes import RELEASED, VIT_SIZES
 from bench.encoders.video_vit import (
+    INITIAL_STD,
     VitArchitecture,
     fresh_vit,
     gather_tokens,
@@ -35,13 +36,19 @@ def random(
 ) -> Encoder:
     """An untrained video ViT: `random:vjepa_vitl16`, `random:vit_tiny`, or sized like a file.
 
-    The weights come from `seed` alone, initialised as V-JEPA pretraining starts.
+    The weights come from `seed` alone, initialised as V-JEPA pretraining starts. The name of a
+    pretraining recipe (`random:digits_tiny`) gives what that recipe starts from.
 
     Raises:
         UsageError: no size has that name, or the options do not fit it.
         CheckpointError: the named file is no complete V-JEPA encoder.
     """
-    named = {**VIT_SIZES, **{name: r.architecture for name, r in RELEASED.items()}}
+    recipes = {name: registry.build("recipes", name, {}) for name in registry.names("recipes")}
+    named = {
+        **VIT_SIZES,
+        **{name: recipe.encoder for name, recipe in recipes.items()},
+        **{name: released.architecture for name, released in RELEASED.items()},
+    }
     if weights in named:
         size = named[weights]
         architecture = replace(
@@ -59,7 +66,8 @@ def random(
             )
         architecture = _architecture_in(weights, num_heads, num_frames, image_size)
         name = f"random:{stem(weights)}"
-    network = fresh_vit(architecture, seed=seed)
+    std = recipes[weights].initial_std if weights in recipes else INITIAL_STD
+    network = fresh_vit(architecture, seed=seed, std=std)
     spec = vit_spec(network, name=name, source=f"random seed {seed}", is_floor=True)
     return Encoder(network, spec)
 

@@ -28,6 +28,8 @@ from bench.pretrain.training import Training
 def pretrain(job: PretrainJob) -> Path:
     """Train until the last step and return the folder of the encoder that came out.
 
+    A run that has made its last step already is left as it is.
+
     Raises:
         UsageError: the run folder holds another run, or the machine does not fit the recipe.
         DataError: lists or videos that cannot be read.
@@ -36,6 +38,8 @@ def pretrain(job: PretrainJob) -> Path:
     """
     with join(job.device) as world, _stop_request() as stop, explained():
         training = Training(job, world)
+        if training.done == job.last_step and training.encoder_folder.is_dir():
+            return training.encoder_folder
         with Observer(job, world, training) as observer:
             while training.done < job.last_step and not any_rank(world, stop.wanted):
                 observer.observe(training.step())

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from bench.distributed import World, any_rank
+from bench.encoders.named import FOLDERS
 from bench.errors import UsageError
 from bench.files import remove_leftovers, write_whole
 from bench.pretrain.checkpoint import load_checkpoint, save_checkpoint, save_evaluation_folder
@@ -32,7 +33,6 @@ from bench.types import IntArray
 
 CHECKPOINT_FILE = "latest.pth.tar"
 RECIPE_FILE = "recipe.json"
-ENCODERS_FOLDER = "encoders"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -89,6 +89,11 @@ class Training:
     def checkpoint(self) -> Path:
         """The file that a resumed run goes on from."""
         return self.job.out / CHECKPOINT_FILE
+
+    @property
+    def encoder_folder(self) -> Path:
+        """Where the encoder of the steps done so far is kept, if it is."""
+        return self.job.out / FOLDERS / f"step_{self.done:09d}"
 
     @cached_property
     def facts(self) -> dict[str, Any]:
@@ -171,14 +176,13 @@ class Training:
 
     def save_encoder(self, results: dict[str, Any]) -> Path:
         """Write the target encoder for evaluation and return its folder."""
-        folder = self.job.out / ENCODERS_FOLDER / f"step_{self.done:09d}"
         save_evaluation_folder(
-            folder,
+            self.encoder_folder,
             self.engine.target,
             name=f"{self.job.out.resolve().name}-{self.done}",
             facts={**self.facts, "step": self.done, **results},
         )
-        return folder
+        return self.encoder_folder
 
     def _claim(self) -> None:
         """Write down what this run is, or check that the folder holds the same run.

@@ -58,15 +58,13 @@ def digits_tiny() -> PretrainRecipe:
         # A grid of 4 x 6 x 6 tokens is too small for the released pair of masks.
         masks=(MultiBlock(num_blocks=4, spatial_scale=(0.15, 0.25)),),
         plan=ClipPlan(num_frames=encoder.num_frames, num_clips=1, num_views=1, stride=3),
-        num_steps=15_000,
+        num_steps=10_000,
         batch_size=32,
         mask_batch=32,
-        warmup_steps=1_500,
+        warmup_steps=500,
         start_lr=2e-4,
         lr=1e-3,
         ema=(0.99, 1.0),
-        # The released 0.02 for widths of 1,000, by the square root of the width.
-        initial_std=0.06,
         crop_scale=(0.6, 1.0),
     )
 

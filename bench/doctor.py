@@ -29,7 +29,9 @@ REQUIRED = (
     "pillow",
     "typer",
     "rich",
+    "tensorboard",
 )
+OPTIONAL = {"matplotlib": "plots of bench track", "submitit": "bench pretrain --slurm"}
 CODECS = {"h264": "Kinetics, AVA", "vp9": "Something-Something v2", "mpeg4": "older clips"}
 SPACE_WANTED_GB = 20
 PROBE_SECONDS = 120
@@ -73,6 +75,11 @@ def _packages() -> list[Finding]:
         fix = "" if installed else f"pip install {name}"
         value = installed or "not installed"
         found.append(Finding(name=name, ok=installed is not None, value=value, fix=fix))
+    for name, use in OPTIONAL.items():
+        installed = package_version(name)
+        value = installed or f"not installed (optional: {use})"
+        fix = "" if installed else f"pip install {name}"
+        found.append(Finding(name=name, ok=True, value=value, fix=fix))
     return found
 
 

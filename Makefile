@@ -27,6 +27,7 @@ bench-speed: $(VENV)/ready
 	$(BIN)/python -m benchmarks.decode
 	$(BIN)/python -m benchmarks.transforms
 	$(BIN)/python -m benchmarks.attentive --quick
+	$(BIN)/python -m benchmarks.pretrain --model vit_digits --batch 32 --threads 1
 
 clean:
 	rm -rf $(VENV) $(DEMO_HOME)

@@ -72,6 +72,7 @@ def pretrain(
         raise typer.Exit(launch(sys.argv[1:], gpus=gpus, slurm=slurm_options))
     from bench.pretrain.job import PretrainJob  # torch: only where it is needed
     from bench.pretrain.loop import pretrain as train
+    from bench.pretrain.observer import UNREADABLE_FILE, read_unreadable
     from bench.pretrain.recipe import changed
 
     if not lists:
@@ -102,4 +103,10 @@ def pretrain(
     )
     folder = train(job)
     if os.environ.get("RANK", "0") == "0":
+        if unreadable := read_unreadable(job.out):
+            typer.echo(
+                f"{len(unreadable)} files could not be read, and others were read in their place;"
+                f" they are listed in {job.out / UNREADABLE_FILE}",
+                err=True,
+            )
         typer.echo(str(folder))

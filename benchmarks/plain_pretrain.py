@@ -49,7 +49,7 @@ class PlainPretraining:
             own.to(device)
         pair = (self.encoder, self.predictor)
         groups = [{"params": list(_matrices(network))} for network in pair]
-        groups += [{"params": list(_vectors(network)), "weight_decay": 0.0} for network in pair]
+        groups += [{"params": list(_vectors(network))} for network in pair]
         self.optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.999), eps=1e-8, foreach=False)
 
     def step(
@@ -78,7 +78,7 @@ class PlainPretraining:
             pairs = zip(self.target_encoder.parameters(), self.encoder.parameters(), strict=True)
             for slow, fast in pairs:
                 slow.mul_(values.momentum).add_(fast, alpha=1 - values.momentum)
-        return float(loss), [float(norm) for norm in norms]
+        return float(loss.detach()), [float(norm) for norm in norms]
 
     def _loss(self, clips: torch.Tensor, masks: Sequence[Mask]) -> torch.Tensor:
         with torch.no_grad():
@@ -96,6 +96,8 @@ class PlainPretraining:
 
 class PlainEncoder(nn.Module):
     """Clips `[B, 3, T, H, W]` to tokens `[B, N, D]`, or to those at `keep` `[B, K]`."""
+
+    pos_embed: torch.Tensor
 
     def __init__(self, architecture: VitArchitecture) -> None:
         super().__init__()
@@ -123,6 +125,8 @@ class PlainEncoder(nn.Module):
 
 class PlainPredictor(nn.Module):
     """Context tokens `[B, K, D]` to predictions `[B, P, D]`."""
+
+    predictor_pos_embed: torch.Tensor
 
     def __init__(self, recipe: PretrainRecipe) -> None:
         super().__init__()
@@ -168,7 +172,8 @@ class _Block(nn.Module):
         query, key, value = parts.permute(2, 0, 3, 1, 4)
         mixed = functional.scaled_dot_product_attention(query, key, value)
         x = x + self.attn["proj"](mixed.transpose(1, 2).reshape(rows, length, width))
-        return x + self.mlp["fc2"](functional.gelu(self.mlp["fc1"](self.norm2(x))))
+        changed: torch.Tensor = self.mlp["fc2"](functional.gelu(self.mlp["fc1"](self.norm2(x))))
+        return x + changed
 
 
 def _picked(tokens: torch.Tensor, places: torch.Tensor) -> torch.Tensor:

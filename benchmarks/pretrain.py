@@ -8,6 +8,7 @@ says what the plain step is.
 
 A turn is a square matmul, a plain step and our step, on the masks of one step. Ratios and shares
 are taken within a turn and their medians printed: other work on the machine then slows both sides.
+With one thread on a CPU, seconds are those of the process.
 
 The arithmetic is counted, not measured, and is the same for both sides: what the method needs. A
 block of width D and hidden width H on n tokens needs 2n(4D^2 + 2DH) + 4n^2 D operations, a linear
@@ -38,7 +39,7 @@ from bench.pretrain.schedule import step_values
 from bench.pretrain.step import make_optimizer, train_step
 from benchmarks.plain_pretrain import PlainPretraining
 
-WARM_STEPS = 3
+WARM_STEPS = 2
 MATMULS = 4
 MATMUL_SIZE = {"cpu": 2048, "cuda": 8192}
 GIB = 2**30
@@ -170,10 +171,14 @@ def seconds(work: Callable[[], object], device: torch.device) -> float:
 
 
 def clock(device: torch.device) -> float:
-    """Return the time in seconds once all work so far is done."""
+    """Return the time in seconds once all work so far is done.
+
+    With one thread on a CPU it is that of the process: waiting for other work does not count.
+    """
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-    return time.perf_counter()
+    alone = device.type == "cpu" and torch.get_num_threads() == 1
+    return time.process_time() if alone else time.perf_counter()
 
 
 def matmul_rate(device: torch.device, dtype: torch.dtype) -> float:

@@ -155,11 +155,11 @@ class TubeletEmbedding(nn.Module):
 
     def forward(self, pixels: torch.Tensor, keep: torch.Tensor | None = None) -> torch.Tensor:
         """`[B, 3, T, H, W]` pixels to `[B, N, D]` tokens, or to those at `keep` `[B, K]` alone."""
-        if keep is None:
-            tokens: torch.Tensor = self.proj(pixels).flatten(2).transpose(1, 2)
-            return tokens
-        kept = gather_tokens(tubelets(pixels, self.kernel), keep)
-        return functional.linear(kept, self.proj.weight.flatten(1), self.proj.bias)
+        cut = tubelets(pixels, self.kernel)
+        if keep is not None:
+            cut = gather_tokens(cut, keep)
+        # A convolution leaves the width outermost in memory, and all blocks after it strided sums.
+        return functional.linear(cut, self.proj.weight.flatten(1), self.proj.bias)
 
 
 def tubelets(pixels: torch.Tensor, kernel: tuple[int, int, int]) -> torch.Tensor:

@@ -67,8 +67,8 @@ def wrap(
     chosen = _chosen(kind, world)
     for network in (networks, target):
         network.to(world.device)
-        if world.device.type == "cpu":
-            plain_attention(network)
+    if world.device.type == "cpu":
+        plain_attention(networks)  # the slow part is the backward pass, and the target has none
     if world.size > 1:
         _same_everywhere(networks, target)
     if checkpoint_activations:

@@ -9,6 +9,16 @@ from bench.errors import UsageError
 from bench.pretrain.engine import EngineKind
 from bench.pretrain.recipe import PretrainRecipe
 
+# Numbers that count from 1, and what they are called on the command line.
+AT_LEAST_ONE = {
+    "stop_after": "--steps",
+    "save_every": "--save-every",
+    "encoder_every": "--encoder-every",
+    "log_every": "--log-every",
+    "watch_every": "--watch-every",
+    "accumulate": "--accumulate",
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainJob:
@@ -46,11 +56,9 @@ class PretrainJob:
     checkpoint_activations: bool = False
 
     def __post_init__(self) -> None:
-        for key in ("stop_after", "save_every", "encoder_every", "log_every", "watch_every"):
+        for key, option in AT_LEAST_ONE.items():
             if getattr(self, key) is not None and getattr(self, key) < 1:
-                raise UsageError(f"--{key.replace('_', '-')} must be at least 1.")
-        if self.accumulate < 1:
-            raise UsageError("--accumulate must be at least 1.")
+                raise UsageError(f"{option} must be at least 1.")
         if self.watch_every % self.log_every:
             raise UsageError(
                 f"--watch-every {self.watch_every} must be a multiple of --log-every"

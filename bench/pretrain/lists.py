@@ -211,7 +211,7 @@ def _list_files(path: Path, data: Path | None) -> Names:
         if any((root / name).exists() for name in probed):
             return root, names
     places = " or ".join(str(root) for root in roots)
-    advice = "check --data" if data is not None else "give their folder with --data"
+    advice = "check --data-root" if data is not None else "give their folder with --data-root"
     raise DataError(
         f"{path}: none of {len(probed)} names that were tried is a file below {places} (such as"
         f" {probed[0]!r}); {advice}."

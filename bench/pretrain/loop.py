@@ -11,6 +11,7 @@ A run folder holds
 
 from __future__ import annotations
 
+import logging
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +24,8 @@ from bench.pretrain.job import PretrainJob
 from bench.pretrain.observer import Observer
 from bench.pretrain.stream import explained
 from bench.pretrain.training import Training
+
+log = logging.getLogger(__name__)
 
 
 def pretrain(job: PretrainJob) -> Path:
@@ -40,13 +43,17 @@ def pretrain(job: PretrainJob) -> Path:
         training = Training(job, world)
         if training.done == job.last_step and training.encoder_folder.is_dir():
             return training.encoder_folder
-        with Observer(job, world, training) as observer:
+        observer = Observer(job, world, training)
+        training.claim()
+        with observer:
             while training.done < job.last_step and not any_rank(world, stop.wanted):
                 observer.observe(training.step())
                 _save_when_due(job, training, observer)
             stopped = training.done < job.last_step
             if stopped:
-                training.save(observer.loss)
+                if world.is_main:
+                    log.warning("stopping: saving step %d; --resume goes on", training.done)
+                _save(training, observer)
             else:
                 folder = training.save_encoder(observer.results)
         # A process that leaves early makes the launcher end the one that still writes.
@@ -58,10 +65,17 @@ def pretrain(job: PretrainJob) -> Path:
 
 def _save_when_due(job: PretrainJob, training: Training, observer: Observer) -> None:
     ended = training.done == job.last_step
-    if ended or training.done % job.save_every == 0:
-        training.save(observer.loss)
+    # The encoder first: a run that is killed between the two makes this step again, and both.
     if job.encoder_every and training.done % job.encoder_every == 0 and not ended:
         training.save_encoder(observer.results)
+    if ended or training.done % job.save_every == 0:
+        _save(training, observer)
+
+
+def _save(training: Training, observer: Observer) -> None:
+    # Steps that a checkpoint holds are never made again, so what they met is written down before.
+    observer.name_unreadable()
+    training.save(observer.loss)
 
 
 @dataclass

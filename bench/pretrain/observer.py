@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import torch
 
 from bench.distributed import World, gather_objects, mean_over_ranks
+from bench.files import write_whole
 from bench.pretrain.display import Display
 from bench.pretrain.health import Health, collapse, feature_health, health_history
 from bench.pretrain.job import PretrainJob
@@ -30,7 +32,7 @@ class Observer:
         self.job, self.world, self.training = job, world, training
         self._steps: list[Stepped] = []
         self._last_loss: torch.Tensor | None = None
-        self._named = self._read_named()
+        self._named = {path for path, _ in read_unreadable(job.out)}
         held = read_journal(job.out) if training.done else []
         history = health_history(entry for entry in held if entry["step"] <= training.done)
         self._history: list[tuple[int, Health]] = history
@@ -83,6 +85,21 @@ class Observer:
             self._write(entry)
             self._steps.clear()
 
+    def name_unreadable(self) -> None:
+        """Write down each file that could not be decoded, at its first time, on any process."""
+        here = {path: reason for step in self._steps for path, reason in step.unreadable}
+        new = {
+            path: reason
+            for found in gather_objects(self.world, here)
+            for path, reason in found.items()
+            if path not in self._named
+        }
+        self._named |= new.keys()
+        if new and self.world.is_main:
+            lines = [json.dumps({"path": path, "reason": new[path]}) + "\n" for path in new]
+            with (self.job.out / UNREADABLE_FILE).open("a", encoding="utf-8") as file:
+                file.writelines(lines)
+
     def _trained(self) -> dict[str, Any]:
         """Means over the steps since the last entry, over all processes."""
         steps, recipe = self._steps, self.job.recipe
@@ -92,7 +109,7 @@ class Observer:
         loss, std_loss = (
             mean_over_ranks(self.world, values.mean()).item() for values in (losses, std_losses)
         )
-        self._name_unreadable()
+        self.name_unreadable()
         seconds = sum(step.seconds for step in steps)
         return {
             "num_steps": self.job.last_step,
@@ -144,26 +161,21 @@ class Observer:
             if self._display is not None:
                 self._display.update(entry)
 
-    def _name_unreadable(self) -> None:
-        """Write down each file that could not be decoded, at its first time, on any process."""
-        here = {path: reason for step in self._steps for path, reason in step.unreadable}
-        for found in gather_objects(self.world, here):
-            for path, reason in found.items():
-                if path in self._named:
-                    continue
-                self._named.add(path)
-                if self.world.is_main:
-                    line = json.dumps({"path": path, "reason": reason})
-                    with (self.job.out / UNREADABLE_FILE).open("a", encoding="utf-8") as file:
-                        file.write(line + "\n")
 
-    def _read_named(self) -> set[str]:
-        """The files named so far, by a run that is now resumed."""
-        path = self.job.out / UNREADABLE_FILE
-        if not path.exists():
-            return set()
-        lines = path.read_text(encoding="utf-8").splitlines()
-        return {json.loads(line)["path"] for line in lines if line.endswith("}")}
+def read_unreadable(folder: Path) -> list[tuple[str, str]]:
+    """Return path and reason of every file that the run in `folder` could not decode so far.
+
+    A last line without its end, as a killed writer leaves it, is left out and removed.
+    """
+    path = folder / UNREADABLE_FILE
+    if not path.exists():
+        return []
+    text = path.read_text(encoding="utf-8")
+    whole = text[: text.rfind("\n") + 1]
+    if whole != text:
+        write_whole(path, whole.encode())
+    entries = [json.loads(line) for line in whole.splitlines()]
+    return [(entry["path"], entry["reason"]) for entry in entries]
 
 
 def _memory(device: torch.device) -> dict[str, float]:

@@ -14,12 +14,14 @@ from typing import Any
 import numpy as np
 import torch
 
+from bench import registry
 from bench.distributed import World, any_rank
 from bench.encoders.named import FOLDERS
-from bench.errors import UsageError
-from bench.files import remove_leftovers, write_whole
+from bench.environment import stamp
+from bench.errors import CheckpointError, UsageError
 from bench.pretrain.checkpoint import load_checkpoint, save_checkpoint, save_evaluation_folder
 from bench.pretrain.chunks import chunk_masks, chunk_positions, plan_chunks, share_of
+from bench.pretrain.claim import check_folder, claim_folder, refuse_another, refuse_taken
 from bench.pretrain.engine import Engine, wrap
 from bench.pretrain.job import PretrainJob
 from bench.pretrain.lists import read_lists
@@ -27,12 +29,11 @@ from bench.pretrain.masks import Mask
 from bench.pretrain.objective import fresh_networks
 from bench.pretrain.order import Order
 from bench.pretrain.schedule import StepValues, step_values
-from bench.pretrain.step import Chunk, StepReport, make_optimizer, train_step
+from bench.pretrain.step import Chunk, DivergedError, StepReport, make_optimizer, train_step
 from bench.pretrain.stream import ClipBatch, clip_batches
 from bench.types import IntArray
 
 CHECKPOINT_FILE = "latest.pth.tar"
-RECIPE_FILE = "recipe.json"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -69,8 +70,13 @@ class Training:
             rank=world.rank,
             micro_batch=micro if job.accumulate > 1 else None,
         )
+        if job.watch:
+            # Here, on all processes: the one that measures would leave the others waiting.
+            registry.find("tasks", job.watch)
         self.lists = read_lists(job.lists, job.data)
-        self._claim()
+        check_folder(job.out, self.facts, resume=job.resume)
+        if self.checkpoint.exists() and not job.resume:
+            refuse_taken(job.out)
         networks, target = fresh_networks(self.recipe, seed=job.seed)
         self.engine: Engine = wrap(
             networks,
@@ -117,16 +123,19 @@ class Training:
         values = step_values(self.recipe, number)
         batches: list[ClipBatch] = []
         masks: list[Sequence[Mask]] = []
-        report = train_step(
-            self.recipe,
-            self.engine.networks,
-            self.engine.target,
-            self.optimizer,
-            self._chunks_of(number, batches, masks),
-            len(self.chunks),
-            values,
-            wrapped=self.engine.model,
-        )
+        try:
+            report = train_step(
+                self.recipe,
+                self.engine.networks,
+                self.engine.target,
+                self.optimizer,
+                self._chunks_of(number, batches, masks),
+                len(self.chunks),
+                values,
+                wrapped=self.engine.model,
+            )
+        except DivergedError as error:
+            raise DivergedError(f"step {number}: {error}") from error
         self.done = number
         kinds = list(zip(*masks, strict=True))
         return Stepped(
@@ -180,47 +189,38 @@ class Training:
             self.encoder_folder,
             self.engine.target,
             name=f"{self.job.out.resolve().name}-{self.done}",
-            facts={**self.facts, "step": self.done, **results},
+            facts={
+                **self.facts,
+                "step": self.done,
+                **results,
+                "processes": self.world.size,
+                "environment": stamp(self.world.device),
+            },
         )
         return self.encoder_folder
 
-    def _claim(self) -> None:
-        """Write down what this run is, or check that the folder holds the same run.
-
-        Raises:
-            UsageError: the folder holds another run, or the same one and `--resume` was not said.
-        """
-        path, job = self.job.out / RECIPE_FILE, self.job
-        found = path.exists()
-        if found and not job.resume:
-            raise UsageError(
-                f"{job.out} holds a pretraining run already: go on with --resume, or name another"
-                " folder with --out."
-            )
-        if found:
-            held = json.loads(path.read_text(encoding="utf-8"))
-            if different := [key for key in self.facts if held.get(key) != self.facts[key]]:
-                raise UsageError(
-                    f"{job.out} was begun with another {' and '.join(different)}, see"
-                    f" {path.name} there; resume it with the same, or name another folder with"
-                    " --out."
-                )
+    def claim(self) -> None:
+        """Write down what this run is: from now on its folder is this run's."""
         # Nobody writes before all have looked.
-        any_rank(self.world, found)
-        if not found and self.world.is_main:
-            write_whole(path, (json.dumps(self.facts, indent=2) + "\n").encode())
+        any_rank(self.world, flag=False)
         if self.world.is_main:
-            remove_leftovers(job.out)
+            claim_folder(self.job.out, self.facts)
 
     def _resume(self) -> int:
-        facts = load_checkpoint(
-            self.checkpoint, self.engine.networks, self.engine.target, self.optimizer
-        )
+        try:
+            facts = load_checkpoint(
+                self.checkpoint, self.engine.networks, self.engine.target, self.optimizer
+            )
+        except CheckpointError as error:
+            raise CheckpointError(
+                f"{error} If there is no copy of it, remove it, and --resume begins anew."
+            ) from error
         if facts.get("step") is None:
             raise UsageError(
                 f"{self.checkpoint} was not written by this command, so its data order is unknown;"
-                " move it away."
+                " move it away, and --resume begins anew."
             )
+        refuse_another(self.job.out, facts, self.facts)
         return int(facts["step"])
 
     def _stream(self, positions: Iterable[IntArray], *, workers: int) -> Iterator[ClipBatch]:

@@ -68,8 +68,6 @@ def pretrain(
     from bench.launch import launch, parse_slurm  # starts processes: only where it is needed
 
     slurm_options = parse_slurm(slurm) if slurm else None
-    if (gpus is not None or slurm_options) and "RANK" not in os.environ:
-        raise typer.Exit(launch(sys.argv[1:], gpus=gpus, slurm=slurm_options))
     from bench.pretrain.job import PretrainJob  # torch: only where it is needed
     from bench.pretrain.loop import pretrain as train
     from bench.pretrain.observer import UNREADABLE_FILE, read_unreadable
@@ -101,6 +99,9 @@ def pretrain(
         compile_blocks=compile_,
         checkpoint_activations=checkpoint_activations,
     )
+    # Not before the job is made: what cannot be is said once and here, not by every process.
+    if (gpus is not None or slurm_options) and "RANK" not in os.environ:
+        raise typer.Exit(launch(sys.argv[1:], gpus=gpus, slurm=slurm_options))
     folder = train(job)
     if os.environ.get("RANK", "0") == "0":
         if unreadable := read_unreadable(job.out):

@@ -252,6 +252,11 @@ def test_process_ends_with_the_exit_code_and_no_traceback(videos, run):
     assert err.startswith("bench: ") and len(err.splitlines()) == 1
 
 
+def test_settings_are_checked_once_before_processes_are_started(fails, videos, run):
+    line = words(videos, run, "--gpus", 2, "--set", "lr=-1")
+    assert "above 0" in fails(line, code=2)
+
+
 def test_unknown_option_is_refused():
     with pytest.raises(SystemExit) as ended:
         main(["pretrain", "digits_tiny", "--epochs", "3"])

@@ -64,7 +64,7 @@ def run_here(line) -> int:
 
 @contextlib.contextmanager
 def running(line):
-    """The command in a process of its own, which is killed at the end of the block at the latest."""
+    """The command in a process of its own, killed at the end of the block at the latest."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     root = Path(__file__).parents[2]
     process = subprocess.Popen(

@@ -1,7 +1,7 @@
 """Measure how hard moving_digits is: floors with every probe, and small supervised networks.
 
 Run `python -m benchmarks.moving_digits_difficulty` (`--data` for the folder of the files, `--only`
-for one half); about nine minutes on one core. The floors are ordinary runs (honest@1) on an
+for one half); about a quarter of an hour on one core. The floors are ordinary runs (honest@1) on an
 untrained ViT and on pooled pixels, and one attentive probe that trains three times as long.
 `benchmarks/DIFFICULTY.md` keeps the figures by which the defaults of the data set were chosen.
 """

@@ -30,7 +30,7 @@ BACKWARDS = ("right", "left", "sway", "bob", "counterclockwise", "clockwise", "s
 Draw = Callable[[torch.Tensor, torch.Generator], tuple[torch.Tensor, torch.Tensor]]
 
 
-def supervised_videos(data: Path, *, seed: int, epochs: int = 24) -> tuple[float, float]:
+def supervised_videos(data: Path, *, seed: int, epochs: int = 48) -> tuple[float, float]:
     """Train one network on both labels of the videos; return percent right on what and on how."""
     what, how = moving_digits_what(data=data), moving_digits_how(data=data)
     assert tuple(how.classes) == tuple(MOTIONS)

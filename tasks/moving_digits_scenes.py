@@ -4,8 +4,9 @@ A scene is a pure function of (split, row): which scan, which of eight motions, 
 how turned, which colours. Position, angle and size of the digit are uniform at every single frame
 whatever the motion, so only the change from frame to frame tells the motion. Every frame has a new
 background, which drowns the digit for features that do not tell what persists from what does not
-(a background that stays is what joint-embedding prediction learns best, arXiv 2211.10831). Digits are
-scikit-learn's 8x8 scans (Alpaydin & Kaynak, Optical Recognition of Handwritten Digits, UCI 1998).
+(a background that stays is what joint-embedding prediction learns best, arXiv 2211.10831). Digits
+are scikit-learn's 8x8 scans (Alpaydin & Kaynak, Optical Recognition of Handwritten Digits, UCI
+1998).
 
 Shape letters: T frames, H and W pixels.
 """
@@ -84,8 +85,9 @@ LOOK = Look()
 class Course:
     """Where the digit is in every frame, all `[T]`.
 
-    `frame` is the number of the frame in its video, `x` and `y` are the centre and `side` the side of the scan's square, in pixels (pixel centres
-    at whole numbers), `angle` is clockwise in radians, `contrast` a factor.
+    `frame` is the number of the frame in its video, `x` and `y` are the centre and `side` the side
+    of the scan's square, in pixels (pixel centres at whole numbers), `angle` is clockwise in
+    radians, `contrast` a factor.
     """
 
     frame: npt.NDArray[np.int64]

@@ -140,11 +140,12 @@ def test_plain_attention_computes_what_fused_attention_does():
     torch.testing.assert_close(plain(pixels).last, target(pixels).last, rtol=0, atol=1e-5)
 
 
-def test_networks_on_a_cpu_use_plain_attention():
+def test_trained_networks_on_a_cpu_use_plain_attention_and_the_target_does_not():
     engine = wrap(*fresh_networks(RECIPE, seed=5), ALONE)
-    blocks = [*blocks_of(engine.networks), *blocks_of(engine.target)]
-    assert len(blocks) == 2 + 1 + 2
-    assert not any(block.attn.fused_attn for block in blocks)
+    trained, target = [*blocks_of(engine.networks)], [*blocks_of(engine.target)]
+    assert (len(trained), len(target)) == (2 + 1, 2)
+    assert not any(block.attn.fused_attn for block in trained)
+    assert all(block.attn.fused_attn for block in target)
 
 
 # --------------------------------------------------------------------------------- which engine

@@ -145,7 +145,7 @@ def _rows(path: Path, source: ArraySource) -> Manifest:
         split=path.stem,
         kind="video",
         ids=ids,
-        paths=[path] * len(ids),
+        media=[path] * len(ids),
         labels=source.labels,
         classes=[str(label) for label in range(source.num_classes)],
     )

@@ -129,11 +129,11 @@ def _media(name: str, path: Path) -> Manifest:
         path=path, files=files, labels=["0"] * len(files), lines=range(1, len(files) + 1)
     )
     manifest = from_rows(rows, root=root, name=path.name, split="all")
-    missing = [row for row, file in enumerate(manifest.paths) if not file.exists()]
+    missing = [row for row, file in enumerate(manifest.media) if not file.exists()]
     if missing:
         raise DataError(
             f"{path}: {len(missing)} of {len(files)} listed files do not exist, the first is"
-            f" {files[missing[0]]!r} (looked for {manifest.paths[missing[0]]}); correct the path or"
+            f" {files[missing[0]]!r} (looked for {manifest.media[missing[0]]}); correct the path or"
             " leave it out."
         )
     return manifest
@@ -165,7 +165,7 @@ def _media_clips(
     rows = np.arange(len(manifest), dtype=np.int64)
     for sample in samples(manifest, rows, recipe, draw=0, workers=workers, batch_size=4):
         if sample.pixels is None:
-            file = manifest.paths[sample.row]
+            file = manifest.media[sample.row]
             said = str(sample.error).replace(file.name, str(file), 1).rstrip(".")
             raise DataError(f"{said}, or leave it out of {manifest.source}.")
         yield normalise(sample.pixels, spec.mean, spec.std).flatten(0, 1)

@@ -24,6 +24,7 @@ from bench.progress import Silent as Silent
 if TYPE_CHECKING:
     import torch
 
+    from bench.data.media import Media
     from bench.result import Result
 
 IntArray = npt.NDArray[np.int64]
@@ -122,10 +123,12 @@ class ClipPlan:
 # -------------------------------------------------------------------------- manifests and tasks
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Manifest:
-    """Ordered rows of a split: ids, media files and labels, as columns (they may be millions).
+    """Ordered rows of a split: ids, media and labels, as columns (they may be millions).
 
-    `ids` are unique names that travel (no absolute paths), `paths` the media files, `labels` int64
-    `[rows]`, `classes` the label map by index. `expected` is the published row count, if any.
+    `ids` are unique names that travel (no absolute paths), `media` what their pixels are read from,
+    `labels` int64 `[rows]`, `classes` the label map by index. `expected` is the published row
+    count, if any, and `copies` the counts of known copies by name. `excluded` are samples that a
+    rule takes out (id -> rule); they are no rows. `source` and `layout` say which files were read.
     A subset keeps `parent` and its `rows` there, so that it shares its parent's features.
     """
 
@@ -133,11 +136,14 @@ class Manifest:
     split: str
     kind: Kind
     ids: Sequence[str]
-    paths: Sequence[Path]
+    media: Sequence[Media]
     labels: IntArray
     classes: Sequence[str]
     expected: int | None = None
+    copies: Mapping[str, int] = field(default_factory=dict)
+    excluded: Mapping[str, str] = field(default_factory=dict)
     source: str = ""
+    layout: str = ""
     parent: Manifest | None = None
     rows: IntArray | None = None
 
@@ -169,7 +175,7 @@ class Manifest:
         return replace(
             self,
             ids=[self.ids[r] for r in rows],
-            paths=[self.paths[r] for r in rows],
+            media=[self.media[r] for r in rows],
             labels=self.labels[rows],
             expected=None,
             parent=self.root,

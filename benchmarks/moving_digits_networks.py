@@ -178,8 +178,8 @@ def percent(logits: torch.Tensor, manifest: Manifest) -> float:
 def read(manifest: Manifest) -> torch.Tensor:
     """Return all frames of all rows, uint8 `[N, T, H, W, 3]`."""
     if manifest.kind == "image":
-        return torch.from_numpy(np.stack([read_image(path) for path in manifest.paths]))
-    whole = [read_frames(path, lambda n, fps: np.arange(n)[None]).pixels for path in manifest.paths]
+        return torch.from_numpy(np.stack([read_image(path) for path in manifest.media]))
+    whole = [read_frames(path, lambda n, fps: np.arange(n)[None]).pixels for path in manifest.media]
     return torch.from_numpy(np.stack(whole))
 
 

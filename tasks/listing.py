@@ -42,7 +42,7 @@ def listing(
     if data is not None and not data.is_dir():
         raise DataError(f"there is no folder {data}; say --data DIR with the folder of the media.")
     fit, score = _read_both(train, val, data, classes)
-    shared = len({*map(str, fit.paths)}.intersection(map(str, score.paths)))
+    shared = len({*map(str, fit.media)}.intersection(map(str, score.media)))
     return own_data(
         "listing",
         f"Lists {train.name} and {val.name}",

@@ -105,7 +105,7 @@ def _manifest(
         split=split,
         kind=kind,
         ids=[f"{split}/{path.name}" for path in paths],
-        paths=paths,
+        media=paths,
         labels=digit if label == "what" else motion,
         classes=classes,
         expected=num_rows,

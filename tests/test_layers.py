@@ -65,7 +65,7 @@ def test_lower_layers_of_bench_do_not_import_higher_ones():
         for name in imports(path):
             parts = name.split(".")
             if parts[0] == "bench" and len(parts) > 1 and own in rank:
-                typing_only = own == "types" and parts[1] == "result"
+                typing_only = own == "types" and parts[1] in ("result", "data")
                 assert rank[parts[1]] <= rank[own] or typing_only, f"{path} imports {name}"
 
 

@@ -169,7 +169,7 @@ def manifest(labels, classes):
         split="test",
         kind="video",
         ids=[f"clip_{i}" for i in range(len(labels))],
-        paths=[Path(f"clip_{i}.mp4") for i in range(len(labels))],
+        media=[Path(f"clip_{i}.mp4") for i in range(len(labels))],
         labels=np.array(labels, dtype=np.int64),
         classes=[str(c) for c in range(classes)],
     )

@@ -87,7 +87,7 @@ def check_manifest(
         with ThreadPoolExecutor(workers) as pool:
             for start in range(0, len(manifest), ROWS_AT_ONCE):
                 rows = range(start, min(start + ROWS_AT_ONCE, len(manifest)))
-                outcomes = pool.map(lambda row: _look(manifest.paths[row], decode), rows)
+                outcomes = pool.map(lambda row: _look(manifest.media[row], decode), rows)
                 for row, (state, reason) in zip(rows, outcomes, strict=True):
                     if state != "good":
                         found[state].append((manifest.ids[row], reason))
@@ -135,7 +135,7 @@ def _duplicates(manifest: Manifest) -> tuple[tuple[str, str], ...]:
     first: dict[str, str] = {}
     twins = []
     for row, sample in enumerate(manifest.ids):
-        file = os.path.realpath(manifest.paths[row])
+        file = os.path.realpath(manifest.media[row])
         earlier = first.get(f"id {sample}") or first.get(f"file {file}")
         if earlier is not None:
             twins.append((sample, earlier))

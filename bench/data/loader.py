@@ -152,7 +152,7 @@ class _Rows(Dataset[Sample | BenchError]):
 
     def __getitem__(self, entry: int) -> Sample | BenchError:
         row, draw = self.entries[entry].tolist()
-        path = self.manifest.paths[row]
+        path = self.manifest.media[row]
         try:
             return self._sample(row, draw, path)
         except UnreadableMedia as error:

@@ -110,7 +110,7 @@ def feature_sets(
         UsageError: a number of draws that does not fit the recipe.
     """
     root = manifest.root
-    media = media_digests(root.paths, cache=home / "media.sqlite", progress=progress)
+    media = media_digests(root.media, cache=home / "media.sqlite", progress=progress)
     encoder_part, recipe_part = encoder_facts(encoder, weights), recipe.facts()
     sets: dict[Reads, FeatureSet] = {}
     for reads in readouts:

@@ -161,7 +161,7 @@ def _read(name: str, data: Path | None) -> Names:
 def _task_files(name: str, data: Path | None) -> Names:
     takes_data = data is not None and "data" in registry.find("tasks", name).options
     task = registry.build("tasks", name, {"data": data} if takes_data else {})
-    return _below_shared_folder([str(path.absolute()) for path in task.fit.paths])
+    return _below_shared_folder([str(path.absolute()) for path in task.fit.media])
 
 
 def _folder_files(root: Path) -> Names:

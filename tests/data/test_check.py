@@ -27,7 +27,7 @@ def manifest_of(root: Path, ids: list[str], labels: list[int], **facts) -> Manif
         split="val",
         kind="image",
         ids=ids,
-        paths=PathColumn(root, ids),
+        media=PathColumn(root, ids),
         labels=np.array(labels, dtype=np.int64),
         classes=["cat", "dog", "eel"],
         **facts,

@@ -100,7 +100,7 @@ def test_augmented_pixels_follow_seed_draw_and_root_row(manifest):
 def test_an_unreadable_file_is_a_sample_with_a_reason(manifest, tmp_path):
     broken = tmp_path / "broken.mp4"
     broken.write_bytes(b"nothing")
-    mixed = make_manifest([manifest.paths[0], broken, tmp_path / "gone.mp4"])
+    mixed = make_manifest([manifest.media[0], broken, tmp_path / "gone.mp4"])
     for workers in (0, 1):
         good, bad, gone = samples(mixed, np.arange(3), RECIPE, workers=workers)
         assert good.error is None

@@ -108,7 +108,7 @@ def test_spellings_of_two_rows_are_the_same_manifest(tmp_path, text, name):
     manifest = read(written(tmp_path, text, name))
     assert list(manifest.ids) == ["a.mp4", "b.mp4"]
     assert manifest.labels.tolist() == [0, 1]
-    assert list(manifest.paths) == [tmp_path / "a.mp4", tmp_path / "b.mp4"]
+    assert list(manifest.media) == [tmp_path / "a.mp4", tmp_path / "b.mp4"]
     assert manifest.digest == read(written(tmp_path, "a.mp4 0\nb.mp4 1", "plain")).digest
 
 
@@ -201,7 +201,7 @@ def test_absolute_names_below_the_root_become_relative(tmp_path):
     path = written(tmp_path, f"{tmp_path}/media/a.mp4 0\nsub/b.mp4 1\n/elsewhere/c.mp4 1\n")
     manifest = read(path, root=tmp_path / "media")
     assert list(manifest.ids) == ["a.mp4", "sub/b.mp4", "/elsewhere/c.mp4"]
-    assert [str(p) for p in manifest.paths] == [
+    assert [str(p) for p in manifest.media] == [
         f"{tmp_path}/media/a.mp4",
         f"{tmp_path}/media/sub/b.mp4",
         "/elsewhere/c.mp4",
@@ -212,14 +212,14 @@ def test_relative_name_that_begins_like_the_root_stays(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     manifest = read(written(tmp_path, "media/a.mp4 0\n"), root=Path("media"))
     assert manifest.ids[0] == "media/a.mp4"
-    assert manifest.paths[0] == Path("media/media/a.mp4")
+    assert manifest.media[0] == Path("media/media/a.mp4")
 
 
 def test_moved_media_keep_their_ids(tmp_path):
     here = read(written(tmp_path, "/disk/k400/a/x.mp4 0\n/disk/k400/ab/y.mp4 1\n", "here"))
     there = read(written(tmp_path, "/other/a/x.mp4 0\n/other/ab/y.mp4 1\n", "there"))
     assert list(here.ids) == ["a/x.mp4", "ab/y.mp4"]
-    assert here.paths[1] == Path("/disk/k400/ab/y.mp4")
+    assert here.media[1] == Path("/disk/k400/ab/y.mp4")
     assert here.digest == there.digest
 
 
@@ -232,7 +232,7 @@ def test_subset_shares_its_parent(tmp_path):
     manifest = read(written(tmp_path, "a.mp4 0\nb.mp4 1\nc.mp4 0\n"))
     part = manifest.subset(np.array([2, 0]))
     assert list(part.ids) == ["c.mp4", "a.mp4"]
-    assert part.paths[0] == tmp_path / "c.mp4"
+    assert part.media[0] == tmp_path / "c.mp4"
     assert part.root is manifest
 
 
@@ -378,7 +378,7 @@ def test_class_folders_are_read_in_name_order(tmp_path):
     assert manifest.labels.tolist() == [0, 1, 1]
     assert list(manifest.classes) == ["a", "b b"]
     assert manifest.kind == "image"
-    assert manifest.paths[0] == root / "a" / "x y.png"
+    assert manifest.media[0] == root / "a" / "x y.png"
 
 
 def test_nested_folders_are_classes_unless_the_upper_one_holds_files(tmp_path):

@@ -83,7 +83,7 @@ def manifest_of(ids: list[str]) -> Manifest:
         split="train",
         kind="video",
         ids=ids,
-        paths=PathColumn(Path("/m"), ids),
+        media=PathColumn(Path("/m"), ids),
         labels=np.array([int(i[0]) for i in ids], dtype=np.int64),
         classes=["0", "1", "2"],
     )

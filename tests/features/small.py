@@ -44,7 +44,7 @@ def make_manifest(paths: list[Path], kind: str = "video") -> Manifest:
         split="train",
         kind=kind,
         ids=[path.name for path in paths],
-        paths=paths,
+        media=paths,
         labels=np.arange(len(paths), dtype=np.int64) % 3,
         classes=["a", "b", "c"],
     )

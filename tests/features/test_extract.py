@@ -62,7 +62,7 @@ def test_features_are_those_of_the_parts_put_together_by_hand(manifest, tmp_path
     vectors, tokens = sets["vector"].read(rows), sets["tokens"].read(rows)
     assert vectors.shape == (3, 2, 2, 12) and tokens.shape == (3, 2, 16, 12)
     for place, row in enumerate(rows):
-        expected = by_hand(encoder, manifest.paths[row])
+        expected = by_hand(encoder, manifest.media[row])
         torch.testing.assert_close(vectors[place], expected.mean(2), rtol=0, atol=1e-5)
         torch.testing.assert_close(tokens[place], expected.flatten(1, 2), rtol=0, atol=1e-5)
 

@@ -154,7 +154,7 @@ def test_vectors_from_memory_and_from_disk_are_the_same(manifest, tmp_path, monk
 def test_rows_leave_out_what_cannot_be_read(manifest, tmp_path):
     broken = tmp_path / "broken.mp4"
     broken.write_bytes(b"")
-    paths = [*manifest.paths[:2], broken, manifest.paths[3]]
+    paths = [*manifest.media[:2], broken, manifest.media[3]]
     sets, _ = run(tiny_encoder(), make_manifest(paths), tmp_path)
     bad = sets["vector"].unreadable(np.arange(4))
     rows = np.setdiff1d(np.arange(4), list(bad))

@@ -283,7 +283,7 @@ def test_tasks_are_built_from_real_files(monkeypatch, tmp_path):
     assert not what.flip and not stills.flip
     for task in (what, stills):
         for manifest in (task.fit, task.score):
-            assert all(path.is_file() for path in manifest.paths)
+            assert all(path.is_file() for path in manifest.media)
             assert manifest.ids[1] == f"{manifest.split}/0001.{'mp4' if task is what else 'png'}"
     assert len(what.fit) == 10 and len(what.score) == 3
     np.testing.assert_array_equal(what.fit.labels, stills.fit.labels)

@@ -45,7 +45,7 @@ def test_folder_task_of_images_repeats_the_still(tmp_path):
     task = folder(data=data)
     still = ClipPlan(num_frames=16, num_clips=1, num_views=1, stride=0)
     assert (task.kind, task.fit_plan, task.score_plan) == ("image", still, still)
-    assert Image.open(task.fit.paths[0]).size == (3, 2)
+    assert Image.open(task.fit.media[0]).size == (3, 2)
     with pytest.raises(UsageError, match="no clips"):
         folder(data=data, plan="16x8x3@4")
 
@@ -107,7 +107,7 @@ def test_listing_task_maps_by_name(tmp_path):
     task = listing(train=train, val=val, data=tmp_path)
     assert list(task.score.classes) == ["run", "walk"]
     assert task.score.labels.tolist() == [1]
-    assert task.score.paths[0] == tmp_path / "c.mp4"
+    assert task.score.media[0] == tmp_path / "c.mp4"
 
 
 def test_name_that_training_lacks_is_refused_by_line(tmp_path):

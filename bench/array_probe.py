@@ -250,5 +250,5 @@ def _features_part(files: _Files) -> FeaturesPart:
 def _split(manifest: Manifest) -> SplitPart:
     listed = len(manifest)
     return SplitPart(
-        digest=manifest.digest, listed=listed, expected=None, used=listed, unreadable={}
+        digest=manifest.digest, listed=listed, expected=None, used=listed
     )

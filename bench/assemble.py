@@ -76,7 +76,11 @@ def assemble(
     if machine.overwrite:  # a run killed below is then not on record, rather than with other files
         (folder / f"{number}.json").unlink(missing_ok=True)
     predictions = write_predictions(
-        folder / f"{number}.parquet", manifest, probabilities, was_scored
+        folder / f"{number}.parquet",
+        manifest,
+        probabilities,
+        was_scored,
+        missing=frozenset(feeds.score.missing),
     )
     released = facts.probe_weights is not None
     environment = stamp(stage.device)
@@ -127,7 +131,10 @@ def split_part(split: Split) -> SplitPart:
         listed=len(split.manifest),
         expected=split.manifest.expected,
         used=len(split.rows),
-        unreadable=split.unreadable,
+        missing=split.missing,
+        undecodable=split.undecodable,
+        excluded=dict(split.manifest.excluded),
+        layout=split.manifest.layout,
     )
 
 
@@ -196,6 +203,11 @@ def _train_labels(stage: Stage, fit: Split) -> TrainLabelsPart:
         fraction=float(options.get("fraction", 1.0)),
         draw=int(options.get("draw", 0)),
         used=len(fit.rows),
+        shots=options.get("shots"),
+        subset_sha256=options.get("subset_sha256"),
+        rule=options.get("rule", ""),
+        least=options.get("least"),
+        most=options.get("most"),
     )
 
 

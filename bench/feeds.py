@@ -18,7 +18,7 @@ from bench.data.recipe import Recipe
 from bench.errors import DataError
 from bench.features.extract import decoder_name, extract, feature_sets
 from bench.features.source import LiveSource, StoredSource
-from bench.features.store import FeatureSet
+from bench.features.store import FeatureSet, RowNote
 from bench.preflight import decode_planned
 from bench.stage import Stage
 from bench.types import FeatureSource, IntArray, Manifest, Progress, Reads
@@ -33,8 +33,8 @@ class Split:
     """One split of a stage: its rows, how their pixels are made, and where its features are.
 
     `draws` is the number of stored draws, None for a fresh one in every epoch; `modes` says per
-    readout whether features are stored. `unreadable` holds the reasons by id and `rows` the
-    readable rows, once the split was opened.
+    readout whether features are stored. Once the split was opened, `rows` are the readable rows,
+    `missing` the ids whose media are not there, `undecodable` the reasons by id of the others.
     """
 
     manifest: Manifest
@@ -43,7 +43,8 @@ class Split:
     modes: Mapping[Reads, Mode]
     sets: Mapping[Reads, FeatureSet]
     rows: IntArray | None = None
-    unreadable: dict[str, str] = field(default_factory=dict)
+    missing: tuple[str, ...] = ()
+    undecodable: dict[str, str] = field(default_factory=dict)
     counts: Counts = field(default_factory=Counts)
 
 
@@ -76,7 +77,10 @@ class Feeds:
             by_root = split.sets[stored[0]].unreadable(manifest.root_rows)
             rows = enumerate(manifest.root_rows.tolist())
             bad = {row: by_root[root] for row, root in rows if root in by_root}
-        split.unreadable = {manifest.ids[row]: reason for row, reason in bad.items()}
+        split.missing = tuple(manifest.ids[row] for row, note in bad.items() if note.missing)
+        split.undecodable = {
+            manifest.ids[row]: note.error or "" for row, note in bad.items() if not note.missing
+        }
         self._refuse_unreadable(split)
         split.rows = np.setdiff1d(np.arange(len(manifest)), np.fromiter(bad, np.int64, len(bad)))
 
@@ -156,8 +160,8 @@ class Feeds:
             counts=split.counts,
         )
 
-    def _look_at_files(self, split: Split) -> dict[int, str]:
-        """Return row -> reason of what cannot be decoded, for features that are not stored."""
+    def _look_at_files(self, split: Split) -> dict[int, RowNote]:
+        """Return row -> what is wrong with it, for features that are not stored."""
         manifest, lock = split.manifest, Lock()
 
         def decode(path: Path) -> None:
@@ -172,19 +176,21 @@ class Feeds:
             progress=self.progress,
             decode=decode,
         )
-        reasons = dict.fromkeys(found.missing, "the file is missing")
-        reasons |= dict.fromkeys(found.empty, "the file is empty")
-        reasons |= dict(found.unreadable)
-        return {row: reasons[name] for row, name in enumerate(manifest.ids) if name in reasons}
+        notes = dict.fromkeys(found.missing, RowNote(error="the file is missing", missing=True))
+        notes |= dict.fromkeys(found.empty, RowNote(error="the file is empty"))
+        notes |= {name: RowNote(error=reason) for name, reason in found.unreadable}
+        return {row: notes[name] for row, name in enumerate(manifest.ids) if name in notes}
 
     def _refuse_unreadable(self, split: Split) -> None:
-        manifest, bad = split.manifest, split.unreadable
+        manifest = split.manifest
+        bad = {**dict.fromkeys(split.missing, "the file is missing"), **split.undecodable}
         if not bad:
             return
         first, reason = next(iter(bad.items()))
         said = (
-            f"{manifest.name} {manifest.split}: {len(bad)} of {len(manifest)} files cannot be"
-            f" decoded, the first is {first} ({reason.rstrip('.')})."
+            f"{manifest.name} {manifest.split}: of {len(manifest)} samples {len(split.missing)} are"
+            f" missing and {len(split.undecodable)} cannot be decoded, the first is {first}"
+            f" ({reason.rstrip('.')})."
         )
         if len(bad) == len(manifest):
             raise DataError(f"{said} None is left; look at the files with bench check.")

@@ -10,7 +10,7 @@ another outcome under the same id is refused unless it is asked for.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from pydantic import BaseModel, ValidationError
 
 from bench.errors import UsageError, closest
 from bench.files import file_sha256, write_whole
+from bench.record_versions import upgraded
 from bench.result import ROUNDING, SCHEMA_VERSION, Artifact, RecordError, Result, is_ratio
 from bench.types import Manifest
 
@@ -34,7 +35,7 @@ SCHEMA = pa.schema(
         ("row", pa.int64()),
         ("id", pa.string()),
         ("label", pa.int64()),
-        ("status", pa.string()),  # scored | unreadable
+        ("status", pa.string()),  # scored | missing | undecodable
         ("predicted", pa.int64()),
         ("probability", pa.float32()),
         ("top_classes", pa.list_(pa.int64())),
@@ -87,14 +88,15 @@ def parse_record(text: str, where: str) -> Result:
         raise RecordError(
             f"{where} is not JSON ({error}); delete it and run again with the same config."
         ) from error
-    version = fields.get("schema_version") if isinstance(fields, dict) else None
+    fields = upgraded(fields) if isinstance(fields, dict) else {}
+    version = fields.get("schema_version")
     if version != SCHEMA_VERSION:
         raise RecordError(
-            f"{where} has record schema {version!r}; this frozenbench reads {SCHEMA_VERSION}:"
+            f"{where} has record schema {version!r}; this frozenbench reads 1 to {SCHEMA_VERSION}:"
             " use the version that wrote it."
         )
     try:
-        return Result.model_validate_json(text)
+        return Result.model_validate_json(json.dumps(fields))
     except ValidationError as error:
         problems = "; ".join(_sentence(dict(item)) for item in error.errors()[:3])
         raise RecordError(
@@ -121,11 +123,12 @@ def write_predictions(
     manifest: Manifest,
     probabilities: npt.NDArray[np.float32],
     scored: npt.NDArray[np.bool_],
+    missing: Collection[str] = (),
 ) -> Artifact:
     """Write one row per sample of `manifest` and return the file's name and digest.
 
-    `probabilities` is `[rows, C]`, `scored` is `[rows]`; rows that were not scored are written as
-    unreadable, without a prediction. The lists hold classes by falling probability (the lower
+    `probabilities` is `[rows, C]`, `scored` is `[rows]`; rows that were not scored have no
+    prediction: they are missing if their id is among `missing`, else undecodable. The lists hold classes by falling probability (the lower
     class first among equals): all of them up to 20 classes, else five.
 
     Raises:
@@ -148,7 +151,10 @@ def write_predictions(
         "row": np.arange(rows, dtype=np.int64),
         "id": list(manifest.ids),
         "label": manifest.labels,
-        "status": np.where(scored, "scored", "unreadable").tolist(),
+        "status": [
+            "scored" if ok else "missing" if sample in missing else "undecodable"
+            for sample, ok in zip(manifest.ids, scored, strict=True)
+        ],
         "predicted": pa.array(order[:, 0], mask=~scored),
         "probability": pa.array(values[:, 0], mask=~scored),
         "top_classes": lists,

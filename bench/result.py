@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 from bench.errors import BenchError
 from bench.run_id import result_id
 
-SCHEMA_VERSION: Literal[1] = 1
+SCHEMA_VERSION: Literal[2] = 2
 ROUNDING = 1e-9  # metrics are ratios of integers in float64; anything larger is another number
 
 Status = Literal["complete", "suspect", "not_reportable"]
@@ -85,22 +85,33 @@ class PlanPart(Part):
 
 
 class SplitPart(Part):
-    """Rows of one split: `listed` in the annotation file, `expected` as published (if known),
-    `used` in the run, `unreadable` with the reason by id.
+    """What became of every sample of one split.
+
+    Of the `listed` rows some were `used`, the media of some are `missing` (ids), and some are
+    `undecodable` (reason by id). `excluded` samples are no rows, by the rule named. `expected` is
+    the published number of samples, if known; `layout` says how the data set lay on disk.
     """
 
     digest: Sha256
     listed: Count
     expected: Count | None
     used: Count
-    unreadable: dict[str, str]
+    missing: tuple[str, ...] = ()
+    undecodable: dict[str, str] = {}
+    excluded: dict[str, str] = {}
+    layout: str = ""
+
+    @property
+    def lost(self) -> int:
+        """Listed rows that could not be read, missing or undecodable."""
+        return len(self.missing) + len(self.undecodable)
 
     @model_validator(mode="after")
     def _counts(self) -> Self:
-        if self.used + len(self.unreadable) > self.listed:
+        if self.used + self.lost != self.listed:
             raise ValueError(
-                f"{self.used} used and {len(self.unreadable)} unreadable rows are more than the"
-                f" {self.listed} listed"
+                f"{self.used} used, {len(self.missing)} missing and {len(self.undecodable)}"
+                f" undecodable rows do not make the {self.listed} listed"
             )
         return self
 
@@ -131,11 +142,24 @@ class FeaturesPart(Part):
 
 
 class TrainLabelsPart(Part):
-    """Which share of the training labels the probe saw (1.0: all), which draw, how many rows."""
+    """Which training labels the probe saw: a fraction of each class (1.0: all), a number of `shots`
+    a class, or the subset that a file lists; which draw, by which rule, how many rows, and the
+    sizes of the smallest and the largest class (before unreadable rows were left out).
+    """
 
     fraction: Annotated[float, Field(gt=0, le=1)]
     draw: Count
     used: Count
+    shots: Count | None = None
+    subset_sha256: Sha256 | None = None
+    rule: str = ""
+    least: Count | None = None
+    most: Count | None = None
+
+    @property
+    def are_all(self) -> bool:
+        """Whether nothing was left out of the training split."""
+        return self.fraction == 1 and self.shots is None and self.subset_sha256 is None
 
 
 class SelectionPart(Part):
@@ -183,12 +207,25 @@ class Bounds(Part):
     high: Fraction
 
 
+class RelabellingPart(Part):
+    """A relabelling of the classes that the predictions fit far better than the labels as given.
+
+    Agreements are fractions of the same rows; `moved` counts the classes that change their label.
+    """
+
+    as_given: Fraction
+    relabelled: Fraction
+    moved: Count
+    p_value: Fraction
+
+
 class MetricsPart(Part):
     """Accuracies as fractions. `top1` is `correct` over the listed rows, an unreadable row being
     wrong, or over the scored rows where the run was told to skip unreadable ones.
 
     `expected` is the published number of rows, or the listed one where none is published. `chance`
     is uniform guessing, `majority` always naming the most frequent class of the score split.
+    `relabelling` is there if the labels look permuted and were kept all the same.
     """
 
     top1: Fraction
@@ -200,6 +237,7 @@ class MetricsPart(Part):
     bounds: Bounds
     chance: Fraction
     majority: Fraction
+    relabelling: RelabellingPart | None = None
 
     @model_validator(mode="after")
     def _order(self) -> Self:
@@ -239,7 +277,7 @@ class ArtifactsPart(Part):
 class Result(Part):
     """The immutable record of one run; `Result.model_validate` checks that it holds together."""
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[2] = SCHEMA_VERSION
     id: Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
     status: Status
     reasons: tuple[str, ...]
@@ -299,11 +337,6 @@ def _contradictions(result: Result) -> list[str]:
         )
     if (result.status == "complete") == bool(result.reasons):
         found.append(f"status {result.status!r} does not go with reasons {list(result.reasons)}")
-    if metrics.scored + len(score.unreadable) != score.listed:
-        found.append(
-            f"{metrics.scored} scored and {len(score.unreadable)} unreadable rows do not make"
-            f" the {score.listed} listed"
-        )
     if score.used != metrics.scored:
         found.append(f"{metrics.scored} rows scored, but data.score.used is {score.used}")
     if metrics.expected != (score.expected if score.expected is not None else score.listed):

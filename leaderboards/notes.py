@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.result import Result, is_ratio
+from bench.result import Result, TrainLabelsPart, is_ratio
 
 
 def measured(record: Result) -> tuple[str, ...]:
@@ -14,7 +14,7 @@ def measured(record: Result) -> tuple[str, ...]:
         record.task.score_split,
         record.data.score.digest,
         fit.digest if fit else "released probe",
-        repr(labels.fraction) if labels else "",
+        repr((labels.fraction, labels.shots, labels.subset_sha256)) if labels else "",
     )
 
 
@@ -62,9 +62,8 @@ def _training(record: Result, reference: Result) -> str:
     fit, labels, other = record.data.fit, record.train_labels, reference.data.fit
     if fit is None or labels is None:
         return "a released probe, scored as it is"
-    if labels.fraction < 1:
-        share = f"{100 * labels.fraction:g} % of the training labels"
-        return f"{share}, draw {labels.draw} ({labels.used:,} rows)"
+    if not labels.are_all:
+        return f"{share_of(labels)} ({labels.used:,} rows)"
     if other is not None and fit.digest != other.digest:
         return (
             f"fitted on another list of {record.task.fit_split} samples"
@@ -73,17 +72,31 @@ def _training(record: Result, reference: Result) -> str:
     return ""
 
 
+def share_of(labels: TrainLabelsPart) -> str:
+    """Say which part of the training labels was used, such as `5 % of the labels, draw 1`."""
+    if labels.subset_sha256:
+        return f"the training labels of a list (sha256 {labels.subset_sha256[:8]})"
+    if labels.shots is not None:
+        return f"{labels.shots} training labels a class, draw {labels.draw}"
+    return f"{100 * labels.fraction:g} % of the training labels, draw {labels.draw}"
+
+
 def _rows(record: Result) -> str:
     metrics, split = record.metrics, record.data.score
     if metrics.scored == metrics.expected == split.listed:
         return ""
     parts = []
-    if split.unreadable:
+    if split.lost:
         as_wrong = is_ratio(metrics.top1, metrics.correct, split.listed)
         how = "counted as wrong" if as_wrong else "left out of the count"
-        parts.append(f"{len(split.unreadable):,} unreadable, {how}")
-    if split.listed < metrics.expected:
-        parts.append(f"{metrics.expected - split.listed:,} not in the annotation file")
+        lost = {"missing": len(split.missing), "undecodable": len(split.undecodable)}
+        named = " and ".join(f"{count:,} {what}" for what, count in lost.items() if count)
+        parts.append(f"{named}, {how}")
+    if split.excluded:
+        parts.append(f"{len(split.excluded):,} excluded by rule")
+    if split.listed + len(split.excluded) < metrics.expected:
+        unlisted = metrics.expected - split.listed - len(split.excluded)
+        parts.append(f"{unlisted:,} not in the annotation file")
     if split.listed > metrics.expected:
         parts.append(f"{split.listed - metrics.expected:,} more listed than published")
     width = 100 * (metrics.bounds.high - metrics.bounds.low)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bench.result import Result, SplitPart
 
-UNREADABLE_SHOWN = 5
+SAMPLES_SHOWN = 5
 
 
 def facts_of(record: Result) -> dict[str, list[str]]:
@@ -58,10 +58,17 @@ def _split(name: str | None, split: SplitPart | None) -> list[str]:
         f"{name}: {split.used:,} used of {split.listed:,} listed{published}",
         f"manifest {split.digest}",
     ]
-    bad = list(split.unreadable.items())
-    lines += [f"unreadable: {sample} ({reason})" for sample, reason in bad[:UNREADABLE_SHOWN]]
-    if len(bad) > UNREADABLE_SHOWN:
-        lines.append(f"and {len(bad) - UNREADABLE_SHOWN:,} more unreadable, listed in the record")
+    lines += [f"read from: {split.layout}"] if split.layout else []
+    lines += _some("missing", list(split.missing))
+    lines += _some("undecodable", [f"{name} ({why})" for name, why in split.undecodable.items()])
+    lines += _some("excluded", [f"{name} ({rule})" for name, rule in split.excluded.items()])
+    return lines
+
+
+def _some(what: str, samples: list[str]) -> list[str]:
+    lines = [f"{what}: {sample}" for sample in samples[:SAMPLES_SHOWN]]
+    if len(samples) > SAMPLES_SHOWN:
+        lines.append(f"and {len(samples) - SAMPLES_SHOWN:,} more {what}, listed in the record")
     return lines
 
 

@@ -52,7 +52,7 @@ def sound_fields(
         probe={"settings": settings, "heads": heads},
     )
     return {
-        "schema_version": 1,
+        "schema_version": 2,
         "id": number,
         "status": status,
         "reasons": reasons,
@@ -85,17 +85,19 @@ def sound_fields(
         "data": {
             "fit": {
                 "digest": digest("train list"),
-                "listed": 400,
+                "listed": used,
                 "expected": None,
                 "used": used,
-                "unreadable": {},
+                "missing": [],
+                "undecodable": {},
             },
             "score": {
                 "digest": digest(manifest),
                 "listed": rows,
                 "expected": expected,
                 "used": scored,
-                "unreadable": {f"clip_{i}": "no video stream" for i in range(unreadable)},
+                "missing": [],
+                "undecodable": {f"clip_{i}": "no video stream" for i in range(unreadable)},
             },
         },
         "features": {

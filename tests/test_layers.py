@@ -21,7 +21,7 @@ LAYERS = [
     {"data", "encoders", "metrics"},
     {"features"},
     {"config", "environment", "protocols", "selection", "probe_files"},
-    {"run_id", "result", "records"},
+    {"run_id", "result", "record_versions", "records"},
     {"stage", "score", "preflight", "publish", "doctor", "console"},
     {"record_parts"},
     {"feeds", "encode"},

@@ -62,18 +62,18 @@ def test_a_record_cannot_be_changed_in_memory():
         ("metrics.top1", 0.99, "top1 0.99 is not 71 correct of 100"),
         ("metrics.top1", 1.2, "metrics.top1: Input should be less than or equal to 1"),
         ("metrics.correct", 72, "top1 0.71 is not 72 correct of 100"),
-        ("metrics.scored", 99, "99 scored and 0 unreadable rows do not make the 100 listed"),
+        ("metrics.scored", 99, "99 rows scored, but data.score.used is 100"),
         ("metrics.expected", 120, "expected 120"),
         ("metrics.bounds.low", 0.9, "bounds 0.9 to 0.71 are reversed"),
         ("metrics.top5", 0.5, "top5 0.5 is below top1 0.71"),
-        ("data.score.unreadable", {"clip_3": "truncated"}, "100 used and 1 unreadable"),
-        ("data.fit.used", 399, "train_labels.used is 400, data.fit.used is 399"),
+        ("data.score.undecodable", {"clip_3": "truncated"}, "100 used, 0 missing and 1 undecodable"),
+        ("train_labels.used", 399, "train_labels.used is 399, data.fit.used is 400"),
         ("train_labels", None, "train_labels and data.fit must be given together"),
         ("status", "suspect", "status 'suspect' does not go with reasons []"),
         ("reasons", ["limited"], "status 'complete' does not go with reasons ['limited']"),
         ("probe.selected", 2, "head 2 is selected out of 2"),
         ("probe.selection.holdout_accuracies", [0.5], "1 holdout_accuracies for 2 heads"),
-        ("schema_version", 2, "has record schema 2; this frozenbench reads 1"),
+        ("schema_version", 3, "has record schema 3; this frozenbench reads 1 to 2"),
         ("created", "yesterday", "created"),
     ],
 )
@@ -187,7 +187,7 @@ def test_predictions_list_every_row_with_its_classes_in_order(tmp_path):
     frame = read_predictions(tmp_path / "p.parquet")
     assert frame["id"].tolist() == ["clip_0", "clip_1", "clip_2"]
     assert frame["row"].tolist() == [0, 1, 2]
-    assert frame["status"].tolist() == ["scored", "scored", "unreadable"]
+    assert frame["status"].tolist() == ["scored", "scored", "undecodable"]
     assert frame["predicted"].isna().tolist() == [False, False, True]
     assert frame["predicted"].tolist()[:2] == [1, 0]  # the lower class among equals
     assert [list(c) for c in frame["top_classes"][:2]] == [[1, 2, 0], [0, 1, 2]]
@@ -254,3 +254,13 @@ def test_predictions_that_were_edited_or_removed_are_refused(run_on_disk):
     path.unlink()
     with pytest.raises(RecordError, match="missing"):
         check_predictions(result, folder)
+
+
+def test_a_record_of_schema_1_is_read_with_its_missing_and_undecodable_rows_apart():
+    [path] = (Path(__file__).parent / "fixtures" / "records" / "1").glob("*.json")
+    result = read_record(path)
+    score = result.data.score
+    assert json.loads(path.read_text())["schema_version"] == 1 and result.schema_version == 2
+    assert score.missing == ("val/jump/2.mp4", "val/run/2.mp4", "val/sit/2.mp4")
+    assert list(score.undecodable) == ["val/run/1.mp4"] and score.used == 5
+    check_predictions(result, path.parent)

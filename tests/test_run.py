@@ -56,14 +56,14 @@ def test_unreadable_score_video_counts_as_wrong_and_is_listed(records, video_set
         *TINY, "--data", root, "-p", "knn", "--set", "probe.k=1", "--on-unreadable", "wrong"
     )
     metrics, score = record["metrics"], record["data"]["score"]
-    assert list(score["unreadable"]) == ["run/1.mp4"] and score["listed"] == 6
+    assert list(score["undecodable"]) == ["run/1.mp4"] and score["listed"] == 6
     assert metrics["scored"] == 5 and metrics["top1"] == metrics["correct"] / 6
     assert metrics["bounds"] == {
         "low": metrics["correct"] / 6,
         "high": (metrics["correct"] + 1) / 6,
     }
     table = predictions(tmp_path / "home", record)
-    assert table[table.status == "unreadable"].id.tolist() == ["run/1.mp4"]
+    assert table[table.status == "undecodable"].id.tolist() == ["run/1.mp4"]
 
 
 def test_run_on_record_is_kept_and_computed_again_only_when_asked(records, video_set, tmp_path):

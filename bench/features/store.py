@@ -43,6 +43,7 @@ class RowNote:
     """
 
     error: str | None = None
+    missing: bool = False
     decoder: str = ""
     num_frames: int = 0
     repeated: int = 0
@@ -92,10 +93,10 @@ class FeatureSet:
             block, place = divmod(row, self.block_rows)
             yield self._block(block)[1][place]
 
-    def unreadable(self, rows: IntArray) -> dict[int, str]:
-        """Return root row -> reason of the unreadable ones among `rows`; raises as `read` does."""
+    def unreadable(self, rows: IntArray) -> dict[int, RowNote]:
+        """Return root row -> note of the unreadable ones among `rows`; raises as `read` does."""
         notes = zip(rows.tolist(), self.notes(rows), strict=True)
-        return {row: note.error for row, note in notes if note.error is not None}
+        return {row: note for row, note in notes if note.error is not None}
 
     def blocks_of(self, rows: IntArray) -> list[int]:
         """Return the numbers of the blocks that hold `rows`, ascending."""

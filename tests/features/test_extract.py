@@ -159,7 +159,9 @@ def test_unreadable_files_are_reported_with_their_reason(videos, tmp_path, small
     sets, counts = run(tiny_encoder(), make_manifest([*videos[:2], bad, gone]), tmp_path)
     found = sets["vector"].unreadable(np.arange(4))
     assert list(found) == [2, 3]
-    assert "bad.mp4" in found[2] and "gone.mp4" in found[3] and str(tmp_path) not in str(found)
+    assert "bad.mp4" in found[2].error and "gone.mp4" in found[3].error
+    assert str(tmp_path) not in str(found)
+    assert [found[row].missing for row in found] == [False, True]
     assert sum(counts.decoders.values()) == 2
     # Rows beside an unreadable one are what they are without it.
     alone, _ = run(tiny_encoder(), make_manifest(videos[:2]), tmp_path)

@@ -161,7 +161,7 @@ def test_rows_not_scored_are_marked_once_for_all_who_share_the_count():
     ]
     table = join(board(column()), records)
     assert table.notes == (
-        "scored 98 of 100 rows (2 unreadable, counted as wrong); the others are worth up to"
+        "scored 98 of 100 rows (2 undecodable, counted as wrong); the others are worth up to"
         " 2.0 points",
     )
     assert [r.cells[0].notes for r in table.rows] == [(1,), (1,), (), ()]

@@ -55,7 +55,7 @@ def test_markdown_is_aligned_and_sets_floors_apart():
         "| *chance* |   10.0    |   10.0   |",
         "",
         "¹ protocol vjepa@1; the column shows honest@1  ",
-        "² scored 9 of 10 rows (1 unreadable, counted as wrong); the others are worth up to"
+        "² scored 9 of 10 rows (1 undecodable, counted as wrong); the others are worth up to"
         " 10.0 points  ",
         "",
         "Bold: best of its column. Another protocol, list of samples or share of the labels does"

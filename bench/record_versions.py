@@ -1,0 +1,38 @@
+"""Records of earlier schema versions, told in the words of the present one.
+
+1 -> 2: `unreadable` rows of a split are `missing` or `undecodable`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+NO_FILE = ("there is no such file", "the file is missing")  # as version 1 said of missing media
+
+
+def upgraded(fields: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of a record in the present schema; those of an unknown one as they are."""
+    while fields.get("schema_version") in _STEPS:
+        fields = _STEPS[fields["schema_version"]](fields)
+    return fields
+
+
+def _from_1(fields: dict[str, Any]) -> dict[str, Any]:
+    data = fields.get("data")
+    if isinstance(data, Mapping):
+        fields = {**fields, "data": {name: _split_from_1(part) for name, part in data.items()}}
+    return {**fields, "schema_version": 2}
+
+
+def _split_from_1(part: Any) -> Any:
+    if not isinstance(part, Mapping) or not isinstance(part.get("unreadable"), Mapping):
+        return part
+    reasons = part["unreadable"]
+    missing = [name for name, reason in reasons.items() if any(no in reason for no in NO_FILE)]
+    rest = {key: value for key, value in part.items() if key != "unreadable"}
+    undecodable = {name: reasons[name] for name in reasons if name not in set(missing)}
+    return {**rest, "missing": missing, "undecodable": undecodable}
+
+
+_STEPS: Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _from_1}

@@ -16,9 +16,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from bench import cli_pretrain, cli_runs, cli_track, registry
-from bench.config import data_folder, home_folder
-from bench.console import TerminalProgress
+from bench import cli_data, cli_lowshot, cli_pretrain, cli_runs, cli_track, registry
+from bench.config import home_folder
 from bench.errors import BenchError, UsageError, closest
 
 STOPPING = (signal.SIGINT, signal.SIGTERM)
@@ -32,8 +31,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
+app.add_typer(cli_data.app, name="data")
+app.command("check")(cli_data.check)
 app.command("run")(cli_runs.run)
 app.command("features")(cli_runs.features)
+app.command("lowshot")(cli_lowshot.lowshot)
 app.command("encode")(cli_runs.encode)
 app.command("probe")(cli_runs.probe)
 app.command("pretrain")(cli_pretrain.pretrain)
@@ -42,7 +44,6 @@ app.command("demo")(cli_runs.demo)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 Home = Annotated[Path | None, typer.Option("--home", help="Features and records [BENCH_HOME].")]
-Data = Annotated[Path | None, typer.Option("--data", help="Where the data sets are [BENCH_DATA].")]
 
 
 @app.command()
@@ -75,29 +76,6 @@ def show(name: str, json_: Json = False) -> None:
         typer.echo(f"{fact['kind'][:-1]} {fact['name']} ({fact['module']})\n\n{fact['doc']}\n")
         for option, text in fact["options"].items():
             typer.echo(f"  {option}: {text}")
-
-
-@app.command()
-def check(
-    task: str,
-    data: Data = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", help="task.option=value")] = None,
-    workers: Annotated[int, typer.Option("--workers", "-j", help="Processes that decode.")] = 2,
-    json_: Json = False,
-) -> None:
-    """Count what a task lists, misses and cannot decode, before any GPU time is spent."""
-    from bench.preflight import check_task  # the decoders: only where they are needed
-
-    reports = check_task(task, set_ or [], data_folder(data), workers, TerminalProgress())
-    if json_:
-        typer.echo(json.dumps({n: r.as_dict() for n, r in reports.items()}, indent=1, default=str))
-    for name, report in reports.items():
-        table = Table(title=f"{task} {name}", title_justify="left", box=None, show_header=False)
-        for row in report.as_table_rows():
-            table.add_row(*map(str, row))
-        Console(stderr=json_).print(table)
-    if any(report.problems for report in reports.values()):
-        raise typer.Exit(4)
 
 
 @app.command()

@@ -55,7 +55,6 @@ def track(
 ) -> None:
     """Evaluate the encoders that a pretraining run saved; write track.csv and track.png into it."""
     from bench.console import TerminalProgress
-    from bench.track import NO_PLOT
     from bench.track import track as follow  # torch: only where it is needed
 
     given = {
@@ -77,7 +76,7 @@ def track(
     else:
         _print(made.rows)
     typer.echo(str(made.table), err=True)
-    typer.echo(str(made.plot) if made.plot else NO_PLOT, err=True)
+    typer.echo(str(made.plot), err=True)
     if any(result.status != "complete" for result in made.results):
         for reason in sorted({r for result in made.results for r in result.reasons}):
             typer.echo(f"not reportable: {reason}", err=True)

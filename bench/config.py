@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bench import registry
+from bench.data.low_shot import one_spelling
 from bench.encoders.named import name_and_weights
 from bench.errors import UsageError, closest
 from bench.types import ClipPlan, Settings
@@ -39,7 +40,7 @@ class RunConfig:
     `plan` replaces the task's clip plan; `draws` is the number of augmented draws stored per
     training sample (the protocol's number if None); `features` says whether features are stored or
     computed live in every epoch; `limit` keeps only so many rows of each split and makes the run
-    not reportable.
+    not reportable. Labels that look permuted stop the run, or are kept and make it suspect.
     """
 
     encoder: str
@@ -54,6 +55,7 @@ class RunConfig:
     dtype: Literal["float16", "float32"] = "float16"
     decoder: Literal["auto", "decord", "pyav", "torchcodec"] = "auto"
     on_unreadable: Literal["stop", "wrong", "skip"] = "stop"
+    on_permuted_labels: Literal["stop", "keep"] = "stop"
     limit: int | None = None
     encoder_options: Settings = field(default_factory=dict)
     task_options: Settings = field(default_factory=dict)
@@ -83,7 +85,9 @@ class RunConfig:
         name, weights = name_and_weights(self.encoder)
         options = {**self.encoder_options, **({"weights": weights} if weights else {})}
         encoder = registry.checked(registry.find("encoders", name), options)
-        task = registry.checked(registry.find("tasks", self.task), self.settled_task_options(data))
+        entry = registry.find("tasks", self.task)
+        task = registry.checked(entry, self.settled_task_options(data))
+        defaults = {key: option.default for key, option in entry.options.items()}
         probe = registry.find("probes", self.probe)
         given = dict(self.probe_options)
         if "num_heads" in probe.options:
@@ -94,7 +98,7 @@ class RunConfig:
             self,
             encoder=f"{name}:{weights}" if weights else name,
             encoder_options={key: encoder[key] for key in self.encoder_options},
-            task_options={key: task[key] for key in self.task_options},
+            task_options=one_spelling({key: task[key] for key in self.task_options}, defaults),
             probe_options={key: settled[key] for key in self.probe_options},
         )
 
@@ -118,6 +122,13 @@ class Machine:
     workers: int = 0
     batch_size: int = 8
     overwrite: bool = False
+
+    def data_of(self, task: str) -> Path | None:
+        """Return where a task finds its data: `data`, or what `bench data add` remembered."""
+        added = self.home / "data"
+        names = (task, task.removesuffix("_low_shot"))
+        remembered = any((added / name).is_dir() for name in names)
+        return added if self.data is None and remembered else self.data
 
 
 def home_folder(given: Path | None = None) -> Path:

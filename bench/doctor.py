@@ -30,8 +30,9 @@ REQUIRED = (
     "typer",
     "rich",
     "tensorboard",
+    "matplotlib",
 )
-OPTIONAL = {"matplotlib": "plots of bench track", "submitit": "bench pretrain --slurm"}
+OPTIONAL = {"submitit": "bench pretrain --slurm"}
 CODECS = {"h264": "Kinetics, AVA", "vp9": "Something-Something v2", "mpeg4": "older clips"}
 SPACE_WANTED_GB = 20
 PROBE_SECONDS = 120

@@ -16,6 +16,7 @@ from bench.config import RunConfig
 from bench.data.annotations import EXTENSIONS, Annotations, extension, read_lines
 from bench.data.loader import samples
 from bench.data.manifest import from_rows
+from bench.data.media import place
 from bench.data.recipe import score_recipe
 from bench.data.transforms import normalise
 from bench.encoders.encoder import Encoder, open_encoder
@@ -76,8 +77,8 @@ def encode_file(
     if name == "clips" and config.plan is not None:
         raise UsageError("--plan cuts clips out of videos; leave it out with --clips.")
     encoder = open_encoder(config.encoder, config.encoder_options)
-    place = pick_device(device)
-    encoder.to(place)
+    where = pick_device(device)
+    encoder.to(where)
     if name == "clips":
         total, batches, paths = *_npz_clips(path, encoder), None
     else:
@@ -88,10 +89,10 @@ def encode_file(
         total = len(paths)
     progress.start(f"encode {path.name}", total)
     try:
-        precision = resolve_precision(config.precision, place)
+        precision = resolve_precision(config.precision, where)
         with _NpzWriter(out, total) as writer:
             for clips in batches:
-                tokens = encode_clips(encoder, clips, place, precision)
+                tokens = encode_clips(encoder, clips, where, precision)
                 writer.add(pool, POOLS[pool](tokens).float().cpu().numpy(), tokens.grid)
                 progress.advance(len(clips))
             return writer.finish(paths)
@@ -129,7 +130,7 @@ def _media(name: str, path: Path) -> Manifest:
         path=path, files=files, labels=["0"] * len(files), lines=range(1, len(files) + 1)
     )
     manifest = from_rows(rows, root=root, name=path.name, split="all")
-    missing = [row for row, file in enumerate(manifest.media) if not file.exists()]
+    missing = [row for row, file in enumerate(manifest.media) if not place(file).exists()]
     if missing:
         raise DataError(
             f"{path}: {len(missing)} of {len(files)} listed files do not exist, the first is"
@@ -165,7 +166,7 @@ def _media_clips(
     rows = np.arange(len(manifest), dtype=np.int64)
     for sample in samples(manifest, rows, recipe, draw=0, workers=workers, batch_size=4):
         if sample.pixels is None:
-            file = manifest.media[sample.row]
+            file = place(manifest.media[sample.row])
             said = str(sample.error).replace(file.name, str(file), 1).rstrip(".")
             raise DataError(f"{said}, or leave it out of {manifest.source}.")
         yield normalise(sample.pixels, spec.mean, spec.std).flatten(0, 1)

@@ -39,6 +39,10 @@ class UnreadableMedia(DataError):  # noqa: N818 (it names a state of the file, n
     """One video or image that cannot be decoded; the message names the file and the reason."""
 
 
+class MissingMedia(UnreadableMedia):
+    """One video or image that is not there: no such file, no such folder, no such archive."""
+
+
 def closest(word: str, candidates: Iterable[str]) -> str:
     """Return ` Did you mean X?` (with the leading blank) for a near match, else the whole list."""
     names = sorted(candidates)

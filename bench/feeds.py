@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from threading import Lock
 from typing import Literal
 
@@ -14,11 +13,13 @@ import numpy as np
 from bench.config import Machine
 from bench.counters import Counts
 from bench.data.check import check_manifest
+from bench.data.media import Media
 from bench.data.recipe import Recipe
 from bench.errors import DataError
 from bench.features.extract import decoder_name, extract, feature_sets
+from bench.features.held import HeldFeatures
 from bench.features.source import LiveSource, StoredSource
-from bench.features.store import FeatureSet, RowNote
+from bench.features.store import FeatureSet, RowFeatures, RowNote
 from bench.preflight import decode_planned
 from bench.stage import Stage
 from bench.types import FeatureSource, IntArray, Manifest, Progress, Reads
@@ -33,8 +34,9 @@ class Split:
     """One split of a stage: its rows, how their pixels are made, and where its features are.
 
     `draws` is the number of stored draws, None for a fresh one in every epoch; `modes` says per
-    readout whether features are stored. Once the split was opened, `rows` are the readable rows,
-    `missing` the ids whose media are not there, `undecodable` the reasons by id of the others.
+    readout whether features are stored; live ones may be `held` in memory. Once the split was
+    opened, `rows` are the readable rows, `missing` the ids whose media are not there,
+    `undecodable` the reasons by id of the others.
     """
 
     manifest: Manifest
@@ -42,6 +44,7 @@ class Split:
     draws: int | None
     modes: Mapping[Reads, Mode]
     sets: Mapping[Reads, FeatureSet]
+    held: Mapping[Reads, HeldFeatures] = field(default_factory=dict)
     rows: IntArray | None = None
     missing: tuple[str, ...] = ()
     undecodable: dict[str, str] = field(default_factory=dict)
@@ -74,15 +77,8 @@ class Feeds:
             bad = self._look_at_files(split)
         else:
             self._extract(split, stored)
-            by_root = split.sets[stored[0]].unreadable(manifest.root_rows)
-            rows = enumerate(manifest.root_rows.tolist())
-            bad = {row: by_root[root] for row, root in rows if root in by_root}
-        split.missing = tuple(manifest.ids[row] for row, note in bad.items() if note.missing)
-        split.undecodable = {
-            manifest.ids[row]: note.error or "" for row, note in bad.items() if not note.missing
-        }
-        self._refuse_unreadable(split)
-        split.rows = np.setdiff1d(np.arange(len(manifest)), np.fromiter(bad, np.int64, len(bad)))
+            bad = by_row(split.sets[stored[0]], manifest.root_rows)
+        self._close(split, bad)
 
     def begin_run(self, reads: Reads) -> None:
         """Start counting for the next run; what was stored for an earlier one is read, not made."""
@@ -98,8 +94,9 @@ class Feeds:
     def source(self, split: Split, reads: Reads) -> FeatureSource:
         """Return the features of the readable rows of an opened split."""
         assert split.rows is not None
-        if split.modes[reads] == "stored":
-            return StoredSource(split.sets[reads], split.manifest, reads, rows=split.rows)
+        if split.modes[reads] == "stored" or reads in split.held:
+            kept: RowFeatures = split.held.get(reads, split.sets[reads])
+            return StoredSource(kept, split.manifest, reads, rows=split.rows)
         return LiveSource(
             self.stage.encoder,
             split.manifest,
@@ -164,8 +161,8 @@ class Feeds:
         """Return row -> what is wrong with it, for features that are not stored."""
         manifest, lock = split.manifest, Lock()
 
-        def decode(path: Path) -> None:
-            decoder, repeated = decode_planned(path, plan=split.recipe.plan, kind=manifest.kind)
+        def decode(media: Media) -> None:
+            decoder, repeated = decode_planned(media, plan=split.recipe.plan, kind=manifest.kind)
             with lock:
                 split.counts.decoders[decoder_name(decoder)] += 1
                 split.counts.repeated_frames += repeated
@@ -180,6 +177,16 @@ class Feeds:
         notes |= dict.fromkeys(found.empty, RowNote(error="the file is empty"))
         notes |= {name: RowNote(error=reason) for name, reason in found.unreadable}
         return {row: notes[name] for row, name in enumerate(manifest.ids) if name in notes}
+
+    def _close(self, split: Split, bad: Mapping[int, RowNote]) -> None:
+        """Note what cannot be read of a split, and which rows are left."""
+        ids = split.manifest.ids
+        split.missing = tuple(ids[row] for row, note in bad.items() if note.missing)
+        split.undecodable = {
+            ids[row]: note.error or "" for row, note in bad.items() if not note.missing
+        }
+        self._refuse_unreadable(split)
+        split.rows = np.setdiff1d(np.arange(len(ids)), np.fromiter(bad, np.int64, len(bad)))
 
     def _refuse_unreadable(self, split: Split) -> None:
         manifest = split.manifest
@@ -199,3 +206,10 @@ class Feeds:
                 f"{said} Repair or replace them, or leave them out of the training and count them"
                 " as wrong with --on-unreadable wrong (or not at all with --on-unreadable skip)."
             )
+
+
+def by_row(features: RowFeatures, root_rows: IntArray) -> dict[int, RowNote]:
+    """Return row -> note of the unreadable ones among rows of a root manifest."""
+    by_root = features.unreadable(root_rows)
+    rows = enumerate(root_rows.tolist())
+    return {row: by_root[root] for row, root in rows if root in by_root}

@@ -2,54 +2,116 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from bench import registry
-from bench.config import expand
+from bench.config import Machine, expand
 from bench.data.check import CheckReport, check_manifest
 from bench.data.clips import frame_indices, repeated_frames
-from bench.data.decode import read_frames
+from bench.data.decode import decoder_versions, read_frames
 from bench.data.images import read_image
+from bench.data.looks import remembered_looks
+from bench.data.media import Media
+from bench.features.key import canonical
+from bench.files import write_whole
 from bench.types import ClipPlan, Kind, Progress, Task
 
 
 def check_task(
-    name: str, settings: Sequence[str], data: Path | None, workers: int, progress: Progress
+    name: str,
+    settings: Sequence[str],
+    machine: Machine,
+    progress: Progress,
+    *,
+    plan: str | None = None,
 ) -> dict[str, CheckReport]:
     """Check both splits of a task; return the reports by split name.
+
+    The frames of `plan` (the task's own if None) are decoded. What was decoded is remembered in
+    the home folder, so that a check that was killed goes on, and a second one is quick.
 
     Raises:
         UsageError: no such task or option.
         DataError: the annotations themselves cannot be read.
     """
+    task = task_of(name, settings, machine)
+    fit, score = task.fit_plan, task.score_plan
+    if plan is not None and task.kind == "video":
+        score = ClipPlan.parse(plan)
+        fit = replace(score, num_views=1)
+    reports = {}
+    for manifest, plan_ in ((task.fit, fit), (task.score, score)):
+        with remembered_looks(
+            machine.home / "checks" / "looks.sqlite", _what(plan_, task)
+        ) as looks:
+            reports[manifest.split] = check_manifest(
+                manifest,
+                workers=max(1, machine.workers),
+                progress=progress,
+                decode=partial(_decode, plan=plan_, kind=task.kind),
+                looks=looks,
+            )
+    return reports
+
+
+def task_of(name: str, settings: Sequence[str], machine: Machine) -> Task:
+    """Build a task from `option=value` settings, without an encoder or a probe.
+
+    Raises:
+        UsageError: no such task or option.
+        DataError: the annotations cannot be read.
+    """
     prefixed = [s if s.startswith("task.") else f"task.{s}" for s in settings]
     [config] = expand({"encoder": "none", "task": name, "probe": "none"}, prefixed)
-    task: Task = registry.build("tasks", name, config.settled_task_options(data))
-    return {
-        manifest.split: check_manifest(
-            manifest,
-            workers=workers,
-            progress=progress,
-            decode=partial(_decode, plan=plan, kind=task.kind),
-        )
-        for manifest, plan in ((task.fit, task.fit_plan), (task.score, task.score_plan))
-    }
+    task: Task = registry.build("tasks", name, config.settled_task_options(machine.data_of(name)))
+    return task
 
 
-def decode_planned(path: Path, *, plan: ClipPlan, kind: Kind) -> tuple[str, int]:
+def write_reports(reports: Mapping[str, CheckReport], folder: Path) -> list[Path]:
+    """Write every report as JSON with full lists and as a Markdown table; return the files."""
+    paths = []
+    for report in reports.values():
+        stem = f"{report.name}-{report.split}".replace("/", "-").replace(" ", "-")
+        lines = [f"# {report.name} {report.split}", "", "| what | found |", "| :-- | :-- |"]
+        lines += [
+            f"| {what} | {value.replace('|', '/')} |" for what, value in report.as_table_rows()
+        ]
+        for suffix, text in (
+            (".json", json.dumps(report.as_dict(), indent=1)),
+            (".md", "\n".join(lines)),
+        ):
+            paths.append(folder / (stem + suffix))
+            write_whole(paths[-1], f"{text}\n".encode())
+    return paths
+
+
+def _what(plan: ClipPlan, task: Task) -> str:
+    """Name the way of decoding: a look at other frames, or by another decoder, is another look."""
+    import PIL  # only its version is asked for
+
+    facts: dict[str, Any] = {"pillow": PIL.__version__}
+    if task.kind == "video":
+        facts |= {"plan": str(plan), "sampler": plan.sampler, "decoders": decoder_versions("auto")}
+    return canonical(facts)
+
+
+def decode_planned(media: Media, *, plan: ClipPlan, kind: Kind) -> tuple[str, int]:
     """Decode what `plan` takes of one file; return the decoder and the number of repeated frames.
 
     Raises:
         UnreadableMedia: it cannot be decoded.
     """
     if kind == "image":
-        read_image(path)
+        read_image(media)
         return "pillow", 0
-    frames = read_frames(path, lambda num_frames, fps: frame_indices(plan, num_frames))
+    frames = read_frames(media, lambda num_frames, fps: frame_indices(plan, num_frames))
     return frames.decoder, repeated_frames(frames.index)
 
 
-def _decode(path: Path, *, plan: ClipPlan, kind: Kind) -> None:
-    decode_planned(path, plan=plan, kind=kind)
+def _decode(media: Media, *, plan: ClipPlan, kind: Kind) -> None:
+    decode_planned(media, plan=plan, kind=kind)

@@ -18,6 +18,7 @@ import torch
 
 from bench.errors import CheckpointError
 from bench.files import write_whole
+from bench.head_order import in_saved_order
 from bench.registry import build
 from bench.types import Fitted, Probe, Settings
 
@@ -92,7 +93,7 @@ def load_fitted(folder: Path) -> SavedProbe:
         )
     probe: Probe = build("probes", content["probe"], content["settings"])
     tensors: dict[str, torch.Tensor] = load(payload)
-    fitted = probe.restore(tensors, content["state"])
+    fitted = in_saved_order(probe.restore(tensors, content["state"]), content["state"])
     return SavedProbe(
         probe=probe, fitted=fitted, settings=content["settings"], facts=content["facts"]
     )

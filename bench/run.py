@@ -47,13 +47,13 @@ def evaluate(
         UsageError: an unknown name or option, found before anything is computed.
         BenchError: what the steps raise.
     """
-    for group in _groups([config.settled(machine.data) for config in configs]):
+    for group in grouped([config.settled(machine.data_of(config.task)) for config in configs]):
         stage = prepare(group[0], machine)
-        jobs = [_job(stage, config, probe_weights) for config in group]
+        jobs = [make_job(stage, config, probe_weights) for config in group]
         reads: list[Reads] = sorted({job.probe.reads for job in jobs})
         feeds = Feeds(stage, machine, reads, progress)
         for job in jobs:
-            yield _evaluate_one(job, feeds, machine, progress)
+            yield evaluate_job(job, feeds, machine, progress)
 
 
 def store_features(
@@ -79,7 +79,7 @@ def store_features(
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _Job:
+class Job:
     """One probe on a stage; `released` is a probe from a file, which is scored without a fit."""
 
     stage: Stage
@@ -88,7 +88,7 @@ class _Job:
     released: Fitted | None
 
 
-def _job(stage: Stage, config: RunConfig, weights: Path | None) -> _Job:
+def make_job(stage: Stage, config: RunConfig, weights: Path | None) -> Job:
     """Build a probe and look at all that can be wrong with it before anything is decoded."""
     probe, deviations = build_probe(stage, config)
     released = None
@@ -97,14 +97,19 @@ def _job(stage: Stage, config: RunConfig, weights: Path | None) -> _Job:
     else:
         released = probe.read_released(weights)
     own = replace(stage, config=config, deviations=[*stage.deviations, *deviations])
-    return _Job(stage=own, probe=probe, weights=weights, released=released)
+    return Job(stage=own, probe=probe, weights=weights, released=released)
 
 
-def _evaluate_one(job: _Job, feeds: Feeds, machine: Machine, progress: Progress) -> Outcome:
+def record_path(job: Job, feeds: Feeds, machine: Machine) -> Path:
+    """Return where the record of a job is, or will be."""
+    return machine.home / "records" / f"{identity(_facts(job, feeds))}.json"
+
+
+def evaluate_job(job: Job, feeds: Feeds, machine: Machine, progress: Progress) -> Outcome:
+    """Fit, score and record one probe; a job on record already is not run again."""
     begin = time.perf_counter()
-    stage, probe = job.stage, job.probe
-    facts = Facts(stage=stage, probe=probe, feeds=feeds, probe_weights=job.weights)
-    path = machine.home / "records" / f"{identity(facts)}.json"
+    stage, probe, facts = job.stage, job.probe, _facts(job, feeds)
+    path = record_path(job, feeds, machine)
     if path.exists() and not machine.overwrite:
         return Outcome(result=read_record(path), path=path, kept=True)
     feeds.begin_run(probe.reads)
@@ -129,7 +134,11 @@ def _evaluate_one(job: _Job, feeds: Feeds, machine: Machine, progress: Progress)
     return Outcome(result=result, path=path, kept=False)
 
 
-def _groups(configs: Sequence[RunConfig]) -> list[list[RunConfig]]:
+def _facts(job: Job, feeds: Feeds) -> Facts:
+    return Facts(stage=job.stage, probe=job.probe, feeds=feeds, probe_weights=job.weights)
+
+
+def grouped(configs: Sequence[RunConfig]) -> list[list[RunConfig]]:
     """Put runs that differ in the probe alone together, in order of first appearance."""
     groups: dict[str, list[RunConfig]] = {}
     for config in configs:

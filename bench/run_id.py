@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from bench.protocols import EvaluationProtocol
     from bench.types import Probe
 
+PLACES = ("data", "subset")  # options of a task; digests hold what lies there
+
 
 def result_id(
     *,
@@ -32,7 +34,8 @@ def result_id(
     (each fit, then score; fit is None where nothing was fitted), the protocol, the settings and
     heads of the probe, the digest of a released probe file, and whether features were stored (and
     rounded) or live. Places are left out of the
-    configuration (the weights after the colon of `encoder`, the `data` folder of the task), for
+    configuration (the weights after the colon of `encoder`, the `data` folder and the `subset`
+    file of the task), for
     keys and digests hold what lies there: the same run has the same id on every machine.
     """
     facts = {
@@ -76,7 +79,7 @@ def _without_places(config: Mapping[str, Any]) -> dict[str, Any]:
     facts = {**config, "encoder": str(config.get("encoder", "")).partition(":")[0]}
     options = config.get("task_options")
     if isinstance(options, Mapping):
-        facts["task_options"] = {key: options[key] for key in options if key != "data"}
+        facts["task_options"] = {key: options[key] for key in options if key not in PLACES}
     return facts
 
 

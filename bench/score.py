@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from bench.errors import UsageError
+from bench.data.splits import stratified_shots
+from bench.errors import DataError, UsageError
+from bench.head_order import HeadOrder, learned_order
+from bench.metrics.accuracy import predict as top_class
+from bench.metrics.relabelling import Relabelling, find_relabelling
 from bench.protocols import EvaluationProtocol
 from bench.selection import Selected, fit_honest, fit_single
-from bench.types import FeatureSource, Fitted, Probe, Progress
+from bench.stage import Stage
+from bench.types import FeatureSource, Fitted, IntArray, Manifest, Probe, Progress
 
 SCORE_BATCH = {"vector": 256, "tokens": 16}  # fixed, so that no user's setting moves a number
 
@@ -64,17 +69,85 @@ def score_released(
     """
     begin = time.perf_counter()
     probabilities = predict(fitted, source, device, progress)
-    if probabilities.shape[1] != source.num_classes:
-        raise UsageError(
-            f"the probe file tells {probabilities.shape[1]} classes apart, but the task has"
-            f" {source.num_classes}: name the task that it was trained for."
-        )
+    _check_classes(probabilities, source)
     return Scored(
         selected=Selected(fitted=fitted, head=0),
         probabilities=probabilities,
         fit_seconds=0.0,
         score_seconds=time.perf_counter() - begin,
     )
+
+
+def check_labels(
+    probabilities: Probabilities, labels: IntArray, manifest: Manifest, *, keep: bool
+) -> Relabelling:
+    """Look whether the labels of the scored rows seem to be permuted.
+
+    `probabilities` are `[rows, C]`, `labels` int64 `[rows]`; `manifest` names the split. With
+    `keep` an alarm is for the caller to put on record (`permuted_labels` says it in words).
+
+    Raises:
+        DataError: the predictions agree with a relabelling far better than with the labels.
+    """
+    predicted = top_class(torch.from_numpy(probabilities)).numpy()
+    found = find_relabelling(predicted, labels, probabilities.shape[1])
+    if found.alarm and not keep:
+        raise DataError(
+            f"{permuted_labels(found, manifest)} Check the order of the classes: the label map"
+            " (--set task.classes=FILE), or the order of a released head (--head-classes FILE). To"
+            " keep the labels, say --set on_permuted_labels=keep, which marks the record as"
+            " suspect."
+        )
+    return found
+
+
+def permuted_labels(found: Relabelling, manifest: Manifest) -> str:
+    """Say in a sentence how labels disagree with predictions, with both numbers and examples."""
+    names = manifest.classes
+    moved = ""
+    if found.moved_rows < found.rows:
+        moved = (
+            f" (in the rows of moved classes {_share(found.moved_as_given, found.moved_rows)} as"
+            f" given, {_share(found.moved_relabelled, found.moved_rows)} relabelled)"
+        )
+    examples = "; ".join(
+        f"{names[move.label]!r} is predicted as {names[move.predicted_as]!r} in {move.relabelled}"
+        f" of {move.rows} rows, as itself in {move.as_given}"
+        for move in found.moves[:3]
+    )
+    return (
+        f"{manifest.name} {manifest.split}: the labels look permuted. Predictions agree with"
+        f" {_share(found.as_given, found.rows)} of the labels as given, and with"
+        f" {_share(found.relabelled, found.rows)} when {found.num_moved} of {len(names)} classes"
+        f" change places{moved}; {examples}."
+    )
+
+
+def for_learning_head_order(stage: Stage, rows_per_class: int) -> Stage:
+    """Return the stage with a few training rows a class, seen as rows are that are scored."""
+    fit = stage.task.fit
+    rows = stratified_shots(fit.labels, rows_per_class, draw=0, ids=fit.ids)
+    task = replace(stage.task, fit=fit.subset(rows))
+    return replace(stage, task=task, fit_recipe=stage.score_recipe, draws=0)
+
+
+def learn_head_order(
+    fitted: Fitted,
+    source: FeatureSource,
+    manifest: Manifest,
+    *,
+    device: torch.device,
+    progress: Progress,
+) -> HeadOrder:
+    """Learn which column of a head tells which class, from features of training rows.
+
+    Raises:
+        UsageError: another number of classes than the task's, or the order is not clear.
+    """
+    probabilities = predict(fitted, source, device, progress)
+    _check_classes(probabilities, source)
+    predicted = top_class(torch.from_numpy(probabilities)).numpy()
+    return learned_order(predicted, source.labels, manifest.classes)
 
 
 def check_heads(probe: Probe, protocol: EvaluationProtocol) -> None:
@@ -102,3 +175,15 @@ def predict(
     if made is None:
         raise UsageError("the score split holds no readable row.")
     return made
+
+
+def _check_classes(probabilities: Probabilities, source: FeatureSource) -> None:
+    if probabilities.shape[1] != source.num_classes:
+        raise UsageError(
+            f"the probe file tells {probabilities.shape[1]} classes apart, but the task has"
+            f" {source.num_classes}: name the task that it was trained for."
+        )
+
+
+def _share(count: int, total: int) -> str:
+    return f"{100 * count / total:.1f} % ({count:,} of {total:,})"

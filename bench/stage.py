@@ -89,7 +89,7 @@ def prepare(config: RunConfig, machine: Machine) -> Stage:
 
 def open_task(config: RunConfig, machine: Machine) -> Task:
     """Build the task of a run, with `--data` as its `data` option and `limit` rows a split."""
-    options = config.settled_task_options(machine.data)
+    options = config.settled_task_options(machine.data_of(config.task))
     task: Task = registry.build("tasks", config.task, options)
     if config.limit is None:
         return task

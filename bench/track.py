@@ -2,7 +2,7 @@
 
 RUN/encoders/step_XXXXXXXXX/   evaluation folders, written by pretraining
 RUN/track.csv                  step, task, probe, top1, chance, record
-RUN/track.png                  accuracy against step, if matplotlib is installed
+RUN/track.png                  accuracy against step
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 ENCODERS_FOLDER = "encoders"
 CSV_FILE, PLOT_FILE = "track.csv", "track.png"
 STEP = re.compile(r"step_(\d{9})")
-NO_PLOT = "no plot: matplotlib is not installed; install it with: pip install 'frozenbench[plot]'."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,15 +44,12 @@ class TrackRow:
 
 @dataclass(frozen=True, kw_only=True)
 class Track:
-    """The curve of a run: rows by step, task and probe, the records behind them, and the files.
-
-    `plot` is None where matplotlib is not installed.
-    """
+    """The curve of a run: rows by step, task and probe, the records behind them, and the files."""
 
     rows: Sequence[TrackRow]
     results: Sequence[Result]
     table: Path
-    plot: Path | None
+    plot: Path
 
 
 def track(
@@ -157,16 +153,12 @@ def _csv(rows: Sequence[TrackRow]) -> str:
     return text.getvalue()
 
 
-def _plotted(rows: Sequence[TrackRow], run_folder: Path) -> Path | None:
-    """Draw one panel per task with a curve per probe and chance dotted; None without matplotlib."""
-    try:
-        # Optional; figures of their own, so that no window system and no global state is touched.
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ModuleNotFoundError as error:
-        if (error.name or "").split(".")[0] != "matplotlib":
-            raise
-        return None
+def _plotted(rows: Sequence[TrackRow], run_folder: Path) -> Path:
+    """Draw one panel per task with a curve per probe and chance dotted."""
+    # Heavy; figures of their own, so that no window system and no global state is touched.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     tasks = list(dict.fromkeys(row.task for row in rows))
     figure = Figure(figsize=(5 * len(tasks), 3.6), layout="constrained")
     FigureCanvasAgg(figure)

@@ -11,6 +11,7 @@ import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -160,7 +161,7 @@ class Manifest:
         """Row numbers of these samples in `root`, int64 `[rows]`."""
         return self.rows if self.rows is not None else np.arange(len(self), dtype=np.int64)
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """SHA-256 over ids, labels and class names, in order."""
         state = hashlib.sha256()
@@ -172,10 +173,11 @@ class Manifest:
     def subset(self, rows: IntArray) -> Manifest:
         """Return the given rows (in the given order) as a manifest that shares stored features."""
         rows = np.asarray(rows, dtype=np.int64)
+        take = getattr(self.media, "take", None)  # a column stays one: no object for every row
         return replace(
             self,
             ids=[self.ids[r] for r in rows],
-            media=[self.media[r] for r in rows],
+            media=take(rows) if take else [self.media[r] for r in rows],
             labels=self.labels[rows],
             expected=None,
             parent=self.root,

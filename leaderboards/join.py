@@ -161,6 +161,8 @@ def _head(column: Column, candidates: Sequence[Result]) -> Head:
         votes = Counter(r.protocol.name for r in candidates)
         protocol = min(votes, key=lambda name: (-votes[name], name))
     agreed = [r for r in candidates if r.protocol.name == protocol] or list(candidates)
+    # A study of few labels leaves many records: the column still shows what all labels give.
+    agreed = [r for r in agreed if r.train_labels is None or r.train_labels.are_all] or agreed
     kinds = Counter(measured(r) for r in agreed)
     reference = max(
         agreed,

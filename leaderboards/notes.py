@@ -31,6 +31,12 @@ def notes_on(record: Result, reference: Result, protocol: str | None) -> list[st
     return [note for note in notes if note]
 
 
+def own_notes(record: Result) -> list[str]:
+    """Return the sentences on a record that need no other one to compare with."""
+    notes = [_deviations(record), _rows(record), _status(record)]
+    return [note for note in notes if note]
+
+
 def _protocol(record: Result, reference: Result, protocol: str | None) -> str:
     own = record.protocol
     if own.name != protocol:

@@ -23,17 +23,18 @@ def html_page(table: Table) -> str:
     parts = {
         "title": escape(table.title),
         "lead": escape(LEAD if table.heads else "No records yet."),
+        "figure": "",
         "table": _table(table) if table.heads else "",
-        "notes": _notes(table.notes),
+        "notes": listed_notes(table.notes),
         "legend": escape(" ".join(legend(table))),
         "records": _records(table),
     }
-    return _filled(Path(__file__).with_name("page.html").read_text(encoding="utf-8"), parts)
+    return filled_page(parts)
 
 
-def _filled(template: str, parts: Mapping[str, str]) -> str:
+def filled_page(parts: Mapping[str, str]) -> str:
     """Put each part in the place of its `{{name}}`, once: a part may contain braces of its own."""
-    pieces = template.split("{{")
+    pieces = Path(__file__).with_name("page.html").read_text(encoding="utf-8").split("{{")
     filled = [pieces[0]]
     for piece in pieces[1:]:
         name, rest = piece.split("}}", 1)
@@ -92,7 +93,7 @@ def _row(row: Row, heads: Iterable[Head], starts: Iterable[int]) -> str:
     small = ""
     if row.record:
         encoder = row.record.encoder
-        parts = [_millions(encoder.num_parameters)] if encoder.num_parameters else []
+        parts = [millions(encoder.num_parameters)] if encoder.num_parameters else []
         parts.append(f"{encoder.num_frames} x {encoder.image_size}²")
         small = f"<small>{' · '.join(parts)}</small>"
     cells = "".join(
@@ -131,7 +132,8 @@ def _tooltip(cell: Cell, record: Result) -> str:
     return " · ".join([*parts, f"record {record.id}"])
 
 
-def _notes(notes: Iterable[str]) -> str:
+def listed_notes(notes: Iterable[str]) -> str:
+    """Return footnotes as a numbered list that cells link to."""
     items = [f'<li id="note-{i}">{escape(note)}</li>' for i, note in enumerate(notes, start=1)]
     return "\n".join(
         ['<ol class="notes" aria-label="Footnotes">', *items, "</ol>"] if items else []
@@ -165,5 +167,6 @@ def _record(record: Result) -> str:
     )
 
 
-def _millions(count: int) -> str:
+def millions(count: int) -> str:
+    """Spell a number of parameters, such as `303 M`."""
     return f"{count / 1e6:.0f} M" if count >= 10_000_000 else f"{count / 1e6:.1f} M"

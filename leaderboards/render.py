@@ -58,7 +58,7 @@ def markdown(table: Table) -> str:
         lines += [f"## {section.title}", "", section.facts, "", *_grid(table, section), ""]
     if not table.heads:
         lines += ["No records yet.", ""]
-    lines += [f"{_superscript(i)} {note}  " for i, note in enumerate(table.notes, start=1)]
+    lines += [f"{superscript(i)} {note}  " for i, note in enumerate(table.notes, start=1)]
     lines += [""] if table.notes else []
     lines += [f"{sentence}  " for sentence in legend(table)]
     return "\n".join(lines) + "\n"
@@ -98,10 +98,11 @@ def _grid(table: Table, section: Section) -> list[str]:
             body.append([_name(row), *aligned])
     widths = [max(3, *(len(line[i]) for line in [header, *body])) for i in range(len(header))]
     rule = [":" + "-" * (widths[0] - 1), *("-" * (width - 1) + ":" for width in widths[1:])]
-    return [_line(line, widths) for line in [header, rule, *body]]
+    return [padded_line(line, widths) for line in [header, rule, *body]]
 
 
-def _line(texts: Sequence[str], widths: Sequence[int]) -> str:
+def padded_line(texts: Sequence[str], widths: Sequence[int]) -> str:
+    """Return a line of a Markdown table, the first column to the left, the others to the right."""
     padded = [texts[0].ljust(widths[0]), *map(str.rjust, texts[1:], widths[1:])]
     return f"| {' | '.join(padded)} |"
 
@@ -120,9 +121,10 @@ def _text(cell: Cell, width: int = 0) -> str:
 
 
 def _suffix(cell: Cell) -> str:
-    marks = ",".join(_superscript(number) for number in cell.notes)
+    marks = ",".join(superscript(number) for number in cell.notes)
     return ("**" if cell.is_best else "") + marks
 
 
-def _superscript(number: int) -> str:
+def superscript(number: int) -> str:
+    """Return a number in raised digits."""
     return str(number).translate(SUPERSCRIPTS)

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from bench.data.low_shot import low_shot_task
 from bench.data.manifest import read_folder
-from bench.data.splits import low_shot
 from bench.errors import DataError, UsageError
 from bench.registry import task
 from bench.types import ClipPlan, Manifest, Settings, Task
@@ -30,11 +30,13 @@ def folder(
     flip: bool = True,
     fraction: float = 1.0,
     draw: int = 0,
+    shots: int | None = None,
+    subset: Path | None = None,
 ) -> Task:
     """Class folders of your own: data/train/<class>/* and data/val/<class>/*, videos or images.
 
     `train` and `val` name the two folders; classes are those of `train`, in ASCII order.
-    `fraction` and `draw` cut the training split to a stratified part of its labels.
+    `fraction` or `shots` a class, with `draw`, or the list `subset` cut the training split.
 
     Raises:
         DataError: a folder that is missing or empty, a class in `val` that `train` lacks.
@@ -48,15 +50,10 @@ def folder(
     score = read_folder(
         _split_folder(data, val, "val"), name="folder", split="val", classes=fit.classes
     )
-    return own_data(
-        "folder",
-        f"Class folders {data.name}",
-        low_shot(fit, fraction=fraction, draw=draw),
-        score,
-        plan=plan,
-        flip=flip,
-        options={"fraction": fraction, "draw": draw},
+    whole = own_data(
+        "folder", f"Class folders {data.name}", fit, score, plan=plan, flip=flip, options={}
     )
+    return low_shot_task(whole, fraction=fraction, draw=draw, shots=shots, subset=subset)
 
 
 def own_data(

@@ -10,8 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from bench.data.annotations import read_annotations
+from bench.data.low_shot import low_shot_task
 from bench.data.manifest import from_rows, read_classes
-from bench.data.splits import low_shot
 from bench.errors import DataError
 from bench.registry import task
 from bench.types import Manifest, Task
@@ -29,12 +29,14 @@ def listing(
     flip: bool = True,
     fraction: float = 1.0,
     draw: int = 0,
+    shots: int | None = None,
+    subset: Path | None = None,
 ) -> Task:
     """Two lists of your own: `path label` lines, CSV, TSV, JSON lines or parquet.
 
     Relative paths are looked up under `data`, without it beside each list. `classes` is a file
     with one class name a line; without it, names are sorted, and both lists must use the same
-    ones. `fraction` and `draw` cut the training list to a stratified part of its labels.
+    ones. `fraction` or `shots` a class, with `draw`, or the list `subset` cut the training list.
 
     Raises:
         DataError: lists that cannot be read, or that do not agree on the classes.
@@ -43,15 +45,16 @@ def listing(
         raise DataError(f"there is no folder {data}; say --data DIR with the folder of the media.")
     fit, score = _read_both(train, val, data, classes)
     shared = len({*map(str, fit.media)}.intersection(map(str, score.media)))
-    return own_data(
+    whole = own_data(
         "listing",
         f"Lists {train.name} and {val.name}",
-        low_shot(fit, fraction=fraction, draw=draw),
+        fit,
         score,
         plan=plan,
         flip=flip,
-        options={"fraction": fraction, "draw": draw, "rows_in_both_splits": shared},
+        options={"rows_in_both_splits": shared},
     )
+    return low_shot_task(whole, fraction=fraction, draw=draw, shots=shots, subset=subset)
 
 
 def _read_both(

@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 
 from bench.config import home_folder
-from bench.data.splits import low_shot
+from bench.data.low_shot import low_shot_task
 from bench.errors import UsageError
 from bench.registry import task
 from bench.types import ClipPlan, Kind, Manifest, Task
@@ -37,42 +37,61 @@ STILL_PLAN = ClipPlan(num_frames=8, num_clips=1, num_views=1, stride=0)
 
 @task
 def moving_digits_what(
-    *, data: Path | None = None, fraction: float = 1.0, draw: int = 0, size: Size = "full"
+    *,
+    data: Path | None = None,
+    fraction: float = 1.0,
+    draw: int = 0,
+    shots: int | None = None,
+    subset: Path | None = None,
+    size: Size = "full",
 ) -> Task:
     """Embedded: which of 10 digits moves (appearance); 1,280 training and 640 test videos.
 
-    The files are rendered below `data` (default: the home folder) on first use. `fraction` and
-    `draw` cut the training split to a stratified part of its labels; `size="small"` takes the
-    first 160 training and 80 test videos.
+    The files are rendered below `data` (default: the home folder) on first use. `fraction` or
+    `shots` a class, with `draw`, or the list `subset` cut the training split; `size="small"` takes
+    the first 160 training and 80 test videos.
     """
-    return _build("what", "video", data, fraction, draw, size)
+    whole = _whole("what", "video", data, size)
+    return low_shot_task(whole, fraction=fraction, draw=draw, shots=shots, subset=subset)
 
 
 @task
 def moving_digits_how(
-    *, data: Path | None = None, fraction: float = 1.0, draw: int = 0, size: Size = "full"
+    *,
+    data: Path | None = None,
+    fraction: float = 1.0,
+    draw: int = 0,
+    shots: int | None = None,
+    subset: Path | None = None,
+    size: Size = "full",
 ) -> Task:
     """Embedded: which of 8 motions a digit makes, told by no single frame; the videos of *what*.
 
     Options as for `moving_digits_what`.
     """
-    return _build("how", "video", data, fraction, draw, size)
+    whole = _whole("how", "video", data, size)
+    return low_shot_task(whole, fraction=fraction, draw=draw, shots=shots, subset=subset)
 
 
 @task
 def moving_digits_stills(
-    *, data: Path | None = None, fraction: float = 1.0, draw: int = 0, size: Size = "full"
+    *,
+    data: Path | None = None,
+    fraction: float = 1.0,
+    draw: int = 0,
+    shots: int | None = None,
+    subset: Path | None = None,
+    size: Size = "full",
 ) -> Task:
     """Embedded: which of 10 digits a picture shows; the middle frames of the videos of *what*.
 
     Options as for `moving_digits_what`.
     """
-    return _build("what", "image", data, fraction, draw, size)
+    whole = _whole("what", "image", data, size)
+    return low_shot_task(whole, fraction=fraction, draw=draw, shots=shots, subset=subset)
 
 
-def _build(
-    label: Label, kind: Kind, data: Path | None, fraction: float, draw: int, size: Size
-) -> Task:
+def _whole(label: Label, kind: Kind, data: Path | None, size: Size) -> Task:
     folder = home_folder(data)
     name = f"moving_digits_{label if kind == 'video' else 'stills'}"
     if size not in NUM_ROWS:
@@ -84,12 +103,12 @@ def _build(
     return Task(
         name=name,
         title=f"Moving digits: {title}",
-        fit=low_shot(fit, fraction=fraction, draw=draw),
+        fit=fit,
         score=score,
         fit_plan=plan,
         score_plan=plan,
         flip=False,
-        options={"fraction": fraction, "draw": draw, "size": size},
+        options={"size": size},
     )
 
 

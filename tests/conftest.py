@@ -7,6 +7,8 @@ import pytest
 from bench.cli import main
 from tests.media import write_video
 
+WITH_HOME = {"run", "features", "board", "probe", "check", "data", "lowshot"}
+
 
 @pytest.fixture(scope="session")
 def video_set(tmp_path_factory):
@@ -27,7 +29,7 @@ def bench(capsys, tmp_path):
 
     def call(*arguments, home=True):
         words = [str(word) for word in arguments]
-        if home and words[0] in {"run", "features", "board", "probe"} and "--home" not in words:
+        if home and words[0] in WITH_HOME and "--home" not in words:
             words += ["--home", str(tmp_path / "home")]
         with pytest.raises(SystemExit) as ended:
             main(words)

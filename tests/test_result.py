@@ -66,7 +66,11 @@ def test_a_record_cannot_be_changed_in_memory():
         ("metrics.expected", 120, "expected 120"),
         ("metrics.bounds.low", 0.9, "bounds 0.9 to 0.71 are reversed"),
         ("metrics.top5", 0.5, "top5 0.5 is below top1 0.71"),
-        ("data.score.undecodable", {"clip_3": "truncated"}, "100 used, 0 missing and 1 undecodable"),
+        (
+            "data.score.undecodable",
+            {"clip_3": "truncated"},
+            "100 used, 0 missing and 1 undecodable",
+        ),
         ("train_labels.used", 399, "train_labels.used is 399, data.fit.used is 400"),
         ("train_labels", None, "train_labels and data.fit must be given together"),
         ("status", "suspect", "status 'suspect' does not go with reasons []"),

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import sys
 
 import pytest
 import typer
@@ -16,7 +15,7 @@ from bench.encoders.video_vit import VitArchitecture, fresh_vit
 from bench.encoders.vjepa import vit_spec
 from bench.errors import UsageError
 from bench.records import read_record
-from bench.track import NO_PLOT, saved_encoders, thinned, track
+from bench.track import saved_encoders, thinned, track
 from bench.types import Silent
 
 ARCHITECTURE = VitArchitecture(
@@ -113,23 +112,12 @@ def test_choice_that_cannot_be_followed_is_refused():
         kept((0, 10), every=0)
 
 
-def test_plot_is_a_picture_if_matplotlib_is_installed(tracked, run_folder):
-    pytest.importorskip("matplotlib")
+def test_plot_is_a_picture(tracked, run_folder):
     from PIL import Image
 
     assert tracked.plot == run_folder / "track.png"
     with Image.open(tracked.plot) as image:
         assert image.format == "PNG" and min(image.size) > 300
-
-
-def test_without_matplotlib_the_table_is_written_and_no_plot(
-    tracked, run_folder, machine, monkeypatch
-):
-    (run_folder / "track.csv").unlink()
-    # Python then says of it what it says of a module that is not installed.
-    monkeypatch.setitem(sys.modules, "matplotlib.backends.backend_agg", None)
-    made = track(run_folder, VALUES, machine, Silent(), settings=SETTINGS)
-    assert made.plot is None and made.table.exists() and "frozenbench[plot]" in NO_PLOT
 
 
 def called(*arguments):

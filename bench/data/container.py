@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from bench.data.stream import Damage, decoded, intact_packets, open_video, unreadable
+from bench.data.media import Source, unreadable
+from bench.data.stream import Damage, decoded, intact_packets, open_video
 from bench.data.truncation import missing_bytes
 from bench.types import IntArray
 
@@ -58,20 +58,21 @@ class _Packet(NamedTuple):
     is_clean: bool  # of a keyframe: nothing behind it refers to what is before it
 
 
-def inspect(path: Path) -> Container:
-    """Probe the video at `path`.
+def inspect(source: Source) -> Container:
+    """Probe a video.
 
     Raises:
-        UnreadableMedia: there is no such file, or no video in it that can be decoded.
+        MissingMedia: there is no such file.
+        UnreadableMedia: there is no video in it that can be decoded.
     """
-    with open_video(path) as (media, stream):
+    with open_video(source) as (media, stream):
         packets, first, damage = _read_packets(media, stream)
         form, codec = media.format.name, stream.codec_context.codec.canonical_name
         num_declared, rate = stream.frames, stream.average_rate
-    lost = missing_bytes(path)
+    lost = missing_bytes(source)
     damage = f"the file ends {lost:,} bytes early" if lost else damage
     if first is None:
-        raise unreadable(path, damage or "no frame of it can be decoded")
+        raise unreadable(source, damage or "no frame of it can be decoded")
     unusual = _peculiarities(form, codec, first, packets)
     if form in INDEXED_FORMATS and codec in INDEXED_CODECS and not first.interlaced_frame:
         times, keys = _frame_table(packets)
@@ -79,7 +80,7 @@ def inspect(path: Path) -> Container:
         times = keys = np.zeros(0, dtype=np.int64)
     num_frames = len(times)
     if damage and (num_frames == 0 or num_declared <= len(packets)):
-        raise unreadable(path, damage)
+        raise unreadable(source, damage)
     if damage:
         num_frames += num_declared - len(packets)
         # A lost packet shows its frame no earlier than the last packet was to be decoded, so that
@@ -87,7 +88,7 @@ def inspect(path: Path) -> Container:
         times = times[times <= (packets[-1].decoding_time or 0)]
         unusual = (*unusual, "ends early")
     elif num_frames == 0:
-        num_frames = _count_frames(path)
+        num_frames = _count_frames(source)
         unusual = (*unusual, "no frame table")
     return Container(
         num_frames=num_frames,
@@ -183,9 +184,9 @@ def _is_clean(packet: Any, codec_context: Any) -> bool:
     return 5 in kinds
 
 
-def _count_frames(path: Path) -> int:
-    with open_video(path) as (media, stream):
+def _count_frames(source: Source) -> int:
+    with open_video(source) as (media, stream):
         try:
             return sum(1 for _ in decoded(media, stream))
         except Damage as damage:
-            raise unreadable(path, f"{damage}, and its frames cannot be counted") from damage
+            raise unreadable(source, f"{damage}, and its frames cannot be counted") from damage

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench.data.annotations import EXTENSIONS, extension
 from bench.data.label_map import LabelMap
 from bench.types import IntArray, Kind
 
@@ -37,9 +38,14 @@ Reader = Callable[[Path, str, "Tree", LabelMap | None], Listed | None]
 
 
 def stem(name: str) -> str:
-    """Return the file name without folder and extension."""
-    base = posixpath.basename(name.rstrip("/"))
-    return posixpath.splitext(base)[0] or base
+    """Return the file name without folder and without the extension of a medium."""
+    return without_extension(posixpath.basename(name.rstrip("/")))
+
+
+def without_extension(name: str) -> str:
+    """Return a name without the extension of a medium; other dots belong to the name."""
+    tail = extension(name)
+    return name[: -len(tail) - 1] if tail in EXTENSIONS and len(tail) + 1 < len(name) else name
 
 
 def default_keys(name: str) -> Sequence[str]:
@@ -47,7 +53,7 @@ def default_keys(name: str) -> Sequence[str]:
 
     Both without extension, since users convert files.
     """
-    path = posixpath.splitext(name.strip("/"))[0]
+    path = without_extension(name.strip("/"))
     return (path, posixpath.basename(path))
 
 
@@ -63,7 +69,10 @@ class DataSet:
     is something else.
     `keys` gives the names under which media of a listed name may lie, best first; `sample_id` the
     id of a sample, the same in every layout; `prefer` are words in folders that win where two
-    files fit (replacements of broken ones).
+    files fit (replacements of broken ones); `folders` are further names of the data set's folder;
+    `told` gives the class that a file name tells by itself (`n02119789_777`), None without one;
+    `no_lists` are patterns of files that are called after a split and list no labels. With
+    `class_in_id`, file names repeat from class to class, so that ids are made of both.
     """
 
     name: str
@@ -77,3 +86,12 @@ class DataSet:
     keys: Callable[[str], Sequence[str]] = default_keys
     sample_id: Callable[[str], str] = stem
     prefer: tuple[str, ...] = ()
+    folders: tuple[str, ...] = ()
+    told: Callable[[str], str | None] | None = None
+    no_lists: tuple[str, ...] = ()
+    class_in_id: bool = False
+
+    def identify(self, name: str, class_name: str) -> str:
+        """Return the id of a sample whose class is known, be it in its path or not."""
+        path = f"{class_name}/{posixpath.basename(name)}" if self.class_in_id else name
+        return self.sample_id(path)

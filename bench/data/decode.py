@@ -6,36 +6,37 @@ and several decoders return wrong frames when they have to go backwards.
 
 decord is used where it is exact, since published numbers were made with it; PyAV where the
 container is unusual (edit list, MPEG-TS, open GOP, variable rate, more than 8 bits, ...). Of damage
-inside a file PyAV reports nearly all; decord conceals what its FFmpeg can conceal.
+inside a file PyAV reports nearly all; decord conceals what its FFmpeg can conceal. A part of an
+archive is decoded from memory, by the same code; a folder of frames by Pillow.
 """
 
 from __future__ import annotations
 
-import re
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from bench.data.container import Container, inspect
-from bench.data.stream import Damage, decoded, open_video, unreadable
+from bench.data.frames import pictures, read_pictures
+from bench.data.media import FrameFolder, Media, Source, opened, unreadable
+from bench.data.other_decoders import Pixels as Pixels
+from bench.data.other_decoders import (
+    Refusal,
+    read_decord,
+    read_torchcodec,
+    refuse_where_inexact,
+    upright,
+)
+from bench.data.stream import Damage, decoded, open_video
 from bench.errors import UsageError, known
 from bench.types import IntArray
 
-Pixels = npt.NDArray[np.uint8]
 DECODERS = ("auto", "decord", "pyav", "torchcodec")
-
-# Where a decoder counts or seeks wrongly, so that it is not used even if asked for.
-INEXACT = {
-    "decord": ("edit list", "open GOP", "no frame table", "ends early"),
-    "torchcodec": ("open GOP", "no frame table", "ends early"),
-}
 
 # Frames between here and a later keyframe from which on a seek is cheaper than decoding them.
 SEEK_GAP = 24
@@ -48,7 +49,7 @@ class Frames:
     `pixels` is uint8 RGB `[U, H, W, 3]` in presentation order, upright; `index` `[S, T]` are rows
     of it, so that `pixels[index]` are the clips. `decoder` names what was used, with the reason
     where it is not what was asked for. `rotation` is how far (degrees clockwise) the stored picture
-    was turned; `num_frames` and `fps` are those of the whole video.
+    was turned; `num_frames` and `fps` are those of the whole video (0: it does not say).
     """
 
     pixels: Pixels
@@ -60,15 +61,16 @@ class Frames:
 
 
 def read_frames(
-    path: Path, choose: Callable[[int, float], IntArray], *, decoder: str = "auto"
+    media: Media, choose: Callable[[int, float], IntArray], *, decoder: str = "auto"
 ) -> Frames:
     """Decode the frames that `choose(num_frames, fps)` names as numbers `[S, T]`.
 
     `decoder` is one of `DECODERS`; whichever it is, frame n is the same frame. Where decord or
     torchcodec fails on a file, or is known to be inexact, PyAV reads it. A frame that cannot be
-    decoded is never replaced by another one.
+    decoded is never replaced by another one. Frame n of a folder is its n-th picture.
 
     Raises:
+        MissingMedia: there is no such file, folder or archive.
         UnreadableMedia: the file is no video, or a frame that is needed is damaged or missing.
         UsageError: there is no such decoder, or it is not installed.
     """
@@ -77,24 +79,25 @@ def read_frames(
         raise UsageError(
             f"decoder {name!r} is not installed; pip install {name}, or use decoder='pyav'."
         )
-    container = inspect(path)
-    chosen = np.asarray(choose(container.num_frames, container.fps), dtype=np.int64)
-    wanted, index = np.unique(chosen, return_inverse=True)
-    assert 0 <= wanted[0] <= wanted[-1] < container.num_frames, (wanted, container.num_frames)
+    if isinstance(media, FrameFolder):
+        return _read_folder(media, choose)
+    source = opened(media)
+    container = inspect(source)
+    wanted, index = _distinct(choose(container.num_frames, container.fps), container.num_frames)
     if name == "auto":
         name = "pyav" if container.unusual or find_spec("decord") is None else "decord"
     if name != "pyav":
-        read = _read_decord if name == "decord" else _read_torchcodec
+        read = read_decord if name == "decord" else read_torchcodec
         try:
-            _refuse_where_inexact(name, container)
-            pixels = read(path, wanted, container)
-        except _Refusal as refusal:
+            refuse_where_inexact(name, container)
+            pixels = read(source, wanted, container)
+        except Refusal as refusal:
             name = f"pyav ({name}: {refusal})"
     if name.startswith("pyav"):
-        pixels = _read_pyav(path, wanted, container)
+        pixels = _read_pyav(source, wanted, container)
     return Frames(
         pixels=pixels,
-        index=index.reshape(chosen.shape).astype(np.int64),
+        index=index,
         num_frames=container.num_frames,
         fps=container.fps,
         decoder=name,
@@ -123,81 +126,53 @@ def decoder_versions(decoder: str) -> dict[str, str]:
     return versions
 
 
-class _Refusal(Exception):  # noqa: N818 (not a failure: another decoder takes over)
-    """A decoder cannot be trusted with this file; the text is the reason, in a few words."""
+def _distinct(chosen: IntArray, num_frames: int) -> tuple[IntArray, IntArray]:
+    """Return the distinct numbers in order, and where each of `chosen` stands among them."""
+    chosen = np.asarray(chosen, dtype=np.int64)
+    wanted, index = np.unique(chosen, return_inverse=True)
+    assert 0 <= wanted[0] <= wanted[-1] < num_frames, (wanted, num_frames)
+    return wanted, index.reshape(chosen.shape).astype(np.int64)
 
 
-def _refuse_where_inexact(decoder: str, container: Container) -> None:
-    traits = [trait for trait in container.unusual if trait in INEXACT[decoder]]
-    if traits:
-        raise _Refusal(f"inexact with {' and '.join(traits)}")
+def _read_folder(folder: FrameFolder, choose: Callable[[int, float], IntArray]) -> Frames:
+    """Pictures have no times: their rate is not known."""
+    names = pictures(folder)
+    wanted, index = _distinct(choose(len(names), 0.0), len(names))
+    return Frames(
+        pixels=read_pictures(folder, [names[number] for number in wanted.tolist()]),
+        index=index,
+        num_frames=len(names),
+        fps=0.0,
+        decoder="pillow",
+        rotation=0,
+    )
 
 
-def _read_decord(path: Path, wanted: IntArray, container: Container) -> Pixels:
-    """decord applies the rotation itself."""
-    import decord  # loads an FFmpeg of its own
-    from decord._ffi.base import DECORDError, DECORDLimitReachedError
-
-    decord.logging.set_level(decord.logging.QUIET)
-    try:
-        # Unless told to tolerate less than one, it fills in a neighbour for a frame it misses.
-        reader = decord.VideoReader(str(path), ctx=decord.cpu(0), num_threads=1, fault_tol=1e-9)
-        if len(reader) != container.num_frames:
-            raise _Refusal(f"finds {len(reader)} frames, not {container.num_frames}")
-        pixels: Pixels = reader.get_batch(wanted.tolist()).asnumpy()
-    except DECORDLimitReachedError as error:
-        raise _Refusal("misses frames") from error
-    except (DECORDError, RuntimeError) as error:
-        raise _Refusal(_in_short(error)) from error
-    return pixels
-
-
-def _read_torchcodec(path: Path, wanted: IntArray, container: Container) -> Pixels:
-    """torchcodec applies the rotation itself where its metadata know of one (from 0.11 on)."""
-    try:
-        from torchcodec.decoders import VideoDecoder
-
-        reader: Any = VideoDecoder(
-            str(path), seek_mode="exact", num_ffmpeg_threads=1, dimension_order="NHWC"
-        )
-        if len(reader) != container.num_frames:
-            raise _Refusal(f"finds {len(reader)} frames, not {container.num_frames}")
-        pixels: Pixels = reader.get_frames_at(wanted.tolist()).data.numpy()
-    except (ImportError, OSError, RuntimeError, ValueError, IndexError) as error:
-        if isinstance(error, ImportError | OSError) or "libtorchcodec" in str(error):
-            raise UsageError(
-                f"torchcodec does not load ({_in_short(error)}): install FFmpeg's libraries and a"
-                " build that fits torch, or use decoder='pyav'."
-            ) from error
-        raise _Refusal(_in_short(error)) from error
-    return pixels if hasattr(reader.metadata, "rotation") else _upright(pixels, container)
-
-
-def _read_pyav(path: Path, wanted: IntArray, container: Container) -> Pixels:
+def _read_pyav(source: Source, wanted: IntArray, container: Container) -> Pixels:
     """PyAV leaves the rotation to us."""
     found: dict[int, Pixels] = {}
-    reason = _collect(path, wanted, container, container.keys, found)
+    reason = _collect(source, wanted, container, container.keys, found)
     missing = wanted[[number not in found for number in wanted.tolist()]]
     if len(missing) and len(container.keys):
         # A seek may land where the decoder does not recover: once more from the beginning.
-        reason = _collect(path, missing, container, container.keys[:0], found)
+        reason = _collect(source, missing, container, container.keys[:0], found)
         missing = wanted[[number not in found for number in wanted.tolist()]]
     if len(missing):
-        raise unreadable(path, f"frame {missing[0]} of {container.num_frames}: {reason}")
+        raise unreadable(source, f"frame {missing[0]} of {container.num_frames}: {reason}")
     frames = [found[number] for number in wanted.tolist()]
     if len({frame.shape for frame in frames}) > 1:
-        raise unreadable(path, "its frames are not all of the same size")
-    return _upright(np.stack(frames), container)
+        raise unreadable(source, "its frames are not all of the same size")
+    return upright(np.stack(frames), container)
 
 
 def _collect(
-    path: Path, wanted: IntArray, container: Container, keys: IntArray, found: dict[int, Pixels]
+    source: Source, wanted: IntArray, container: Container, keys: IntArray, found: dict[int, Pixels]
 ) -> str:
     """Put the `wanted` frames into `found`, as far as they decode; return why others did not."""
     from av.video.reformatter import VideoReformatter
 
     to_rgb: Any = VideoReformatter()  # keeps its tables from frame to frame
-    with open_video(path) as (media, stream):
+    with open_video(source) as (media, stream):
         try:
             for number, frame in _forward(media, stream, wanted, container.times, keys):
                 found[number] = to_rgb.reformat(frame, format="rgb24").to_ndarray()
@@ -245,15 +220,3 @@ def _numbered(frames: Iterator[Any], times: IntArray) -> Iterator[tuple[int, Any
     for frame in frames:
         if frame.pts in numbers:
             yield numbers[frame.pts], frame
-
-
-def _upright(pixels: Pixels, container: Container) -> Pixels:
-    quarter_turns = -container.rotation // 90  # numpy turns the other way
-    return np.ascontiguousarray(np.rot90(pixels, quarter_turns, axes=(1, 2)))
-
-
-def _in_short(error: Exception) -> str:
-    """The first line of a message without source positions, addresses and times of day."""
-    line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    text = re.sub(r"\[\d\d:\d\d:\d\d\] \S+:\d+: (\[.*?\])?", "", line)
-    return text.split(" (")[0].rstrip(".")[:90]

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,9 +18,10 @@ from bench.data.augment import augment
 from bench.data.clips import frame_indices, repeated_frames
 from bench.data.decode import Frames, read_frames
 from bench.data.images import read_image
+from bench.data.media import Media, without_folder
 from bench.data.recipe import Recipe
 from bench.data.transforms import score_views
-from bench.errors import BenchError, UnreadableMedia
+from bench.errors import BenchError, MissingMedia, UnreadableMedia
 from bench.types import IntArray, Manifest
 
 Seed = tuple[int, int, int]
@@ -34,7 +34,8 @@ class Sample:
     `frames` holds what is distinct: uint8 `[V, U, H, W, 3]` (score views) or float32
     `[1, S, 3, T or 1, H, W]` (augmented and normalised); `index` `[S, T]` spreads it over the
     clips. `row` is the row number within the manifest that was given to `samples`. `repeated`
-    counts the frames that stand in for frames which a short video does not have.
+    counts the frames that stand in for frames which a short video does not have. `missing` says of
+    an error that there is no such file.
     """
 
     row: int
@@ -42,6 +43,7 @@ class Sample:
     frames: torch.Tensor | None = None
     index: IntArray | None = None
     error: str | None = None
+    missing: bool = False
     decoder: str = ""
     num_frames: int = 0
     repeated: int = 0
@@ -152,21 +154,25 @@ class _Rows(Dataset[Sample | BenchError]):
 
     def __getitem__(self, entry: int) -> Sample | BenchError:
         row, draw = self.entries[entry].tolist()
-        path = self.manifest.media[row]
+        media = self.manifest.media[row]
         try:
-            return self._sample(row, draw, path)
+            return self._sample(row, draw, media)
         except UnreadableMedia as error:
             # Without the folder, so that a stored reason travels with the data set.
-            reason = str(error).replace(str(path), path.name)
-            return Sample(row=row, draw=draw, error=reason)
+            return Sample(
+                row=row,
+                draw=draw,
+                error=without_folder(error, media),
+                missing=isinstance(error, MissingMedia),
+            )
         except BenchError as error:
             # Raised by the reader: a worker would wrap it into its traceback.
             return error
 
-    def _sample(self, row: int, draw: int, path: Path) -> Sample:
+    def _sample(self, row: int, draw: int, media: Media) -> Sample:
         seed = (self.recipe.seed, draw, int(self.root_rows[row]))
         with one_thread():
-            frames = _read(path, self.recipe, seed)
+            frames = _read(media, self.recipe, seed)
             made, index = _view(frames, self.recipe, seed)
         return Sample(
             row=row,
@@ -179,12 +185,12 @@ class _Rows(Dataset[Sample | BenchError]):
         )
 
 
-def _read(path: Path, recipe: Recipe, seed: Seed) -> Frames:
+def _read(media: Media, recipe: Recipe, seed: Seed) -> Frames:
     """Decode the distinct frames of a row, or raise `UnreadableMedia`."""
     plan = recipe.plan
     if recipe.kind == "image":
         return Frames(
-            pixels=read_image(path),
+            pixels=read_image(media),
             index=np.zeros((plan.num_clips, plan.num_frames), dtype=np.int64),
             num_frames=1,
             fps=0.0,
@@ -197,7 +203,7 @@ def _read(path: Path, recipe: Recipe, seed: Seed) -> Frames:
         rng = np.random.default_rng((*seed, 0)) if recipe.is_random else None
         return frame_indices(plan, num_frames, rng)
 
-    return read_frames(path, choose, decoder=recipe.decoder)
+    return read_frames(media, choose, decoder=recipe.decoder)
 
 
 def _view(frames: Frames, recipe: Recipe, seed: Seed) -> tuple[torch.Tensor, IntArray | None]:

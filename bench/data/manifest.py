@@ -170,6 +170,10 @@ class PathColumn(Sequence[Path]):
             return PathColumn(self.root, self.names[row])
         return self.root / self.names[row]
 
+    def take(self, rows: IntArray) -> PathColumn:
+        """Return the given rows, in the given order."""
+        return PathColumn(self.root, [self.names[row] for row in rows])
+
 
 # ----------------------------------------------------------------------------------------- labels
 def _index_labels(

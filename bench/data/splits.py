@@ -1,4 +1,4 @@
-"""Class-stratified parts of a training split: low-shot fractions and held-out tenths.
+"""Class-stratified parts of a training split: low-shot fractions, shots and held-out tenths.
 
 The order within a class comes from SHA-256 and not from the random generator of a library, so
 that the same rows are drawn on every platform and with every version. V-JEPA (arXiv:2404.08471,
@@ -9,21 +9,61 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
 
 from bench.errors import UsageError
-from bench.types import IntArray, Manifest
+from bench.types import IntArray
 
 
-def low_shot(manifest: Manifest, *, fraction: float, draw: int) -> Manifest:
-    """Return `manifest` cut to a stratified fraction of its labels; itself for fraction 1.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Permutation:
+    """One draw of a split: the rows of every class that occurs, in the order they are taken in.
 
-    The same samples are drawn whatever the order of the rows.
+    Whatever is taken is the beginning of each class, so that parts of one draw are nested.
     """
-    rows = stratified_fraction(manifest.labels, fraction, draw=draw, ids=manifest.ids)
-    return manifest if len(rows) == len(manifest) else manifest.subset(rows)
+
+    classes: Sequence[IntArray]
+
+    def fraction(self, fraction: float) -> IntArray:
+        """Return the sorted rows of a class-stratified fraction, int64 `[rows drawn]`.
+
+        Of a class with n rows the first max(1, round(fraction * n)) are taken, halves rounded up:
+        no class is lost.
+
+        Raises:
+            UsageError: a fraction outside of (0, 1].
+        """
+        share = _share(fraction, "fraction")
+        return _sorted([rows[: max(1, _round_half_up(share * len(rows)))] for rows in self.classes])
+
+    def shots(self, shots: int) -> IntArray:
+        """Return the sorted rows of so many `shots` a class, int64 `[rows drawn]`.
+
+        A class with fewer rows gives all that it has.
+
+        Raises:
+            UsageError: fewer than one shot.
+        """
+        if shots < 1:
+            raise UsageError(f"shots {shots}: at least 1 training row a class is needed.")
+        return _sorted([rows[:shots] for rows in self.classes])
+
+
+def permuted(labels: IntArray, *, draw: int, ids: Sequence[str] | None = None) -> Permutation:
+    """Return draw number `draw` of rows with these labels.
+
+    The permutation of a class follows SHA-256 of (draw, class, rank), the rank being the place
+    within the class in order of `ids`, or of the rows without them.
+
+    Raises:
+        UsageError: a negative draw.
+    """
+    if draw < 0:
+        raise UsageError(f"draw {draw}: draws are numbered from 0.")
+    return Permutation(classes=_shuffled_classes(labels, f"fraction {draw}", ids))
 
 
 def stratified_fraction(
@@ -31,22 +71,27 @@ def stratified_fraction(
 ) -> IntArray:
     """Return the sorted row numbers of a class-stratified fraction, int64 `[rows drawn]`.
 
-    Of a class with n rows the first max(1, round(fraction * n)) of a fixed permutation are taken,
-    halves rounded up; so smaller fractions of a draw lie within larger ones, and no class is lost.
-    The permutation follows SHA-256 of (draw, class, rank), the rank being the place within the
-    class in order of `ids`, or of the rows without them.
+    Smaller fractions of a draw lie within larger ones; see `permuted` and `Permutation.fraction`.
 
     Raises:
         UsageError: a fraction outside of (0, 1] or a negative draw.
     """
-    share = _share(fraction, "fraction")
-    if draw < 0:
-        raise UsageError(f"draw {draw}: draws are numbered from 0.")
-    taken = [
-        members[: max(1, _round_half_up(share * len(members)))]
-        for members in _shuffled_classes(labels, f"fraction {draw}", ids)
-    ]
-    return _sorted(taken)
+    _share(fraction, "fraction")
+    return permuted(labels, draw=draw, ids=ids).fraction(fraction)
+
+
+def stratified_shots(
+    labels: IntArray, shots: int, *, draw: int, ids: Sequence[str] | None = None
+) -> IntArray:
+    """Return the sorted row numbers of so many `shots` a class, int64 `[rows drawn]`.
+
+    Shots of a draw lie within more shots of it, and within every fraction that takes as many of
+    each class; see `permuted` and `Permutation.shots`.
+
+    Raises:
+        UsageError: fewer than one shot or a negative draw.
+    """
+    return permuted(labels, draw=draw, ids=ids).shots(shots)
 
 
 def stratified_holdout(

@@ -5,40 +5,41 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from stat import S_ISDIR
 from typing import Any
 
-from bench.errors import UnreadableMedia
+from bench.data.media import Source, missing, unreadable
 
 
 @contextmanager
-def open_video(path: Path) -> Iterator[tuple[Any, Any]]:
-    """Open a file with PyAV as (container, video stream), to be decoded in this thread alone.
+def open_video(source: Source) -> Iterator[tuple[Any, Any]]:
+    """Open a source with PyAV as (container, video stream), to be decoded in this thread alone.
+
+    Bytes are read from their beginning, and may be opened again.
 
     Raises:
-        UnreadableMedia: there is no such file, or no video in it.
+        MissingMedia: there is no such file.
+        UnreadableMedia: there is no video in it.
     """
     import av  # loads FFmpeg
     from av.stream import Disposition
 
-    if not path.exists() or path.is_dir():
-        raise unreadable(path, "it is a folder" if path.is_dir() else "there is no such file")
-    if path.stat().st_size == 0:
-        raise unreadable(path, "the file is empty")
+    _refuse_nothing(source)
     # From PyAV 19 on, metadata that is not UTF-8 is no error when a file is opened.
     old = int(av.__version__.split(".")[0]) < 19
     lenient: dict[str, Any] = {"metadata_errors": "replace"} if old else {}
     try:
-        media = av.open(str(path), **lenient)
+        media = av.open(str(source) if isinstance(source, Path) else source, **lenient)
     except av.FFmpegError as error:
-        is_page = isinstance(error, av.InvalidDataError) and _starts_like_a_page(path)
+        is_page = isinstance(error, av.InvalidDataError) and _starts_like_a_page(source)
         reason = "it is a web page, not a video" if is_page else f"FFmpeg: {error.strerror}"
-        raise unreadable(path, reason) from error
+        raise unreadable(source, reason) from error
     with media:
         stream = media.streams.best("video")
         if stream is None or stream.disposition & Disposition.attached_pic:
-            raise unreadable(path, "it has no video stream")
+            raise unreadable(source, "it has no video stream")
         if stream.codec_context is None or media.format.name == "tty":
-            raise unreadable(path, "it is not a video that this build of FFmpeg can decode")
+            raise unreadable(source, "it is not a video that this build of FFmpeg can decode")
         stream.codec_context.thread_count = 1
         stream.codec_context.thread_type = "NONE"
         # Otherwise damage is painted over with parts of other frames.
@@ -99,12 +100,29 @@ def intact_packets(media: Any, stream: Any) -> Iterator[Any]:
         yield packet
 
 
-def unreadable(path: Path, reason: str) -> UnreadableMedia:
-    """Return the error for a file that cannot be decoded."""
-    advice = "fetch the file again" if path.is_file() else "check the path"
-    return UnreadableMedia(f"{path} cannot be decoded: {reason}; {advice}.")
+def _refuse_nothing(source: Source) -> None:
+    """Refuse what is not there, a folder and a file without bytes; put bytes at their beginning."""
+    if not isinstance(source, Path):
+        source.seek(0)
+        if not source.size:
+            raise unreadable(source, "the file is empty")
+        return
+    try:
+        found = source.stat()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise missing(source) from error
+    except OSError as error:
+        raise unreadable(source, error.strerror or str(error)) from error
+    if S_ISDIR(found.st_mode):
+        raise unreadable(source, "it is a folder")
+    if found.st_size == 0:
+        raise unreadable(source, "the file is empty")
 
 
-def _starts_like_a_page(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(256).lstrip()[:1] in (b"<", b"{")
+def _starts_like_a_page(source: Source) -> bool:
+    if isinstance(source, Path):
+        with source.open("rb") as file:
+            head = file.read(256)
+    else:
+        head = source.getvalue()[:256]
+    return head.lstrip()[:1] in (b"<", b"{")

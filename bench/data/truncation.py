@@ -9,25 +9,33 @@ from __future__ import annotations
 from pathlib import Path
 from typing import BinaryIO
 
+from bench.data.media import Source
+
 BOX_TYPES = (b"ftyp", b"styp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot")
 DATA_BOXES = (b"moov", b"moof", b"mdat")
 EBML, SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
 
 
-def missing_bytes(path: Path) -> int:
+def missing_bytes(source: Source) -> int:
     """Return by how many bytes the file is shorter than it says; 0 where it does not say."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        head = file.read(12)
-        if head[4:8] in BOX_TYPES:
-            end = _end_of_boxes(file, size)
-        elif head[:4] == EBML:
-            end = _end_of_segment(file)
-        elif head[:4] == b"RIFF":
-            # Writers disagree on whether the byte that pads an odd chunk belongs to the length.
-            end = int.from_bytes(head[4:8], "little") + 7
-        else:
-            end = 0
+    if not isinstance(source, Path):
+        return _missing(source, source.size)
+    with source.open("rb") as file:
+        return _missing(file, source.stat().st_size)
+
+
+def _missing(file: BinaryIO, size: int) -> int:
+    file.seek(0)
+    head = file.read(12)
+    if head[4:8] in BOX_TYPES:
+        end = _end_of_boxes(file, size)
+    elif head[:4] == EBML:
+        end = _end_of_segment(file)
+    elif head[:4] == b"RIFF":
+        # Writers disagree on whether the byte that pads an odd chunk belongs to the length.
+        end = int.from_bytes(head[4:8], "little") + 7
+    else:
+        end = 0
     return max(end - size, 0)
 
 

@@ -11,13 +11,14 @@ import torch
 
 from bench.counters import Counts
 from bench.data.fingerprint import media_digests
+from bench.data.media import has_frame_folders
 from bench.data.recipe import Recipe
 from bench.encoders.encoder import Encoder
 from bench.errors import BenchError, UsageError
 from bench.features.fill import Filling
 from bench.features.key import encoder_facts, feature_facts
 from bench.features.readout import row_shape
-from bench.features.store import STRETCH, FeatureSet
+from bench.features.store import STRETCH, FeatureSet, RowFeatures
 from bench.types import EncoderSpec, IntArray, Manifest, Progress, Reads
 
 
@@ -86,7 +87,7 @@ def extract(
     counts.rows_read_from_store += int((~np.isin(mine, fresh)).sum())
     if len(fresh):
         filling.run(sets, todo, fresh, workers=workers, batch_size=batch_size, progress=progress)
-    _count_notes(sets[readouts[0]], mine, counts)
+    count_notes(sets[readouts[0]], mine, counts)
     return sets
 
 
@@ -112,6 +113,10 @@ def feature_sets(
     root = manifest.root
     media = media_digests(root.media, cache=home / "media.sqlite", progress=progress)
     encoder_part, recipe_part = encoder_facts(encoder, weights), recipe.facts()
+    if recipe.kind == "video" and has_frame_folders(root.media):
+        import PIL  # only its version is asked for
+
+        recipe_part["pictures"] = {"pillow": PIL.__version__}
     sets: dict[Reads, FeatureSet] = {}
     for reads in readouts:
         facts = feature_facts(
@@ -172,9 +177,9 @@ def num_draws(recipe: Recipe, draws: int) -> int:
     return max(1, draws)
 
 
-def _count_notes(store: FeatureSet, rows: IntArray, counts: Counts) -> None:
-    """Count how the rows were read, whether now or by an earlier run."""
-    for note in store.notes(rows):
+def count_notes(features: RowFeatures, rows: IntArray, counts: Counts) -> None:
+    """Count how the rows (of the root manifest) were read, whether now or by an earlier run."""
+    for note in features.notes(rows):
         counts.repeated_frames += note.repeated
         if note.error is None:
             counts.decoders[decoder_name(note.decoder)] += 1

@@ -139,16 +139,16 @@ class _Block:
 
     def notes(self, draws: int) -> list[RowNote]:
         return [
-            _note(self.samples[start : start + draws])
+            row_note(self.samples[start : start + draws])
             for start in range(0, len(self.samples), draws)
         ]
 
 
-def _note(draws: Sequence[Sample]) -> RowNote:
+def row_note(draws: Sequence[Sample]) -> RowNote:
     """Return what happened to one row over all of its draws; one failed draw fails the row."""
     for sample in draws:
         if sample.error is not None:
-            return RowNote(error=sample.error)
+            return RowNote(error=sample.error, missing=sample.missing)
     return RowNote(
         decoder=draws[0].decoder,
         num_frames=draws[0].num_frames,

@@ -18,7 +18,7 @@ from bench.encoders.encoder import Encoder
 from bench.errors import UnreadableMedia
 from bench.features.encode import encode_rows
 from bench.features.readout import read_out
-from bench.features.store import FeatureSet
+from bench.features.store import RowFeatures
 from bench.types import Batch, IntArray, Manifest, Reads
 
 CACHED_BYTES = 2**30  # features of a set below this size stay in memory, as they are stored
@@ -65,7 +65,7 @@ class StoredSource(_Rows):
 
     def __init__(
         self,
-        features: FeatureSet,
+        features: RowFeatures,
         manifest: Manifest,
         reads: Reads,
         *,

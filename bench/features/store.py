@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -49,6 +49,26 @@ class RowNote:
     repeated: int = 0
 
 
+class RowFeatures(Protocol):
+    """Features of rows of a root manifest, on disk or in memory, with what happened to each row."""
+
+    facts: Mapping[str, Any]
+    shape: tuple[int, ...]
+    row_bytes: int
+
+    def read(self, rows: IntArray, draw: int = 0) -> torch.Tensor:
+        """Return one draw of the given rows (root row numbers), `[rows, ...]` as kept."""
+        ...
+
+    def notes(self, rows: IntArray) -> Iterable[RowNote]:
+        """Return what happened to each of the given rows."""
+        ...
+
+    def unreadable(self, rows: IntArray) -> dict[int, RowNote]:
+        """Return root row -> note of the unreadable ones among `rows`."""
+        ...
+
+
 class FeatureSet:
     """The stored features of all rows of a root manifest, or of as many as were needed so far.
 
@@ -59,7 +79,7 @@ class FeatureSet:
     def __init__(
         self, home: Path, facts: Mapping[str, Any], *, shape: Sequence[int], num_rows: int
     ) -> None:
-        self.facts = dict(facts)
+        self.facts: Mapping[str, Any] = dict(facts)
         self.digest = digest(facts)
         self.folder = home / "features" / self.digest[:2] / self.digest
         self.shape = tuple(shape)

@@ -161,7 +161,14 @@ def _read(name: str, data: Path | None) -> Names:
 def _task_files(name: str, data: Path | None) -> Names:
     takes_data = data is not None and "data" in registry.find("tasks", name).options
     task = registry.build("tasks", name, {"data": data} if takes_data else {})
-    return _below_shared_folder([str(path.absolute()) for path in task.fit.media])
+    names = [str(media.absolute()) for media in task.fit.media if isinstance(media, Path)]
+    if len(names) < len(task.fit):
+        raise DataError(
+            f"{TASK}{name}: {len(task.fit) - len(names)} of {len(task.fit)} training samples are"
+            " folders of frames or parts of archives, which pretraining does not read; give a"
+            " folder or a list of media files."
+        )
+    return _below_shared_folder(names)
 
 
 def _folder_files(root: Path) -> Names:

@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,12 @@ from PIL import Image
 
 from bench.data.check import check_manifest
 from bench.data.manifest import PathColumn, read_folder
+from bench.data.media import Cell, FrameFolder
 from bench.errors import UnreadableMedia
-from bench.types import Manifest, Silent
+from bench.preflight import decode_planned
+from bench.types import ClipPlan, Manifest, Silent
+from tests.data.test_media import write_frames, write_parquet, write_tar
+from tests.media import write_video
 
 
 def decode(path: Path) -> None:
@@ -128,3 +133,48 @@ def test_progress_counts_every_row(root):
         (folder / label / "x.png").write_bytes((root / "1.png").read_bytes())
     check(read_folder(folder, name="own", split="train"), progress=progress)
     assert (progress.total, progress.done) == (2, 2)
+
+
+def test_every_form_of_media_is_looked_at_and_found_twice(tmp_path):
+    """Missing, empty, unreadable and twins, as members, cells and folders of frames."""
+    files = [write_video(tmp_path / f"{row}.mp4", 8) for row in range(2)]
+    (tmp_path / "empty.mp4").touch()
+    members = write_tar(tmp_path / "s.tar", [*files, tmp_path / "empty.mp4"])
+    archive = write_parquet(tmp_path / "p.parquet", [files[0].read_bytes(), b"", None])
+    (tmp_path / "link.tar").symlink_to(tmp_path / "s.tar")
+    frames = FrameFolder(write_frames(tmp_path / "frames", 8))
+    lost = FrameFolder(write_frames(tmp_path / "lost", 8))
+    (lost.path / "00004.png").unlink()
+    media = {
+        "member": members["0.mp4"],
+        "other member": members["1.mp4"],
+        "same member": replace(members["0.mp4"], archive=tmp_path / "link.tar"),
+        "empty member": members["empty.mp4"],
+        "gone member": replace(members["0.mp4"], archive=tmp_path / "gone.tar"),
+        "cut member": replace(members["1.mp4"], offset=1 << 40),
+        "cell": Cell(archive, 0, "video"),
+        "same cell": Cell(archive, 0, "video"),
+        "empty cell": Cell(archive, 1, "video"),
+        "null cell": Cell(archive, 2, "video"),
+        "gone cell": Cell(tmp_path / "gone.parquet", 0, "video"),
+        "frames": frames,
+        "same frames": frames,
+        "lost frames": lost,
+        "gone frames": FrameFolder(tmp_path / "gone"),
+    }
+    manifest = replace(
+        manifest_of(tmp_path, list(media), [0] * len(media)), media=[*media.values()], kind="video"
+    )
+    plan = ClipPlan.parse("4@2")
+    report = check(manifest, lambda medium: decode_planned(medium, plan=plan, kind="video"))
+    assert report.missing == ("gone member", "gone cell", "gone frames")
+    assert report.empty == ("empty member", "empty cell")
+    reasons = dict(report.unreadable)
+    assert list(reasons) == ["cut member", "null cell", "lost frames"]
+    assert reasons["lost frames"].startswith("lost/ cannot be decoded: the numbers run from 1 to 8")
+    assert str(tmp_path) not in str(reasons)
+    assert report.duplicates == (
+        ("same member", "member"),
+        ("same cell", "cell"),
+        ("same frames", "frames"),
+    )

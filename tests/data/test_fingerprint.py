@@ -3,13 +3,19 @@
 import hashlib
 import multiprocessing
 import os
+import shutil
 import sqlite3
+import tracemalloc
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from bench.data import fingerprint
+from bench.data import fingerprint, parts
 from bench.data.fingerprint import media_digests
+from bench.data.media import MEMBER, Cell, FrameFolder, MediaColumn, Member
 from bench.errors import DataError
 from bench.types import Silent
 
@@ -139,3 +145,187 @@ def test_file_that_is_no_cache_is_named(tmp_path, media):
     (tmp_path / "c").write_text("not a database, only a text that is long enough" * 40)
     with pytest.raises(DataError, match="cannot be used"):
         digests(media, tmp_path / "c")
+
+
+# ------------------------------------------------------------------------------- parts of archives
+CONTENTS = [b"clip %d" % i * (i + 1) for i in range(40)]
+EXPECTED = [hashlib.sha256(content).hexdigest() for content in CONTENTS]
+
+
+def members(archive: Path) -> list[Member]:
+    """Write all contents behind each other, with four bytes between them."""
+    settled(archive, b"".join(content + b"next" for content in CONTENTS))
+    ends = np.cumsum([len(content) + 4 for content in CONTENTS]).tolist()
+    return [
+        Member(archive, f"{i}.mp4", end - 4 - len(content), len(content))
+        for i, (end, content) in enumerate(zip(ends, CONTENTS, strict=True))
+    ]
+
+
+def cells(archive: Path) -> list[Cell]:
+    table = pa.table({"video": [{"bytes": content, "path": "x.mp4"} for content in CONTENTS]})
+    pq.write_table(table, archive, row_group_size=10)
+    os.utime(archive, (1_600_000_000, 1_600_000_000))
+    return [Cell(archive, row, "video") for row in range(len(CONTENTS))]
+
+
+def counting(monkeypatch, module, name: str) -> list[str]:
+    """Note the first argument of every call of a function."""
+    seen: list[str] = []
+    original = getattr(module, name)
+
+    def counted(*arguments):
+        seen.append(arguments[0])
+        return original(*arguments)
+
+    monkeypatch.setattr(module, name, counted)
+    return seen
+
+
+def test_the_same_bytes_have_one_digest_in_a_file_a_tar_and_parquet(tmp_path):
+    files = [settled(tmp_path / f"{i}.mp4", content) for i, content in enumerate(CONTENTS)]
+    mixed = [*files, *members(tmp_path / "s.tar"), *cells(tmp_path / "p.parquet")]
+    order = np.random.default_rng(0).permutation(len(mixed)).tolist()
+    found = digests([mixed[row] for row in order], tmp_path / "c")
+    assert found == [EXPECTED[row % len(CONTENTS)] for row in order]
+
+
+@pytest.mark.parametrize("make", [members, cells])
+def test_unchanged_archives_are_read_once(tmp_path, monkeypatch, make):
+    read = counting(monkeypatch, fingerprint, "_content")
+    media = make(tmp_path / "archive")
+    for _ in range(2):
+        assert digests(media, tmp_path / "c") == EXPECTED
+    assert len(read) == len(media)
+    (tmp_path / "link").symlink_to(tmp_path / "archive")
+    linked = [type(m)(tmp_path / "link", *list(vars(m).values())[1:]) for m in media]
+    assert digests(linked, tmp_path / "c") == EXPECTED
+    assert len(read) == len(media)
+    shutil.copy(tmp_path / "archive", tmp_path / "other")
+    os.utime(tmp_path / "other", (1_600_000_000, 1_600_000_000))
+    (tmp_path / "other").replace(tmp_path / "archive")  # as it was, but for its inode
+    assert digests(media, tmp_path / "c") == EXPECTED
+    assert len(read) == 2 * len(media)
+
+
+def test_a_new_archive_is_not_trusted_next_time(tmp_path, monkeypatch):
+    read = counting(monkeypatch, fingerprint, "_content")
+    media = members(tmp_path / "s.tar")
+    os.utime(tmp_path / "s.tar")
+    for _ in range(2):
+        assert digests(media, tmp_path / "c") == EXPECTED
+    assert len(read) == 2 * len(media)
+
+
+def test_parquet_is_read_row_group_by_row_group_whatever_the_order(tmp_path, monkeypatch):
+    monkeypatch.setattr(fingerprint, "FILES_PER_COMMIT", 7)
+    monkeypatch.setattr(parts, "KEPT_BYTES", 0)
+    read = counting(monkeypatch, parts, "_read_cells")
+    monkeypatch.setattr(fingerprint, "THREADS", 1)
+    media = cells(tmp_path / "p.parquet")
+    order = np.random.default_rng(0).permutation(len(media)).tolist()
+    found = digests([media[row] for row in order], tmp_path / "c")
+    assert found == [EXPECTED[row] for row in order]
+    assert len(read) == 4
+
+
+def test_an_archive_is_looked_at_for_each_chunk_and_not_for_each_part(tmp_path, monkeypatch):
+    looked = counting(monkeypatch, fingerprint, "file_state")
+    digests(members(tmp_path / "s.tar"), tmp_path / "c")
+    assert len(looked) == 2  # before it is read, and after
+
+
+def test_parts_that_are_not_there_are_told_apart_and_not_remembered(tmp_path):
+    gone = [Member(tmp_path / "gone.tar", "a", 0, 5), Cell(tmp_path / "gone.parquet", 0, "video")]
+    media = cells(tmp_path / "p.parquet")
+    short = Member(tmp_path / "p.parquet", "a", 10, 1 << 40)
+    (tmp_path / "page.parquet").write_text("<html></html>")
+    broken = [short, Cell(media[0].archive, 40, "video"), Cell(tmp_path / "page.parquet", 0, "x")]
+    assert digests([*gone, *broken, FrameFolder(tmp_path / "gone")], tmp_path / "c") == [
+        *["missing"] * 2,
+        *["unreadable"] * 3,
+        "missing",
+    ]
+    with sqlite3.connect(tmp_path / "c") as database:
+        assert database.execute("SELECT COUNT(*) FROM media").fetchone() == (0,)
+
+
+def test_a_column_of_members_takes_little_memory(tmp_path):
+    rows = 20_000
+    settled(tmp_path / "s.tar", bytes(rows))
+    column = MediaColumn(
+        root=tmp_path,
+        names=["x.mp4"] * rows,
+        form=np.full(rows, MEMBER, dtype=np.int8),
+        archives=["s.tar"],
+        archive=np.zeros(rows, dtype=np.int32),
+        offset=np.arange(rows, dtype=np.int64)[::-1].copy(),
+        size=np.ones(rows, dtype=np.int64),
+    )
+    tracemalloc.start()
+    try:
+        found = digests(column, tmp_path / "c")
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert found == [hashlib.sha256(b"\0").hexdigest()] * rows
+    assert peak < 300 * rows
+
+
+# -------------------------------------------------------------------------------- folders of frames
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    for number in (1, 2, 10):
+        (tmp_path / "clip").mkdir(exist_ok=True)
+        settled(tmp_path / "clip" / f"img_{number}.jpg", b"picture %d" % number)
+    settled(tmp_path / "clip" / "flow_x_1.jpg", b"flow")
+    settled(tmp_path / "clip" / "notes.txt", b"notes")
+    return tmp_path / "clip"
+
+
+def by_hand(pictures: dict[str, bytes]) -> str:
+    text = b"".join(
+        b"%s\0%s\0" % (name.encode(), hashlib.sha256(content).hexdigest().encode())
+        for name, content in sorted(pictures.items())
+    )
+    return hashlib.sha256(text).hexdigest()
+
+
+def test_the_digest_of_a_folder_is_that_of_its_frames(tmp_path, clip, monkeypatch):
+    read = counting(monkeypatch, fingerprint, "_content")
+    expected = by_hand({f"img_{n}.jpg": b"picture %d" % n for n in (1, 2, 10)})
+    for _ in range(2):
+        assert digests([FrameFolder(clip)], tmp_path / "c") == [expected]
+    (clip / "notes.txt").write_text("others")
+    (clip / "flow_x_2.jpg").write_bytes(b"flow")
+    assert digests([FrameFolder(clip)], tmp_path / "c") == [expected]
+    assert len(read) == 1
+
+
+@pytest.mark.parametrize("how", ["changed", "removed", "added", "renamed", "swapped"])
+def test_a_change_of_any_frame_is_seen(tmp_path, clip, how):
+    before = digests([FrameFolder(clip)], tmp_path / "c")
+    pictures = {f"img_{n}.jpg": b"picture %d" % n for n in (1, 2, 10)}
+    if how == "changed":
+        pictures["img_2.jpg"] = b"PICTURE 2"  # of the same size, and with its time restored
+        settled(clip / "img_2.jpg", b"PICTURE 2")
+    elif how == "removed":
+        del pictures["img_2.jpg"]
+        (clip / "img_2.jpg").unlink()
+    elif how == "added":
+        pictures["img_3.jpg"] = b"three"
+        settled(clip / "img_3.jpg", b"three")
+    elif how == "renamed":
+        pictures["img_11.jpg"] = pictures.pop("img_10.jpg")
+        (clip / "img_10.jpg").rename(clip / "img_11.jpg")
+    else:
+        pictures["img_1.jpg"], pictures["img_2.jpg"] = pictures["img_2.jpg"], pictures["img_1.jpg"]
+        for old, new in (("img_1", "third"), ("img_2", "img_1"), ("third", "img_2")):
+            (clip / f"{old}.jpg").rename(clip / f"{new}.jpg")
+    after = digests([FrameFolder(clip)], tmp_path / "c")
+    assert after == [by_hand(pictures)] and after != before
+
+
+def test_a_file_in_the_place_of_a_folder_is_refused(tmp_path, media):
+    with pytest.raises(DataError, match="not a folder of frames"):
+        digests([FrameFolder(media[0])], tmp_path / "c")

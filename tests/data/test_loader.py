@@ -107,6 +107,7 @@ def test_an_unreadable_file_is_a_sample_with_a_reason(manifest, tmp_path):
         assert bad.pixels is None and "broken.mp4" in bad.error
         assert gone.pixels is None and "gone.mp4" in gone.error
         assert str(tmp_path) not in bad.error + gone.error
+        assert (good.missing, bad.missing, gone.missing) == (False, False, True)
 
 
 def test_a_still_is_repeated_over_the_frames(tmp_path):

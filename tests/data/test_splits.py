@@ -1,16 +1,19 @@
 """Stratified parts: counts, nesting, and rows that are the same on every platform."""
 
-from pathlib import Path
+import hashlib
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.data.manifest import PathColumn
-from bench.data.splits import low_shot, stratified_fraction, stratified_holdout
+from bench.data.splits import (
+    permuted,
+    stratified_fraction,
+    stratified_holdout,
+    stratified_shots,
+)
 from bench.errors import UsageError
-from bench.types import Manifest
 
 LABELS = st.lists(st.integers(0, 5), min_size=1, max_size=80).map(
     lambda values: np.array(values, dtype=np.int64)
@@ -35,6 +38,46 @@ def test_fractions_have_exact_class_counts_and_are_nested(labels, draw):
         assert inner <= set(rows.tolist())
         inner = set(rows.tolist())
     assert inner == set(range(len(labels)))
+
+
+@settings(max_examples=100, deadline=None)
+@given(labels=LABELS, draw=st.integers(0, 3))
+def test_shots_are_nested_in_each_other_and_in_fractions_that_take_as_many(labels, draw):
+    sizes = {int(c): int((labels == c).sum()) for c in np.unique(labels)}
+    inner: set[int] = set()
+    for shots in (1, 2, 5, 100):
+        rows = stratified_shots(labels, shots, draw=draw)
+        assert rows.tolist() == sorted(set(rows.tolist()))
+        for label, size in sizes.items():
+            assert int((labels[rows] == label).sum()) == min(shots, size)
+        assert inner <= set(rows.tolist())
+        inner = set(rows.tolist())
+        for percent in (1, 10, 50, 100):
+            if all(max(1, half_up(percent, n)) >= min(shots, n) for n in sizes.values()):
+                assert inner <= set(stratified_fraction(labels, percent / 100, draw=draw).tolist())
+    assert inner == set(range(len(labels)))
+
+
+def test_what_is_taken_is_the_beginning_of_the_sorted_hashes():
+    """The rule in plain words: rank by id, then SHA-256 of `fraction DRAW CLASS RANK`."""
+    ids = [f"{(7 * i) % 60:02d}" for i in range(60)]
+    labels = np.arange(60, dtype=np.int64) % 3 // 2  # 40 rows of class 0, 20 of class 1
+
+    def first(count_of):
+        taken = []
+        for label in (0, 1):
+            own = sorted((sample, row) for row, sample in enumerate(ids) if labels[row] == label)
+            rank = {rank: row for rank, (_, row) in enumerate(own)}
+            order = sorted(
+                rank, key=lambda r: hashlib.sha256(f"fraction 4 {label} {r}".encode()).hexdigest()
+            )
+            taken += [rank[r] for r in order[: count_of(len(own))]]
+        return sorted(taken)
+
+    drawn = permuted(labels, draw=4, ids=ids)
+    assert drawn.shots(3).tolist() == first(lambda n: 3)
+    assert drawn.fraction(0.25).tolist() == first(lambda n: n // 4)
+    assert stratified_shots(labels, 3, draw=4, ids=ids).tolist() == first(lambda n: 3)
 
 
 def test_rounding_follows_the_decimal_number():
@@ -77,27 +120,6 @@ def test_holdout_of_a_tenth_is_not_the_first_fraction():
     assert len(set(fraction.tolist()) & set(held_out.tolist())) < 30
 
 
-def manifest_of(ids: list[str]) -> Manifest:
-    return Manifest(
-        name="own",
-        split="train",
-        kind="video",
-        ids=ids,
-        media=PathColumn(Path("/m"), ids),
-        labels=np.array([int(i[0]) for i in ids], dtype=np.int64),
-        classes=["0", "1", "2"],
-    )
-
-
-def test_low_shot_draws_the_same_samples_whatever_the_row_order():
-    ids = [f"{i % 3}-{i:03d}" for i in range(90)]
-    straight = low_shot(manifest_of(ids), fraction=0.1, draw=2)
-    reverse = low_shot(manifest_of(ids[::-1]), fraction=0.1, draw=2)
-    assert len(straight) == 9
-    assert set(straight.ids) == set(reverse.ids)
-    assert low_shot(straight.root, fraction=1.0, draw=2) is straight.root
-
-
 def test_permuting_labels_within_the_rest_leaves_other_classes_alone():
     labels = np.arange(60, dtype=np.int64) % 3
     other = labels.copy()
@@ -110,5 +132,7 @@ def test_permuting_labels_within_the_rest_leaves_other_classes_alone():
 def test_fraction_outside_of_its_range_is_refused(fraction):
     with pytest.raises(UsageError, match="at most 1"):
         stratified_fraction(np.zeros(3, dtype=np.int64), fraction, draw=0)
-    with pytest.raises(UsageError):
+    with pytest.raises(UsageError, match="numbered from 0"):
         stratified_fraction(np.zeros(3, dtype=np.int64), 0.5, draw=-1)
+    with pytest.raises(UsageError, match="at least 1"):
+        stratified_shots(np.zeros(3, dtype=np.int64), 0, draw=0)

@@ -2,12 +2,16 @@
 
 import pickle
 import shutil
+from dataclasses import replace
 from multiprocessing.reduction import ForkingPickler
 
 import numpy as np
 import pytest
 
+from bench import registry
+from bench.data.media import FrameFolder
 from bench.errors import DataError, UsageError
+from bench.pretrain import lists as lists_module
 from bench.pretrain.lists import read_lists
 
 
@@ -108,6 +112,16 @@ def test_a_task_gives_its_training_split(tmp_path):
         read_lists(["task:foldr"], tmp_path)
     with pytest.raises(UsageError, match="--data"):
         read_lists(["task:folder"], None)
+
+
+def test_a_task_of_frame_folders_is_refused(tmp_path, monkeypatch):
+    touch(tmp_path, "train/run/b.mp4", "train/jump/a.mp4", "val/run/c.mp4")
+    built = registry.build("tasks", "folder", {"data": tmp_path})
+    media = [FrameFolder(tmp_path / "clip"), *built.fit.media[1:]]
+    framed = replace(built, fit=replace(built.fit, media=media))
+    monkeypatch.setattr(lists_module.registry, "build", lambda *_: framed)
+    with pytest.raises(DataError, match=r"task:folder: 1 of 2 .* are folders of frames"):
+        read_lists(["task:folder"], tmp_path)
 
 
 def test_the_digest_follows_names_sizes_and_weights_but_not_the_place(tmp_path):

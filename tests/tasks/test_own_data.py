@@ -87,7 +87,21 @@ def test_fraction_cuts_training_only_and_keeps_its_features(tmp_path):
     assert set(few.fit.ids) < set(some.fit.ids)
     assert few.fit.root.digest == full.fit.digest
     assert few.score.digest == full.score.digest
-    assert few.options == {"fraction": 0.1, "draw": 1}
+    assert (few.options["fraction"], few.options["draw"], few.options["rows"]) == (0.1, 1, 2)
+
+
+def test_shots_and_lists_cut_the_training_of_folders_and_lists(tmp_path):
+    files = [f"train/{label}/{label}{i}.mp4" for label in "ab" for i in range(5)]
+    data = own(tmp_path, *files, "val/a/1.mp4", "val/b/1.mp4")
+    chosen = text(tmp_path / "chosen.txt", "b4\na0.mp4\n")
+    train = text(tmp_path / "train.csv", "".join(f"{f} {'ab'.index(f[6])}\n" for f in files))
+    val = text(tmp_path / "val.csv", "val/a/1.mp4 0\nval/b/1.mp4 1\n")
+    for build_task in (folder, lambda **how: listing(**{**how, "train": train, "val": val})):
+        shot = build_task(data=data, shots=2, draw=1)
+        assert shot.fit.labels.tolist() == [0, 0, 1, 1] and shot.options["shots"] == 2
+        listed = build_task(data=data, subset=chosen)
+        assert [sample[-6:] for sample in listed.fit.ids] == ["a0.mp4", "b4.mp4"]
+        assert listed.options["rows"] == 2 and len(listed.score) == 2
 
 
 # ---------------------------------------------------------------------------------------- listing

@@ -1,0 +1,90 @@
+"""The commands that look at data sets: `bench data add`, `bench data ls` and `bench check`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from bench.config import Machine, data_folder, home_folder
+
+app = typer.Typer(help="Data sets on this machine: find their layout once, list them.")
+
+Home = Annotated[Path | None, typer.Option("--home", help="Features and records [BENCH_HOME].")]
+Data = Annotated[Path | None, typer.Option("--data", help="Where the data sets are [BENCH_DATA].")]
+Sets = Annotated[list[str] | None, typer.Option("--set", help="OPTION=VALUE of the task.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+
+
+@app.command()
+def add(
+    task: Annotated[str, typer.Argument(help="Which data set (see: bench ls tasks).")],
+    root: Annotated[Path, typer.Argument(help="The folder that holds it.")],
+    set_: Sets = None,
+    home: Home = None,
+    json_: Json = False,
+) -> None:
+    """Find out how a data set lies in ROOT, say so, and remember it: later runs need no --data."""
+    from bench.added import add_data  # reads annotation files: only where it is needed
+
+    facts = add_data(task, root, set_ or [], home_folder(home))
+    if json_:
+        typer.echo(json.dumps(facts, indent=1))
+        return
+    _print(facts)
+
+
+@app.command("ls")
+def list_(home: Home = None, json_: Json = False) -> None:
+    """List the data sets that were added."""
+    from bench.added import added_data  # as above
+
+    every = added_data(home_folder(home))
+    if json_:
+        typer.echo(json.dumps(every, indent=1))
+    for facts in [] if json_ else every:
+        _print(facts)
+
+
+def check(
+    task: str,
+    data: Data = None,
+    set_: Sets = None,
+    plan: Annotated[str | None, typer.Option(help="Frames to decode, such as 8x1x1@4.")] = None,
+    workers: Annotated[int, typer.Option("--workers", "-j", help="Threads that decode.")] = 2,
+    home: Home = None,
+    json_: Json = False,
+) -> None:
+    """Count what a task lists, misses and cannot decode, before any GPU time is spent.
+
+    Nothing is deleted. The report is written as JSON and Markdown below the home folder; a check
+    that was killed goes on where it was.
+    """
+    from bench.console import TerminalProgress
+    from bench.preflight import check_task, write_reports  # the decoders
+
+    machine = Machine(home=home_folder(home), data=data_folder(data), workers=workers)
+    reports = check_task(task, set_ or [], machine, TerminalProgress(), plan=plan)
+    if json_:
+        typer.echo(json.dumps({n: r.as_dict() for n, r in reports.items()}, indent=1, default=str))
+    for name, report in reports.items():
+        table = Table(title=f"{task} {name}", title_justify="left", box=None, show_header=False)
+        for row in report.as_table_rows():
+            table.add_row(*map(str, row))
+        Console(stderr=json_).print(table)
+    for path in write_reports(reports, machine.home / "checks"):
+        typer.echo(str(path), err=True)
+    if any(report.problems for report in reports.values()):
+        raise typer.Exit(4)
+
+
+def _print(facts: dict[str, object]) -> None:
+    table = Table(title=str(facts["task"]), title_justify="left", box=None, show_header=False)
+    for key, value in facts.items():
+        if key != "task":
+            table.add_row(key, str(value))
+    Console().print(table)

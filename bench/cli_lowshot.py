@@ -1,0 +1,215 @@
+"""The command for studies with few labels: lowshot."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeVar
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from bench.cli_runs import (
+    WIDE,
+    BatchSize,
+    Config,
+    Data,
+    Device,
+    Encoder,
+    Home,
+    Json,
+    Probes,
+    Sets,
+    Tasks,
+    Workers,
+    _configs,
+    _leave,
+    _machine,
+)
+from bench.errors import UsageError
+
+if TYPE_CHECKING:
+    from bench.config import Machine, RunConfig
+    from bench.run import Outcome
+
+BOARD = "low_shot"
+USUAL = "5,10,50,100"  # V-JEPA's table 7, and all labels
+
+N = TypeVar("N", int, float)
+
+
+def lowshot(
+    config: Config = None,
+    encoder: Encoder = None,
+    task: Tasks = None,
+    probe: Probes = None,
+    fractions: Annotated[
+        str | None, typer.Option(help=f"Percents of the training labels [{USUAL}].")
+    ] = None,
+    shots: Annotated[str | None, typer.Option(help="Training labels a class: 1,5,10.")] = None,
+    draws: Annotated[int, typer.Option(help="Random draws of each share of the labels.")] = 3,
+    target: Annotated[
+        str | None, typer.Option(help="Percents of accuracy: how many labels reach them?")
+    ] = None,
+    protocol: Annotated[str | None, typer.Option(help="See: bench ls protocols.")] = None,
+    plan: Annotated[str | None, typer.Option(help="Clips, such as 16x8x3@4.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Seed of probes, order and augmentation.")
+    ] = None,
+    on_unreadable: Annotated[str | None, typer.Option(help="stop, wrong or skip.")] = None,
+    set_: Sets = None,
+    write_splits: Annotated[
+        Path | None, typer.Option(help="Folder for the training rows of every draw, as text.")
+    ] = None,
+    home: Home = None,
+    data: Data = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder for the table.")] = None,
+    device: Device = "auto",
+    workers: Workers = 2,
+    batch_size: BatchSize = 8,
+    overwrite: Annotated[bool, typer.Option(help="Run again though a record exists.")] = False,
+    json_: Json = False,
+) -> None:
+    """Evaluate with few labels: fractions or shots, draws and probes on one pass of features."""
+    given = {
+        "encoder": encoder, "task": task, "probe": probe, "protocol": protocol, "plan": plan,
+        "seed": seed, "on_unreadable": on_unreadable,
+    }  # fmt: skip
+    if fractions is None and shots is None:
+        fractions = USUAL
+    targets = [_share(percent, "--target") for percent in _numbers(target, "--target", float)]
+    machine = _machine(home, data, device, workers, batch_size, overwrite=overwrite)
+    configs = _configs(config, given, set_)
+    shares = [
+        _share(percent, "--fractions") for percent in _numbers(fractions, "--fractions", float)
+    ]
+    outcomes, refusal = _study(
+        configs,
+        machine,
+        fractions=shares,
+        shots=_numbers(shots, "--shots", int),
+        draws=draws,
+        splits=write_splits,
+        json_=json_,
+    )
+    _publish(outcomes, machine, out, targets)
+    if refusal is not None:
+        raise refusal
+    _leave(outcomes)
+
+
+def _study(
+    configs: Sequence[RunConfig],
+    machine: Machine,
+    *,
+    fractions: Sequence[float],
+    shots: Sequence[int],
+    draws: int,
+    splits: Path | None,
+    json_: bool,
+) -> tuple[list[Outcome], UsageError | None]:
+    """Run the study and print it; return also why some of its runs could not be made."""
+    from bench.console import TerminalProgress
+    from bench.lowshot import study  # torch: only where it is needed
+
+    outcomes: list[Outcome] = []
+    refusal = None
+    made = study(
+        configs,
+        machine,
+        TerminalProgress(),
+        fractions=fractions,
+        shots=shots,
+        draws=draws,
+        splits=splits,
+    )
+    try:
+        for outcome in made:
+            outcomes.append(outcome)
+            if json_:
+                typer.echo(json.dumps(outcome.result.model_dump(mode="json")))
+    except UsageError as error:
+        if not outcomes:
+            raise
+        refusal = error
+    finally:  # what was finished before a failure is on record, and is shown
+        if not json_:
+            _print(outcomes)
+    return outcomes, refusal
+
+
+def _print(outcomes: Sequence[Outcome]) -> None:
+    """Print a line for every encoder, task and probe, with mean and deviation a share."""
+    from bench.metrics.label_efficiency import spread
+
+    columns: dict[str, list[Outcome]] = {}
+    rows: dict[tuple[str, str, str], dict[str, list[float]]] = {}
+    for outcome in outcomes:
+        result, share = outcome.result, _title(outcome)
+        columns.setdefault(share, []).append(outcome)
+        row = (result.encoder.name, result.task.name, result.probe.name)
+        rows.setdefault(row, {}).setdefault(share, []).append(100 * result.metrics.top1)
+    if not outcomes:
+        return
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    for title in ("encoder", "task", "probe"):
+        table.add_column(title)
+    for share in columns:
+        table.add_column(share, justify="right")
+    for row, found in rows.items():
+        cells = []
+        for share in columns:
+            values = found.get(share, [])
+            deviation = spread(values)
+            mean = f"{sum(values) / len(values):.1f}" if values else ""
+            cells.append(mean if deviation is None else f"{mean} ± {deviation:.1f}")
+        table.add_row(*row, *cells)
+    # A pipe is no narrow screen: nothing is cut there.
+    console = Console() if Console().is_terminal else Console(width=WIDE)
+    console.print(table)
+    typer.echo("top-1 in %, mean ± standard deviation over the draws (ddof = 1)", err=True)
+    kept = sum(outcome.kept for outcome in outcomes)
+    for reason in sorted({r for outcome in outcomes for r in outcome.result.reasons}):
+        typer.echo(f"not reportable: {reason}", err=True)
+    typer.echo(
+        f"records: {len(outcomes)} in {outcomes[0].path.parent}, {kept} of them kept", err=True
+    )
+
+
+def _title(outcome: Outcome) -> str:
+    labels = outcome.result.train_labels
+    assert labels
+    if labels.shots is not None:
+        return f"{labels.shots} {'shot' if labels.shots == 1 else 'shots'}"
+    return f"{100 * labels.fraction:.10g} %"
+
+
+def _publish(
+    outcomes: Sequence[Outcome], machine: Machine, out: Path | None, targets: Sequence[float]
+) -> None:
+    """Write the table of all low-shot records, with those that are not reportable if ours are."""
+    from bench.publish import write_board  # pydantic and pandas: only where they are needed
+
+    include_all = any(outcome.result.status != "complete" for outcome in outcomes)
+    options = {"targets": tuple(targets)}
+    for path in write_board(BOARD, machine.home, out, include_all=include_all, options=options):
+        typer.echo(str(path), err=True)
+
+
+def _numbers(text: str | None, option: str, kind: Callable[[str], N]) -> list[N]:
+    """Read numbers that are separated by commas; signs of percent are understood."""
+    parts = [part.strip(" %") for part in text.split(",")] if text else []
+    try:
+        return [kind(part) for part in parts if part]
+    except ValueError as error:
+        raise UsageError(f"{option} {text!r}: write numbers, such as 1,5,10.") from error
+
+
+def _share(percent: float, option: str) -> float:
+    """Return the fraction that a decimal percent is, without binary rounding."""
+    if not 0 < percent <= 100:
+        raise UsageError(f"{option} {percent:g}: it should be above 0 and at most 100 percent.")
+    return float(Fraction(str(percent)) / 100)

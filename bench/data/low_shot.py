@@ -1,0 +1,205 @@
+"""Low-shot tasks: a training split cut to a fraction, to shots a class, or to a published list.
+
+V-JEPA (arXiv:2404.08471, table 7) measures 5, 10 and 50 % of the labels with three draws each;
+SimCLR (arXiv:2002.05709) publishes the 1 % and 10 % of ImageNet it used as `1percent.txt` and
+`10percent.txt`, one file name a line. What was asked for and what came of it stands in the options
+of the task, and with them in every record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.data.split_files import named_rows, split_digest
+from bench.data.splits import Permutation, permuted
+from bench.errors import UsageError
+from bench.files import file_sha256
+from bench.types import IntArray, Manifest, Settings, Task
+
+# Raise the number when the same request would draw other rows.
+ORDER = "in the order of SHA-256 of (draw, class, rank by id), version 1"
+RULES = {
+    "whole": "all training rows",
+    "fraction": f"of a class with n rows the first max(1, round(fraction * n)), halves up, {ORDER}",
+    "shots": f"of every class the first rows, all of them where it has fewer, {ORDER}",
+    "subset": "the training rows that a file names",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Share:
+    """Which training labels are asked for: a `fraction` of each class, so many `shots` a class, or
+    those that the file `subset` names. `draw` numbers the random draws of the first two.
+
+    Raises:
+        UsageError: two ways at once, or a number out of its range.
+    """
+
+    fraction: float = 1.0
+    draw: int = 0
+    shots: int | None = None
+    subset: Path | None = None
+
+    def __post_init__(self) -> None:
+        given = {
+            f"fraction {self.fraction:g}": self.fraction != 1.0,
+            f"shots {self.shots}": self.shots is not None,
+            f"subset {self.subset}": self.subset is not None,
+        }
+        ways = [way for way, is_given in given.items() if is_given]
+        if len(ways) > 1:
+            raise UsageError(f"{' and '.join(ways)}: cut the training split in one way at a time.")
+        if not 0 < self.fraction <= 1:
+            raise UsageError(
+                f"fraction {self.fraction}: it should be above 0 and at most 1 (5 % is 0.05)."
+            )
+        if self.shots is not None and self.shots < 1:
+            raise UsageError(f"shots {self.shots}: at least 1 training row a class is needed.")
+        if self.draw < 0:
+            raise UsageError(f"draw {self.draw}: draws are numbered from 0.")
+        if self.subset is not None and self.draw:
+            raise UsageError(
+                f"draw {self.draw}: the subset {self.subset} is not drawn; leave it out."
+            )
+
+    @property
+    def way(self) -> str:
+        """`whole`, `fraction`, `shots` or `subset`, a key of `RULES`."""
+        if self.subset is not None:
+            return "subset"
+        if self.shots is not None:
+            return "shots"
+        return "whole" if self.fraction == 1.0 else "fraction"
+
+    def __str__(self) -> str:
+        if self.subset is not None:
+            return f"the labels of {self.subset}"
+        if self.shots is not None:
+            return f"{self.shots} {'shot' if self.shots == 1 else 'shots'} a class, draw {self.draw}"
+        if self.way == "whole":
+            return "all labels"
+        return f"{100 * self.fraction:.10g} % of the labels, draw {self.draw}"
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The task options that ask for it; none for the whole split, where draws are equal."""
+        if self.subset is not None:
+            return {"subset": self.subset}
+        if self.shots is not None:
+            return {"shots": self.shots, "draw": self.draw}
+        return {} if self.way == "whole" else {"fraction": self.fraction, "draw": self.draw}
+
+
+KEYS = (
+    "fraction",
+    "draw",
+    "shots",
+    "subset_sha256",
+    "rule",
+    "rows",
+    "least",
+    "most",
+    "lifted_classes",
+    "short_classes",
+    "split_sha256",
+    "whole_sha256",
+)
+
+
+def low_shot_task(
+    task: Task,
+    *,
+    fraction: float = 1.0,
+    draw: int = 0,
+    shots: int | None = None,
+    subset: Path | None = None,
+) -> Task:
+    """Cut the training split of a task, and write into its options what was asked and drawn.
+
+    Options: `fraction` or `shots` with `draw`, or `subset_sha256` (of the file's bytes); `rule`;
+    `rows` drawn, with the `least` and `most` of a class; `lifted_classes`, which got a row though
+    the fraction rounds to none, or `short_classes`, which have fewer rows than shots. A cut split
+    has `split_sha256` too (of its ids, see `write_split`) and `whole_sha256`, the digest of the
+    manifest it was cut from.
+
+    Raises:
+        UsageError: two ways at once, or a number out of its range.
+        DataError: a subset that cannot be read or names what is not in the split.
+    """
+    share = Share(fraction=fraction, draw=draw, shots=shots, subset=subset)
+    [cut] = cut_tasks(task, [share])
+    return cut
+
+
+def cut_tasks(task: Task, shares: Sequence[Share]) -> Iterator[Task]:
+    """Yield `low_shot_task` for every share, permuting the classes once a draw."""
+    permutations: dict[int, Permutation] = {}
+    for share in shares:
+        yield _cut(task, share, permutations)
+
+
+def one_spelling(options: Settings, defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of a task so that the same share of the labels is asked for in one way.
+
+    A fraction of 1 is left out, and with it the draw, for all draws of everything are equal; where
+    there is a share, its draw is named. `defaults` are those of the task; other tasks' options
+    stay as they are.
+    """
+    if not {"fraction", "draw"} <= defaults.keys():
+        return dict(options)
+    ways = ("fraction", "shots", "subset")
+    kept = {k: v for k, v in options.items() if k not in ways or v != defaults.get(k)}
+    if {"fraction", "shots"} & kept.keys():
+        kept.setdefault("draw", defaults["draw"])
+    elif defaults["fraction"] == 1.0 and "subset" not in kept:
+        kept.pop("draw", None)
+    return kept
+
+
+def _cut(task: Task, share: Share, permutations: dict[int, Permutation]) -> Task:
+    whole, way = task.fit, share.way
+    rows = _rows(whole, share, permutations)
+    fit = whole if rows is None or len(rows) == len(whole) else whole.subset(rows)
+    sizes, taken = _class_sizes(whole), _class_sizes(fit)
+    asked = {"fraction": 1.0, "draw": 0} if way == "whole" else share.options
+    if share.subset is not None:
+        asked = {"subset_sha256": file_sha256(share.subset)}
+    facts: dict[str, Any] = {
+        **asked,
+        "rule": RULES[way],
+        "rows": len(fit),
+        "least": int(taken.min()),
+        "most": int(taken.max()),
+    }
+    if way == "fraction":
+        part = Fraction(str(share.fraction))
+        rounds_to_none = 2 * part.numerator * sizes < part.denominator  # half a row is rounded up
+        facts["lifted_classes"] = int(((sizes > 0) & rounds_to_none).sum())
+    if share.shots is not None:
+        facts["short_classes"] = int((sizes < share.shots).sum())
+    if way != "whole":
+        facts |= {"split_sha256": split_digest(fit.ids), "whole_sha256": whole.digest}
+    rest = {k: v for k, v in task.options.items() if k not in KEYS}
+    return replace(task, fit=fit, options={**rest, **facts})
+
+
+def _rows(whole: Manifest, share: Share, permutations: dict[int, Permutation]) -> IntArray | None:
+    """Return the rows of a share, None for all of them."""
+    if share.subset is not None:
+        return named_rows(whole, share.subset)
+    if share.way == "whole":
+        return None
+    if share.draw not in permutations:
+        permutations[share.draw] = permuted(whole.labels, draw=share.draw, ids=whole.ids)
+    drawn = permutations[share.draw]
+    return drawn.fraction(share.fraction) if share.shots is None else drawn.shots(share.shots)
+
+
+def _class_sizes(manifest: Manifest) -> IntArray:
+    return np.bincount(manifest.labels, minlength=len(manifest.classes)).astype(np.int64)

@@ -1,0 +1,74 @@
+"""The one-to-one relabelling of classes that agrees best with predictions, from counts alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from bench.types import IntArray
+
+FloatArray = npt.NDArray[np.float64]
+BoolArray = npt.NDArray[np.bool_]
+
+
+def best_relabelling(
+    predicted: IntArray, labels: IntArray, num_classes: int, *, prefer_given: bool = True
+) -> IntArray:
+    """Return the predicted class that every label goes with, int64 `[C]`, -1 if none is left.
+
+    Maximises the sum over labels of count / (rows + 1), one-to-one. A label that moves was
+    predicted so in some row; with `prefer_given` labels stay unless half a row or more speaks for
+    moving. Equal sums are decided by row numbers, never by class numbers.
+    """
+    # scipy takes its time to import, and only the end of a run needs it
+    from scipy.sparse import csr_array
+    from scipy.sparse.csgraph import min_weight_full_bipartite_matching
+
+    sizes = np.bincount(labels, minlength=num_classes)
+    cells, rows, counts = np.unique(
+        labels * num_classes + predicted, return_index=True, return_counts=True
+    )
+    label, column = np.divmod(cells, num_classes)
+    staying = 0.5 * (label == column) if prefer_given else 0.0
+    ties = 1e-9 * np.random.RandomState(0).random_sample(len(labels))[rows]
+    weights = (counts + staying) / (sizes[label] + 1) + ties
+    every = np.arange(num_classes)
+    never = np.setdiff1d(every, label[label == column]) if prefer_given else every[:0]
+    stay = np.where(sizes[never] > 0, 0.5 / (sizes[never] + 1), 1e-12)
+    # A column of its own for every label says "none is left"; 1 is added since 0 is no edge.
+    graph = csr_array(
+        (
+            1 + np.concatenate([weights, stay, np.zeros(num_classes)]),
+            (
+                np.concatenate([label, never, every]),
+                np.concatenate([column, never, num_classes + every]),
+            ),
+        ),
+        shape=(num_classes, 2 * num_classes),
+    )
+    labels_in_order, columns = min_weight_full_bipartite_matching(graph, maximize=True)
+    found = np.empty(num_classes, dtype=np.int64)
+    found[labels_in_order] = np.where(columns < num_classes, columns, -1)
+    return found
+
+
+def first_halves(labels: IntArray) -> BoolArray:
+    """Mark the first half of every class's rows (the larger one, if odd), bool `[rows]`.
+
+    Blocks and not every other row, since neighbours are often clips of one recording.
+    """
+    order = np.argsort(labels, kind="stable")
+    starts = np.flatnonzero(np.diff(labels[order], prepend=-1))
+    sizes = np.diff(np.append(starts, len(labels)))
+    rank = np.arange(len(labels)) - np.repeat(starts, sizes)
+    first = np.zeros(len(labels), dtype=np.bool_)
+    first[order] = rank < np.repeat((sizes + 1) // 2, sizes)
+    return first
+
+
+def mcnemar(better: FloatArray | IntArray, worse: FloatArray | IntArray) -> FloatArray:
+    """Return P(at least `better` heads in `better + worse` throws of a coin), exactly."""
+    from scipy.special import betainc  # the binomial tail is an incomplete beta function
+
+    tail = betainc(np.maximum(better, 1), worse + 1.0, 0.5)
+    return np.asarray(np.where(better > 0, tail, 1.0), dtype=np.float64)

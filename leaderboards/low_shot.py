@@ -1,0 +1,69 @@
+"""Label efficiency: accuracy against the share of the training labels, as V-JEPA's table 7."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from bench.errors import UsageError
+from bench.files import write_whole
+from bench.registry import board
+from bench.result import Result
+from bench.types import Leaderboard
+from leaderboards.low_shot_figure import alone, pictures
+from leaderboards.low_shot_join import join
+from leaderboards.low_shot_page import html_page
+from leaderboards.low_shot_text import csv_text, markdown
+
+
+@board
+def low_shot(*, targets: tuple[float, ...] = ()) -> Leaderboard:
+    """Few labels: encoders by fractions and shots, curves, area and labels to reach a target.
+
+    `targets` are accuracies as fractions; without any, up to three that the curves cross.
+
+    Raises:
+        UsageError: a target that is no fraction.
+    """
+    for target in targets:
+        if not 0 < target <= 1:
+            raise UsageError(f"target {target:g}: an accuracy above 0 and at most 1 is needed.")
+    return Leaderboard(
+        name="low_shot",
+        title="Label efficiency",
+        columns=(),
+        write=partial(write, targets=tuple(sorted(set(targets)))),
+    )
+
+
+def write(
+    board: Leaderboard,
+    records: Sequence[Result],
+    folder: Path,
+    *,
+    include_unreportable: bool = False,
+    targets: Sequence[float] = (),
+) -> list[Path]:
+    """Write the table as Markdown, CSV and HTML and its curves as SVG and PNG; return the paths.
+
+    Without any low-shot record there are no curves. The same records give the same bytes.
+    """
+    table = join(board.title, records, targets=targets, include_unreportable=include_unreportable)
+    svg, png = pictures(table) if table.panels else ("", b"")
+    files = {
+        "md": markdown(table).encode(),
+        "csv": csv_text(table).encode(),
+        "html": html_page(table, svg).encode(),
+        "svg": alone(svg).encode() if svg else b"",
+        "png": png,
+    }
+    paths = []
+    for suffix, content in files.items():
+        path = folder / f"{board.name}.{suffix}"
+        if content:
+            write_whole(path, content)
+            paths.append(path)
+        else:
+            path.unlink(missing_ok=True)
+    return paths

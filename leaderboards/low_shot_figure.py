@@ -1,0 +1,151 @@
+"""Label-efficiency curves as a picture: a panel per task and probe, a line per encoder.
+
+Accuracy against training labels on a logarithmic axis; a band is one standard deviation (ddof = 1)
+over the draws. The same records give the same bytes. Letters and axes take the colour of the text
+around them, so that one picture serves light and dark pages.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from leaderboards.low_shot_join import Line, LowShot, Panel
+
+if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Told apart on white and on black, and with every common colour vision (Okabe and Ito).
+COLOURS = ("#0a85cc", "#e08a00", "#0c9c74", "#cc6fa5", "#d45a1e", "#8d7bd6", "#a39a1e", "#5aa9c4")
+INK = "#7f8183"  # of letters and axes; in the SVG it becomes the colour of the text around
+FLOOR, DASHES, MARKERS = "#98999b", ((4, 2), (1.5, 1.5), (6, 2, 1.5, 2)), "s^vD"
+STYLES: Mapping[str, object] = {
+    "svg.hashsalt": "frozenbench",
+    "svg.fonttype": "none",
+    "font.size": 9,
+    **dict.fromkeys(
+        ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), INK
+    ),
+}
+WIDTH, HEIGHT = 3.3, 2.7  # inches of a panel
+APART = 0.14  # decades between two ticks, so that their numbers do not touch
+LIGHT_OR_DARK = (
+    "<style>:root{color:#40454b}@media(prefers-color-scheme:dark){:root{color:#c6ccd2}}</style>"
+)
+
+
+def pictures(board: LowShot) -> tuple[str, bytes]:
+    """Return the curves as SVG text that inherits its colour, and as PNG."""
+    import matplotlib as mpl  # half a second, and not needed to list what is registered
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+
+    with mpl.rc_context():
+        mpl.rcdefaults()  # whatever the reader's own matplotlibrc says
+        mpl.rcParams.update(STYLES)  # type: ignore[arg-type]
+        figure = _figure(board)
+        svg, png = io.StringIO(), io.BytesIO()
+        # Without the metadata that says when and with which version.
+        unsaid = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+        FigureCanvasSVG(figure).print_svg(svg, metadata=unsaid)  # type: ignore[no-untyped-call]
+        FigureCanvasAgg(figure).print_png(  # type: ignore[no-untyped-call]
+            png, metadata={"Software": None}
+        )
+    text = svg.getvalue()
+    text = text[text.index("<svg") :].replace(INK, "currentColor")
+    return text, png.getvalue()
+
+
+def alone(svg: str) -> str:
+    """Return the SVG as a file of its own, which follows the reader's light or dark setting."""
+    start = svg.index(">") + 1
+    return f'<?xml version="1.0" encoding="utf-8"?>\n{svg[:start]}{LIGHT_OR_DARK}{svg[start:]}'
+
+
+def _figure(board: LowShot) -> Figure:
+    from matplotlib.figure import Figure
+
+    tasks = list(dict.fromkeys(_task(panel) for panel in board.panels))
+    rows = [[panel for panel in board.panels if _task(panel) == task] for task in tasks]
+    across = max(len(row) for row in rows)
+    names = list(dict.fromkeys(line.name for p in board.panels for line in p.lines))
+    floors = {line.name for panel in board.panels for line in panel.lines if line.is_floor}
+    encoders = sorted(name for name in names if name not in floors)
+    colours = {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(encoders)}
+    size = (WIDTH * across + 0.3, HEIGHT * len(rows) + 0.25 * -(-len(names) // 3))
+    figure = Figure(figsize=size, dpi=144, layout="constrained")
+    figure.patch.set_alpha(0)
+    grid = figure.subplots(len(rows), across, squeeze=False, sharey="row")
+    handles: dict[str, Artist] = {}
+    for axes_row, row in zip(grid, rows, strict=True):
+        for place, axes in enumerate(axes_row):
+            if place < len(row):
+                handles.update(_draw(axes, row[place], colours, sorted(floors)))
+                axes.set_ylabel("" if place else "top-1 accuracy (%)")
+            else:
+                axes.set_axis_off()
+    order = [*encoders, *sorted(floors), "chance"]
+    shown = [name for name in order if name in handles]
+    figure.legend(
+        [handles[name] for name in shown],
+        shown,
+        loc="outside lower center",
+        ncols=3,
+        frameon=False,
+    )
+    return figure
+
+
+def _task(panel: Panel) -> tuple[str, ...]:
+    record = panel.record
+    return record.task.name, record.data.score.digest, record.protocol.name
+
+
+def _draw(
+    axes: Axes, panel: Panel, colours: Mapping[str, str], floors: Sequence[str]
+) -> dict[str, Artist]:
+    """Draw one panel and return what the legend shows, by name."""
+    handles: dict[str, Artist] = {}
+    for line in panel.lines:
+        colour = colours.get(line.name, FLOOR)
+        cells = sorted((c for c in line.cells if c.records), key=lambda cell: cell.labels)
+        x = [cell.labels for cell in cells]
+        y = [100 * (cell.mean or 0.0) for cell in cells]
+        half = [100 * (cell.spread() or 0.0) for cell in cells]
+        [drawn] = axes.plot(x, y, marker="o", markersize=3.5, linewidth=1.6, color=colour)
+        if line.is_floor:
+            place = floors.index(line.name)
+            drawn.set_linestyle((0, DASHES[place % len(DASHES)]))
+            drawn.set_marker(MARKERS[place % len(MARKERS)])
+        low = [value - h for value, h in zip(y, half, strict=True)]
+        high = [value + h for value, h in zip(y, half, strict=True)]
+        axes.fill_between(x, low, high, color=colour, alpha=0.22, linewidth=0)
+        handles[line.name] = drawn
+    chance = 100 * panel.record.metrics.chance
+    handles["chance"] = axes.axhline(chance, linestyle=":", linewidth=1, color=INK)
+    axes.set_xscale("log")
+    ticks = _ticks(panel.lines)
+    axes.set_xticks(ticks, [f"{tick:,.0f}" for tick in ticks])
+    axes.set_xticks([], minor=True)
+    axes.set_ylim(0, None)
+    axes.grid(color=INK, alpha=0.18, linewidth=0.6)
+    axes.patch.set_alpha(0)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    axes.set_title(panel.title, fontsize=9)
+    axes.set_xlabel("training labels")
+    return handles
+
+
+def _ticks(lines: Sequence[Line]) -> list[float]:
+    """Return the numbers of labels that were measured, thinned where they would touch."""
+    found = sorted({cell.labels for line in lines for cell in line.cells if cell.records})
+    kept: list[float] = []
+    for labels in reversed(found):
+        if not kept or math.log10(kept[-1] / labels) >= APART:
+            kept.append(labels)
+    return kept[::-1]

@@ -1,0 +1,414 @@
+"""Join low-shot records: a panel per task and probe, encoders by shares of the labels.
+
+A line is one encoder with one set of choices (plan, seed, settings of the probe, precision); runs
+that differ in the share of the labels and the draw alone stand in it. Of several records of one
+share and draw the newest complete one is taken: scores decide nothing here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+from bench.data.low_shot import KEYS
+from bench.metrics.label_efficiency import labels_to_reach, log_area, spread
+from bench.result import Result, TrainLabelsPart
+from bench.run_id import PLACES
+from leaderboards.join import RANK, percent
+from leaderboards.notes import own_notes
+
+SHARE_OPTIONS = (*KEYS, *PLACES, "subset")
+NUM_TARGETS = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """A share of the labels and the rows that it has: a fraction, shots a class, or a list."""
+
+    fraction: float = 1.0
+    shots: int | None = None
+    subset: str | None = None
+    rows: int = 0
+    least: int | None = None
+    most: int | None = None
+    num_classes: int = 1
+
+    @property
+    def title(self) -> str:
+        """Such as `5 %`, `1 shot` or `list 3f2a90b1`."""
+        if self.subset is not None:
+            return f"list {self.subset[:8]}"
+        if self.shots is not None:
+            return f"{self.shots} {'shot' if self.shots == 1 else 'shots'}"
+        return f"{100 * self.fraction:.10g} %"
+
+    @property
+    def a_class(self) -> str:
+        """Labels a class: `29` where all classes have as many, else `about 29`."""
+        mean = self.rows / self.num_classes
+        equal = self.least is not None and self.least == self.most
+        return f"{mean:,.0f}" if equal else f"about {mean:,.0f}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """The records of one share by draw, and their accuracies as fractions."""
+
+    records: Mapping[int, Result]
+    notes: tuple[int, ...] = ()
+    is_best: bool = False
+
+    @property
+    def values(self) -> list[float]:
+        """Top-1 by draw."""
+        return [record.metrics.top1 for _, record in sorted(self.records.items())]
+
+    @cached_property
+    def mean(self) -> float | None:
+        """Mean over the draws, None without any."""
+        return sum(self.values) / len(self.values) if self.records else None
+
+    def spread(self, ddof: int = 1) -> float | None:
+        """Standard deviation over the draws."""
+        return spread(self.values, ddof)
+
+    @property
+    def labels(self) -> float:
+        """Labels that were used, averaged over the draws."""
+        used = [record.train_labels.used for record in self.records.values() if record.train_labels]
+        return sum(used) / len(used)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reach:
+    """Labels needed for a target: on the mean curve, and on the curve of every draw (None: not
+    reached). `is_bound` marks that the smallest share measured reaches it already.
+    """
+
+    target: float
+    labels: float | None
+    by_draw: tuple[float | None, ...]
+    is_bound: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """One encoder in a panel. `areas` has one value a draw whose curve is whole."""
+
+    name: str
+    record: Result
+    is_floor: bool
+    cells: tuple[Cell, ...]
+    areas: tuple[float, ...] = ()
+    reaches: tuple[Reach, ...] = ()
+    area_notes: tuple[int, ...] = ()
+
+    @property
+    def area(self) -> float | None:
+        """Mean area over the draws."""
+        return sum(self.areas) / len(self.areas) if self.areas else None
+
+    def area_spread(self, ddof: int = 1) -> float | None:
+        """Standard deviation of the area over the draws."""
+        return spread(self.areas, ddof)
+
+    @property
+    def curve(self) -> list[tuple[float, float]]:
+        """(labels, mean accuracy) of the measured shares, by rising number of labels."""
+        points = [(c.labels, c.mean) for c in self.cells if c.mean is not None]
+        return sorted(points)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Panel:
+    """One task, protocol and probe: lines by columns. `draws` counts those of a full cell."""
+
+    record: Result
+    columns: tuple[Column, ...]
+    lines: tuple[Line, ...]
+    targets: tuple[float, ...]
+    draws: int
+
+    @property
+    def title(self) -> str:
+        """Task and probe."""
+        return f"{self.record.task.title} · {self.record.probe.name}"
+
+    @property
+    def facts(self) -> str:
+        """What was measured, in one line."""
+        task, metrics = self.record.task, self.record.metrics
+        draws = f"over {self.draws} draws" if self.draws > 1 else "of 1 draw"
+        return " · ".join(
+            [
+                "top-1 accuracy in %",
+                self.record.protocol.name,
+                f"scored on {task.score_split}, n = {metrics.expected:,}",
+                f"{task.num_classes:,} classes, chance {percent(metrics.chance)}",
+                f"mean ± standard deviation {draws} (ddof = 1)" if self.draws > 1 else draws,
+            ]
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LowShot:
+    """All that the table shows. `notes[i]` is footnote i + 1; `hidden` are not reportable."""
+
+    title: str
+    panels: tuple[Panel, ...]
+    notes: tuple[str, ...]
+    hidden: int
+
+
+def join(
+    title: str,
+    records: Sequence[Result],
+    *,
+    targets: Sequence[float] = (),
+    include_unreportable: bool = False,
+) -> LowShot:
+    """Return the panels of all tasks and probes that have a record with few labels.
+
+    `targets` are accuracies as fractions; without any, every panel gets up to three tens of
+    percent that some line reaches, but not every one with its first share.
+    """
+    shown = [r for r in records if include_unreportable or r.status != "not_reportable"]
+    groups: dict[tuple[str, ...], list[Result]] = {}
+    for record in sorted(shown, key=lambda r: (r.created, r.id)):
+        if record.train_labels is not None:
+            groups.setdefault(_panel_key(record, record.train_labels), []).append(record)
+    numbers: dict[str, int] = {}
+    panels = [
+        _panel(group, targets, numbers)
+        for _, group in sorted(groups.items())
+        if any(r.train_labels and not r.train_labels.are_all for r in group)
+    ]
+    return LowShot(
+        title=title, panels=tuple(panels), notes=tuple(numbers), hidden=len(records) - len(shown)
+    )
+
+
+def _panel_key(record: Result, labels: TrainLabelsPart) -> tuple[str, ...]:
+    whole = record.data.fit.digest if labels.are_all and record.data.fit else ""
+    return (
+        record.task.name,
+        record.probe.name,
+        record.protocol.name,
+        record.protocol.digest,
+        record.data.score.digest,
+        str(record.task.options.get("whole_sha256") or whole),
+    )
+
+
+def _panel(records: Sequence[Result], targets: Sequence[float], numbers: dict[str, int]) -> Panel:
+    columns = _columns(records)
+    by_line: dict[tuple[str, ...], list[Result]] = {}
+    for record in records:
+        by_line.setdefault(tuple(_choices(record).values()), []).append(record)
+    lines = [_line(group, columns) for group in by_line.values()]
+    draws = max(len(c.records) for line in lines for c in line.cells)
+    targets = tuple(targets) or _usual_targets(lines, records[0].metrics.chance)
+    lines = [_measured(_named(line, lines), targets) for line in lines]
+    lines.sort(key=lambda line: (line.is_floor, -(line.area or 0.0), *_negated(line), line.name))
+    lines = [_noted(line, columns, draws, numbers) for line in _with_best(lines)]
+    return Panel(
+        record=records[-1], columns=columns, lines=tuple(lines), targets=targets, draws=draws
+    )
+
+
+def _columns(records: Iterable[Result]) -> tuple[Column, ...]:
+    """Return the shares found, by rising number of labels; all labels come last."""
+    found: dict[tuple[Any, ...], Column] = {}
+    for record in records:
+        labels = record.train_labels
+        assert labels
+        key = _share(labels)
+        found[key] = Column(
+            fraction=labels.fraction,
+            shots=labels.shots,
+            subset=labels.subset_sha256,
+            rows=record.data.fit.listed if record.data.fit else labels.used,
+            least=labels.least,
+            most=labels.most,
+            num_classes=record.task.num_classes,
+        )
+    keys = sorted(found, key=lambda key: (found[key].rows, [str(part) for part in key]))
+    return tuple(found[key] for key in keys)
+
+
+def _share(labels: TrainLabelsPart) -> tuple[Any, ...]:
+    return labels.subset_sha256, labels.shots, labels.fraction
+
+
+def _choices(record: Result) -> dict[str, str]:
+    """Return what tells two lines of a panel apart, as texts a reader can use."""
+    config, features, probe = record.config, record.features, record.probe
+    options = record.task.options
+    return {
+        "encoder": record.encoder.name,
+        "weights": (record.encoder.weights_sha256 or "none")[:8],
+        "plan": f"{record.plan.fit} to fit and {record.plan.score} to score",
+        "seed": str(config.get("seed", 0)),
+        "protocol": "; ".join(record.protocol.deviations) or "as it is",
+        "features": f"{features.mode} {features.dtype} {features.precision}",
+        "unreadable": str(config.get("on_unreadable", "stop")),
+        "decoder": str(config.get("decoder", "auto")),
+        "encoder options": _spelled(config.get("encoder_options")),
+        "task options": _spelled({k: v for k, v in options.items() if k not in SHARE_OPTIONS}),
+        "probe": _spelled({"settings": probe.settings, "heads": probe.heads}),
+    }
+
+
+def _spelled(value: Any) -> str:
+    return json.dumps(value or {}, sort_keys=True, separators=(",", ":"))
+
+
+def _line(records: Sequence[Result], columns: Sequence[Column]) -> Line:
+    cells: list[dict[int, Result]] = [{} for _ in columns]
+    places = {(c.subset, c.shots, c.fraction): i for i, c in enumerate(columns)}
+    for record in sorted(records, key=lambda r: (RANK[r.status], r.created, r.id)):
+        labels = record.train_labels
+        assert labels
+        # All draws of everything are equal, and a list is not drawn.
+        cells[places[_share(labels)]][0 if labels.are_all else labels.draw] = record
+    newest = max(records, key=lambda r: (r.created, r.id))
+    return Line(
+        name=newest.encoder.name,
+        record=newest,
+        is_floor=newest.encoder.is_floor,
+        cells=tuple(Cell(records=found) for found in cells),
+    )
+
+
+def _named(line: Line, lines: Sequence[Line]) -> Line:
+    """Add to the name what tells a line apart from others of the same encoder."""
+    same = [_choices(other.record) for other in lines if other.name == line.name]
+    own = _choices(line.record)
+    differing = [key for key in own if len({choices[key] for choices in same}) > 1]
+    said = ", ".join(f"{key} {own[key]}" for key in differing)
+    return replace(line, name=f"{line.name} ({said})") if said else line
+
+
+def _measured(line: Line, targets: Sequence[float]) -> Line:
+    """Add areas and labels to reach the targets, on the curve of every draw."""
+    curves = _curves_by_draw(line.cells)
+    areas = [log_area(curve) for curve in curves]
+    first = line.curve[0][1]
+    return replace(
+        line,
+        areas=tuple(area for area in areas if area is not None),
+        reaches=tuple(
+            Reach(
+                target=target,
+                labels=labels_to_reach(line.curve, target),
+                by_draw=tuple(labels_to_reach(curve, target) for curve in curves),
+                is_bound=first >= target,
+            )
+            for target in targets
+        ),
+    )
+
+
+def _curves_by_draw(cells: Sequence[Cell]) -> list[list[tuple[float, float]]]:
+    """Return the curve of every draw that was measured at all shares; what was not drawn is in all.
+
+    Without any drawn share there is one curve.
+    """
+    measured = [cell for cell in cells if cell.records]
+    drawn = [cell for cell in measured if not _is_single(cell)]
+    fixed = [(c.labels, c.values[0]) for c in measured if _is_single(c)]
+    draws = set.intersection(*(set(cell.records) for cell in drawn)) if drawn else set()
+    if not drawn:
+        return [fixed]
+    return [
+        [*((_used(c.records[d]), c.records[d].metrics.top1) for c in drawn), *fixed]
+        for d in sorted(draws)
+    ]
+
+
+def _is_single(cell: Cell) -> bool:
+    """Whether a share has no draws: all labels, or those of a list."""
+    labels = next(iter(cell.records.values())).train_labels
+    assert labels
+    return labels.are_all or labels.subset_sha256 is not None
+
+
+def _used(record: Result) -> float:
+    assert record.train_labels
+    return float(record.train_labels.used)
+
+
+def _usual_targets(lines: Sequence[Line], chance: float) -> tuple[float, ...]:
+    curves = [[accuracy for _, accuracy in line.curve] for line in lines if not line.is_floor]
+    curves = curves or [[accuracy for _, accuracy in line.curve] for line in lines]
+    tens = [ten / 10 for ten in range(1, 10)]
+    useful = [
+        ten
+        for ten in tens
+        if ten > chance
+        and any(max(curve) >= ten for curve in curves)
+        and any(curve[0] < ten for curve in curves)
+    ]
+    return tuple(useful[-NUM_TARGETS:])
+
+
+def _negated(line: Line) -> tuple[float, ...]:
+    return tuple(-(cell.mean if cell.mean is not None else -1.0) for cell in line.cells)
+
+
+def _with_best(lines: Sequence[Line]) -> list[Line]:
+    """Mark the highest number of every column, and its equals as they are printed."""
+    tops = [
+        percent(max((c.mean for c in cells if _competes(c) and c.mean is not None), default=None))
+        for cells in zip(*(line.cells for line in lines), strict=True)
+    ]
+    return [
+        replace(
+            line,
+            cells=tuple(
+                replace(cell, is_best=_competes(cell) and percent(cell.mean) == top)
+                for cell, top in zip(line.cells, tops, strict=True)
+            ),
+        )
+        for line in lines
+    ]
+
+
+def _competes(cell: Cell) -> bool:
+    return bool(cell.records) and all(r.status == "complete" for r in cell.records.values())
+
+
+def _noted(line: Line, columns: Sequence[Column], draws: int, numbers: dict[str, int]) -> Line:
+    """Number the footnotes in reading order; equal sentences share a number."""
+
+    def number(sentences: Iterable[str]) -> tuple[int, ...]:
+        found = {numbers.setdefault(said, len(numbers) + 1) for said in sentences}
+        return tuple(sorted(found))
+
+    cells = [replace(cell, notes=number(_sentences(cell, draws))) for cell in line.cells]
+    measured = [c.title for c, cell in zip(columns, line.cells, strict=True) if cell.records]
+    narrow = line.areas and len(measured) < len(columns)
+    said = [f"area over the shares {', '.join(measured)} alone"] if narrow else []
+    return replace(line, cells=tuple(cells), area_notes=number(said))
+
+
+def _sentences(cell: Cell, draws: int) -> list[str]:
+    if not cell.records:
+        return []
+    said = []
+    if len(cell.records) < draws and not _is_single(cell):
+        said.append(f"{len(cell.records)} of {draws} draws")
+    for record in cell.records.values():
+        labels, options = record.train_labels, record.task.options
+        assert labels and record.data.fit
+        if labels.used < record.data.fit.listed:
+            said.append(f"fitted on {labels.used:,} of {record.data.fit.listed:,} rows drawn")
+        if options.get("short_classes"):
+            said.append(f"{options['short_classes']} classes have fewer rows and give all of them")
+        if options.get("lifted_classes"):
+            said.append(f"{options['lifted_classes']} classes give one row, more than the fraction")
+        said += own_notes(record)
+    return said

@@ -1,0 +1,131 @@
+"""COIN, Tang et al., arXiv 1903.02874: instructional videos of 180 tasks.
+
+COIN.json           {"database": {<id>: {"recipe_type": 131, "class": "MakeTea",
+                     "subset": "training", "start": 56.6, "end": 85.7, ...}, ...}}
+videos/<recipe_type>/<id>.mp4, or all in one folder
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from bench.data.dataset import DataSet, Listed
+from bench.data.label_map import LabelMap
+from bench.errors import DataError
+from bench.registry import task
+from bench.types import Task
+from tasks.labels import shipped
+from tasks.official_files import read_json, same_order
+from tasks.published import published_task
+
+if TYPE_CHECKING:
+    from bench.data.tree import Tree
+
+TITLE = "COIN"
+
+
+@task
+def coin(
+    *,
+    data: Path | None = None,
+    train: Path | None = None,
+    val: Path | None = None,
+    classes: Path | None = None,
+    media: Path | None = None,
+    clip: Literal["whole"] = "whole",
+    fraction: float = 1.0,
+    draw: int = 0,
+    shots: int | None = None,
+    subset: Path | None = None,
+) -> Task:
+    """COIN: 180 everyday tasks, top-1; V-JEPA 2 (arXiv 2506.09985), classification table.
+
+    9,030 videos of `training` to fit on, 2,797 of `testing` to score on. 8 clips of 16 frames, 3
+    views, stride 4. `clip` says what of a video is used: `whole`, from its first to its last frame.
+    Other works cut it to [start, end] of the annotation; rows have no time span yet, so that
+    variant is not offered, and numbers that were measured so do not compare.
+
+    Raises:
+        DataError: no such subset in the file, a `recipe_type` that is another class than the
+            shipped label map says (`--set task.classes=FILE` takes another).
+    """
+    return published_task(
+        COIN,
+        plan="16x8x3@4",
+        flip=True,
+        fit="training",
+        score="testing",
+        options={"clip": clip},
+        data=data,
+        train=train,
+        val=val,
+        classes=classes,
+        media=media,
+        fraction=fraction,
+        draw=draw,
+        shots=shots,
+        subset=subset,
+    )
+
+
+def read(path: Path, split: str, tree: Tree, labels: LabelMap | None) -> Listed | None:
+    """Read the rows of one subset from `COIN.json`; None if it is another kind of file.
+
+    Raises:
+        DataError: see `coin`; an entry without the fields that are needed.
+    """
+    assert labels is not None, "the label map of COIN is shipped"
+    content = read_json(path)
+    database = content.get("database") if isinstance(content, dict) else None
+    if not isinstance(database, dict):
+        return None
+    rows = list(_rows(path, database))
+    if not any(subset == split for _, subset, _, _ in rows):
+        found = ", ".join(sorted({subset for _, subset, _, _ in rows})) or "none"
+        raise DataError(f"{path} has no video of the subset {split!r}; its subsets: {found}.")
+    if labels is COIN.labels:
+        names = {name: number for _, _, number, name in rows}
+        same_order(path, names, labels, title=TITLE)
+    chosen = [(sample, number) for sample, subset, number, _ in rows if subset == split]
+    for sample, number in chosen:
+        if not 0 <= number < len(labels):
+            raise DataError(
+                f"{path}: {sample} has the recipe_type {number}, but the label map has"
+                f" {len(labels)} classes, 0 to {len(labels) - 1}."
+            )
+    return Listed(
+        names=[sample for sample, _ in chosen],
+        labels=np.array([number for _, number in chosen], dtype=np.int64),
+        source=path,
+        layout="COIN json",
+    )
+
+
+def _rows(path: Path, database: Mapping[str, Any]) -> Iterator[tuple[str, str, int, str]]:
+    """Yield id, subset, `recipe_type` and class name of every video."""
+    for sample, entry in database.items():
+        fields = entry if isinstance(entry, dict) else {}
+        subset, number, name = (fields.get(key) for key in ("subset", "recipe_type", "class"))
+        if not isinstance(subset, str) or not isinstance(number, int) or not isinstance(name, str):
+            raise DataError(
+                f"{path}: {sample} should have `subset`, `recipe_type` and `class`, but has"
+                f" {subset!r}, {number!r} and {name!r}; fetch the file again."
+            )
+        yield sample, subset, number, name
+
+
+COIN = DataSet(
+    name="coin",
+    title=TITLE,
+    kind="video",
+    labels=shipped("coin"),
+    words={"training": ("training", "train"), "testing": ("testing", "test", "val", "validation")},
+    sizes={"training": {"published": 9_030}, "testing": {"published": 2_797}},
+    patterns={"training": ("COIN.json",), "testing": ("COIN.json",)},
+    read=read,
+    # Ids come without extension and may hold no folder: they are the names of the files.
+)

@@ -1,0 +1,133 @@
+"""Diving48, Li et al., RESOUND, ECCV 2018: dives that differ in their movements only.
+
+rgb/<vid_name>.mp4                      one dive a file
+Diving48_V2_{train,test}.json           [{vid_name, label, start_frame, end_frame}, ...]
+Diving48_vocab.json                     [[take-off, somersaults, twists, position], ...]
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bench.data.dataset import DataSet, Listed
+from bench.data.label_map import LabelMap
+from bench.errors import DataError
+from bench.registry import task
+from bench.types import Task
+from tasks.labels import shipped
+from tasks.official_files import read_json, same_order
+from tasks.published import published_task
+
+if TYPE_CHECKING:
+    from bench.data.tree import Tree
+
+TITLE = "Diving48 V2"
+VOCABULARY = "Diving48_vocab.json"
+FIRST_VERSION = ("diving48_train.json", "diving48_test.json")
+
+
+@task
+def diving48(
+    *,
+    data: Path | None = None,
+    train: Path | None = None,
+    val: Path | None = None,
+    classes: Path | None = None,
+    media: Path | None = None,
+    fraction: float = 1.0,
+    draw: int = 0,
+    shots: int | None = None,
+    subset: Path | None = None,
+) -> Task:
+    """Diving48 V2: 48 kinds of dives, top-1; V-JEPA 2 (arXiv 2506.09985), classification table.
+
+    15,027 videos to fit on, 1,970 of `test` to score on. 4 clips of 32 frames, 3 views, stride 2;
+    the paper's probe reads four layers and trains for 100 epochs. No flip, as in the released
+    configuration. Whole files are used: they hold one dive each, and `start_frame` and `end_frame`
+    of the lists are not read.
+
+    Raises:
+        DataError: the lists of the first version, whose labels are other and noisy; a vocabulary
+            in another order than the shipped one (`--set task.classes=FILE` takes another).
+    """
+    return published_task(
+        DIVING48,
+        plan="32x4x3@2",
+        flip=False,
+        score="test",
+        data=data,
+        train=train,
+        val=val,
+        classes=classes,
+        media=media,
+        fraction=fraction,
+        draw=draw,
+        shots=shots,
+        subset=subset,
+    )
+
+
+def read(path: Path, split: str, tree: Tree, labels: LabelMap | None) -> Listed | None:
+    """Read a json list; None if it is another kind of file.
+
+    Raises:
+        DataError: see `diving48`; a label outside the label map.
+    """
+    assert labels is not None, "the label map of Diving48 is shipped"
+    items = read_json(path)
+    if not (isinstance(items, list) and items and isinstance(items[0], dict)):
+        return None
+    if "vid_name" not in items[0]:
+        return None
+    if path.name.lower() in FIRST_VERSION:
+        raise DataError(
+            f"{path} is a list of the first version of Diving48, whose labels are other and noisy;"
+            f" use Diving48_V2_{split}.json (rename the file if it is the second version)."
+        )
+    if labels is DIVING48.labels:
+        _check_order(path, tree, labels)
+    names, numbers = [], []
+    for row, item in enumerate(items, start=1):
+        fields = item if isinstance(item, dict) else {}
+        name, number = fields.get("vid_name"), fields.get("label")
+        if not isinstance(name, str) or not isinstance(number, int):
+            raise DataError(f"{path}, item {row}: expected `vid_name` and `label`, found {item!r}.")
+        if not 0 <= number < len(labels):
+            raise DataError(
+                f"{path}, item {row}: {name} has the label {number}, but {TITLE} has"
+                f" {len(labels)} classes, 0 to {len(labels) - 1}."
+            )
+        names.append(name)
+        numbers.append(number)
+    return Listed(
+        names=names,
+        labels=np.array(numbers, dtype=np.int64),
+        source=path,
+        layout="Diving48 V2 json",
+    )
+
+
+def _check_order(path: Path, tree: Tree, labels: LabelMap) -> None:
+    own = tree.beside(path, VOCABULARY)
+    content = read_json(own) if own is not None else None
+    if own is not None and isinstance(content, list):
+        found = {" ".join(map(str, parts)): index for index, parts in enumerate(content)}
+        same_order(own, found, labels, title=TITLE, is_label_map=False)
+
+
+DIVING48 = DataSet(
+    name="diving48",
+    title=TITLE,
+    kind="video",
+    labels=shipped("diving48"),
+    words={"train": ("train", "training"), "test": ("test", "val", "validation")},
+    sizes={"train": {"published": 15_027}, "test": {"published": 1_970}},
+    patterns={
+        "train": ("Diving48_V2_train.json", "Diving48_train.json"),
+        "test": ("Diving48_V2_test.json", "Diving48_test.json"),
+    },
+    read=read,
+)

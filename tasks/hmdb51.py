@@ -1,0 +1,159 @@
+"""HMDB51, Kuehne et al., ICCV 2011: 51 actions, three splits.
+
+    <class>/<file>.avi                                       one RAR archive a class
+    testTrainMulti_7030_splits/<class>_test_split{1,2,3}.txt     `<file>.avi 1 `
+    hmdb51_{train,val}_split_{1,2,3}_videos.txt              mmaction2 and SVT, numbers from 0
+
+The number in an official list is 1 for training, 2 for test and 0 for neither: 70 and 30 videos a
+class are used, and the others belong to no split. File names may hold `#`, `&`, `;`, `!` and
+brackets.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.data.annotations import read_lines
+from bench.data.dataset import DataSet, Listed
+from bench.data.label_map import LabelMap
+from bench.errors import DataError
+from bench.registry import task
+from bench.types import Task
+from tasks.class_lists import (
+    by_split,
+    known_split,
+    list_names,
+    read_class_list,
+    refuse_other_split,
+    split_words,
+)
+from tasks.labels import shipped
+from tasks.official_files import indices
+from tasks.published import published_task
+
+if TYPE_CHECKING:
+    from bench.data.tree import Tree
+
+TITLE = "HMDB51"
+FIT, SCORE = "train_split{}", "test_split{}"
+
+
+@task
+def hmdb51(
+    *,
+    data: Path | None = None,
+    split: int = 1,
+    train: Path | None = None,
+    val: Path | None = None,
+    classes: Path | None = None,
+    media: Path | None = None,
+    fraction: float = 1.0,
+    draw: int = 0,
+    shots: int | None = None,
+    subset: Path | None = None,
+) -> Task:
+    """HMDB51: 51 actions, top-1 of one of three splits; ViDROP table 6 (linear 16x5x3, kNN 1x1).
+
+    Every split has 3,570 videos to fit on and 1,530 to score on; ViDROP does not say which one it
+    used, SVT used the first. 5 clips of 16 frames, 3 views, stride 4. Indices are alphabetical.
+    The 1,666 videos with the number 0 are in no split: they are no rows, and not counted as left
+    out either.
+
+    Raises:
+        DataError: a line without 0, 1 or 2, a list of another split.
+        UsageError: a split that is none.
+    """
+    number = known_split(split, TITLE)
+    return published_task(
+        HMDB51,
+        plan="16x5x3@4",
+        flip=True,
+        fit=FIT.format(number),
+        score=SCORE.format(number),
+        options={"split": split},
+        data=data,
+        train=train,
+        val=val,
+        classes=classes,
+        media=media,
+        fraction=fraction,
+        draw=draw,
+        shots=shots,
+        subset=subset,
+    )
+
+
+def read(path: Path, split: str, tree: Tree, labels: LabelMap | None) -> Listed | None:
+    """Read the official lists beside `path`, or one list of mmaction2; None if it is neither.
+
+    Raises:
+        DataError: see `hmdb51`; a class that is not in the label map.
+    """
+    assert labels is not None, "the label map of HMDB51 is shipped"
+    refuse_other_split(path, int(split[-1]))
+    end = f"_test_split{split[-1]}.txt"
+    listed = read_class_list(
+        path,
+        labels,
+        class_of=lambda name: _class_folder(name, labels),
+        title=TITLE,
+        check_numbers=labels is HMDB51.labels,
+    )
+    if listed is not None or not path.name.endswith(end):
+        return listed  # names of official lists have no folder
+    wanted = "1" if split.startswith("train") else "2"
+    names, classes = [], []
+    lists = sorted(path.parent.glob(f"*{end}"))
+    for each in lists:
+        files = _files(each, wanted)
+        class_name = each.name.removesuffix(end)
+        names += [f"{class_name}/{file}" for file in files]
+        classes += [class_name] * len(files)
+    if not names:
+        raise DataError(f"{path.parent}: no line of the lists *{end} has the number {wanted}.")
+    return Listed(
+        names=names,
+        labels=indices(path.parent, classes, labels, title=TITLE),
+        source=path.parent,
+        layout=f"HMDB51 lists of {len(lists)} classes",
+    )
+
+
+def _files(path: Path, wanted: str) -> list[str]:
+    """Return the file names of the lines that carry the wanted number."""
+    found = []
+    for line, text in enumerate(read_lines(path), start=1):
+        file, _, number = text.rpartition(" ")
+        if number not in ("0", "1", "2") or not file.strip():
+            raise DataError(
+                f"{path}, line {line}: expected a file name and 0, 1 or 2, found {text!r}."
+            )
+        if number == wanted:
+            found.append(file.strip())
+    return found
+
+
+def _class_folder(name: str, labels: LabelMap) -> str | None:
+    """Return the folder that a file lies in, if it is called after a class."""
+    folder = name.rpartition("/")[0].rpartition("/")[-1]
+    return folder if labels.index(folder) is not None else None
+
+
+def _patterns(number: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    fit, score = list_names("hmdb51", number)
+    lists = f"*_test_split{number}.txt"
+    official = (f"testTrainMulti_7030_splits/{lists}", lists)
+    return (*official, *fit), (*official, *score)
+
+
+HMDB51 = DataSet(
+    name="hmdb51",
+    title=TITLE,
+    kind="video",
+    labels=shipped("hmdb51"),
+    words=by_split(FIT, SCORE, split_words),
+    sizes=by_split(FIT, SCORE, lambda number: ({"published": 3_570}, {"published": 1_530})),
+    patterns=by_split(FIT, SCORE, _patterns),
+    read=read,
+)

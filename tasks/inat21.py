@@ -1,0 +1,79 @@
+"""iNaturalist 2021, Van Horn et al., arXiv 2103.16483.
+
+    train.json, train_mini.json, val.json                         COCO-like, `tasks/inat21_files.py`
+    {train,train_mini,val}/00001_Animalia_Annelida_.../<uuid>.jpg
+
+The label map comes with the data: the category id is the number before the folder's name, so the
+images can be read with the JSON and without.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from bench.data.dataset import DataSet
+from bench.registry import task
+from bench.types import Task
+from tasks.inat21_files import TITLE, read_inat21
+from tasks.published import published_task
+
+INAT21 = DataSet(
+    name="inat21",
+    title=TITLE,
+    kind="image",
+    labels=None,
+    # `train_mini` is named so that its folder is not taken for that of `train`, and the reverse.
+    words={"train": ("train",), "train_mini": ("train_mini",), "val": ("val", "validation")},
+    sizes={"train": {"published": 2_686_843}, "val": {"published": 100_000}},
+    patterns={"train": ("train.json",), "val": ("val.json",)},
+    read=read_inat21,
+    folders=("inaturalist", "inat2021", "inaturalist_2021"),
+)
+INAT21_MINI = replace(
+    INAT21,
+    title=f"{TITLE} mini",
+    words={"train": ("train_mini",), "all of train": ("train",), "val": ("val", "validation")},
+    sizes={**INAT21.sizes, "train": {"published": 500_000}},
+    patterns={**INAT21.patterns, "train": ("train_mini.json",)},
+)
+
+
+@task
+def inat21(
+    *,
+    data: Path | None = None,
+    train: Path | None = None,
+    val: Path | None = None,
+    classes: Path | None = None,
+    media: Path | None = None,
+    mini: bool = False,
+    fraction: float = 1.0,
+    draw: int = 0,
+    shots: int | None = None,
+    subset: Path | None = None,
+) -> Task:
+    """iNaturalist 2021: 10,000 species in images, top-1; V-JEPA tables 5, 6 and 13.
+
+    2,686,843 images to fit on, or with `mini=true` the 500,000 of `train_mini` (50 a class, some of
+    them); the 100,000 of `val` (10 a class) to score on. The labels of the test images were never
+    published. V-JEPA (arXiv:2404.08471) repeats an image to 16 frames of one clip, one view, and
+    fits with flips.
+
+    Raises:
+        DataError: JSON that is damaged or contradicts itself, class folders without number.
+    """
+    return published_task(
+        INAT21_MINI if mini else INAT21,
+        plan=None,
+        flip=True,
+        data=data,
+        train=train,
+        val=val,
+        classes=classes,
+        media=media,
+        fraction=fraction,
+        draw=draw,
+        shots=shots,
+        subset=subset,
+    )

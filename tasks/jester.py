@@ -1,0 +1,125 @@
+"""Jester, Materzynska et al., ICCV Workshops 2019: hand gestures before a webcam.
+
+20bn-jester-v1/<id>/00001.jpg      pictures at 12 per second; there are no video files
+jester-v1-{train,validation,test}.csv      `id;class name`, test has ids only
+jester-v1-labels.csv                       class names, line number = index, not sorted
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.data.annotations import read_lines
+from bench.data.dataset import DataSet, Listed
+from bench.data.label_map import LabelMap
+from bench.errors import DataError
+from bench.registry import task
+from bench.types import Task
+from tasks.labels import shipped
+from tasks.official_files import indices, read_id_lines, same_order
+from tasks.published import published_task
+
+if TYPE_CHECKING:
+    from bench.data.tree import Tree
+
+TITLE = "Jester"
+LABEL_FILE = "jester-v1-labels.csv"
+
+
+@task
+def jester(
+    *,
+    data: Path | None = None,
+    train: Path | None = None,
+    val: Path | None = None,
+    classes: Path | None = None,
+    media: Path | None = None,
+    fraction: float = 1.0,
+    draw: int = 0,
+    shots: int | None = None,
+    subset: Path | None = None,
+) -> Task:
+    """Jester: 27 hand gestures, top-1; V-JEPA 2 (arXiv 2506.09985), classification table.
+
+    118,562 videos to fit on, 14,787 of `validation` to score on; the labels of the 14,743 of `test`
+    were never published. 4 clips of 32 frames, 3 views, stride 2; the paper's probe reads four
+    layers and trains for 100 epochs. No flip: swiping left and right are classes. Indices follow
+    `jester-v1-labels.csv`, which is not alphabetical.
+
+    Raises:
+        DataError: a class name that is none, a `jester-v1-labels.csv` in another order than the
+            shipped one (`--set task.classes=FILE` takes its order), the test list.
+    """
+    return published_task(
+        JESTER,
+        plan="32x4x3@2",
+        flip=False,
+        score="validation",
+        data=data,
+        train=train,
+        val=val,
+        classes=classes,
+        media=media,
+        fraction=fraction,
+        draw=draw,
+        shots=shots,
+        subset=subset,
+    )
+
+
+def read(path: Path, split: str, tree: Tree, labels: LabelMap | None) -> Listed | None:
+    """Read a `id;class name` list; None if it is another kind of file.
+
+    Raises:
+        DataError: see `jester`.
+    """
+    assert labels is not None, "the label map of Jester is shipped"
+    found = read_id_lines(path)
+    if found is None:
+        if path.name.lower() == "jester-v1-test.csv":
+            raise DataError(
+                f"{path} has no labels: those of the test split of {TITLE} were never published;"
+                " score on jester-v1-validation.csv"
+            )
+        return None
+    ids, names = found
+    if labels is JESTER.labels:
+        _check_order(path, tree, labels)
+    return Listed(
+        names=ids,
+        labels=indices(path, names, labels, title=TITLE),
+        source=path,
+        layout="Jester csv",
+    )
+
+
+def _check_order(path: Path, tree: Tree, labels: LabelMap) -> None:
+    own = tree.beside(path, LABEL_FILE)
+    if own is not None:
+        names = read_lines(own)
+        same_order(own, {name: i for i, name in enumerate(names)}, labels, title=TITLE)
+
+
+JESTER = DataSet(
+    name="jester",
+    title=TITLE,
+    kind="video",
+    labels=shipped("jester"),
+    words={
+        "train": ("train", "training"),
+        "validation": ("validation", "val", "valid"),
+        "test": ("test",),
+    },
+    sizes={
+        "train": {"published": 118_562},
+        "validation": {"published": 14_787},
+        "test": {"published": 14_743},
+    },
+    patterns={
+        "train": ("jester-v1-train.csv",),
+        "validation": ("jester-v1-validation.csv",),
+        "test": ("jester-v1-test.csv",),
+    },
+    read=read,
+)

@@ -1,0 +1,136 @@
+"""Large JSON files read element by element: the objects in the arrays of one outer object.
+
+The annotation file of iNaturalist 2021 takes 1 GB on disk and six times as much as Python objects.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Any, TextIO
+
+from bench.errors import DataError
+
+CHUNK = 1 << 20
+LARGEST = 1 << 26  # characters of one element; what is longer is a file that is damaged
+
+_OF_NUMBERS = frozenset("0123456789.eE+-")
+_DECODER = json.JSONDecoder()
+
+
+def elements(path: Path, keys: Collection[str], *, chunk: int = CHUNK) -> Iterator[tuple[str, Any]]:
+    """Yield (key, element) of the arrays under `keys` that are there, in the order of the file.
+
+    The file holds one object; of values that are not asked for nothing is kept. One element and
+    some `chunk` characters are in memory at a time.
+
+    Raises:
+        DataError: no such file, no object, a value of `keys` that is no array, text that is not
+            JSON or ends too early.
+    """
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            text = _Text(path, file, chunk)
+            text.expect("{")
+            for key in text.object():
+                if text.peek() != "[":
+                    if key in keys:
+                        raise text.wrong(f"{key!r} is no array")
+                    text.value()
+                    continue
+                for element in text.array():
+                    if key in keys:
+                        yield key, element
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not UTF-8 text ({error.reason}); fetch it again.") from error
+    except OSError as error:
+        raise DataError(f"cannot read the annotation file {path}: {error.strerror}.") from error
+
+
+class _Text:
+    """A window on the text of a file, and the place in it up to which it has been understood."""
+
+    def __init__(self, path: Path, file: TextIO, chunk: int) -> None:
+        self.path, self.file, self.chunk = path, file, chunk
+        self.window, self.place, self.before = "", 0, 0
+
+    def object(self) -> Iterator[str]:
+        """Yield the keys of an object whose brace was read; the caller reads each value."""
+        if self.peek() == "}":
+            self.place += 1
+            return
+        while True:
+            key = self.value()
+            if not isinstance(key, str):
+                raise self.wrong(f"expected a key, found {key!r}")
+            self.expect(":")
+            yield key
+            if self.expect(",}") == "}":
+                return
+
+    def array(self) -> Iterator[Any]:
+        """Yield the elements of an array."""
+        self.expect("[")
+        if self.peek() == "]":
+            self.place += 1
+            return
+        while True:
+            yield self.value()
+            if self.expect(",]") == "]":
+                return
+
+    def value(self) -> Any:
+        """Return the value that comes next, whole."""
+        self.peek()
+        while True:
+            try:
+                value, end = _DECODER.raw_decode(self.window, self.place)
+            except json.JSONDecodeError as error:
+                value, end, reason = None, -1, error.msg
+            else:
+                reason = ""
+                # A number may go on behind the window, with digits or after a point.
+                if end < len(self.window) and self.window[end] not in _OF_NUMBERS:
+                    self.place = end
+                    return value
+            too_long = len(self.window) - self.place > LARGEST
+            if not too_long and self.more():
+                continue
+            if end < 0:
+                raise self.wrong(reason)
+            self.place = end
+            return value
+
+    def peek(self) -> str:
+        """Return the next character that is no blank."""
+        while True:
+            while self.place < len(self.window):
+                if not self.window[self.place].isspace():
+                    return self.window[self.place]
+                self.place += 1
+            if not self.more():
+                raise self.wrong("the file ends too early")
+
+    def expect(self, signs: str) -> str:
+        """Read over one of these characters."""
+        found = self.peek()
+        if found not in signs:
+            raise self.wrong(f"expected {' or '.join(signs)}, found {found!r}")
+        self.place += 1
+        return found
+
+    def more(self) -> bool:
+        """Read on, at least as much as is waiting, so that long values take linear time."""
+        waiting = len(self.window) - self.place
+        added = self.file.read(max(self.chunk, waiting))
+        self.before += self.place
+        self.window, self.place = self.window[self.place :] + added, 0
+        return bool(added)
+
+    def wrong(self, reason: str) -> DataError:
+        """Return the error that names the place."""
+        return DataError(
+            f"{self.path}, near character {self.before + self.place}: {reason}; the file is"
+            " damaged or cut off, fetch it again."
+        )

@@ -1,0 +1,91 @@
+"""Kinetics-400, Kay et al., arXiv 1705.06950.
+
+    train/*.mp4  val/*.mp4  annotations/{train,val,test}.csv         CVDF: flat, with tables
+    train/<class>/*.mp4                                              crawlers, torchvision
+    videos_train/<class_with_underscores>/*  rawframes_train/...     mmaction2
+    train.csv  val.csv                                               lists of jepa and VideoMAE
+    train-00000.tar  data/train-00000-of-00100.parquet               shards with labels
+
+Copies differ by what YouTube had left when they were made, so a record says how many videos it saw.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bench.data.dataset import DataSet
+from bench.registry import task
+from bench.types import Task
+from tasks.kinetics_files import REPLACEMENTS, WORDS, clip_id, clip_keys, patterns, reader
+from tasks.labels import shipped
+from tasks.published import published_task
+
+TITLE = "Kinetics-400"
+
+K400 = DataSet(
+    name="k400",
+    title=TITLE,
+    kind="video",
+    labels=shipped("k400"),
+    words=WORDS,
+    sizes={
+        "train": {
+            "published": 246_534,
+            "CVDF archives": 240_258,
+            "CVDF archives (another count)": 241_258,
+            "OpenDataLab and mmaction2": 240_436,
+        },
+        "val": {
+            "published": 19_906,
+            "CVDF archives": 19_881,
+            "OpenDataLab and mmaction2": 19_796,
+            "non-local": 19_761,
+        },
+        "test": {"published": 39_805, "CVDF archives": 38_685},
+    },
+    patterns=patterns("k400"),
+    read=reader(TITLE),
+    keys=clip_keys,
+    sample_id=clip_id,
+    prefer=REPLACEMENTS,
+    folders=("kinetics400", "kinetics"),
+)
+
+
+@task
+def k400(
+    *,
+    data: Path | None = None,
+    train: Path | None = None,
+    val: Path | None = None,
+    classes: Path | None = None,
+    media: Path | None = None,
+    fraction: float = 1.0,
+    draw: int = 0,
+    shots: int | None = None,
+    subset: Path | None = None,
+) -> Task:
+    """Kinetics-400: 400 human actions in videos, top-1; V-JEPA tables 1 to 7.
+
+    246,534 videos to fit on, the 19,906 of `val` to score on (of the table; copies hold 240,258 and
+    19,881 or fewer). 8 clips of 16 frames, 3 views, stride 4, with flips. Classes are in
+    alphabetical order; the heads that V-JEPA released are in another one.
+
+    Raises:
+        DataError: a label that is no class, a table without labels (the crawler's test table), a
+            label map beside a list that contradicts the shipped one.
+    """
+    return published_task(
+        K400,
+        plan="16x8x3@4",
+        flip=True,
+        data=data,
+        train=train,
+        val=val,
+        classes=classes,
+        media=media,
+        fraction=fraction,
+        draw=draw,
+        shots=shots,
+        subset=subset,
+    )

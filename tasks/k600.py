@@ -1,0 +1,133 @@
+"""Kinetics-600, Carreira et al., arXiv 1808.01340.
+
+    train/*.mp4  val/*.mp4  annotations/{train,val}.txt, test.csv  CVDF; train.csv and val.csv too
+    train/<class>/*.mp4  videos_train/<class_with_underscores>/*   crawlers, torchvision, mmaction2
+    {train,validate,test}.csv, kinetics600_{train,val}.csv         tables of DeepMind and mmaction2
+    train.csv  val.csv                                             `path index` lists
+
+Of CVDF's lists only the `.txt` files are whole: `val.csv` has about half of the videos of `val`
+(issues 23 and 33 of its repository). Layouts and names are those of Kinetics-400.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.data.dataset import DataSet, Listed
+from bench.data.label_map import LabelMap
+from bench.data.plain_lists import read_plain_list
+from bench.errors import DataError
+from bench.registry import task
+from bench.types import Task
+from tasks.kinetics_files import WORDS, clip_id, clip_keys, patterns, reader
+from tasks.labels import shipped
+from tasks.published import published_task
+
+if TYPE_CHECKING:
+    from bench.data.tree import Tree
+
+TITLE = "Kinetics-600"
+_read_table = reader(TITLE)
+
+
+@task
+def k600(
+    *,
+    data: Path | None = None,
+    train: Path | None = None,
+    val: Path | None = None,
+    classes: Path | None = None,
+    media: Path | None = None,
+    fraction: float = 1.0,
+    draw: int = 0,
+    shots: int | None = None,
+    subset: Path | None = None,
+) -> Task:
+    """Kinetics-600: 600 human actions in videos, top-1; the protocol of K400, no paper table here.
+
+    392,622 videos to fit on and 30,000 of `val` to score on, as published; copies differ. 8 clips
+    of 16 frames, 3 views, stride 4, with flips, as V-JEPA does on K400. Classes are in alphabetical
+    order (lists of VideoMAEv2 follow that of K710: give theirs with `classes`). One class name is
+    found with and without capitals. A video that a table lists again (6 in `val`) is excluded.
+
+    Raises:
+        DataError: a label that is no class, a table without labels.
+    """
+    return published_task(
+        K600,
+        plan="16x8x3@4",
+        flip=True,
+        data=data,
+        train=train,
+        val=val,
+        classes=classes,
+        media=media,
+        fraction=fraction,
+        draw=draw,
+        shots=shots,
+        subset=subset,
+    )
+
+
+def read(path: Path, split: str, tree: Tree, labels: LabelMap | None) -> Listed | None:
+    """Read a table, or a `.txt` list of CVDF; None if it is another kind of file.
+
+    A table beside a `.txt` list that could not be read says so in its layout.
+
+    Raises:
+        DataError: see `k600`.
+    """
+    listed = _read_table(path, split, tree, labels)
+    if path.suffix.lower() == ".txt":
+        return listed or _read_names(path, tree, labels)
+    whole = path.with_suffix(".txt")
+    if listed is not None and whole.is_file():
+        return replace(listed, layout=f"{listed.layout}, {whole.name} beside it not used")
+    return listed
+
+
+def _read_names(path: Path, tree: Tree, labels: LabelMap | None) -> Listed | None:
+    try:
+        return read_plain_list(path, labels, root=tree.root, is_shipped=labels is K600.labels)
+    except DataError:
+        return None  # the tables come next, and their layout tells that this file was not used
+
+
+def _patterns() -> dict[str, tuple[str, ...]]:
+    tables = patterns("k600")
+    return {split: (*(f"{word}.txt" for word in _LISTS[split]), *tables[split]) for split in tables}
+
+
+_LISTS = {"train": ("train",), "val": ("val", "validate"), "test": ("test",)}
+
+K600 = DataSet(
+    name="k600",
+    title=TITLE,
+    kind="video",
+    labels=shipped("k600"),
+    words=WORDS,
+    sizes={
+        "train": {
+            "published": 392_622,
+            "CVDF archives": 427_549,
+            "another copy": 383_393,
+            "DeepMind table": 370_582,
+            "VideoMAEv2": 366_006,
+        },
+        "val": {
+            "published": 30_000,
+            "CVDF archives": 29_793,
+            "DeepMind table": 28_313,
+            "VideoMAEv2": 27_935,
+            "another copy": 27_910,
+        },
+        "test": {"CVDF archives": 72_924, "DeepMind table": 56_618},
+    },
+    patterns=_patterns(),
+    read=read,
+    keys=clip_keys,
+    sample_id=clip_id,
+    folders=("kinetics600",),
+)

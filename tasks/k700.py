@@ -1,0 +1,95 @@
+"""Kinetics-700, Carreira et al., arXiv 1907.06987, and its 2020 edition, arXiv 2010.10864.
+
+    train/*.mp4  val/*.mp4  annotations/{train,val,test}.csv       CVDF (folder 700_2020)
+    train/<class>/*.mp4  videos_train/<class_with_underscores>/*   crawlers, torchvision, mmaction2
+    {train,validate,test}.csv, kinetics700_{train,val}.csv         tables of DeepMind and mmaction2
+    train.csv  val.csv                                             `path index` lists
+
+Both editions have the same 700 classes; that of 2020 replaces videos that are gone and adds others.
+Layouts and names are those of Kinetics-400.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bench.data.dataset import DataSet
+from bench.registry import task
+from bench.types import Task
+from tasks.kinetics_files import WORDS, clip_id, clip_keys, patterns, reader
+from tasks.labels import shipped
+from tasks.published import published_task
+
+TITLE = "Kinetics-700"
+
+K700 = DataSet(
+    name="k700",
+    title=TITLE,
+    kind="video",
+    labels=shipped("k700"),
+    words=WORDS,
+    sizes={
+        "train": {
+            "published": 545_317,
+            "2020 edition, DeepMind table": 542_352,
+            "2020 edition, CVDF archives": 534_073,
+            "mmaction2": 542_357,
+        },
+        "val": {
+            "published": 35_000,
+            "2020 edition, DeepMind table": 34_125,
+            "2020 edition, CVDF archives": 33_914,
+            "mmaction2": 34_824,
+        },
+        "test": {
+            "published": 70_000,
+            "2020 edition, DeepMind table": 67_433,
+            "2020 edition, CVDF archives": 64_260,
+        },
+    },
+    patterns=patterns("k700"),
+    read=reader(TITLE),
+    keys=clip_keys,
+    sample_id=clip_id,
+    folders=("kinetics700", "kinetics700-2020", "k700-2020", "700_2020"),
+)
+
+
+@task
+def k700(
+    *,
+    data: Path | None = None,
+    train: Path | None = None,
+    val: Path | None = None,
+    classes: Path | None = None,
+    media: Path | None = None,
+    fraction: float = 1.0,
+    draw: int = 0,
+    shots: int | None = None,
+    subset: Path | None = None,
+) -> Task:
+    """Kinetics-700: 700 human actions in videos, top-1; the protocol of K400, no paper table here.
+
+    545,317 videos to fit on and 35,000 of `val` to score on in the edition of 2019; that of 2020
+    has 542,352 and 34,125 (534,073 and 33,914 in the archives of CVDF), and which one was found
+    shows in the counts. 8 clips of 16 frames, 3 views, stride 4, with flips, as V-JEPA does on
+    K400. Classes are in alphabetical order (lists of VideoMAEv2 follow that of K710 instead: give
+    theirs with `classes`). Some videos are shorter than 9 s.
+
+    Raises:
+        DataError: a label that is no class, a table without labels (those of the test split).
+    """
+    return published_task(
+        K700,
+        plan="16x8x3@4",
+        flip=True,
+        data=data,
+        train=train,
+        val=val,
+        classes=classes,
+        media=media,
+        fraction=fraction,
+        draw=draw,
+        shots=shots,
+        subset=subset,
+    )

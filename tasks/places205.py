@@ -1,0 +1,78 @@
+"""Places205, Zhou et al., NIPS 2014.
+
+    trainvalsplit_places205/{train,val}_places205.csv             `a/abbey/gsun_1.jpg 0`: blanks, no
+                                                                  commas, in spite of the extension
+    data/vision/torralba/deeplearning/images256/a/abbey/*.jpg     both splits in one nested tree
+    {train,val}/<class>/*.jpg                                     classes nested or flattened
+
+Flattened names sort in another order than nested ones, so a class is known by its name and never by
+the place of its folder.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bench.data.dataset import DataSet
+from bench.registry import task
+from bench.types import Task
+from tasks.labels import shipped
+from tasks.places_files import image_ids, listed_path, reader
+from tasks.published import published_task
+
+TITLE = "Places205"
+
+LABELS = shipped("places205")
+
+PLACES205 = DataSet(
+    name="places205",
+    title=TITLE,
+    kind="image",
+    labels=LABELS,
+    words={"train": ("train",), "val": ("val", "validation")},
+    sizes={"train": {"published": 2_448_873}, "val": {"published": 20_500}},
+    patterns={"train": ("train_places205.csv",), "val": ("val_places205.csv",)},
+    read=reader(TITLE, "categoryIndex_places205.csv", LABELS),
+    keys=listed_path,
+    sample_id=image_ids(LABELS),
+    class_in_id=True,
+)
+
+
+@task
+def places205(
+    *,
+    data: Path | None = None,
+    train: Path | None = None,
+    val: Path | None = None,
+    classes: Path | None = None,
+    media: Path | None = None,
+    fraction: float = 1.0,
+    draw: int = 0,
+    shots: int | None = None,
+    subset: Path | None = None,
+) -> Task:
+    """Places205: 205 kinds of scenes in images, top-1; V-JEPA tables 5, 6 and 13.
+
+    2,448,873 images to fit on, the 20,500 of `val` (100 a class) to score on; the labels of `test`
+    were never published. V-JEPA (arXiv:2404.08471) repeats an image to 16 frames of one clip, one
+    view, and fits with flips. Class indices are those of the official lists, which are not sorted;
+    a head that was fitted on sorted class folders has another order.
+
+    Raises:
+        DataError: a list whose indices are not those of the scenes that its names tell.
+    """
+    return published_task(
+        PLACES205,
+        plan=None,
+        flip=True,
+        data=data,
+        train=train,
+        val=val,
+        classes=classes,
+        media=media,
+        fraction=fraction,
+        draw=draw,
+        shots=shots,
+        subset=subset,
+    )

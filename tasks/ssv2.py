@@ -1,0 +1,190 @@
+"""Something-Something v2, Goyal et al., arXiv 1706.04261.
+
+    20bn-something-something-v2/900001.webm          (or .mp4, or folders of frames)
+    something-something-v2-{labels,train,validation}.json          as 20BN named them
+    labels/{labels,train,validation}.json, labels/test-answers.csv   as Qualcomm does
+
+An item of a list has an `id` (a text, not zero padded), a `label`, which is the caption of this one
+video, and a `template`, which is the class with its placeholders in brackets.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.data.dataset import DataSet, Listed
+from bench.data.label_map import LabelMap
+from bench.errors import DataError
+from bench.registry import task
+from bench.types import Task
+from tasks.labels import shipped
+from tasks.official_files import indices, read_id_lines, read_json, same_order
+from tasks.published import published_task
+
+if TYPE_CHECKING:
+    from bench.data.tree import Tree
+
+TITLE = "Something-Something v2"
+LABEL_FILES = ("something-something-v2-labels.json", "labels.json")
+# The header of SlowFast's lists of frames; the spelling error is part of the format.
+FRAME_LIST = b"original_vido_id"
+
+
+@task
+def ssv2(
+    *,
+    data: Path | None = None,
+    train: Path | None = None,
+    val: Path | None = None,
+    classes: Path | None = None,
+    media: Path | None = None,
+    fraction: float = 1.0,
+    draw: int = 0,
+    shots: int | None = None,
+    subset: Path | None = None,
+) -> Task:
+    """Something-Something v2: 174 actions with objects, top-1; V-JEPA tables 1 to 7, ViDROP 6.
+
+    168,913 videos to fit on, 24,777 of `validation` to score on (the 27,157 of `test` have their
+    answers in a file of their own and are not used). 2 clips of 16 frames, 3 views, stride 4. No
+    flip: left and right are classes. The class of a video is its `template` without brackets.
+
+    Raises:
+        DataError: a template that is no class, a `labels.json` in another order than the shipped
+            one (`--set task.classes=FILE` takes its order), lists of frames instead of videos.
+    """
+    return published_task(
+        SSV2,
+        plan="16x2x3@4",
+        flip=False,
+        score="validation",
+        data=data,
+        train=train,
+        val=val,
+        classes=classes,
+        media=media,
+        fraction=fraction,
+        draw=draw,
+        shots=shots,
+        subset=subset,
+    )
+
+
+def read(path: Path, split: str, tree: Tree, labels: LabelMap | None) -> Listed | None:
+    """Read a list of 20BN or Qualcomm, or `test-answers.csv`; None if it is another kind of file.
+
+    Raises:
+        DataError: see `ssv2`.
+    """
+    assert labels is not None, "the label map of Something-Something v2 is shipped"
+    if path.suffix.lower() == ".json":
+        found = _items(path, split)
+        layout = "20BN json" if "something" in path.name else "Qualcomm json"
+    else:
+        _refuse_frames(path, split, tree)
+        found = read_id_lines(path)
+        layout = "test answers"
+    if found is None:
+        return None
+    ids, templates = found
+    if labels is SSV2.labels:
+        _check_order(path, tree, labels)
+    names = [template.replace("[", "").replace("]", "") for template in templates]
+    return Listed(
+        names=ids,
+        labels=indices(path, names, labels, title=TITLE),
+        source=path,
+        layout=layout,
+    )
+
+
+def _items(path: Path, split: str) -> tuple[list[str], list[str]] | None:
+    """Return ids and templates of a json list."""
+    items = read_json(path)
+    if not (isinstance(items, list) and items and isinstance(items[0], dict) and "id" in items[0]):
+        return None
+    if "template" not in items[0]:
+        raise DataError(
+            f"{path} lists {len(items)} videos without `template`, so {split} has no labels; those"
+            " of the test split are in labels/test-answers.csv"
+        )
+    ids, templates = [], []
+    for number, item in enumerate(items, start=1):
+        fields = item if isinstance(item, dict) else {}
+        sample, template = fields.get("id"), fields.get("template")
+        if not isinstance(sample, str | int) or not isinstance(template, str):
+            raise DataError(
+                f"{path}, item {number}: expected a text `id` and a text `template`, found"
+                f" {_shorten(item)}; fetch the file again."
+            )
+        ids.append(str(sample))
+        templates.append(template)
+    return ids, templates
+
+
+def _shorten(item: object) -> str:
+    shown = repr(item)
+    return shown if len(shown) <= 80 else f"{shown[:80]}..."
+
+
+def _refuse_frames(path: Path, split: str, tree: Tree) -> None:
+    """Refuse SlowFast's lists of frames, which carry no labels; only their first line is read."""
+    try:
+        with path.open("rb") as file:
+            first = file.readline(200)
+    except OSError:
+        return  # whoever reads the whole file says why it cannot be read
+    if not first.removeprefix(b"\xef\xbb\xbf").startswith(FRAME_LIST):
+        return
+    official = f"something-something-v2-{split}.json"
+    there = tree.find(official, f"labels/{split}.json")
+    step = f"leave this list out and {there[0]} is read" if there else f"put {official} beside it"
+    raise DataError(
+        f"{path} lists frames only, without labels (a list of SlowFast); the labels of {TITLE} come"
+        f" from {official}: {step}."
+    )
+
+
+def _check_order(path: Path, tree: Tree, labels: LabelMap) -> None:
+    """Compare the copy's own label map, whose indices are texts, with the shipped one."""
+    paths = [own for name in LABEL_FILES if (own := tree.beside(path, name)) is not None]
+    content = read_json(paths[0]) if paths else None
+    if not isinstance(content, dict):
+        return
+    try:
+        found = {str(name): int(index) for name, index in content.items()}
+    except (TypeError, ValueError):
+        raise DataError(
+            f"{paths[0]} should give every class an index, such as"
+            ' {"Approaching something with your camera": "0"}; fetch it again or remove it.'
+        ) from None
+    same_order(paths[0], found, labels, title=TITLE)
+
+
+SSV2 = DataSet(
+    name="ssv2",
+    title=TITLE,
+    kind="video",
+    labels=shipped("ssv2"),
+    words={
+        "train": ("train", "training"),
+        "validation": ("validation", "val", "valid"),
+        "test": ("test",),
+    },
+    sizes={
+        "train": {"published": 168_913},
+        "validation": {"published": 24_777},
+        "test": {"published": 27_157},
+    },
+    patterns={
+        "train": ("something-something-v2-train.json", "labels/train.json", "train.csv"),
+        "validation": (
+            "something-something-v2-validation.json",
+            "labels/validation.json",
+            "val.csv",
+        ),
+        "test": ("labels/test-answers.csv", "test-answers.csv"),
+    },
+    read=read,
+)

@@ -1,0 +1,149 @@
+"""UCF101, Soomro et al., arXiv 1212.0402: 101 actions, three splits.
+
+UCF-101/<class>/v_<class>_g01_c01.avi
+ucfTrainTestlist/classInd.txt                  `1 ApplyEyeMakeup`, the order of the classes
+ucfTrainTestlist/trainlist0{1,2,3}.txt         `<class>/<file>.avi 1`, numbers from 1
+ucfTrainTestlist/testlist0{1,2,3}.txt          `<class>/<file>.avi`, no numbers
+ucf101_{train,val}_split_{1,2,3}_videos.txt    mmaction2 and SVT, numbers from 0
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.data.annotations import read_lines
+from bench.data.dataset import DataSet, Listed
+from bench.data.label_map import LabelMap
+from bench.errors import DataError
+from bench.registry import task
+from bench.types import Task
+from tasks.class_lists import (
+    by_split,
+    known_split,
+    list_names,
+    read_class_list,
+    refuse_other_split,
+    split_words,
+)
+from tasks.labels import shipped
+from tasks.official_files import same_order
+from tasks.published import published_task
+
+if TYPE_CHECKING:
+    from bench.data.tree import Tree
+
+TITLE = "UCF101"
+ORDER_FILE = "classInd.txt"
+FIT, SCORE = "trainlist0{}", "testlist0{}"
+SIZES: Mapping[int, tuple[int, int]] = {1: (9_537, 3_783), 2: (9_586, 3_734), 3: (9_624, 3_696)}
+_FILE = re.compile(r"v_(\w+)_g\d+_c\d+")
+
+
+@task
+def ucf101(
+    *,
+    data: Path | None = None,
+    split: int = 1,
+    train: Path | None = None,
+    val: Path | None = None,
+    classes: Path | None = None,
+    media: Path | None = None,
+    fraction: float = 1.0,
+    draw: int = 0,
+    shots: int | None = None,
+    subset: Path | None = None,
+) -> Task:
+    """UCF101: 101 actions, top-1 of one of three splits; ViDROP table 6 (linear 16x5x3, kNN 1x1).
+
+    Split 1 has 9,537 videos to fit on and 3,783 to score on, split 2 9,586 and 3,734, split 3
+    9,624 and 3,696; ViDROP does not say which one it used, SVT used the first. 5 clips of 16
+    frames, 3 views, stride 4. Indices follow `classInd.txt`, which is not sorted as folders are
+    (Hammering before HammerThrow, JumpingJack before JumpRope). Clips of one group never stand in
+    both lists of a split, so a random split is none; folders `train` and `test` are the first one.
+
+    Raises:
+        DataError: a `classInd.txt` in another order than the shipped one, a number in a list that
+            is another class than the name beside it, a list of another split.
+        UsageError: a split that is none.
+    """
+    number = known_split(split, TITLE)
+    return published_task(
+        UCF101,
+        plan="16x5x3@4",
+        flip=True,
+        fit=FIT.format(number),
+        score=SCORE.format(number),
+        options={"split": split},
+        data=data,
+        train=train,
+        val=val,
+        classes=classes,
+        media=media,
+        fraction=fraction,
+        draw=draw,
+        shots=shots,
+        subset=subset,
+    )
+
+
+def read(path: Path, split: str, tree: Tree, labels: LabelMap | None) -> Listed | None:
+    """Read an official list or one of mmaction2; None if it is another kind of file.
+
+    Raises:
+        DataError: see `ucf101`; a class that is not in the label map.
+    """
+    assert labels is not None, "the label map of UCF101 is shipped"
+    refuse_other_split(path, int(split[-1]))
+    own_order = labels is UCF101.labels
+    listed = read_class_list(path, labels, class_of=_class_of, title=TITLE, check_numbers=own_order)
+    if listed is not None and own_order:
+        _check_order(path, tree, labels)
+    return listed
+
+
+def _class_of(name: str) -> str | None:
+    """Return the class that a file name carries: folder HandstandPushups, v_HandStandPushups_*."""
+    match = _FILE.match(name.rsplit("/", 1)[-1])
+    return match[1] if match else None
+
+
+def _check_order(path: Path, tree: Tree, labels: LabelMap) -> None:
+    own = tree.beside(path, ORDER_FILE)
+    if own is None:
+        return
+    found = {}
+    for line, row in enumerate(read_lines(own), start=1):
+        number, _, name = row.partition(" ")
+        if not number.isdecimal() or not name.strip():
+            raise DataError(f"{own}, line {line}: expected `1 ApplyEyeMakeup`, found {row!r}.")
+        found[name.strip()] = int(number) - 1
+    same_order(own, found, labels, title=TITLE)
+
+
+def _sizes(number: int) -> tuple[dict[str, int], dict[str, int]]:
+    fit, score = SIZES[number]
+    return {"published": fit}, {"published": score}
+
+
+def _patterns(number: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    fit, score = list_names("ucf101", number)
+    return (*_official(FIT.format(number)), *fit), (*_official(SCORE.format(number)), *score)
+
+
+def _official(split: str) -> tuple[str, str]:
+    return f"ucfTrainTestlist/{split}.txt", f"{split}.txt"
+
+
+UCF101 = DataSet(
+    name="ucf101",
+    title=TITLE,
+    kind="video",
+    labels=shipped("ucf101"),
+    words=by_split(FIT, SCORE, split_words),
+    sizes=by_split(FIT, SCORE, _sizes),
+    patterns=by_split(FIT, SCORE, _patterns),
+    read=read,
+)

@@ -1,0 +1,265 @@
+"""Permuted labels are found, weak models are left alone, and nothing depends on class numbers."""
+
+import itertools
+import math
+import tracemalloc
+from collections import Counter
+
+import numpy as np
+import pytest
+from scipy.optimize import linear_sum_assignment
+
+from bench.metrics.assignment import best_relabelling, first_halves, mcnemar
+from bench.metrics.relabelling import Move, Relabelling, find_relabelling
+from tests.metrics.weak_models import KINDS, decent, draw, weak_model
+
+UCF101_FOLDERS = {34: 35, 35: 34, 46: 47, 47: 46}  # classInd against folders in ASCII order
+
+
+def model(c, rows, accuracy=0.8, seed=0):
+    rng = np.random.default_rng(seed)
+    return draw(rng, decent(rng, c, accuracy), np.full(c, rows))
+
+
+def text_order(c):
+    """Index of every class among the names class_1 to class_C sorted as text."""
+    names = [f"class_{i + 1}" for i in range(c)]
+    return np.array([sorted(names).index(name) for name in names])
+
+
+# ------------------------------------------------------------------------------------ by hand
+def test_three_classes_shifted_by_one():
+    labels = np.repeat([0, 1, 2], 40)
+    predicted = (labels + 1) % 3
+    assert find_relabelling(predicted, labels, 3) == Relabelling(
+        rows=120,
+        as_given=0,
+        relabelled=120,
+        moved_rows=120,
+        moved_as_given=0,
+        moved_relabelled=120,
+        num_moved=3,
+        moves=tuple(
+            Move(label=c, predicted_as=(c + 1) % 3, rows=40, as_given=0, relabelled=40)
+            for c in range(3)
+        ),
+        p_value=2.0**-60,  # 60 judged rows in either half, and all speak for the relabelling
+        alarm=True,
+    )
+
+
+def test_two_of_ten_classes_exchanged_are_judged_on_their_own_rows():
+    labels = np.repeat(np.arange(10), 30)
+    predicted = labels.copy()
+    predicted[labels == 3], predicted[labels == 7] = 7, 3
+    predicted[np.flatnonzero(labels == 3)[[0, 20]]] = 3  # one right in either half
+    found = find_relabelling(predicted, labels, 10)
+    assert found.alarm and found.num_moved == 2
+    assert (found.moved_rows, found.moved_as_given, found.moved_relabelled) == (60, 2, 58)
+    assert (found.rows, found.as_given, found.relabelled) == (300, 242, 298)
+    assert found.moves == (
+        Move(label=7, predicted_as=3, rows=30, as_given=0, relabelled=30),
+        Move(label=3, predicted_as=7, rows=30, as_given=2, relabelled=28),
+    )
+    # Of 30 discordant rows in a half one is against: (30 + 1) / 2**30.
+    assert found.p_value == pytest.approx(31 / 2**30)
+
+
+def test_classes_of_unequal_size_all_predicted_as_one_do_not_agree_with_an_exchange():
+    # Exchanging them would make 100 of 110 rows right instead of 10, and means nothing.
+    labels = np.repeat([0, 1], [10, 100])
+    found = find_relabelling(np.zeros(110, dtype=np.int64), labels, 2)
+    assert not found.alarm and found.as_given == 10
+
+
+def test_one_class_always_taken_for_another_is_no_exchange():
+    labels = np.repeat([0, 1, 2, 3], 40)
+    predicted = np.where(labels == 0, 1, labels)
+    found = find_relabelling(predicted, labels, 4)
+    assert not found.alarm
+    assert found.num_moved == 0 and found.as_given == found.relabelled == 120
+
+
+def test_chain_of_confusions_that_does_not_close_is_no_permutation():
+    labels = np.repeat(np.arange(4), 50)  # 0 is read as 1, 1 as 2, 2 as 3, 3 as 3
+    assert not find_relabelling(np.minimum(labels + 1, 3), labels, 4).alarm
+
+
+def test_rows_that_were_not_scored_are_left_out():
+    predicted, labels = model(20, 20)
+    rows = np.arange(len(labels)) % 3 > 0
+    shifted = (predicted + 1) % 20
+    expected = find_relabelling(shifted[rows], labels[rows], 20)
+    assert find_relabelling(np.where(rows, shifted, -1), labels, 20) == expected
+    assert expected.alarm
+
+
+@pytest.mark.parametrize("labels", [[], [0], [0, 1, 2], [2, 2, 2, 2]])
+def test_next_to_no_rows_are_no_reason_for_an_alarm(labels):
+    labels = np.array(labels, dtype=np.int64)
+    found = find_relabelling((labels + 1) % 3, labels, 3)
+    assert not found.alarm and found.rows == len(labels)
+
+
+def test_halves_are_blocks_of_every_class():
+    labels = np.array([1, 0, 1, 1, 0, 2, 1, 1])
+    assert first_halves(labels).tolist() == [True, True, True, True, False, True, False, False]
+
+
+@pytest.mark.parametrize(("better", "worse"), [(0, 0), (0, 5), (3, 0), (7, 4), (30, 1), (60, 55)])
+def test_p_value_is_the_tail_of_fair_coin_throws(better, worse):
+    throws = better + worse
+    tail = sum(math.comb(throws, k) for k in range(better, throws + 1)) / 2**throws
+    assert mcnemar(np.array(better), np.array(worse)) == pytest.approx(tail, rel=1e-12)
+
+
+# ------------------------------------------------------------------------------- the assignment
+def weight(predicted, labels, relabelling):
+    """What the assignment maximises, counted row by row; an unused column (-1) gives nothing."""
+    counts, sizes = Counter(zip(labels, predicted, strict=True)), Counter(labels)
+    return sum(
+        (counts[c, k] + 0.5 * (c == k and sizes[c] > 0)) / (sizes[c] + 1)
+        for c, k in enumerate(relabelling)
+    )
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_assignment_is_the_best_of_all_permutations(seed):
+    rng = np.random.default_rng(seed)
+    c = int(rng.integers(2, 6))
+    labels, predicted = rng.integers(0, c, (2, int(rng.integers(1, 25)))).tolist()
+    found = best_relabelling(np.array(predicted), np.array(labels), c)
+    best = max(weight(predicted, labels, p) for p in itertools.permutations(range(c)))
+    assert weight(predicted, labels, found.tolist()) == pytest.approx(best, abs=1e-7)
+    used = found[found >= 0].tolist()
+    assert len(set(used)) == len(used)
+    for label, column in enumerate(found.tolist()):
+        assert column in (-1, label) or (label, column) in zip(labels, predicted, strict=True)
+
+
+def test_assignment_of_many_classes_is_as_good_as_that_of_the_dense_matrix():
+    rng = np.random.default_rng(3)
+    labels, predicted = rng.integers(0, 60, (2, 900))
+    confusion = np.zeros((60, 60))
+    np.add.at(confusion, (labels, predicted), 1)
+    weights = (confusion + 0.5 * np.eye(60)) / (confusion.sum(axis=1, keepdims=True) + 1)
+    best = weights[linear_sum_assignment(weights, maximize=True)].sum()
+    found = best_relabelling(predicted, labels, 60).tolist()
+    assert weight(predicted.tolist(), labels.tolist(), found) == pytest.approx(best, abs=1e-6)
+
+
+# ------------------------------------------------------------------------------------- catches
+@pytest.mark.parametrize("c", [5, 30, 101, 400])
+@pytest.mark.parametrize("order", ["shuffled", "shifted", "as text"])
+def test_wrong_order_of_all_classes_is_caught(c, order):
+    predicted, labels = model(c, 38)
+    if order == "as text":
+        if c < 10:
+            pytest.skip("up to nine classes are the same as text")
+        wrong = text_order(c)
+    else:
+        wrong = np.random.default_rng(7).permutation(c) if order == "shuffled" else np.arange(c)
+        wrong = np.roll(wrong, 1)
+    found = find_relabelling(wrong[predicted], labels, c)
+    right = int((predicted == labels).sum())
+    assert found.alarm
+    assert found.as_given == int((wrong[predicted] == labels).sum()) < 0.2 * found.rows
+    assert found.relabelled <= right
+    assert found.relabelled > 0.95 * right
+    assert found.num_moved >= 0.95 * (wrong != np.arange(c)).sum()
+    assert all(move.predicted_as == wrong[move.label] for move in found.moves)
+
+
+def test_labels_that_count_from_one_are_caught():
+    predicted, labels = model(50, 20)
+    found = find_relabelling(predicted, labels + 1, 51)  # class 0 is left without rows
+    assert found.alarm and found.as_given < 0.1 * found.rows
+    assert {move.predicted_as - move.label for move in found.moves} == {-1}
+
+
+def test_the_four_exchanged_classes_of_ucf101_are_caught_in_a_decent_model():
+    predicted, labels = model(101, 37)
+    wrong = np.arange(101)
+    wrong[list(UCF101_FOLDERS)] = list(UCF101_FOLDERS.values())
+    found = find_relabelling(wrong[predicted], labels, 101)
+    assert found.alarm and found.num_moved == 4 and found.moved_rows == 4 * 37
+    assert {m.label: m.predicted_as for m in found.moves} == UCF101_FOLDERS
+    moved = np.isin(labels, list(UCF101_FOLDERS))
+    assert found.moved_relabelled == int((predicted == labels)[moved].sum())
+    assert found.as_given == int((wrong[predicted] == labels).sum())
+    assert found.relabelled == int((predicted == labels).sum())
+
+
+@pytest.mark.parametrize("accuracy", [0.5, 0.4])
+def test_shuffled_labels_are_caught_in_a_model_that_is_right_less_than_half_of_the_time(accuracy):
+    predicted, labels = model(174, 50, accuracy)
+    wrong = np.random.default_rng(1).permutation(174)
+    assert find_relabelling(wrong[predicted], labels, 174).alarm
+
+
+def test_permutations_are_caught_in_nearly_all_decent_models():
+    missed = 0
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        c = int(rng.choice([10, 30, 101]))
+        predicted, labels = draw(rng, decent(rng, c, 0.75), rng.integers(20, 51, c))
+        wrong = np.arange(c)
+        if seed % 2:
+            moved = rng.choice(c, 4, replace=False)
+            wrong[moved] = wrong[moved[[1, 0, 3, 2]]]
+        else:
+            wrong = rng.permutation(c)
+        missed += not find_relabelling(wrong[predicted], labels, c).alarm
+    assert missed <= 3
+
+
+# -------------------------------------------------------------------------------- false alarms
+def test_right_labels_of_decent_models_raise_no_alarm():
+    for seed, c in enumerate([2, 3, 5, 10, 30, 101, 400] * 5):
+        assert not find_relabelling(*model(c, 20, 0.5 + 0.4 * (seed % 5) / 4, seed), c).alarm
+
+
+def test_less_than_one_in_a_hundred_of_1000_weak_models_raises_an_alarm():
+    alarms = Counter(
+        kind.__name__
+        for number, kind in enumerate(KINDS)
+        for i in range(112)
+        if find_relabelling(*weak_model(kind, np.random.default_rng((0, number, i)))).alarm
+    )
+    assert alarms.total() < 0.01 * 112 * len(KINDS), alarms
+    # These lean to classes other than their own, some of them nearly one-to-one.
+    assert alarms.keys() <= {"structured", "leaning", "to_the_middle"}, alarms
+
+
+# ------------------------------------------------------------------------------------ renaming
+@pytest.mark.parametrize("seed", range(30))
+def test_renaming_the_classes_of_labels_and_predictions_alike_changes_nothing(seed):
+    rng = np.random.default_rng(seed)
+    predicted, labels, c = weak_model(KINDS[seed % len(KINDS)], rng)
+    if seed % 3 == 0:
+        predicted = rng.permutation(c)[predicted]
+    name = rng.permutation(c)
+    before = find_relabelling(predicted, labels, c)
+    after = find_relabelling(name[predicted], name[labels], c)
+    renamed = tuple(
+        Move(**{**vars(m), "label": name[m.label], "predicted_as": name[m.predicted_as]})
+        for m in before.moves
+    )
+    assert after == Relabelling(**{**vars(before), "moves": renamed})
+
+
+# --------------------------------------------------------------------------------------- scale
+@pytest.mark.parametrize("shuffled", [True, False])
+def test_ten_thousand_classes_stay_far_below_a_dense_confusion_matrix(shuffled):
+    rng = np.random.default_rng(0)
+    labels = np.repeat(np.arange(10_000), 10)
+    predicted = rng.integers(0, 10_000, len(labels))
+    if shuffled:
+        right = rng.random(len(labels)) < 0.6
+        predicted = np.where(right, rng.permutation(10_000)[labels], predicted)
+    tracemalloc.start()
+    found = find_relabelling(predicted, labels, 10_000)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found.alarm == shuffled
+    assert peak < 100 * 2**20

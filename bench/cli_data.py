@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from bench.cli_runs import WIDE
 from bench.config import Machine, data_folder, home_folder
 
 app = typer.Typer(help="Data sets on this machine: find their layout once, list them.")
@@ -35,7 +37,7 @@ def add(
     if json_:
         typer.echo(json.dumps(facts, indent=1))
         return
-    _print(facts)
+    _show(facts)
 
 
 @app.command("ls")
@@ -47,7 +49,7 @@ def list_(home: Home = None, json_: Json = False) -> None:
     if json_:
         typer.echo(json.dumps(every, indent=1))
     for facts in [] if json_ else every:
-        _print(facts)
+        _show(facts)
 
 
 def check(
@@ -72,19 +74,23 @@ def check(
     if json_:
         typer.echo(json.dumps({n: r.as_dict() for n, r in reports.items()}, indent=1, default=str))
     for name, report in reports.items():
-        table = Table(title=f"{task} {name}", title_justify="left", box=None, show_header=False)
-        for row in report.as_table_rows():
-            table.add_row(*map(str, row))
-        Console(stderr=json_).print(table)
+        _print(f"{task} {name}", report.as_table_rows(), to_stderr=json_)
     for path in write_reports(reports, machine.home / "checks"):
         typer.echo(str(path), err=True)
     if any(report.problems for report in reports.values()):
         raise typer.Exit(4)
 
 
-def _print(facts: dict[str, object]) -> None:
-    table = Table(title=str(facts["task"]), title_justify="left", box=None, show_header=False)
-    for key, value in facts.items():
-        if key != "task":
-            table.add_row(key, str(value))
-    Console().print(table)
+def _show(facts: Mapping[str, object]) -> None:
+    _print(str(facts["task"]), [(key, str(facts[key])) for key in facts if key != "task"])
+
+
+def _print(title: str, rows: Sequence[tuple[str, str]], *, to_stderr: bool = False) -> None:
+    """Print (what, value) rows; long values go on in the next line, none is cut."""
+    table = Table(title=title, title_justify="left", box=None, show_header=False)
+    table.add_column()
+    table.add_column(overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    console = Console(stderr=to_stderr)
+    (console if console.is_terminal else Console(stderr=to_stderr, width=WIDE)).print(table)

@@ -101,12 +101,12 @@ def _check(config: RunConfig) -> None:
             f"task {config.task!r} has no options fraction, shots and draw, so its training split"
             " cannot be cut; name the task of the whole data set."
         )
-    set_already = {"fraction", "draw", "shots", "subset"} & config.task_options.keys()
-    if set_already:
-        raise UsageError(
-            f"task.{min(set_already)} is set, but a study cuts the training split itself: leave it"
-            " out and use --fractions, --shots and --draws."
-        )
+    for option in ("fraction", "shots", "subset", "draw"):
+        if option in config.task_options:
+            raise UsageError(
+                f"task.{option} is set, but a study cuts the training split itself: leave it out"
+                " and use --fractions, --shots and --draws."
+            )
     if config.limit is not None:
         raise UsageError(f"limit = {config.limit}: a study takes whole splits; leave it out.")
 

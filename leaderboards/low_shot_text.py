@@ -81,7 +81,7 @@ def reached(reach: Reach) -> str:
         return own
     ends = [f"{found[0]:,.0f}"]
     ends.append(f"{found[-1]:,.0f}" if len(found) == len(reach.by_draw) else "not reached")
-    return own if ends[0] == ends[1] == own else f"{own} ({ends[0]} to {ends[1]})"
+    return own if ends[0] == ends[1] else f"{own} ({ends[0]} to {ends[1]})"
 
 
 def csv_text(board: LowShot) -> str:

@@ -23,7 +23,7 @@ INAT21 = DataSet(
     title=TITLE,
     kind="image",
     labels=None,
-    # `train_mini` is named so that its folder is not taken for that of `train`, and the reverse.
+    # `train_mini` is named so that its folder is not taken for that of `train`.
     words={"train": ("train",), "train_mini": ("train_mini",), "val": ("val", "validation")},
     sizes={"train": {"published": 2_686_843}, "val": {"published": 100_000}},
     patterns={"train": ("train.json",), "val": ("val.json",)},
@@ -33,7 +33,7 @@ INAT21 = DataSet(
 INAT21_MINI = replace(
     INAT21,
     title=f"{TITLE} mini",
-    words={"train": ("train_mini",), "all of train": ("train",), "val": ("val", "validation")},
+    words={"train": ("train_mini",), "val": ("val", "validation")},
     sizes={**INAT21.sizes, "train": {"published": 500_000}},
     patterns={**INAT21.patterns, "train": ("train_mini.json",)},
 )

@@ -13,6 +13,7 @@ import csv
 import io
 import re
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -93,8 +94,9 @@ def reader(title: str) -> Reader:
                 f"{path} lists {len(rows):,} clips of {title} without labels; give the table of"
                 " CVDF or DeepMind, whose first column is `label`."
             )
-        if any(_is_of(row, split) for _, row in rows):
-            rows = [(line, row) for line, row in rows if _is_of(row, split)]
+        own = [split in _splits(row.get("split", "").strip()) for _, row in rows]
+        if any(own):
+            rows = [row for row, is_own in zip(rows, own, strict=True) if is_own]
         known: dict[str, int] = {}
         names, indices = [], []
         for line, row in rows:
@@ -139,8 +141,10 @@ def _rows(path: Path) -> list[tuple[int, dict[str, str]]] | None:
     return rows
 
 
-def _is_of(row: Mapping[str, str], split: str) -> bool:
-    return split in splits_named(row.get("split", "").strip(), WORDS)
+@cache
+def _splits(text: str) -> frozenset[str]:
+    """Return the splits that a cell of the column `split` names; few texts, many rows."""
+    return splits_named(text, WORDS)
 
 
 def _index(path: Path, line: int, label: str, labels: LabelMap) -> int:

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from bench.data.check import check_manifest
+from bench.data.looks import remembered_looks
 from bench.data.manifest import PathColumn, read_folder
 from bench.data.media import Cell, FrameFolder
 from bench.errors import UnreadableMedia
@@ -178,3 +179,41 @@ def test_every_form_of_media_is_looked_at_and_found_twice(tmp_path):
         ("same cell", "cell"),
         ("same frames", "frames"),
     )
+
+
+def test_a_check_that_was_killed_goes_on_and_a_changed_file_is_looked_at_again(tmp_path):
+    ids = [f"{i}.png" for i in range(600)]
+    for i, name in enumerate(ids):
+        (tmp_path / name).write_bytes(b"good" if i % 100 else b"bad")
+    manifest = manifest_of(tmp_path, ids, [0] * 600)
+    seen: list[str] = []
+
+    def decode_until(limit: int):
+        def decode(path: Path) -> None:
+            if len(seen) >= limit:
+                raise KeyboardInterrupt
+            seen.append(path.name)
+            if path.read_bytes() != b"good":
+                raise UnreadableMedia(f"{path.name} is bad")
+
+        return decode
+
+    def look(limit: int, what: str = "frames 0 4 8"):
+        seen.clear()
+        with remembered_looks(tmp_path / "looks.sqlite", what) as looks:
+            return check_manifest(
+                manifest, workers=1, progress=Silent(), decode=decode_until(limit), looks=looks
+            )
+
+    with pytest.raises(KeyboardInterrupt):
+        look(300)
+    report = look(10_000)
+    assert len(seen) == 600 - 256 and report.remembered == 256  # what was committed is kept
+    bad = [f"{i}.png" for i in range(0, 600, 100)]
+    assert [name for name, _ in report.unreadable] == bad
+    assert look(0).unreadable == report.unreadable and look(0).remembered == 600
+    (tmp_path / "100.png").write_bytes(b"good")
+    os.utime(tmp_path / "100.png", ns=(1, 1))
+    mended = look(1)
+    assert seen == ["100.png"] and [name for name, _ in mended.unreadable] == [bad[0], *bad[2:]]
+    assert look(10_000, "other frames").remembered == 0

@@ -29,7 +29,7 @@ def facts(**changed) -> dict:
             for n, (i, c) in enumerate(images)
         ],
         "annotations": [
-            {"id": n, "image_id": i, "category_id": c} for n, (i, c) in enumerate(sorted(images))
+            {"id": n, "image_id": i, "category_id": c} for n, (i, c) in enumerate(reversed(images))
         ],
         "categories": [
             {"id": c, "name": folders[c][6:], "image_dir_name": folders[c]} for c in (2, 0, 1)
@@ -90,15 +90,15 @@ def without(rows: list, place: int) -> list:
 @pytest.mark.parametrize(
     ("key", "change", "reason"),
     [
-        ("annotations", lambda rows: without(rows, 1), r"'val/00002_Cc/3.jpg' has no annotation"),
+        ("annotations", lambda rows: without(rows, 1), r"'val/00001_Bb/2.jpg' has no annotation"),
         ("images", lambda rows: without(rows, 1), "4 annotations for 3 images"),
         ("annotations", lambda rows: [*rows, rows[0]], "5 annotations for 4 images"),
-        ("images", lambda rows: [*rows[:3], rows[0]], r"has no annotation|3 have an id"),
+        ("images", lambda rows: [*rows[:3], rows[0]], "of which 3 have an id of their own"),
         ("categories", lambda rows: without(rows, 0), "category_id 2 is not among the categories"),
         (
             "annotations",
             lambda rows: [{**rows[0], "category_id": 1}, *rows[1:]],
-            r"'val/00000_Aa/1.jpg' has category_id 1, but the number of its folder",
+            r"'val/00002_Cc/3.jpg' has category_id 1, but the number of its folder",
         ),
         ("images", lambda rows: [{"id": 3}], r"among the images lacks a field"),
         ("annotations", lambda rows: [{"image_id": "3", "category_id": 0}], "in another form"),

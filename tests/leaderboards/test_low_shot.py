@@ -1,0 +1,334 @@
+"""The label-efficiency table and its curves, from records worked out by hand and from real ones."""
+
+from __future__ import annotations
+
+import io
+import random
+import re
+from html.parser import HTMLParser
+from typing import Any
+
+import pandas as pd
+import pytest
+from PIL import Image
+
+from bench import registry
+from bench.config import Machine, expand
+from bench.errors import UsageError
+from bench.lowshot import study
+from bench.publish import write_board
+from bench.result import Result
+from bench.run_id import result_id
+from bench.types import Column, Leaderboard, Silent
+from leaderboards import join as tables
+from leaderboards.low_shot_join import join
+from leaderboards.low_shot_text import csv_text, markdown
+from leaderboards.render import write as write_table
+from tests.sound_record import digest, sound_fields
+
+CLASSES = 10
+WHOLE = digest("train list")
+UNIT = 100  # rows of the score split, so that a count is a percent
+
+
+def made(
+    encoder: str,
+    correct: int,
+    *,
+    fraction: float | None = None,
+    shots: int | None = None,
+    draw: int = 0,
+    lost: int = 0,
+    options: dict[str, Any] | None = None,
+    **how: Any,
+) -> Result:
+    """A record of `correct` percent on a share of 400 training rows of 10 classes."""
+    fields = sound_fields(encoder=encoder, correct=correct, rows=UNIT, classes=CLASSES, **how)
+    is_whole = fraction is None and shots is None
+    rows = 400 if is_whole else CLASSES * shots if shots else round(400 * (fraction or 1))
+    asked = {"fraction": fraction} if fraction else {"shots": shots} if shots else {}
+    config = {**fields["config"], "task_options": {**asked, **({"draw": draw} if asked else {})}}
+    fit = digest(f"cut {asked} {draw}") if asked else WHOLE
+    fields["config"] = config
+    fields["data"]["fit"] |= {"digest": fit, "listed": rows, "used": rows - lost}
+    fields["data"]["fit"]["undecodable"] = {f"lost_{i}": "cut short" for i in range(lost)}
+    fields["train_labels"] = {
+        "fraction": fraction or 1.0, "draw": draw, "used": rows - lost, "shots": shots,
+        "least": rows // CLASSES, "most": rows // CLASSES,
+    }  # fmt: skip
+    fields["task"]["options"] = {
+        "size": "full", "rule": "a rule", **asked, **({"whole_sha256": WHOLE} if asked else {}),
+        **(options or {}),
+    }  # fmt: skip
+    fields["id"] = result_id(
+        config=config,
+        feature_keys=[fields["features"]["fit_key"], fields["features"]["score_key"]],
+        data_digests=[fit, fields["data"]["score"]["digest"]],
+        protocol_digest=fields["protocol"]["digest"],
+        probe={"settings": fields["probe"]["settings"], "heads": fields["probe"]["heads"]},
+    )
+    return Result.model_validate(fields)
+
+
+def curve(encoder: str, tenth: list[int], whole: int, **how: Any) -> list[Result]:
+    """A tenth of the labels (40) in several draws, and all (400)."""
+    drawn = [made(encoder, c, fraction=0.1, draw=d, **how) for d, c in enumerate(tenth)]
+    return [*drawn, made(encoder, whole, **how)]
+
+
+RECORDS = [
+    *curve("first", [20, 22, 24], 42),
+    *curve("second|x", [30, 30, 33], 41),
+    *curve("noise", [9, 10, 11], 12, weights="none", is_floor=True),
+]
+
+
+def test_table_has_the_layout_of_table_7():
+    lines = markdown(join("Label efficiency", RECORDS)).splitlines()[:12]
+    assert lines[:6] == [
+        "# Label efficiency",
+        "",
+        "## Moving digits what · attentive",
+        "",
+        "top-1 accuracy in % · honest@1 · scored on test, n = 100 · 10 classes, chance 10.0"
+        " · mean ± standard deviation over 3 draws (ddof = 1)",
+        "",
+    ]
+    assert len({len(line) for line in lines[6:]}) == 1  # aligned
+    cells = [
+        [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+        for line in (lines[6], *lines[8:])
+    ]
+    assert cells == [
+        ["encoder", "10 % (4)", "100 % (40)", "area", "labels to 30 %", "labels to 40 %"],
+        # Mean 31, deviations 1, 1, 2: sqrt(6 / 2) = 1.7. Areas 35.5, 35.5, 37.
+        # From 31 at 40 labels to 41 at 400, 40 is reached at 40 * 10^0.9.
+        ["second\\|x", "**31.0 ± 1.7**", "41.0", "36.0 ± 0.9", "≤ 40", "318 (300 to 324)"],
+        # From 22 to 42, 30 is reached at 40 * 10^0.4; of the draws first at 40 * 10^(6 / 18).
+        ["first", "22.0 ± 2.0", "**42.0**", "32.0 ± 1.0", "100 (86 to 114)", "318 (310 to 324)"],
+        ["*floors*", "", "", "", "", ""],
+        ["*noise*", "10.0 ± 1.0", "12.0", "11.0 ± 0.5", "not reached", "not reached"],
+    ]
+
+
+def rows_of(board) -> pd.DataFrame:
+    return pd.read_csv(io.StringIO(csv_text(board)), dtype={"by_draw": str})
+
+
+def test_csv_holds_both_deviations_and_every_draw():
+    rows = rows_of(join("t", RECORDS))
+    own = rows[rows.encoder == "second|x"]
+    [cell] = own[(own.quantity == "top1") & (own.share == "10 %")].to_dict("records")
+    assert (cell["fraction"], cell["labels"], cell["labels_per_class"]) == (0.1, "40", 4)
+    assert (cell["draws"], cell["mean"]) == (3, 31.0)
+    assert cell["std_ddof1"] == pytest.approx(3**0.5, abs=1e-6)
+    assert cell["std_ddof0"] == pytest.approx(2**0.5, abs=1e-6)
+    assert [float(value) for value in cell["by_draw"].split()] == [30, 30, 33]
+    assert cell["records"].split() == [r.id for r in RECORDS[4:7]]
+    [area] = own[own.quantity == "area"].to_dict("records")
+    assert (area["mean"], area["draws"]) == (36.0, 3)
+    assert area["std_ddof1"] == pytest.approx(0.75**0.5, abs=1e-6)
+    reach = own[own.quantity == "labels_to_reach"].set_index("target")
+    assert float(reach.labels[40]) == pytest.approx(40 * 10**0.9, abs=0.01)
+    assert float(reach.smallest[40]) == pytest.approx(40 * 10 ** (7 / 8), abs=0.01)
+    assert reach.notes[30] == "reached by the smallest share"
+    floor = rows[(rows.encoder == "noise") & (rows.quantity == "labels_to_reach")]
+    assert floor.kind.unique().tolist() == ["floor"] and set(floor.labels) == {"not reached"}
+
+
+def test_targets_can_be_named_and_a_draw_may_miss_one():
+    records = curve("first", [20, 30], 32)
+    text = markdown(join("t", records, targets=(0.31,)))
+    # 25 to 32 reaches 31 at 40 * 10^(6 / 7); the draws at 40 * 10^(11 / 12) and 40 * 10^(1 / 2).
+    assert "labels to 31 % |" in text and "288 (126 to 330)" in text
+    none = markdown(join("t", [*records[:2], made("first", 30)], targets=(0.29,)))
+    # 25 to 30: 40 * 10^0.8; of the draws 20 to 30, and 30 to 30 from the start.
+    assert "252 (40 to 318)" in none
+    falling = [made("a", 40, fraction=0.1), made("a", 20, fraction=0.1, draw=1), made("a", 28)]
+    assert "≤ 40 (40 to not reached)" in markdown(join("t", falling, targets=(0.3,)))
+
+
+def test_shots_are_columns_beside_fractions_by_number_of_labels():
+    shots = [made("first", c, shots=k, draw=d) for k, c in ((1, 15), (8, 30)) for d in (0, 1)]
+    [panel] = join("t", [*RECORDS[:4], *shots]).panels
+    assert [column.title for column in panel.columns] == ["1 shot", "10 %", "8 shots", "100 %"]
+    assert [column.a_class for column in panel.columns] == ["1", "4", "8", "40"]
+    [line] = panel.lines
+    # Draw 2 has no shots, so two curves are whole.
+    assert len(line.areas) == 2 and len(line.cells[1].values) == 3
+    assert "2 of 3 draws" in join("t", [*RECORDS[:4], *shots]).notes
+
+
+def test_lines_of_one_encoder_are_told_apart_by_what_differs():
+    [panel] = join(
+        "t", [*curve("first", [20, 22], 40), *curve("first", [21, 25], 41, seed=1)]
+    ).panels
+    assert sorted(line.name for line in panel.lines) == ["first (seed 0)", "first (seed 1)"]
+
+
+def test_the_newest_complete_record_of_a_draw_counts():
+    old, new = "2025-01-01T00:00:00Z", "2025-02-01T00:00:00Z"
+    same = {"fraction": 0.1, "created": old}
+    worse = made("first", 18, **{**same, "created": new})
+    limited = made(
+        "first", 90, **{**same, "created": "2025-03-01T00:00:00Z"},
+        status="suspect", reasons=("labels look permuted",),
+    )  # fmt: skip
+    [panel] = join("t", [made("first", 25, **same), worse, limited]).panels
+    assert panel.lines[0].cells[0].values == [0.18]
+
+
+def test_what_a_reader_must_know_stands_below_the_table():
+    records = [
+        made("first", 20, fraction=0.1, lost=2),
+        made("first", 22, fraction=0.1, draw=1, options={"lifted_classes": 3}),
+        made("second", 30, shots=9, options={"short_classes": 2}),
+        made("third", 25, fraction=0.1, status="not_reportable", reasons=("in a hurry",)),
+    ]
+    board = join("t", records)
+    assert set(board.notes) == {
+        "fitted on 38 of 40 rows drawn",
+        "3 classes give one row, more than the fraction",
+        "2 classes have fewer rows and give all of them",
+        "1 of 2 draws",
+    }
+    assert board.hidden == 1 and "Not shown: 1 not reportable." in markdown(board)
+    shown = join("t", records, include_unreportable=True)
+    assert "not reportable: in a hurry" in shown.notes
+    [panel] = shown.panels
+    assert not any(c.is_best for line in panel.lines if line.name == "third" for c in line.cells)
+
+
+def test_other_tasks_probes_and_lists_have_panels_of_their_own():
+    records = [
+        *curve("first", [20], 40),
+        *curve("first", [20], 40, probe="knn"),
+        *curve("first", [20], 40, task="other"),
+        *curve("first", [20], 40, manifest="another test list"),
+        made("first", 40, task="without few labels"),
+    ]
+    assert len(join("t", records).panels) == 4
+
+
+def test_tables_of_whole_splits_are_not_taken_over_by_few_labels():
+    board = Leaderboard(
+        name="small", title="Small", columns=[Column(title="a", task="moving_digits_what",
+        probe="attentive", protocol="honest@1")], write=write_table,
+    )  # fmt: skip
+    for records in (RECORDS, RECORDS[::-1]):
+        table = tables.join(board, records)
+        values = {row.name: row.cells[0].value for row in table.rows}
+        assert values == {"first": 0.42, "second|x": 0.41, "noise": 0.12, "chance": 0.1}
+        assert table.notes == ()
+
+
+# --------------------------------------------------------------------------------- page and picture
+class Page(HTMLParser):
+    """Collects ids, links and unbalanced elements of a page."""
+
+    VOID = frozenset({"meta", "link", "br", "wbr"})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ids: list[str] = []
+        self.links: list[str] = []
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag, attrs):
+        facts = dict(attrs)
+        self.ids += [facts["id"]] if "id" in facts else []
+        self.links += [facts[key] for key in ("href", "xlink:href", "src") if key in facts]
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    board = registry.build("boards", "low_shot", {"targets": "0.3,0.4"})
+    paths = board.write(board, RECORDS, tmp_path_factory.mktemp("tables"))
+    return {path.suffix: path for path in paths}
+
+
+def test_page_is_well_formed_and_loads_nothing(files):
+    page = files[".html"].read_text(encoding="utf-8")
+    parsed = Page()
+    parsed.feed(page)
+    assert parsed.open == [] and len(parsed.ids) == len(set(parsed.ids))
+    targets = {link.removeprefix("#") for link in parsed.links if link.startswith("#")}
+    assert targets <= set(parsed.ids) and {"cell-0-0-0", "cell-0-2-1"} <= targets
+    assert [link for link in parsed.links if not link.startswith("#")] == ["data:,"]
+    outside = re.sub(r'xmlns(:xlink)?="[^"]*"', "", page)
+    assert not re.search(r"https?://|@import|url\((?!#)", outside)
+    assert "second|x" in page and "± 1.7" in page and "318 (300 to 324)" in page
+
+
+def test_page_tells_the_records_of_every_draw(files):
+    page = files[".html"].read_text(encoding="utf-8")
+    for record in RECORDS:
+        assert f"run again with: bench run records/{record.id}.json" in page
+        assert record.data.fit.digest in page
+
+
+def test_curves_take_the_colour_of_the_page_and_name_every_encoder(files):
+    svg = files[".svg"].read_text(encoding="utf-8")
+    page = files[".html"].read_text(encoding="utf-8")
+    assert page.count("<svg") == 1 and svg.count("currentColor") == page.count("currentColor") > 10
+    assert "prefers-color-scheme:dark" in svg
+    for words in ("first", "second|x", "noise", "chance", "training labels", ">40<", ">400<"):
+        assert words in svg
+    assert "<metadata" not in svg and "dc:date" not in svg
+    with Image.open(files[".png"]) as image:
+        assert image.format == "PNG" and image.getpixel((0, 0))[3] == 0  # nothing behind it
+
+
+def test_the_same_records_give_the_same_bytes_in_any_order(files, tmp_path):
+    shuffled = RECORDS[:]
+    random.Random(0).shuffle(shuffled)
+    board = registry.build("boards", "low_shot", {"targets": (0.4, 0.3)})
+    again = board.write(board, shuffled, tmp_path)
+    assert [path.suffix for path in again] == [".md", ".csv", ".html", ".svg", ".png"]
+    for path in again:
+        assert path.read_bytes() == files[path.suffix].read_bytes(), path.suffix
+
+
+def test_without_few_labels_the_table_says_how_to_get_some(tmp_path):
+    board = registry.build("boards", "low_shot", {})
+    for records in ([], [RECORDS[3]]):
+        paths = board.write(board, records, tmp_path)
+        assert [path.suffix for path in paths] == [".md", ".csv", ".html"]
+        assert "bench lowshot" in paths[0].read_text(encoding="utf-8")
+        parsed = Page()
+        parsed.feed(paths[2].read_text(encoding="utf-8"))
+        assert parsed.open == []
+
+
+def test_a_target_in_percent_is_refused():
+    with pytest.raises(UsageError, match="target 80"):
+        registry.build("boards", "low_shot", {"targets": "80"})
+
+
+def test_board_of_a_real_study_on_moving_digits(tmp_path):
+    values = {"encoder": "pixel_mean", "task": "moving_digits_stills", "probe": ["linear", "knn"]}
+    options = {"size": "small", "data": str(tmp_path)}
+    configs = expand(
+        {**values, "task_options": options}, ["probe.knn.k=1", "probe.linear.epochs=2"]
+    )
+    machine = Machine(home=tmp_path, device="cpu")
+    outcomes = list(study(configs, machine, Silent(), fractions=(0.1, 1.0), shots=(1,), draws=2))
+    assert len(outcomes) == 2 * (2 + 2 + 1)
+    paths = write_board("low_shot", tmp_path, None, include_all=True)
+    rows = pd.read_csv(paths[1])
+    top1 = rows[rows.quantity == "top1"]
+    for outcome in outcomes:
+        result = outcome.result
+        [row] = top1[top1.records.str.contains(result.id)].to_dict("records")
+        assert row["probe"] == result.probe.name
+        assert float(row["labels"]) == result.train_labels.used
+        place = row["records"].split().index(result.id)
+        shown = float(str(row["by_draw"]).split()[place])
+        assert shown == pytest.approx(100 * result.metrics.top1, abs=1e-6)
+    assert sorted(set(top1.share)) == ["1 shot", "10 %", "100 %"]
+    assert "<svg" in paths[2].read_text(encoding="utf-8")

@@ -8,12 +8,14 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch.nn import functional
 
+from bench.data.loader import one_thread
 from bench.errors import BenchError
 from bench.schedules import cosine_lr, cosine_weight_decay
 from bench.types import FeatureSource, Head, Progress
@@ -21,6 +23,8 @@ from probes.stacked_linear import StackedHeads
 from probes.stacked_optimizer import Kind, StackedOptimizer
 
 log = logging.getLogger(__name__)
+
+ONE_THREAD_BELOW = 2**24  # multiplications of a step forward
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,15 +98,17 @@ def train(
                 step += 1
                 rates, decays = recipe.at(step, heads, steps_per_epoch)
                 x, y = first_view(batch.x).to(device, dtype), batch.y.to(device)
-                losses = head_losses(module(x), y)
-                losses.sum().backward()  # type: ignore[no-untyped-call]
-                book.note_losses(losses.detach().cpu(), len(y), epoch, step)
-                norms = optimizer.step(
-                    lr=rates,
-                    weight_decay=decays,
-                    clip_norm=recipe.clip_norm,
-                    active=book.active,
-                )
+                # Not around the epoch: live features are encoded where the batch comes from.
+                with one_thread() if _is_small(module, x) else nullcontext():
+                    losses = head_losses(module(x), y)
+                    losses.sum().backward()  # type: ignore[no-untyped-call]
+                    book.note_losses(losses.detach().cpu(), len(y), epoch, step)
+                    norms = optimizer.step(
+                        lr=rates,
+                        weight_decay=decays,
+                        clip_norm=recipe.clip_norm,
+                        active=book.active,
+                    )
                 if norms is not None:
                     book.drop_where(~norms.isfinite().cpu(), "gradient", epoch, step)
                 book.check_that_one_is_left()
@@ -115,6 +121,14 @@ def train(
     book.drop_where(~finite_heads(module), "weights", recipe.epochs - 1, step)
     book.check_that_one_is_left()
     return book.log(step)
+
+
+def _is_small(module: StackedHeads, x_BD: torch.Tensor) -> bool:
+    """Whether threads would cost a step on a CPU more than they give."""
+    if x_BD.device.type != "cpu" or x_BD.dim() != 2:
+        return False
+    parameters = sum(parameter.numel() for parameter in module.parameters())
+    return len(x_BD) * parameters < ONE_THREAD_BELOW
 
 
 def first_view(x: torch.Tensor) -> torch.Tensor:

@@ -20,7 +20,11 @@ from bench.types import Silent
 CLASSES, TRAIN, VAL = ("disc", "ring", "star"), 10, 4
 SHARES = {"fractions": (0.2, 1.0), "shots": (2,), "draws": 2}
 PROBES = ("linear", "knn")
-SETTINGS = ("probe.linear.epochs=3", "probe.knn.k=1,2")
+SETTINGS = {
+    "linear": ["probe.linear.epochs=3"],
+    "knn": ["probe.knn.k=1,2"],
+    "attentive": ["probe.attentive.epochs=1", "probe.attentive.lr=0.001"],
+}
 # What `task.*` a separate run is given, in the order of a study.
 OPTIONS = [
     {"shots": 2, "draw": 0},
@@ -60,7 +64,7 @@ def configs(data, *settings, task="folder", probes=PROBES):
     values = {"encoder": "random:vit_digits", "task": task, "probe": list(probes)}
     if task == "folder":
         values["task_options"] = {"data": str(data)}
-    return expand(values, [*SETTINGS[: len(probes)], *settings])
+    return expand(values, [*(word for probe in probes for word in SETTINGS[probe]), *settings])
 
 
 def machine_at(home: Path) -> Machine:
@@ -82,16 +86,17 @@ def run_apart(configs, machine):
 
 # -------------------------------------------------------------------------------- equal to the runs
 @pytest.mark.parametrize(
-    "settings",
+    ("probes", "settings"),
     [
-        (),
-        ("features=live", "draws=0"),
-        ("draws=2", "features=stored"),
+        (PROBES, ()),
+        (PROBES, ("draws=2", "features=stored")),
+        (PROBES, ("features=live", "draws=0")),
+        (("attentive", "knn"), ("features=live", "draws=0")),
     ],
 )
-def test_study_gives_the_records_of_separate_runs(broken, tmp_path, settings):
+def test_study_gives_the_records_of_separate_runs(broken, tmp_path, probes, settings):
     """Two files cannot be read, so that the accounts of every cut are compared as well."""
-    asked = configs(broken, "on_unreadable=wrong", *settings)
+    asked = configs(broken, "on_unreadable=wrong", *settings, probes=probes)
     apart = run_apart(asked, machine_at(tmp_path / "apart"))
     joint = list(study(asked, machine_at(tmp_path / "joint"), Silent(), **SHARES))
     assert [o.result.id for o in joint] == [r.id for r in apart]
@@ -108,6 +113,16 @@ def test_augmented_live_features_are_made_anew_for_every_fit(pictures, tmp_path)
     joint = list(study(asked, machine_at(tmp_path / "joint"), Silent(), **SHARES))
     assert [o.result.outcome() for o in joint] == [r.outcome() for r in apart]
     assert {r.features.mode for r in apart} == {"live"}
+
+
+def test_record_of_a_study_can_be_run_again_from_its_own_config(bench, pictures, tmp_path):
+    [outcome] = study(
+        configs(pictures, probes=("knn",)), machine_at(tmp_path / "home"), Silent(), shots=(2,),
+        draws=1,
+    )  # fmt: skip
+    code, out, err = bench("run", outcome.path, "--json", "--workers", "0")
+    assert code in (0, 3), err
+    assert json.loads(out) == outcome.result.model_dump(mode="json")
 
 
 def test_whole_split_is_the_plain_run(pictures, tmp_path):

@@ -6,7 +6,8 @@ most agreement in the confusion matrix) and judged on the other half, both ways,
 assignment over-fits counts for nothing.
 
 The numbers of the rule were set by reasoning, and tried on simulated models
-(tests/metrics/test_relabelling.py):
+(tests/metrics/weak_models.py): 24 of 13,500 weak ones with right labels raised an alarm (0.2 %;
+1.2 % of the worst of nine kinds, models that lean to other classes than their own).
 
 * Agreement is averaged over classes, not rows: whatever a model predicts without looking (one
   class, a few, the frequent ones) then agrees equally with every relabelling. Under the relabelling

@@ -36,7 +36,7 @@ from bench.result import (
 )
 from bench.run import Outcome
 from bench.run_id import config_facts, probe_facts, protocol_digest, result_id
-from bench.score import Scored, fit_and_score
+from bench.score import Scored, check_labels, fit_and_score, permuted_labels
 from bench.stage import pick_device
 from bench.types import Manifest, Probe, Progress
 
@@ -83,6 +83,8 @@ def probe_arrays(
         device=device,
         progress=progress,
     )
+    keep = config.on_permuted_labels == "keep"
+    found = check_labels(scored.probabilities, score_source.labels, files.scored, keep=keep)
     timing = TimingPart(
         decode_seconds=0,
         encode_seconds=0,
@@ -100,6 +102,7 @@ def probe_arrays(
         path.parent,
         timing=timing,
         environment=stamp(device),
+        suspect=permuted_labels(found, files.scored) if found.alarm else None,
     )
     return Outcome(result=result, path=write_record(result, path.parent), kept=False)
 
@@ -172,6 +175,7 @@ def _record(
     *,
     timing: TimingPart,
     environment: dict[str, JsonValue],
+    suspect: str | None,
 ) -> Result:
     """Describe a run whose features came from elsewhere; what is not known says so."""
     rows = np.arange(len(files.scored), dtype=np.int64)
@@ -182,10 +186,10 @@ def _record(
         np.ones(len(rows), dtype=np.bool_),
     )
     saved = save_probe(probe, scored, folder, number, {"protocol": protocol.name})
-    reasons = _reasons(config, environment)
+    reasons = [*([suspect] if suspect else []), *_reasons(config, environment)]
     return Result(
         id=number,
-        status="not_reportable" if reasons else "complete",
+        status="suspect" if suspect else "not_reportable" if reasons else "complete",
         reasons=tuple(reasons),
         created=utc_now(),
         config=config_facts(config),
@@ -249,6 +253,4 @@ def _features_part(files: _Files) -> FeaturesPart:
 
 def _split(manifest: Manifest) -> SplitPart:
     listed = len(manifest)
-    return SplitPart(
-        digest=manifest.digest, listed=listed, expected=None, used=listed
-    )
+    return SplitPart(digest=manifest.digest, listed=listed, expected=None, used=listed)

@@ -37,12 +37,16 @@ from bench.types import Probe
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Facts:
-    """Everything that is known of a run before it is fitted."""
+    """Everything that is known of a run before it is fitted.
+
+    `head_order` says what decides the order of a released head's classes, if it is not the task's.
+    """
 
     stage: Stage
     probe: Probe
     feeds: Feeds
     probe_weights: Path | None = None
+    head_order: str | None = None
 
 
 def identity(facts: Facts) -> str:
@@ -57,14 +61,18 @@ def identity(facts: Facts) -> str:
         protocol_digest=protocol_digest(stage.protocol),
         probe=probe_facts(probe),
         released_sha256=weights,
+        head_order=facts.head_order,
         mode=_mode(facts),
     )
 
 
 def assemble(
-    facts: Facts, scored: Scored, machine: Machine, *, seconds: float
+    facts: Facts, scored: Scored, machine: Machine, *, seconds: float, suspect: str | None = None
 ) -> tuple[Result, Path]:
-    """Write predictions, probe and record of a finished run; return the record and its file."""
+    """Write predictions, probe and record of a finished run; return the record and its file.
+
+    `suspect` says why its number is not to be trusted.
+    """
     stage, feeds = facts.stage, facts.feeds
     number, folder = identity(facts), machine.home / "records"
     manifest, rows = feeds.score.manifest, feeds.score.rows
@@ -84,10 +92,10 @@ def assemble(
     )
     released = facts.probe_weights is not None
     environment = stamp(stage.device)
-    reasons = _reasons(stage.config, environment)
+    reasons = [*([suspect] if suspect else []), *_reasons(stage.config, environment)]
     result = Result(
         id=number,
-        status="not_reportable" if reasons else "complete",
+        status="suspect" if suspect else "not_reportable" if reasons else "complete",
         reasons=tuple(reasons),
         created=utc_now(),
         config=config_facts(stage.config),
@@ -109,7 +117,13 @@ def assemble(
         ),
         features=_features_part(facts, released=released),
         train_labels=None if released else _train_labels(stage, feeds.fit),
-        probe=probe_part(facts.probe, stage.protocol, scored, released=facts.probe_weights),
+        probe=probe_part(
+            facts.probe,
+            stage.protocol,
+            scored,
+            released=facts.probe_weights,
+            head_order=facts.head_order,
+        ),
         metrics=metrics_part(
             scored.probabilities, manifest, rows, skip=stage.config.on_unreadable == "skip"
         ),

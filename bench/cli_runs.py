@@ -54,6 +54,10 @@ def run(
     probe_weights: Annotated[
         Path | None, typer.Option(help="Score this released probe file as it is.")
     ] = None,
+    head_classes: Annotated[
+        str | None,
+        typer.Option(help="Its class names in its order (FILE), or fit: learn it in training."),
+    ] = None,
     home: Home = None,
     data: Data = None,
     device: Device = "auto",
@@ -69,7 +73,11 @@ def run(
     }  # fmt: skip
     machine = _machine(home, data, device, workers, batch_size, overwrite=overwrite)
     outcomes = _run(
-        _configs(config, given, set_), machine, json_=json_, probe_weights=probe_weights
+        _configs(config, given, set_),
+        machine,
+        json_=json_,
+        probe_weights=probe_weights,
+        head_classes=head_classes,
     )
     _leave(outcomes)
 
@@ -146,7 +154,8 @@ def probe(
     from bench.array_probe import probe_arrays  # torch: only where it is needed
     from bench.console import TerminalProgress
 
-    settings = [s if s.startswith("probe.") else f"probe.{s}" for s in set_ or []]
+    own = ("probe.", "on_permuted_labels=")
+    settings = [s if s.startswith(own) else f"probe.{s}" for s in set_ or []]
     given = {
         "encoder": ["none"], "task": "none", "probe": probe, "protocol": protocol, "seed": seed,
     }  # fmt: skip
@@ -184,13 +193,20 @@ def _run(
     *,
     json_: bool,
     probe_weights: Path | None = None,
+    head_classes: str | None = None,
 ) -> list[Outcome]:
     from bench.console import TerminalProgress
     from bench.run import evaluate  # torch: only where it is needed
 
     outcomes: list[Outcome] = []
     try:
-        for outcome in evaluate(configs, machine, TerminalProgress(), probe_weights=probe_weights):
+        for outcome in evaluate(
+            configs,
+            machine,
+            TerminalProgress(),
+            probe_weights=probe_weights,
+            head_classes=head_classes,
+        ):
             outcomes.append(outcome)
     finally:  # what was finished before a failure is on record, and is shown
         _print(outcomes, json_=json_)

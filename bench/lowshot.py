@@ -136,21 +136,25 @@ def _study(
     slow = feeds.fit.rows is None
     if ahead and not slow:
         progress.start(f"low-shot {stage.task.name}", len(ahead))
-    for run in runs:
-        if run not in ahead:
-            yield Outcome(result=read_record(run.path), path=run.path, kept=True)
-            continue
-        try:
-            own = feeds.cut(run.job.stage)
-            outcome = evaluate_job(run.job, own, machine, progress if slow else Silent())
-        except UsageError as error:
-            refused.append((run, error))
-            continue
-        finally:
-            if not slow:
-                progress.advance()
-        yield outcome
-    progress.stop()
+    own: StudyFeeds | None = None
+    try:
+        for run in runs:
+            if run not in ahead:
+                yield Outcome(result=read_record(run.path), path=run.path, kept=True)
+                continue
+            if own is None or own.fit.manifest is not run.task.fit:
+                own = feeds.cut(run.job.stage)
+            try:
+                outcome = evaluate_job(run.job, own, machine, progress if slow else Silent())
+            except UsageError as error:
+                refused.append((run, error))
+                continue
+            finally:
+                if not slow:
+                    progress.advance()
+            yield outcome
+    finally:
+        progress.stop()
 
 
 def _reasons(refused: Sequence[tuple[_Run, UsageError]]) -> str:

@@ -20,9 +20,17 @@ from bench.types import IntArray, Manifest, Probe
 
 
 def probe_part(
-    probe: Probe, protocol: EvaluationProtocol, scored: Scored, *, released: Path | None = None
+    probe: Probe,
+    protocol: EvaluationProtocol,
+    scored: Scored,
+    *,
+    released: Path | None = None,
+    head_order: str | None = None,
 ) -> ProbePart:
-    """Describe the sweep and the head that was reported; `released` is a probe file not fitted."""
+    """Describe the sweep and the head that was reported.
+
+    `released` is a probe file not fitted, `head_order` what its classes were put in order by.
+    """
     selected = scored.selected
     rule = "released probe, no fit" if released else protocol.selection
     return ProbePart(
@@ -38,6 +46,7 @@ def probe_part(
         ),
         log=plain(selected.fitted.log),
         released_sha256=file_sha256(released) if released else None,
+        head_order=head_order,
     )
 
 

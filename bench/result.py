@@ -177,7 +177,9 @@ class SelectionPart(Part):
 class ProbePart(Part):
     """The probe: common settings, the settings of every head, and the head that was reported.
 
-    `released_sha256` is the digest of a probe file that was scored as it is, None for a fitted one.
+    `released_sha256` is the digest of a probe file that was scored as it is, None for a fitted one;
+    `head_order` says what its classes were put in order by: `names DIGEST`, or `fit` with the
+    digests of the training rows and of their features. None: the file has the task's order.
     """
 
     name: str
@@ -188,6 +190,7 @@ class ProbePart(Part):
     selection: SelectionPart
     log: Json
     released_sha256: Sha256 | None = None
+    head_order: str | None = None
 
     @model_validator(mode="after")
     def _heads(self) -> Self:
@@ -207,25 +210,12 @@ class Bounds(Part):
     high: Fraction
 
 
-class RelabellingPart(Part):
-    """A relabelling of the classes that the predictions fit far better than the labels as given.
-
-    Agreements are fractions of the same rows; `moved` counts the classes that change their label.
-    """
-
-    as_given: Fraction
-    relabelled: Fraction
-    moved: Count
-    p_value: Fraction
-
-
 class MetricsPart(Part):
     """Accuracies as fractions. `top1` is `correct` over the listed rows, an unreadable row being
     wrong, or over the scored rows where the run was told to skip unreadable ones.
 
     `expected` is the published number of rows, or the listed one where none is published. `chance`
     is uniform guessing, `majority` always naming the most frequent class of the score split.
-    `relabelling` is there if the labels look permuted and were kept all the same.
     """
 
     top1: Fraction
@@ -237,7 +227,6 @@ class MetricsPart(Part):
     bounds: Bounds
     chance: Fraction
     majority: Fraction
-    relabelling: RelabellingPart | None = None
 
     @model_validator(mode="after")
     def _order(self) -> Self:
@@ -328,6 +317,7 @@ def _contradictions(result: Result) -> list[str]:
         protocol_digest=result.protocol.digest,
         probe={"settings": result.probe.settings, "heads": list(result.probe.heads)},
         released_sha256=result.probe.released_sha256,
+        head_order=result.probe.head_order,
         mode=result.features.mode,
     )
     found = []

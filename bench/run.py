@@ -14,11 +14,21 @@ from pathlib import Path
 
 from bench.assemble import Facts, assemble, identity
 from bench.config import Machine, RunConfig
+from bench.data.label_map import LabelMap
 from bench.errors import UsageError, known
 from bench.feeds import Feeds
+from bench.head_order import Reordered, parse_head_classes, read_head_order
 from bench.records import read_record
 from bench.result import Result
-from bench.score import check_heads, fit_and_score, score_released
+from bench.score import (
+    check_heads,
+    check_labels,
+    fit_and_score,
+    for_learning_head_order,
+    learn_head_order,
+    permuted_labels,
+    score_released,
+)
 from bench.stage import Stage, build_probe, prepare
 from bench.types import Fitted, Probe, Progress, Reads
 
@@ -38,18 +48,28 @@ def evaluate(
     progress: Progress,
     *,
     probe_weights: Path | None = None,
+    head_classes: str | None = None,
 ) -> Iterator[Outcome]:
     """Run every configuration and yield its record; a run on record already is not run again.
 
-    `probe_weights` is a released probe file that is scored as it is, without any fitting.
+    `probe_weights` is a released probe file that is scored as it is, without any fitting;
+    `head_classes` says where the order of its classes comes from (see `parse_head_classes`).
 
     Raises:
         UsageError: an unknown name or option, found before anything is computed.
         BenchError: what the steps raise.
     """
+    order = parse_head_classes(head_classes) if head_classes is not None else None
+    if order is not None and probe_weights is None:
+        raise UsageError(
+            f"--head-classes {head_classes} tells the order of a released head: give its file with"
+            " --probe-weights FILE."
+        )
     for group in grouped([config.settled(machine.data_of(config.task)) for config in configs]):
         stage = prepare(group[0], machine)
-        jobs = [make_job(stage, config, probe_weights) for config in group]
+        if isinstance(order, int):
+            stage = for_learning_head_order(stage, order)
+        jobs = [make_job(stage, config, probe_weights, order) for config in group]
         reads: list[Reads] = sorted({job.probe.reads for job in jobs})
         feeds = Feeds(stage, machine, reads, progress)
         for job in jobs:
@@ -80,15 +100,24 @@ def store_features(
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Job:
-    """One probe on a stage; `released` is a probe from a file, which is scored without a fit."""
+    """One probe on a stage; `released` is a probe from a file, which is scored without a fit.
+
+    With `learn_order` the training split is there to learn the order of its classes.
+    """
 
     stage: Stage
     probe: Probe
     weights: Path | None
     released: Fitted | None
+    learn_order: bool = False
 
 
-def make_job(stage: Stage, config: RunConfig, weights: Path | None) -> Job:
+def make_job(
+    stage: Stage,
+    config: RunConfig,
+    weights: Path | None,
+    head_classes: Path | int | None = None,
+) -> Job:
     """Build a probe and look at all that can be wrong with it before anything is decoded."""
     probe, deviations = build_probe(stage, config)
     released = None
@@ -96,8 +125,17 @@ def make_job(stage: Stage, config: RunConfig, weights: Path | None) -> Job:
         check_heads(probe, stage.protocol)
     else:
         released = probe.read_released(weights)
+        if isinstance(head_classes, Path):
+            labels = LabelMap(names=stage.task.classes, source=stage.task.name)
+            released = Reordered(fitted=released, order=read_head_order(head_classes, labels))
     own = replace(stage, config=config, deviations=[*stage.deviations, *deviations])
-    return Job(stage=own, probe=probe, weights=weights, released=released)
+    return Job(
+        stage=own,
+        probe=probe,
+        weights=weights,
+        released=released,
+        learn_order=isinstance(head_classes, int),
+    )
 
 
 def record_path(job: Job, feeds: Feeds, machine: Machine) -> Path:
@@ -116,7 +154,8 @@ def evaluate_job(job: Job, feeds: Feeds, machine: Machine, progress: Progress) -
     feeds.open(feeds.score)
     score = feeds.source(feeds.score, probe.reads)
     if job.released is not None:
-        scored = score_released(job.released, score, device=stage.device, progress=progress)
+        released = _in_task_order(job, feeds, progress)
+        scored = score_released(released, score, device=stage.device, progress=progress)
     else:
         feeds.open(feeds.fit)
         scored = fit_and_score(
@@ -128,14 +167,45 @@ def evaluate_job(job: Job, feeds: Feeds, machine: Machine, progress: Progress) -
             device=stage.device,
             progress=progress,
         )
+    keep = stage.config.on_permuted_labels == "keep"
+    found = check_labels(scored.probabilities, score.labels, feeds.score.manifest, keep=keep)
+    suspect = permuted_labels(found, feeds.score.manifest) if found.alarm else None
     if path.exists() and not machine.overwrite:  # another process was faster: its files stay
         return Outcome(result=read_record(path), path=path, kept=True)
-    result, path = assemble(facts, scored, machine, seconds=time.perf_counter() - begin)
+    seconds = time.perf_counter() - begin
+    result, path = assemble(facts, scored, machine, seconds=seconds, suspect=suspect)
     return Outcome(result=result, path=path, kept=False)
 
 
+def _in_task_order(job: Job, feeds: Feeds, progress: Progress) -> Fitted:
+    """Return a released probe with its classes in the order of the task's."""
+    assert job.released is not None
+    if not job.learn_order:
+        return job.released
+    feeds.open(feeds.fit)
+    order = learn_head_order(
+        job.released,
+        feeds.source(feeds.fit, job.probe.reads),
+        feeds.fit.manifest,
+        device=job.stage.device,
+        progress=progress,
+    )
+    return Reordered(fitted=job.released, order=order)
+
+
 def _facts(job: Job, feeds: Feeds) -> Facts:
-    return Facts(stage=job.stage, probe=job.probe, feeds=feeds, probe_weights=job.weights)
+    order = None
+    if isinstance(job.released, Reordered):
+        order = f"names {job.released.order.digest}"
+    elif job.learn_order:
+        order = f"fit {feeds.fit.manifest.digest} {feeds.fit.sets[job.probe.reads].digest}"
+    return Facts(
+        stage=job.stage,
+        probe=job.probe,
+        feeds=feeds,
+        probe_weights=job.weights,
+        head_order=order,
+    )
 
 
 def grouped(configs: Sequence[RunConfig]) -> list[list[RunConfig]]:

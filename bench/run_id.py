@@ -26,17 +26,17 @@ def result_id(
     protocol_digest: str,
     probe: Mapping[str, Any],
     released_sha256: str | None = None,
+    head_order: str | None = None,
     mode: str = "stored",
 ) -> str:
     """Return the id of a run: the first 16 hex digits of a SHA-256 over what decides its number.
 
     That is the resolved configuration, the keys of the features and the digests of ids and labels
     (each fit, then score; fit is None where nothing was fitted), the protocol, the settings and
-    heads of the probe, the digest of a released probe file, and whether features were stored (and
-    rounded) or live. Places are left out of the
-    configuration (the weights after the colon of `encoder`, the `data` folder and the `subset`
-    file of the task), for
-    keys and digests hold what lies there: the same run has the same id on every machine.
+    heads of the probe, the digest of a released probe file and what put its classes in order, and
+    whether features were stored (and rounded) or live. Places are left out of the configuration
+    (the weights after the colon of `encoder`, the `data` folder and the `subset` file of the task),
+    for keys and digests hold what lies there: the same run has the same id on every machine.
     """
     facts = {
         "config": _without_places(config),
@@ -46,6 +46,7 @@ def result_id(
         "probe": probe,
         "released": released_sha256,
         "mode": mode,
+        **({"head_order": head_order} if head_order is not None else {}),
     }
     text = json.dumps(facts, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -12,7 +12,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from leaderboards.low_shot_join import Line, LowShot, Panel
+from leaderboards.low_shot_parts import Line, LowShot, Panel
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -49,12 +49,13 @@ def pictures(board: LowShot) -> tuple[str, bytes]:
         mpl.rcParams.update(STYLES)  # type: ignore[arg-type]
         figure = _figure(board)
         svg, png = io.StringIO(), io.BytesIO()
-        # Without the metadata that says when and with which version.
-        unsaid = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-        FigureCanvasSVG(figure).print_svg(svg, metadata=unsaid)  # type: ignore[no-untyped-call]
+        # Without the metadata that says when and with which version. PNG first, for an SVG is
+        # drawn at 72 dots an inch and leaves the figure so.
         FigureCanvasAgg(figure).print_png(  # type: ignore[no-untyped-call]
             png, metadata={"Software": None}
         )
+        unsaid = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+        FigureCanvasSVG(figure).print_svg(svg, metadata=unsaid)  # type: ignore[no-untyped-call]
     text = svg.getvalue()
     text = text[text.index("<svg") :].replace(INK, "currentColor")
     return text, png.getvalue()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 
 from leaderboards.join import percent
-from leaderboards.low_shot_join import Cell, Column, Line, LowShot, Panel
+from leaderboards.low_shot_parts import Cell, Column, Line, LowShot, Panel
 from leaderboards.low_shot_text import EMPTY, NONE, area, header, legend, number, reached
 from leaderboards.page import filled_page, listed_notes, millions
 from leaderboards.provenance import facts_of

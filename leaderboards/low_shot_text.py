@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from leaderboards.join import percent
-from leaderboards.low_shot_join import Cell, Line, LowShot, Panel, Reach
+from leaderboards.low_shot_parts import Cell, Line, LowShot, Panel, Reach
 from leaderboards.render import padded_line, superscript
 
 NONE = "–"  # noqa: RUF001 (an en dash, as printed tables have it)

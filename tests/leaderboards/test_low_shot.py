@@ -282,6 +282,7 @@ def test_curves_take_the_colour_of_the_page_and_name_every_encoder(files):
     assert "<metadata" not in svg and "dc:date" not in svg
     with Image.open(files[".png"]) as image:
         assert image.format == "PNG" and image.getpixel((0, 0))[3] == 0  # nothing behind it
+        assert image.width > 500  # fine enough for a page
 
 
 def test_the_same_records_give_the_same_bytes_in_any_order(files, tmp_path):

@@ -1,0 +1,150 @@
+"""What a low-shot table is made of: shares of the labels, cells by draw, lines and panels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from bench.metrics.label_efficiency import spread
+from bench.result import Result
+from leaderboards.join import percent
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """A share of the labels and the rows that it has: a fraction, shots a class, or a list."""
+
+    fraction: float = 1.0
+    shots: int | None = None
+    subset: str | None = None
+    rows: int = 0
+    least: int | None = None
+    most: int | None = None
+    num_classes: int = 1
+
+    @property
+    def title(self) -> str:
+        """Such as `5 %`, `1 shot` or `list 3f2a90b1`."""
+        if self.subset is not None:
+            return f"list {self.subset[:8]}"
+        if self.shots is not None:
+            return f"{self.shots} {'shot' if self.shots == 1 else 'shots'}"
+        return f"{100 * self.fraction:.10g} %"
+
+    @property
+    def a_class(self) -> str:
+        """Labels a class: `29` where all classes have as many, else `about 29`."""
+        mean = self.rows / self.num_classes
+        equal = self.least is not None and self.least == self.most
+        return f"{mean:,.0f}" if equal else f"about {mean:,.0f}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """The records of one share by draw, and their accuracies as fractions."""
+
+    records: Mapping[int, Result]
+    notes: tuple[int, ...] = ()
+    is_best: bool = False
+
+    @property
+    def values(self) -> list[float]:
+        """Top-1 by draw."""
+        return [record.metrics.top1 for _, record in sorted(self.records.items())]
+
+    @cached_property
+    def mean(self) -> float | None:
+        """Mean over the draws, None without any."""
+        return sum(self.values) / len(self.values) if self.records else None
+
+    def spread(self, ddof: int = 1) -> float | None:
+        """Standard deviation over the draws."""
+        return spread(self.values, ddof)
+
+    @property
+    def labels(self) -> float:
+        """Labels that were used, averaged over the draws."""
+        used = [record.train_labels.used for record in self.records.values() if record.train_labels]
+        return sum(used) / len(used)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reach:
+    """Labels needed for a target: on the mean curve, and on the curve of every draw (None: not
+    reached). `is_bound` marks that the smallest share measured reaches it already.
+    """
+
+    target: float
+    labels: float | None
+    by_draw: tuple[float | None, ...]
+    is_bound: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """One encoder in a panel. `areas` has one value a draw whose curve is whole."""
+
+    name: str
+    record: Result
+    is_floor: bool
+    cells: tuple[Cell, ...]
+    areas: tuple[float, ...] = ()
+    reaches: tuple[Reach, ...] = ()
+    area_notes: tuple[int, ...] = ()
+
+    @property
+    def area(self) -> float | None:
+        """Mean area over the draws."""
+        return sum(self.areas) / len(self.areas) if self.areas else None
+
+    def area_spread(self, ddof: int = 1) -> float | None:
+        """Standard deviation of the area over the draws."""
+        return spread(self.areas, ddof)
+
+    @property
+    def curve(self) -> list[tuple[float, float]]:
+        """(labels, mean accuracy) of the measured shares, by rising number of labels."""
+        points = [(c.labels, c.mean) for c in self.cells if c.mean is not None]
+        return sorted(points)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Panel:
+    """One task, protocol and probe: lines by columns. `draws` counts those of a full cell."""
+
+    record: Result
+    columns: tuple[Column, ...]
+    lines: tuple[Line, ...]
+    targets: tuple[float, ...]
+    draws: int
+
+    @property
+    def title(self) -> str:
+        """Task and probe."""
+        return f"{self.record.task.title} · {self.record.probe.name}"
+
+    @property
+    def facts(self) -> str:
+        """What was measured, in one line."""
+        task, metrics = self.record.task, self.record.metrics
+        draws = f"over {self.draws} draws" if self.draws > 1 else "of 1 draw"
+        return " · ".join(
+            [
+                "top-1 accuracy in %",
+                self.record.protocol.name,
+                f"scored on {task.score_split}, n = {metrics.expected:,}",
+                f"{task.num_classes:,} classes, chance {percent(metrics.chance)}",
+                f"mean ± standard deviation {draws} (ddof = 1)" if self.draws > 1 else draws,
+            ]
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LowShot:
+    """All that the table shows. `notes[i]` is footnote i + 1; `hidden` are not reportable."""
+
+    title: str
+    panels: tuple[Panel, ...]
+    notes: tuple[str, ...]
+    hidden: int

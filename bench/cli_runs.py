@@ -171,20 +171,27 @@ def demo(
     size: Annotated[str, typer.Option(help="full, or small for a first look.")] = "full",
     workers: Workers = 2,
 ) -> None:
-    """Render the embedded data set, pretrain for a minute, compare encoders, write the table."""
-    from bench.demo import BOARD, demo_configs, demo_pretraining  # torch: only where it is needed
+    """Render the embedded data set, pretrain for a minute, compare encoders, study few labels."""
+    from bench import demo as job  # torch: only where it is needed
+    from bench.console import TerminalProgress
+    from bench.lowshot import study
     from bench.pretrain.loop import pretrain
     from bench.publish import write_board
 
     machine = _machine(home or Path(".demo"), None, "auto", workers, 16)
-    trained = pretrain(demo_pretraining(machine.home, size))
+    trained = pretrain(job.demo_pretraining(machine.home, size))
     typer.echo(f"Pretrained for a minute, to show how; nothing is claimed of {trained}\n", err=True)
-    _run(demo_configs(machine.home, size), machine, json_=False)
-    paths = write_board(BOARD, machine.home, None, include_all=True)
-    for path in paths:
-        if path.suffix == ".md":
-            typer.echo("\n" + path.read_text(encoding="utf-8"))
-    typer.echo(f"The same table as a page: {next(p for p in paths if p.suffix == '.html')}")
+    _run(job.demo_configs(machine.home, size), machine, json_=False)
+    fractions, draws = job.LOW_SHOT_FRACTIONS[size], job.LOW_SHOT_DRAWS
+    few = job.demo_study(machine.home, size)
+    for _ in study(few, machine, TerminalProgress(), fractions=fractions, draws=draws):
+        pass  # every one is a record now
+    for board in (job.LOW_SHOT_BOARD, job.BOARD):
+        paths = write_board(board, machine.home, None, include_all=True)
+        for path in paths:
+            if path.suffix == ".md":
+                typer.echo("\n" + path.read_text(encoding="utf-8"))
+        typer.echo(f"The same as a page: {next(p for p in paths if p.suffix == '.html')}")
 
 
 def _run(

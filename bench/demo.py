@@ -1,4 +1,4 @@
-"""The main job on the embedded data set: a minute of pretraining, then three encoders compared."""
+"""The main job on the embedded data set: pretraining, three encoders compared, and few labels."""
 
 from __future__ import annotations
 
@@ -16,6 +16,11 @@ RECIPE = "digits_tiny"
 # The encoder that ships, what its recipe starts from, and raw pixels.
 ENCODERS = (RECIPE, f"random:{RECIPE}", "pixel_mean")
 PRETRAINING_STEPS = {"full": 240, "small": 20}
+
+LOW_SHOT_BOARD = "low_shot"
+LOW_SHOT_PROBES = ("linear", "logistic", "knn")
+LOW_SHOT_FRACTIONS = {"full": (0.05, 0.1, 0.5, 1.0), "small": (0.25, 0.5, 1.0)}
+LOW_SHOT_DRAWS = 3
 
 
 def demo_pretraining(home: Path, size: str) -> PretrainJob:
@@ -50,4 +55,18 @@ def demo_configs(home: Path, size: str) -> list[RunConfig]:
         for encoder in ENCODERS
         for task in TASKS
         for probe in PROBES
+    ]
+
+
+def demo_study(home: Path, size: str) -> list[RunConfig]:
+    """Return what the demo runs on few labels: two encoders on the motions, with quick probes."""
+    return [
+        RunConfig(
+            encoder=encoder,
+            task=TASKS[1],
+            probe=probe,
+            task_options={"data": home, "size": size},
+        )
+        for encoder in ENCODERS[:2]
+        for probe in LOW_SHOT_PROBES
     ]

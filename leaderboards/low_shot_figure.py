@@ -32,6 +32,7 @@ STYLES: Mapping[str, object] = {
     ),
 }
 WIDTH, HEIGHT = 3.3, 2.7  # inches of a panel
+LETTERS_AN_INCH = 13
 APART = 0.14  # decades between two ticks, so that their numbers do not touch
 LIGHT_OR_DARK = (
     "<style>:root{color:#40454b}@media(prefers-color-scheme:dark){:root{color:#c6ccd2}}</style>"
@@ -77,12 +78,15 @@ def _figure(board: LowShot) -> Figure:
     floors = {line.name for panel in board.panels for line in panel.lines if line.is_floor}
     encoders = sorted(name for name in names if name not in floors)
     colours = {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(encoders)}
-    size = (WIDTH * across + 0.3, HEIGHT * len(rows) + 0.25 * -(-len(names) // 3))
+    width = WIDTH * across + 0.3
+    ncols = max(1, min(3, int(width * LETTERS_AN_INCH / (max(map(len, names)) + 8))))
+    size = (width, HEIGHT * len(rows) + 0.2 * -(-(len(names) + 1) // ncols) + 0.1)
     figure = Figure(figsize=size, dpi=144, layout="constrained")
     figure.patch.set_alpha(0)
     grid = figure.subplots(len(rows), across, squeeze=False, sharey="row")
     handles: dict[str, Artist] = {}
     for axes_row, row in zip(grid, rows, strict=True):
+        axes_row[0].set_ylim(0, 1.04 * max(map(_top, row)))  # shared by the row
         for place, axes in enumerate(axes_row):
             if place < len(row):
                 handles.update(_draw(axes, row[place], colours, sorted(floors)))
@@ -95,10 +99,17 @@ def _figure(board: LowShot) -> Figure:
         [handles[name] for name in shown],
         shown,
         loc="outside lower center",
-        ncols=3,
+        ncols=ncols,
         frameon=False,
     )
     return figure
+
+
+def _top(panel: Panel) -> float:
+    """Return the upper end of the highest band, chance at least, in percent."""
+    cells = [cell for line in panel.lines for cell in line.cells if cell.mean is not None]
+    ends = [(cell.mean or 0.0) + (cell.spread() or 0.0) for cell in cells]
+    return 100 * max(panel.record.metrics.chance, *ends)
 
 
 def _task(panel: Panel) -> tuple[str, ...]:
@@ -132,7 +143,6 @@ def _draw(
     ticks = _ticks(panel.lines)
     axes.set_xticks(ticks, [f"{tick:,.0f}" for tick in ticks])
     axes.set_xticks([], minor=True)
-    axes.set_ylim(0, None)
     axes.grid(color=INK, alpha=0.18, linewidth=0.6)
     axes.patch.set_alpha(0)
     for side in ("top", "right"):

@@ -13,8 +13,8 @@ from dataclasses import replace
 from typing import Any
 
 from bench.data.low_shot import KEYS
-from bench.metrics.label_efficiency import labels_to_reach, log_area
-from bench.result import Result, TrainLabelsPart
+from bench.metrics.label_efficiency import Curve, labels_to_reach, log_area, middle
+from bench.result import ProbePart, Result, TrainLabelsPart
 from bench.run_id import PLACES
 from leaderboards.join import RANK, percent
 from leaderboards.low_shot_parts import Cell, Column, Line, LowShot, Panel, Reach
@@ -66,9 +66,9 @@ def _panel_key(record: Result, labels: TrainLabelsPart) -> tuple[str, ...]:
 
 def _panel(records: Sequence[Result], targets: Sequence[float], numbers: dict[str, int]) -> Panel:
     columns = _columns(records)
-    by_line: dict[tuple[str, ...], list[Result]] = {}
+    by_line: dict[tuple[tuple[str, str], ...], list[Result]] = {}
     for record in records:
-        by_line.setdefault(tuple(_choices(record).values()), []).append(record)
+        by_line.setdefault(tuple(_choices(record).items()), []).append(record)
     lines = [_line(group, columns) for group in by_line.values()]
     draws = max(len(c.records) for line in lines for c in line.cells)
     targets = tuple(targets) or _usual_targets(lines, records[0].metrics.chance)
@@ -119,8 +119,18 @@ def _choices(record: Result) -> dict[str, str]:
         "decoder": str(config.get("decoder", "auto")),
         "encoder options": _spelled(config.get("encoder_options")),
         "task options": _spelled({k: v for k, v in options.items() if k not in SHARE_OPTIONS}),
-        "probe": _spelled({"settings": probe.settings, "heads": probe.heads}),
+        **_settings(probe),
     }
+
+
+def _settings(probe: ProbePart) -> dict[str, str]:
+    """Return the settings of a probe, and of each axis of its sweep the values."""
+    axes: dict[str, list[str]] = {}
+    for head in probe.heads:
+        for key, value in head.items():
+            axes.setdefault(key, []).append(str(value))
+    common = {key: [str(value)] for key, value in probe.settings.items()}
+    return {key: ", ".join(dict.fromkeys(values)) for key, values in (common | axes).items()}
 
 
 def _spelled(value: Any) -> str:
@@ -148,7 +158,7 @@ def _named(line: Line, lines: Sequence[Line]) -> Line:
     """Add to the name what tells a line apart from others of the same encoder."""
     same = [_choices(other.record) for other in lines if other.name == line.name]
     own = _choices(line.record)
-    differing = [key for key in own if len({choices[key] for choices in same}) > 1]
+    differing = [key for key in own if len({choices.get(key) for choices in same}) > 1]
     said = ", ".join(f"{key} {own[key]}" for key in differing)
     return replace(line, name=f"{line.name} ({said})") if said else line
 
@@ -157,19 +167,22 @@ def _measured(line: Line, targets: Sequence[float]) -> Line:
     """Add areas and labels to reach the targets, on the curve of every draw."""
     curves = _curves_by_draw(line.cells)
     areas = [log_area(curve) for curve in curves]
-    first = line.curve[0][1]
     return replace(
         line,
         areas=tuple(area for area in areas if area is not None),
-        reaches=tuple(
-            Reach(
-                target=target,
-                labels=labels_to_reach(line.curve, target),
-                by_draw=tuple(labels_to_reach(curve, target) for curve in curves),
-                is_bound=first >= target,
-            )
-            for target in targets
-        ),
+        reaches=tuple(_reach(curves, target) for target in targets),
+    )
+
+
+def _reach(curves: Sequence[Curve], target: float) -> Reach:
+    by_draw = tuple(labels_to_reach(curve, target) for curve in curves)
+    labels = middle(by_draw)
+    smallest = min((n for curve in curves for n, _ in curve), default=0.0)
+    return Reach(
+        target=target,
+        labels=labels,
+        by_draw=by_draw,
+        is_bound=labels is not None and labels <= smallest,
     )
 
 

@@ -71,7 +71,7 @@ class Cell:
 
 @dataclass(frozen=True, kw_only=True)
 class Reach:
-    """Labels needed for a target: on the mean curve, and on the curve of every draw (None: not
+    """Labels needed for a target: the median over the draws, and every draw's own (None: not
     reached). `is_bound` marks that the smallest share measured reaches it already.
     """
 

@@ -21,10 +21,10 @@ DEFINITIONS = (
     " sum of (a_i + a_i+1) / 2 times log10(n_i+1 / n_i) over the measured shares, divided by"
     " log10(n_last / n_first); 100 is a perfect score at every share. Mean ± deviation over the"
     " draws.",
-    "Labels to a target: the smallest number of training labels at which the mean curve, straight"
-    " between measured shares over log10(n), reaches the accuracy; in brackets the same for the"
-    " curves of the draws, smallest to largest. Nothing is said beyond the measured shares: ≤ where"
-    " the smallest share reaches it, 'not reached' where the largest does not.",
+    "Labels to a target: the smallest number of training labels at which the curve of a draw,"
+    " straight between measured shares over log10(n), reaches the accuracy; the median over the"
+    " draws, in brackets the smallest and the largest. Nothing is said beyond the measured shares:"
+    " ≤ where the smallest share reaches it, 'not reached' where no share does.",
     "Bold: best of its column among complete records.",
 )
 FIELDS = (
@@ -70,6 +70,8 @@ def area(line: Line) -> str:
 
 def reached(reach: Reach) -> str:
     """Return the labels needed, with the smallest and largest over the draws."""
+    if not reach.by_draw:
+        return NONE
     if reach.labels is None:
         own = "not reached"
     else:

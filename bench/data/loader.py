@@ -6,7 +6,7 @@ Shape letters: V views, U distinct frames of a row, S clips, T frames of a clip,
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -110,11 +110,20 @@ def samples(
         yield found
 
 
-@contextmanager
-def explained(manifest: Manifest) -> Iterator[None]:
-    """Turn the death of a decoding process into a sentence.
+def explained(manifest: Manifest) -> AbstractContextManager[None]:
+    """Turn the death of a process that decodes `manifest` into a sentence."""
+    return deaths_explained(
+        f"{manifest.name} {manifest.split}",
+        "run again with fewer --workers or a smaller --batch-size; finished features are kept",
+    )
 
-    torch may raise it at any line of the process that reads, whatever that does at the moment.
+
+@contextmanager
+def deaths_explained(what: str, advice: str) -> Iterator[None]:
+    """Turn the death of a decoding process into a sentence that ends in `advice`.
+
+    torch may raise it at any line of the process that reads, whatever that does at the moment: a
+    training loop belongs inside.
 
     Raises:
         BenchError: a worker process died.
@@ -125,9 +134,8 @@ def explained(manifest: Manifest) -> Iterator[None]:
         if not str(error).startswith("DataLoader worker"):
             raise
         raise BenchError(
-            f"{manifest.name} {manifest.split}: a decoding process died ({str(error).strip()})"
-            " Out of memory is the usual reason (in a container, too small a /dev/shm): run again"
-            " with fewer --workers or a smaller --batch-size; finished features are kept."
+            f"{what}: a decoding process died ({str(error).strip()}) Out of memory is the usual"
+            f" reason (in a container, too small a /dev/shm): {advice}."
         ) from error
 
 

@@ -81,7 +81,9 @@ class Share:
         if self.subset is not None:
             return f"the labels of {self.subset}"
         if self.shots is not None:
-            return f"{self.shots} {'shot' if self.shots == 1 else 'shots'} a class, draw {self.draw}"
+            return (
+                f"{self.shots} {'shot' if self.shots == 1 else 'shots'} a class, draw {self.draw}"
+            )
         if self.way == "whole":
             return "all labels"
         return f"{100 * self.fraction:.10g} % of the labels, draw {self.draw}"

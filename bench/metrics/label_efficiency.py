@@ -52,6 +52,18 @@ def labels_to_reach(curve: Curve, target: float) -> float | None:
     return None
 
 
+def middle(needed: Sequence[float | None]) -> float | None:
+    """Return the median of the labels that several draws need, None being more than any number.
+
+    Between the two in the middle of an even number lies their geometric mean.
+    """
+    ordered = sorted(math.inf if labels is None else labels for labels in needed)
+    if not ordered:
+        return None
+    few, more = ordered[(len(ordered) - 1) // 2], ordered[len(ordered) // 2]
+    return None if math.isinf(more) else math.sqrt(few * more)
+
+
 def _ordered(curve: Curve) -> list[tuple[float, float]]:
     """Return the points by rising number of labels; of several at one number, their mean."""
     by_labels: dict[float, list[float]] = {}

@@ -12,7 +12,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from bench.data.augment import Box, crop_resize, sample_crop
 from bench.data.decode import Pixels
-from bench.data.loader import one_thread
+from bench.data.loader import deaths_explained, one_thread
 from bench.data.transforms import normalise
 from bench.errors import BenchError, DataError, UnreadableMedia
 from bench.pretrain.lists import ClipLists
@@ -109,26 +109,12 @@ def clip_batches(
         del source  # ends the workers, even where the traceback of an error holds this frame
 
 
-@contextmanager
-def explained() -> Iterator[None]:
-    """Turn the death of a decoding process into a sentence.
-
-    torch may raise it at any line of the process that reads, whatever that does at the moment: a
-    training loop belongs inside.
-
-    Raises:
-        BenchError: a worker process died.
-    """
-    try:
-        yield
-    except RuntimeError as error:
-        if not str(error).startswith("DataLoader worker"):
-            raise
-        raise BenchError(
-            f"a decoding process died ({str(error).strip()}) Out of memory is the usual reason (in"
-            " a container, too small a /dev/shm): resume with fewer --workers; everything up to"
-            " the last checkpoint is kept."
-        ) from error
+def explained() -> AbstractContextManager[None]:
+    """Turn the death of a process that decodes for a training into a sentence."""
+    return deaths_explained(
+        "pretraining",
+        "resume with fewer --workers; everything up to the last checkpoint is kept",
+    )
 
 
 def training_view(clip_THW3: Pixels, box: Box, size: int, flip: bool) -> torch.Tensor:

@@ -21,6 +21,7 @@ from bench.result import Result
 from bench.run_id import result_id
 from bench.types import Column, Leaderboard, Silent
 from leaderboards import join as tables
+from leaderboards.low_shot_figure import _figure
 from leaderboards.low_shot_join import join
 from leaderboards.low_shot_text import csv_text, markdown
 from leaderboards.render import write as write_table
@@ -102,9 +103,9 @@ def test_table_has_the_layout_of_table_7():
     assert cells == [
         ["encoder", "10 % (4)", "100 % (40)", "area", "labels to 30 %", "labels to 40 %"],
         # Mean 31, deviations 1, 1, 2: sqrt(6 / 2) = 1.7. Areas 35.5, 35.5, 37.
-        # From 31 at 40 labels to 41 at 400, 40 is reached at 40 * 10^0.9.
-        ["second\\|x", "**31.0 ± 1.7**", "41.0", "36.0 ± 0.9", "≤ 40", "318 (300 to 324)"],
-        # From 22 to 42, 30 is reached at 40 * 10^0.4; of the draws first at 40 * 10^(6 / 18).
+        # From 30 at 40 labels to 41 at 400, 40 is reached at 40 * 10^(10 / 11), in two draws.
+        ["second\\|x", "**31.0 ± 1.7**", "41.0", "36.0 ± 0.9", "≤ 40", "324 (300 to 324)"],
+        # From 22 to 42, 30 is reached at 40 * 10^0.4; in other draws at 40 * 10^(6 / 18), ...
         ["first", "22.0 ± 2.0", "**42.0**", "32.0 ± 1.0", "100 (86 to 114)", "318 (310 to 324)"],
         ["*floors*", "", "", "", "", ""],
         ["*noise*", "10.0 ± 1.0", "12.0", "11.0 ± 0.5", "not reached", "not reached"],
@@ -129,7 +130,7 @@ def test_csv_holds_both_deviations_and_every_draw():
     assert (area["mean"], area["draws"]) == (36.0, 3)
     assert area["std_ddof1"] == pytest.approx(0.75**0.5, abs=1e-6)
     reach = own[own.quantity == "labels_to_reach"].set_index("target")
-    assert float(reach.labels[40]) == pytest.approx(40 * 10**0.9, abs=0.01)
+    assert float(reach.labels[40]) == pytest.approx(40 * 10 ** (10 / 11), abs=0.01)
     assert float(reach.smallest[40]) == pytest.approx(40 * 10 ** (7 / 8), abs=0.01)
     assert reach.notes[30] == "reached by the smallest share"
     floor = rows[(rows.encoder == "noise") & (rows.quantity == "labels_to_reach")]
@@ -139,13 +140,13 @@ def test_csv_holds_both_deviations_and_every_draw():
 def test_targets_can_be_named_and_a_draw_may_miss_one():
     records = curve("first", [20, 30], 32)
     text = markdown(join("t", records, targets=(0.31,)))
-    # 25 to 32 reaches 31 at 40 * 10^(6 / 7); the draws at 40 * 10^(11 / 12) and 40 * 10^(1 / 2).
-    assert "labels to 31 % |" in text and "288 (126 to 330)" in text
+    # 20 to 32 reaches 31 at 40 * 10^(11 / 12), 30 to 32 at 40 * 10^(1 / 2): 330 and 126.
+    assert "labels to 31 % |" in text and "204 (126 to 330)" in text
     none = markdown(join("t", [*records[:2], made("first", 30)], targets=(0.29,)))
-    # 25 to 30: 40 * 10^0.8; of the draws 20 to 30, and 30 to 30 from the start.
-    assert "252 (40 to 318)" in none
+    # 20 to 30 reaches 29 at 40 * 10^(9 / 10), 30 to 30 has it from the start: 318 and 40.
+    assert "113 (40 to 318)" in none
     falling = [made("a", 40, fraction=0.1), made("a", 20, fraction=0.1, draw=1), made("a", 28)]
-    assert "≤ 40 (40 to not reached)" in markdown(join("t", falling, targets=(0.3,)))
+    assert "not reached (40 to not reached)" in markdown(join("t", falling, targets=(0.3,)))
 
 
 def test_shots_are_columns_beside_fractions_by_number_of_labels():
@@ -164,6 +165,13 @@ def test_lines_of_one_encoder_are_told_apart_by_what_differs():
         "t", [*curve("first", [20, 22], 40), *curve("first", [21, 25], 41, seed=1)]
     ).panels
     assert sorted(line.name for line in panel.lines) == ["first (seed 0)", "first (seed 1)"]
+    swept = [
+        record.model_copy(update={"probe": record.probe.model_copy(update={"heads": heads})})
+        for heads in (({"k": 1}, {"k": 20}), ({"k": 5}, {"k": 5.5}))
+        for record in curve("first", [20], 40)
+    ]
+    [panel] = join("t", swept).panels
+    assert sorted(line.name for line in panel.lines) == ["first (k 1, 20)", "first (k 5, 5.5)"]
 
 
 def test_the_newest_complete_record_of_a_draw_counts():
@@ -262,7 +270,7 @@ def test_page_is_well_formed_and_loads_nothing(files):
     assert [link for link in parsed.links if not link.startswith("#")] == ["data:,"]
     outside = re.sub(r'xmlns(:xlink)?="[^"]*"', "", page)
     assert not re.search(r"https?://|@import|url\((?!#)", outside)
-    assert "second|x" in page and "± 1.7" in page and "318 (300 to 324)" in page
+    assert "second|x" in page and "± 1.7" in page and "324 (300 to 324)" in page
 
 
 def test_page_tells_the_records_of_every_draw(files):
@@ -283,6 +291,21 @@ def test_curves_take_the_colour_of_the_page_and_name_every_encoder(files):
     with Image.open(files[".png"]) as image:
         assert image.format == "PNG" and image.getpixel((0, 0))[3] == 0  # nothing behind it
         assert image.width > 500  # fine enough for a page
+
+
+def test_every_point_of_a_curve_lies_within_its_axes():
+    """Panels of a task share their scale, and the highest may be drawn last."""
+    board = join("t", [*RECORDS, *curve("first", [60, 70], 90, probe="zzz")])
+    figure = _figure(board)
+    assert len(figure.axes) == 2
+    for axes, panel in zip(figure.axes, board.panels, strict=True):
+        drawn = {tuple(y) for y in (line.get_ydata() for line in axes.lines)}
+        for line in panel.lines:
+            assert tuple(100 * accuracy for _, accuracy in line.curve) in drawn
+        for curve_drawn in axes.lines[:-1]:  # the last one is chance, across
+            for x, y in zip(curve_drawn.get_xdata(), curve_drawn.get_ydata(), strict=True):
+                assert axes.get_xlim()[0] <= x <= axes.get_xlim()[1]
+                assert axes.get_ylim()[0] <= y <= axes.get_ylim()[1]
 
 
 def test_the_same_records_give_the_same_bytes_in_any_order(files, tmp_path):

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from bench.metrics.label_efficiency import labels_to_reach, log_area, spread
+from bench.metrics.label_efficiency import labels_to_reach, log_area, middle, spread
 
 CURVE = [(10, 0.2), (100, 0.4), (10_000, 0.5)]  # one decade, then two
 
@@ -51,3 +51,10 @@ def test_the_first_crossing_counts_where_a_curve_falls_again():
     curve = [(10, 0.2), (100, 0.6), (1000, 0.3), (10_000, 0.7)]
     assert labels_to_reach(curve, 0.4) == pytest.approx(10**1.5)
     assert labels_to_reach([], 0.4) is None
+
+
+def test_middle_of_the_draws_with_some_that_never_reach_it():
+    assert middle([90, 40, 300]) == pytest.approx(90)
+    assert middle([40, None, 90]) == pytest.approx(90)
+    assert middle([40, None, None]) is None and middle([]) is None
+    assert middle([10, 1000]) == pytest.approx(100) and middle([10, None]) is None

@@ -8,6 +8,7 @@ import pytest
 from bench import registry
 from bench.errors import DataError, UsageError
 
+FORMATS = Path(__file__).parent.parent / "fixtures" / "formats"
 CLASSES = {
     "k400": ("abseiling", "zumba"),
     "in1k": ("n01440764", "n15075141"),
@@ -64,6 +65,17 @@ def test_percents_of_a_draw_are_nested(k400):
 def test_percent_out_of_its_range_is_refused(name, percent, tmp_path):
     with pytest.raises(UsageError, match="at most 100"):
         registry.build("tasks", name, {"data": tmp_path, "percent": percent})
+
+
+def test_example_of_simclr_lists_is_read(in1k):
+    path = FORMATS / "imagenet1k" / "simclr_subsets" / "1percent.txt"
+    names = path.read_text().split()
+    put(in1k, *(f"train/{name.split('_')[0]}/{name}" for name in names))
+    task = registry.build("tasks", "in1k", {"data": in1k, "subset": path})
+    assert sorted(task.fit.ids) == ["n01751748_10382", "n02119789_777"]
+    assert [task.fit.classes[label] for label in task.fit.labels] == [
+        sample.split("_")[0] for sample in task.fit.ids
+    ]
 
 
 def test_lists_of_simclr_are_read_as_they_are(in1k):

@@ -128,8 +128,9 @@ def write_predictions(
     """Write one row per sample of `manifest` and return the file's name and digest.
 
     `probabilities` is `[rows, C]`, `scored` is `[rows]`; rows that were not scored have no
-    prediction: they are missing if their id is among `missing`, else undecodable. The lists hold classes by falling probability (the lower
-    class first among equals): all of them up to 20 classes, else five.
+    prediction: they are missing if their id is among `missing`, else undecodable. The lists hold
+    classes by falling probability (the lower class first among equals): all of them up to 20
+    classes, else five.
 
     Raises:
         RecordError: a scored row has a probability that is not a number.

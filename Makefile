@@ -28,6 +28,8 @@ bench-speed: $(VENV)/ready
 	$(BIN)/python -m benchmarks.transforms
 	$(BIN)/python -m benchmarks.attentive --quick
 	$(BIN)/python -m benchmarks.pretrain --model vit_digits --batch 32 --threads 1
+	$(BIN)/python -m benchmarks.manifests --quick
+	$(BIN)/python -m benchmarks.lowshot
 
 clean:
 	rm -rf $(VENV) $(DEMO_HOME)

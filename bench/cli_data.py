@@ -57,7 +57,8 @@ def check(
     data: Data = None,
     set_: Sets = None,
     plan: Annotated[str | None, typer.Option(help="Frames to decode, such as 8x1x1@4.")] = None,
-    workers: Annotated[int, typer.Option("--workers", "-j", help="Threads that decode.")] = 2,
+    workers: Annotated[int, typer.Option("--workers", "-j", help="Processes that decode.")] = 2,
+    deadline: Annotated[float, typer.Option(help="Seconds that one file may take.")] = 60.0,
     home: Home = None,
     json_: Json = False,
 ) -> None:
@@ -70,7 +71,7 @@ def check(
     from bench.preflight import check_task, write_reports  # the decoders
 
     machine = Machine(home=home_folder(home), data=data_folder(data), workers=workers)
-    reports = check_task(task, set_ or [], machine, TerminalProgress(), plan=plan)
+    reports = check_task(task, set_ or [], machine, TerminalProgress(), plan=plan, seconds=deadline)
     if json_:
         typer.echo(json.dumps({n: r.as_dict() for n, r in reports.items()}, indent=1, default=str))
     for name, report in reports.items():

@@ -12,12 +12,12 @@ from typing import Any
 from bench import registry
 from bench.config import Machine, expand
 from bench.data.check import CheckReport, check_manifest
+from bench.data.children import DEADLINE_SECONDS, DecodingChildren
 from bench.data.clips import frame_indices, repeated_frames
 from bench.data.decode import decoder_versions, read_frames
 from bench.data.images import read_image
 from bench.data.looks import remembered_looks
 from bench.data.media import Media
-from bench.features.key import canonical
 from bench.files import write_whole
 from bench.types import ClipPlan, Kind, Progress, Task
 
@@ -29,11 +29,13 @@ def check_task(
     progress: Progress,
     *,
     plan: str | None = None,
+    seconds: float = DEADLINE_SECONDS,
 ) -> dict[str, CheckReport]:
     """Check both splits of a task; return the reports by split name.
 
     The frames of `plan` (the task's own if None) are decoded. What was decoded is remembered in
-    the home folder, so that a check that was killed goes on, and a second one is quick.
+    the home folder, so that a check that was killed goes on, and a second one is quick. Files are
+    decoded in `machine.workers` processes; one that takes longer than `seconds` is undecodable.
 
     Raises:
         UsageError: no such task or option.
@@ -44,18 +46,19 @@ def check_task(
     if plan is not None and task.kind == "video":
         score = ClipPlan.parse(plan)
         fit = replace(score, num_views=1)
+    workers = max(1, machine.workers)
+    notes = machine.home / "checks" / "looks.sqlite"
     reports = {}
-    for manifest, plan_ in ((task.fit, fit), (task.score, score)):
-        with remembered_looks(
-            machine.home / "checks" / "looks.sqlite", _what(plan_, task)
-        ) as looks:
-            reports[manifest.split] = check_manifest(
-                manifest,
-                workers=max(1, machine.workers),
-                progress=progress,
-                decode=partial(_decode, plan=plan_, kind=task.kind),
-                looks=looks,
-            )
+    with DecodingChildren(decode_only, workers=workers, seconds=seconds) as children:
+        for manifest, plan_ in ((task.fit, fit), (task.score, score)):
+            with remembered_looks(notes, _what(plan_, task)) as looks:
+                reports[manifest.split] = check_manifest(
+                    manifest,
+                    workers=workers,
+                    progress=progress,
+                    decode=partial(children.decode, plan=plan_, kind=task.kind),
+                    looks=looks,
+                )
     return reports
 
 
@@ -97,7 +100,7 @@ def _what(plan: ClipPlan, task: Task) -> str:
     facts: dict[str, Any] = {"pillow": PIL.__version__}
     if task.kind == "video":
         facts |= {"plan": str(plan), "sampler": plan.sampler, "decoders": decoder_versions("auto")}
-    return canonical(facts)
+    return json.dumps(facts, sort_keys=True)
 
 
 def decode_planned(media: Media, *, plan: ClipPlan, kind: Kind) -> tuple[str, int]:
@@ -113,5 +116,6 @@ def decode_planned(media: Media, *, plan: ClipPlan, kind: Kind) -> tuple[str, in
     return frames.decoder, repeated_frames(frames.index)
 
 
-def _decode(media: Media, *, plan: ClipPlan, kind: Kind) -> None:
+def decode_only(media: Media, *, plan: ClipPlan, kind: Kind) -> None:
+    """Decode what `plan` takes of one file, and forget it; raises as `decode_planned`."""
     decode_planned(media, plan=plan, kind=kind)

@@ -5,6 +5,7 @@ Shape letters: V views, U distinct frames of a row, S clips, T frames of a clip,
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from bench.data.augment import augment
 from bench.data.clips import frame_indices, repeated_frames
@@ -25,6 +26,8 @@ from bench.errors import BenchError, MissingMedia, UnreadableMedia
 from bench.types import IntArray, Manifest
 
 Seed = tuple[int, int, int]
+
+DEADLINE_SECONDS = 600  # for one row; far more than a sound file takes on a slow disk
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -133,9 +136,11 @@ def deaths_explained(what: str, advice: str) -> Iterator[None]:
     except RuntimeError as error:
         if not str(error).startswith("DataLoader worker"):
             raise
+        # torch does not always tell the signal that ended a process.
         raise BenchError(
             f"{what}: a decoding process died ({str(error).strip()}) Out of memory is the usual"
-            f" reason (in a container, too small a /dev/shm): {advice}."
+            " reason (in a container, too small a /dev/shm), or a file on which a decoder hung for"
+            f" {DEADLINE_SECONDS} s (`bench check` finds it; replace it): {advice}."
         ) from error
 
 
@@ -148,6 +153,22 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
+
+
+@contextmanager
+def _deadline() -> Iterator[None]:
+    """End a worker process that decodes one row for too long.
+
+    A decoder that hangs holds Python's lock, so the signal is left to its default: death.
+    """
+    if get_worker_info() is None:
+        yield
+        return
+    signal.setitimer(signal.ITIMER_REAL, DEADLINE_SECONDS)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 class _Rows(Dataset[Sample | BenchError]):
@@ -179,7 +200,7 @@ class _Rows(Dataset[Sample | BenchError]):
 
     def _sample(self, row: int, draw: int, media: Media) -> Sample:
         seed = (self.recipe.seed, draw, int(self.root_rows[row]))
-        with one_thread():
+        with one_thread(), _deadline():
             frames = _read(media, self.recipe, seed)
             made, index = _view(frames, self.recipe, seed)
         return Sample(

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -144,4 +145,19 @@ def test_the_death_of_a_worker_is_a_sentence(manifest, monkeypatch):
 
     monkeypatch.setattr(loader, "_read", killed)
     with pytest.raises(BenchError, match=r"small train: a decoding process died .*fewer --workers"):
+        list(samples(manifest, np.arange(3), RECIPE, workers=1))
+
+
+def test_a_decoder_that_hangs_ends_its_process_and_the_sentence_says_how_to_find_the_file(
+    manifest, monkeypatch
+):
+    def hang(path, recipe, seed):
+        while True:  # no signal handler of Python is asked for, as in native code
+            time.sleep(1)
+
+    monkeypatch.setattr(loader, "_read", hang)
+    monkeypatch.setattr(loader, "DEADLINE_SECONDS", 0.2)
+    with pytest.raises(
+        BenchError, match=r"small train: .* hung for 0.2 s \(`bench check` finds it"
+    ):
         list(samples(manifest, np.arange(3), RECIPE, workers=1))

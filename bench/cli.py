@@ -76,6 +76,7 @@ def show(name: str, json_: Json = False) -> None:
         typer.echo(f"{fact['kind'][:-1]} {fact['name']} ({fact['module']})\n\n{fact['doc']}\n")
         for option, text in fact["options"].items():
             typer.echo(f"  {option}: {text}")
+        typer.echo(f"\n{fact['about']}")
 
 
 @app.command()

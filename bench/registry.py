@@ -47,7 +47,7 @@ class Entry:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What `bench show` prints: kind, name, module, docstring and options."""
+        """What `bench show` prints: kind, name, module, docstrings of both, and options."""
         hints = typing.get_type_hints(self.function)
         options = {
             key: _spell(hints.get(key, Any))
@@ -59,6 +59,7 @@ class Entry:
             "name": self.name,
             "module": self.function.__module__,
             "doc": inspect.getdoc(self.function) or "",
+            "about": inspect.getdoc(inspect.getmodule(self.function)) or "",
             "options": options,
         }
 

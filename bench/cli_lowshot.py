@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from bench.cli_runs import (
-    WIDE,
     BatchSize,
     Config,
     Data,
@@ -21,18 +20,26 @@ from bench.cli_runs import (
     Encoder,
     Home,
     Json,
+    OnUnreadable,
+    Overwrite,
+    Plan,
     Probes,
+    Protocol,
+    Seed,
     Sets,
     Tasks,
     Workers,
     _configs,
     _leave,
     _machine,
+    _show,
+    _tell_reasons,
 )
 from bench.errors import UsageError
 
 if TYPE_CHECKING:
     from bench.config import Machine, RunConfig
+    from bench.result import TrainLabelsPart
     from bench.run import Outcome
 
 BOARD = "low_shot"
@@ -54,12 +61,10 @@ def lowshot(
     target: Annotated[
         str | None, typer.Option(help="Percents of accuracy: how many labels reach them?")
     ] = None,
-    protocol: Annotated[str | None, typer.Option(help="See: bench ls protocols.")] = None,
-    plan: Annotated[str | None, typer.Option(help="Clips, such as 16x8x3@4.")] = None,
-    seed: Annotated[
-        int | None, typer.Option(help="Seed of probes, order and augmentation.")
-    ] = None,
-    on_unreadable: Annotated[str | None, typer.Option(help="stop, wrong or skip.")] = None,
+    protocol: Protocol = None,
+    plan: Plan = None,
+    seed: Seed = None,
+    on_unreadable: OnUnreadable = None,
     set_: Sets = None,
     write_splits: Annotated[
         Path | None, typer.Option(help="Folder for the training rows of every draw, as text.")
@@ -70,7 +75,7 @@ def lowshot(
     device: Device = "auto",
     workers: Workers = 2,
     batch_size: BatchSize = 8,
-    overwrite: Annotated[bool, typer.Option(help="Run again though a record exists.")] = False,
+    overwrite: Overwrite = False,
     json_: Json = False,
 ) -> None:
     """Evaluate with few labels: fractions or shots, draws and probes on one pass of features."""
@@ -145,46 +150,62 @@ def _print(outcomes: Sequence[Outcome]) -> None:
     """Print a line for every encoder, task and probe, with mean and deviation a share."""
     from bench.metrics.label_efficiency import spread
 
-    columns: dict[str, list[Outcome]] = {}
-    rows: dict[tuple[str, str, str], dict[str, list[float]]] = {}
-    for outcome in outcomes:
-        result, share = outcome.result, _title(outcome)
-        columns.setdefault(share, []).append(outcome)
-        row = (result.encoder.name, result.task.name, result.probe.name)
-        rows.setdefault(row, {}).setdefault(share, []).append(100 * result.metrics.top1)
     if not outcomes:
         return
+    rows = _by_row_and_share(outcomes)
+    shares = _titles(outcomes)
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     for title in ("encoder", "task", "probe"):
         table.add_column(title)
-    for share in columns:
+    for share in shares:
         table.add_column(share, justify="right")
     for row, found in rows.items():
         cells = []
-        for share in columns:
+        for share in shares:
             values = found.get(share, [])
             deviation = spread(values)
             mean = f"{sum(values) / len(values):.1f}" if values else ""
             cells.append(mean if deviation is None else f"{mean} ± {deviation:.1f}")
         table.add_row(*row, *cells)
-    # A pipe is no narrow screen: nothing is cut there.
-    console = Console() if Console().is_terminal else Console(width=WIDE)
-    console.print(table)
+    _show(table)
     typer.echo("top-1 in %, mean ± standard deviation over the draws (ddof = 1)", err=True)
+    _tell_reasons(outcomes)
     kept = sum(outcome.kept for outcome in outcomes)
-    for reason in sorted({r for outcome in outcomes for r in outcome.result.reasons}):
-        typer.echo(f"not reportable: {reason}", err=True)
     typer.echo(
         f"records: {len(outcomes)} in {outcomes[0].path.parent}, {kept} of them kept", err=True
     )
 
 
-def _title(outcome: Outcome) -> str:
+def _titles(outcomes: Sequence[Outcome]) -> list[str]:
+    """Return the headings of the shares: shots, then fractions, ascending."""
+    ranks: dict[str, tuple[bool, float]] = {}
+    for outcome in outcomes:
+        labels = _labels(outcome)
+        ranks[labels.title] = (labels.shots is None, labels.shots or labels.fraction)
+    return sorted(ranks, key=ranks.__getitem__)
+
+
+def _by_row_and_share(
+    outcomes: Sequence[Outcome],
+) -> dict[tuple[str, ...], dict[str, list[float]]]:
+    """Return top-1 in percent by (encoder, task, probe), then by share, for every draw."""
+    encoders = {(o.result.encoder.name, o.result.encoder.weights_sha256 or "") for o in outcomes}
+    times = Counter(name for name, _ in encoders)
+    rows: dict[tuple[str, ...], dict[str, list[float]]] = {}
+    for outcome in outcomes:
+        result = outcome.result
+        name = result.encoder.name
+        if times[name] > 1:
+            name += f" ({(result.encoder.weights_sha256 or 'no weights')[:10]})"
+        found = rows.setdefault((name, result.task.name, result.probe.name), {})
+        found.setdefault(_labels(outcome).title, []).append(100 * result.metrics.top1)
+    return rows
+
+
+def _labels(outcome: Outcome) -> TrainLabelsPart:
     labels = outcome.result.train_labels
     assert labels
-    if labels.shots is not None:
-        return f"{labels.shots} {'shot' if labels.shots == 1 else 'shots'}"
-    return f"{100 * labels.fraction:.10g} %"
+    return labels
 
 
 def _publish(
@@ -193,7 +214,7 @@ def _publish(
     """Write the table of all low-shot records, with those that are not reportable if ours are."""
     from bench.publish import write_board  # pydantic and pandas: only where they are needed
 
-    include_all = any(outcome.result.status != "complete" for outcome in outcomes)
+    include_all = any(outcome.result.status == "not_reportable" for outcome in outcomes)
     options = {"targets": tuple(targets)}
     for path in write_board(BOARD, machine.home, out, include_all=include_all, options=options):
         typer.echo(str(path), err=True)

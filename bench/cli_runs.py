@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -26,6 +27,11 @@ Probes = Annotated[Names, typer.Option("--probe", "-p", help="Names, separated b
 Sets = Annotated[
     Names, typer.Option("--set", help="KEY=VALUE, such as probe.epochs=5; repeatable.")
 ]
+Protocol = Annotated[str | None, typer.Option(help="See: bench ls protocols.")]
+Plan = Annotated[str | None, typer.Option(help="Clips, such as 16x8x3@4.")]
+Seed = Annotated[int | None, typer.Option(help="Seed of probes, order and augmentation.")]
+OnUnreadable = Annotated[str | None, typer.Option(help="stop, wrong or skip.")]
+Overwrite = Annotated[bool, typer.Option(help="Run again though a record exists.")]
 Home = Annotated[Path | None, typer.Option("--home", help="Features and records [BENCH_HOME].")]
 Data = Annotated[Path | None, typer.Option("--data", help="Where the data sets are [BENCH_DATA].")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:0.")]
@@ -40,17 +46,15 @@ def run(
     encoder: Encoder = None,
     task: Tasks = None,
     probe: Probes = None,
-    protocol: Annotated[str | None, typer.Option(help="See: bench ls protocols.")] = None,
-    plan: Annotated[str | None, typer.Option(help="Clips, such as 16x8x3@4.")] = None,
-    seed: Annotated[
-        int | None, typer.Option(help="Seed of probes, order and augmentation.")
-    ] = None,
+    protocol: Protocol = None,
+    plan: Plan = None,
+    seed: Seed = None,
     draws: Annotated[int | None, typer.Option(help="Stored augmented draws a sample.")] = None,
     limit: Annotated[
         int | None, typer.Option("--limit", "-L", help="Rows a split; marked.")
     ] = None,
-    on_unreadable: Annotated[str | None, typer.Option(help="stop, wrong or skip.")] = None,
-    set_: Annotated[Names, typer.Option("--set", help="KEY=VALUE; repeatable.")] = None,
+    on_unreadable: OnUnreadable = None,
+    set_: Sets = None,
     probe_weights: Annotated[
         Path | None, typer.Option(help="Score this released probe file as it is.")
     ] = None,
@@ -63,7 +67,7 @@ def run(
     device: Device = "auto",
     workers: Workers = 2,
     batch_size: BatchSize = 8,
-    overwrite: Annotated[bool, typer.Option(help="Run again though a record exists.")] = False,
+    overwrite: Overwrite = False,
     json_: Json = False,
 ) -> None:
     """Evaluate encoders on tasks with probes: features, fit, score, one record a run."""
@@ -87,8 +91,8 @@ def features(
     encoder: Encoder = None,
     task: Tasks = None,
     reads: Annotated[str, typer.Option(help="vector, tokens or both: vector,tokens.")] = "vector",
-    protocol: Annotated[str | None, typer.Option(help="See: bench ls protocols.")] = None,
-    plan: Annotated[str | None, typer.Option(help="Clips, such as 16x8x3@4.")] = None,
+    protocol: Protocol = None,
+    plan: Plan = None,
     draws: Annotated[int | None, typer.Option(help="Stored augmented draws a sample.")] = None,
     limit: Annotated[int | None, typer.Option("--limit", "-L", help="Rows a split.")] = None,
     set_: Sets = None,
@@ -240,12 +244,22 @@ def _print(outcomes: list[Outcome], *, json_: bool) -> None:
             str(result.metrics.scored),
             result.id + (" (kept)" if outcome.kept else ""),
         )
+    _show(table)
+    _tell_reasons(outcomes)
+    typer.echo(f"records: {outcomes[0].path.parent}", err=True)
+
+
+def _show(table: Table) -> None:
     # A pipe is no narrow screen: nothing is cut there.
     console = Console() if Console().is_terminal else Console(width=WIDE)
     console.print(table)
-    for reason in sorted({r for outcome in outcomes for r in outcome.result.reasons}):
-        typer.echo(f"not reportable: {reason}", err=True)
-    typer.echo(f"records: {outcomes[0].path.parent}", err=True)
+
+
+def _tell_reasons(outcomes: Sequence[Outcome]) -> None:
+    """Say why records are not complete, each reason once."""
+    told = {(o.result.status, reason) for o in outcomes for reason in o.result.reasons}
+    for status, reason in sorted(told):
+        typer.echo(f"{status.replace('_', ' ')}: {reason}", err=True)
 
 
 def _leave(outcomes: list[Outcome]) -> None:

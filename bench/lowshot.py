@@ -12,9 +12,10 @@ from bench import registry
 from bench.config import Machine, RunConfig
 from bench.data.low_shot import Share, cut_tasks
 from bench.data.split_files import split_name, write_split
-from bench.errors import UsageError
+from bench.errors import BenchError, UsageError
 from bench.records import read_record
 from bench.run import Job, Outcome, evaluate_job, grouped, make_job, record_path
+from bench.score import PermutedLabels
 from bench.stage import Stage, prepare
 from bench.study_feeds import StudyFeeds
 from bench.types import Manifest, Progress, Reads, Silent, Task
@@ -42,14 +43,15 @@ def study(
 
     Raises:
         UsageError: a share out of its range, a task that takes none, live features that memory
-            cannot hold; at the end, fits that were refused on few rows, while all others were made.
+            cannot hold; at the end, fits that were refused on few rows or whose labels look
+            permuted, while all others were made.
         BenchError: what the steps raise.
     """
     shares = shares_of(fractions, shots, draws)
     groups = grouped([config.settled(machine.data_of(config.task)) for config in configs])
     for group in groups:
         _check(group[0])
-    refused: list[tuple[_Run, UsageError]] = []
+    refused: list[tuple[_Run, BenchError]] = []
     for group in groups:
         yield from _study(group, shares, machine, progress, splits, refused)
     if refused:
@@ -117,7 +119,7 @@ def _study(
     machine: Machine,
     progress: Progress,
     splits: Path | None,
-    refused: list[tuple[_Run, UsageError]],
+    refused: list[tuple[_Run, BenchError]],
 ) -> Iterator[Outcome]:
     stage = prepare(group[0], machine)
     if "rule" not in stage.task.options:
@@ -146,7 +148,7 @@ def _study(
                 own = feeds.cut(run.job.stage)
             try:
                 outcome = evaluate_job(run.job, own, machine, progress if slow else Silent())
-            except UsageError as error:
+            except (UsageError, PermutedLabels) as error:
                 refused.append((run, error))
                 continue
             finally:
@@ -157,11 +159,12 @@ def _study(
         progress.stop()
 
 
-def _reasons(refused: Sequence[tuple[_Run, UsageError]]) -> str:
+def _reasons(refused: Sequence[tuple[_Run, BenchError]]) -> str:
     """Say why runs were refused, each reason once with the runs that it holds for."""
     by_reason: dict[str, list[str]] = {}
     for run, error in refused:
-        of = f"{run.job.probe.name} on {run.task.name} with {run.share}"
+        encoder = run.job.stage.encoder.spec.name
+        of = f"{run.job.probe.name} of {encoder} on {run.task.name} with {run.share}"
         by_reason.setdefault(str(error).rstrip("."), []).append(of)
     return "".join(f" {'; '.join(runs)}: {reason}." for reason, runs in by_reason.items())
 
@@ -187,7 +190,7 @@ def _runs(
     """Return every run of a study with its record's place; nothing is decoded, media are read."""
     cuts = list(cut_tasks(stage.task, shares))
     jobs = [
-        make_job(_on(stage, cut), _config(config, share, machine), None)
+        make_job(_on(stage, cut), _config(config, share, machine))
         for share, cut in zip(shares, cuts, strict=True)
         for config in group
     ]

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
+from bench.data.low_shot import share_title
 from bench.errors import BenchError
 from bench.run_id import result_id
 
@@ -160,6 +161,13 @@ class TrainLabelsPart(Part):
     def are_all(self) -> bool:
         """Whether nothing was left out of the training split."""
         return self.fraction == 1 and self.shots is None and self.subset_sha256 is None
+
+    @property
+    def title(self) -> str:
+        """The heading of the share in a table: `5 %`, `1 shot` or `list 3f2a90b1`."""
+        if self.subset_sha256 is not None:
+            return f"list {self.subset_sha256[:8]}"
+        return share_title(self.fraction, self.shots)
 
 
 class SelectionPart(Part):

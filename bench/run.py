@@ -115,7 +115,7 @@ class Job:
 def make_job(
     stage: Stage,
     config: RunConfig,
-    weights: Path | None,
+    weights: Path | None = None,
     head_classes: Path | int | None = None,
 ) -> Job:
     """Build a probe and look at all that can be wrong with it before anything is decoded."""

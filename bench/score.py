@@ -78,6 +78,10 @@ def score_released(
     )
 
 
+class PermutedLabels(DataError):  # noqa: N818 (it names a state of the data)
+    """Predictions that agree with a relabelling far better than with the labels as given."""
+
+
 def check_labels(
     probabilities: Probabilities, labels: IntArray, manifest: Manifest, *, keep: bool
 ) -> Relabelling:
@@ -87,12 +91,12 @@ def check_labels(
     `keep` an alarm is for the caller to put on record (`permuted_labels` says it in words).
 
     Raises:
-        DataError: the predictions agree with a relabelling far better than with the labels.
+        PermutedLabels: they agree with a relabelling far better than with the labels.
     """
     predicted = top_class(torch.from_numpy(probabilities)).numpy()
     found = find_relabelling(predicted, labels, probabilities.shape[1])
     if found.alarm and not keep:
-        raise DataError(
+        raise PermutedLabels(
             f"{permuted_labels(found, manifest)} Check the order of the classes: the label map"
             " (--set task.classes=FILE), or the order of a released head (--head-classes FILE). To"
             " keep the labels, say --set on_permuted_labels=keep, which marks the record as"

@@ -16,7 +16,7 @@ from typing import Literal
 from bench.errors import UsageError, closest
 from bench.result import Result
 from bench.types import Column, Leaderboard
-from leaderboards.notes import measured, notes_on
+from leaderboards.notes import measured, notes_on, trained_on
 
 METRICS = {
     "top1": "top-1 accuracy",
@@ -211,6 +211,7 @@ def _cell(head: Head, candidates: Sequence[Result]) -> Cell:
         key=lambda r: (
             r.protocol.name == head.protocol,
             measured(r) == measured(reference),
+            trained_on(r) == trained_on(reference),
             RANK[r.status],
             r.created,
             r.id,

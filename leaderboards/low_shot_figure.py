@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import io
 import math
+import textwrap
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from leaderboards.low_shot_parts import Line, LowShot, Panel
 
@@ -22,10 +24,12 @@ if TYPE_CHECKING:
 # Told apart on white and on black, and with every common colour vision (Okabe and Ito).
 COLOURS = ("#0a85cc", "#e08a00", "#0c9c74", "#cc6fa5", "#d45a1e", "#8d7bd6", "#a39a1e", "#5aa9c4")
 INK = "#7f8183"  # of letters and axes; in the SVG it becomes the colour of the text around
-FLOOR, DASHES, MARKERS = "#98999b", ((4, 2), (1.5, 1.5), (6, 2, 1.5, 2)), "s^vD"
+MARKERS = "oXP*"
+FLOOR, DASHES, FLOOR_MARKERS = "#98999b", ((4, 2), (1.5, 1.5), (6, 2, 1.5, 2)), "s^vD"
 STYLES: Mapping[str, object] = {
     "svg.hashsalt": "frozenbench",
     "svg.fonttype": "none",
+    "text.parse_math": False,  # a name may hold a dollar sign
     "font.size": 9,
     **dict.fromkeys(
         ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), INK
@@ -33,6 +37,7 @@ STYLES: Mapping[str, object] = {
 }
 WIDTH, HEIGHT = 3.3, 2.7  # inches of a panel
 LETTERS_AN_INCH = 13
+LETTERS_OF_A_SIGN = 8  # the line and the gaps before a name in the legend
 APART = 0.14  # decades between two ticks, so that their numbers do not touch
 LIGHT_OR_DARK = (
     "<style>:root{color:#40454b}@media(prefers-color-scheme:dark){:root{color:#c6ccd2}}</style>"
@@ -77,32 +82,49 @@ def _figure(board: LowShot) -> Figure:
     names = list(dict.fromkeys(line.name for p in board.panels for line in p.lines))
     floors = {line.name for panel in board.panels for line in panel.lines if line.is_floor}
     encoders = sorted(name for name in names if name not in floors)
-    colours = {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(encoders)}
+    styles = _styles(encoders, sorted(floors))
     width = WIDTH * across + 0.3
-    ncols = max(1, min(3, int(width * LETTERS_AN_INCH / (max(map(len, names)) + 8))))
-    size = (width, HEIGHT * len(rows) + 0.2 * -(-(len(names) + 1) // ncols) + 0.1)
+    order = [*encoders, *sorted(floors), "chance"]
+    labels, ncols, num_lines = _legend(order, width)
+    size = (width, HEIGHT * len(rows) + 0.2 * num_lines + 0.1)
     figure = Figure(figsize=size, dpi=144, layout="constrained")
     figure.patch.set_alpha(0)
     grid = figure.subplots(len(rows), across, squeeze=False, sharey="row")
     handles: dict[str, Artist] = {}
+    times = Counter(panel.title for panel in board.panels)
     for axes_row, row in zip(grid, rows, strict=True):
         axes_row[0].set_ylim(0, 1.04 * max(map(_top, row)))  # shared by the row
         for place, axes in enumerate(axes_row):
             if place < len(row):
-                handles.update(_draw(axes, row[place], colours, sorted(floors)))
+                handles.update(_draw(axes, row[place], styles))
+                title = _title(row[place], is_alone=times[row[place].title] == 1)
+                axes.set_title(title, fontsize=9)
                 axes.set_ylabel("" if place else "top-1 accuracy (%)")
             else:
                 axes.set_axis_off()
-    order = [*encoders, *sorted(floors), "chance"]
-    shown = [name for name in order if name in handles]
     figure.legend(
-        [handles[name] for name in shown],
-        shown,
+        [handles[name] for name in order],
+        labels,
         loc="outside lower center",
         ncols=ncols,
         frameon=False,
     )
     return figure
+
+
+def _legend(names: Sequence[str], width: float) -> tuple[list[str], int, int]:
+    """Return names broken to a width in inches, the columns they fit in, and the lines needed."""
+    letters = int(width * LETTERS_AN_INCH)
+    labels = [textwrap.fill(name, letters - LETTERS_OF_A_SIGN) for name in names]
+    longest = max(map(len, "\n".join(labels).splitlines()))
+    ncols = max(1, min(3, letters // (longest + LETTERS_OF_A_SIGN)))
+    return labels, ncols, -(-len(names) // ncols) + "".join(labels).count("\n")
+
+
+def _title(panel: Panel, *, is_alone: bool) -> str:
+    record = panel.record
+    facts = f"{record.protocol.name}, n = {record.metrics.expected:,}"
+    return panel.title if is_alone else f"{panel.title}\n{facts}"
 
 
 def _top(panel: Panel) -> float:
@@ -117,25 +139,32 @@ def _task(panel: Panel) -> tuple[str, ...]:
     return record.task.name, record.data.score.digest, record.protocol.name
 
 
-def _draw(
-    axes: Axes, panel: Panel, colours: Mapping[str, str], floors: Sequence[str]
-) -> dict[str, Artist]:
+def _styles(encoders: Sequence[str], floors: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Return how each line is drawn: encoders by colour, then marker; floors grey and dashed."""
+    styles: dict[str, dict[str, Any]] = {}
+    for i, name in enumerate(encoders):
+        marker = MARKERS[i // len(COLOURS) % len(MARKERS)]
+        styles[name] = {"color": COLOURS[i % len(COLOURS)], "marker": marker}
+    for i, name in enumerate(floors):
+        dashes = (0, DASHES[i % len(DASHES)])
+        marker = FLOOR_MARKERS[i % len(FLOOR_MARKERS)]
+        styles[name] = {"color": FLOOR, "marker": marker, "linestyle": dashes}
+    return styles
+
+
+def _draw(axes: Axes, panel: Panel, styles: Mapping[str, Mapping[str, Any]]) -> dict[str, Artist]:
     """Draw one panel and return what the legend shows, by name."""
     handles: dict[str, Artist] = {}
     for line in panel.lines:
-        colour = colours.get(line.name, FLOOR)
+        style = styles[line.name]
         cells = sorted((c for c in line.cells if c.records), key=lambda cell: cell.labels)
         x = [cell.labels for cell in cells]
         y = [100 * (cell.mean or 0.0) for cell in cells]
         half = [100 * (cell.spread() or 0.0) for cell in cells]
-        [drawn] = axes.plot(x, y, marker="o", markersize=3.5, linewidth=1.6, color=colour)
-        if line.is_floor:
-            place = floors.index(line.name)
-            drawn.set_linestyle((0, DASHES[place % len(DASHES)]))
-            drawn.set_marker(MARKERS[place % len(MARKERS)])
+        [drawn] = axes.plot(x, y, markersize=3.5, linewidth=1.6, **style)
         low = [value - h for value, h in zip(y, half, strict=True)]
         high = [value + h for value, h in zip(y, half, strict=True)]
-        axes.fill_between(x, low, high, color=colour, alpha=0.22, linewidth=0)
+        axes.fill_between(x, low, high, color=style["color"], alpha=0.22, linewidth=0)
         handles[line.name] = drawn
     chance = 100 * panel.record.metrics.chance
     handles["chance"] = axes.axhline(chance, linestyle=":", linewidth=1, color=INK)
@@ -147,7 +176,6 @@ def _draw(
     axes.patch.set_alpha(0)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
-    axes.set_title(panel.title, fontsize=9)
     axes.set_xlabel("training labels")
     return handles
 

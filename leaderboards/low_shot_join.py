@@ -8,6 +8,7 @@ share and draw the newest complete one is taken: scores decide nothing here.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -36,20 +37,24 @@ def join(
     `targets` are accuracies as fractions; without any, every panel gets up to three tens of
     percent that some line reaches, but not every one with its first share.
     """
-    shown = [r for r in records if include_unreportable or r.status != "not_reportable"]
     groups: dict[tuple[str, ...], list[Result]] = {}
-    for record in sorted(shown, key=lambda r: (r.created, r.id)):
+    for record in sorted(records, key=lambda r: (r.created, r.id)):
         if record.train_labels is not None:
             groups.setdefault(_panel_key(record, record.train_labels), []).append(record)
     numbers: dict[str, int] = {}
-    panels = [
-        _panel(group, targets, numbers)
-        for _, group in sorted(groups.items())
-        if any(r.train_labels and not r.train_labels.are_all for r in group)
-    ]
-    return LowShot(
-        title=title, panels=tuple(panels), notes=tuple(numbers), hidden=len(records) - len(shown)
-    )
+    panels, hidden = [], 0
+    for _, group in sorted(groups.items()):
+        if not _has_few_labels(group):
+            continue
+        shown = [r for r in group if include_unreportable or r.status != "not_reportable"]
+        hidden += len(group) - len(shown)
+        if _has_few_labels(shown):
+            panels.append(_panel(shown, targets, numbers))
+    return LowShot(title=title, panels=tuple(panels), notes=tuple(numbers), hidden=hidden)
+
+
+def _has_few_labels(records: Iterable[Result]) -> bool:
+    return any(r.train_labels and not r.train_labels.are_all for r in records)
 
 
 def _panel_key(record: Result, labels: TrainLabelsPart) -> tuple[str, ...]:
@@ -65,11 +70,12 @@ def _panel_key(record: Result, labels: TrainLabelsPart) -> tuple[str, ...]:
 
 
 def _panel(records: Sequence[Result], targets: Sequence[float], numbers: dict[str, int]) -> Panel:
-    columns = _columns(records)
+    by_share = _columns(records)
+    columns = tuple(by_share.values())
     by_line: dict[tuple[tuple[str, str], ...], list[Result]] = {}
     for record in records:
         by_line.setdefault(tuple(_choices(record).items()), []).append(record)
-    lines = [_line(group, columns) for group in by_line.values()]
+    lines = [_line(group, list(by_share)) for group in by_line.values()]
     draws = max(len(c.records) for line in lines for c in line.cells)
     targets = tuple(targets) or _usual_targets(lines, records[0].metrics.chance)
     lines = [_measured(_named(line, lines), targets) for line in lines]
@@ -80,41 +86,42 @@ def _panel(records: Sequence[Result], targets: Sequence[float], numbers: dict[st
     )
 
 
-def _columns(records: Iterable[Result]) -> tuple[Column, ...]:
-    """Return the shares found, by rising number of labels; all labels come last."""
+def _columns(records: Iterable[Result]) -> dict[tuple[Any, ...], Column]:
+    """Return the shares found by their keys, by rising number of labels; all labels come last."""
     found: dict[tuple[Any, ...], Column] = {}
     for record in records:
         labels = record.train_labels
         assert labels
         key = _share(labels)
         found[key] = Column(
-            fraction=labels.fraction,
-            shots=labels.shots,
-            subset=labels.subset_sha256,
+            labels=labels,
             rows=record.data.fit.listed if record.data.fit else labels.used,
-            least=labels.least,
-            most=labels.most,
             num_classes=record.task.num_classes,
         )
     keys = sorted(found, key=lambda key: (found[key].rows, [str(part) for part in key]))
-    return tuple(found[key] for key in keys)
+    return {key: found[key] for key in keys}
 
 
 def _share(labels: TrainLabelsPart) -> tuple[Any, ...]:
-    return labels.subset_sha256, labels.shots, labels.fraction
+    """Return what records share that are draws of one thing; all labels need no rule."""
+    rule = "" if labels.are_all else labels.rule
+    return labels.subset_sha256, labels.shots, labels.fraction, rule
 
 
 def _choices(record: Result) -> dict[str, str]:
     """Return what tells two lines of a panel apart, as texts a reader can use."""
     config, features, probe = record.config, record.features, record.probe
-    options = record.task.options
+    options, plan = record.task.options, record.plan
+    # A plan of one's own is named as such.
+    departures = [d for d in record.protocol.deviations if not d.startswith("plan ")]
     return {
         "encoder": record.encoder.name,
         "weights": (record.encoder.weights_sha256 or "none")[:8],
-        "plan": f"{record.plan.fit} to fit and {record.plan.score} to score",
+        "plan": plan.fit if plan.fit == plan.score else f"{plan.fit} to fit, {plan.score} to score",
         "seed": str(config.get("seed", 0)),
-        "protocol": "; ".join(record.protocol.deviations) or "as it is",
+        "protocol": "; ".join(departures) or "as it is",
         "features": f"{features.mode} {features.dtype} {features.precision}",
+        "limit": str(config.get("limit") or "none"),
         "unreadable": str(config.get("on_unreadable", "stop")),
         "decoder": str(config.get("decoder", "auto")),
         "encoder options": _spelled(config.get("encoder_options")),
@@ -137,20 +144,19 @@ def _spelled(value: Any) -> str:
     return json.dumps(value or {}, sort_keys=True, separators=(",", ":"))
 
 
-def _line(records: Sequence[Result], columns: Sequence[Column]) -> Line:
-    cells: list[dict[int, Result]] = [{} for _ in columns]
-    places = {(c.subset, c.shots, c.fraction): i for i, c in enumerate(columns)}
+def _line(records: Sequence[Result], shares: Sequence[tuple[Any, ...]]) -> Line:
+    cells: dict[tuple[Any, ...], dict[int, Result]] = {share: {} for share in shares}
     for record in sorted(records, key=lambda r: (RANK[r.status], r.created, r.id)):
         labels = record.train_labels
         assert labels
         # All draws of everything are equal, and a list is not drawn.
-        cells[places[_share(labels)]][0 if labels.are_all else labels.draw] = record
+        cells[_share(labels)][0 if labels.are_all else labels.draw] = record
     newest = max(records, key=lambda r: (r.created, r.id))
     return Line(
         name=newest.encoder.name,
         record=newest,
         is_floor=newest.encoder.is_floor,
-        cells=tuple(Cell(records=found) for found in cells),
+        cells=tuple(Cell(records=found) for found in cells.values()),
     )
 
 
@@ -177,12 +183,13 @@ def _measured(line: Line, targets: Sequence[float]) -> Line:
 def _reach(curves: Sequence[Curve], target: float) -> Reach:
     by_draw = tuple(labels_to_reach(curve, target) for curve in curves)
     labels = middle(by_draw)
-    smallest = min((n for curve in curves for n, _ in curve), default=0.0)
+    firsts = [min((n for n, _ in curve), default=None) for curve in curves]
+    from_the_first = sum(own == n for own, n in zip(by_draw, firsts, strict=True) if n is not None)
     return Reach(
         target=target,
         labels=labels,
         by_draw=by_draw,
-        is_bound=labels is not None and labels <= smallest,
+        is_bound=labels is not None and 2 * from_the_first >= len(by_draw),
     )
 
 
@@ -234,16 +241,25 @@ def _negated(line: Line) -> tuple[float, ...]:
 
 
 def _with_best(lines: Sequence[Line]) -> list[Line]:
-    """Mark the highest number of every column, and its equals as they are printed."""
+    """Mark the highest number of every column, and its equals as they are printed.
+
+    Lines compete that depart from the protocol as most do, or else as little.
+    """
+    departures = Counter(line.record.protocol.deviations for line in lines)
+    common = min(departures, key=lambda own: (-departures[own], len(own), own))
     tops = [
-        percent(max((c.mean for c in cells if _competes(c) and c.mean is not None), default=None))
+        percent(
+            max(
+                (c.mean for c in cells if _competes(c, common) and c.mean is not None), default=None
+            )
+        )
         for cells in zip(*(line.cells for line in lines), strict=True)
     ]
     return [
         replace(
             line,
             cells=tuple(
-                replace(cell, is_best=_competes(cell) and percent(cell.mean) == top)
+                replace(cell, is_best=_competes(cell, common) and percent(cell.mean) == top)
                 for cell, top in zip(line.cells, tops, strict=True)
             ),
         )
@@ -251,8 +267,11 @@ def _with_best(lines: Sequence[Line]) -> list[Line]:
     ]
 
 
-def _competes(cell: Cell) -> bool:
-    return bool(cell.records) and all(r.status == "complete" for r in cell.records.values())
+def _competes(cell: Cell, deviations: tuple[str, ...]) -> bool:
+    return bool(cell.records) and all(
+        r.status == "complete" and r.protocol.deviations == deviations
+        for r in cell.records.values()
+    )
 
 
 def _noted(line: Line, columns: Sequence[Column], draws: int, numbers: dict[str, int]) -> Line:
@@ -262,7 +281,13 @@ def _noted(line: Line, columns: Sequence[Column], draws: int, numbers: dict[str,
         found = {numbers.setdefault(said, len(numbers) + 1) for said in sentences}
         return tuple(sorted(found))
 
-    cells = [replace(cell, notes=number(_sentences(cell, draws))) for cell in line.cells]
+    titles = [column.title for column in columns]
+    cells = []
+    for column, cell in zip(columns, line.cells, strict=True):
+        said = _sentences(cell, draws)
+        if cell.records and titles.count(column.title) > 1:
+            said.append(f"drawn by the rule: {column.labels.rule or 'not on record'}")
+        cells.append(replace(cell, notes=number(said)))
     measured = [c.title for c, cell in zip(columns, line.cells, strict=True) if cell.records]
     narrow = line.areas and len(measured) < len(columns)
     said = [f"area over the shares {', '.join(measured)} alone"] if narrow else []
@@ -280,9 +305,9 @@ def _sentences(cell: Cell, draws: int) -> list[str]:
         assert labels and record.data.fit
         if labels.used < record.data.fit.listed:
             said.append(f"fitted on {labels.used:,} of {record.data.fit.listed:,} rows drawn")
-        if options.get("short_classes"):
-            said.append(f"{options['short_classes']} classes have fewer rows and give all of them")
-        if options.get("lifted_classes"):
-            said.append(f"{options['lifted_classes']} classes give one row, more than the fraction")
+        if short := options.get("short_classes"):
+            said.append(f"classes with fewer rows, which give all of them: {short}")
+        if lifted := options.get("lifted_classes"):
+            said.append(f"classes that give one row, more than the fraction: {lifted}")
         said += own_notes(record)
     return said

@@ -6,8 +6,8 @@ from html import escape
 
 from leaderboards.join import percent
 from leaderboards.low_shot_parts import Cell, Column, Line, LowShot, Panel
-from leaderboards.low_shot_text import EMPTY, NONE, area, header, legend, number, reached
-from leaderboards.page import filled_page, listed_notes, millions
+from leaderboards.low_shot_text import NONE, area, empty, header, legend, number, reached
+from leaderboards.page import breakable, described, filled_page, listed_notes, marks, size_of
 from leaderboards.provenance import facts_of
 
 LEAD = (
@@ -26,7 +26,7 @@ def html_page(board: LowShot, svg: str) -> str:
     return filled_page(
         {
             "title": escape(board.title),
-            "lead": escape(LEAD if panels else EMPTY),
+            "lead": escape(LEAD if panels else empty(board)),
             "figure": _figure(svg) if panels else "",
             "table": "\n".join(_panel(panel, p) for p, panel in panels),
             "notes": listed_notes(board.notes),
@@ -72,15 +72,12 @@ def _panel(panel: Panel, p: int) -> str:
 
 
 def _line(panel: Panel, line: Line, place: str) -> str:
-    encoder = line.record.encoder
-    parts = [millions(encoder.num_parameters)] if encoder.num_parameters else []
-    small = " · ".join([*parts, f"{encoder.num_frames} x {encoder.image_size}²"])
     chance = panel.record.metrics.chance
     cells = "".join(_cell(cell, f"{place}-{i}", chance, i) for i, cell in enumerate(line.cells))
-    marks = _marks(line.area_notes)
-    rest = f'<td class="start">{escape(area(line))}<sup>{marks}</sup></td>'
-    rest += "".join(f"<td>{escape(reached(reach))}</td>" for reach in line.reaches)
-    name = f'<th class="who" scope="row">{escape(line.name)}<small>{small}</small></th>'
+    rest = f'<td class="start">{escape(area(line))}<sup>{marks(line.area_notes)}</sup></td>'
+    rest += "".join(f"<td>{escape(reached(reach))}<sup></sup></td>" for reach in line.reaches)
+    told = f"{breakable(line.name)}<small>{size_of(line.record)}</small>"
+    name = f'<th class="who" scope="row">{told}</th>'
     return f"<tr>{name}{cells}{rest}</tr>"
 
 
@@ -94,16 +91,12 @@ def _cell(cell: Cell, place: str, chance: float, index: int) -> str:
     return (
         f'{opening}<a class="{css}" href="#cell-{place}"'
         f' style="--value:{100 * cell.mean:.1f}%;--chance:{100 * chance:.1f}%">{mean}</a>'
-        f"{spread}<sup>{_marks(cell.notes)}</sup></td>"
+        f"{spread}<sup>{marks(cell.notes)}</sup></td>"
     )
 
 
 def _start(is_start: bool) -> str:
     return ' class="start"' if is_start else ""
-
-
-def _marks(notes: tuple[int, ...]) -> str:
-    return " ".join(f'<a href="#note-{n}" aria-label="footnote {n}">{n}</a>' for n in notes)
 
 
 def _records(board: LowShot) -> str:
@@ -123,14 +116,10 @@ def _details(column: Column, cell: Cell, place: str) -> str:
     newest = max(cell.records.values(), key=lambda record: (record.created, record.id))
     facts["Rule"] = [str(newest.task.options.get("rule", "not on record"))]
     facts |= {k: v for k, v in facts_of(newest).items() if k not in DRAWN}
-    told = "".join(
-        f"<dt>{escape(name)}</dt><dd>{'<br>'.join(map(escape, values))}</dd>"
-        for name, values in facts.items()
-    )
     return (
         f'<details id="cell-{place}"><summary><span>{escape(column.title)}</span>'
         f'<span class="dim">{escape(column.a_class)} labels a class</span>'
-        f"<b>{escape(number(cell))}</b></summary><dl>{told}</dl></details>"
+        f"<b>{escape(number(cell))}</b></summary>{described(facts)}</details>"
     )
 
 

@@ -7,36 +7,29 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from bench.metrics.label_efficiency import spread
-from bench.result import Result
+from bench.result import Result, TrainLabelsPart
 from leaderboards.join import percent
 
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """A share of the labels and the rows that it has: a fraction, shots a class, or a list."""
+    """A share of the labels, as `labels` of its newest record tell it, and the rows it has."""
 
-    fraction: float = 1.0
-    shots: int | None = None
-    subset: str | None = None
-    rows: int = 0
-    least: int | None = None
-    most: int | None = None
-    num_classes: int = 1
+    labels: TrainLabelsPart
+    rows: int
+    num_classes: int
 
     @property
     def title(self) -> str:
         """Such as `5 %`, `1 shot` or `list 3f2a90b1`."""
-        if self.subset is not None:
-            return f"list {self.subset[:8]}"
-        if self.shots is not None:
-            return f"{self.shots} {'shot' if self.shots == 1 else 'shots'}"
-        return f"{100 * self.fraction:.10g} %"
+        return self.labels.title
 
     @property
     def a_class(self) -> str:
         """Labels a class: `29` where all classes have as many, else `about 29`."""
         mean = self.rows / self.num_classes
-        equal = self.least is not None and self.least == self.most
+        labels = self.labels
+        equal = labels.least is not None and labels.least == labels.most
         return f"{mean:,.0f}" if equal else f"about {mean:,.0f}"
 
 

@@ -25,7 +25,7 @@ DEFINITIONS = (
     " straight between measured shares over log10(n), reaches the accuracy; the median over the"
     " draws, in brackets the smallest and the largest. Nothing is said beyond the measured shares:"
     " ≤ where the smallest share reaches it, 'not reached' where no share does.",
-    "Bold: best of its column among complete records.",
+    "Bold: best of its column among complete records that follow the protocol alike.",
 )
 FIELDS = (
     "task", "probe", "protocol", "kind", "encoder", "weights_sha256", "plan", "quantity", "share",
@@ -40,16 +40,26 @@ def markdown(board: LowShot) -> str:
     for panel in board.panels:
         lines += [f"## {panel.title}", "", panel.facts, "", *_grid(panel), ""]
     if not board.panels:
-        return "\n".join([*lines, EMPTY, ""])
+        return "\n".join([*lines, empty(board), ""])
     lines += [f"{superscript(i)} {note}  " for i, note in enumerate(board.notes, start=1)]
     lines += [""] if board.notes else []
     return "\n".join([*lines, *(f"{sentence}  " for sentence in legend(board))]) + "\n"
 
 
+def empty(board: LowShot) -> str:
+    """Say why there is no table."""
+    return f"No records to show. {_hidden(board)}" if board.hidden else EMPTY
+
+
 def legend(board: LowShot) -> list[str]:
     """Return the sentences below the tables."""
-    hidden = [f"Not shown: {board.hidden} not reportable."] if board.hidden else []
-    return [*DEFINITIONS, *hidden] if board.panels else hidden
+    if not board.panels:
+        return []
+    return [*DEFINITIONS, _hidden(board)] if board.hidden else [*DEFINITIONS]
+
+
+def _hidden(board: LowShot) -> str:
+    return f"Not shown: {board.hidden} not reportable (bench board low_shot --all shows them)."
 
 
 def header(panel: Panel) -> list[str]:
@@ -114,14 +124,15 @@ def _csv_rows(panel: Panel, line: Line, notes: Sequence[str]) -> list[dict[str, 
     rows: list[dict[str, Any]] = []
     for column, cell in zip(panel.columns, line.cells, strict=True):
         if cell.records:
-            drawn = column.shots is None and column.subset is None
+            labels = column.labels
+            is_fraction = labels.shots is None and labels.subset_sha256 is None
             rows.append(
                 {
                     "quantity": "top1",
                     "share": column.title,
-                    "fraction": column.fraction if drawn else "",
-                    "shots": "" if column.shots is None else column.shots,
-                    "subset_sha256": column.subset or "",
+                    "fraction": labels.fraction if is_fraction else "",
+                    "shots": "" if labels.shots is None else labels.shots,
+                    "subset_sha256": labels.subset_sha256 or "",
                     "labels": f"{cell.labels:.10g}",
                     "labels_per_class": f"{column.rows / column.num_classes:.6g}",
                     **_spread_fields(cell.values, cell.mean, cell.spread(1), cell.spread(0)),

@@ -7,15 +7,21 @@ from bench.result import Result, TrainLabelsPart, is_ratio
 
 def measured(record: Result) -> tuple[str, ...]:
     """Return what two records must share, beside the protocol's name, to compare without a mark."""
-    fit, labels = record.data.fit, record.train_labels
+    fit = record.data.fit
     return (
         record.protocol.digest,
         *record.protocol.deviations,
         record.task.score_split,
         record.data.score.digest,
         fit.digest if fit else "released probe",
-        repr((labels.fraction, labels.shots, labels.subset_sha256)) if labels else "",
+        trained_on(record),
     )
+
+
+def trained_on(record: Result) -> str:
+    """Return which share of the training labels was used, without the draw; empty for none."""
+    labels = record.train_labels
+    return repr((labels.fraction, labels.shots, labels.subset_sha256)) if labels else ""
 
 
 def notes_on(record: Result, reference: Result, protocol: str | None) -> list[str]:
@@ -67,7 +73,9 @@ def _score_split(record: Result, reference: Result) -> str:
 def _training(record: Result, reference: Result) -> str:
     fit, labels, other = record.data.fit, record.train_labels, reference.data.fit
     if fit is None or labels is None:
-        return "a released probe, scored as it is"
+        order = record.probe.head_order
+        how = "its classes put in the task's order" if order else "scored as it is"
+        return f"a released probe, {how}"
     if not labels.are_all:
         return f"{share_of(labels)} ({labels.used:,} rows)"
     if other is not None and fit.digest != other.digest:
@@ -83,7 +91,8 @@ def share_of(labels: TrainLabelsPart) -> str:
     if labels.subset_sha256:
         return f"the training labels of a list (sha256 {labels.subset_sha256[:8]})"
     if labels.shots is not None:
-        return f"{labels.shots} training labels a class, draw {labels.draw}"
+        labels_a_class = "training label" if labels.shots == 1 else "training labels"
+        return f"{labels.shots} {labels_a_class} a class, draw {labels.draw}"
     return f"{100 * labels.fraction:g} % of the training labels, draw {labels.draw}"
 
 

@@ -90,20 +90,14 @@ def _column_head(index: int, head: Head, starts: Iterable[int]) -> str:
 
 
 def _row(row: Row, heads: Iterable[Head], starts: Iterable[int]) -> str:
-    small = ""
-    if row.record:
-        encoder = row.record.encoder
-        parts = [millions(encoder.num_parameters)] if encoder.num_parameters else []
-        parts.append(f"{encoder.num_frames} x {encoder.image_size}²")
-        small = f"<small>{' · '.join(parts)}</small>"
+    small = f"<small>{size_of(row.record)}</small>" if row.record else ""
     cells = "".join(
         _cell(cell, head, "start" if i in starts else "")
         for i, (cell, head) in enumerate(zip(row.cells, heads, strict=True))
     )
-    name, broken = escape(row.name), escape(row.name)
-    for sign in "_:/":
-        broken = broken.replace(sign, f"{sign}<wbr>")
-    return f'<tr><th class="who" scope="row" data-value="{name}">{broken}{small}</th>{cells}</tr>'
+    name = escape(row.name)
+    told = f"{breakable(row.name)}{small}"
+    return f'<tr><th class="who" scope="row" data-value="{name}">{told}</th>{cells}</tr>'
 
 
 def _cell(cell: Cell, head: Head, css: str) -> str:
@@ -114,12 +108,12 @@ def _cell(cell: Cell, head: Head, css: str) -> str:
     opening += f' data-value="{100 * value!r}">'
     if cell.record is None:
         return f"{opening}{shown}<sup></sup></td>"
-    marks = " ".join(f'<a href="#note-{n}" aria-label="footnote {n}">{n}</a>' for n in cell.notes)
     chance, css = cell.record.metrics.chance, "number best" if cell.is_best else "number"
     return (
         f'{opening}<a class="{css}" href="#record-{cell.record.id}"'
         f' style="--value:{100 * value:.1f}%;--chance:{100 * chance:.1f}%"'
-        f' title="{escape(_tooltip(cell, cell.record))}">{shown}</a><sup>{marks}</sup></td>'
+        f' title="{escape(_tooltip(cell, cell.record))}">{shown}</a>'
+        f"<sup>{marks(cell.notes)}</sup></td>"
     )
 
 
@@ -156,17 +150,42 @@ def _records(table: Table) -> str:
 
 
 def _record(record: Result) -> str:
-    facts = "".join(
-        f"<dt>{escape(name)}</dt><dd>{'<br>'.join(map(escape, values))}</dd>"
-        for name, values in facts_of(record).items()
-    )
+    facts = described(facts_of(record))
     return (
         f'<details id="record-{record.id}"><summary><span>{escape(record.task.title)}</span>'
         f'<span class="dim">{escape(record.probe.name)} · {escape(record.protocol.name)}</span>'
-        f"<b>{percent(record.metrics.top1)}</b></summary><dl>{facts}</dl></details>"
+        f"<b>{percent(record.metrics.top1)}</b></summary>{facts}</details>"
     )
 
 
-def millions(count: int) -> str:
-    """Spell a number of parameters, such as `303 M`."""
+def described(facts: Mapping[str, Iterable[str]]) -> str:
+    """Return headings and lines as a description list."""
+    told = (
+        f"<dt>{escape(name)}</dt><dd>{'<br>'.join(map(escape, lines))}</dd>"
+        for name, lines in facts.items()
+    )
+    return f"<dl>{''.join(told)}</dl>"
+
+
+def marks(notes: Iterable[int]) -> str:
+    """Return links to footnotes."""
+    return " ".join(f'<a href="#note-{n}" aria-label="footnote {n}">{n}</a>' for n in notes)
+
+
+def breakable(name: str) -> str:
+    """Return a name that a narrow screen may break at its signs."""
+    broken = escape(name)
+    for sign in "_:/":
+        broken = broken.replace(sign, f"{sign}<wbr>")
+    return broken
+
+
+def size_of(record: Result) -> str:
+    """Return parameters and input of an encoder, such as `303 M · 16 x 224²`."""
+    encoder = record.encoder
+    parts = [_millions(encoder.num_parameters)] if encoder.num_parameters else []
+    return " · ".join([*parts, f"{encoder.num_frames} x {encoder.image_size}²"])
+
+
+def _millions(count: int) -> str:
     return f"{count / 1e6:.0f} M" if count >= 10_000_000 else f"{count / 1e6:.1f} M"

@@ -99,6 +99,8 @@ def _head(record: Result) -> list[str]:
         lines.append(f"choosing on the scored rows instead would have added {gap:.1f} points")
     if probe.released_sha256:
         lines.append(f"released probe file {probe.released_sha256}")
+    if probe.head_order:
+        lines.append(f"classes put in the task's order by {probe.head_order}")
     return lines
 
 

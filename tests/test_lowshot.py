@@ -9,13 +9,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from bench.cli_lowshot import _print, _publish
 from bench.config import Machine, expand
 from bench.data.split_files import read_split
 from bench.errors import UsageError
 from bench.features import encode as encoding
 from bench.lowshot import shares_of, study
-from bench.run import evaluate
+from bench.records import write_record
+from bench.run import Outcome, evaluate
 from bench.types import Silent
+from tests.sound_record import sound_record
 
 CLASSES, TRAIN, VAL = ("disc", "ring", "star"), 10, 4
 SHARES = {"fractions": (0.2, 1.0), "shots": (2,), "draws": 2}
@@ -184,13 +187,28 @@ def test_killed_study_goes_on_where_it_was(pictures, tmp_path):
 
 def test_fits_refused_on_few_rows_do_not_stop_the_others(pictures, tmp_path):
     made = []
-    with pytest.raises(UsageError, match=r"2 of 8 runs .* on record\. knn .* 1 shot a class") as e:
+    with pytest.raises(UsageError, match=r"2 of 8 runs .* on record\. knn") as e:
         for outcome in study(
             configs(pictures), machine_at(tmp_path), Silent(), shots=(1, 3), draws=2
         ):
             made.append((outcome.result.probe.name, outcome.result.train_labels.shots))
     assert made == [("linear", 1), ("linear", 1), *[("linear", 3), ("knn", 3)] * 2]
     assert str(e.value).count("too few to hold a tenth") == 1  # a reason is told once
+    assert "knn of random:vit_digits on folder with 1 shot a class, draw 1" in str(e.value)
+
+
+def test_labels_that_look_permuted_are_told_at_the_end_and_every_fit_is_tried(tmp_path):
+    root = tmp_path / "rotated"
+    for split, count in (("train", 6), ("val", 20)):
+        for number in range(3):
+            label = CLASSES[(number + (split == "val")) % 3]  # scored under the next class's name
+            (root / split / label).mkdir(parents=True)
+            for item in range(count):
+                pixels = np.full((24, 32, 3), 40 + 80 * number + item % 6, dtype=np.uint8)
+                Image.fromarray(pixels).save(root / split / label / f"{item}.png")
+    asked = configs(root, probes=("knn",))
+    with pytest.raises(UsageError, match=r"2 of 2 runs could not be made.*look permuted"):
+        list(study(asked, machine_at(tmp_path), Silent(), fractions=(0.5, 1.0), draws=1))
 
 
 # ------------------------------------------------------------------------------------------ no leak
@@ -320,6 +338,33 @@ def test_command_tells_refused_fits_at_the_end(bench, pictures):
     code, out, err = bench("lowshot", *ARGUMENTS, "--shots", "1,2", "--data", pictures)
     assert code == 2 and "could not be made" in err
     assert "low_shot.html" in err and "1 shot" in out
+
+
+def outcomes_of(*results):
+    return [Outcome(result=r, path=Path("records/x.json"), kept=False) for r in results]
+
+
+def test_encoders_of_one_name_are_not_averaged(capsys):
+    """`vjepa:a/latest.pt` and `vjepa:b/latest.pt` are both called `vjepa:latest`."""
+    both = [sound_record(weights=w, correct=c) for w, c in (("a", 20), ("b", 40))]
+    _print(outcomes_of(*both))
+    _, *rows = capsys.readouterr().out.splitlines()
+    assert [row.split()[-1] for row in rows] == ["20.0", "40.0"]
+    assert len({row.split("moving_digits")[0] for row in rows}) == 2  # told apart by a digest
+
+
+def test_suspect_records_do_not_bring_unreportable_ones_into_the_table(tmp_path):
+    suspect, hurried = (
+        sound_record(fraction=0.1, encoder=name, status=name, reasons=(why,))
+        for name, why in (("suspect", "labels look permuted"), ("not_reportable", "in a hurry"))
+    )
+    for result in (suspect, hurried):
+        write_record(result, tmp_path / "records")
+    _publish(outcomes_of(suspect), machine_at(tmp_path), None, [])
+    text = (tmp_path / "tables/low_shot.md").read_text()
+    assert "labels look permuted" in text and "in a hurry" not in text
+    _publish(outcomes_of(hurried), machine_at(tmp_path), None, [])
+    assert "in a hurry" in (tmp_path / "tables/low_shot.md").read_text()
 
 
 def test_command_refuses_what_is_no_number(bench, pictures):

@@ -8,6 +8,7 @@ of the task, and with them in every record.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -80,13 +81,10 @@ class Share:
     def __str__(self) -> str:
         if self.subset is not None:
             return f"the labels of {self.subset}"
-        if self.shots is not None:
-            return (
-                f"{self.shots} {'shot' if self.shots == 1 else 'shots'} a class, draw {self.draw}"
-            )
         if self.way == "whole":
             return "all labels"
-        return f"{100 * self.fraction:.10g} % of the labels, draw {self.draw}"
+        of = "of the labels" if self.shots is None else "a class"
+        return f"{share_title(self.fraction, self.shots)} {of}, draw {self.draw}"
 
     @property
     def options(self) -> dict[str, Any]:
@@ -96,6 +94,13 @@ class Share:
         if self.shots is not None:
             return {"shots": self.shots, "draw": self.draw}
         return {} if self.way == "whole" else {"fraction": self.fraction, "draw": self.draw}
+
+
+def share_title(fraction: float, shots: int | None) -> str:
+    """Return the heading of a share in a table, such as `5 %` or `1 shot`."""
+    if shots is None:
+        return f"{100 * fraction:.10g} %"
+    return f"{shots} {'shot' if shots == 1 else 'shots'}"
 
 
 KEYS = (
@@ -180,9 +185,9 @@ def _cut(task: Task, share: Share, permutations: dict[int, Permutation]) -> Task
         "most": int(taken.max()),
     }
     if way == "fraction":
-        part = Fraction(str(share.fraction))
-        rounds_to_none = 2 * part.numerator * sizes < part.denominator  # half a row is rounded up
-        facts["lifted_classes"] = int(((sizes > 0) & rounds_to_none).sum())
+        # Half a row is rounded up, and is compared as a whole number that no array overflows.
+        half_a_row = math.ceil(1 / (2 * Fraction(str(share.fraction))))
+        facts["lifted_classes"] = int(((sizes > 0) & (sizes < half_a_row)).sum())
     if share.shots is not None:
         facts["short_classes"] = int((sizes < share.shots).sum())
     if way != "whole":

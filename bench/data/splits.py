@@ -36,7 +36,7 @@ class Permutation:
         Raises:
             UsageError: a fraction outside of (0, 1].
         """
-        share = _share(fraction, "fraction")
+        share = _share(fraction)
         return _sorted([rows[: max(1, _round_half_up(share * len(rows)))] for rows in self.classes])
 
     def shots(self, shots: int) -> IntArray:
@@ -76,7 +76,6 @@ def stratified_fraction(
     Raises:
         UsageError: a fraction outside of (0, 1] or a negative draw.
     """
-    _share(fraction, "fraction")
     return permuted(labels, draw=draw, ids=ids).fraction(fraction)
 
 
@@ -106,7 +105,7 @@ def stratified_holdout(
     Raises:
         UsageError: a fraction outside of (0, 1].
     """
-    share = _share(fraction, "fraction")
+    share = _share(fraction)
     kept, held_out = [], []
     for members in _shuffled_classes(labels, f"holdout {seed}", None):
         count = min(len(members) - 1, max(1, _round_half_up(share * len(members))))
@@ -131,11 +130,11 @@ def _shuffled_classes(labels: IntArray, purpose: str, ids: Sequence[str] | None)
     return shuffled
 
 
-def _share(value: float, what: str) -> Fraction:
+def _share(fraction: float) -> Fraction:
     """Return the decimal number that the user wrote, without its binary rounding."""
-    if not 0 < value <= 1:
-        raise UsageError(f"{what} {value}: it should be above 0 and at most 1 (5 % is 0.05).")
-    return Fraction(str(float(value)))
+    if not 0 < fraction <= 1:
+        raise UsageError(f"fraction {fraction}: it should be above 0 and at most 1 (5 % is 0.05).")
+    return Fraction(str(float(fraction)))
 
 
 def _round_half_up(value: Fraction) -> int:

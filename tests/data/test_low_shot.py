@@ -81,6 +81,15 @@ def test_fraction_writes_down_what_was_asked_and_drawn():
     assert cut.fit.root is task.fit and cut.score is task.score
 
 
+def test_lifted_classes_are_counted_exactly_for_long_fractions_and_large_classes():
+    """The numerator of 1/3 as a decimal times 2,000 rows is beyond 64 bits."""
+    labels = [0] * 2_000 + [1]
+    task = task_of(manifest_of([str(row) for row in range(2_001)], labels))
+    cut = low_shot_task(task, fraction=1 / 3)
+    assert np.bincount(cut.fit.labels).tolist() == [667, 1]
+    assert cut.options["lifted_classes"] == 1
+
+
 def test_shots_give_all_of_a_class_that_has_fewer_and_count_it():
     cut = low_shot_task(uneven(), shots=5, draw=1)
     assert np.bincount(cut.fit.labels).tolist() == [5, 5, 5, 3, 1]

@@ -9,6 +9,8 @@ import pytest
 from bench.errors import UsageError
 from bench.types import Column, Leaderboard
 from leaderboards.join import Row, Table, join, percent
+from leaderboards.notes import notes_on
+from leaderboards.provenance import facts_of
 from leaderboards.render import write
 from tests.sound_record import sound_record
 
@@ -222,3 +224,14 @@ def test_a_metric_that_records_lack_is_refused_with_the_closest_one():
 def test_published_rows_are_refused_rather_than_dropped(tmp_path):
     with pytest.raises(UsageError, match="published rows"):
         join(board(column(), published=tmp_path / "paper.csv"), [])
+
+
+def test_released_heads_are_told_with_what_put_their_classes_in_order():
+    fitted = sound_record()
+    for order, said in ((None, "scored as it is"), ("names 3f2a", "put in the task's order")):
+        probe = fitted.probe.model_copy(update={"released_sha256": "ab" * 32, "head_order": order})
+        data = fitted.data.model_copy(update={"fit": None})
+        released = fitted.model_copy(update={"train_labels": None, "data": data, "probe": probe})
+        [note] = notes_on(released, fitted, "honest@1")
+        assert note.startswith("a released probe") and note.endswith(said)
+        assert any("names 3f2a" in line for line in facts_of(released)["Head"]) == bool(order)

@@ -7,6 +7,7 @@ import random
 import re
 from html.parser import HTMLParser
 from typing import Any
+from xml.etree import ElementTree
 
 import pandas as pd
 import pytest
@@ -149,6 +150,18 @@ def test_targets_can_be_named_and_a_draw_may_miss_one():
     assert "not reached (40 to not reached)" in markdown(join("t", falling, targets=(0.3,)))
 
 
+def test_target_that_most_draws_reach_with_the_smallest_share_is_a_bound():
+    """Also where unreadable rows make the smallest share of each draw another number of labels."""
+    lost = [made("a", 40, fraction=0.1, draw=d, lost=d) for d in range(3)]  # 40, 39 and 38 labels
+    assert "≤ 39 (38 to 40)" in markdown(join("t", [*lost, made("a", 50)], targets=(0.3,)))
+    # 10 to 50 reaches 30 at 40 * 10^0.5 = 126; with 40 labels for the other: sqrt(40 * 126).
+    halves = [made("a", 40, fraction=0.1), made("a", 10, fraction=0.1, draw=1), made("a", 50)]
+    assert "≤ 71 (40 to 126)" in markdown(join("t", halves, targets=(0.3,)))
+    # One draw of three alone has it: the median is interpolated.
+    rest = [*halves, made("a", 10, fraction=0.1, draw=2)]
+    assert "| 126 (40 to 126)" in markdown(join("t", rest, targets=(0.3,)))
+
+
 def test_shots_are_columns_beside_fractions_by_number_of_labels():
     shots = [made("first", c, shots=k, draw=d) for k, c in ((1, 15), (8, 30)) for d in (0, 1)]
     [panel] = join("t", [*RECORDS[:4], *shots]).panels
@@ -174,6 +187,20 @@ def test_lines_of_one_encoder_are_told_apart_by_what_differs():
     assert sorted(line.name for line in panel.lines) == ["first (k 1, 20)", "first (k 5, 5.5)"]
 
 
+def test_another_plan_is_named_once_and_briefly():
+    said = "plan 8x1x1@2 instead of 16x2x3@4"
+    other = [
+        r.model_copy(
+            update={"plan": r.plan.model_copy(update=dict.fromkeys(("fit", "score"), "8x1x1@2"))}
+        )
+        for r in curve("first", [20], 40, deviations=(said,))
+    ]
+    board = join("t", [*curve("first", [20], 40), *other])
+    names = sorted(line.name for line in board.panels[0].lines)
+    assert names == ["first (plan 16x2x1@4 to fit, 16x2x3@4 to score)", "first (plan 8x1x1@2)"]
+    assert f"departs from honest@1: {said}" in board.notes
+
+
 def test_the_newest_complete_record_of_a_draw_counts():
     old, new = "2025-01-01T00:00:00Z", "2025-02-01T00:00:00Z"
     same = {"fraction": 0.1, "created": old}
@@ -196,15 +223,54 @@ def test_what_a_reader_must_know_stands_below_the_table():
     board = join("t", records)
     assert set(board.notes) == {
         "fitted on 38 of 40 rows drawn",
-        "3 classes give one row, more than the fraction",
-        "2 classes have fewer rows and give all of them",
+        "classes that give one row, more than the fraction: 3",
+        "classes with fewer rows, which give all of them: 2",
         "1 of 2 draws",
     }
-    assert board.hidden == 1 and "Not shown: 1 not reportable." in markdown(board)
+    assert board.hidden == 1 and "Not shown: 1 not reportable" in markdown(board)
     shown = join("t", records, include_unreportable=True)
     assert "not reportable: in a hurry" in shown.notes
     [panel] = shown.panels
     assert not any(c.is_best for line in panel.lines if line.name == "third" for c in line.cells)
+
+
+def test_only_records_that_the_table_would_show_are_told_as_hidden():
+    hurried = {"status": "not_reportable", "reasons": ("in a hurry",)}
+    all_labels = [made("first", 40, **hurried), made("other", 40, task="other", **hurried)]
+    board = join("t", [*curve("first", [20], 40), *all_labels])
+    assert board.hidden == 1
+    alone = join("t", [made("first", 20, fraction=0.1, **hurried), *all_labels])
+    assert alone.panels == () and alone.hidden == 2
+    text = markdown(alone)
+    assert "Not shown: 2 not reportable" in text and "--all" in text and "yet" not in text
+
+
+def test_draws_by_another_rule_are_not_averaged():
+    old = [made("a", c, fraction=0.1, draw=d) for d, c in enumerate((20, 22))]
+    labels = old[0].train_labels.model_copy(update={"rule": "of every class the last rows"})
+    new = made("a", 40, fraction=0.1, draw=2).model_copy(
+        update={"train_labels": labels.model_copy(update={"draw": 2})}
+    )
+    board = join("t", [*old, new, made("a", 50)])
+    values = [[100 * v for v in cell.values] for cell in board.panels[0].lines[0].cells]
+    assert values == [[20, 22], [40], [50]]
+    assert "drawn by the rule: of every class the last rows" in board.notes
+
+
+def test_limited_runs_have_a_line_of_their_own():
+    limited = made("a", 30, fraction=0.1, draw=1)
+    limited = limited.model_copy(update={"config": {**limited.config, "limit": 500}})
+    [panel] = join("t", [*curve("a", [20], 40), limited]).panels
+    assert sorted(line.name for line in panel.lines) == ["a (limit 500)", "a (limit none)"]
+
+
+def test_departures_from_the_protocol_do_not_compete():
+    departed = curve("b", [80], 90, deviations=("plan 16x8x3@4 instead of 16x2x3@4",))
+    [panel] = join("t", [*curve("a", [20], 40), *departed]).panels
+    best = {line.name: [c.is_best for c in line.cells] for line in panel.lines}
+    assert best == {"b": [False, False], "a": [True, True]}
+    [panel] = join("t", departed).panels  # among themselves they do
+    assert all(c.is_best for c in panel.lines[0].cells)
 
 
 def test_other_tasks_probes_and_lists_have_panels_of_their_own():
@@ -228,6 +294,17 @@ def test_tables_of_whole_splits_are_not_taken_over_by_few_labels():
         values = {row.name: row.cells[0].value for row in table.rows}
         assert values == {"first": 0.42, "second|x": 0.41, "noise": 0.12, "chance": 0.1}
         assert table.notes == ()
+
+
+def test_few_labels_never_stand_for_an_encoder_that_has_all_though_its_plan_differs():
+    departed = {"deviations": ("plan 16x8x3@4 instead of 16x2x3@4",)}
+    later = {**departed, "created": "2025-09-01T00:00:00Z"}
+    few = [made("other", 99, shots=1, draw=draw, **later) for draw in range(2)]
+    records = [made("first", 40), made("second", 41), made("other", 50, **departed), *few]
+    columns = [Column(title="a", task="moving_digits_what", probe="attentive")]
+    board = Leaderboard(name="small", title="Small", columns=columns, write=write_table)
+    table = tables.join(board, records)
+    assert {row.name: row.cells[0].value for row in table.rows}["other"] == 0.5
 
 
 # --------------------------------------------------------------------------------- page and picture
@@ -291,6 +368,45 @@ def test_curves_take_the_colour_of_the_page_and_name_every_encoder(files):
     with Image.open(files[".png"]) as image:
         assert image.format == "PNG" and image.getpixel((0, 0))[3] == 0  # nothing behind it
         assert image.width > 500  # fine enough for a page
+
+
+def test_any_name_is_shown_as_it_is(tmp_path):
+    names = ('<b>a</b> & "b"', "$x_1^2$", "_mine", "two\\$")
+    records = [r for i, name in enumerate(names) for r in curve(name, [20 + i], 40)]
+    board = registry.build("boards", "low_shot", {})
+    paths = {path.suffix: path for path in board.write(board, records, tmp_path)}
+    parsed = Page()
+    parsed.feed(paths[".html"].read_text(encoding="utf-8"))
+    assert parsed.open == []
+    svg = ElementTree.fromstring(paths[".svg"].read_text(encoding="utf-8"))
+    assert set(names) <= {"".join(element.itertext()).strip() for element in svg.iter()}
+
+
+def test_long_names_stay_within_the_picture():
+    other = curve(
+        "first", [20], 40, seed=1, deviations=("probe.weight_decay 0.5 instead of " + "1, " * 40,)
+    )
+    figure = _figure(join("t", [*curve("first", [20], 40), *other]))
+    figure.draw_without_rendering()
+    [legend] = figure.legends
+    box = legend.get_window_extent()
+    assert box.x0 >= 0 and box.x1 <= figure.bbox.x1 and box.y0 >= 0
+    assert figure.axes[0].get_window_extent().height > figure.dpi  # more than an inch
+
+
+def test_panels_of_one_task_and_probe_are_told_apart():
+    other = curve("first", [20], 40, protocol="vjepa@1")
+    titles = [a.get_title() for a in _figure(join("t", [*curve("first", [20], 40), *other])).axes]
+    assert titles == [
+        f"Moving digits what · attentive\n{p}, n = 100" for p in ("honest@1", "vjepa@1")
+    ]
+
+
+def test_ten_encoders_are_drawn_in_ten_ways():
+    board = join("t", [r for i in range(10) for r in curve(f"e{i}", [20], 40)])
+    [axes] = _figure(board).axes
+    drawn = [(line.get_color(), line.get_marker()) for line in axes.lines[:-1]]
+    assert len(set(drawn)) == 10
 
 
 def test_every_point_of_a_curve_lies_within_its_axes():

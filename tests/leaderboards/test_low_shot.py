@@ -26,7 +26,7 @@ from leaderboards.low_shot_figure import _figure
 from leaderboards.low_shot_join import join
 from leaderboards.low_shot_text import csv_text, markdown
 from leaderboards.render import write as write_table
-from tests.sound_record import digest, sound_fields
+from tests.sound_record import digest, sound_fields, sound_record
 
 CLASSES = 10
 WHOLE = digest("train list")
@@ -472,3 +472,13 @@ def test_board_of_a_real_study_on_moving_digits(tmp_path):
         assert shown == pytest.approx(100 * result.metrics.top1, abs=1e-6)
     assert sorted(set(top1.share)) == ["1 shot", "10 %", "100 %"]
     assert "<svg" in paths[2].read_text(encoding="utf-8")
+
+
+def test_the_command_takes_options_of_the_table_and_refuses_others(bench, tmp_path):
+    folder = tmp_path / "home" / "records"
+    folder.mkdir(parents=True)
+    (folder / f"{sound_record().id}.json").write_text(sound_record().to_json())
+    assert bench("board", "low_shot", "--set", "targets=[0.5]")[0] == 0
+    for words, reason in (("target=[0.5]", "Did you mean 'targets'?"), ("targets", "has no '='")):
+        code, _, error = bench("board", "low_shot", "--set", words)
+        assert code == 2 and reason in error

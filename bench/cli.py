@@ -16,7 +16,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from bench import cli_data, cli_lowshot, cli_pretrain, cli_runs, cli_track, registry
+from bench import cli_data, cli_lowshot, cli_pretrain, cli_runs, cli_score, cli_track, registry
 from bench.config import home_folder
 from bench.errors import BenchError, UsageError, closest
 
@@ -41,6 +41,7 @@ app.command("probe")(cli_runs.probe)
 app.command("pretrain")(cli_pretrain.pretrain)
 app.command("track")(cli_track.track)
 app.command("demo")(cli_runs.demo)
+app.add_typer(cli_score.app, name="score")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 Home = Annotated[Path | None, typer.Option("--home", help="Features and records [BENCH_HOME].")]
@@ -87,11 +88,18 @@ def board(
     all_: Annotated[
         bool, typer.Option("--all", help="Also records that are not reportable.")
     ] = False,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="OPTION=VALUE, such as targets=[0.5,0.8].")
+    ] = None,
 ) -> None:
     """Join the records into a table: Markdown, CSV and one self-contained HTML page."""
     from bench.publish import write_board  # pydantic and pandas: only where they are needed
 
-    for path in write_board(name, home_folder(home), out, include_all=all_):
+    pairs = [setting.partition("=") for setting in set_ or []]
+    if not all(equals for _, equals, _ in pairs):
+        raise UsageError(f"--set {(set_ or [''])[0]!r} has no '='; write --set OPTION=VALUE.")
+    options = {key.strip(): value.strip() for key, _, value in pairs}
+    for path in write_board(name, home_folder(home), out, include_all=all_, options=options):
         if path.suffix == ".md":
             typer.echo(path.read_text(encoding="utf-8"))
         typer.echo(str(path), err=True)

@@ -100,9 +100,8 @@ def data_folder(dataset: DataSet, data: Path | None) -> Path:
             f" `bench data add {dataset.name} DIR` once."
         )
     if not data.is_dir():
-        raise DataError(
-            f"there is no folder {data}; say --data DIR with the folder of {dataset.title}."
-        )
+        found = f"{data} is a file" if data.exists() else f"there is no folder {data}"
+        raise DataError(f"{found}; say --data DIR with the folder of {dataset.title}.")
     if (data / DESCRIPTION).is_file() or _tells_splits(dataset, data, depth=1):
         return data
     called = {_bare(name) for name in (dataset.name, dataset.title, *dataset.folders)}

@@ -32,6 +32,7 @@ LAYERS = [
     {"track", "lowshot"},
     {"array_probe"},
     {"cli_runs", "cli_data", "cli_pretrain", "cli_track", "cli_lowshot", "slurm", "launch"},
+    {"cli_score"},
     {"cli"},
     {"__main__"},
 ]

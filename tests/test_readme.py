@@ -50,6 +50,14 @@ def newcomer(tmp_path, video_set, monkeypatch):
         labels = np.arange(rows) % 4
         x = rng.standard_normal((rows, 8)) + 4 * np.eye(8)[labels]
         np.savez(tmp_path / f"{name}.npz", x=x.astype(np.float32), y=labels)
+    ava = ROOT / "tests" / "fixtures" / "ava" / "case3_excluded_and_outside"
+    for ours, theirs in (
+        ("gt.csv", "ava_val_v2.2.csv"),
+        ("detections.csv", "detections.csv"),
+        ("labelmap.pbtxt", "ava_action_list_v2.2_for_activitynet_2019.pbtxt"),
+        ("excluded_timestamps.csv", "ava_val_excluded_timestamps_v2.2.csv"),
+    ):
+        shutil.copy(ava / ours, tmp_path / theirs)
     [config] = blocks("toml")
     (tmp_path / "my_run.toml").write_text(config)
     (tmp_path / "my_extension.py").write_text(IMPORTS + "\n".join(blocks("python")))

@@ -77,7 +77,12 @@ def read_added(folder: Path) -> dict[str, Manifest]:
             archive that was changed since.
     """
     facts = read_facts(folder)
-    return {split: _read(folder, facts, split) for split in facts["splits"]}
+    try:
+        return {split: _read(folder, facts, split) for split in facts["splits"]}
+    except (KeyError, TypeError) as error:
+        raise DataError(
+            f"{folder / DESCRIPTION} is damaged ({error!r}); {_again(folder)}"
+        ) from error
 
 
 def added_root(folder: Path) -> Path:
@@ -104,6 +109,8 @@ def read_facts(folder: Path) -> dict[str, Any]:
         raise DataError(f"{path} is not JSON ({error}); {_again(folder)}") from error
     if not isinstance(facts, dict) or facts.get("version") != VERSION:
         raise DataError(f"{path} was written by another version of frozenbench; {_again(folder)}")
+    if not {"name", "kind", "root", "splits"} <= facts.keys():
+        raise DataError(f"{path} is not whole; {_again(folder)}")
     return facts
 
 

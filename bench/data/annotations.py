@@ -252,7 +252,8 @@ def _from_parquet(path: Path, where: Mapping[str, str]) -> Annotations:
     wanted = {*FILE_COLUMNS, *LABEL_COLUMNS, *where}
     names = [name for name in file.schema_arrow.names if name.lower() in wanted]
     for name in names:
-        if pa.types.is_struct(file.schema_arrow.field(name).type):
+        kind = file.schema_arrow.field(name).type
+        if pa.types.is_struct(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
             raise DataError(
                 f"{path}: column {name!r} holds the images themselves (bytes), and this reader"
                 " takes paths of files; unpack the images into class folders (task `folder`) or"
@@ -304,7 +305,9 @@ def _find(path: Path, columns: Iterable[str], wanted: Sequence[str], what: str) 
 
 def _cell(path: Path, line: int, value: Any, what: str) -> str:
     if isinstance(value, bool) or not isinstance(value, (str, int)) or not str(value).strip():
-        raise DataError(f"{path}, line {line}: no usable {what} but {value!r}; write text or int.")
+        raise DataError(
+            f"{path}, line {line}: no usable {what} but {repr(value)[:80]}; write text or int."
+        )
     return str(value)
 
 

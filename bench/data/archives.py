@@ -10,10 +10,11 @@ from __future__ import annotations
 import json
 import posixpath
 import tarfile
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -27,6 +28,8 @@ LABEL_KEYS = (*LABEL_COLUMNS, "class_name", "cls", "class_id", "label_id")
 LABEL_FILES = ("cls", "json", "txt")
 # More than this beside a medium is no label, and reading a million of them takes time.
 LONGEST_LABEL_FILE = 1 << 16
+PIECE = 1 << 20
+LONGEST_CHAIN = 8  # of links that lead to links
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -35,7 +38,7 @@ class Part:
 
     `names` are those of a `MediaColumn`, `paths` what a list may call them: the path inside the
     archive (cells: the path in the struct, else the row). `labels`, `offset` and `size` as in
-    `Tree` and `MediaColumn`.
+    `Tree` and `MediaColumn`; `holds_archives` says that there are further archives in it.
     """
 
     names: Sequence[str]
@@ -44,17 +47,23 @@ class Part:
     offset: IntArray
     size: IntArray
     class_names: Sequence[str] | None = None
+    holds_archives: bool = False
 
 
 # ------------------------------------------------------------------------------------------- tar
 def read_tar(path: Path, kind: Kind) -> Part:
     """Index the media of a kind in a tar archive and read the labels beside them.
 
+    A link is the file that it leads to.
+
     Raises:
-        DataError: a file that is no tar archive, or one that is cut off.
+        DataError: a file that is no tar archive, or one that is cut off, damaged or joined from
+            several; a name that stands twice; a link to what is not in it.
     """
     names: list[str] = []
     places: list[tuple[int, int]] = []
+    links: dict[str, str] = {}
+    holds_archives = False
     said: dict[str, dict[str, str]] = {tail: {} for tail in LABEL_FILES}
     try:
         with tarfile.open(path, "r:") as archive, path.open("rb") as content:
@@ -62,13 +71,20 @@ def read_tar(path: Path, kind: Kind) -> Part:
             while (entry := archive.next()) is not None:
                 archive.members.clear()  # type: ignore[attr-defined]  # a million would stay
                 name = entry.name.removeprefix("./")
-                if not entry.isreg() or posixpath.basename(name).startswith("."):
-                    continue
-                if entry.offset_data + entry.size > total:
-                    raise tarfile.ReadError(f"{name} goes beyond its end")
                 tail = extension(name)
+                holds_archives |= tail == "tar"
+                is_link = entry.islnk() or entry.issym()
+                if posixpath.basename(name).startswith(".") or not (is_link or entry.isreg()):
+                    continue
+                if not is_link and entry.offset_data + entry.size > total:
+                    raise tarfile.ReadError(f"{name} goes beyond its end")
                 if EXTENSIONS.get(tail) == kind:
                     name.encode()
+                if is_link and EXTENSIONS.get(tail) == kind:
+                    links[name] = _target(entry)
+                elif is_link:
+                    continue
+                elif EXTENSIONS.get(tail) == kind:
                     names.append(name)
                     places.append((entry.offset_data, entry.size))
                 elif tail in said and entry.size <= LONGEST_LABEL_FILE:
@@ -76,10 +92,16 @@ def read_tar(path: Path, kind: Kind) -> Part:
                     label = _label_in(tail, content.read(entry.size))
                     if label is not None:
                         said[tail][name[: -len(tail) - 1]] = label
-    except (tarfile.TarError, OSError, UnicodeError) as error:
+            _refuse_early_end(content, archive.offset)
+            _follow(links, names, places)
+    except UnicodeError as error:
         raise DataError(
-            f"{path} cannot be read as an uncompressed tar archive ({error}); is it cut off?"
-            " Fetch it again, or move it out of the folder."
+            f"{path}: the name {name!r} is not UTF-8; pack it under another."
+        ) from error
+    except (tarfile.TarError, OSError) as error:
+        raise DataError(
+            f"{path} cannot be read as an uncompressed tar archive ({error}); fetch or pack it"
+            " again, or move it out of the folder."
         ) from error
     rows = np.array(places, dtype=np.int64).reshape(-1, 2)
     return Part(
@@ -88,7 +110,43 @@ def read_tar(path: Path, kind: Kind) -> Part:
         labels=_labels_beside(names, said),
         offset=rows[:, 0],
         size=rows[:, 1],
+        holds_archives=holds_archives,
     )
+
+
+def _target(entry: tarfile.TarInfo) -> str:
+    """Return the name in the archive that a link leads to."""
+    if entry.issym():
+        return posixpath.normpath(posixpath.join(posixpath.dirname(entry.name), entry.linkname))
+    return entry.linkname.removeprefix("./")
+
+
+def _refuse_early_end(content: BinaryIO, offset: int) -> None:
+    """Refuse what `tarfile` takes for the end: a cut between members, damage, another archive."""
+    content.seek(offset)
+    if not content.read(tarfile.BLOCKSIZE):
+        raise tarfile.ReadError("it ends without the blocks of zeros that close an archive")
+    content.seek(offset)
+    while piece := content.read(PIECE):
+        if piece.strip(b"\0"):
+            raise tarfile.ReadError(
+                f"behind byte {offset:,} it is damaged, or was joined to another"
+            )
+
+
+def _follow(links: Mapping[str, str], names: list[str], places: list[tuple[int, int]]) -> None:
+    """Add the links to media under their own names."""
+    if len(set(names).union(links)) < len(names) + len(links):
+        twice = next(name for name, times in Counter([*names, *links]).items() if times > 1)
+        raise tarfile.ReadError(f"it holds {twice} twice")
+    where = dict(zip(names, places, strict=True)) if links else {}
+    for name, target in links.items():
+        for _ in range(LONGEST_CHAIN):
+            target = links.get(target, target)
+        if target not in where:
+            raise tarfile.ReadError(f"{name} is a link to {target}, which is not in it")
+        names.append(name)
+        places.append(where[target])
 
 
 def _labels_beside(
@@ -157,7 +215,10 @@ def read_parquet(path: Path, kind: Kind) -> Part | None:
             table = file.read(columns=wanted)
             rows = file.metadata.num_rows
     except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{path} is not a readable parquet file: {error}") from error
+        raise DataError(
+            f"{path} is not a readable parquet file ({error}); fetch it again, or move it out of"
+            " the folder."
+        ) from error
     paths: Iterable[str | None] = [None] * rows
     if "path" in fields:
         paths = pc.struct_field(table.column(column), "path").to_pylist()

@@ -121,7 +121,7 @@ def _serve(connection: Connection, decode: Decode) -> None:
     while True:
         try:
             medium, settings = connection.recv()
-        except EOFError:
+        except (EOFError, OSError):  # the latter where the parent was killed
             return
         try:
             decode(medium, **settings)

@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from bench.data.annotations import is_integer
+from bench.data.annotations import LABEL_COLUMNS, is_integer
+from bench.data.archives import LABEL_FILES
 from bench.data.label_map import LabelMap
 from bench.data.matching import is_preferred, match
 from bench.data.media import CELL
@@ -38,6 +39,11 @@ def from_archives(search: Search) -> Reading | None:
         if tree.media.archive[row] >= 0 and name.rpartition("/")[0] in ours
     ]
     if not any(tree.labels[row] is not None for row in rows):
+        if rows:
+            search.notes.append(
+                f"{_archive(search, rows[0])} carries no labels (a column"
+                f" {' or '.join(LABEL_COLUMNS)}; {' or '.join(LABEL_FILES)} beside the media)"
+            )
         return None
     media = np.array(rows, dtype=np.int64)
     labels, classes = _archive_labels(search, rows)
@@ -143,6 +149,10 @@ def _shard_ids(search: Search, rows: Sequence[int], told: Sequence[str]) -> list
         identify(search.media.names[row][len(stem) + 1 :], class_name)
         for row, stem, class_name in zip(rows, stems, told, strict=True)
     ]
+    column = search.media.media
+    if len(set(ids)) == 1 < len(ids) and (column.form[rows] == CELL).all():
+        # `image.png` in every row names nothing.
+        ids = [f"{number:08d}" for number in column.offset[rows].tolist()]
     # Copies of one set lie in several folders, and a rule chooses among them.
     if len(set(ids)) == len(ids) or len({posixpath.dirname(stem) for stem in stems}) > 1:
         return ids
@@ -171,6 +181,8 @@ def from_folders(search: Search) -> Reading | None:
             names.append(name[starts[folder] :])
             ids.append(dataset.sample_id(names[-1]))
             found.append(told[folder][row] if folder in told else labels[folder])
+    if labels:
+        _refuse_others(search, [f for f, s in starts.items() if not f[s:] and f not in told], ids)
     media = np.array(rows, dtype=np.int64)
     kept = one_medium_each(search, ids, media)
     ids, names = [ids[place] for place in kept], [names[place] for place in kept]
@@ -236,19 +248,29 @@ def _folder_labels(
                 " with --set task.classes=FILE"
             )
         search.notes.append(said.removesuffix("."))
-    elif flat and labels:
-        raise DataError(
-            f"{search.title}: {search.media.folders[flat[0]]:,} {search.media.kind}s lie in"
-            f" {search.media.root / flat[0]} outside of any class folder; move them into one, or"
-            " give their labels in a list."
-        )
-    elif flat:
+    elif flat and not labels:
         search.notes.append(
             f"{search.media.folders[flat[0]]:,} {search.media.kind}s lie in"
             f" {search.media.root / flat[0]} without class folders, so a list has to tell their"
             " labels"
         )
     return labels, classes
+
+
+def _refuse_others(search: Search, flat: Sequence[str], ids: Sequence[str]) -> None:
+    """Refuse media outside of class folders, unless they are copies of media within.
+
+    The archive that was unpacked often lies beside the folders.
+    """
+    tree, known = search.media, set(ids) if flat else set()
+    for name in tree.names if flat else ():
+        folder = name.rpartition("/")[0]
+        if folder in flat and search.dataset.sample_id(name) not in known:
+            raise DataError(
+                f"{search.title}: {name!r} and perhaps others of the {tree.folders[folder]:,}"
+                f" {tree.kind}s in {tree.root / folder} lie outside of any class folder; move them"
+                " into one or away, or give their labels in a list."
+            )
 
 
 def _class_of(name: str, labels: LabelMap) -> int | None:

@@ -7,8 +7,8 @@ of one rank); a key that several names have tells none. In a tree with a folder 
 media in the folder of another split need a key that names this folder.
 
 Where a name has several media, a folder with a word of `DataSet.prefer` goes first, then the better
-key, a folder named by the split, the folder nearest to the root, and files before parts of
-archives.
+key, a folder named by the split, files before folders of frames before parts of archives, and the
+folder nearest to the root.
 """
 
 from __future__ import annotations
@@ -21,13 +21,14 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.data.dataset import DataSet, without_extension
-from bench.data.media import CELL, MEMBER
+from bench.data.media import CELL, FILE, FRAMES, MEMBER
 from bench.data.split_words import split_folder
 from bench.data.tree import Tree
 from bench.errors import DataError
 from bench.types import IntArray
 
 NOBODY = -1
+FORM_ORDER = {FILE: 0, FRAMES: 1, MEMBER: 2, CELL: 2}  # what it was made from goes first
 
 
 def match(
@@ -72,8 +73,8 @@ def best_of(
             not is_preferred(dataset, folder),
             rank,
             split not in split_folder(folder, dataset.words)[0],
+            FORM_ORDER[int(tree.media.form[medium])],
             name.count("/"),
-            tree.media.form[medium] in (MEMBER, CELL),
         )
 
     ranked = sorted(rivals, key=lambda rival: (order(rival), rival[1]))
@@ -81,8 +82,9 @@ def best_of(
     if order(first) == order(second) and not _same_file(tree, first[1], second[1]):
         raise DataError(
             f"{dataset.title} {split}: two files fit the sample {sample!r}:"
-            f" {tree.media[first[1]]} and {tree.media[second[1]]}; name the folder to use with"
-            " --set task.media=FOLDER"
+            f" {tree.media[first[1]]} and {tree.media[second[1]]}; name what to use with"
+            " --set task.media=FOLDER (a pattern such as '*_256' names several), or move one of"
+            " them away."
         )
     return first[1]
 

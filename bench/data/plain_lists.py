@@ -111,9 +111,11 @@ def _indices(rows: Annotations, labels: LabelMap) -> IntArray:
             continue
         index = label_index(label, labels)
         if index is None or index < 0:
+            from_one = label == str(len(labels)) and "0" not in rows.labels
+            hint = " Does the list count from 1?" if from_one else nearest(label, labels)
             raise DataError(
                 f"{rows.path}, line {line}: label {label!r} is none of the {len(labels)} classes"
-                f" (0 to {len(labels) - 1}) of {labels.source}.{nearest(label, labels)} Another"
+                f" (0 to {len(labels) - 1}) of {labels.source}.{hint} Another"
                 " label map can be given with --set task.classes=FILE"
             )
         known[label] = index

@@ -52,9 +52,10 @@ def read_split(
     """Return a split of a data set that lies below `root`, rows sorted by id.
 
     `listing` is a list to read instead of those found, `classes` a label map instead of the
-    shipped one, `media` the folder in which alone media are looked for, `tree` a scan of `root`
-    that was made already. Listed samples without media stay rows; their medium is a path that
-    does not exist. No medium is opened.
+    shipped one, `media` the folder in which alone media are looked for (below the root also a
+    pattern such as `*_256`, for several), `tree` a scan of `root` that was made already. Listed
+    samples without media stay rows; their medium is a path that does not exist. No medium is
+    opened.
 
     Raises:
         DataError: nothing to read; a label that is no class; lists, label maps or media that
@@ -89,10 +90,18 @@ def _media_of(tree: Tree, media: Path | None, progress: Progress | None) -> Tree
     if media is None:
         return tree
     below_root = tree.root / media  # an absolute path stays what it is
+    if "*" in media.name and not media.is_absolute() and not below_root.exists():
+        several = sorted(path for path in tree.root.glob(str(media)) if path.is_dir())
+        if not several:
+            raise DataError(f"no folder in {tree.root} fits --set task.media={media}; check it.")
+        return tree.below(*several)
     folder = below_root if below_root.exists() else media
+    if not folder.is_dir():
+        raise DataError(
+            f"there is no folder {media}, neither here nor in {tree.root}; check --set"
+            f" task.media={media}"
+        )
     if folder.resolve().is_relative_to(tree.root.resolve()) and folder.is_relative_to(tree.root):
-        if not folder.is_dir():
-            raise DataError(f"there is no folder {folder}; check --set task.media={media}")
         return tree.below(folder)
     return scan(folder, tree.kind, progress)
 
@@ -115,6 +124,7 @@ def _from_official(search: Search) -> Reading | None:
         listed = dataset.read(path, search.split, search.tree, search.labels)
         if listed is None:
             continue
+        search.understood.append(path)
         reading = find_media(search, listed)
         if reading.num_found:
             return reading
@@ -131,7 +141,7 @@ def _from_lists(search: Search) -> Reading | None:
     """
     readings: list[Reading] = []
     refused: list[tuple[int, DataError]] = []
-    no_lists = set(search.tree.find(*search.dataset.no_lists))
+    no_lists = {*search.tree.find(*search.dataset.no_lists), *search.understood}
     named = [search.tree.root / name for name in search.tree.others if _may_list(search, name)]
     for path in [path for path in named if path not in no_lists]:
         try:
@@ -218,7 +228,7 @@ def _manifest(search: Search, reading: Reading) -> Manifest:
         copies=dict(sizes),
         excluded=reading.excluded,
         source=str(reading.source),
-        layout=f"{reading.layout}; {' and '.join(forms)}",
+        layout=f"{reading.layout}; {' and '.join(forms)}{_unread(search)}",
     )
 
 
@@ -268,22 +278,31 @@ def _nothing(search: Search) -> str:
     others = ", ".join(f"{number:,} .{tail}" for tail, number in tails.most_common(SHOWN))
     tops = ", ".join(sorted({folder.split("/")[0] for folder in tree.folders if folder})[:SHOWN])
     seen = f"{len(tree.names):,} {tree.kind}s{f' in {tops}' if tops else ''}"
-    notes = "".join(f" {note}." for note in search.notes[:SHOWN])
+    notes = "".join(f" {note}." for note in [*dict.fromkeys(search.notes)][:SHOWN])
+    above = splits_named(tree.root.name, dataset.words) and not notes
+    hint = f" (perhaps {tree.root.parent}, the folder above)" if above else ""
     return (
         f"{search.title}: found neither lists nor labelled media below {search.tree.root}. Looked"
         f" for the official files ({official}), lists with {words} in their name, and archives"
         f" with labels or class folders in a folder with {words} in its name; there are {seen} and"
-        f" {others or 'no other files'}{_compressed(search)}.{notes} Check --data, or name a list"
+        f" {others or 'no other files'}{_compressed(search)}.{notes} Check the folder of the data"
+        f"{hint}, or name a list"
         f" with --set task.{search.option}=FILE"
     )
+
+
+def _unread(search: Search) -> str:
+    """Say how many archives, called after the split, no medium was taken from."""
+    words = search.dataset.words
+    found = [n for n in search.media.compressed if search.split in split_folder(n, words)[0]]
+    return f"; {len(found):,} compressed or nested archives were not read" if found else ""
 
 
 def _compressed(search: Search) -> str:
     found = [*dict.fromkeys([*search.tree.compressed, *search.media.compressed])]
     if not found:
         return ""
-    path = search.tree.root / found[0]
     return (
-        f" ({len(found):,} compressed archives cannot be read in place; unpack them, such as"
-        f" `tar -xf '{path}' -C '{path.parent}'`)"
+        f" ({len(found):,} compressed or nested archives, such as {found[0]}, cannot be read in"
+        " place; unpack them)"
     )

@@ -25,7 +25,7 @@ class Search:
     """A split that is looked for: annotation files in `tree`, media in `media`.
 
     `labels` is the label map (None: the files bring it), `notes` are sentences on what was looked
-    at and not used.
+    at and not used, `understood` official files that were read.
     """
 
     dataset: DataSet
@@ -34,6 +34,7 @@ class Search:
     media: Tree
     labels: LabelMap | None
     notes: list[str] = field(default_factory=list)
+    understood: list[Path] = field(default_factory=list)
 
     @property
     def title(self) -> str:

@@ -24,7 +24,10 @@ from bench.data.media import CELL, FILE, FRAMES, MEMBER, MediaColumn
 from bench.errors import DataError
 from bench.types import IntArray, Kind, Progress, Silent
 
-COMPRESSED = (".tgz", ".tbz2", ".txz", *(f".tar.{tail}" for tail in ("gz", "bz2", "xz", "zst")))
+COMPRESSED = (
+    *(".tgz", ".tbz2", ".txz", ".zip", ".rar", ".7z"),
+    *(f".tar.{tail}" for tail in ("gz", "bz2", "xz", "zst")),
+)
 PICTURES_OF_A_VIDEO = 2
 
 
@@ -38,7 +41,8 @@ class Tree:
     has the archive's name without extension as its folder (a cell without a path is called by its
     number), and `labels` is the text that an archive says of it: a class name or an index, None
     where it says nothing. `class_names` are the names of the indices, by archive, where it has
-    them. `compressed` are archives that cannot be read in place.
+    them. `compressed` are archives that cannot be read in place,
+    archives of archives among them.
     """
 
     root: Path
@@ -75,16 +79,17 @@ class Tree:
             return near
         return next(iter(self.find(name)), None)
 
-    def below(self, folder: Path) -> Tree:
-        """Return the same tree with the media below `folder` (within the root) only.
+    def below(self, *folders: Path) -> Tree:
+        """Return the same tree with the media below `folders` (within the root) only.
 
         Raises:
-            DataError: a folder without media.
+            DataError: folders without media.
         """
-        inside = f"{folder.relative_to(self.root).as_posix()}/".removeprefix("./")
+        names = [Path(os.path.normpath(f)).relative_to(self.root).as_posix() for f in folders]
+        inside = tuple(f"{name}/".removeprefix("./") for name in names)
         rows = [row for row, name in enumerate(self.names) if f"{name}/".startswith(inside)]
         if not rows:
-            raise DataError(f"{folder} holds no {self.kind}s; name a folder that does.")
+            raise DataError(f"{folders[0]} holds no {self.kind}s; name a folder that does.")
         return self.take(np.array(rows, dtype=np.int64))
 
     def take(self, rows: IntArray) -> Tree:
@@ -180,7 +185,8 @@ def _walk(
                 elif found is None:
                     yield prefix + name, _OTHER
     except OSError as error:
-        raise DataError(f"cannot look into {root / below}: {error.strerror}.") from error
+        where = error.filename or root / below
+        raise DataError(f"cannot look at {where}: {error.strerror}; check or remove it.") from error
     if kind == "video" and pictures >= PICTURES_OF_A_VIDEO and not folders and not num_videos:
         yield below or ".", _FRAMES
     for name, real in folders:
@@ -213,6 +219,8 @@ def _index(
                 parts.append((archive, part))
                 if part.class_names is not None:
                     class_names[archive] = part.class_names
+            elif part.holds_archives:
+                found.compressed.append(archive)
             progress.advance()
     finally:
         progress.stop()

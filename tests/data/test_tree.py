@@ -45,7 +45,8 @@ def test_media_of_the_kind_and_other_files(tmp_path):
     videos = scan(tmp_path, "video")
     assert list(videos.names) == ["a/1.webm", "b/2.MP4"]
     assert list(videos.media) == [tmp_path / "a/1.webm", tmp_path / "b/2.MP4"]
-    assert list(videos.others) == ["archive.zip", "labels/x.json", "train.csv"]
+    assert list(videos.others) == ["labels/x.json", "train.csv"]
+    assert list(videos.compressed) == ["archive.zip"]
     assert list(videos.labels) == [None, None]
     assert list(scan(tmp_path, "image").names) == ["a/1.jpg"]
 
@@ -155,7 +156,7 @@ def test_label_of_names_with_several_dots_and_the_best_of_several(tmp_path):
 def test_tar_that_is_cut_off_or_none_is_refused(tmp_path):
     path = tar(tmp_path / "x.tar", {"a.mp4": b"1" * 3000})
     path.write_bytes(path.read_bytes()[:2000])
-    with pytest.raises(DataError, match=r"x\.tar cannot be read .*cut off"):
+    with pytest.raises(DataError, match=r"x\.tar cannot be read .*goes beyond its end"):
         scan(tmp_path, "video")
     path.write_bytes(b"no archive" * 200)
     with pytest.raises(DataError, match=r"x\.tar cannot be read"):

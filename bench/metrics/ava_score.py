@@ -1,0 +1,109 @@
+"""The mAP of a file of AVA detections: read the files, see that they fit together, score."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.data.ava_files import Boxes, Frames, read_boxes, read_excluded
+from bench.data.ava_labels import read_action_list
+from bench.errors import DataError, known
+from bench.files import file_sha256
+from bench.metrics.frame_map import FrameMap, frame_map
+from bench.metrics.frame_rows import FrameIndex
+from bench.metrics.frame_rules import RULES
+
+
+def score_files(
+    *, truth: Path, detections: Path, label_map: Path, excluded: Path | None, rules: str
+) -> FrameMap:
+    """Score a file of detections against the ground truth, both CSV.
+
+    Raises:
+        UsageError: unknown rules.
+        DataError: a file that cannot be read, or files that do not belong together: nothing in
+            common between their videos, frames or classes.
+    """
+    chosen = RULES[known("rules", rules, tuple(RULES))]
+    classes = read_action_list(label_map)
+    wanted = read_boxes(truth, "ground truth")
+    out = None if excluded is None else read_excluded(excluded)
+    given = read_boxes(detections, "detections")
+    if not len(given):
+        raise DataError(
+            f"{detections} has no detections, only {len(given.declared):,} frames that are declared"
+            " to be without; check what wrote it."
+        )
+    _refuse_other_split(detections, given.frames, truth, wanted)
+    if excluded is not None and out is not None and len(out):
+        _refuse_other_videos(excluded, out, truth, wanted)
+    if not np.isin(given.action, list(classes)).any():
+        actions = ", ".join(map(str, np.unique(given.action)[:5].tolist()))
+        raise DataError(
+            f"{detections}: none of its {len(given):,} rows is of one of the {len(classes)} classes"
+            f" of {label_map}; its actions are {actions}, ... Person boxes of a detector have none"
+            " and cannot be scored."
+        )
+    return frame_map(wanted, given, classes, rules=chosen, excluded=out)
+
+
+def as_json(score: FrameMap, files: Mapping[str, Path | None]) -> dict[str, Any]:
+    """Return a score with every digit, and the names and digests of the files behind it."""
+    return {
+        "mAP@0.5": score.mean_ap,
+        "rules": score.rules,
+        "classes": [
+            {
+                "id": one.id,
+                "name": one.name,
+                "AP": one.ap,
+                "ground_truth": one.num_truth,
+                "detections": one.num_detections,
+            }
+            for one in score.classes
+        ],
+        "ground_truth": {
+            name: count
+            for name, count in asdict(score.truth).items()
+            if name in ("rows", "excluded", "other_classes", "scored")
+        },
+        "detections": asdict(score.detections),
+        "frames": {
+            "annotated": score.num_frames,
+            "without_detections": score.num_silent_frames,
+            "detections_on_other_frames": score.num_wrong_by_frame,
+        },
+        "files": {
+            name: None if path is None else {"path": str(path), "sha256": file_sha256(path)}
+            for name, path in files.items()
+        },
+    }
+
+
+def _refuse_other_split(path: Path, frames: Frames, truth: Path, wanted: Boxes) -> None:
+    _refuse_other_videos(path, frames, truth, wanted)
+    numbers = FrameIndex([wanted.frames, wanted.declared]).number(frames)
+    if (numbers < 0).all():
+        spans = [
+            f"{part.micros.min() / 1e6:g} to {part.micros.max() / 1e6:g}"
+            for part in (frames, wanted.frames)
+        ]
+        raise DataError(
+            f"{path}: none of its frames is in the ground truth {truth}, though videos are; its"
+            f" timestamps go from {spans[0]}, those of the ground truth from {spans[1]}. They"
+            " should be seconds of the film."
+        )
+
+
+def _refuse_other_videos(path: Path, frames: Frames, truth: Path, wanted: Boxes) -> None:
+    known_videos = {*wanted.frames.videos, *wanted.declared.videos}
+    if known_videos.isdisjoint(frames.videos):
+        raise DataError(
+            f"{path}: none of its {len(frames.videos):,} videos ({frames.videos[0]}, ...) is in the"
+            f" ground truth {truth} ({next(iter(known_videos))}, ...); it seems to belong to"
+            " another split."
+        )

@@ -1,0 +1,174 @@
+"""Frame mAP at IoU 0.5, the number of AVA: the official rules, and those of two code bases.
+
+Official program (activitynet/ActivityNet, `get_ava_performance.py`), rule by rule:
+
+1. Rows of classes outside the label map are dropped, but their frames count as annotated, as do
+   frames that a ground truth of two columns declares.
+2. Of the detections of a frame the 50 best-scored over all classes are kept. With 60 scores a box,
+   two boxes already exceed it.
+3. Detections on frames that are not annotated are ignored.
+4. Detections without positive width and height are dropped (after they took one of 50 places).
+5. In descending order of score a detection goes to the box of its class and frame with the largest
+   overlap; it is right if they overlap by 0.5 or more and no earlier one took the box. It never
+   falls back to its second best.
+6. AP is the area under the envelope of precision over recall, every step of recall counted. A class
+   with ground truth and no detections has 0, one without ground truth none.
+7. mAP is the mean over the classes with ground truth.
+
+The program has no option for excluded frames; here their rows are deleted from both files first.
+
+Ties. The reference ranks by an argsort that is not stable, so that its number depends on the
+machine where scores are equal (files have four decimals). Here every sort is descending and
+stable: of equal scores the row that stands first in the file goes first, within a frame and over
+all. Which rows tied for place 50 are kept does not depend on the machine, and is as there.
+
+Of boxes of the truth with equal overlap the one of the higher person number goes first (the
+official reader takes the last column for a score), then the first in the file.
+
+The variants `slowfast` and `mmaction2` are in `bench.metrics.frame_rules`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from bench.data.ava_files import Boxes, Frames
+from bench.errors import DataError
+from bench.metrics.frame_matching import BoolArray, average_precision, true_positives
+from bench.metrics.frame_rows import (
+    Compared,
+    Fate,
+    FrameIndex,
+    annotated_frames,
+    compared_detections,
+    compared_truth,
+)
+from bench.metrics.frame_rules import OFFICIAL, Rules
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassScore:
+    """One class: its AP 0-1 (None: undefined by the rules), and how many boxes were compared."""
+
+    id: int
+    name: str
+    ap: float | None
+    num_truth: int
+    num_detections: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrameMap:
+    """The mean over classes 0-1, the classes in order of their ids, and the fate of every row.
+
+    `num_frames` are annotated and not excluded, on `num_silent_frames` of them no detection was
+    scored; `num_wrong_by_frame` scored detections are on no annotated frame (slowfast).
+    """
+
+    mean_ap: float
+    rules: str
+    classes: Sequence[ClassScore]
+    truth: Fate
+    detections: Fate
+    num_frames: int
+    num_silent_frames: int
+    num_wrong_by_frame: int
+
+
+def frame_map(
+    truth: Boxes,
+    detections: Boxes,
+    classes: Mapping[int, str],
+    *,
+    rules: Rules = OFFICIAL,
+    excluded: Frames | None = None,
+) -> FrameMap:
+    """Score detections against the ground truth; linear but for sorting, nothing loops over rows.
+
+    Raises:
+        DataError: no box of the ground truth counts, or no class has an AP, or a detection is
+            inverted under rules that stop at that.
+    """
+    ids = np.array(sorted(classes), dtype=np.int64)
+    out = None if excluded is None else FrameIndex([excluded])
+    annotated = annotated_frames(truth, ids, out, rules)
+    wanted = compared_truth(truth, ids, annotated, out, rules)
+    given = compared_detections(detections, ids, annotated, out, rules)
+    if not len(wanted.rows):
+        raise DataError(
+            f"none of the {len(truth):,} boxes of the ground truth counts: {wanted.fate.excluded:,}"
+            f" are on excluded frames and {wanted.fate.other_classes:,} of none of the"
+            f" {len(ids)} classes of the label map; check that the files belong together."
+        )
+    right = _right(detections, given, truth, wanted, rules)
+    scored = _classes(classes, detections, given, wanted, right, rules)
+    defined = [one.ap for one in scored if one.ap is not None]
+    if not defined:
+        raise DataError(
+            f"no class has both ground truth and detections, and the evaluator of {rules.name}"
+            " leaves all others out of its mean; check that the files belong together."
+        )
+    return FrameMap(
+        mean_ap=float(np.mean(defined)),
+        rules=rules.name,
+        classes=scored,
+        truth=wanted.fate,
+        detections=given.fate,
+        num_frames=len(annotated),
+        num_silent_frames=len(annotated) - len(np.unique(given.frame[given.frame >= 0])),
+        num_wrong_by_frame=int((given.frame < 0).sum()),
+    )
+
+
+def _right(
+    detections: Boxes, given: Compared, truth: Boxes, wanted: Compared, rules: Rules
+) -> BoolArray:
+    """Mark the true positives among the compared detections, bool `[R]`."""
+    num_places = int(max(given.place.max(initial=0), wanted.place.max())) + 1
+    group = given.frame * num_places + given.place  # below 0 on frames that are not annotated
+    targets = np.flatnonzero(wanted.frame >= 0)
+    if rules.truth_by_person:
+        persons = truth.last[wanted.rows[targets]]
+        targets = targets[np.argsort(-persons, kind="stable")]
+    truth_group = wanted.frame[targets] * num_places + wanted.place[targets]
+    seeking = np.flatnonzero(np.isin(group, truth_group))
+    if rules.match_by_score:
+        scores = detections.last[given.rows[seeking]]
+        seeking = seeking[np.argsort(-scores, kind="stable")]
+    kind = np.float32 if rules.float32 else np.float64
+    found = true_positives(
+        group[seeking],
+        detections.corners[given.rows[seeking]].astype(kind),
+        truth_group,
+        truth.corners[wanted.rows[targets]].astype(kind),
+    )
+    right = np.zeros(len(given.rows), dtype=np.bool_)
+    right[seeking[found]] = True
+    return right
+
+
+def _classes(
+    classes: Mapping[int, str],
+    detections: Boxes,
+    given: Compared,
+    wanted: Compared,
+    right: BoolArray,
+    rules: Rules,
+) -> list[ClassScore]:
+    num_truth = np.bincount(wanted.place, minlength=len(classes)).tolist()
+    ends = np.cumsum(np.bincount(given.place, minlength=len(classes)))
+    by_class = np.split(np.argsort(given.place, kind="stable"), ends[:-1])
+    found = []
+    for (key, name), truths, own in zip(sorted(classes.items()), num_truth, by_class, strict=True):
+        ap = None
+        if truths and (len(own) or rules.silent_classes_count):
+            scores = detections.last[given.rows[own]]
+            scores = scores.astype(np.float32 if rules.float32 else np.float64)
+            ap = average_precision(scores, right[own], truths)
+        found.append(
+            ClassScore(id=key, name=name, ap=ap, num_truth=truths, num_detections=len(own))
+        )
+    return found

@@ -1,0 +1,48 @@
+"""What the evaluators of AVA disagree on, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rules:
+    """The rules of one evaluator; the defaults are those of the official program."""
+
+    name: str = "official"
+    best_of_frame: int | None = 50
+    match_by_score: bool = True  # else in the order of the file
+    truth_by_person: bool = True  # else in the order of the file
+    any_row_annotates: bool = True  # else only boxes of evaluated classes annotate their frame
+    unannotated_are_wrong: bool = False  # else ignored
+    excluded_truth_counts: bool = False  # as boxes that nothing can find; else removed
+    silent_classes_count: bool = True  # with an AP of 0; else left out of the mean
+    float32: bool = False
+    stops_at_inverted: bool = False  # and keeps boxes without width or height; else drops both
+
+
+OFFICIAL = Rules()
+
+# facebookresearch/SlowFast, ava_eval_helper.py: what most papers print.
+SLOWFAST = Rules(
+    name="slowfast",
+    best_of_frame=None,
+    match_by_score=False,
+    truth_by_person=False,
+    any_row_annotates=False,
+    unannotated_are_wrong=True,
+)
+
+# open-mmlab/mmaction2, ava_utils.py.
+MMACTION2 = Rules(
+    name="mmaction2",
+    best_of_frame=None,
+    any_row_annotates=False,
+    excluded_truth_counts=True,
+    silent_classes_count=False,
+    float32=True,
+    stops_at_inverted=True,
+)
+
+RULES: Mapping[str, Rules] = {rules.name: rules for rules in (OFFICIAL, SLOWFAST, MMACTION2)}

@@ -29,7 +29,7 @@ def bench(capsys, tmp_path):
 
     def call(*arguments, home=True):
         words = [str(word) for word in arguments]
-        if home and words[0] in WITH_HOME and "--home" not in words:
+        if home and WITH_HOME & {*words} and "--home" not in words:
             words += ["--home", str(tmp_path / "home")]
         with pytest.raises(SystemExit) as ended:
             main(words)

@@ -40,6 +40,13 @@ def test_what_was_found_is_said_and_remembered_for_later_runs(k400, bench, recor
         *run, "-t", "k400_low_shot", "--set", "task.percent=50", "--on-unreadable", "wrong"
     )
     assert few["data"]["fit"]["listed"] == 3
+    names = sorted(path.name for path in (root / "train").iterdir())[:4]
+    (root.parent / "subset.txt").write_text("\n".join(names) + "\n")
+    [some] = records(
+        *run, "-t", "k400", "--set", f"task.subset={root.parent / 'subset.txt'}",
+        "--on-unreadable", "wrong",
+    )  # fmt: skip
+    assert some["data"]["fit"]["listed"] == some["train_labels"]["used"] + 1 == 4
 
 
 def test_the_report_names_what_is_missing_and_broken_and_is_kept_as_files(k400, bench, tmp_path):

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from bench.data.annotations import read_lines
+from bench.data.media import MediaColumn
 from bench.errors import DataError
 from bench.files import write_whole
 from bench.types import IntArray, Manifest, Task
@@ -93,6 +94,7 @@ def named_rows(manifest: Manifest, path: Path) -> IntArray:
     """Return the sorted rows of `manifest` that the file names, int64 `[rows named]`.
 
     A line is a sample id or a file name, with or without the folders above it and the extension.
+    Where ids are shorter than file names (Kinetics), the files that were found count too.
 
     Raises:
         DataError: a name that is not in the split, that several rows have, or that stands twice.
@@ -100,6 +102,10 @@ def named_rows(manifest: Manifest, path: Path) -> IntArray:
     names = read_split(path)
     index = _Index(manifest.ids)
     rows = np.array([index.row(name) for name in names], dtype=np.int64)
+    lost = np.flatnonzero(rows == len(manifest))
+    if len(lost) and isinstance(manifest.media, MediaColumn):
+        files = _Index(manifest.media.names)
+        rows[lost] = [files.row(names[line]) for line in lost]
     where = f"{manifest.name} {manifest.split}"
     _refuse(path, names, np.flatnonzero(rows == len(manifest)), f"not among the samples of {where}")
     _refuse(path, names, np.flatnonzero(rows == TWICE), f"not one sample of {where}, but several")

@@ -16,60 +16,14 @@ import numpy as np
 from bench.data.dataset import DataSet, Listed
 from bench.data.label_map import LabelMap
 from bench.errors import DataError
-from bench.registry import task
-from bench.types import Task
 from tasks.labels import shipped
 from tasks.official_files import read_json, same_order
-from tasks.published import published_task
+from tasks.published import Choice, published
 
 if TYPE_CHECKING:
     from bench.data.tree import Tree
 
 TITLE = "COIN"
-
-
-@task
-def coin(
-    *,
-    data: Path | None = None,
-    train: Path | None = None,
-    val: Path | None = None,
-    classes: Path | None = None,
-    media: Path | None = None,
-    clip: Literal["whole"] = "whole",
-    fraction: float = 1.0,
-    draw: int = 0,
-    shots: int | None = None,
-    subset: Path | None = None,
-) -> Task:
-    """COIN: 180 everyday tasks, top-1; V-JEPA 2 (arXiv 2506.09985), classification table.
-
-    9,030 videos of `training` to fit on, 2,797 of `testing` to score on. 8 clips of 16 frames, 3
-    views, stride 4. `clip` says what of a video is used: `whole`, from its first to its last frame.
-    Other works cut it to [start, end] of the annotation; rows have no time span yet, so that
-    variant is not offered, and numbers that were measured so do not compare.
-
-    Raises:
-        DataError: no such subset in the file, a `recipe_type` that is another class than the
-            shipped label map says (`--set task.classes=FILE` takes another).
-    """
-    return published_task(
-        COIN,
-        plan="16x8x3@4",
-        flip=True,
-        fit="training",
-        score="testing",
-        options={"clip": clip},
-        data=data,
-        train=train,
-        val=val,
-        classes=classes,
-        media=media,
-        fraction=fraction,
-        draw=draw,
-        shots=shots,
-        subset=subset,
-    )
 
 
 def read(path: Path, split: str, tree: Tree, labels: LabelMap | None) -> Listed | None:
@@ -129,3 +83,19 @@ COIN = DataSet(
     read=read,
     # Ids come without extension and may hold no folder: they are the names of the files.
 )
+
+
+@published(COIN, plan="16x8x3@4", flip=True, fit="training", score="testing")
+def coin(*, clip: Literal["whole"] = "whole") -> Choice:
+    """COIN: 180 everyday tasks, top-1; V-JEPA 2 (arXiv 2506.09985), classification table.
+
+    9,030 videos of `training` to fit on, 2,797 of `testing` to score on. 8 clips of 16 frames, 3
+    views, stride 4. `clip` says what of a video is used: `whole`, from its first to its last frame.
+    Other works cut it to [start, end] of the annotation; rows have no time span yet, so that
+    variant is not offered, and numbers that were measured so do not compare.
+
+    Raises:
+        DataError: no such subset in the file, a `recipe_type` that is another class than the
+            shipped label map says (`--set task.classes=FILE` takes another).
+    """
+    return Choice(options={"clip": clip})

@@ -15,11 +15,9 @@ import numpy as np
 from bench.data.dataset import DataSet, Listed
 from bench.data.label_map import LabelMap
 from bench.errors import DataError
-from bench.registry import task
-from bench.types import Task
 from tasks.labels import shipped
 from tasks.official_files import read_json, same_order
-from tasks.published import published_task
+from tasks.published import published
 
 if TYPE_CHECKING:
     from bench.data.tree import Tree
@@ -27,47 +25,6 @@ if TYPE_CHECKING:
 TITLE = "Diving48 V2"
 VOCABULARY = "Diving48_vocab.json"
 FIRST_VERSION = ("diving48_train.json", "diving48_test.json")
-
-
-@task
-def diving48(
-    *,
-    data: Path | None = None,
-    train: Path | None = None,
-    val: Path | None = None,
-    classes: Path | None = None,
-    media: Path | None = None,
-    fraction: float = 1.0,
-    draw: int = 0,
-    shots: int | None = None,
-    subset: Path | None = None,
-) -> Task:
-    """Diving48 V2: 48 kinds of dives, top-1; V-JEPA 2 (arXiv 2506.09985), classification table.
-
-    15,027 videos to fit on, 1,970 of `test` to score on. 4 clips of 32 frames, 3 views, stride 2;
-    the paper's probe reads four layers and trains for 100 epochs. No flip, as in the released
-    configuration. Whole files are used: they hold one dive each, and `start_frame` and `end_frame`
-    of the lists are not read.
-
-    Raises:
-        DataError: the lists of the first version, whose labels are other and noisy; a vocabulary
-            in another order than the shipped one (`--set task.classes=FILE` takes another).
-    """
-    return published_task(
-        DIVING48,
-        plan="32x4x3@2",
-        flip=False,
-        score="test",
-        data=data,
-        train=train,
-        val=val,
-        classes=classes,
-        media=media,
-        fraction=fraction,
-        draw=draw,
-        shots=shots,
-        subset=subset,
-    )
 
 
 def read(path: Path, split: str, tree: Tree, labels: LabelMap | None) -> Listed | None:
@@ -131,3 +88,18 @@ DIVING48 = DataSet(
     },
     read=read,
 )
+
+
+@published(DIVING48, plan="32x4x3@2", flip=False, score="test")
+def diving48() -> None:
+    """Diving48 V2: 48 kinds of dives, top-1; V-JEPA 2 (arXiv 2506.09985), classification table.
+
+    15,027 videos to fit on, 1,970 of `test` to score on. 4 clips of 32 frames, 3 views, stride 2;
+    the paper's probe reads four layers and trains for 100 epochs. No flip, as in the released
+    configuration. Whole files are used: they hold one dive each, and `start_frame` and `end_frame`
+    of the lists are not read.
+
+    Raises:
+        DataError: the lists of the first version, whose labels are other and noisy; a vocabulary
+            in another order than the shipped one (`--set task.classes=FILE` takes another).
+    """

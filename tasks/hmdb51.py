@@ -18,8 +18,6 @@ from bench.data.annotations import read_lines
 from bench.data.dataset import DataSet, Listed
 from bench.data.label_map import LabelMap
 from bench.errors import DataError
-from bench.registry import task
-from bench.types import Task
 from tasks.class_lists import (
     by_split,
     known_split,
@@ -30,58 +28,13 @@ from tasks.class_lists import (
 )
 from tasks.labels import shipped
 from tasks.official_files import indices
-from tasks.published import published_task
+from tasks.published import Choice, published
 
 if TYPE_CHECKING:
     from bench.data.tree import Tree
 
 TITLE = "HMDB51"
 FIT, SCORE = "train_split{}", "test_split{}"
-
-
-@task
-def hmdb51(
-    *,
-    data: Path | None = None,
-    split: int = 1,
-    train: Path | None = None,
-    val: Path | None = None,
-    classes: Path | None = None,
-    media: Path | None = None,
-    fraction: float = 1.0,
-    draw: int = 0,
-    shots: int | None = None,
-    subset: Path | None = None,
-) -> Task:
-    """HMDB51: 51 actions, top-1 of one of three splits; ViDROP table 6 (linear 16x5x3, kNN 1x1).
-
-    Every split has 3,570 videos to fit on and 1,530 to score on; ViDROP does not say which one it
-    used, SVT used the first. 5 clips of 16 frames, 3 views, stride 4. Indices are alphabetical.
-    The 1,666 videos with the number 0 are in no split: they are no rows, and not counted as left
-    out either.
-
-    Raises:
-        DataError: a line without 0, 1 or 2, a list of another split.
-        UsageError: a split that is none.
-    """
-    number = known_split(split, TITLE)
-    return published_task(
-        HMDB51,
-        plan="16x5x3@4",
-        flip=True,
-        fit=FIT.format(number),
-        score=SCORE.format(number),
-        options={"split": split},
-        data=data,
-        train=train,
-        val=val,
-        classes=classes,
-        media=media,
-        fraction=fraction,
-        draw=draw,
-        shots=shots,
-        subset=subset,
-    )
 
 
 def read(path: Path, split: str, tree: Tree, labels: LabelMap | None) -> Listed | None:
@@ -157,3 +110,20 @@ HMDB51 = DataSet(
     patterns=by_split(FIT, SCORE, _patterns),
     read=read,
 )
+
+
+@published(HMDB51, plan="16x5x3@4", flip=True)
+def hmdb51(*, split: int = 1) -> Choice:
+    """HMDB51: 51 actions, top-1 of one of three splits; ViDROP table 6 (linear 16x5x3, kNN 1x1).
+
+    Every split has 3,570 videos to fit on and 1,530 to score on; ViDROP does not say which one it
+    used, SVT used the first. 5 clips of 16 frames, 3 views, stride 4. Indices are alphabetical.
+    The 1,666 videos with the number 0 are in no split: they are no rows, and not counted as left
+    out either.
+
+    Raises:
+        DataError: a line without 0, 1 or 2, a list of another split.
+        UsageError: a split that is none.
+    """
+    number = known_split(split, TITLE)
+    return Choice(fit=FIT.format(number), score=SCORE.format(number), options={"split": split})

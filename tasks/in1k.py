@@ -11,14 +11,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from bench.data.dataset import DataSet
-from bench.registry import task
-from bench.types import Task
 from tasks.imagenet_files import GROUND_TRUTH, TITLE, image_id, read_imagenet, told_wnid
 from tasks.labels import shipped
-from tasks.published import published_task
+from tasks.published import published
 
 IN1K = DataSet(
     name="in1k",
@@ -48,19 +44,8 @@ IN1K = DataSet(
 )
 
 
-@task
-def in1k(
-    *,
-    data: Path | None = None,
-    train: Path | None = None,
-    val: Path | None = None,
-    classes: Path | None = None,
-    media: Path | None = None,
-    fraction: float = 1.0,
-    draw: int = 0,
-    shots: int | None = None,
-    subset: Path | None = None,
-) -> Task:
+@published(IN1K, plan=None, flip=True)
+def in1k() -> None:
     """ImageNet-1k: 1,000 kinds of objects in images, top-1; V-JEPA tables 1, 2, 4 to 6 and 13.
 
     1,281,167 images to fit on, the 50,000 of `val` to score on (the labels of `test` were never
@@ -73,17 +58,3 @@ def in1k(
     Raises:
         DataError: a devkit without its `meta.mat`, a list that numbers the classes otherwise.
     """
-    return published_task(
-        IN1K,
-        plan=None,
-        flip=True,
-        data=data,
-        train=train,
-        val=val,
-        classes=classes,
-        media=media,
-        fraction=fraction,
-        draw=draw,
-        shots=shots,
-        subset=subset,
-    )

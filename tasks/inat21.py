@@ -10,13 +10,10 @@ images can be read with the JSON and without.
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 from bench.data.dataset import DataSet
-from bench.registry import task
-from bench.types import Task
 from tasks.inat21_files import TITLE, read_inat21
-from tasks.published import published_task
+from tasks.published import Choice, published
 
 INAT21 = DataSet(
     name="inat21",
@@ -39,20 +36,8 @@ INAT21_MINI = replace(
 )
 
 
-@task
-def inat21(
-    *,
-    data: Path | None = None,
-    train: Path | None = None,
-    val: Path | None = None,
-    classes: Path | None = None,
-    media: Path | None = None,
-    mini: bool = False,
-    fraction: float = 1.0,
-    draw: int = 0,
-    shots: int | None = None,
-    subset: Path | None = None,
-) -> Task:
+@published(INAT21, plan=None, flip=True)
+def inat21(*, mini: bool = False) -> Choice:
     """iNaturalist 2021: 10,000 species in images, top-1; V-JEPA tables 5, 6 and 13.
 
     2,686,843 images to fit on, or with `mini=true` the 500,000 of `train_mini` (50 a class, some of
@@ -63,17 +48,4 @@ def inat21(
     Raises:
         DataError: JSON that is damaged or contradicts itself, class folders without number.
     """
-    return published_task(
-        INAT21_MINI if mini else INAT21,
-        plan=None,
-        flip=True,
-        data=data,
-        train=train,
-        val=val,
-        classes=classes,
-        media=media,
-        fraction=fraction,
-        draw=draw,
-        shots=shots,
-        subset=subset,
-    )
+    return Choice(dataset=INAT21_MINI if mini else INAT21)

@@ -14,58 +14,15 @@ from bench.data.annotations import read_lines
 from bench.data.dataset import DataSet, Listed
 from bench.data.label_map import LabelMap
 from bench.errors import DataError
-from bench.registry import task
-from bench.types import Task
 from tasks.labels import shipped
 from tasks.official_files import indices, read_id_lines, same_order
-from tasks.published import published_task
+from tasks.published import published
 
 if TYPE_CHECKING:
     from bench.data.tree import Tree
 
 TITLE = "Jester"
 LABEL_FILE = "jester-v1-labels.csv"
-
-
-@task
-def jester(
-    *,
-    data: Path | None = None,
-    train: Path | None = None,
-    val: Path | None = None,
-    classes: Path | None = None,
-    media: Path | None = None,
-    fraction: float = 1.0,
-    draw: int = 0,
-    shots: int | None = None,
-    subset: Path | None = None,
-) -> Task:
-    """Jester: 27 hand gestures, top-1; V-JEPA 2 (arXiv 2506.09985), classification table.
-
-    118,562 videos to fit on, 14,787 of `validation` to score on; the labels of the 14,743 of `test`
-    were never published. 4 clips of 32 frames, 3 views, stride 2; the paper's probe reads four
-    layers and trains for 100 epochs. No flip: swiping left and right are classes. Indices follow
-    `jester-v1-labels.csv`, which is not alphabetical.
-
-    Raises:
-        DataError: a class name that is none, a `jester-v1-labels.csv` in another order than the
-            shipped one (`--set task.classes=FILE` takes its order), the test list.
-    """
-    return published_task(
-        JESTER,
-        plan="32x4x3@2",
-        flip=False,
-        score="validation",
-        data=data,
-        train=train,
-        val=val,
-        classes=classes,
-        media=media,
-        fraction=fraction,
-        draw=draw,
-        shots=shots,
-        subset=subset,
-    )
 
 
 def read(path: Path, split: str, tree: Tree, labels: LabelMap | None) -> Listed | None:
@@ -123,3 +80,18 @@ JESTER = DataSet(
     },
     read=read,
 )
+
+
+@published(JESTER, plan="32x4x3@2", flip=False, score="validation")
+def jester() -> None:
+    """Jester: 27 hand gestures, top-1; V-JEPA 2 (arXiv 2506.09985), classification table.
+
+    118,562 videos to fit on, 14,787 of `validation` to score on; the labels of the 14,743 of `test`
+    were never published. 4 clips of 32 frames, 3 views, stride 2; the paper's probe reads four
+    layers and trains for 100 epochs. No flip: swiping left and right are classes. Indices follow
+    `jester-v1-labels.csv`, which is not alphabetical.
+
+    Raises:
+        DataError: a class name that is none, a `jester-v1-labels.csv` in another order than the
+            shipped one (`--set task.classes=FILE` takes its order), the test list.
+    """

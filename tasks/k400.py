@@ -11,14 +11,10 @@ Copies differ by what YouTube had left when they were made, so a record says how
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from bench.data.dataset import DataSet
-from bench.registry import task
-from bench.types import Task
 from tasks.kinetics_files import REPLACEMENTS, WORDS, clip_id, clip_keys, patterns, reader
 from tasks.labels import shipped
-from tasks.published import published_task
+from tasks.published import published
 
 TITLE = "Kinetics-400"
 
@@ -52,19 +48,8 @@ K400 = DataSet(
 )
 
 
-@task
-def k400(
-    *,
-    data: Path | None = None,
-    train: Path | None = None,
-    val: Path | None = None,
-    classes: Path | None = None,
-    media: Path | None = None,
-    fraction: float = 1.0,
-    draw: int = 0,
-    shots: int | None = None,
-    subset: Path | None = None,
-) -> Task:
+@published(K400, plan="16x8x3@4", flip=True)
+def k400() -> None:
     """Kinetics-400: 400 human actions in videos, top-1; V-JEPA tables 1 to 7.
 
     246,534 videos to fit on, the 19,906 of `val` to score on (of the table; copies hold 240,258 and
@@ -75,17 +60,3 @@ def k400(
         DataError: a label that is no class, a table without labels (the crawler's test table), a
             label map beside a list that contradicts the shipped one.
     """
-    return published_task(
-        K400,
-        plan="16x8x3@4",
-        flip=True,
-        data=data,
-        train=train,
-        val=val,
-        classes=classes,
-        media=media,
-        fraction=fraction,
-        draw=draw,
-        shots=shots,
-        subset=subset,
-    )

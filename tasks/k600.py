@@ -19,56 +19,15 @@ from bench.data.dataset import DataSet, Listed
 from bench.data.label_map import LabelMap
 from bench.data.plain_lists import read_plain_list
 from bench.errors import DataError
-from bench.registry import task
-from bench.types import Task
 from tasks.kinetics_files import WORDS, clip_id, clip_keys, patterns, reader
 from tasks.labels import shipped
-from tasks.published import published_task
+from tasks.published import published
 
 if TYPE_CHECKING:
     from bench.data.tree import Tree
 
 TITLE = "Kinetics-600"
 _read_table = reader(TITLE)
-
-
-@task
-def k600(
-    *,
-    data: Path | None = None,
-    train: Path | None = None,
-    val: Path | None = None,
-    classes: Path | None = None,
-    media: Path | None = None,
-    fraction: float = 1.0,
-    draw: int = 0,
-    shots: int | None = None,
-    subset: Path | None = None,
-) -> Task:
-    """Kinetics-600: 600 human actions in videos, top-1; the protocol of K400, no paper table here.
-
-    392,622 videos to fit on and 30,000 of `val` to score on, as published; copies differ. 8 clips
-    of 16 frames, 3 views, stride 4, with flips, as V-JEPA does on K400. Classes are in alphabetical
-    order (lists of VideoMAEv2 follow that of K710: give theirs with `classes`). One class name is
-    found with and without capitals. A video that a table lists again (6 in `val`) is excluded.
-
-    Raises:
-        DataError: a label that is no class, a table without labels.
-    """
-    return published_task(
-        K600,
-        plan="16x8x3@4",
-        flip=True,
-        data=data,
-        train=train,
-        val=val,
-        classes=classes,
-        media=media,
-        fraction=fraction,
-        draw=draw,
-        shots=shots,
-        subset=subset,
-    )
 
 
 def read(path: Path, split: str, tree: Tree, labels: LabelMap | None) -> Listed | None:
@@ -131,3 +90,17 @@ K600 = DataSet(
     sample_id=clip_id,
     folders=("kinetics600",),
 )
+
+
+@published(K600, plan="16x8x3@4", flip=True)
+def k600() -> None:
+    """Kinetics-600: 600 human actions in videos, top-1; the protocol of K400, no paper table here.
+
+    392,622 videos to fit on and 30,000 of `val` to score on, as published; copies differ. 8 clips
+    of 16 frames, 3 views, stride 4, with flips, as V-JEPA does on K400. Classes are in alphabetical
+    order (lists of VideoMAEv2 follow that of K710: give theirs with `classes`). One class name is
+    found with and without capitals. A video that a table lists again (6 in `val`) is excluded.
+
+    Raises:
+        DataError: a label that is no class, a table without labels.
+    """

@@ -11,14 +11,10 @@ Layouts and names are those of Kinetics-400.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from bench.data.dataset import DataSet
-from bench.registry import task
-from bench.types import Task
 from tasks.kinetics_files import WORDS, clip_id, clip_keys, patterns, reader
 from tasks.labels import shipped
-from tasks.published import published_task
+from tasks.published import published
 
 TITLE = "Kinetics-700"
 
@@ -55,19 +51,8 @@ K700 = DataSet(
 )
 
 
-@task
-def k700(
-    *,
-    data: Path | None = None,
-    train: Path | None = None,
-    val: Path | None = None,
-    classes: Path | None = None,
-    media: Path | None = None,
-    fraction: float = 1.0,
-    draw: int = 0,
-    shots: int | None = None,
-    subset: Path | None = None,
-) -> Task:
+@published(K700, plan="16x8x3@4", flip=True)
+def k700() -> None:
     """Kinetics-700: 700 human actions in videos, top-1; the protocol of K400, no paper table here.
 
     545,317 videos to fit on and 35,000 of `val` to score on in the edition of 2019; that of 2020
@@ -79,17 +64,3 @@ def k700(
     Raises:
         DataError: a label that is no class, a table without labels (those of the test split).
     """
-    return published_task(
-        K700,
-        plan="16x8x3@4",
-        flip=True,
-        data=data,
-        train=train,
-        val=val,
-        classes=classes,
-        media=media,
-        fraction=fraction,
-        draw=draw,
-        shots=shots,
-        subset=subset,
-    )

@@ -14,91 +14,37 @@ from pathlib import Path
 from bench.errors import UsageError
 from bench.registry import task
 from bench.types import Task
+from tasks.in1k import in1k
+from tasks.k400 import k400
+from tasks.ssv2 import ssv2
 
 
 @task
-def k400_low_shot(
-    *,
-    percent: float = 5.0,
-    draw: int = 0,
-    data: Path | None = None,
-    train: Path | None = None,
-    val: Path | None = None,
-    classes: Path | None = None,
-    media: Path | None = None,
-) -> Task:
+def k400_low_shot(*, percent: float = 5.0, draw: int = 0, data: Path | None = None) -> Task:
     """Kinetics-400 with a percent of the training labels; V-JEPA table 7 (5, 10, 50 %).
 
     V-JEPA's copy has about 29, 58 and 287 labels a class; its H/16 reaches 67.0, 72.1 and 80.2.
     """
-    from tasks.k400 import k400
-
-    return k400(
-        data=data,
-        train=train,
-        val=val,
-        classes=classes,
-        media=media,
-        fraction=_fraction(percent),
-        draw=draw,
-    )
+    return k400(data=data, fraction=_fraction(percent), draw=draw)
 
 
 @task
-def ssv2_low_shot(
-    *,
-    percent: float = 5.0,
-    draw: int = 0,
-    data: Path | None = None,
-    train: Path | None = None,
-    val: Path | None = None,
-    classes: Path | None = None,
-    media: Path | None = None,
-) -> Task:
+def ssv2_low_shot(*, percent: float = 5.0, draw: int = 0, data: Path | None = None) -> Task:
     """Something-Something v2 with a percent of the training labels; V-JEPA table 7 (5, 10, 50 %).
 
     V-JEPA states about 48, 96 and 440 labels a class (half of 168,913 rows would be 485); its H/16
     reaches 51.9, 57.5 and 67.3.
     """
-    from tasks.ssv2 import ssv2
-
-    return ssv2(
-        data=data,
-        train=train,
-        val=val,
-        classes=classes,
-        media=media,
-        fraction=_fraction(percent),
-        draw=draw,
-    )
+    return ssv2(data=data, fraction=_fraction(percent), draw=draw)
 
 
 @task
-def in1k_low_shot(
-    *,
-    percent: float = 1.0,
-    draw: int = 0,
-    data: Path | None = None,
-    train: Path | None = None,
-    val: Path | None = None,
-    classes: Path | None = None,
-    media: Path | None = None,
-) -> Task:
+def in1k_low_shot(*, percent: float = 1.0, draw: int = 0, data: Path | None = None) -> Task:
     """ImageNet-1k with a percent of the training labels (1 % is 12 or 13 images a class).
 
     These rows are drawn here; SimCLR's own 1 % and 10 % are `in1k` with `subset=1percent.txt`.
     """
-    from tasks.in1k import in1k
-
-    return in1k(
-        data=data,
-        train=train,
-        val=val,
-        classes=classes,
-        media=media,
-        fraction=_fraction(percent),
-        draw=draw,
-    )
+    return in1k(data=data, fraction=_fraction(percent), draw=draw)
 
 
 def _fraction(percent: float) -> float:

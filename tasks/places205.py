@@ -11,14 +11,10 @@ the place of its folder.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from bench.data.dataset import DataSet
-from bench.registry import task
-from bench.types import Task
 from tasks.labels import shipped
 from tasks.places_files import image_ids, listed_path, reader
-from tasks.published import published_task
+from tasks.published import published
 
 TITLE = "Places205"
 
@@ -39,19 +35,8 @@ PLACES205 = DataSet(
 )
 
 
-@task
-def places205(
-    *,
-    data: Path | None = None,
-    train: Path | None = None,
-    val: Path | None = None,
-    classes: Path | None = None,
-    media: Path | None = None,
-    fraction: float = 1.0,
-    draw: int = 0,
-    shots: int | None = None,
-    subset: Path | None = None,
-) -> Task:
+@published(PLACES205, plan=None, flip=True)
+def places205() -> None:
     """Places205: 205 kinds of scenes in images, top-1; V-JEPA tables 5, 6 and 13.
 
     2,448,873 images to fit on, the 20,500 of `val` (100 a class) to score on; the labels of `test`
@@ -62,17 +47,3 @@ def places205(
     Raises:
         DataError: a list whose indices are not those of the scenes that its names tell.
     """
-    return published_task(
-        PLACES205,
-        plan=None,
-        flip=True,
-        data=data,
-        train=train,
-        val=val,
-        classes=classes,
-        media=media,
-        fraction=fraction,
-        draw=draw,
-        shots=shots,
-        subset=subset,
-    )

@@ -10,14 +10,10 @@ refused. The challenge of 2016 has the same classes and validation split and mor
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from bench.data.dataset import DataSet
-from bench.registry import task
-from bench.types import Task
 from tasks.labels import shipped
 from tasks.places_files import image_ids, listed_path, reader
-from tasks.published import published_task
+from tasks.published import published
 
 TITLE = "Places365"
 
@@ -48,19 +44,8 @@ PLACES365 = DataSet(
 )
 
 
-@task
-def places365(
-    *,
-    data: Path | None = None,
-    train: Path | None = None,
-    val: Path | None = None,
-    classes: Path | None = None,
-    media: Path | None = None,
-    fraction: float = 1.0,
-    draw: int = 0,
-    shots: int | None = None,
-    subset: Path | None = None,
-) -> Task:
+@published(PLACES365, plan=None, flip=True)
+def places365() -> None:
     """Places365-Standard: 365 kinds of scenes in images, top-1; ViC-MAE reports it.
 
     1,803,460 images to fit on, the 36,500 of `val` (100 a class) to score on; the labels of the
@@ -72,17 +57,3 @@ def places365(
         DataError: a list of test images, a category file in another order than the shipped one, a
             list whose indices are not those of the scenes that its names tell.
     """
-    return published_task(
-        PLACES365,
-        plan=None,
-        flip=True,
-        data=data,
-        train=train,
-        val=val,
-        classes=classes,
-        media=media,
-        fraction=fraction,
-        draw=draw,
-        shots=shots,
-        subset=subset,
-    )

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import fnmatch
+import inspect
 import os
 import re
+import typing
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from bench.data.added import DESCRIPTION, added_root, read_added
 from bench.data.annotations import EXTENSIONS, extension
@@ -16,60 +21,114 @@ from bench.data.published import read_split
 from bench.data.split_words import splits_named
 from bench.data.tree import scan
 from bench.errors import DataError, UsageError
+from bench.registry import task
 from bench.types import ClipPlan, Manifest, Settings, Task
 from tasks.folder import IMAGE_PLAN
 
 
-def published_task(
-    dataset: DataSet,
-    *,
-    plan: str | None,
-    flip: bool,
-    data: Path | None,
-    train: Path | None = None,
-    val: Path | None = None,
-    classes: Path | None = None,
-    media: Path | None = None,
-    fraction: float = 1.0,
-    draw: int = 0,
-    shots: int | None = None,
-    subset: Path | None = None,
-    fit: str = "train",
-    score: str = "val",
-    options: Settings | None = None,
-) -> Task:
-    """Make the task of a data set: splits `fit` and `score`, training clips with one view.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Choice:
+    """What the options of its own that a data set has decide; None leaves what `published` says."""
 
-    `data` is the root of the data set, a folder that holds one called like it, or what `bench data
-    add` wrote (or the folder that holds this). `train` and `val` are
-    lists to read instead of those found, `classes` and `media` as in `read_split`. `plan` is None
-    for images. `fraction`, `draw`, `shots` and `subset` cut the training split, see
-    `bench/data/low_shot.py`.
+    dataset: DataSet | None = None
+    fit: str | None = None
+    score: str | None = None
+    options: Settings = field(default_factory=dict)
 
-    Raises:
-        UsageError: no data.
-        DataError: data that cannot be read as this data set.
+
+def published(
+    dataset: DataSet, *, plan: str | None, flip: bool, fit: str = "train", score: str = "val"
+) -> Callable[[Callable[..., Choice | None]], Callable[..., Task]]:
+    """Register the task of a data set under the name and the docstring of a function.
+
+    The function takes the options that the data set has of its own, as keywords, and returns what
+    they decide; the task has those of every published data set beside them (see `build`). `plan` is
+    None for images; training clips have one view. `fit` and `score` are splits of the data set.
     """
+
+    def decorate(own: Callable[..., Choice | None]) -> Callable[..., Task]:
+        def build(
+            *,
+            data: Path | None = None,
+            train: Path | None = None,
+            val: Path | None = None,
+            classes: Path | None = None,
+            media: Path | None = None,
+            fraction: float = 1.0,
+            draw: int = 0,
+            shots: int | None = None,
+            subset: Path | None = None,
+            **options: Any,
+        ) -> Task:
+            """Make the task.
+
+            `data` is the root of the data set, a folder that holds one called like it, or what
+            `bench data add` wrote (or the folder that holds this). `train` and `val` are lists to
+            read instead of those found, `classes` and `media` as in `read_split`. `fraction`,
+            `draw`, `shots` and `subset` cut the training split, see `bench/data/low_shot.py`.
+
+            Raises:
+                UsageError: no data.
+                DataError: data that cannot be read as this data set.
+            """
+            choice = own(**options) or Choice()
+            chosen = choice.dataset or dataset
+            fitted, scored = _splits(
+                chosen,
+                data,
+                (choice.fit or fit, choice.score or score),
+                (train, val),
+                classes,
+                media,
+            )
+            fit_plan, score_plan = plans(chosen, plan)
+            whole = Task(
+                name=chosen.name,
+                title=chosen.title,
+                fit=fitted,
+                score=scored,
+                fit_plan=fit_plan,
+                score_plan=score_plan,
+                flip=flip,
+                options=dict(choice.options),
+            )
+            return low_shot_task(whole, fraction=fraction, draw=draw, shots=shots, subset=subset)
+
+        return task(_described(build, own))
+
+    return decorate
+
+
+def _described(
+    build: Callable[..., Task], own: Callable[..., Choice | None]
+) -> Callable[..., Task]:
+    """Give `build` the name, place and docstring of a function, and its options beside its own."""
+    common, more = inspect.signature(build), inspect.signature(own)
+    shared = [p for p in common.parameters.values() if p.kind is inspect.Parameter.KEYWORD_ONLY]
+    joined = common.replace(parameters=[*more.parameters.values(), *shared])
+    hints = {**typing.get_type_hints(own), **typing.get_type_hints(build)}
+    for name in ("__module__", "__name__", "__qualname__", "__doc__"):
+        setattr(build, name, getattr(own, name))
+    build.__annotations__ = {name: hints[name] for name in (*joined.parameters, "return")}
+    build.__signature__ = joined  # type: ignore[attr-defined]
+    return build
+
+
+def _splits(
+    dataset: DataSet,
+    data: Path | None,
+    splits: tuple[str, str],
+    listings: tuple[Path | None, Path | None],
+    classes: Path | None,
+    media: Path | None,
+) -> tuple[Manifest, Manifest]:
+    """Read both splits from what was added, or from the root where something else is asked for."""
     folder = data_folder(dataset, data)
-    given = (train, val, classes, media)
-    if (folder / DESCRIPTION).is_file() and given == (None,) * len(given):
-        fitted, scored = _from_added(dataset, folder, (fit, score))
-    else:
-        if (folder / DESCRIPTION).is_file():
-            folder = data_folder(dataset, added_root(folder))
-        fitted, scored = _from_root(dataset, folder, (fit, score), (train, val), classes, media)
-    fit_plan, score_plan = plans(dataset, plan)
-    task = Task(
-        name=dataset.name,
-        title=dataset.title,
-        fit=fitted,
-        score=scored,
-        fit_plan=fit_plan,
-        score_plan=score_plan,
-        flip=flip,
-        options=dict(options or {}),
-    )
-    return low_shot_task(task, fraction=fraction, draw=draw, shots=shots, subset=subset)
+    was_added = (folder / DESCRIPTION).is_file()
+    if was_added and (*listings, classes, media) == (None,) * 4:
+        return _from_added(dataset, folder, splits)
+    root = added_root(folder) if was_added else folder
+    return _from_root(dataset, root, splits, listings, classes, media)
 
 
 def plans(dataset: DataSet, plan: str | None) -> tuple[ClipPlan, ClipPlan]:

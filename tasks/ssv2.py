@@ -16,11 +16,9 @@ from typing import TYPE_CHECKING
 from bench.data.dataset import DataSet, Listed
 from bench.data.label_map import LabelMap
 from bench.errors import DataError
-from bench.registry import task
-from bench.types import Task
 from tasks.labels import shipped
 from tasks.official_files import indices, read_id_lines, read_json, same_order
-from tasks.published import published_task
+from tasks.published import published
 
 if TYPE_CHECKING:
     from bench.data.tree import Tree
@@ -29,46 +27,6 @@ TITLE = "Something-Something v2"
 LABEL_FILES = ("something-something-v2-labels.json", "labels.json")
 # The header of SlowFast's lists of frames; the spelling error is part of the format.
 FRAME_LIST = b"original_vido_id"
-
-
-@task
-def ssv2(
-    *,
-    data: Path | None = None,
-    train: Path | None = None,
-    val: Path | None = None,
-    classes: Path | None = None,
-    media: Path | None = None,
-    fraction: float = 1.0,
-    draw: int = 0,
-    shots: int | None = None,
-    subset: Path | None = None,
-) -> Task:
-    """Something-Something v2: 174 actions with objects, top-1; V-JEPA tables 1 to 7, ViDROP 6.
-
-    168,913 videos to fit on, 24,777 of `validation` to score on (the 27,157 of `test` have their
-    answers in a file of their own and are not used). 2 clips of 16 frames, 3 views, stride 4. No
-    flip: left and right are classes. The class of a video is its `template` without brackets.
-
-    Raises:
-        DataError: a template that is no class, a `labels.json` in another order than the shipped
-            one (`--set task.classes=FILE` takes its order), lists of frames instead of videos.
-    """
-    return published_task(
-        SSV2,
-        plan="16x2x3@4",
-        flip=False,
-        score="validation",
-        data=data,
-        train=train,
-        val=val,
-        classes=classes,
-        media=media,
-        fraction=fraction,
-        draw=draw,
-        shots=shots,
-        subset=subset,
-    )
 
 
 def read(path: Path, split: str, tree: Tree, labels: LabelMap | None) -> Listed | None:
@@ -188,3 +146,17 @@ SSV2 = DataSet(
     },
     read=read,
 )
+
+
+@published(SSV2, plan="16x2x3@4", flip=False, score="validation")
+def ssv2() -> None:
+    """Something-Something v2: 174 actions with objects, top-1; V-JEPA tables 1 to 7, ViDROP 6.
+
+    168,913 videos to fit on, 24,777 of `validation` to score on (the 27,157 of `test` have their
+    answers in a file of their own and are not used). 2 clips of 16 frames, 3 views, stride 4. No
+    flip: left and right are classes. The class of a video is its `template` without brackets.
+
+    Raises:
+        DataError: a template that is no class, a `labels.json` in another order than the shipped
+            one (`--set task.classes=FILE` takes its order), lists of frames instead of videos.
+    """

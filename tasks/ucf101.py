@@ -18,8 +18,6 @@ from bench.data.annotations import read_lines
 from bench.data.dataset import DataSet, Listed
 from bench.data.label_map import LabelMap
 from bench.errors import DataError
-from bench.registry import task
-from bench.types import Task
 from tasks.class_lists import (
     by_split,
     known_split,
@@ -30,7 +28,7 @@ from tasks.class_lists import (
 )
 from tasks.labels import shipped
 from tasks.official_files import same_order
-from tasks.published import published_task
+from tasks.published import Choice, published
 
 if TYPE_CHECKING:
     from bench.data.tree import Tree
@@ -40,53 +38,6 @@ ORDER_FILE = "classInd.txt"
 FIT, SCORE = "trainlist0{}", "testlist0{}"
 SIZES: Mapping[int, tuple[int, int]] = {1: (9_537, 3_783), 2: (9_586, 3_734), 3: (9_624, 3_696)}
 _FILE = re.compile(r"v_(\w+)_g\d+_c\d+")
-
-
-@task
-def ucf101(
-    *,
-    data: Path | None = None,
-    split: int = 1,
-    train: Path | None = None,
-    val: Path | None = None,
-    classes: Path | None = None,
-    media: Path | None = None,
-    fraction: float = 1.0,
-    draw: int = 0,
-    shots: int | None = None,
-    subset: Path | None = None,
-) -> Task:
-    """UCF101: 101 actions, top-1 of one of three splits; ViDROP table 6 (linear 16x5x3, kNN 1x1).
-
-    Split 1 has 9,537 videos to fit on and 3,783 to score on, split 2 9,586 and 3,734, split 3
-    9,624 and 3,696; ViDROP does not say which one it used, SVT used the first. 5 clips of 16
-    frames, 3 views, stride 4. Indices follow `classInd.txt`, which is not sorted as folders are
-    (Hammering before HammerThrow, JumpingJack before JumpRope). Clips of one group never stand in
-    both lists of a split, so a random split is none; folders `train` and `test` are the first one.
-
-    Raises:
-        DataError: a `classInd.txt` in another order than the shipped one, a number in a list that
-            is another class than the name beside it, a list of another split.
-        UsageError: a split that is none.
-    """
-    number = known_split(split, TITLE)
-    return published_task(
-        UCF101,
-        plan="16x5x3@4",
-        flip=True,
-        fit=FIT.format(number),
-        score=SCORE.format(number),
-        options={"split": split},
-        data=data,
-        train=train,
-        val=val,
-        classes=classes,
-        media=media,
-        fraction=fraction,
-        draw=draw,
-        shots=shots,
-        subset=subset,
-    )
 
 
 def read(path: Path, split: str, tree: Tree, labels: LabelMap | None) -> Listed | None:
@@ -147,3 +98,22 @@ UCF101 = DataSet(
     patterns=by_split(FIT, SCORE, _patterns),
     read=read,
 )
+
+
+@published(UCF101, plan="16x5x3@4", flip=True)
+def ucf101(*, split: int = 1) -> Choice:
+    """UCF101: 101 actions, top-1 of one of three splits; ViDROP table 6 (linear 16x5x3, kNN 1x1).
+
+    Split 1 has 9,537 videos to fit on and 3,783 to score on, split 2 9,586 and 3,734, split 3
+    9,624 and 3,696; ViDROP does not say which one it used, SVT used the first. 5 clips of 16
+    frames, 3 views, stride 4. Indices follow `classInd.txt`, which is not sorted as folders are
+    (Hammering before HammerThrow, JumpingJack before JumpRope). Clips of one group never stand in
+    both lists of a split, so a random split is none; folders `train` and `test` are the first one.
+
+    Raises:
+        DataError: a `classInd.txt` in another order than the shipped one, a number in a list that
+            is another class than the name beside it, a list of another split.
+        UsageError: a split that is none.
+    """
+    number = known_split(split, TITLE)
+    return Choice(fit=FIT.format(number), score=SCORE.format(number), options={"split": split})

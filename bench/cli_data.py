@@ -8,10 +8,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from bench.cli_runs import WIDE
 from bench.config import Machine, data_folder, home_folder
 
 app = typer.Typer(help="Data sets on this machine: find their layout once, list them.")
@@ -88,10 +86,11 @@ def _show(facts: Mapping[str, object]) -> None:
 
 def _print(title: str, rows: Sequence[tuple[str, str]], *, to_stderr: bool = False) -> None:
     """Print (what, value) rows; long values go on in the next line, none is cut."""
+    from bench.console import open_console
+
     table = Table(title=title, title_justify="left", box=None, show_header=False)
     table.add_column()
     table.add_column(overflow="fold")
     for row in rows:
         table.add_row(*row)
-    console = Console(stderr=to_stderr)
-    (console if console.is_terminal else Console(stderr=to_stderr, width=WIDE)).print(table)
+    open_console(to_stderr=to_stderr).print(table)

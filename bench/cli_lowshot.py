@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Sequence
-from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
@@ -32,7 +31,6 @@ from bench.cli_runs import (
     _configs,
     _leave,
     _machine,
-    _show,
     _tell_reasons,
 )
 from bench.errors import UsageError
@@ -85,12 +83,10 @@ def lowshot(
     }  # fmt: skip
     if fractions is None and shots is None:
         fractions = USUAL
-    targets = [_share(percent, "--target") for percent in _numbers(target, "--target", float)]
+    targets = _fractions(target, "--target")
     machine = _machine(home, data, device, workers, batch_size, overwrite=overwrite)
     configs = _configs(config, given, set_)
-    shares = [
-        _share(percent, "--fractions") for percent in _numbers(fractions, "--fractions", float)
-    ]
+    shares = _fractions(fractions, "--fractions")
     outcomes, refusal = _study(
         configs,
         machine,
@@ -148,6 +144,7 @@ def _study(
 
 def _print(outcomes: Sequence[Outcome]) -> None:
     """Print a line for every encoder, task and probe, with mean and deviation a share."""
+    from bench.console import open_console
     from bench.metrics.label_efficiency import spread
 
     if not outcomes:
@@ -167,7 +164,7 @@ def _print(outcomes: Sequence[Outcome]) -> None:
             mean = f"{sum(values) / len(values):.1f}" if values else ""
             cells.append(mean if deviation is None else f"{mean} ± {deviation:.1f}")
         table.add_row(*row, *cells)
-    _show(table)
+    open_console().print(table)
     typer.echo("top-1 in %, mean ± standard deviation over the draws (ddof = 1)", err=True)
     _tell_reasons(outcomes)
     kept = sum(outcome.kept for outcome in outcomes)
@@ -229,8 +226,8 @@ def _numbers(text: str | None, option: str, kind: Callable[[str], N]) -> list[N]
         raise UsageError(f"{option} {text!r}: write numbers, such as 1,5,10.") from error
 
 
-def _share(percent: float, option: str) -> float:
-    """Return the fraction that a decimal percent is, without binary rounding."""
-    if not 0 < percent <= 100:
-        raise UsageError(f"{option} {percent:g}: it should be above 0 and at most 100 percent.")
-    return float(Fraction(str(percent)) / 100)
+def _fractions(text: str | None, option: str) -> list[float]:
+    """Read percents as fractions."""
+    from bench.data.low_shot import fraction_of  # numpy: only where it is needed
+
+    return [fraction_of(percent, option) for percent in _numbers(text, option, float)]

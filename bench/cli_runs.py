@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from bench.config import Machine, RunConfig, data_folder, expand, home_folder, read_config
@@ -17,7 +16,6 @@ from bench.errors import UsageError
 if TYPE_CHECKING:
     from bench.run import Outcome
 
-WIDE = 200  # columns
 Names = list[str] | None
 Encoder = Annotated[
     Names, typer.Option("--encoder", "-m", help="NAME, NAME:WEIGHTS or a path; repeatable.")
@@ -225,6 +223,8 @@ def _run(
 
 
 def _print(outcomes: list[Outcome], *, json_: bool) -> None:
+    from bench.console import open_console
+
     if json_:
         for outcome in outcomes:
             typer.echo(json.dumps(outcome.result.model_dump(mode="json")))
@@ -244,15 +244,9 @@ def _print(outcomes: list[Outcome], *, json_: bool) -> None:
             str(result.metrics.scored),
             result.id + (" (kept)" if outcome.kept else ""),
         )
-    _show(table)
+    open_console().print(table)
     _tell_reasons(outcomes)
     typer.echo(f"records: {outcomes[0].path.parent}", err=True)
-
-
-def _show(table: Table) -> None:
-    # A pipe is no narrow screen: nothing is cut there.
-    console = Console() if Console().is_terminal else Console(width=WIDE)
-    console.print(table)
 
 
 def _tell_reasons(outcomes: Sequence[Outcome]) -> None:

@@ -7,10 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
-
-from bench.cli_runs import WIDE
 
 if TYPE_CHECKING:
     from bench.metrics.frame_map import FrameMap
@@ -61,8 +58,9 @@ def ava(
 
 
 def _print(score: FrameMap) -> None:
-    console = Console()
-    console = console if console.is_terminal else Console(width=WIDE)
+    from bench.console import open_console
+
+    console = open_console()
     classes = Table(box=None)
     classes.add_column("id", justify="right")
     classes.add_column("class", overflow="fold")

@@ -9,11 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from bench.cli_runs import (
-    WIDE,
     BatchSize,
     Data,
     Device,
@@ -85,6 +83,8 @@ def track(
 
 def _print(rows: Sequence[TrackRow]) -> None:
     """Print one line a step and one column a task and probe."""
+    from bench.console import open_console
+
     columns = list(dict.fromkeys((row.task, row.probe) for row in rows))
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     for title in ("step", *(f"{task} {probe} %" for task, probe in columns)):
@@ -92,9 +92,7 @@ def _print(rows: Sequence[TrackRow]) -> None:
     for step in dict.fromkeys(row.step for row in rows):
         found = {(row.task, row.probe): row.top1 for row in rows if row.step == step}
         table.add_row(str(step), *(f"{100 * found[column]:.2f}" for column in columns))
-    # A pipe is no narrow screen: nothing is cut there.
-    console = Console() if Console().is_terminal else Console(width=WIDE)
-    console.print(table)
+    open_console().print(table)
 
 
 def _numbers(text: str | None) -> list[int]:

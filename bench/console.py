@@ -6,6 +6,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
+WIDE = 200  # columns
+
+
+def open_console(*, to_stderr: bool = False) -> Console:
+    """Return where tables are printed: a pipe is no narrow screen, nothing is cut there."""
+    console = Console(stderr=to_stderr)
+    return console if console.is_terminal else Console(stderr=to_stderr, width=WIDE)
+
 
 class TerminalProgress:
     """A `Progress` drawn by rich; on something that is no terminal it prints one line a loop."""

@@ -8,10 +8,9 @@ k400, ssv2 and in1k with `fraction` in percent; shots and lists are options of t
 
 from __future__ import annotations
 
-from fractions import Fraction
 from pathlib import Path
 
-from bench.errors import UsageError
+from bench.data.low_shot import fraction_of
 from bench.registry import task
 from bench.types import Task
 from tasks.in1k import in1k
@@ -25,7 +24,7 @@ def k400_low_shot(*, percent: float = 5.0, draw: int = 0, data: Path | None = No
 
     V-JEPA's copy has about 29, 58 and 287 labels a class; its H/16 reaches 67.0, 72.1 and 80.2.
     """
-    return k400(data=data, fraction=_fraction(percent), draw=draw)
+    return k400(data=data, fraction=fraction_of(percent, "percent"), draw=draw)
 
 
 @task
@@ -35,7 +34,7 @@ def ssv2_low_shot(*, percent: float = 5.0, draw: int = 0, data: Path | None = No
     V-JEPA states about 48, 96 and 440 labels a class (half of 168,913 rows would be 485); its H/16
     reaches 51.9, 57.5 and 67.3.
     """
-    return ssv2(data=data, fraction=_fraction(percent), draw=draw)
+    return ssv2(data=data, fraction=fraction_of(percent, "percent"), draw=draw)
 
 
 @task
@@ -44,11 +43,4 @@ def in1k_low_shot(*, percent: float = 1.0, draw: int = 0, data: Path | None = No
 
     These rows are drawn here; SimCLR's own 1 % and 10 % are `in1k` with `subset=1percent.txt`.
     """
-    return in1k(data=data, fraction=_fraction(percent), draw=draw)
-
-
-def _fraction(percent: float) -> float:
-    """Return the fraction that a decimal percent is, without binary rounding."""
-    if not 0 < percent <= 100:
-        raise UsageError(f"percent {percent:g}: it should be above 0 and at most 100.")
-    return float(Fraction(str(percent)) / 100)
+    return in1k(data=data, fraction=fraction_of(percent, "percent"), draw=draw)

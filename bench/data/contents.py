@@ -55,6 +55,11 @@ def content_name(media: Media, real: str) -> str:
     return f"{real}//" if isinstance(media, FrameFolder) else real
 
 
+def state_of(media: Media, real: str) -> State | None:
+    """Return the state of what lies at the real place of a medium; raises as `file_state`."""
+    return folder_state(real) if isinstance(media, FrameFolder) else file_state(real)
+
+
 def file_state(path: str) -> State | None:
     """Return the state of a file, None if it is not there.
 

@@ -31,6 +31,7 @@ from bench.data.contents import (
     folder_state,
     member_digest,
     real_place,
+    state_of,
 )
 from bench.data.media import Cell, FrameFolder, Media, MediaColumn, Member
 from bench.errors import DataError
@@ -97,7 +98,7 @@ def _digest_chunk(
     """Return the digests of media whose real places are given; each place is looked at once."""
     names = [content_name(medium, real) for medium, real in zip(media, places, strict=True)]
     looks = dict(zip(places, media, strict=True))
-    states = dict(zip(looks, pool.map(_state, looks.items()), strict=True))
+    states = dict(zip(looks, pool.map(state_of, looks.values(), looks), strict=True))
     known: dict[str, str] = {}
     todo: dict[str, tuple[Media, str, State]] = {}
     for name, medium, real in zip(names, media, places, strict=True):
@@ -130,11 +131,6 @@ def _remembered(database: sqlite3.Connection, name: str, state: State) -> str | 
     )
     row = database.execute(query, (name, *state)).fetchone()
     return None if row is None else str(row[0])
-
-
-def _state(look: tuple[str, Media]) -> State | None:
-    real, medium = look
-    return folder_state(real) if isinstance(medium, FrameFolder) else file_state(real)
 
 
 @contextmanager

@@ -6,21 +6,20 @@ which medium) together with the state of the files, and forgotten when they chan
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from bench.data.media import Cell, FrameFolder, Media, Member
+from bench.data.contents import State, state_of
+from bench.data.media import Media, place
 from bench.errors import DataError
 
 Look = tuple[str, str]  # outcome and reason
-State = tuple[int, int]  # size and modification time; of a folder, pictures and the latest time
 
 _TABLE = """CREATE TABLE IF NOT EXISTS looks (
-    what TEXT, medium TEXT, size INTEGER, mtime_ns INTEGER, outcome TEXT NOT NULL,
-    reason TEXT NOT NULL, PRIMARY KEY (what, medium)) WITHOUT ROWID"""
+    what TEXT, medium TEXT, size INTEGER, mtime_ns INTEGER, ctime_ns INTEGER, inode INTEGER,
+    outcome TEXT NOT NULL, reason TEXT NOT NULL, PRIMARY KEY (what, medium)) WITHOUT ROWID"""
 BUSY_SECONDS = 120.0
 
 
@@ -35,7 +34,8 @@ class Looks:
         found = {}
         for name in names:
             row = self._database.execute(
-                "SELECT outcome, reason, size, mtime_ns FROM looks WHERE what = ? AND medium = ?",
+                "SELECT outcome, reason, size, mtime_ns, ctime_ns, inode FROM looks"
+                " WHERE what = ? AND medium = ?",
                 (self._what, name),
             ).fetchone()
             if row is not None and name in states and tuple(row[2:]) == states[name]:
@@ -51,7 +51,7 @@ class Looks:
         ]
         with self._database:
             self._database.executemany(
-                "INSERT OR REPLACE INTO looks VALUES (?, ?, ?, ?, ?, ?)", rows
+                "INSERT OR REPLACE INTO looks VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows
             )
 
 
@@ -75,27 +75,18 @@ def remembered_looks(file: Path, what: str) -> Iterator[Looks]:
 
 
 def states_of(media: Sequence[Media]) -> list[State | None]:
-    """Return the state of the files behind media; an archive is looked at once."""
-    archives: dict[Path, State | None] = {}
+    """Return the state of the files behind media, None where they cannot be looked at.
+
+    An archive is looked at once.
+    """
+    known: dict[str, State | None] = {}
     states = []
     for medium in media:
-        if not isinstance(medium, Member | Cell):
-            states.append(state_of(medium))
-            continue
-        if medium.archive not in archives:
-            archives[medium.archive] = state_of(medium.archive)
-        states.append(archives[medium.archive])
+        where = str(place(medium))
+        if where not in known:
+            try:
+                known[where] = state_of(medium, where)
+            except DataError:  # decoding it will say what is wrong
+                known[where] = None
+        states.append(known[where])
     return states
-
-
-def state_of(medium: Path | FrameFolder) -> State | None:
-    """Return the state of the files behind a medium, None if they are not there."""
-    try:
-        if isinstance(medium, FrameFolder):
-            with os.scandir(medium.path) as entries:
-                times = [entry.stat().st_mtime_ns for entry in entries]
-            return len(times), max(times, default=0)
-        found = medium.stat()
-    except OSError:
-        return None
-    return found.st_size, found.st_mtime_ns

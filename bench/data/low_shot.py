@@ -33,6 +33,17 @@ RULES = {
 }
 
 
+def fraction_of(percent: float, what: str) -> float:
+    """Return the fraction that a decimal percent is, without binary rounding; `what` it is called.
+
+    Raises:
+        UsageError: not above 0, or more than 100.
+    """
+    if not 0 < percent <= 100:
+        raise UsageError(f"{what} {percent:g}: it should be above 0 and at most 100 percent.")
+    return float(Fraction(str(percent)) / 100)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Share:
     """Which training labels are asked for: a `fraction` of each class, so many `shots` a class, or

@@ -216,4 +216,8 @@ def test_a_check_that_was_killed_goes_on_and_a_changed_file_is_looked_at_again(t
     os.utime(tmp_path / "100.png", ns=(1, 1))
     mended = look(1)
     assert seen == ["100.png"] and [name for name, _ in mended.unreadable] == [bad[0], *bad[2:]]
+    before = (tmp_path / "101.png").stat()
+    (tmp_path / "101.png").write_bytes(b"evil")  # of the same size, its time restored as by a copy
+    os.utime(tmp_path / "101.png", ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert "101.png" in [name for name, _ in look(1).unreadable] and seen == ["101.png"]
     assert look(10_000, "other frames").remembered == 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,14 +12,16 @@ from typing import Any
 from bench import registry
 from bench.config import Machine, expand
 from bench.data.check import CheckReport, check_manifest
+from bench.data.check_boxes import check_boxes, look_at_key_frames
 from bench.data.children import DEADLINE_SECONDS, DecodingChildren
-from bench.data.clips import frame_indices, repeated_frames
+from bench.data.clips import KEYFRAME, frame_indices, repeated_frames
 from bench.data.decode import decoder_versions, read_frames
 from bench.data.images import read_image
 from bench.data.looks import remembered_looks
 from bench.data.media import Media
+from bench.data.regions import Regions
 from bench.files import write_whole
-from bench.types import ClipPlan, Kind, Progress, Task
+from bench.types import ClipPlan, IntArray, Kind, Manifest, Progress, Task
 
 
 def check_task(
@@ -36,6 +38,7 @@ def check_task(
     The frames of `plan` (the task's own if None) are decoded. What was decoded is remembered in
     the home folder, so that a check that was killed goes on, and a second one is quick. Files are
     decoded in `machine.workers` processes; one that takes longer than `seconds` is undecodable.
+    Where rows are boxes, three key frames of every video are decoded.
 
     Raises:
         UsageError: no such task or option.
@@ -49,9 +52,21 @@ def check_task(
     workers = max(1, machine.workers)
     notes = machine.home / "checks" / "looks.sqlite"
     reports = {}
-    with DecodingChildren(decode_only, workers=workers, seconds=seconds) as children:
+    by_child = decode_only if task.unit == "clip" else look_only
+    with DecodingChildren(by_child, workers=workers, seconds=seconds) as children:
         for manifest, plan_ in ((task.fit, fit), (task.score, score)):
             with remembered_looks(notes, _what(plan_, task)) as looks:
+                if manifest.regions is not None:
+                    reports[manifest.split] = check_boxes(
+                        manifest,
+                        workers=workers,
+                        progress=progress,
+                        look=partial(
+                            _ask, children.decode, plan=plan_, **_place_of(manifest.regions)
+                        ),
+                        looks=looks,
+                    )
+                    continue
                 reports[manifest.split] = check_manifest(
                     manifest,
                     workers=workers,
@@ -60,6 +75,38 @@ def check_task(
                     looks=looks,
                 )
     return reports
+
+
+def check_planned(
+    manifest: Manifest,
+    plan: ClipPlan,
+    *,
+    workers: int,
+    progress: Progress,
+    seen: Callable[[Media, str, int], None],
+) -> CheckReport:
+    """Decode everything that `plan` takes of a split, in threads, and name what cannot be read.
+
+    `seen` is called with every medium, its decoder and the number of its repeated frames, from
+    several threads. Of rows that are boxes every key frame is decoded.
+    """
+    regions = manifest.regions
+    if regions is None:
+
+        def decode(media: Media) -> None:
+            seen(media, *decode_planned(media, plan=plan, kind=manifest.kind))
+
+        return check_manifest(manifest, workers=workers, progress=progress, decode=decode)
+
+    def look(media: Media, micros: IntArray) -> Mapping[int, str]:
+        found, decoder, repeated = look_at_key_frames(
+            media, micros, plan=plan, every=True, **_place_of(regions)
+        )
+        if decoder:
+            seen(media, decoder, repeated)
+        return found
+
+    return check_boxes(manifest, workers=workers, progress=progress, look=look)
 
 
 def task_of(name: str, settings: Sequence[str], machine: Machine) -> Task:
@@ -99,7 +146,8 @@ def _what(plan: ClipPlan, task: Task) -> str:
 
     facts: dict[str, Any] = {"pillow": PIL.__version__}
     if task.kind == "video":
-        facts |= {"plan": str(plan), "sampler": plan.sampler, "decoders": decoder_versions("auto")}
+        sampler = plan.sampler if task.unit == "clip" else KEYFRAME
+        facts |= {"plan": str(plan), "sampler": sampler, "decoders": decoder_versions("auto")}
     return json.dumps(facts, sort_keys=True)
 
 
@@ -119,3 +167,20 @@ def decode_planned(media: Media, *, plan: ClipPlan, kind: Kind) -> tuple[str, in
 def decode_only(media: Media, *, plan: ClipPlan, kind: Kind) -> None:
     """Decode what `plan` takes of one file, and forget it; raises as `decode_planned`."""
     decode_planned(media, plan=plan, kind=kind)
+
+
+def look_only(media: Media, *, micros: IntArray, **place: Any) -> dict[int, str]:
+    """Return why key frames of one video cannot be read; arguments as `look_at_key_frames`."""
+    return look_at_key_frames(media, micros, **place)[0]
+
+
+def _ask(
+    decode: Callable[..., Any], media: Media, micros: IntArray, **place: Any
+) -> Mapping[int, str]:
+    found: dict[int, str] = decode(media, micros=micros, **place)
+    return found
+
+
+def _place_of(regions: Regions) -> dict[str, Any]:
+    """Return where key frames lie in a file, as `look_at_key_frames` asks for it."""
+    return {"start": regions.start, "frame_rate": regions.frame_rate}

@@ -26,11 +26,13 @@ if TYPE_CHECKING:
     import torch
 
     from bench.data.media import Media
+    from bench.data.regions import FrameTruth, RegionReadout, Regions
     from bench.result import Result
 
 IntArray = npt.NDArray[np.int64]
 Reads = Literal["vector", "tokens"]
 Kind = Literal["video", "image"]
+Unit = Literal["clip", "box"]
 Settings = Mapping[str, Any]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -127,10 +129,12 @@ class Manifest:
     """Ordered rows of a split: ids, media and labels, as columns (they may be millions).
 
     `ids` are unique names that travel (no absolute paths), `media` what their pixels are read from,
-    `labels` int64 `[rows]`, `classes` the label map by index. `expected` is the published row
-    count, if any, and `copies` the counts of known copies by name. `excluded` are samples that a
-    rule takes out (id -> rule); they are no rows. `source` and `layout` say which files were read.
-    A subset keeps `parent` and its `rows` there, so that it shares its parent's features.
+    `labels` int64 `[rows]`, `classes` the label map by index. Where a row may have several labels,
+    or none, `labels` are 0 and 1, int64 `[rows, C]`. `regions` says of rows that are boxes where
+    they are. `expected` is the published row count, if any, and `copies` the counts of known copies
+    by name. `excluded` are samples that a rule takes out (id -> rule); they are no rows. `source`
+    and `layout` say which files were read. A subset keeps `parent` and its `rows` there, so that it
+    shares its parent's features.
     """
 
     name: str
@@ -145,11 +149,17 @@ class Manifest:
     excluded: Mapping[str, str] = field(default_factory=dict)
     source: str = ""
     layout: str = ""
+    regions: Regions | None = None
     parent: Manifest | None = None
     rows: IntArray | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @property
+    def has_many_labels(self) -> bool:
+        """Whether a row may have several labels, or none."""
+        return self.labels.ndim == 2
 
     @property
     def root(self) -> Manifest:
@@ -165,7 +175,7 @@ class Manifest:
     def digest(self) -> str:
         """SHA-256 over ids, labels and class names, in order."""
         state = hashlib.sha256()
-        for sample, label in zip(self.ids, self.labels.tolist(), strict=True):
+        for sample, label in zip(self.ids, self._spelled_labels(), strict=True):
             state.update(f"{sample}\t{label}\n".encode())
         state.update("\n".join(self.classes).encode())
         return state.hexdigest()
@@ -179,10 +189,19 @@ class Manifest:
             ids=[self.ids[r] for r in rows],
             media=take(rows) if take else [self.media[r] for r in rows],
             labels=self.labels[rows],
+            regions=self.regions.take(rows) if self.regions is not None else None,
             expected=None,
             parent=self.root,
             rows=self.root_rows[rows],
         )
+
+    def _spelled_labels(self) -> Iterator[object]:
+        """Yield the label of every row, or the indices of its labels with commas between."""
+        if not self.has_many_labels:
+            yield from self.labels.tolist()
+            return
+        for row in self.labels:
+            yield ",".join(map(str, np.flatnonzero(row).tolist()))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,7 +210,10 @@ class Task:
 
     `flip` says whether a horizontal flip keeps the label (false where left and right are classes).
     Plans carry the published number of frames; `run` puts the encoder's own in their place unless
-    the user set a plan.
+    the user set a plan. `metric` is `top1`, or `mean_ap` for boxes, which `truth` scores and
+    `readout` says how to read. `files` are the digests of the lists behind the splits by what they
+    are. `probe_options` are settings of probes that the published evaluation of this data set
+    fixes, by the protocol's rule of selection and the probe.
     """
 
     name: str
@@ -203,11 +225,20 @@ class Task:
     flip: bool = True
     metric: str = "top1"
     options: Settings = field(default_factory=dict)
+    readout: RegionReadout | None = None
+    truth: FrameTruth | None = None
+    files: Mapping[str, str] = field(default_factory=dict)
+    probe_options: Mapping[str, Mapping[str, Settings]] = field(default_factory=dict)
 
     @property
     def kind(self) -> Kind:
         """`video` or `image`."""
         return self.fit.kind
+
+    @property
+    def unit(self) -> Unit:
+        """What a row is: a whole clip or a box on a key frame."""
+        return "clip" if self.fit.regions is None else "box"
 
     @property
     def classes(self) -> Sequence[str]:
@@ -220,7 +251,8 @@ class Task:
 class Batch:
     """Features of some rows: `x` is `[B, V, D]` (vector) or `[B, V, L, D]` (tokens), float32.
 
-    `y` int64 `[B]`, `row` int64 `[B]` (row numbers within the source). A fit source has V = 1.
+    `y` int64 `[B]` (`[B, C]` where rows have several labels), `row` int64 `[B]` (row numbers within
+    the source). A fit source has V = 1.
     """
 
     x: torch.Tensor
@@ -236,7 +268,12 @@ class FeatureSource(Protocol):
 
     @property
     def labels(self) -> IntArray:
-        """Labels by row, int64 `[rows]`."""
+        """Labels by row, int64 `[rows]`; 0 and 1 `[rows, C]` where rows have several."""
+        ...
+
+    @property
+    def groups(self) -> IntArray | None:
+        """By row the group (a video) that is held out as one, int64 `[rows]`; None: rows alone."""
         ...
 
     @property
@@ -279,7 +316,10 @@ class Fitted(Protocol):
         ...
 
     def probabilities(self, x: torch.Tensor) -> torch.Tensor:
-        """`[B, V, ...]` features to `[K, B, C]` probabilities, averaged over the V views."""
+        """`[B, V, ...]` features to `[K, B, C]` probabilities, averaged over the V views.
+
+        They add up to 1 over the classes, unless the labels of the fit were several a row.
+        """
         ...
 
     def state(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:

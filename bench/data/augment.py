@@ -20,6 +20,7 @@ from PIL import Image
 from torch.nn import functional
 
 from bench.data import autoaugment, randaugment
+from bench.data.key_views import FLIPS, KEY_VIEWS
 from bench.data.transforms import normalise
 from bench.errors import UsageError, known
 from bench.types import Kind
@@ -126,18 +127,25 @@ def facts(
     std: Sequence[float],
     flip: bool,
     kind: Kind,
+    patch: int = 1,
 ) -> dict[str, Any]:
     """Return what the numbers of a transform depend on, and nothing else, as JSON-able values.
 
-    `name` is a recipe of `AUGMENTATIONS`, or `score` for the deterministic views.
+    `name` is a recipe of `AUGMENTATIONS`, `score` for the deterministic views, or one of
+    `KEY_VIEWS` for clips around key frames, whose sides are multiples of `patch`.
 
     Raises:
         UsageError: no transform has that name.
     """
     libraries = {"torch": torch.__version__.split("+")[0]}
-    if known("transform", name, ("score", *AUGMENTATIONS)) == "score":
-        own: dict[str, Any] = {"kind": kind, "views": num_views}
+    own: dict[str, Any]
+    if known("transform", name, ("score", *KEY_VIEWS, *AUGMENTATIONS)) == "score":
+        own = {"kind": kind, "views": num_views}
         pillow = kind == "image"
+    elif name in KEY_VIEWS:
+        own, pillow = {"patch": patch}, False
+        if name in FLIPS:
+            libraries["numpy"] = np.__version__  # as below
     else:
         recipe = AUGMENTATIONS[name]
         own = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(recipe).items()}

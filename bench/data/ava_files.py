@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -70,6 +70,16 @@ class Boxes:
 
     def __len__(self) -> int:
         return len(self.action)
+
+    def at(self, rows: npt.NDArray[Any]) -> Boxes:
+        """Return some rows: numbers or a mask; the declared frames stay."""
+        return replace(
+            self,
+            frames=self.frames.at(rows),
+            corners=self.corners[rows],
+            action=self.action[rows],
+            last=self.last[rows],
+        )
 
 
 def read_boxes(path: Path, what: What) -> Boxes:

@@ -1,11 +1,15 @@
-"""Look at every file of a manifest before GPU time is spent: is it there, and can it be decoded?"""
+"""Look at every file of a manifest before GPU time is spent: is it there, and can it be decoded?
+
+Rows that are boxes have `bench.data.check_boxes`.
+"""
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any
 
@@ -20,7 +24,8 @@ from bench.types import Manifest, Progress
 ROWS_AT_ONCE = 256
 SHOWN = 5
 
-Outcome = tuple[str, str]  # good, missing, empty or unreadable; and the reason
+# good, missing, empty, unreadable or partly (readable); and the reason, or JSON of several.
+Outcome = tuple[str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +37,10 @@ class CheckReport:
     that has the same name or file; `excluded` pairs ids with the rule that takes them out. Class
     sizes are (name, rows); `classes_without_rows` counts classes that no row has. `remembered` rows
     were decoded by an earlier check and have not changed since.
+
+    Where rows are boxes, `videos` and `key_frames` count what they lie on, `remembered` counts
+    videos, `missing_videos` are those that are not there, `without_labels` counts boxes without a
+    label, and `facts` say where the boxes come from.
     """
 
     name: str
@@ -51,6 +60,11 @@ class CheckReport:
     classes_without_rows: int
     smallest_class: tuple[str, int]
     largest_class: tuple[str, int]
+    videos: int = 0
+    key_frames: int = 0
+    missing_videos: tuple[str, ...] = ()
+    without_labels: int = 0
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def problems(self) -> int:
@@ -80,18 +94,48 @@ class CheckReport:
         return [
             ("read as", f"{self.layout or 'a list or class folders'} ({self.source})"),
             ("rows", f"{self.listed:,}{expected}"),
+            *self._box_rows(),
             *([("copy", f"{self.copy or 'none that is known'} (known: {known})")] if known else []),
             ("present", f"{self.present:,}"),
             ("missing", _some(self.missing)),
             ("empty files", _some(self.empty)),
-            ("unreadable", _some([f"{i} ({reason})" for i, reason in self.unreadable])),
+            ("unreadable", self._unreadable()),
             ("duplicates", _some([f"{i} = {first}" for i, first in self.duplicates])),
             ("excluded by rule", _some([f"{i} ({rule})" for i, rule in self.excluded])),
             ("decoded by an earlier check", f"{self.remembered:,}"),
+            *self._class_rows(),
+            ("problems", f"{self.problems:,}"),
+        ]
+
+    def _class_rows(self) -> list[tuple[str, str]]:
+        if self.videos and self.without_labels == self.listed:
+            return [("classes", f"{self.num_classes:,}; boxes of a detector carry no labels")]
+        return [
             ("classes", f"{self.num_classes:,}, {self.classes_without_rows:,} without rows"),
             ("smallest class", f"{self.smallest_class[1]:,} rows: {self.smallest_class[0]}"),
             ("largest class", f"{self.largest_class[1]:,} rows: {self.largest_class[0]}"),
-            ("problems", f"{self.problems:,}"),
+        ]
+
+    def _unreadable(self) -> str:
+        """Return the first few with their reasons; the boxes of a key frame share one."""
+        rows = dict.fromkeys((reason for _, reason in self.unreadable), 0) if self.videos else {}
+        if not rows:
+            return _some([f"{i} ({reason})" for i, reason in self.unreadable])
+        for _, reason in self.unreadable:
+            rows[reason] += 1
+        said = [f"{num:,} rows ({reason})" for reason, num in rows.items()]
+        return f"{len(self.unreadable):,} rows for reasons {_some(said)}"
+
+    def _box_rows(self) -> list[tuple[str, str]]:
+        """Return the lines that only rows that are boxes have."""
+        if not self.videos:
+            return []
+        return [
+            ("boxes", f"{self.listed:,}, {self.without_labels:,} without labels"),
+            ("key frames", f"{self.key_frames:,}"),
+            ("videos", f"{self.videos:,}"),
+            ("missing videos", _some(self.missing_videos)),
+            *((f"boxes: {name}", _spelled(value)) for name, value in self.facts.items()),
         ]
 
     def as_dict(self) -> dict[str, Any]:
@@ -121,14 +165,30 @@ def check_manifest(
             for start in range(0, len(manifest), ROWS_AT_ONCE):
                 ids = manifest.ids[start : start + ROWS_AT_ONCE]
                 media = [manifest.media[row] for row in range(start, start + len(ids))]
-                outcomes, known = _look_at(media, decode, looks, pool, progress)
+                outcomes, known = look_at(media, _each(media, decode), looks, pool, progress)
                 remembered += known
                 for sample, (state, reason) in zip(ids, outcomes, strict=True):
                     if state != "good":
                         found[state].append((sample, reason))
     finally:
         progress.stop()
-    sizes = np.bincount(manifest.labels, minlength=len(manifest.classes))
+    return report_of(manifest, found, remembered=remembered, duplicates=_duplicates(manifest))
+
+
+def report_of(
+    manifest: Manifest,
+    found: Mapping[str, Sequence[tuple[str, str]]],
+    *,
+    remembered: int,
+    duplicates: tuple[tuple[str, str], ...],
+    **boxes: Any,
+) -> CheckReport:
+    """Return what was `found` (by outcome: ids and reasons) with what the manifest itself tells."""
+    sizes = (
+        manifest.labels.sum(axis=0)
+        if manifest.has_many_labels
+        else np.bincount(manifest.labels, minlength=len(manifest.classes))
+    )
     smallest, largest = int(sizes.argmin()), int(sizes.argmax())
     return CheckReport(
         name=manifest.name,
@@ -138,7 +198,7 @@ def check_manifest(
         missing=tuple(sample for sample, _ in found["missing"]),
         empty=tuple(sample for sample, _ in found["empty"]),
         unreadable=tuple(found["unreadable"]),
-        duplicates=_duplicates(manifest),
+        duplicates=duplicates,
         excluded=tuple(manifest.excluded.items()),
         copies=tuple(manifest.copies.items()),
         layout=manifest.layout,
@@ -148,26 +208,37 @@ def check_manifest(
         classes_without_rows=int((sizes == 0).sum()),
         smallest_class=(manifest.classes[smallest], int(sizes[smallest])),
         largest_class=(manifest.classes[largest], int(sizes[largest])),
+        **boxes,
     )
 
 
-def _look_at(
+def look_at(
     media: Sequence[Media],
-    decode: Callable[[Media], None],
+    decode: Callable[[int], Mapping[int, str] | None],
     looks: Looks | None,
     pool: ThreadPoolExecutor,
     progress: Progress,
+    asked: Sequence[str] | None = None,
 ) -> tuple[list[Outcome], int]:
-    """Return the outcome of every medium, and how many of them were remembered."""
+    """Return the outcome of every medium, and how many of them were remembered.
+
+    `decode` reads medium number i, and may return what of it cannot be read. `asked` tells several
+    questions about one medium apart.
+    """
     # Members of an archive may share a name.
     names = [content_name(m, os.path.abspath(place(m))) for m in media]  # noqa: PTH100
     found = zip(names, states_of(media), strict=True)
     states = {name: state for name, state in found if state is not None}
+    if asked is not None:
+        of = [f"{name}//{question}" for name, question in zip(names, asked, strict=True)]
+        pairs = zip(of, names, strict=True)
+        states = {whole: states[name] for whole, name in pairs if name in states}
+        names = of
     known = looks.known(names, states) if looks else {}
     progress.advance(sum(name in known for name in names))
-    todo = {name: medium for name, medium in zip(names, media, strict=True) if name not in known}
+    todo = {name: row for row, name in enumerate(names) if name not in known}
     seen: dict[str, Outcome] = {}
-    looking = pool.map(partial(_look, decode=decode), todo.values())
+    looking = pool.map(lambda row: _look(media[row], partial(decode, row)), todo.values())
     for name, outcome in zip(todo, looking, strict=True):
         seen[name] = outcome
         progress.advance()
@@ -176,18 +247,27 @@ def _look_at(
     return [known[name] if name in known else seen[name] for name in names], len(known)
 
 
-def _look(medium: Media, decode: Callable[[Media], None]) -> Outcome:
+def _each(
+    media: Sequence[Media], decode: Callable[[Media], None]
+) -> Callable[[int], Mapping[int, str] | None]:
+    def of(row: int) -> None:
+        decode(media[row])
+
+    return of
+
+
+def _look(medium: Media, decode: Callable[[], Mapping[int, str] | None]) -> Outcome:
     try:
         if is_empty(medium):
             return "empty", ""
-        decode(medium)
+        reasons = decode()
     except MissingMedia:
         return "missing", ""
     except UnreadableMedia as error:
         return "unreadable", without_folder(error, medium)
     except OSError as error:
         return "unreadable", error.strerror or str(error)
-    return "good", ""
+    return ("partly", json.dumps(reasons)) if reasons else ("good", "")
 
 
 def _duplicates(manifest: Manifest) -> tuple[tuple[str, str], ...]:
@@ -214,6 +294,14 @@ def _some(found: tuple[str, ...] | list[str]) -> str:
         return "0"
     rest = f", and {len(found) - SHOWN:,} more" if len(found) > SHOWN else ""
     return f"{len(found):,}: {', '.join(found[:SHOWN])}{rest}"
+
+
+def _spelled(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_spelled(inner)}" for name, inner in value.items())
+    if isinstance(value, bool) or not isinstance(value, int):
+        return value if isinstance(value, str) else json.dumps(value)
+    return f"{value:,}"
 
 
 def _listed(value: Any) -> Any:

@@ -21,7 +21,7 @@ from bench.errors import BenchError, UnreadableMedia
 DEADLINE_SECONDS = 60.0
 FILES_PER_CHILD = 2000  # then a fresh one: some decoders never give their memory back
 
-Decode = Callable[..., None]  # (medium, settings by name)
+Decode = Callable[..., Any]  # (medium, settings by name); what it returns travels back
 
 
 class DecodingChildren:
@@ -52,8 +52,8 @@ class DecodingChildren:
         for child in self._children:
             child.stop()
 
-    def decode(self, medium: Media, **settings: Any) -> None:
-        """Run `decode(medium, **settings)` in an idle child, waiting for one if need be.
+    def decode(self, medium: Media, **settings: Any) -> Any:
+        """Return `decode(medium, **settings)` of an idle child, waiting for one if need be.
 
         Raises:
             UnreadableMedia: `decode` raised it, took too long, or took its process down.
@@ -61,7 +61,7 @@ class DecodingChildren:
         """
         child = self._idle.get()
         try:
-            child.decode(medium, settings, self._seconds)
+            return child.decode(medium, settings, self._seconds)
         finally:
             self._idle.put(child)
 
@@ -75,7 +75,7 @@ class _Child:
         self._connection: Any = None
         self._num_decoded = 0
 
-    def decode(self, medium: Media, settings: Mapping[str, Any], seconds: float) -> None:
+    def decode(self, medium: Media, settings: Mapping[str, Any], seconds: float) -> Any:
         if self._process is None or self._num_decoded >= FILES_PER_CHILD:
             self.stop()
             self._start()
@@ -86,7 +86,7 @@ class _Child:
             self.stop()
             raise _refused(medium, f"no answer from the decoder within {seconds:g} s")
         try:
-            error = self._connection.recv()
+            answer, error = self._connection.recv()
         except (EOFError, OSError):
             self._process.join()
             code = self._process.exitcode
@@ -94,6 +94,7 @@ class _Child:
             raise _refused(medium, f"the decoder crashed ({_death(code)})") from None
         if error is not None:
             raise error
+        return answer
 
     def stop(self) -> None:
         if self._process is not None:
@@ -115,7 +116,7 @@ class _Child:
 
 
 def _serve(connection: Connection, decode: Decode) -> None:
-    """Decode what comes, answer None or the error, until the parent is gone."""
+    """Decode what comes, send (answer, None) or (None, error), until the parent is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is told, and stops its children
     connection.send("ready")  # imports do not count as decoding
     while True:
@@ -124,11 +125,11 @@ def _serve(connection: Connection, decode: Decode) -> None:
         except (EOFError, OSError):  # the latter where the parent was killed
             return
         try:
-            decode(medium, **settings)
+            answer = decode(medium, **settings)
         except (BenchError, OSError) as error:
-            connection.send(error)
+            connection.send((None, error))
         else:
-            connection.send(None)
+            connection.send((answer, None))
 
 
 def _refused(medium: Media, reason: str) -> UnreadableMedia:

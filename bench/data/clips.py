@@ -18,6 +18,8 @@ Samplers:
 `vjepa_pretrain`
     The sampler of the released pretraining: the same windows, but clips stay in their segment, and
     a segment that is not longer than a clip repeats its last frame.
+
+Clips around key frames are not spread over a video: `key_clips` has a function of its own.
 """
 
 from __future__ import annotations
@@ -30,6 +32,8 @@ from bench.errors import DataError, known
 from bench.types import ClipPlan, IntArray
 
 Generator = np.random.Generator | None
+
+KEYFRAME = "keyframe"  # the sampler's name where clips lie around key frames
 
 
 def frame_indices(plan: ClipPlan, num_frames: int, rng: Generator = None) -> IntArray:
@@ -50,6 +54,19 @@ def frame_indices(plan: ClipPlan, num_frames: int, rng: Generator = None) -> Int
         return np.zeros((plan.num_clips, plan.num_frames), dtype=np.int64)
     clips = [sample(plan, num_frames, clip, rng) for clip in range(plan.num_clips)]
     return np.clip(np.stack(clips), 0, num_frames - 1)
+
+
+def key_clips(plan: ClipPlan, num_frames: int, centres: IntArray) -> IntArray:
+    """Return the frame numbers of the clips around key frames, int64 `[S, plan.num_frames]`.
+
+    A clip begins frames * stride // 2 before its key frame, one of `centres` `[S]`; what would lie
+    outside of the video is its first or last frame, as in the released code of SlowFast.
+    """
+    assert ((centres >= 0) & (centres < num_frames)).all(), (centres, num_frames)
+    first = np.asarray(centres, dtype=np.int64)[:, None] - plan.num_frames * plan.stride // 2
+    steps = plan.stride * np.arange(plan.num_frames, dtype=np.int64)
+    clips: IntArray = np.clip(first + steps, 0, num_frames - 1)
+    return clips
 
 
 def repeated_frames(indices: IntArray) -> int:

@@ -21,8 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from bench.data.container import Container, inspect
-from bench.data.frames import pictures, read_pictures
+from bench.data.container import Container
+from bench.data.frames import read_pictures
 from bench.data.media import FrameFolder, Media, Source, opened, unreadable
 from bench.data.other_decoders import Pixels as Pixels
 from bench.data.other_decoders import (
@@ -32,14 +32,19 @@ from bench.data.other_decoders import (
     refuse_where_inexact,
     upright,
 )
+from bench.data.recent import inspected, listed_pictures
 from bench.data.stream import Damage, decoded, open_video
 from bench.errors import UsageError, known
 from bench.types import IntArray
+
+Shrink = Callable[[Pixels], Pixels]  # frames [n, H, W, 3], any n, to as many [n, h, w, 3]
 
 DECODERS = ("auto", "decord", "pyav", "torchcodec")
 
 # Frames between here and a later keyframe from which on a seek is cheaper than decoding them.
 SEEK_GAP = 24
+
+SHRUNK_AT_ONCE = 8  # frames: one alone takes torch twice as long
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -61,13 +66,20 @@ class Frames:
 
 
 def read_frames(
-    media: Media, choose: Callable[[int, float], IntArray], *, decoder: str = "auto"
+    media: Media,
+    choose: Callable[[int, float], IntArray],
+    *,
+    decoder: str = "auto",
+    shrink: Shrink | None = None,
 ) -> Frames:
     """Decode the frames that `choose(num_frames, fps)` names as numbers `[S, T]`.
 
     `decoder` is one of `DECODERS`; whichever it is, frame n is the same frame. Where decord or
     torchcodec fails on a file, or is known to be inexact, PyAV reads it. A frame that cannot be
     decoded is never replaced by another one. Frame n of a folder is its n-th picture.
+
+    `shrink` turns upright frames into what is kept of them; where it can, as soon as they are
+    decoded, so that a hundred frames of a large film need not fit into memory.
 
     Raises:
         MissingMedia: there is no such file, folder or archive.
@@ -80,9 +92,9 @@ def read_frames(
             f"decoder {name!r} is not installed; pip install {name}, or use decoder='pyav'."
         )
     if isinstance(media, FrameFolder):
-        return _read_folder(media, choose)
+        return _read_folder(media, choose, shrink)
     source = opened(media)
-    container = inspect(source)
+    container = inspected(source)
     wanted, index = _distinct(choose(container.num_frames, container.fps), container.num_frames)
     if name == "auto":
         name = "pyav" if container.unusual or find_spec("decord") is None else "decord"
@@ -91,10 +103,11 @@ def read_frames(
         try:
             refuse_where_inexact(name, container)
             pixels = read(source, wanted, container)
+            pixels = shrink(pixels) if shrink else pixels
         except Refusal as refusal:
             name = f"pyav ({name}: {refusal})"
     if name.startswith("pyav"):
-        pixels = _read_pyav(source, wanted, container)
+        pixels = _read_pyav(source, wanted, container, shrink)
     return Frames(
         pixels=pixels,
         index=index,
@@ -103,6 +116,19 @@ def read_frames(
         decoder=name,
         rotation=container.rotation,
     )
+
+
+def length_of(media: Media) -> tuple[int, float]:
+    """Return the number of frames of a video and their rate (0: it does not say).
+
+    Raises:
+        MissingMedia: there is no such file, folder or archive.
+        UnreadableMedia: the file is no video.
+    """
+    if isinstance(media, FrameFolder):
+        return len(listed_pictures(media)), 0.0
+    container = inspected(opened(media))
+    return container.num_frames, container.fps
 
 
 def decoder_versions(decoder: str) -> dict[str, str]:
@@ -134,12 +160,18 @@ def _distinct(chosen: IntArray, num_frames: int) -> tuple[IntArray, IntArray]:
     return wanted, index.reshape(chosen.shape).astype(np.int64)
 
 
-def _read_folder(folder: FrameFolder, choose: Callable[[int, float], IntArray]) -> Frames:
+def _read_folder(
+    folder: FrameFolder, choose: Callable[[int, float], IntArray], shrink: Shrink | None
+) -> Frames:
     """Pictures have no times: their rate is not known."""
-    names = pictures(folder)
+    names = listed_pictures(folder)
     wanted, index = _distinct(choose(len(names), 0.0), len(names))
+    chosen = [names[number] for number in wanted.tolist()]
+    step = SHRUNK_AT_ONCE if shrink else len(chosen)
+    parts = (read_pictures(folder, chosen[i : i + step]) for i in range(0, len(chosen), step))
+    pixels = np.concatenate([shrink(part) for part in parts]) if shrink else next(parts)
     return Frames(
-        pixels=read_pictures(folder, [names[number] for number in wanted.tolist()]),
+        pixels=pixels,
         index=index,
         num_frames=len(names),
         fps=0.0,
@@ -148,34 +180,61 @@ def _read_folder(folder: FrameFolder, choose: Callable[[int, float], IntArray]) 
     )
 
 
-def _read_pyav(source: Source, wanted: IntArray, container: Container) -> Pixels:
+def _read_pyav(
+    source: Source, wanted: IntArray, container: Container, shrink: Shrink | None
+) -> Pixels:
     """PyAV leaves the rotation to us."""
     found: dict[int, Pixels] = {}
-    reason = _collect(source, wanted, container, container.keys, found)
+    fresh: dict[int, Pixels] = {}
+
+    def keep(number: int, frame: Pixels) -> None:
+        fresh[number] = frame
+        if len(fresh) == SHRUNK_AT_ONCE:
+            settle()
+
+    def settle() -> None:
+        if shrink and fresh:
+            frames = shrink(upright(_stacked(source, [*fresh.values()]), container))
+            found.update(zip(fresh, frames, strict=True))
+        else:
+            found.update(fresh)
+        fresh.clear()
+
+    reason = _collect(source, wanted, container, container.keys, keep)
+    settle()
     missing = wanted[[number not in found for number in wanted.tolist()]]
     if len(missing) and len(container.keys):
         # A seek may land where the decoder does not recover: once more from the beginning.
-        reason = _collect(source, missing, container, container.keys[:0], found)
+        reason = _collect(source, missing, container, container.keys[:0], keep)
+        settle()
         missing = wanted[[number not in found for number in wanted.tolist()]]
     if len(missing):
         raise unreadable(source, f"frame {missing[0]} of {container.num_frames}: {reason}")
-    frames = [found[number] for number in wanted.tolist()]
+    pixels = _stacked(source, [found[number] for number in wanted.tolist()])
+    return pixels if shrink else upright(pixels, container)
+
+
+def _stacked(source: Source, frames: list[Pixels]) -> Pixels:
     if len({frame.shape for frame in frames}) > 1:
         raise unreadable(source, "its frames are not all of the same size")
-    return upright(np.stack(frames), container)
+    return np.stack(frames)
 
 
 def _collect(
-    source: Source, wanted: IntArray, container: Container, keys: IntArray, found: dict[int, Pixels]
+    source: Source,
+    wanted: IntArray,
+    container: Container,
+    keys: IntArray,
+    keep: Callable[[int, Pixels], None],
 ) -> str:
-    """Put the `wanted` frames into `found`, as far as they decode; return why others did not."""
+    """Have the `wanted` frames kept, as far as they decode; return why others did not."""
     from av.video.reformatter import VideoReformatter
 
     to_rgb: Any = VideoReformatter()  # keeps its tables from frame to frame
     with open_video(source) as (media, stream):
         try:
             for number, frame in _forward(media, stream, wanted, container.times, keys):
-                found[number] = to_rgb.reformat(frame, format="rgb24").to_ndarray()
+                keep(number, to_rgb.reformat(frame, format="rgb24").to_ndarray())
         except Damage as damage:
             return str(damage)
     return "it is not among the frames that decode"
@@ -216,7 +275,8 @@ def _numbered(frames: Iterator[Any], times: IntArray) -> Iterator[tuple[int, Any
     if len(times) == 0:
         yield from enumerate(frames)
         return
-    numbers = {time: number for number, time in enumerate(times.tolist())}
     for frame in frames:
-        if frame.pts in numbers:
-            yield numbers[frame.pts], frame
+        # No table of all times: this is done anew after every seek in a film.
+        number = int(np.searchsorted(times, frame.pts)) if frame.pts is not None else len(times)
+        if number < len(times) and times[number] == frame.pts:
+            yield number, frame

@@ -1,77 +1,37 @@
 """Rows of a manifest as pixels, decoded ahead in worker processes, in the order asked for.
 
 Shape letters: V views, U distinct frames of a row, S clips, T frames of a clip, H and W pixels.
+Rows that are boxes come in takes (`bench.data.key_frames`): a sample holds the clips around S key
+frames of one video, and the boxes on them.
 """
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset, get_worker_info
+from torch.utils.data import DataLoader, Dataset
 
 from bench.data.augment import augment
 from bench.data.clips import frame_indices, repeated_frames
 from bench.data.decode import Frames, read_frames
 from bench.data.images import read_image
-from bench.data.media import Media, without_folder
+from bench.data.media import Media
 from bench.data.recipe import Recipe
+from bench.data.sample import Sample as Sample
+from bench.data.sample import failed_sample
+from bench.data.takes import Takes
 from bench.data.transforms import score_views
-from bench.errors import BenchError, MissingMedia, UnreadableMedia
+from bench.data.workers import deadline
+from bench.data.workers import deaths_explained as deaths_explained
+from bench.data.workers import explained as explained
+from bench.data.workers import one_thread as one_thread
+from bench.errors import BenchError, UnreadableMedia
 from bench.types import IntArray, Manifest
 
 Seed = tuple[int, int, int]
-
-DEADLINE_SECONDS = 600  # for one row; far more than a sound file takes on a slow disk
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Sample:
-    """The pixels of one draw of one row, or the reason why there are none.
-
-    `frames` holds what is distinct: uint8 `[V, U, H, W, 3]` (score views) or float32
-    `[1, S, 3, T or 1, H, W]` (augmented and normalised); `index` `[S, T]` spreads it over the
-    clips. `row` is the row number within the manifest that was given to `samples`. `repeated`
-    counts the frames that stand in for frames which a short video does not have. `missing` says of
-    an error that there is no such file.
-    """
-
-    row: int
-    draw: int
-    frames: torch.Tensor | None = None
-    index: IntArray | None = None
-    error: str | None = None
-    missing: bool = False
-    decoder: str = ""
-    num_frames: int = 0
-    repeated: int = 0
-
-    @property
-    def pixels(self) -> torch.Tensor | None:
-        """All clips: uint8 `[V, S, T, H, W, 3]`, or float32 `[1, S, 3, T, H, W]` if augmented."""
-        if self.frames is None or self.index is None:
-            return self.frames
-        if self.frames.dtype == torch.uint8:
-            return self.frames[:, torch.from_numpy(self.index)]
-        return self.frames.expand(-1, -1, -1, self.index.shape[1], -1, -1)
-
-    def copy_clip(self, number: int, out: torch.Tensor) -> None:
-        """Copy clip `number` (view-major) of `pixels` into `out`, without making the others.
-
-        An order of magnitude faster than indexing `pixels`, where a GPU waits for it.
-        """
-        assert self.frames is not None
-        if self.frames.dtype == torch.uint8:
-            assert self.index is not None
-            view, clip = divmod(number, len(self.index))
-            torch.index_select(self.frames[view], 0, torch.from_numpy(self.index[clip]), out=out)
-        else:
-            out.copy_(self.frames[0, number])  # a still spreads over the frames
 
 
 def samples(
@@ -90,13 +50,19 @@ def samples(
     many processes decode (0: this one) and how many rows they read ahead together. A file that
     cannot be decoded comes as a sample with its `error`.
 
+    Rows that are boxes come in takes: those that follow each other, of one video and draw, on at
+    most `TAKE` key frames without a gap, are one sample. Their order is kept. Where a take cannot
+    be read, each key frame is tried alone and comes as a sample of its own. The draw decides which
+    key frames are mirrored.
+
     Raises:
         BenchError: a worker process died, or the recipe cannot be followed.
     """
     assert manifest.kind == recipe.kind, (manifest.kind, recipe.kind)
     entries = np.stack(np.broadcast_arrays(np.asarray(rows), np.asarray(draw)), axis=-1)
-    loader: DataLoader[Sample | BenchError] = DataLoader(
-        _Rows(manifest, entries.astype(np.int64), recipe),
+    rows_of = _Rows if manifest.regions is None else Takes
+    loader: DataLoader[list[Sample] | BenchError] = DataLoader(
+        rows_of(manifest, entries.astype(np.int64), recipe),
         batch_size=None,
         num_workers=workers,
         collate_fn=_unchanged,
@@ -110,68 +76,10 @@ def samples(
             return
         if isinstance(found, BenchError):
             raise found
-        yield found
+        yield from found
 
 
-def explained(manifest: Manifest) -> AbstractContextManager[None]:
-    """Turn the death of a process that decodes `manifest` into a sentence."""
-    return deaths_explained(
-        f"{manifest.name} {manifest.split}",
-        "run again with fewer --workers or a smaller --batch-size; finished features are kept",
-    )
-
-
-@contextmanager
-def deaths_explained(what: str, advice: str) -> Iterator[None]:
-    """Turn the death of a decoding process into a sentence that ends in `advice`.
-
-    torch may raise it at any line of the process that reads, whatever that does at the moment: a
-    training loop belongs inside.
-
-    Raises:
-        BenchError: a worker process died.
-    """
-    try:
-        yield
-    except RuntimeError as error:
-        if not str(error).startswith("DataLoader worker"):
-            raise
-        # torch does not always tell the signal that ended a process.
-        raise BenchError(
-            f"{what}: a decoding process died ({str(error).strip()}) Out of memory is the usual"
-            " reason (in a container, too small a /dev/shm), or a file on which a decoder hung for"
-            f" {DEADLINE_SECONDS} s (`bench check` finds it; replace it): {advice}."
-        ) from error
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Work as a worker process does: torch's resizing rounds differently with several threads."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
-@contextmanager
-def _deadline() -> Iterator[None]:
-    """End a worker process that decodes one row for too long.
-
-    A decoder that hangs holds Python's lock, so the signal is left to its default: death.
-    """
-    if get_worker_info() is None:
-        yield
-        return
-    signal.setitimer(signal.ITIMER_REAL, DEADLINE_SECONDS)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-
-
-class _Rows(Dataset[Sample | BenchError]):
+class _Rows(Dataset[list[Sample] | BenchError]):
     """(row, draw) pairs, int64 `[entries, 2]`, as a data set of samples."""
 
     def __init__(self, manifest: Manifest, entries: IntArray, recipe: Recipe) -> None:
@@ -181,26 +89,20 @@ class _Rows(Dataset[Sample | BenchError]):
     def __len__(self) -> int:
         return len(self.entries)
 
-    def __getitem__(self, entry: int) -> Sample | BenchError:
+    def __getitem__(self, entry: int) -> list[Sample] | BenchError:
         row, draw = self.entries[entry].tolist()
         media = self.manifest.media[row]
         try:
-            return self._sample(row, draw, media)
+            return [self._sample(row, draw, media)]
         except UnreadableMedia as error:
-            # Without the folder, so that a stored reason travels with the data set.
-            return Sample(
-                row=row,
-                draw=draw,
-                error=without_folder(error, media),
-                missing=isinstance(error, MissingMedia),
-            )
+            return [failed_sample(row, draw, media, error)]
         except BenchError as error:
             # Raised by the reader: a worker would wrap it into its traceback.
             return error
 
     def _sample(self, row: int, draw: int, media: Media) -> Sample:
         seed = (self.recipe.seed, draw, int(self.root_rows[row]))
-        with one_thread(), _deadline():
+        with one_thread(), deadline():
             frames = _read(media, self.recipe, seed)
             made, index = _view(frames, self.recipe, seed)
         return Sample(

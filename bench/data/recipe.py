@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from bench.data import augment
+from bench.data.clips import KEYFRAME
 from bench.data.decode import decoder_versions
+from bench.data.key_views import CENTRE, CENTRE_FLIP, FLIPS, KEY_VIEWS, WHOLE, WHOLE_FLIP, view_size
+from bench.data.regions import RegionReadout
 from bench.errors import UsageError
 from bench.types import ClipPlan, EncoderSpec, Kind
 
@@ -17,9 +20,10 @@ SCORE = "score"
 class Recipe:
     """How the pixels of a row are made: which frames, which view or augmentation, which decoder.
 
-    `view` is `score` (deterministic, `plan.num_views` spatial views) or the name of an
-    augmentation (one view, drawn from (`seed`, draw, row)). `size` is in pixels; `flip` says
-    whether an augmentation may mirror.
+    `view` is `score` (deterministic, `plan.num_views` spatial views), the name of an augmentation
+    (one view, drawn from (`seed`, draw, row)), or one of `bench.data.key_views` (clips around key
+    frames). `size` is in pixels: of the whole frame around a box the short side, both of whose
+    sides are multiples of `patch`. `flip` says whether an augmentation may mirror.
     """
 
     plan: ClipPlan
@@ -31,6 +35,7 @@ class Recipe:
     kind: Kind
     decoder: str = "auto"
     seed: int = 0
+    patch: int = 1
 
     def __post_init__(self) -> None:
         if self.seed < 0:
@@ -39,7 +44,12 @@ class Recipe:
     @property
     def is_random(self) -> bool:
         """Whether two draws of a row differ."""
-        return self.view != SCORE
+        return self.view != SCORE and (self.view not in KEY_VIEWS or self.view in FLIPS)
+
+    @property
+    def is_normalised(self) -> bool:
+        """Whether pixels come as normalised float32 rather than uint8."""
+        return self.is_random and self.view not in KEY_VIEWS
 
     @property
     def num_views(self) -> int:
@@ -68,6 +78,7 @@ class Recipe:
                 std=self.std,
                 flip=self.flip,
                 kind=self.kind,
+                patch=self.patch,
             ),
             "decoder": self._decoder_facts(),
             "seed": self.seed if self.is_random else None,
@@ -92,4 +103,43 @@ def score_recipe(spec: EncoderSpec, plan: ClipPlan, kind: Kind, decoder: str) ->
         flip=False,
         kind=kind,
         decoder=decoder,
+    )
+
+
+def keyframe_recipe(
+    spec: EncoderSpec,
+    plan: ClipPlan,
+    readout: RegionReadout,
+    decoder: str,
+    *,
+    flip: bool = False,
+    seed: int = 0,
+) -> Recipe:
+    """Return the recipe of clips around key frames: one clip of each, one view, boxes to scale.
+
+    The `whole` frame of an encoder of 224 pixels in patches of 16 has a short side of 256, its
+    `centre` is a square of 224. With `flip` every key frame is mirrored half of the time. Decoder
+    `auto` means PyAV, which seeks with what was learned of the file once; decord reads the whole
+    index of a film each time it opens it.
+
+    Raises:
+        UsageError: a plan of several clips or views.
+    """
+    if (plan.num_clips, plan.num_views) != (1, 1):
+        raise UsageError(
+            f"plan {plan}: a key frame has one clip and one view; write"
+            f" {replace(plan, num_clips=1, num_views=1)}."
+        )
+    plain, mirrored = (WHOLE, WHOLE_FLIP) if readout.view == "whole" else (CENTRE, CENTRE_FLIP)
+    return Recipe(
+        plan=replace(plan, sampler=KEYFRAME),
+        view=mirrored if flip else plain,
+        size=view_size(plain, spec.image_size, spec.patch_size),
+        mean=spec.mean,
+        std=spec.std,
+        flip=flip,
+        kind="video",
+        decoder="pyav" if decoder == "auto" else decoder,
+        seed=seed,
+        patch=spec.patch_size,
     )

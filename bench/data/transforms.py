@@ -40,8 +40,8 @@ def score_views(pixels: Pixels, *, size: int, num_views: int, kind: Kind) -> Pix
             " the plan, as in 16x1x1@0 for stills or 16x8x3@4 for videos."
         )
     short = size if num_views > 1 else size * 256 // 224
-    height, width = _scaled(pixels.shape[1], pixels.shape[2], short)
-    resize = _resize_still if kind == "image" else _resize_video
+    height, width = scaled_sides(pixels.shape[1], pixels.shape[2], short)
+    resize = _resize_still if kind == "image" else resize_video
     frames = resize(pixels, height, width)
     return np.stack(
         [
@@ -65,7 +65,7 @@ def normalise(pixels: torch.Tensor, mean: Sequence[float], std: Sequence[float])
     return scaled.sub_(centre).div_(spread)
 
 
-def _scaled(height: int, width: int, short: int) -> tuple[int, int]:
+def scaled_sides(height: int, width: int, short: int) -> tuple[int, int]:
     """Height and width once the short side is `short`; the long side is rounded down."""
     if height <= width:
         return short, short * width // height
@@ -82,7 +82,7 @@ def _corners(height: int, width: int, size: int, num_views: int) -> list[tuple[i
     return [(0, start) if width >= height else (start, 0) for start in starts]
 
 
-def _resize_video(pixels: Pixels, height: int, width: int) -> Pixels:
+def resize_video(pixels: Pixels, height: int, width: int) -> Pixels:
     """Bilinear, half-pixel centres, no antialiasing, uint8 out; within one grey level of OpenCV."""
     # The permuted view is "channels last", for which torch has a kernel several times as fast.
     frames = torch.from_numpy(np.require(pixels, requirements=["C", "W"])).permute(0, 3, 1, 2)

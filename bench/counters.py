@@ -19,15 +19,17 @@ class Counts:
     `decoded` counts videos or images that were opened and read (once per draw), `encoder_calls`
     forward passes, `rows_read_from_store` rows that were asked for and found finished,
     `repeated_frames` frames that stand in for frames a short video does not have, `decoders` the
-    readable rows by decoder (`pyav (decord)`: PyAV, since decord refused the file). `seconds` is
-    wall time of this process: waiting for pixels (`decode`), the encoder and the readout
-    (`encode`) and writing (`write`).
+    readable rows by decoder (`pyav (decord)`: PyAV, since decord refused the file). Of boxes, up to
+    eight neighbouring key frames are read at once and `decoded` once; `boxes_outside` are those
+    that the view does not show, read at its edge. `seconds` is wall time of this process: waiting
+    for pixels (`decode`), the encoder and the readout (`encode`) and writing (`write`).
     """
 
     decoded: int = 0
     encoder_calls: int = 0
     rows_read_from_store: int = 0
     repeated_frames: int = 0
+    boxes_outside: int = 0
     decoders: Counter[str] = field(default_factory=Counter)
     seconds: dict[str, float] = field(default_factory=dict)
 

@@ -12,7 +12,6 @@ import numpy as np
 
 from bench.config import Machine
 from bench.counters import Counts
-from bench.data.check import check_manifest
 from bench.data.media import Media
 from bench.data.recipe import Recipe
 from bench.errors import DataError
@@ -20,7 +19,7 @@ from bench.features.extract import decoder_name, extract, feature_sets
 from bench.features.held import HeldFeatures
 from bench.features.source import LiveSource, StoredSource
 from bench.features.store import FeatureSet, RowFeatures, RowNote
-from bench.preflight import decode_planned
+from bench.preflight import check_planned
 from bench.stage import Stage
 from bench.types import FeatureSource, IntArray, Manifest, Progress, Reads
 
@@ -88,6 +87,7 @@ class Feeds:
                 split.counts = Counts(
                     rows_read_from_store=len(split.manifest) if stored else 0,
                     repeated_frames=split.counts.repeated_frames,
+                    boxes_outside=split.counts.boxes_outside,
                     decoders=split.counts.decoders,
                 )
 
@@ -107,6 +107,7 @@ class Feeds:
             precision=self.stage.precision,
             workers=self.machine.workers,
             batch_size=self.machine.batch_size,
+            region=self.stage.task.readout,
             counts=split.counts,
         )
 
@@ -122,6 +123,7 @@ class Feeds:
             precision=self.stage.precision,
             dtype=config.dtype,
             progress=self.progress,
+            region=self.stage.task.readout,
             weights=self.stage.weights_digest,
         )
         live = draws is None or config.features == "live"
@@ -153,30 +155,40 @@ class Feeds:
             workers=self.machine.workers,
             batch_size=self.machine.batch_size,
             progress=self.progress,
+            region=self.stage.task.readout,
             weights=self.stage.weights_digest,
             counts=split.counts,
         )
 
     def _look_at_files(self, split: Split) -> dict[int, RowNote]:
         """Return row -> what is wrong with it, for features that are not stored."""
-        manifest, lock = split.manifest, Lock()
+        manifest, counts, lock = split.manifest, split.counts, Lock()
+        decoder_of: dict[Media, str] = {}
 
-        def decode(media: Media) -> None:
-            decoder, repeated = decode_planned(media, plan=split.recipe.plan, kind=manifest.kind)
+        def seen(media: Media, decoder: str, repeated: int) -> None:
             with lock:
-                split.counts.decoders[decoder_name(decoder)] += 1
-                split.counts.repeated_frames += repeated
+                decoder_of[media] = decoder_name(decoder)
+                counts.repeated_frames += repeated
+                if manifest.regions is None:
+                    counts.decoders[decoder_name(decoder)] += 1
 
-        found = check_manifest(
+        found = check_planned(
             manifest,
+            split.recipe.plan,
             workers=max(1, self.machine.workers),
             progress=self.progress,
-            decode=decode,
+            seen=seen,
         )
         notes = dict.fromkeys(found.missing, RowNote(error="the file is missing", missing=True))
         notes |= dict.fromkeys(found.empty, RowNote(error="the file is empty"))
         notes |= {name: RowNote(error=reason) for name, reason in found.unreadable}
-        return {row: notes[name] for row, name in enumerate(manifest.ids) if name in notes}
+        bad = {row: notes[name] for row, name in enumerate(manifest.ids) if name in notes}
+        if manifest.regions is not None:  # one look at a video for many rows
+            names = [decoder_of.get(media, "") for media in manifest.regions.media]
+            for row, video in enumerate(manifest.regions.video.tolist()):
+                if row not in bad:
+                    counts.decoders[names[video]] += 1
+        return bad
 
     def _close(self, split: Split, bad: Mapping[int, RowNote]) -> None:
         """Note what cannot be read of a split, and which rows are left."""

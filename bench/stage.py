@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,12 @@ import torch
 
 from bench import registry
 from bench.config import Machine, RunConfig
-from bench.data.recipe import Recipe, score_recipe
+from bench.data.clips import KEYFRAME
+from bench.data.recipe import Recipe, keyframe_recipe, score_recipe
 from bench.encoders.encoder import Encoder, open_encoder, weight_digest
 from bench.errors import UsageError
 from bench.features.encode import resolve_precision
+from bench.metrics.frame_rows import FrameIndex
 from bench.protocols import EvaluationProtocol
 from bench.types import ClipPlan, Manifest, Probe, Task
 
@@ -68,23 +71,38 @@ def prepare(config: RunConfig, machine: Machine) -> Stage:
         deviations.append("1 stored draw of every training sample instead of a fresh one an epoch")
     if config.features == "live" and draws:
         raise UsageError("features = live draws afresh in every epoch: leave draws out.")
-    fit_plan, score_plan = plans(config, encoder, task, protocol)
-    view = "score" if draws == 0 else protocol.augment[task.kind]
-    recipe = score_recipe(encoder.spec, score_plan, task.kind, config.decoder)
-    fit_flip = task.flip and view != "score"
+    fit_recipe, score_recipe_ = recipes(config, encoder, task, protocol, draws)
     return Stage(
         config=config,
         encoder=encoder,
         weights_digest=weight_digest(encoder),
         task=task,
         protocol=protocol,
-        fit_recipe=replace(recipe, plan=fit_plan, view=view, flip=fit_flip, seed=config.seed),
-        score_recipe=recipe,
+        fit_recipe=fit_recipe,
+        score_recipe=score_recipe_,
         draws=draws,
         device=device,
         precision=resolve_precision(config.precision, device),
         deviations=deviations,
     )
+
+
+def recipes(
+    config: RunConfig,
+    encoder: Encoder,
+    task: Task,
+    protocol: EvaluationProtocol,
+    draws: int | None,
+) -> tuple[Recipe, Recipe]:
+    """Return how the pixels to fit and to score on are made; see `plans` for the errors."""
+    fit_plan, score_plan = plans(config, encoder, task, protocol)
+    flip = task.flip and draws != 0
+    if task.readout is not None:
+        make = partial(keyframe_recipe, encoder.spec, readout=task.readout, decoder=config.decoder)
+        return make(plan=fit_plan, flip=flip, seed=config.seed), make(plan=score_plan)
+    score = score_recipe(encoder.spec, score_plan, task.kind, config.decoder)
+    view = "score" if draws == 0 else protocol.augment[task.kind]
+    return replace(score, plan=fit_plan, view=view, flip=flip, seed=config.seed), score
 
 
 def open_task(config: RunConfig, machine: Machine) -> Task:
@@ -93,13 +111,22 @@ def open_task(config: RunConfig, machine: Machine) -> Task:
     task: Task = registry.build("tasks", config.task, options)
     if config.limit is None:
         return task
-    return replace(task, fit=_first(task.fit, config.limit), score=_first(task.score, config.limit))
+    fit, score = _first(task.fit, config.limit), _first(task.score, config.limit)
+    truth = task.truth
+    if truth is not None and score.regions is not None:
+        kept = FrameIndex([score.regions.frames]).number(truth.boxes.frames) >= 0
+        truth = replace(truth, boxes=truth.boxes.at(kept))
+    return replace(task, fit=fit, score=score, truth=truth)
 
 
 def build_probe(stage: Stage, config: RunConfig) -> tuple[Probe, list[str]]:
-    """Build the probe with the protocol's settings under the user's; also name the deviations."""
+    """Build the probe with the settings of protocol and task under the user's; name deviations."""
     entry = registry.find("probes", config.probe)
-    fixed = dict(stage.protocol.probe_options.get(stage.task.kind, {}).get(config.probe, {}))
+    protocol, task = stage.protocol, stage.task
+    fixed = {
+        **task.probe_options.get(protocol.selection, {}).get(config.probe, {}),
+        **protocol.probe_options.get(task.kind, {}).get(config.probe, {}),
+    }
     usual = {**_heads(entry, stage), **fixed}
     given = registry.checked(entry, {**_heads(entry, stage), **config.probe_options})
     probe: Probe = registry.build("probes", config.probe, {**fixed, **given})
@@ -120,13 +147,19 @@ def plans(
         UsageError: the plan's number of frames is not what the encoder takes.
     """
     frames = encoder.spec.num_frames
+    sampler = protocol.sampler if task.unit == "clip" else KEYFRAME
     if config.plan is None:
         fit, score = (
-            replace(plan, num_frames=frames, sampler=protocol.sampler)
+            replace(plan, num_frames=frames, sampler=sampler)
             for plan in (task.fit_plan, task.score_plan)
         )
         return fit, score
-    plan = ClipPlan.parse(config.plan, protocol.sampler)
+    plan = ClipPlan.parse(config.plan, sampler)
+    if task.unit == "box" and (plan.num_clips, plan.num_views) != (1, 1):
+        raise UsageError(
+            f"task {task.name} reads one clip around each key frame: the plan {plan} must read"
+            f" {frames}@{plan.stride}."
+        )
     if task.kind == "image" and (plan.num_clips, plan.num_views, plan.stride) != (1, 1, 0):
         raise UsageError(
             f"task {task.name} holds images: the plan {plan} must read {frames}x1x1@0."
@@ -171,7 +204,14 @@ def _first(manifest: Manifest, limit: int) -> Manifest:
     if limit >= len(manifest):
         return manifest
     rows = np.arange(limit, dtype=np.int64) * len(manifest) // limit
-    return replace(manifest.subset(rows), parent=None, rows=None)
+    if manifest.regions is not None:  # whole key frames, so that what is kept can be scored
+        kept = np.isin(manifest.regions.clip, manifest.regions.clip[rows])
+        rows = np.flatnonzero(kept).astype(np.int64)
+    part = manifest.subset(rows)
+    if part.regions is not None:  # numbered without gaps, which would leave calls half empty
+        _, clip = np.unique(part.regions.clip, return_inverse=True)
+        part = replace(part, regions=replace(part.regions, clip=clip.astype(np.int64)))
+    return replace(part, parent=None, rows=None)
 
 
 def _heads(entry: registry.Entry, stage: Stage) -> dict[str, Any]:

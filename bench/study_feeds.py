@@ -40,6 +40,7 @@ class StudyFeeds(Feeds):
                 batch_size=self.machine.batch_size,
                 progress=self.progress,
                 counts=split.counts,
+                region=self.stage.task.readout,
             )
         if len(live) < len(self.reads):
             self.open(split)
@@ -64,7 +65,7 @@ class StudyFeeds(Feeds):
         noted = self._noted(self.fit)
         if noted is not None:
             rows = stage.task.fit.root_rows
-            count_notes(noted, rows, cut.fit.counts)
+            count_notes(noted, stage.task.fit.root, rows, cut.fit.counts)
             cut._close(cut.fit, by_row(noted, rows))
         return cut
 
@@ -81,7 +82,7 @@ class StudyFeeds(Feeds):
             for features in split.held.values():
                 for row, note in bad.items():
                     features.correct(int(split.manifest.root_rows[row]), note)
-        count_notes(noted, split.manifest.root_rows, split.counts)
+        count_notes(noted, split.manifest.root, split.manifest.root_rows, split.counts)
         return bad
 
     def _noted(self, split: Split) -> RowFeatures | None:

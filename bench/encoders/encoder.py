@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,9 +19,10 @@ from bench.types import EncoderSpec, Tokens
 class Encoder(nn.Module):
     """A frozen network with its `spec`: pixels `[B, 3, T, H, W]` to `Tokens`.
 
-    `network` takes `(pixels, keep=..., layers=...)` and returns `Tokens`. It is put in eval mode
-    and its parameters stop requiring gradients. `notes` are sentences about the load that belong
-    in the record (a rebuilt position table, widened half-precision weights).
+    `network` takes `(pixels, keep=..., layers=...)` and returns `Tokens`; one that can also leave
+    out the final norm of taps before the last block takes `norm=False`. It is put in eval mode and
+    its parameters stop requiring gradients. `notes` are sentences about the load that belong in the
+    record (a rebuilt position table, widened half-precision weights).
     """
 
     def __init__(self, network: nn.Module, spec: EncoderSpec, notes: Sequence[str] = ()) -> None:
@@ -36,13 +38,24 @@ class Encoder(nn.Module):
         *,
         keep: torch.Tensor | None = None,
         layers: Sequence[int] | None = None,
+        norm: bool = True,
     ) -> Tokens:
         """Encode clips; `keep` int64 `[B, K]` are token indices, `layers` ascending block numbers.
 
+        Every tap goes through the final norm; without `norm` that of the last block alone does.
+
         Raises:
-            UsageError: a clip shape or a layer that this encoder does not have.
+            UsageError: a clip shape or a layer that this encoder does not have, or `norm` false
+                where the network cannot leave it out.
         """
-        tokens: Tokens = self.network(pixels, keep=keep, layers=layers)
+        # Networks that do not know `norm` are asked for it by nobody who leaves it as it is.
+        asked = {} if norm else {"norm": False}
+        if asked and "norm" not in inspect.signature(self.network.forward).parameters:
+            raise UsageError(
+                f"encoder {self.spec.name} cannot tap blocks without its final norm, since its"
+                " network has no argument norm: leave norm as it is (true)."
+            )
+        tokens: Tokens = self.network(pixels, keep=keep, layers=layers, **asked)
         return tokens
 
 

@@ -114,8 +114,9 @@ class PixelMean(nn.Module):
         *,
         keep: torch.Tensor | None = None,
         layers: Sequence[int] | None = None,
+        norm: bool = True,
     ) -> Tokens:
-        """Average and pool; any even number of frames and any size.
+        """Average and pool; any even number of frames and any size. There is no norm to leave out.
 
         Raises:
             UsageError: an odd number of frames, or a layer other than 0.

@@ -94,12 +94,14 @@ class VideoViT(nn.Module):
         *,
         keep: torch.Tensor | None = None,
         layers: Sequence[int] | None = None,
+        norm: bool = True,
     ) -> Tokens:
         """Return the tokens of `layers` (block numbers from 0, ascending; None is the last block).
 
         `keep` int64 `[B, K]` numbers the tokens that enter the blocks, in any order; positions
-        are added before. Every tap goes through the final norm. Blocks after the deepest tap are
-        not run. Another clip size than that of construction gets an interpolated table.
+        are added before. Every tap goes through the final norm; without `norm` that of the last
+        block alone does. Blocks after the deepest tap are not run. Another clip size than that of
+        construction gets an interpolated table.
 
         Raises:
             UsageError: a clip that tubelets and patches do not divide, or layers that do not exist.
@@ -114,7 +116,7 @@ class VideoViT(nn.Module):
         for number, block in enumerate(self.blocks[: taps[-1] + 1]):
             x = block(x)
             if number in taps:
-                tapped.append(self.norm(x))
+                tapped.append(self.norm(x) if norm or number == len(self.blocks) - 1 else x)
         return Tokens(layers=tuple(tapped), grid=grid)
 
     def grid_of(self, pixels: torch.Tensor) -> tuple[int, int, int]:

@@ -64,6 +64,11 @@ class ArraySource:
         return self._y
 
     @property
+    def groups(self) -> None:
+        """None: nothing is known of where rows come from."""
+        return None
+
+    @property
     def num_classes(self) -> int:
         """Number of classes C."""
         return self._num_classes

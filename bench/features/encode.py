@@ -1,14 +1,14 @@
 """Run the frozen encoder so that a clip's features never depend on what else is in the batch.
 
-Every call holds exactly `spec.clips_per_call` clips, and a clip's place in its call follows from
-its row alone; places without a clip hold zeros. Shape letters: B clips, V views, S clips of a row,
-N tokens, D width.
+Every call holds exactly `spec.clips_per_call` clips of one shape, and a clip's place in its call
+follows from its row alone; places without a clip hold zeros. Shape letters: B clips, V views,
+S clips of a row, N tokens, D width.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
@@ -20,6 +20,7 @@ from bench.data.recipe import Recipe
 from bench.data.transforms import normalise
 from bench.encoders.encoder import Encoder
 from bench.errors import UsageError, known
+from bench.features.readout import Parts, Readout
 from bench.types import Tokens
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -69,31 +70,40 @@ def encode_rows(
     encoder: Encoder,
     placed: Iterable[tuple[int, Sample]],
     recipe: Recipe,
+    readout: Readout,
     *,
     device: torch.device,
     precision: str,
-    layers: Sequence[int] | None = None,
     counts: Counts,
-) -> Iterator[tuple[Sample, torch.Tensor | None]]:
-    """Yield every sample with its tokens `[V*S, N, D]` on `device`; None if it is unreadable.
+) -> Iterator[tuple[Sample, Parts | None]]:
+    """Yield every sample with what `readout` collects of its clips; None if it is unreadable.
 
-    `placed` gives each sample the place of its first clip, ascending; place p is clip p modulo
-    `clips_per_call` of its call. Several layers are joined along the width. Order is kept.
+    Parts lie on `device`, the V*S clips of the sample first. `placed` gives each sample the place
+    of its first clip, ascending; place p is clip p modulo `clips_per_call` of its call. A call
+    whose clips are of several shapes is run once for each of them. Order is kept.
     """
     size = encoder.spec.clips_per_call
     waiting: deque[_Row] = deque()
-    call = _Call(number=-1)
+    calls = _Calls(
+        encoder=encoder,
+        recipe=recipe,
+        readout=readout,
+        device=device,
+        precision=precision,
+        counts=counts,
+    )
+    current, clips = -1, _Clips()
     for place, sample in placed:
-        row = _Row(sample=sample, missing=0 if sample.error else recipe.clips_per_row)
+        row = _Row(sample=sample, missing=0 if sample.error else sample.num_clips)
         waiting.append(row)
         for clip, number in enumerate(range(place, place + row.missing)):
-            if number // size != call.number:
-                call.run(encoder, recipe, device, precision, layers, counts)
-                call = _Call(number=number // size)
-            call.clips[number % size] = row, clip
+            if number // size != current:
+                calls.run(clips)
+                current, clips = number // size, _Clips()
+            clips.add(number % size, row, clip)
         while waiting and not waiting[0].missing:
             yield waiting.popleft().finished()
-    call.run(encoder, recipe, device, precision, layers, counts)
+    calls.run(clips)
     while waiting:
         yield waiting.popleft().finished()
 
@@ -104,62 +114,88 @@ class _Row:
 
     sample: Sample
     missing: int
-    parts: list[torch.Tensor] = field(default_factory=list)
+    parts: list[Parts] = field(default_factory=list)
 
-    def finished(self) -> tuple[Sample, torch.Tensor | None]:
+    def finished(self) -> tuple[Sample, Parts | None]:
         assert not self.missing
-        return self.sample, torch.stack(self.parts) if self.parts else None
+        if not self.parts:
+            return self.sample, None
+        return self.sample, tuple(torch.stack(part) for part in zip(*self.parts, strict=True))
 
 
-@dataclass(kw_only=True, eq=False)
-class _Call:
-    """The clips of one call by their place in it: (row, number of the clip within the row)."""
+class _Clips:
+    """The clips of one call by shape and by their place: (row, number of the clip within it)."""
 
-    number: int
-    clips: dict[int, tuple[_Row, int]] = field(default_factory=dict)
+    def __init__(self) -> None:
+        self.by_shape: dict[tuple[int, int], dict[int, tuple[_Row, int]]] = {}
 
-    def run(
-        self,
-        encoder: Encoder,
-        recipe: Recipe,
-        device: torch.device,
-        precision: str,
-        layers: Sequence[int] | None,
-        counts: Counts,
-    ) -> None:
-        """Encode, and hand every row its tokens; an empty call costs nothing."""
-        if not self.clips:
-            return
-        with counts.timed("encode"):
-            batch = self._pixels(encoder.spec.clips_per_call, recipe, device)
-            pixels = batch.to(device, non_blocking=True)
-            if not recipe.is_random:
-                pixels = normalise(pixels, recipe.mean, recipe.std)
-            tokens = torch.cat(_forward(encoder, pixels, precision, layers).layers, dim=-1)
-            for place, (row, _) in self.clips.items():
-                row.parts.append(tokens[place])
-                row.missing -= 1
-        counts.encoder_calls += 1
+    def add(self, place: int, row: _Row, clip: int) -> None:
+        clips = self.by_shape.setdefault(_sides(row.sample), {})
+        assert place not in clips, "two clips at one place"
+        clips[place] = row, clip
 
-    def _pixels(self, size: int, recipe: Recipe, device: torch.device) -> torch.Tensor:
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Calls:
+    """Forward calls of one size, each of which hands its rows their parts."""
+
+    encoder: Encoder
+    recipe: Recipe
+    readout: Readout
+    device: torch.device
+    precision: str
+    counts: Counts
+
+    def run(self, clips: _Clips) -> None:
+        """Encode what a call holds, once for every shape; an empty call costs nothing."""
+        for shape, placed in clips.by_shape.items():
+            with self.counts.timed("encode"):
+                pixels = self._pixels(placed, shape).to(self.device, non_blocking=True)
+                if pixels.dtype == torch.uint8:
+                    pixels = normalise(pixels, self.recipe.mean, self.recipe.std)
+                taps = self.readout.layers, self.readout.norm
+                parts = self.readout.collect(_forward(self.encoder, pixels, self.precision, *taps))
+                for place, (row, _) in sorted(placed.items()):
+                    row.parts.append(tuple(part[place] for part in parts))
+                    row.missing -= 1
+            self.counts.encoder_calls += 1
+
+    def _pixels(
+        self, placed: Mapping[int, tuple[_Row, int]], shape: tuple[int, int]
+    ) -> torch.Tensor:
         """Put the clips at their places: uint8 `[B, T, H, W, 3]`, or float32 if augmented."""
-        frames, side = recipe.plan.num_frames, recipe.size
+        size, frames = self.encoder.spec.clips_per_call, self.recipe.plan.num_frames
+        first, _ = next(iter(placed.values()))
+        assert first.sample.frames is not None
+        dtype = first.sample.frames.dtype
         batch = torch.empty(
-            (size, 3, frames, side, side) if recipe.is_random else (size, frames, side, side, 3),
-            dtype=torch.float32 if recipe.is_random else torch.uint8,
-            pin_memory=device.type == "cuda",
+            (size, frames, *shape, 3) if dtype == torch.uint8 else (size, 3, frames, *shape),
+            dtype=dtype,
+            pin_memory=self.device.type == "cuda",
         )
         for place in range(size):
-            if place in self.clips:
-                row, clip = self.clips[place]
+            if place in placed:
+                row, clip = placed[place]
                 row.sample.copy_clip(clip, batch[place])
             else:
                 batch[place].zero_()
         return batch
 
 
+def _sides(sample: Sample) -> tuple[int, int]:
+    """Return height and width of the pixels of a sample."""
+    assert sample.frames is not None
+    shape = sample.frames.shape
+    height, width = shape[2:4] if sample.frames.dtype == torch.uint8 else shape[-2:]
+    return height, width
+
+
 def _forward(
-    encoder: Encoder, pixels: torch.Tensor, precision: str, layers: Sequence[int] | None
+    encoder: Encoder,
+    pixels: torch.Tensor,
+    precision: str,
+    layers: Sequence[int] | None,
+    norm: bool = True,
 ) -> Tokens:
     dtype = PRECISIONS[precision]
     is_fp32 = dtype == torch.float32
@@ -168,7 +204,7 @@ def _forward(
         torch.autocast(pixels.device.type, dtype=dtype, enabled=not is_fp32),
         _true_fp32() if is_fp32 and pixels.device.type == "cuda" else nullcontext(),
     ):
-        tokens: Tokens = encoder(pixels, layers=layers)
+        tokens: Tokens = encoder(pixels, layers=layers, norm=norm)
     return tokens
 
 

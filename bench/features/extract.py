@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,11 +14,14 @@ from bench.counters import Counts
 from bench.data.fingerprint import media_digests
 from bench.data.media import has_frame_folders
 from bench.data.recipe import Recipe
+from bench.data.regions import RegionReadout
 from bench.encoders.encoder import Encoder
 from bench.errors import BenchError, UsageError
 from bench.features.fill import Filling
-from bench.features.key import encoder_facts, feature_facts
-from bench.features.readout import row_shape
+from bench.features.key import box_media, encoder_facts, feature_facts
+from bench.features.readout import Readout
+from bench.features.region_readout import BoxReadout
+from bench.features.rows import RowReader, readout_of
 from bench.features.store import STRETCH, FeatureSet, RowFeatures
 from bench.types import EncoderSpec, IntArray, Manifest, Progress, Reads
 
@@ -40,6 +44,7 @@ def extract(
     rank: int = 0,
     world: int = 1,
     layers: Sequence[int] | None = None,
+    region: RegionReadout | None = None,
     weights: str | None = None,
     counts: Counts | None = None,
 ) -> dict[Reads, FeatureSet]:
@@ -47,9 +52,10 @@ def extract(
 
     All readouts are filled in one pass of the encoder. Blocks that are there are kept, and whole
     blocks of the root manifest are filled, so rows beside the needed ones may be stored too.
-    `draws` is the number of augmented draws of a row, 0 or 1 for the score view. `precision` is
-    resolved; `weights` is the encoder's weight digest, if known. With `world` processes each fills
-    its own part: a set is complete when all have returned. What was done is added to `counts`.
+    `draws` is the number of augmented draws of a row, 0 or 1 for the score view. `region` says how
+    boxes are read, where rows are boxes. `precision` is resolved; `weights` is the encoder's weight
+    digest, if known. With `world` processes each fills its own part: a set is complete when all
+    have returned. What was done is added to `counts`.
 
     Raises:
         BenchError: not enough space, values that cannot be stored, or a decoding process died.
@@ -67,27 +73,30 @@ def extract(
         dtype=dtype,
         progress=progress,
         layers=layers,
+        region=region,
         weights=weights,
     )
     needed = manifest.root_rows if rows is None else manifest.root_rows[rows]
     _check_space(sets, needed, home, manifest)
     mine = needed[(needed // STRETCH) % world == rank]
-    filling = Filling(
-        encoder=encoder,
-        manifest=manifest.root,
-        recipe=recipe,
-        draws=num_draws(recipe, draws),
-        device=device,
-        precision=precision,
-        layers=layers,
-        counts=counts,
-    )
     todo = {reads: store.missing(mine) for reads, store in sets.items()}
     fresh = _union([sets[reads].rows_of(block) for reads in sets for block in todo[reads]])
     counts.rows_read_from_store += int((~np.isin(mine, fresh)).sum())
     if len(fresh):
-        filling.run(sets, todo, fresh, workers=workers, batch_size=batch_size, progress=progress)
-    count_notes(sets[readouts[0]], mine, counts)
+        reader = RowReader(
+            encoder=encoder,
+            manifest=manifest.root,
+            recipe=recipe,
+            readout=readout_of(encoder.spec, recipe, readouts, layers=layers, region=region),
+            device=device,
+            precision=precision,
+            workers=workers,
+            batch_size=batch_size,
+            counts=counts,
+        )
+        filling = Filling(reader=reader, draws=num_draws(recipe, draws))
+        filling.run(sets, todo, fresh, progress=progress)
+    count_notes(sets[readouts[0]], manifest.root, mine, counts)
     return sets
 
 
@@ -103,22 +112,29 @@ def feature_sets(
     dtype: str,
     progress: Progress,
     layers: Sequence[int] | None = None,
+    region: RegionReadout | None = None,
     weights: str | None = None,
 ) -> dict[Reads, FeatureSet]:
     """Name the feature sets of a manifest, as far as they are filled; reads every media file once.
 
+    `region` says how boxes are read, where rows are boxes.
+
     Raises:
         UsageError: a number of draws that does not fit the recipe.
     """
-    root = manifest.root
-    media = media_digests(root.media, cache=home / "media.sqlite", progress=progress)
+    root, regions = manifest.root, manifest.root.regions
+    files = root.media if regions is None else regions.media  # a video of many boxes once
+    media = media_digests(files, cache=home / "media.sqlite", progress=progress)
+    if regions is not None:
+        media = box_media(regions, media)
     encoder_part, recipe_part = encoder_facts(encoder, weights), recipe.facts()
-    if recipe.kind == "video" and has_frame_folders(root.media):
+    if recipe.kind == "video" and has_frame_folders(files):
         import PIL  # only its version is asked for
 
         recipe_part["pictures"] = {"pillow": PIL.__version__}
     sets: dict[Reads, FeatureSet] = {}
     for reads in readouts:
+        readout = readout_of(encoder.spec, recipe, [reads], layers=layers, region=region)
         facts = feature_facts(
             encoder=encoder_part,
             layers=layers,
@@ -128,8 +144,9 @@ def feature_sets(
             reads=reads,
             precision=precision,
             dtype=dtype,
+            region=_region_facts(readout, reads, root),
         )
-        shape = stored_shape(encoder.spec, recipe, draws, reads, layers)
+        shape = stored_shape(encoder.spec, recipe, draws, reads, layers, region)
         sets[reads] = FeatureSet(home, facts, shape=shape, num_rows=len(root))
     return sets
 
@@ -143,25 +160,24 @@ def estimate_bytes(
     num_rows: int,
     dtype: str,
     layers: Sequence[int] | None = None,
+    region: RegionReadout | None = None,
 ) -> int:
     """Return the bytes on disk of the features of `num_rows` rows, before anything is decoded."""
-    values = int(np.prod(stored_shape(spec, recipe, draws, reads, layers)))
-    return num_rows * values * np.dtype(dtype).itemsize
+    shape = stored_shape(spec, recipe, draws, reads, layers, region)
+    return num_rows * int(np.prod(shape)) * np.dtype(dtype).itemsize
 
 
 def stored_shape(
-    spec: EncoderSpec, recipe: Recipe, draws: int, reads: Reads, layers: Sequence[int] | None = None
+    spec: EncoderSpec,
+    recipe: Recipe,
+    draws: int,
+    reads: Reads,
+    layers: Sequence[int] | None = None,
+    region: RegionReadout | None = None,
 ) -> tuple[int, ...]:
     """Shape of a stored row, `[draws, V, S, D]` or `[draws, V, L, D]`; joined layers widen D."""
-    side = recipe.size // spec.patch_size
-    row = row_shape(
-        reads,
-        num_views=recipe.num_views,
-        num_clips=recipe.plan.num_clips,
-        num_tokens=recipe.plan.num_frames // spec.tubelet_size * side * side,
-        width=spec.width * (1 if layers is None else len(layers)),
-    )
-    return (num_draws(recipe, draws), *row)
+    readout = readout_of(spec, recipe, [reads], layers=layers, region=region)
+    return (num_draws(recipe, draws), *readout.shape(spec, recipe, reads))
 
 
 def num_draws(recipe: Recipe, draws: int) -> int:
@@ -177,18 +193,37 @@ def num_draws(recipe: Recipe, draws: int) -> int:
     return max(1, draws)
 
 
-def count_notes(features: RowFeatures, rows: IntArray, counts: Counts) -> None:
-    """Count how the rows (of the root manifest) were read, whether now or by an earlier run."""
-    for note in features.notes(rows):
-        counts.repeated_frames += note.repeated
-        if note.error is None:
-            counts.decoders[decoder_name(note.decoder)] += 1
+def count_notes(features: RowFeatures, root: Manifest, rows: IntArray, counts: Counts) -> None:
+    """Count how `rows` of a root manifest were read, whether now or by an earlier run.
+
+    Boxes on one key frame share its frames, of which repeated ones are counted once.
+    """
+    clips = rows if root.regions is None else root.regions.clip[rows]
+    seen: set[int] = set()
+    for clip, note in zip(clips.tolist(), features.notes(rows), strict=True):
+        if note.error is not None:
+            continue
+        counts.decoders[decoder_name(note.decoder)] += 1
+        counts.boxes_outside += note.is_outside
+        if clip not in seen:
+            seen.add(clip)
+            counts.repeated_frames += note.repeated
 
 
 def decoder_name(decoder: str) -> str:
     """Leave out why a decoder was passed over, which differs from file to file."""
     name, colon, _ = decoder.partition(":")
     return f"{name})" if colon else name
+
+
+def _region_facts(readout: Readout, reads: Reads, root: Manifest) -> dict[str, Any] | None:
+    """Say how boxes are read and how their key frames are found; None where rows are clips."""
+    assert isinstance(readout, BoxReadout) == (root.regions is not None), "boxes need a readout"
+    if not isinstance(readout, BoxReadout) or root.regions is None:
+        return None
+    # Pictures alone have no rate of their own.
+    rate = root.regions.frame_rate if has_frame_folders(root.regions.media) else None
+    return {**readout.facts(reads), "start": root.regions.start, "frame_rate": rate}
 
 
 def _union(blocks: Sequence[IntArray]) -> IntArray:

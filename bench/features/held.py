@@ -15,14 +15,13 @@ import numpy as np
 import torch
 
 from bench.counters import Counts
-from bench.data.loader import explained, samples
+from bench.data.loader import explained
 from bench.data.recipe import Recipe
+from bench.data.regions import RegionReadout
 from bench.encoders.encoder import Encoder
 from bench.errors import UsageError
-from bench.features.encode import encode_rows
 from bench.features.extract import stored_shape
-from bench.features.fill import row_note
-from bench.features.readout import read_out
+from bench.features.rows import RowReader, readout_of
 from bench.features.store import RowNote
 from bench.types import IntArray, Manifest, Progress, Reads
 
@@ -87,36 +86,42 @@ def hold(
     batch_size: int,
     progress: Progress,
     counts: Counts,
+    region: RegionReadout | None = None,
 ) -> dict[Reads, HeldFeatures]:
     """Decode and encode every row of `manifest` once, in order, for all readouts.
+
+    `region` says how boxes are read, where rows are boxes.
 
     Raises:
         UsageError: the features would take more than half of the free memory.
         BenchError: a decoding process died.
     """
     assert not recipe.is_random, "an augmented view is another one in every epoch"
-    shapes = {reads: _shape(encoder, recipe, reads) for reads in readouts}
+    shapes = {reads: _shape(encoder, recipe, reads, region) for reads in readouts}
     _check_memory(manifest, sum(4 * math.prod(shape) for shape in shapes.values()))
     order = np.argsort(manifest.root_rows, kind="stable")
     held = {
         reads: HeldFeatures(reads, shape, manifest.root_rows) for reads, shape in shapes.items()
     }
-    source = samples(manifest, order, recipe, workers=workers, batch_size=batch_size)
-    places = range(0, len(order) * recipe.clips_per_row, recipe.clips_per_row)
+    reader = RowReader(
+        encoder=encoder,
+        manifest=manifest,
+        recipe=recipe,
+        readout=readout_of(encoder.spec, recipe, readouts, region=region),
+        device=device,
+        precision=precision,
+        workers=workers,
+        batch_size=batch_size,
+        counts=counts,
+    )
     progress.start(f"live features {manifest.name} {manifest.split}", len(order))
     try:
         with explained(manifest):
-            encoded = encode_rows(
-                encoder,
-                zip(places, counts.decoding(source), strict=True),
-                recipe,
-                device=device,
-                precision=precision,
-                counts=counts,
-            )
-            for place, (sample, tokens) in enumerate(encoded):
+            for place, read in enumerate(reader.in_turn(order)):
+                assert read.row == order[place], (read.row, order[place])
                 for reads, kept in held.items():
-                    kept.put(place, _read_out(tokens, reads, recipe), row_note([sample]))
+                    x = None if read.features is None else _averaged(read.features[reads], reads)
+                    kept.put(place, x, read.note)
                 progress.advance()
     finally:
         progress.stop()
@@ -133,16 +138,16 @@ def free_memory() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def _shape(encoder: Encoder, recipe: Recipe, reads: Reads) -> tuple[int, ...]:
-    shape = stored_shape(encoder.spec, recipe, 0, reads)
+def _shape(
+    encoder: Encoder, recipe: Recipe, reads: Reads, region: RegionReadout | None
+) -> tuple[int, ...]:
+    shape = stored_shape(encoder.spec, recipe, 0, reads, region=region)
     return (*shape[:2], 1, shape[3]) if reads == "vector" else shape
 
 
-def _read_out(tokens: torch.Tensor | None, reads: Reads, recipe: Recipe) -> torch.Tensor | None:
-    if tokens is None:
-        return None
-    x = read_out(tokens, reads, recipe.num_views, recipe.plan.num_clips).float()
-    return x.mean(dim=1) if reads == "vector" else x
+def _averaged(x: torch.Tensor, reads: Reads) -> torch.Tensor:
+    """Average the vectors of all clips of a view."""
+    return x.float().mean(dim=1) if reads == "vector" else x.float()
 
 
 def _check_memory(manifest: Manifest, row_bytes: int) -> None:

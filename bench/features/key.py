@@ -11,11 +11,15 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
+from bench.data.regions import Regions
 from bench.encoders.encoder import Encoder, weight_digest
 from bench.types import Reads
 
 # Raise it when code that makes features changes their numbers or their layout on disk.
 FORMAT_VERSION = 1
+CORNER_DIGITS = 64  # four float64 in hexadecimal
 
 
 def feature_facts(
@@ -28,15 +32,17 @@ def feature_facts(
     reads: Reads,
     precision: str,
     dtype: str,
+    region: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Collect what the numbers of a feature set depend on, as JSON-able values.
 
     `encoder` comes from `encoder_facts`, `recipe` from `Recipe.facts`; `media` are the digests of
     the media files of all rows, in row order, so that two tasks on the same files share features.
+    Of rows that are boxes they come from `box_media`, and `region` says how boxes are read.
     """
     # The kind of device is no fact: what it may change beyond `precision` is rounding.
     rows = hashlib.sha256("\n".join(media).encode()).hexdigest()
-    return {
+    facts = {
         "format": FORMAT_VERSION,
         "encoder": dict(encoder),
         "layers": None if layers is None else list(layers),
@@ -47,6 +53,22 @@ def feature_facts(
         "precision": precision,
         "dtype": dtype,
     }
+    # Keys of whole clips stay what they were before there were boxes.
+    return facts if region is None else {**facts, "region": dict(region)}
+
+
+def box_media(regions: Regions, digests: Sequence[str]) -> list[str]:
+    """Say of every row which box it is, on which second of which video, as one text.
+
+    `digests` are those of the videos, in their order.
+    """
+    # The bytes of corners are spelled ten times as fast as their decimals.
+    spelled = np.ascontiguousarray(regions.corners, dtype="<f8").tobytes().hex()
+    moments = zip(regions.video.tolist(), regions.micros.tolist(), strict=True)
+    return [
+        f"{digests[video]} {micros} {spelled[CORNER_DIGITS * row : CORNER_DIGITS * (row + 1)]}"
+        for row, (video, micros) in enumerate(moments)
+    ]
 
 
 def encoder_facts(encoder: Encoder, weights: str | None = None) -> dict[str, Any]:

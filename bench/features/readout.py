@@ -1,16 +1,88 @@
-"""From the tokens of one row to what a probe reads.
+"""From the tokens of clips to what a probe reads, for whole clips and for boxes on key frames.
 
-Shape letters: V views, S clips, N tokens of a clip, D width. A readout is one function of the
-tokens of a row, `[V, S, N, D]`, and an entry in `READOUTS`.
+Shape letters: V views, S clips, N tokens of a clip, D width, t, h, w of a token grid, n boxes,
+b bins of a side. A readout of whole clips is one function of the tokens of a row, `[V, S, N, D]`,
+and an entry in `READOUTS`; boxes are in `region_readout`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
+import numpy as np
 import torch
 
-from bench.types import Reads
+from bench.data.loader import Sample
+from bench.data.recipe import Recipe
+from bench.types import EncoderSpec, IntArray, Reads, Tokens
+
+Parts = tuple[torch.Tensor, ...]
+
+
+class Readout(Protocol):
+    """What the features of a sample are: taps of the encoder, and what is made of them."""
+
+    @property
+    def layers(self) -> Sequence[int] | None:
+        """The tapped blocks, ascending; None is the last."""
+        ...
+
+    @property
+    def norm(self) -> bool:
+        """Whether taps before the last block go through the final norm."""
+        ...
+
+    def shape(self, spec: EncoderSpec, recipe: Recipe, reads: Reads) -> tuple[int, ...]:
+        """Shape of one row for one draw, `[V, S, D]` or `[V, L, D]`."""
+        ...
+
+    def collect(self, tokens: Tokens) -> Parts:
+        """Reduce the tokens of a call to what `rows` needs of every clip, `[B, ...]` each."""
+        ...
+
+    def rows(self, sample: Sample, parts: Parts) -> tuple[IntArray, Mapping[Reads, torch.Tensor]]:
+        """Return the row numbers n of a sample and their features, `[n, ...]`.
+
+        `parts` are those of `collect`, with the clips of the sample as the first axis.
+        """
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipReadout:
+    """Rows that are whole clips: all tokens of a row, or their mean."""
+
+    reads: Sequence[Reads]
+    num_views: int
+    num_clips: int
+    layers: Sequence[int] | None = None
+    norm: bool = True
+
+    def shape(self, spec: EncoderSpec, recipe: Recipe, reads: Reads) -> tuple[int, ...]:
+        """Shape of one row for one draw; joined layers widen D."""
+        side = recipe.size // spec.patch_size
+        return row_shape(
+            reads,
+            num_views=self.num_views,
+            num_clips=self.num_clips,
+            num_tokens=recipe.plan.num_frames // spec.tubelet_size * side * side,
+            width=spec.width * (1 if self.layers is None else len(self.layers)),
+        )
+
+    def collect(self, tokens: Tokens) -> Parts:
+        """Join the layers along the width, `[B, N, D]`."""
+        return (torch.cat(tokens.layers, dim=-1),)
+
+    def rows(self, sample: Sample, parts: Parts) -> tuple[IntArray, Mapping[Reads, torch.Tensor]]:
+        """Return the one row of a sample."""
+        [tokens] = parts
+        found = {
+            reads: read_out(tokens, reads, self.num_views, self.num_clips).unsqueeze(0)
+            for reads in self.reads
+        }
+        return np.array([sample.row], dtype=np.int64), found
 
 
 def read_out(tokens: torch.Tensor, reads: Reads, num_views: int, num_clips: int) -> torch.Tensor:

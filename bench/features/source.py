@@ -12,12 +12,12 @@ import numpy as np
 import torch
 
 from bench.counters import Counts
-from bench.data.loader import explained, samples
+from bench.data.loader import explained
 from bench.data.recipe import Recipe
+from bench.data.regions import RegionReadout
 from bench.encoders.encoder import Encoder
 from bench.errors import UnreadableMedia
-from bench.features.encode import encode_rows
-from bench.features.readout import read_out
+from bench.features.rows import RowReader, readout_of
 from bench.features.store import RowFeatures
 from bench.types import Batch, IntArray, Manifest, Reads
 
@@ -32,6 +32,9 @@ class _Rows:
         self._reads: Reads = reads
         self._rows = np.arange(len(manifest), dtype=np.int64) if rows is None else rows
         self._labels = manifest.labels[self._rows]
+        regions = manifest.regions
+        self._groups = None if regions is None else regions.video[self._rows]
+        self._clips = None if regions is None else regions.clip[self._rows]
 
     @property
     def reads(self) -> Reads:
@@ -40,8 +43,13 @@ class _Rows:
 
     @property
     def labels(self) -> IntArray:
-        """Labels by row, int64 `[rows]`."""
+        """Labels by row, int64 `[rows]`; 0 and 1 `[rows, C]` where rows have several."""
         return self._labels
+
+    @property
+    def groups(self) -> IntArray | None:
+        """The number of the video of every row that is a box, int64 `[rows]`; None for clips."""
+        return self._groups
 
     @property
     def num_classes(self) -> int:
@@ -50,6 +58,9 @@ class _Rows:
 
     def __len__(self) -> int:
         return len(self._rows)
+
+    def _order(self, number: int, seed: int | None) -> IntArray:
+        return epoch_order(len(self), number, seed, self._clips)
 
 
 class StoredSource(_Rows):
@@ -87,7 +98,7 @@ class StoredSource(_Rows):
         draw = number % self.features.shape[0]
         cached = self._fits_in_memory()
         read = self._from_memory if cached else self._from_disk
-        parts = split_batches(epoch_order(len(self), number, seed), batch_size)
+        parts = split_batches(self._order(number, seed), batch_size)
 
         def batch(rows: IntArray) -> Batch:
             return make_batch(read(rows, draw), self._labels, rows)
@@ -119,7 +130,8 @@ class LiveSource(_Rows):
     """Features of `manifest`, or of its `rows`, encoded afresh in every epoch; a `FeatureSource`.
 
     Epoch `number` of an augmentation is draw `number` of it. Features are float32 on `device`;
-    `workers` processes decode, `batch_size` rows ahead. `precision` is resolved.
+    `workers` processes decode, `batch_size` rows ahead. `precision` is resolved. `region` says how
+    boxes are read, where rows are boxes: a key frame is decoded once an epoch for all of its boxes.
     """
 
     def __init__(
@@ -135,10 +147,13 @@ class LiveSource(_Rows):
         workers: int = 0,
         batch_size: int = 8,
         layers: Sequence[int] | None = None,
+        region: RegionReadout | None = None,
         counts: Counts | None = None,
     ) -> None:
         super().__init__(manifest, reads, rows)
-        self.encoder, self.recipe, self.layers = encoder, recipe, layers
+        assert (region is None) == (manifest.regions is None), "boxes need a readout"
+        self.encoder, self.recipe, self.layers, self.region = encoder, recipe, layers, region
+        self.readout = readout_of(encoder.spec, recipe, [reads], layers=layers, region=region)
         self.device, self.precision = device, precision
         self.workers, self.read_ahead = workers, batch_size
         self.counts = Counts() if counts is None else counts
@@ -146,7 +161,7 @@ class LiveSource(_Rows):
     @property
     def width(self) -> int:
         """Feature width D."""
-        return self.encoder.spec.width * (1 if self.layers is None else len(self.layers))
+        return self.readout.shape(self.encoder.spec, self.recipe, self._reads)[-1]
 
     def epoch(self, number: int, *, batch_size: int, seed: int | None = None) -> Iterator[Batch]:
         """Yield every row exactly once; in row order without a seed, else by (seed, number).
@@ -155,7 +170,7 @@ class LiveSource(_Rows):
             UnreadableMedia: a row that cannot be decoded.
             BenchError: a decoding process died.
         """
-        order = epoch_order(len(self), number, seed)
+        order = self._order(number, seed)
         features = self._encode(order, draw=number if self.recipe.is_random else 0)
         for rows in split_batches(order, batch_size):
             with explained(self.manifest):
@@ -175,47 +190,52 @@ class LiveSource(_Rows):
             workers=self.workers,
             batch_size=self.read_ahead,
             layers=self.layers,
+            region=self.region,
             counts=self.counts,
         )
 
     def _encode(self, order: IntArray, draw: int) -> Iterator[torch.Tensor]:
         """Yield the features of rows one by one, `[V, D]` or `[V, L, D]`."""
-        source = samples(
-            self.manifest,
-            self._rows[order],
-            self.recipe,
-            draw=draw,
-            workers=self.workers,
-            batch_size=self.read_ahead,
-        )
-        places = range(0, len(order) * self.recipe.clips_per_row, self.recipe.clips_per_row)
-        encoded = encode_rows(
-            self.encoder,
-            zip(places, self.counts.decoding(source), strict=True),
-            self.recipe,
+        reader = RowReader(
+            encoder=self.encoder,
+            manifest=self.manifest,
+            recipe=self.recipe,
+            readout=self.readout,
             device=self.device,
             precision=self.precision,
-            layers=self.layers,
+            workers=self.workers,
+            batch_size=self.read_ahead,
             counts=self.counts,
         )
-        for sample, tokens in encoded:
-            if tokens is None:
+        wanted = self._rows[order]
+        reads = reader.in_turn(wanted, draw)
+        for row, read in zip(wanted.tolist(), reads, strict=True):
+            assert read.row == row, (read.row, row)
+            if read.features is None:
                 raise UnreadableMedia(
-                    f"{self.manifest.name} {self.manifest.split}:"
-                    f" {self.manifest.ids[sample.row]} cannot be read ({sample.error}); repair it,"
-                    " or leave it out with --on-unreadable skip."
+                    f"{self.manifest.name} {self.manifest.split}: {self.manifest.ids[row]} cannot"
+                    f" be read ({read.note.error}); repair it, or leave it out with"
+                    " --on-unreadable skip."
                 )
-            x = read_out(tokens, self._reads, self.recipe.num_views, self.recipe.plan.num_clips)
             # A copy, since autograd refuses tensors that were made in inference mode.
-            x = x.float().clone()
+            x = read.features[self._reads].float().clone()
             yield x.mean(dim=1) if self._reads == "vector" else x
 
 
-def epoch_order(num_rows: int, number: int, seed: int | None) -> IntArray:
-    """Return the rows of an epoch: in order without a seed, else shuffled by (seed, number)."""
+def epoch_order(
+    num_rows: int, number: int, seed: int | None, clips: IntArray | None = None
+) -> IntArray:
+    """Return the rows of an epoch: in order without a seed, else shuffled by (seed, number).
+
+    Boxes of one key frame, whose number is `clips` `[rows]`, stay together and in order.
+    """
     if seed is None:
         return np.arange(num_rows, dtype=np.int64)
-    return np.random.default_rng((seed, number)).permutation(num_rows).astype(np.int64)
+    rng = np.random.default_rng((seed, number))
+    if clips is None:
+        return rng.permutation(num_rows).astype(np.int64)
+    numbers, clip = np.unique(clips, return_inverse=True)
+    return np.argsort(rng.permutation(len(numbers))[clip], kind="stable").astype(np.int64)
 
 
 def split_batches(order: IntArray, batch_size: int) -> Iterator[IntArray]:

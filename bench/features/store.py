@@ -39,7 +39,8 @@ _BLOCKS_PER_FOLDER = 1000
 class RowNote:
     """What happened to one row: the reason if it is unreadable, else how it was read.
 
-    `repeated` counts stand-in frames of a short video over all draws.
+    `repeated` counts stand-in frames of a short video over all draws. `is_outside` says of a box
+    that the view does not show it: it was read at the edge.
     """
 
     error: str | None = None
@@ -47,6 +48,12 @@ class RowNote:
     decoder: str = ""
     num_frames: int = 0
     repeated: int = 0
+    is_outside: bool = False
+
+    def facts(self) -> dict[str, Any]:
+        """JSON-able form; `is_outside` stands only where it is true."""
+        facts = asdict(self)
+        return facts if self.is_outside else {k: v for k, v in facts.items() if k != "is_outside"}
 
 
 class RowFeatures(Protocol):
@@ -159,7 +166,7 @@ class FeatureSet:
         stored = x.to(self.dtype).contiguous()
         if not torch.isfinite(stored).all():
             self._refuse(block, x)
-        rows = canonical([asdict(note) for note in notes])
+        rows = canonical([note.facts() for note in notes])
         # One text only: the library writes several in random order.
         write_whole(self._path(block), save({"x": stored}, metadata={"rows": rows}))
 

@@ -1,12 +1,14 @@
 import hashlib
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import nn
 
 from bench import registry
-from bench.encoders.encoder import open_encoder, weight_digest
+from bench.encoders.encoder import Encoder, open_encoder, weight_digest
 from bench.errors import UsageError
+from bench.types import Tokens
 from tests.encoders.files import CHECKPOINT, HEADS, reference
 
 
@@ -50,6 +52,23 @@ def test_forward_never_changes_the_digest():
     encoder(clip, layers=(0, 2), keep=torch.zeros(2, 3, dtype=torch.int64))
     encoder(clip[..., :16, :24])
     assert weight_digest(encoder) == before
+
+
+def test_network_that_does_not_know_norm_is_never_asked_and_refuses_to_do_without():
+    class MeanColour(nn.Module):
+        def forward(self, pixels, *, keep=None, layers=None):
+            return Tokens(layers=(pixels.mean((2, 3, 4)).unsqueeze(1),), grid=(1, 1, 1))
+
+    spec = open_encoder("pixel_mean", {}).spec
+    encoder = Encoder(MeanColour(), replace(spec, name="mean_colour"))
+    assert encoder(torch.ones(2, 3, 4, 8, 8), norm=True).last.tolist() == [[[1.0] * 3]] * 2
+    with pytest.raises(UsageError, match="mean_colour cannot tap blocks without its final norm"):
+        encoder(torch.ones(2, 3, 4, 8, 8), norm=False)
+
+
+def test_pixels_have_no_norm_to_leave_out():
+    encoder, clip = open_encoder("pixel_mean", {}), torch.rand(1, 3, 8, 48, 48)
+    assert torch.equal(encoder(clip, norm=False).last, encoder(clip).last)
 
 
 def test_opened_encoder_is_frozen():

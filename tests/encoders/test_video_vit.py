@@ -140,6 +140,17 @@ def test_tapped_layers_equal_an_explicit_double_precision_forward(target, layers
         close(a.double(), b)
 
 
+def test_without_norm_only_the_last_block_is_normed(target):
+    normed = target(IO["clip"], layers=(0, 1, 2)).layers
+    plain = target(IO["clip"], layers=(0, 1, 2), norm=False).layers
+    assert torch.equal(plain[2], normed[2])
+    for tap in (0, 1):
+        assert not torch.allclose(plain[tap], normed[tap], atol=1e-2)
+        assert torch.equal(target.network.norm(plain[tap]), normed[tap])
+    [alone] = target(IO["clip"], layers=(1,), norm=False).layers
+    assert torch.equal(alone, plain[1])
+
+
 @pytest.mark.parametrize("layers", [(), (3,), (-1,), (2, 0), (1, 1)])
 def test_layers_that_do_not_exist_or_descend_are_refused(target, layers):
     with pytest.raises(UsageError, match="blocks 0 to 2"):

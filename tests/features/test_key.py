@@ -11,7 +11,15 @@ from bench.data import recipe as recipe_module
 from bench.features.extract import feature_sets
 from bench.features.key import canonical, digest
 from bench.types import Silent
-from tests.features.small import AUGMENTED, PLAN, RECIPE, make_manifest, make_videos, tiny_encoder
+from tests.features.small import (
+    AUGMENTED,
+    PLAN,
+    RECIPE,
+    make_manifest,
+    make_videos,
+    run,
+    tiny_encoder,
+)
 
 
 @pytest.fixture(scope="module")
@@ -154,6 +162,15 @@ def test_views_of_the_plan_do_not_matter_to_an_augmentation(name):
 def test_a_subset_has_the_name_of_its_parent(name, videos):
     whole = make_manifest(videos)
     assert name(manifest=whole.subset(np.array([2, 0]))) == name(manifest=whole)
+
+
+def test_facts_of_whole_clips_know_nothing_of_boxes(videos, tmp_path):
+    sets, _ = run(tiny_encoder(), make_manifest(videos), tmp_path)
+    assert set(sets["vector"].facts) == {
+        "format", "encoder", "layers", "media", "recipe", "draws", "reads", "precision", "dtype",
+    }  # fmt: skip
+    [block] = tmp_path.rglob("block-*")
+    assert b"is_outside" not in block.read_bytes()
 
 
 def test_canonical_json_does_not_depend_on_the_order_of_keys():

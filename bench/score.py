@@ -84,15 +84,18 @@ class PermutedLabels(DataError):  # noqa: N818 (it names a state of the data)
 
 def check_labels(
     probabilities: Probabilities, labels: IntArray, manifest: Manifest, *, keep: bool
-) -> Relabelling:
+) -> Relabelling | None:
     """Look whether the labels of the scored rows seem to be permuted.
 
     `probabilities` are `[rows, C]`, `labels` int64 `[rows]`; `manifest` names the split. With
-    `keep` an alarm is for the caller to put on record (`permuted_labels` says it in words).
+    `keep` an alarm is for the caller to put on record (`permuted_labels` says it in words). Where
+    rows may have several labels there is no such test, and None is returned.
 
     Raises:
         PermutedLabels: they agree with a relabelling far better than with the labels.
     """
+    if labels.ndim > 1:
+        return None
     predicted = top_class(torch.from_numpy(probabilities)).numpy()
     found = find_relabelling(predicted, labels, probabilities.shape[1])
     if found.alarm and not keep:
@@ -128,8 +131,13 @@ def permuted_labels(found: Relabelling, manifest: Manifest) -> str:
 
 
 def for_learning_head_order(stage: Stage, rows_per_class: int) -> Stage:
-    """Return the stage with a few training rows a class, seen as rows are that are scored."""
+    """Return the stage with a few training rows a class, seen as rows are that are scored.
+
+    Raises:
+        UsageError: rows are boxes, or may have several labels.
+    """
     fit = stage.task.fit
+    _require_clips(fit)
     rows = stratified_shots(fit.labels, rows_per_class, draw=0, ids=fit.ids)
     task = replace(stage.task, fit=fit.subset(rows))
     return replace(stage, task=task, fit_recipe=stage.score_recipe, draws=0)
@@ -146,8 +154,10 @@ def learn_head_order(
     """Learn which column of a head tells which class, from features of training rows.
 
     Raises:
-        UsageError: another number of classes than the task's, or the order is not clear.
+        UsageError: another number of classes than the task's, the order is not clear, or rows are
+            boxes or may have several labels.
     """
+    _require_clips(manifest)
     probabilities = predict(fitted, source, device, progress)
     _check_classes(probabilities, source)
     predicted = top_class(torch.from_numpy(probabilities)).numpy()
@@ -161,6 +171,13 @@ def check_heads(probe: Probe, protocol: EvaluationProtocol) -> None:
             f"{protocol.name} reports one head, but {probe.name} has {len(probe.heads)}: set its"
             " options to one value each, or use --protocol honest@1."
         )
+
+
+def check_label_kind(probe: Probe, manifest: Manifest) -> None:
+    """Let a probe that has a `check_labels` refuse the labels of the training rows at once."""
+    check = getattr(probe, "check_labels", None)
+    if check is not None:
+        check(manifest.labels)
 
 
 def predict(
@@ -179,6 +196,15 @@ def predict(
     if made is None:
         raise UsageError("the score split holds no readable row.")
     return made
+
+
+def _require_clips(manifest: Manifest) -> None:
+    if manifest.regions is not None or manifest.has_many_labels:
+        raise UsageError(
+            "--head-classes fit learns the order of a head's classes from rows of one label each,"
+            f" and rows of {manifest.name} are boxes or may have several; give the names in the"
+            " head's order (--head-classes FILE)."
+        )
 
 
 def _check_classes(probabilities: Probabilities, source: FeatureSource) -> None:

@@ -2,6 +2,7 @@
 
 The rule of DINOv2's logistic regression (arXiv 2304.07193, appendix B.3) for every probe: fit all
 heads on nine tenths of the training rows, take the best on the last tenth, fit it anew on all.
+Rows of one video are alike: where rows come in groups, whole groups are held out.
 """
 
 from __future__ import annotations
@@ -10,11 +11,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 
-from bench.data.splits import stratified_holdout
+from bench.data.splits import group_holdout, stratified_holdout
 from bench.errors import UsageError
-from bench.types import FeatureSource, Fitted, Probe, Progress
+from bench.metrics.multilabel import mean_average_precision
+from bench.types import FeatureSource, Fitted, IntArray, Probe, Progress
 
 HOLDOUT_FRACTION = 0.1
 VECTOR_BATCH = 1024  # rows per scoring call of a probe that names no batch size of its own
@@ -24,14 +27,15 @@ VECTOR_BATCH = 1024  # rows per scoring call of a probe that names no batch size
 class Selected:
     """A fitted probe with one head, and how that head was chosen.
 
-    `head` is its index in the probe's `heads`. `holdout_accuracies` has one fraction per head
-    (None: the head was dropped in the fit) and is empty where there was nothing to choose;
-    `holdout_log` is the log of the fit that chose.
+    `head` is its index in the probe's `heads`. `holdout_scores` has one fraction per head (None:
+    the head was dropped in the fit) and is empty where there was nothing to choose: the accuracy
+    on the held-out rows or, of rows with several labels, the mean average precision over the
+    classes that have a positive there. `holdout_log` is the log of the fit that chose.
     """
 
     fitted: Fitted
     head: int
-    holdout_accuracies: tuple[float | None, ...] = ()
+    holdout_scores: tuple[float | None, ...] = ()
     holdout_rows: int = 0
     refit: bool = False
     holdout_log: Mapping[str, Any] = field(default_factory=dict)
@@ -67,47 +71,93 @@ def fit_honest(
     device: torch.device,
     progress: Progress,
 ) -> Selected:
-    """Choose a head on a stratified tenth of the training rows and refit it alone on all of them.
+    """Choose a head on a tenth of the training rows and refit it alone on all of them.
 
-    Ties go to the first head. A probe with one head is fitted at once on all rows.
+    The tenth is one of each class or, where the source has `groups`, one of the groups, none of
+    which is split. Ties go to the first head. A probe with one head is fitted at once on all rows.
 
     Raises:
-        UsageError: there are too few training rows to hold some out.
+        UsageError: there are too few training rows to hold some out, they are of one group, or
+            none that is held out has a label.
     """
     if len(probe.heads) == 1:
         return fit_single(probe, source, seed=seed, device=device, progress=progress)
-    kept, held_out = stratified_holdout(source.labels, fraction=HOLDOUT_FRACTION, seed=seed)
-    if len(held_out) == 0:
-        raise UsageError(
-            f"{len(source)} training rows are too few to hold a tenth of them out: a class needs"
-            " two rows. Give more rows, or set the probe's options to one value each."
-        )
+    kept, held_out = _holdout(source, seed)
     trial = probe.fit(source.subset(kept), seed=seed, device=device, progress=progress)
-    correct = _correct_by_head(probe, trial, source.subset(held_out), device)
-    best = max(count for count in correct if count is not None)
-    head = correct.index(best)
+    scores = _scores_by_head(probe, trial, source.subset(held_out), device)
+    head = scores.index(max(score for score in scores if score is not None))
     fitted = probe.only(head).fit(source, seed=seed, device=device, progress=progress)
     return Selected(
         fitted=fitted,
         head=head,
-        holdout_accuracies=tuple(c if c is None else c / len(held_out) for c in correct),
+        holdout_scores=tuple(scores),
         holdout_rows=len(held_out),
         refit=True,
         holdout_log=trial.log,
     )
 
 
-def _correct_by_head(
+def _holdout(source: FeatureSource, seed: int) -> tuple[IntArray, IntArray]:
+    """Return the rows to fit on and those to choose by."""
+    labels, groups = source.labels, source.groups
+    has_many_labels = labels.ndim == 2
+    if groups is None and not has_many_labels:
+        kept, held_out = stratified_holdout(labels, fraction=HOLDOUT_FRACTION, seed=seed)
+        if len(held_out) == 0:
+            raise UsageError(
+                f"{len(source)} training rows are too few to hold a tenth of them out: a class"
+                " needs two rows. Give more rows, or set the probe's options to one value each."
+            )
+        return kept, held_out
+    if groups is None:
+        groups = np.arange(len(source), dtype=np.int64)
+    kept, held_out = group_holdout(groups, fraction=HOLDOUT_FRACTION, seed=seed)
+    if len(held_out) == 0:
+        raise UsageError(
+            f"the {len(source):,} training rows are all of one video, so that none can be held out"
+            " without its like being trained on. Give rows of more videos, or set the probe's"
+            " options to one value each."
+        )
+    if has_many_labels and not labels[held_out].any():
+        raise UsageError(
+            f"none of the {len(held_out):,} training rows that were held out to choose a head has a"
+            " label. Give more rows, or set the probe's options to one value each."
+        )
+    return kept, held_out
+
+
+def _scores_by_head(
     probe: Probe, fitted: Fitted, source: FeatureSource, device: torch.device
-) -> list[int | None]:
-    counts = torch.zeros(len(fitted.heads), dtype=torch.int64)
-    batch_size = int(probe.settings.get("batch_size", VECTOR_BATCH))
-    for batch in source.epoch(0, batch_size=batch_size):
-        guesses_KB = fitted.probabilities(batch.x.to(device)).argmax(dim=-1).cpu()
-        counts += (guesses_KB == batch.y.cpu()).sum(dim=1)
-    # A head that was dropped in the fit is missing among the fitted ones.
+) -> list[float | None]:
+    """Return the score of every head of the probe, None for those that the fit dropped."""
+    measure = _mean_precisions if source.labels.ndim == 2 else _accuracies
+    scores = measure(probe, fitted, source, device)
     found = [head.settings for head in fitted.heads]
     return [
-        int(counts[found.index(head.settings)]) if head.settings in found else None
+        scores[found.index(head.settings)] if head.settings in found else None
         for head in probe.heads
     ]
+
+
+def _accuracies(
+    probe: Probe, fitted: Fitted, source: FeatureSource, device: torch.device
+) -> list[float]:
+    counts = torch.zeros(len(fitted.heads), dtype=torch.int64)
+    for batch in source.epoch(0, batch_size=_batch_size(probe)):
+        guesses_KB = fitted.probabilities(batch.x.to(device)).argmax(dim=-1).cpu()
+        counts += (guesses_KB == batch.y.cpu()).sum(dim=1)
+    return [count / len(source) for count in counts.tolist()]
+
+
+def _mean_precisions(
+    probe: Probe, fitted: Fitted, source: FeatureSource, device: torch.device
+) -> list[float]:
+    scores_KNC = np.zeros((len(fitted.heads), *source.labels.shape), dtype=np.float32)
+    for batch in source.epoch(0, batch_size=_batch_size(probe)):
+        scores_KBC = fitted.probabilities(batch.x.to(device))
+        scores_KNC[:, batch.row.cpu().numpy()] = scores_KBC.float().cpu().numpy()
+    return [mean_average_precision(scores_NC, source.labels) for scores_NC in scores_KNC]
+
+
+def _batch_size(probe: Probe) -> int:
+    return int(probe.settings.get("batch_size", VECTOR_BATCH))

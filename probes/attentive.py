@@ -41,7 +41,8 @@ def attentive(
 
     `num_heads` is the number of attention heads, the encoder's own as released. Heads of the sweep
     are `lr` x `weight_decay`; all start from one draw and see the same batches. `warmup` counts
-    epochs; `final_weight_decay` and `clip_norm` may be none.
+    epochs; `final_weight_decay` and `clip_norm` may be none. Where rows have several labels, every
+    class is told from all others (binary cross-entropy).
 
     Raises:
         UsageError: a setting that cannot work.
@@ -92,7 +93,8 @@ class AttentiveProbe:
         """Train every head; those whose loss is not finite are left out and stand in the log.
 
         Raises:
-            UsageError: the encoder's width cannot be split over the attention heads.
+            UsageError: the encoder's width cannot be split over the attention heads, or rows may
+                have several labels, and none has any.
             BenchError: no head is left.
         """
         if source.width % self.num_heads:

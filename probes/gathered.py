@@ -1,12 +1,26 @@
-"""All features of a source in memory, by row, for the probes that are not trained in batches."""
+"""What probes share that are not trained in batches: all features of a source in memory."""
 
 from __future__ import annotations
 
 import torch
 
-from bench.types import FeatureSource, Progress
+from bench.errors import UsageError
+from bench.types import FeatureSource, IntArray, Progress
 
 BATCH = 1024
+
+
+def require_one_label(probe: str, labels: IntArray) -> None:
+    """Check that labels are int64 `[rows]`, and not 0 and 1 `[rows, C]`.
+
+    Raises:
+        UsageError: a row may have several labels, or none.
+    """
+    if labels.ndim > 1:
+        raise UsageError(
+            f"probe {probe!r} needs exactly one label a row, and a row may have several of"
+            f" {labels.shape[1]} classes here; use probe linear or attentive."
+        )
 
 
 def gather(source: FeatureSource, progress: Progress) -> tuple[torch.Tensor, torch.Tensor]:

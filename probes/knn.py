@@ -24,8 +24,8 @@ from torch.nn import functional
 
 from bench.errors import CheckpointError, UsageError
 from bench.registry import probe
-from bench.types import FeatureSource, Head, Progress, Reads, Settings
-from probes.gathered import gather
+from bench.types import FeatureSource, Head, IntArray, Progress, Reads, Settings
+from probes.gathered import gather, require_one_label
 from probes.sweep import above_zero, at_least, grid
 
 QUERY_BLOCK, KEY_BLOCK = 512, 4096  # the similarities that are held at once
@@ -66,14 +66,23 @@ class KnnProbe:
         """Return the same probe with the one head `heads[index]`."""
         return replace(self, heads=(self.heads[index],))
 
+    def check_labels(self, labels: IntArray) -> None:
+        """Refuse labels that this probe cannot learn from, before there are any features.
+
+        Raises:
+            UsageError: a row may have several labels.
+        """
+        require_one_label(self.name, labels)
+
     def fit(
         self, source: FeatureSource, *, seed: int, device: torch.device, progress: Progress
     ) -> FittedKnn:
         """Keep the normalised training vectors on `device`; `seed` changes nothing.
 
         Raises:
-            UsageError: every k is above the number of training rows.
+            UsageError: every k is above the number of training rows, or these have several labels.
         """
+        self.check_labels(source.labels)
         fitting = tuple(head for head in self.heads if head.settings["k"] <= len(source))
         dropped = [
             {"head": dict(head.settings), "reason": f"k is above the {len(source)} training rows"}

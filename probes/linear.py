@@ -12,7 +12,7 @@ Shape letters: B samples, V views, D width, K heads, C classes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -39,19 +39,33 @@ def linear(
     optimizer: Literal["sgd", "adamw"] = "adamw",
     batch_norm: bool = True,
     momentum: float = 0.9,
+    warmup: float = 0.0,
+    start_lr: float = 0.0,
+    final_lr: float = 0.0,
 ) -> LinearProbe:
-    """A linear layer, trained with a cosine to 0; heads are `lr` x `weight_decay`.
+    """A linear layer, trained with a cosine to `final_lr`; heads are `lr` x `weight_decay`.
 
-    `momentum` is that of sgd; adamw takes none. Biases are not decayed.
+    `momentum` is that of sgd; adamw takes none. `warmup` counts epochs, in which the learning rate
+    rises from `start_lr`. Biases are not decayed. Where rows have several labels, every class is
+    told from all others (binary cross-entropy).
 
     Raises:
         UsageError: a setting that cannot work.
     """
     at_least("linear", 1, epochs=epochs)
     at_least("linear", 2 if batch_norm else 1, batch_size=batch_size)
-    at_least("linear", 0, momentum=momentum)
+    at_least("linear", 0, momentum=momentum, warmup=warmup, start_lr=start_lr, final_lr=final_lr)
     above_zero("linear", lr=lr)
-    recipe = Recipe(epochs=epochs, batch_size=batch_size, optimizer=optimizer, momentum=momentum)
+    _check_schedule(epochs, lr, warmup, start_lr, final_lr)
+    recipe = Recipe(
+        epochs=epochs,
+        batch_size=batch_size,
+        optimizer=optimizer,
+        momentum=momentum,
+        warmup=warmup,
+        start_lr=start_lr,
+        final_lr=final_lr,
+    )
     heads = grid("linear", lr=lr, weight_decay=weight_decay)
     return LinearProbe(heads=heads, recipe=recipe, batch_norm=batch_norm)
 
@@ -68,13 +82,22 @@ class LinearProbe:
 
     @property
     def settings(self) -> Settings:
-        """Settings that all heads share."""
+        """Settings that all heads share; those of the schedule only where they are not 0.
+
+        Runs without a warm-up then keep the ids that they had before there was one.
+        """
+        schedule = {
+            "warmup": self.recipe.warmup,
+            "start_lr": self.recipe.start_lr,
+            "final_lr": self.recipe.final_lr,
+        }
         return {
             "epochs": self.recipe.epochs,
             "batch_size": self.recipe.batch_size,
             "optimizer": self.recipe.optimizer,
             "batch_norm": self.batch_norm,
             "momentum": self.recipe.momentum,
+            **{name: value for name, value in schedule.items() if value},
         }
 
     def only(self, index: int) -> LinearProbe:
@@ -87,6 +110,7 @@ class LinearProbe:
         """Train every head; those whose loss is not finite are left out and stand in the log.
 
         Raises:
+            UsageError: rows may have several labels, and none has any.
             BenchError: no head is left.
         """
         module = LinearHeads(
@@ -121,6 +145,22 @@ class LinearProbe:
         raise UsageError(
             f"{path}: probe 'linear' has no published file layout that can be read; fit it instead."
         )
+
+
+def _check_schedule(
+    epochs: int, lr: Sequence[float], warmup: float, start_lr: float, final_lr: float
+) -> None:
+    if warmup >= epochs:
+        raise UsageError(
+            f"probe 'linear': a warmup of {warmup:g} epochs leaves none of {epochs} to train at the"
+            " full learning rate; set a shorter warmup, or more epochs."
+        )
+    for name, value in {"start_lr": start_lr, "final_lr": final_lr}.items():
+        if value > min(lr):
+            raise UsageError(
+                f"probe 'linear': {name} {value:g} is above the learning rate {min(lr):g}; set it"
+                " to that or less."
+            )
 
 
 class LinearHeads(Classifiers):

@@ -21,8 +21,8 @@ import torch
 
 from bench.errors import CheckpointError, UsageError
 from bench.registry import probe
-from bench.types import FeatureSource, Head, Progress, Reads, Settings
-from probes.gathered import gather
+from bench.types import FeatureSource, Head, IntArray, Progress, Reads, Settings
+from probes.gathered import gather, require_one_label
 from probes.sweep import above_zero, at_least, grid
 
 log = logging.getLogger(__name__)
@@ -70,14 +70,23 @@ class LogisticProbe:
         """Return the same probe with the one head `heads[index]`."""
         return replace(self, heads=(self.heads[index],))
 
+    def check_labels(self, labels: IntArray) -> None:
+        """Refuse labels that this probe cannot learn from, before there are any features.
+
+        Raises:
+            UsageError: a row may have several labels.
+        """
+        require_one_label(self.name, labels)
+
     def fit(
         self, source: FeatureSource, *, seed: int, device: torch.device, progress: Progress
     ) -> FittedLogistic:
         """Solve every head on the CPU; the solver starts from zero, so `seed` changes nothing.
 
         Raises:
-            UsageError: the training rows are all of one class.
+            UsageError: the training rows are all of one class, or have several labels.
         """
+        self.check_labels(source.labels)
         x, y = gather(source, progress)
         present = torch.unique(y)
         if len(present) < 2:

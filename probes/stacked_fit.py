@@ -8,15 +8,17 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
 from torch import nn
 
-from bench.errors import CheckpointError
+from bench.errors import CheckpointError, UsageError
 from bench.types import FeatureSource, Head, Progress
 from probes.stacked_linear import StackedHeads
 from probes.stacked_training import Recipe, train
+
+Output = Literal["softmax", "sigmoid"]
 
 
 class Classifiers(StackedHeads, ABC):
@@ -60,8 +62,15 @@ def fit_stack(
     """Train every head; those whose loss is not finite are left out and stand in the log.
 
     Raises:
+        UsageError: rows may have several labels, and none has any.
         BenchError: no head is left.
     """
+    has_many_labels = source.labels.ndim == 2
+    if has_many_labels and not source.labels.any():
+        raise UsageError(
+            f"none of the {len(source):,} training rows has a label, so there is nothing to learn;"
+            " give more rows, or check the labels."
+        )
     module.initialise(seed)
     module.to(device)
     log = train(
@@ -76,26 +85,46 @@ def fit_stack(
     kept = log.pop("kept")
     if len(kept) < len(heads):
         module.keep(kept)
-    return FittedStack(heads=tuple(heads[k] for k in kept), log=log, module=module)
+    return FittedStack(
+        heads=tuple(heads[k] for k in kept),
+        log=log,
+        module=module,
+        output="sigmoid" if has_many_labels else "softmax",
+    )
 
 
 def restored_stack(module: Classifiers, facts: Mapping[str, Any]) -> FittedStack:
-    """Rebuild what `FittedStack.state` gave around a module that holds its tensors."""
+    """Rebuild what `FittedStack.state` gave around a module that holds its tensors.
+
+    Raises:
+        CheckpointError: it makes probabilities in a way that is not known here.
+    """
     heads = tuple(Head(settings=settings) for settings in facts["heads"])
-    return FittedStack(heads=heads, log=facts["log"], module=module.eval())
+    output = facts.get("output", "softmax")
+    if output not in get_args(Output):
+        raise CheckpointError(
+            f"this {module.probe} probe gives {output!r}, which this version does not know; fit it"
+            " again."
+        )
+    return FittedStack(heads=heads, log=facts["log"], module=module.eval(), output=output)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FittedStack:
-    """Trained classifiers, one per head."""
+    """Trained classifiers, one per head.
+
+    `output` is how logits become probabilities: those of one label a row add up to 1 (`softmax`),
+    of several each class has its own (`sigmoid`).
+    """
 
     heads: Sequence[Head]
     log: Mapping[str, Any]
     module: Classifiers
+    output: Output = "softmax"
 
     @torch.no_grad()
     def probabilities(self, x: torch.Tensor) -> torch.Tensor:
-        """Return `[K, B, C]` on the CPU from `[B, V, ..., D]`: the mean softmax over views.
+        """Return `[K, B, C]` on the CPU from `[B, V, ..., D]`: the mean over views.
 
         Computes on the device of `x`, where the weights are moved to.
 
@@ -109,7 +138,9 @@ class FittedStack:
             )
         logits_KXC: torch.Tensor = self.module.to(x.device)(x.flatten(0, 1).float())
         K, _, C = logits_KXC.shape
-        return logits_KXC.softmax(dim=-1).reshape(K, *x.shape[:2], C).mean(dim=2).cpu()
+        softmax = self.output == "softmax"
+        shares_KXC = logits_KXC.softmax(dim=-1) if softmax else logits_KXC.sigmoid()
+        return shares_KXC.reshape(K, *x.shape[:2], C).mean(dim=2).cpu()
 
     def state(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         """Return tensors and facts for the probe's `restore`."""
@@ -117,5 +148,7 @@ class FittedStack:
             "heads": [dict(head.settings) for head in self.heads],
             "log": dict(self.log),
             **self.module.facts,
+            # Left out where it is softmax, so that files are those of earlier versions.
+            **({"output": self.output} if self.output != "softmax" else {}),
         }
         return {name: t.cpu() for name, t in self.module.state_dict().items()}, facts

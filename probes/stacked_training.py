@@ -31,13 +31,16 @@ ONE_THREAD_BELOW = 2**24  # multiplications of a step forward
 class Recipe:
     """What all heads of a sweep share in training.
 
-    `warmup` counts epochs, from a learning rate of 0. `final_weight_decay` is where the cosine of
-    the weight decay ends; None keeps it constant. `clip_norm` bounds each head's gradient.
+    `warmup` counts epochs, from a learning rate of `start_lr`; the cosine then ends at `final_lr`.
+    `final_weight_decay` is where the cosine of the weight decay ends; None keeps it constant.
+    `clip_norm` bounds each head's gradient.
     """
 
     epochs: int
     batch_size: int
     warmup: float = 0.0
+    start_lr: float = 0.0
+    final_lr: float = 0.0
     final_weight_decay: float | None = None
     clip_norm: float | None = None
     optimizer: Kind = "adamw"
@@ -57,7 +60,14 @@ class Recipe:
                     step, reference=decay, final=self.final_weight_decay, total_steps=total
                 )
             rates.append(
-                cosine_lr(step, reference=lr, final=0.0, total_steps=total, warmup_steps=warmup)
+                cosine_lr(
+                    step,
+                    reference=lr,
+                    start=self.start_lr,
+                    final=self.final_lr,
+                    total_steps=total,
+                    warmup_steps=warmup,
+                )
             )
             decays.append(decay)
         return rates, decays
@@ -137,10 +147,18 @@ def first_view(x: torch.Tensor) -> torch.Tensor:
     return x[:, 0]
 
 
-def head_losses(logits_KBC: torch.Tensor, y_B: torch.Tensor) -> torch.Tensor:
-    """Return the mean cross-entropy of every head, `[K]`."""
+def head_losses(logits_KBC: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """Return the mean loss of every head, `[K]`.
+
+    That is the cross-entropy for labels `y` `[B]`, and for 0 and 1 `[B, C]` the binary
+    cross-entropy of every class, averaged over rows and classes.
+    """
     K, B, _ = logits_KBC.shape
-    losses = functional.cross_entropy(logits_KBC.flatten(0, 1), y_B.repeat(K), reduction="none")
+    if y.ndim == 2:
+        wanted = y.to(logits_KBC).expand_as(logits_KBC)
+        losses = functional.binary_cross_entropy_with_logits(logits_KBC, wanted, reduction="none")
+        return losses.mean(dim=(1, 2))
+    losses = functional.cross_entropy(logits_KBC.flatten(0, 1), y.repeat(K), reduction="none")
     return losses.view(K, B).mean(dim=1)
 
 

@@ -2,7 +2,8 @@
 
 V-JEPA (arXiv:2404.08471, table 7) measures 5, 10 and 50 % of the labels with three draws each;
 SimCLR (arXiv:2002.05709) publishes the 1 % and 10 % of ImageNet it used as `1percent.txt` and
-`10percent.txt`, one file name a line. What was asked for and what came of it stands in the options
+`10percent.txt`, one file name a line. Boxes of one video are alike and have several labels each, so
+that of them whole videos are drawn. What was asked for and what came of it stands in the options
 of the task, and with them in every record.
 """
 
@@ -18,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from bench.data.split_files import named_rows, split_digest
-from bench.data.splits import Permutation, permuted
+from bench.data.splits import GroupPermutation, Permutation, permuted, permuted_groups
 from bench.errors import UsageError
 from bench.files import file_sha256
 from bench.types import IntArray, Manifest, Settings, Task
@@ -30,6 +31,13 @@ RULES = {
     "fraction": f"of a class with n rows the first max(1, round(fraction * n)), halves up, {ORDER}",
     "shots": f"of every class the first rows, all of them where it has fewer, {ORDER}",
     "subset": "the training rows that a file names",
+}
+# Of rows that are boxes.
+VIDEO_RULES = {
+    "whole": RULES["whole"],
+    "fraction": "all boxes of the first max(1, round(fraction * n)) of n videos, halves up, in the"
+    " order of SHA-256 of (draw, video), version 1",
+    "subset": "the training boxes, or all of the videos, that a file names",
 }
 
 
@@ -123,6 +131,8 @@ KEYS = (
     "rows",
     "least",
     "most",
+    "videos",
+    "lost_classes",
     "lifted_classes",
     "short_classes",
     "split_sha256",
@@ -144,10 +154,11 @@ def low_shot_task(
     `rows` drawn, with the `least` and `most` of a class; `lifted_classes`, which got a row though
     the fraction rounds to none, or `short_classes`, which have fewer rows than shots. A cut split
     has `split_sha256` too (of its ids, see `write_split`) and `whole_sha256`, the digest of the
-    manifest it was cut from.
+    manifest it was cut from. Of boxes whole videos are drawn: `least` and `most` count the boxes
+    with a label, `videos` those drawn, `lost_classes` the labels that the cut took away wholly.
 
     Raises:
-        UsageError: two ways at once, or a number out of its range.
+        UsageError: two ways at once, a number out of its range, or shots of boxes.
         DataError: a subset that cannot be read or names what is not in the split.
     """
     share = Share(fraction=fraction, draw=draw, shots=shots, subset=subset)
@@ -156,8 +167,8 @@ def low_shot_task(
 
 
 def cut_tasks(task: Task, shares: Sequence[Share]) -> Iterator[Task]:
-    """Yield `low_shot_task` for every share, permuting the classes once a draw."""
-    permutations: dict[int, Permutation] = {}
+    """Yield `low_shot_task` for every share, permuting classes or videos once a draw."""
+    permutations: dict[int, Permutation | GroupPermutation] = {}
     for share in shares:
         yield _cut(task, share, permutations)
 
@@ -180,7 +191,7 @@ def one_spelling(options: Settings, defaults: Mapping[str, Any]) -> dict[str, An
     return kept
 
 
-def _cut(task: Task, share: Share, permutations: dict[int, Permutation]) -> Task:
+def _cut(task: Task, share: Share, permutations: dict[int, Permutation | GroupPermutation]) -> Task:
     whole, way = task.fit, share.way
     rows = _rows(whole, share, permutations)
     fit = whole if rows is None or len(rows) == len(whole) else whole.subset(rows)
@@ -190,12 +201,16 @@ def _cut(task: Task, share: Share, permutations: dict[int, Permutation]) -> Task
         asked = {"subset_sha256": file_sha256(share.subset)}
     facts: dict[str, Any] = {
         **asked,
-        "rule": RULES[way],
+        "rule": (RULES if whole.regions is None else VIDEO_RULES)[way],
         "rows": len(fit),
         "least": int(taken.min()),
         "most": int(taken.max()),
     }
-    if way == "fraction":
+    if fit.regions is not None:
+        facts["videos"] = len(np.unique(fit.regions.video))
+        if way != "whole":
+            facts["lost_classes"] = int(((sizes > 0) & (taken == 0)).sum())
+    elif way == "fraction":
         # Half a row is rounded up, and is compared as a whole number that no array overflows.
         half_a_row = math.ceil(1 / (2 * Fraction(str(share.fraction))))
         facts["lifted_classes"] = int(((sizes > 0) & (sizes < half_a_row)).sum())
@@ -207,17 +222,41 @@ def _cut(task: Task, share: Share, permutations: dict[int, Permutation]) -> Task
     return replace(task, fit=fit, options={**rest, **facts})
 
 
-def _rows(whole: Manifest, share: Share, permutations: dict[int, Permutation]) -> IntArray | None:
+def _rows(
+    whole: Manifest, share: Share, permutations: dict[int, Permutation | GroupPermutation]
+) -> IntArray | None:
     """Return the rows of a share, None for all of them."""
     if share.subset is not None:
         return named_rows(whole, share.subset)
     if share.way == "whole":
         return None
     if share.draw not in permutations:
-        permutations[share.draw] = permuted(whole.labels, draw=share.draw, ids=whole.ids)
+        permutations[share.draw] = _permuted(whole, share.draw)
     drawn = permutations[share.draw]
-    return drawn.fraction(share.fraction) if share.shots is None else drawn.shots(share.shots)
+    if share.shots is None:
+        return drawn.fraction(share.fraction)
+    if isinstance(drawn, GroupPermutation):
+        raise UsageError(
+            f"shots {share.shots}: the rows of {whole.name} are boxes with any number of labels, of"
+            " which whole videos are drawn, so that no number of rows a class can be taken; ask"
+            " for a fraction."
+        )
+    return drawn.shots(share.shots)
+
+
+def _permuted(whole: Manifest, draw: int) -> Permutation | GroupPermutation:
+    if whole.regions is None:
+        if whole.has_many_labels:
+            raise UsageError(
+                f"rows of {whole.name} may have several labels, so that they cannot be drawn by"
+                " class; take the whole split, or name the rows in a file (subset)."
+            )
+        return permuted(whole.labels, draw=draw, ids=whole.ids)
+    return permuted_groups(whole.regions.video, whole.regions.videos, draw=draw)
 
 
 def _class_sizes(manifest: Manifest) -> IntArray:
+    """Return the number of rows with each label, int64 `[C]`."""
+    if manifest.has_many_labels:
+        return np.asarray(manifest.labels.sum(axis=0), dtype=np.int64)
     return np.bincount(manifest.labels, minlength=len(manifest.classes)).astype(np.int64)

@@ -14,6 +14,7 @@ import hashlib
 import posixpath
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,6 +23,9 @@ from bench.data.media import MediaColumn
 from bench.errors import DataError
 from bench.files import write_whole
 from bench.types import IntArray, Manifest, Task
+
+if TYPE_CHECKING:
+    from bench.data.regions import Regions
 
 HEADER = "# frozenbench split "
 SHOWN = 3
@@ -94,12 +98,15 @@ def named_rows(manifest: Manifest, path: Path) -> IntArray:
     """Return the sorted rows of `manifest` that the file names, int64 `[rows named]`.
 
     A line is a sample id or a file name, with or without the folders above it and the extension.
-    Where ids are shorter than file names (Kinetics), the files that were found count too.
+    Where ids are shorter than file names (Kinetics), the files that were found count too. Of rows
+    that are boxes a line may name a video, which is all boxes of it.
 
     Raises:
         DataError: a name that is not in the split, that several rows have, or that stands twice.
     """
     names = read_split(path)
+    if manifest.regions is not None:
+        return _named_boxes(manifest, manifest.regions, path, names)
     index = _Index(manifest.ids)
     rows = np.array([index.row(name) for name in names], dtype=np.int64)
     lost = np.flatnonzero(rows == len(manifest))
@@ -111,8 +118,36 @@ def named_rows(manifest: Manifest, path: Path) -> IntArray:
     _refuse(path, names, np.flatnonzero(rows == TWICE), f"not one sample of {where}, but several")
     found, first = np.unique(rows, return_index=True)
     _refuse(path, names, np.setdiff1d(np.arange(len(rows)), first), "named twice")
-    if not len(found):
-        raise DataError(f"{path} names no sample; it should hold one id or file name a line.")
+    _require_some(path, found)
+    return found
+
+
+def _named_boxes(
+    manifest: Manifest, regions: Regions, path: Path, names: Sequence[str]
+) -> IntArray:
+    """Return the sorted rows that lines name by their ids or by their videos."""
+    ids = {sample: row for row, sample in enumerate(manifest.ids)}
+    rows = np.array([ids.get(name, -1) for name in names], dtype=np.int64)
+    index, unknown = _Index(regions.videos), len(regions.videos)
+    video = np.array(
+        [index.row(name) if row < 0 else unknown for name, row in zip(names, rows, strict=True)],
+        dtype=np.int64,
+    )
+    where = f"{manifest.name} {manifest.split}"
+    lost = np.flatnonzero((rows < 0) & (video == unknown))
+    _refuse(path, names, lost, f"neither among the samples nor among the videos of {where}")
+    _refuse(path, names, np.flatnonzero(video == TWICE), f"not one video of {where}, but several")
+    # A box of a video that is named too is named twice.
+    named = np.where(rows < 0, video, unknown + 1 + rows)
+    _, first = np.unique(named, return_index=True)
+    is_again = np.ones(len(names), dtype=np.bool_)
+    is_again[first] = False
+    is_again[rows >= 0] |= np.isin(regions.video[rows[rows >= 0]], video)
+    _refuse(path, names, np.flatnonzero(is_again), "named twice")
+    is_found = np.isin(regions.video, video[rows < 0])
+    is_found[rows[rows >= 0]] = True
+    found = np.flatnonzero(is_found)
+    _require_some(path, found)
     return found
 
 
@@ -162,6 +197,11 @@ def _without_folders(name: str) -> Iterator[str]:
 
 def _bare(name: str) -> str:
     return posixpath.splitext(name)[0]
+
+
+def _require_some(path: Path, found: IntArray) -> None:
+    if not len(found):
+        raise DataError(f"{path} names no sample; it should hold one id or file name a line.")
 
 
 def _refuse(path: Path, names: Sequence[str], bad: IntArray, what: str) -> None:

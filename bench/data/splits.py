@@ -1,4 +1,4 @@
-"""Class-stratified parts of a training split: low-shot fractions, shots and held-out tenths.
+"""Parts of a training split, of each class or of whole videos: low shots and held-out tenths.
 
 The order within a class comes from SHA-256 and not from the random generator of a library, so
 that the same rows are drawn on every platform and with every version. V-JEPA (arXiv:2404.08471,
@@ -52,6 +52,27 @@ class Permutation:
         return _sorted([rows[:shots] for rows in self.classes])
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class GroupPermutation:
+    """One draw of a split whose rows come in groups: `place` int64 `[rows]` is that of a row's
+    group, from 0 to `num_groups` - 1, in the order they are taken in.
+    """
+
+    place: IntArray
+    num_groups: int
+
+    def fraction(self, fraction: float) -> IntArray:
+        """Return the sorted rows of a fraction of the groups, int64 `[rows drawn]`.
+
+        Of n groups the first max(1, round(fraction * n)) are taken, halves rounded up.
+
+        Raises:
+            UsageError: a fraction outside of (0, 1].
+        """
+        count = max(1, _round_half_up(_share(fraction) * self.num_groups))
+        return np.flatnonzero(self.place < count)
+
+
 def permuted(labels: IntArray, *, draw: int, ids: Sequence[str] | None = None) -> Permutation:
     """Return draw number `draw` of rows with these labels.
 
@@ -61,9 +82,29 @@ def permuted(labels: IntArray, *, draw: int, ids: Sequence[str] | None = None) -
     Raises:
         UsageError: a negative draw.
     """
-    if draw < 0:
-        raise UsageError(f"draw {draw}: draws are numbered from 0.")
+    _check_draw(draw)
     return Permutation(classes=_shuffled_classes(labels, f"fraction {draw}", ids))
+
+
+def permuted_groups(group: IntArray, names: Sequence[str], *, draw: int) -> GroupPermutation:
+    """Return draw number `draw` of the groups `group` (int64 `[rows]`, numbers into `names`).
+
+    Groups that have rows are taken in the order of SHA-256 of (draw, name): that of two groups
+    depends on no other.
+
+    Raises:
+        UsageError: a negative draw.
+    """
+    _check_draw(draw)
+    present = np.unique(group)
+    hashes = {
+        number: hashlib.sha256(f"group {draw} {names[number]}".encode()).digest()
+        for number in present.tolist()
+    }
+    place = np.empty(len(names), dtype=np.int64)
+    order = np.array(sorted(hashes, key=hashes.__getitem__), dtype=np.int64)
+    place[order] = np.arange(len(order))
+    return GroupPermutation(place=place[group], num_groups=len(present))
 
 
 def stratified_fraction(
@@ -114,6 +155,27 @@ def stratified_holdout(
     return _sorted(kept), _sorted(held_out)
 
 
+def group_holdout(
+    groups: IntArray, *, fraction: float = 0.1, seed: int
+) -> tuple[IntArray, IntArray]:
+    """Return (kept rows, held-out rows), both sorted, int64; no group has rows on both sides.
+
+    Of n groups max(1, round(fraction * n)) are held out, halves rounded up, but never all of them:
+    the first in the order of SHA-256 of (seed, rank). Nothing is held out of a single group.
+
+    Raises:
+        UsageError: a fraction outside of (0, 1].
+    """
+    share = _share(fraction)
+    present, rank = np.unique(groups, return_inverse=True)
+    n = len(present)
+    hashes = [hashlib.sha256(b"holdout %d group %d" % (seed, r)).digest() for r in range(n)]
+    count = min(n - 1, max(1, _round_half_up(share * n)))
+    is_out = np.zeros(n, dtype=np.bool_)
+    is_out[sorted(range(n), key=hashes.__getitem__)[: max(0, count)]] = True
+    return np.flatnonzero(~is_out[rank]), np.flatnonzero(is_out[rank])
+
+
 def _shuffled_classes(labels: IntArray, purpose: str, ids: Sequence[str] | None) -> list[IntArray]:
     """Return the rows of each class that occurs, in the order of the hash of their rank."""
     order = np.arange(len(labels), dtype=np.int64)
@@ -128,6 +190,11 @@ def _shuffled_classes(labels: IntArray, purpose: str, ids: Sequence[str] | None)
         ranks = sorted(range(len(members)), key=hashes.__getitem__)
         shuffled.append(members[ranks])
     return shuffled
+
+
+def _check_draw(draw: int) -> None:
+    if draw < 0:
+        raise UsageError(f"draw {draw}: draws are numbered from 0.")
 
 
 def _share(fraction: float) -> Fraction:

@@ -156,7 +156,7 @@ def test_a_decoder_that_hangs_ends_its_process_and_the_sentence_says_how_to_find
             time.sleep(1)
 
     monkeypatch.setattr(loader, "_read", hang)
-    monkeypatch.setattr(loader, "DEADLINE_SECONDS", 0.2)
+    monkeypatch.setattr("bench.data.workers.DEADLINE_SECONDS", 0.2)
     with pytest.raises(
         BenchError, match=r"small train: .* hung for 0.2 s \(`bench check` finds it"
     ):

@@ -8,7 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.data.splits import (
+    group_holdout,
     permuted,
+    permuted_groups,
     stratified_fraction,
     stratified_holdout,
     stratified_shots,
@@ -136,3 +138,64 @@ def test_fraction_outside_of_its_range_is_refused(fraction):
         stratified_fraction(np.zeros(3, dtype=np.int64), 0.5, draw=-1)
     with pytest.raises(UsageError, match="at least 1"):
         stratified_shots(np.zeros(3, dtype=np.int64), 0, draw=0)
+
+
+# ------------------------------------------------------------------------------------------ groups
+GROUPS = st.lists(st.integers(0, 9), min_size=1, max_size=80).map(
+    lambda values: np.array(values, dtype=np.int64)
+)
+NAMES = [f"video {n}" for n in range(10)]
+
+
+@settings(max_examples=100, deadline=None)
+@given(groups=GROUPS, draw=st.integers(0, 3))
+def test_fractions_of_groups_are_whole_groups_counted_exactly_and_nested(groups, draw):
+    inner: set[int] = set()
+    drawn = permuted_groups(groups, NAMES, draw=draw)
+    for percent in (1, 15, 29, 50, 100):
+        rows = drawn.fraction(percent / 100)
+        taken = set(groups[rows].tolist())
+        assert len(taken) == max(1, half_up(percent, len(set(groups.tolist()))))
+        assert rows.tolist() == [row for row, g in enumerate(groups) if g in taken]
+        assert inner <= taken
+        inner = taken
+
+
+def test_groups_are_taken_in_the_order_of_sha256_of_draw_and_name():
+    names = ["c", "a", "b", "never there"]
+    groups = np.array([2, 0, 0, 1, 2])
+    order = sorted("abc", key=lambda n: hashlib.sha256(f"group 4 {n}".encode()).hexdigest())
+    drawn = permuted_groups(groups, names, draw=4)
+    assert [order.index(names[g]) for g in groups] == drawn.place.tolist()
+    # The smallest of printf 'group 0 video N' | sha256sum are 0397, 0ae7 and 177d of 1, 4 and 8.
+    fixed = permuted_groups(np.arange(10), NAMES, draw=0).fraction(0.3)
+    assert fixed.tolist() == [1, 4, 8]
+
+
+def test_draws_of_groups_have_no_negative_number():
+    with pytest.raises(UsageError, match="numbered from 0"):
+        permuted_groups(np.zeros(3, dtype=np.int64), NAMES, draw=-1)
+
+
+@settings(max_examples=100, deadline=None)
+@given(groups=GROUPS, seed=st.integers(0, 3))
+def test_held_out_groups_are_whole_and_on_one_side(groups, seed):
+    kept, held_out = group_holdout(groups, seed=seed)
+    assert sorted([*kept, *held_out]) == list(range(len(groups)))
+    assert kept.tolist() == sorted(kept) and held_out.tolist() == sorted(held_out)
+    inside, outside = set(groups[kept].tolist()), set(groups[held_out].tolist())
+    assert not inside & outside
+    count = len(inside | outside)
+    assert len(outside) == (max(1, half_up(10, count)) if count > 1 else 0)
+
+
+def test_held_out_groups_are_fixed_for_ever_and_only_ranks_decide():
+    groups = np.repeat(np.arange(20), 2)
+    held_out = group_holdout(groups, seed=0)[1]
+    order = sorted(
+        range(20), key=lambda r: hashlib.sha256(f"holdout 0 group {r}".encode()).hexdigest()
+    )
+    assert sorted(set(groups[held_out])) == sorted(order[:2])
+    assert held_out.tolist() == [2, 3, 20, 21]  # of groups 1 and 10
+    assert group_holdout(7 * groups + 5, seed=0)[1].tolist() == [2, 3, 20, 21]
+    assert group_holdout(groups, seed=1)[1].tolist() != [2, 3, 20, 21]

@@ -14,12 +14,22 @@ FIXTURES = Path(__file__).parent.parent / "fixtures"
 
 
 class MemorySource:
-    """A feature source over tensors `[rows, V, ...]`; `shuffle=False` keeps the order of rows."""
+    """A feature source over tensors `[rows, V, ...]`; `shuffle=False` keeps the order of rows.
+
+    `y` is `[rows]`, or 0 and 1 `[rows, C]`.
+    """
 
     def __init__(
-        self, x: torch.Tensor, y: torch.Tensor, num_classes: int, *, shuffle: bool = True
+        self,
+        x: torch.Tensor,
+        y: torch.Tensor,
+        num_classes: int,
+        *,
+        shuffle: bool = True,
+        groups: IntArray | None = None,
     ) -> None:
         self.x, self.y, self.num_classes, self.shuffle = x, y, num_classes, shuffle
+        self.groups = groups
 
     @property
     def reads(self) -> Reads:
@@ -46,7 +56,10 @@ class MemorySource:
 
     def subset(self, rows: IntArray) -> MemorySource:
         chosen = torch.from_numpy(np.asarray(rows))
-        return MemorySource(self.x[chosen], self.y[chosen], self.num_classes, shuffle=self.shuffle)
+        groups = None if self.groups is None else self.groups[rows]
+        return MemorySource(
+            self.x[chosen], self.y[chosen], self.num_classes, shuffle=self.shuffle, groups=groups
+        )
 
 
 def blobs(
@@ -59,6 +72,19 @@ def blobs(
     shape = (rows, 1, tokens, width) if tokens else (rows, 1, width)
     noise = spread * torch.randn(shape, generator=generator)
     x = noise + (centres[y][:, None, None] if tokens else centres[y][:, None])
+    return MemorySource(x, y, classes)
+
+
+def several_labels(
+    *, rows: int, classes: int, width: int, seed: int, tokens: int = 0, share: float = 0.3
+) -> MemorySource:
+    """Every class has a fixed direction, and rows have each of them with probability `share`."""
+    directions = torch.randn(classes, width, generator=torch.Generator().manual_seed(99))
+    generator = torch.Generator().manual_seed(seed)
+    y = (torch.rand(rows, classes, generator=generator) < share).long()
+    shape = (rows, 1, tokens, width) if tokens else (rows, 1, width)
+    own = 3 * (y.float() @ directions)
+    x = torch.randn(shape, generator=generator) + own[(slice(None), *[None] * (len(shape) - 2))]
     return MemorySource(x, y, classes)
 
 

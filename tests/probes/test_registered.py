@@ -1,15 +1,27 @@
 """What holds for every registered probe."""
 
+import hashlib
 import inspect
+import json
 from pathlib import Path
 
 import pytest
 
 from bench import registry
 from bench.errors import UsageError
+from bench.run_id import probe_facts
 from bench.types import Probe
 
 OURS = ["attentive", "knn", "linear", "logistic"]
+# Settings that are left out where they are the default, so that the ids of runs stay.
+NOT_DEFAULT = {"linear": {"warmup": "2", "start_lr": "1e-6", "final_lr": "1e-5"}}
+# SHA-256 of the settings and heads that went into the ids of runs on record.
+DIGESTS = {
+    "attentive": "9ecfe78f2f4cd167",
+    "knn": "c9d3b6390a3b38ae",
+    "linear": "aa08a25c2f2a06a0",
+    "logistic": "7374861db56c3b7b",
+}
 
 
 def build(name: str, **options: str) -> Probe:
@@ -24,7 +36,7 @@ def test_our_probes_are_registered():
 
 @pytest.mark.parametrize("name", OURS)
 def test_settings_and_head_settings_are_together_the_options(name):
-    probe = build(name)
+    probe = build(name, **NOT_DEFAULT.get(name, {}))
     options = set(inspect.signature(registry.find("probes", name).function).parameters)
     assert {*probe.settings, *probe.heads[0].settings} == options
     assert probe.name == name
@@ -32,9 +44,15 @@ def test_settings_and_head_settings_are_together_the_options(name):
 
 @pytest.mark.parametrize("name", OURS)
 def test_probe_is_built_again_from_its_settings(name):
-    probe = build(name)
+    probe = build(name, **NOT_DEFAULT.get(name, {}))
     again: Probe = registry.build("probes", name, dict(probe.settings))
     assert again.settings == probe.settings
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_ids_of_runs_on_record_stay_as_they_are(name):
+    text = json.dumps(probe_facts(build(name)), sort_keys=True, separators=(",", ":"))
+    assert hashlib.sha256(text.encode()).hexdigest()[:16] == DIGESTS[name]
 
 
 def test_options_are_read_from_text():

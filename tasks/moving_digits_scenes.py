@@ -101,6 +101,10 @@ class Course:
         """Return the course of one frame."""
         return Course(**{f.name: getattr(self, f.name)[frame : frame + 1] for f in fields(self)})
 
+    def since(self, frame: int) -> Course:
+        """Return the course from a frame on."""
+        return Course(**{f.name: getattr(self, f.name)[frame:] for f in fields(self)})
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Scene:
@@ -135,15 +139,15 @@ def scene(split: Split, row: int, look: Look = LOOK) -> Scene:
     )
 
 
-def course(motion: str, key: tuple[int, int], look: Look = LOOK) -> Course:
+def course(motion: str, key: tuple[int, ...], look: Look = LOOK) -> Course:
     """Return the course that `key` draws for a motion.
 
     The draws do not depend on the motion: of one key, `left` is `right` played backwards, and so
     are the other pairs, but for the flicker and the backgrounds.
     """
-    draw = _generator(*key, 0)
+    draw = generator(*key, 0)
     phase = {name: np.full(look.num_frames, draw.random()) for name in ("x", "y", "angle", "side")}
-    crossings = _between(look.crossings, draw.random())
+    crossings = between(look.crossings, draw.random())
     upper_half = draw.random() < 0.5
     middle = (look.num_frames - 1) / 2
     steps = crossings * (np.arange(look.num_frames) - middle) / look.num_frames
@@ -167,13 +171,14 @@ def course(motion: str, key: tuple[int, int], look: Look = LOOK) -> Course:
 
 def render(scene: Scene, look: Look = LOOK) -> Pixels:
     """Return the frames of a scene, uint8 `[T, H, W, 3]`."""
-    draw = _generator(*scene.key, 1)
-    contrast = _between(look.contrast, draw.random()) * (1 + look.tint * (2 * draw.random(3) - 1))
+    draw = generator(*scene.key, 1)
+    contrast = between(look.contrast, draw.random()) * (1 + look.tint * (2 * draw.random(3) - 1))
     ink_THW = coverage(scene, look) * scene.course.contrast[:, None, None]
     # Channels first and in place: numpy is slow over a last axis of three and over new memory.
     mixed_T3HW = ink_THW[:, None] * contrast[:, None, None]
     for number, mixed_3HW in zip(scene.course.frame.tolist(), mixed_T3HW, strict=True):
-        mixed_3HW += _background(_generator(*scene.key, 2, number), look)
+        shape = (look.size, look.size)
+        mixed_3HW += background(generator(*scene.key, 2, number), look, shape)
     np.clip(np.rint(mixed_T3HW, out=mixed_T3HW), 0, 255, out=mixed_T3HW)
     return np.ascontiguousarray(mixed_T3HW.astype(np.uint8).transpose(0, 2, 3, 1))
 
@@ -183,33 +188,45 @@ def boxes(scene: Scene, look: Look = LOOK) -> Floats:
 
     Edges lie between pixels: the box of the single pixel (0, 0) is (0, 0, 1, 1).
     """
-    ink_THW = coverage(scene, look) > 0
+    return tight_boxes(coverage(scene, look))
+
+
+def tight_boxes(ink_THW: Floats) -> Floats:
+    """Return the boxes around what is ink at all, `[T, 4]`, as `boxes` does."""
+    filled_THW = ink_THW > 0
     edges = []
     for axis in (1, 2):
-        filled = np.asarray(ink_THW.any(axis=axis))
-        edges.append((filled.argmax(axis=1), look.size - filled[:, ::-1].argmax(axis=1)))
+        filled = np.asarray(filled_THW.any(axis=axis))
+        edges.append((filled.argmax(axis=1), filled.shape[1] - filled[:, ::-1].argmax(axis=1)))
     (x1, x2), (y1, y2) = edges
     return np.stack([x1, y1, x2, y2], axis=1).astype(np.float64)
 
 
 def coverage(scene: Scene, look: Look = LOOK) -> Floats:
-    """Return how much of each pixel is ink, 0-1, `[T, H, W]`: the scan, bilinear, sharpened."""
-    course = scene.course
-    grid = np.arange(look.size, dtype=np.float64)
-    right = grid[None, None, :] - course.x[:, None, None]
-    below = grid[None, :, None] - course.y[:, None, None]
+    """Return how much of each pixel is ink, 0-1, `[T, H, W]`."""
+    return ink(scene.scan, scene.course, (look.size, look.size))
+
+
+def ink(scan: int, course: Course, shape: tuple[int, int]) -> Floats:
+    """Return how much of each pixel of a frame (height, width) a scan covers, 0-1, `[T, H, W]`.
+
+    The scan is read bilinearly and sharpened.
+    """
+    height, width = shape
+    right = np.arange(width, dtype=np.float64)[None, None, :] - course.x[:, None, None]
+    below = np.arange(height, dtype=np.float64)[None, :, None] - course.y[:, None, None]
     cos = (np.cos(course.angle) * SCAN_SIDE / course.side)[:, None, None]
     sin = (np.sin(course.angle) * SCAN_SIDE / course.side)[:, None, None]
     # Two cells of padding on every side make everything outside of the scan read as paper.
-    width = SCAN_SIDE + 4
-    cells = np.pad(scans()[0][scene.scan], 2).reshape(-1)
-    column = np.clip(cos * right + sin * below + (width - 1) / 2, 0, width - 1.001)
-    line = np.clip(cos * below - sin * right + (width - 1) / 2, 0, width - 1.001)
+    padded = SCAN_SIDE + 4
+    cells = np.pad(scans()[0][scan], 2).reshape(-1)
+    column = np.clip(cos * right + sin * below + (padded - 1) / 2, 0, padded - 1.001)
+    line = np.clip(cos * below - sin * right + (padded - 1) / 2, 0, padded - 1.001)
     left, top = column.astype(np.int64), line.astype(np.int64)
     across, down = column - left, line - top
-    at = top * width + left
+    at = top * padded + left
     upper = cells[at] * (1 - across) + cells[at + 1] * across
-    lower = cells[at + width] * (1 - across) + cells[at + width + 1] * across
+    lower = cells[at + padded] * (1 - across) + cells[at + padded + 1] * across
     sharp = np.clip((upper * (1 - down) + lower * down - 0.2) / 0.5, 0, 1)
     return np.asarray(sharp * sharp * (3 - 2 * sharp))
 
@@ -231,24 +248,26 @@ def scans_of(split: Split, digit: int) -> tuple[int, ...]:
     return tuple(np.flatnonzero(chosen & (targets == digit)).tolist())
 
 
-def _background(draw: np.random.Generator, look: Look) -> Floats:
-    """The background of one frame, `[3, H, W]`."""
-    grey = _between(look.background, draw.random())
+def background(draw: np.random.Generator, look: Look, shape: tuple[int, int]) -> Floats:
+    """Return the background of one frame (height, width), `[3, H, W]`."""
+    grey = between(look.background, draw.random())
     colour = grey + look.hue * (2 * draw.random(3) - 1)
-    return np.asarray(colour[:, None, None] + _texture(draw, look))
+    return np.asarray(colour[:, None, None] + _texture(draw, look, shape))
 
 
-def _texture(draw: np.random.Generator, look: Look) -> Floats:
+def _texture(draw: np.random.Generator, look: Look, shape: tuple[int, int]) -> Floats:
     """Sum of plane waves, each with its own heading, phase and colour, `[3, H, W]`."""
-    grid = np.arange(look.size) / look.size
+    height, width = shape
     low, high = look.cycles
     frequency = low * (high / low) ** draw.random(look.num_waves)
     heading, phase = 2 * np.pi * draw.random((2, look.num_waves))
     colour = 1 + 1.5 * (draw.random((look.num_waves, 3)) - 0.5)
     amplitude = 1 / frequency
     amplitude *= look.texture / np.sqrt((amplitude**2).sum() / 2)
-    across = np.exp(2j * np.pi * np.outer(frequency * np.cos(heading), grid))
-    down = np.exp(2j * np.pi * np.outer(frequency * np.sin(heading), grid) + 1j * phase[:, None])
+    # Cycles are of the height, so that waves have no preferred direction in a wide frame.
+    x, y = np.arange(width) / height, np.arange(height) / height
+    across = np.exp(2j * np.pi * np.outer(frequency * np.cos(heading), x))
+    down = np.exp(2j * np.pi * np.outer(frequency * np.sin(heading), y) + 1j * phase[:, None])
     weight = amplitude[:, None] * colour
     return np.asarray([(down * channel[:, None]).T @ across for channel in weight.T]).real
 
@@ -258,9 +277,11 @@ def _triangle(phase: Floats) -> Floats:
     return np.asarray(np.abs(2 * (phase % 1.0) - 1))
 
 
-def _between(ends: tuple[float, float], share: float) -> float:
+def between(ends: tuple[float, float], share: float) -> float:
+    """Return the number that lies `share` (0-1) of the way between two ends."""
     return ends[0] + (ends[1] - ends[0]) * share
 
 
-def _generator(*key: int) -> np.random.Generator:
+def generator(*key: int) -> np.random.Generator:
+    """Return the draws of a key."""
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(key)))

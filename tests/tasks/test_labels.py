@@ -31,6 +31,8 @@ PINNED = {
     "ssv2": (174, "a31a2ad624a558d609762c50f4d5d4778246d3ace6717cf24b993b0bf2d9a68b"),
     "ucf101": (101, "3ec3894f84996395754fb9c47fe6decb6a3a713ab4621a9ab090802e4f316525"),
 }
+# A line is an id and a name, with a star where the class is scored: no map from 0 on.
+AVA = (80, "aa6a86a30de6285b65d03bf9993eebe6565206d80bab6ddca7223f7a8b1afd7e")
 WORDS = (1000, "a40d9be82eb4738becd1dd69991b89f87f309975e860a6f3f45395d8c06a7e0d")
 
 # Indices that others printed: a map from K400 to UCF101 (k400), predictions of released models
@@ -210,9 +212,11 @@ def test_unknown_map_is_refused_with_the_closest_name():
 def test_sources_tell_count_and_digest_of_every_file():
     rows = re.findall(r"^\| (\w+)\.txt \| (\d+) \| (\w{64}) \|$", _text("SOURCES.md"), re.MULTILINE)
     told = {name: (int(count), digest) for name, count, digest in rows}
-    assert told == PINNED | {"in1k_words": WORDS}
-    words = _lines("in1k_words")
-    assert (len(words), hashlib.sha256("\n".join(words).encode()).hexdigest()) == WORDS
+    others = {"in1k_words": WORDS, "ava": AVA}
+    assert told == PINNED | others
+    for name, pinned in others.items():
+        lines = _lines(name)
+        assert (len(lines), hashlib.sha256("\n".join(lines).encode()).hexdigest()) == pinned
     assert {path.stem for path in FOLDER.glob("*.txt")} == set(told)
     assert set(SHIPPED) == set(PINNED)
 

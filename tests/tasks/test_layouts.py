@@ -133,5 +133,6 @@ def test_every_published_data_set_is_tried_in_its_layouts():
         entry.name
         for entry in registry.entries("tasks")
         if {"media", "subset"} <= {*entry.options} and entry.function.__module__[:6] == "tasks."
+        if "detections" not in entry.options  # boxes have layouts of their own, see test_ava.py
     }
     assert published == set(NAMES)

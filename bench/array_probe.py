@@ -102,7 +102,7 @@ def probe_arrays(
         path.parent,
         timing=timing,
         environment=stamp(device),
-        suspect=permuted_labels(found, files.scored) if found.alarm else None,
+        suspect=permuted_labels(found, files.scored) if found and found.alarm else None,
     )
     return Outcome(result=result, path=write_record(result, path.parent), kept=False)
 

@@ -10,12 +10,16 @@ from typing import Any
 import numpy as np
 
 from bench.config import Machine, RunConfig
+from bench.data.regions import Regions
 from bench.environment import stamp
 from bench.feeds import Feeds, Mode, Split
 from bench.files import file_sha256
+from bench.frame_record import frame_map_part, write_scored_boxes, write_truth
+from bench.metrics.detections import ScoredBoxes
 from bench.record_parts import metrics_part, probe_part, save_probe
 from bench.records import write_predictions, write_record
 from bench.result import (
+    Artifact,
     ArtifactsPart,
     DataPart,
     EncoderPart,
@@ -29,6 +33,7 @@ from bench.result import (
     TrainLabelsPart,
     utc_now,
 )
+from bench.result_metrics import FrameMapPart, MetricsPart
 from bench.run_id import config_facts, plain, probe_facts, protocol_digest, result_id
 from bench.score import Scored
 from bench.stage import Stage
@@ -63,6 +68,7 @@ def identity(facts: Facts) -> str:
         released_sha256=weights,
         head_order=facts.head_order,
         mode=_mode(facts),
+        files=stage.task.files,
     )
 
 
@@ -75,21 +81,9 @@ def assemble(
     """
     stage, feeds = facts.stage, facts.feeds
     number, folder = identity(facts), machine.home / "records"
-    manifest, rows = feeds.score.manifest, feeds.score.rows
-    assert rows is not None
-    probabilities = np.zeros((len(manifest), scored.probabilities.shape[1]), dtype=np.float32)
-    probabilities[rows] = scored.probabilities
-    was_scored = np.zeros(len(manifest), dtype=np.bool_)
-    was_scored[rows] = True
     if machine.overwrite:  # a run killed below is then not on record, rather than with other files
         (folder / f"{number}.json").unlink(missing_ok=True)
-    predictions = write_predictions(
-        folder / f"{number}.parquet",
-        manifest,
-        probabilities,
-        was_scored,
-        missing=frozenset(feeds.score.missing),
-    )
+    metrics, files = _scores(facts, scored, folder, number)
     released = facts.probe_weights is not None
     environment = stamp(stage.device)
     reasons = [*([suspect] if suspect else []), *_reasons(stage.config, environment)]
@@ -124,17 +118,39 @@ def assemble(
             released=facts.probe_weights,
             head_order=facts.head_order,
         ),
-        metrics=metrics_part(
-            scored.probabilities, manifest, rows, skip=stage.config.on_unreadable == "skip"
-        ),
+        metrics=metrics,
         timing=_timing(feeds, scored, seconds),
         environment=environment,
         artifacts=ArtifactsPart(
-            predictions=predictions,
-            probe=save_probe(facts.probe, scored, folder, number, _provenance(stage)),
+            **files, probe=save_probe(facts.probe, scored, folder, number, _provenance(stage))
         ),
     )
     return result, write_record(result, folder, overwrite=machine.overwrite)
+
+
+def _scores(
+    facts: Facts, scored: Scored, folder: Path, number: str
+) -> tuple[MetricsPart | FrameMapPart, dict[str, Artifact]]:
+    """Count, and write what was counted; return the files by their names in the record."""
+    split, truth = facts.feeds.score, facts.stage.task.truth
+    manifest, rows, missing = split.manifest, split.rows, frozenset(split.missing)
+    assert rows is not None
+    skip = facts.stage.config.on_unreadable == "skip"
+    place = folder / f"{number}.parquet"
+    if truth is not None:
+        boxes = ScoredBoxes.of(manifest, rows, scored.probabilities, truth)
+        files = {
+            "predictions": write_scored_boxes(place, manifest, boxes, missing),
+            "truth": write_truth(folder / f"{number}-truth.parquet", truth),
+        }
+        return frame_map_part(boxes, truth, skip=skip), files
+    probabilities = np.zeros((len(manifest), scored.probabilities.shape[1]), dtype=np.float32)
+    probabilities[rows] = scored.probabilities
+    was_scored = np.zeros(len(manifest), dtype=np.bool_)
+    was_scored[rows] = True
+    predictions = write_predictions(place, manifest, probabilities, was_scored, missing)
+    metrics = metrics_part(scored.probabilities, manifest, rows, skip=skip)
+    return metrics, {"predictions": predictions}
 
 
 def split_part(split: Split) -> SplitPart:
@@ -149,7 +165,20 @@ def split_part(split: Split) -> SplitPart:
         undecodable=split.undecodable,
         excluded=dict(split.manifest.excluded),
         layout=split.manifest.layout,
+        boxes=_boxes(split.manifest.regions),
     )
+
+
+def _boxes(regions: Regions | None) -> dict[str, Any]:
+    """Say where the boxes of a split come from, and how many they are."""
+    if regions is None:
+        return {}
+    return {
+        **plain(regions.facts),
+        "boxes": len(regions),
+        "key_frames": len(np.unique(regions.clip)),
+        "videos": len(np.unique(regions.video)),
+    }
 
 
 def _task_part(stage: Stage, *, released: bool) -> TaskPart:
@@ -163,6 +192,8 @@ def _task_part(stage: Stage, *, released: bool) -> TaskPart:
         metric=task.metric,
         num_classes=len(task.classes),
         options=plain(task.options),
+        unit=task.unit,
+        files=dict(task.files),
     )
 
 
@@ -197,6 +228,7 @@ def _features_part(facts: Facts, *, released: bool) -> FeaturesPart:
         precision=facts.stage.precision,
         decoders=decoders,
         repeated_frames=sum(split.counts.repeated_frames for split in splits),
+        boxes_outside=sum(split.counts.boxes_outside for split in splits),
         decoded=sum(split.counts.decoded for split in splits),
         encoder_calls=sum(split.counts.encoder_calls for split in splits),
         rows_from_store=sum(split.counts.rows_read_from_store for split in splits),

@@ -16,7 +16,16 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from bench import cli_data, cli_lowshot, cli_pretrain, cli_runs, cli_score, cli_track, registry
+from bench import (
+    cli_data,
+    cli_lowshot,
+    cli_pretrain,
+    cli_records,
+    cli_runs,
+    cli_score,
+    cli_track,
+    registry,
+)
 from bench.config import home_folder
 from bench.errors import BenchError, UsageError, closest
 
@@ -42,6 +51,7 @@ app.command("pretrain")(cli_pretrain.pretrain)
 app.command("track")(cli_track.track)
 app.command("demo")(cli_runs.demo)
 app.add_typer(cli_score.app, name="score")
+app.command("detections")(cli_records.detections)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 Home = Annotated[Path | None, typer.Option("--home", help="Features and records [BENCH_HOME].")]

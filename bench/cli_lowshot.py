@@ -146,6 +146,7 @@ def _print(outcomes: Sequence[Outcome]) -> None:
     """Print a line for every encoder, task and probe, with mean and deviation a share."""
     from bench.console import open_console
     from bench.metrics.label_efficiency import spread
+    from bench.result_metrics import SHORT_NAMES  # pydantic: only where it is needed
 
     if not outcomes:
         return
@@ -165,7 +166,9 @@ def _print(outcomes: Sequence[Outcome]) -> None:
             cells.append(mean if deviation is None else f"{mean} ± {deviation:.1f}")
         table.add_row(*row, *cells)
     open_console().print(table)
-    typer.echo("top-1 in %, mean ± standard deviation over the draws (ddof = 1)", err=True)
+    names = sorted({SHORT_NAMES[outcome.result.task.metric] for outcome in outcomes})
+    number = " or ".join(names)
+    typer.echo(f"{number} in %, mean ± standard deviation over the draws (ddof = 1)", err=True)
     _tell_reasons(outcomes)
     kept = sum(outcome.kept for outcome in outcomes)
     typer.echo(
@@ -185,7 +188,7 @@ def _titles(outcomes: Sequence[Outcome]) -> list[str]:
 def _by_row_and_share(
     outcomes: Sequence[Outcome],
 ) -> dict[tuple[str, ...], dict[str, list[float]]]:
-    """Return top-1 in percent by (encoder, task, probe), then by share, for every draw."""
+    """Return the metric in percent by (encoder, task, probe), then by share, for every draw."""
     encoders = {(o.result.encoder.name, o.result.encoder.weights_sha256 or "") for o in outcomes}
     times = Counter(name for name, _ in encoders)
     rows: dict[tuple[str, ...], dict[str, list[float]]] = {}
@@ -195,7 +198,7 @@ def _by_row_and_share(
         if times[name] > 1:
             name += f" ({(result.encoder.weights_sha256 or 'no weights')[:10]})"
         found = rows.setdefault((name, result.task.name, result.probe.name), {})
-        found.setdefault(_labels(outcome).title, []).append(100 * result.metrics.top1)
+        found.setdefault(_labels(outcome).title, []).append(100 * result.headline)
     return rows
 
 

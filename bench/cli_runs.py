@@ -224,6 +224,7 @@ def _run(
 
 def _print(outcomes: list[Outcome], *, json_: bool) -> None:
     from bench.console import open_console
+    from bench.result_metrics import SHORT_NAMES  # pydantic: only where it is needed
 
     if json_:
         for outcome in outcomes:
@@ -232,15 +233,18 @@ def _print(outcomes: list[Outcome], *, json_: bool) -> None:
     if not outcomes:
         return
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for title in ("encoder", "task", "probe", "top-1 %", "scored", "record"):
-        table.add_column(title, justify="right" if title in ("top-1 %", "scored") else "left")
+    names = {SHORT_NAMES[outcome.result.task.metric] for outcome in outcomes}
+    number = f"{' or '.join(sorted(names))} %"
+    for title in ("encoder", "task", "probe", number, "scored", "record"):
+        table.add_column(title, justify="right" if title in (number, "scored") else "left")
     for outcome in outcomes:
         result = outcome.result
+        told = f" {SHORT_NAMES[result.task.metric]}" if len(names) > 1 else ""
         table.add_row(
             result.encoder.name,
             result.task.name,
             result.probe.name,
-            f"{100 * result.metrics.top1:.2f}",
+            f"{100 * result.headline:.2f}" + told,
             str(result.metrics.scored),
             result.id + (" (kept)" if outcome.kept else ""),
         )

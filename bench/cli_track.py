@@ -90,7 +90,7 @@ def _print(rows: Sequence[TrackRow]) -> None:
     for title in ("step", *(f"{task} {probe} %" for task, probe in columns)):
         table.add_column(title, justify="right")
     for step in dict.fromkeys(row.step for row in rows):
-        found = {(row.task, row.probe): row.top1 for row in rows if row.step == step}
+        found = {(row.task, row.probe): row.value for row in rows if row.step == step}
         table.add_row(str(step), *(f"{100 * found[column]:.2f}" for column in columns))
     open_console().print(table)
 

@@ -1,4 +1,4 @@
-"""The main job on the embedded data set: pretraining, three encoders compared, and few labels."""
+"""The main job on embedded data: pretraining, three encoders on four tasks, and few labels."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from bench.pretrain.job import PretrainJob
 BOARD = "frozen_video"
 TASKS = ("moving_digits_what", "moving_digits_how", "moving_digits_stills")
 PROBES = ("attentive", "linear", "logistic", "knn")
+BOX_TASK = "moving_digits_ava"
+BOX_PROBES = PROBES[:2]  # those that take several labels a row
 RECIPE = "digits_tiny"
 # The encoder that ships, what its recipe starts from, and raw pixels.
 ENCODERS = (RECIPE, f"random:{RECIPE}", "pixel_mean")
@@ -47,14 +49,15 @@ def demo_pretraining(home: Path, size: str) -> PretrainJob:
 
 
 def demo_configs(home: Path, size: str) -> list[RunConfig]:
-    """Return the runs of the demo: every encoder on every task with every probe."""
+    """Return the runs of the demo: every encoder on every task with every probe that fits it."""
+    fits = [(task, probe) for task in TASKS for probe in PROBES]
+    fits += [(BOX_TASK, probe) for probe in BOX_PROBES]
     return [
         RunConfig(
             encoder=encoder, task=task, probe=probe, task_options={"data": home, "size": size}
         )
         for encoder in ENCODERS
-        for task in TASKS
-        for probe in PROBES
+        for task, probe in fits
     ]
 
 

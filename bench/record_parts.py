@@ -13,7 +13,8 @@ from bench.files import file_sha256
 from bench.metrics.accuracy import UNSCORED, label_ranks, predict, report
 from bench.probe_files import FACTS, save_fitted
 from bench.protocols import EvaluationProtocol
-from bench.result import Artifact, Bounds, MetricsPart, ProbePart, SelectionPart
+from bench.result import Artifact, ProbePart, SelectionPart
+from bench.result_metrics import Bounds, MetricsPart
 from bench.run_id import plain
 from bench.score import Scored
 from bench.types import IntArray, Manifest, Probe
@@ -42,7 +43,7 @@ def probe_part(
         selection=SelectionPart(
             rule=rule,
             holdout_rows=selected.holdout_rows,
-            holdout_accuracies=selected.holdout_accuracies,
+            holdout_scores=selected.holdout_scores,
         ),
         log=plain(selected.fitted.log),
         released_sha256=file_sha256(released) if released else None,

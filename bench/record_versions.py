@@ -1,6 +1,7 @@
 """Records of earlier schema versions, told in the words of the present one.
 
 1 -> 2: `unreadable` rows of a split are `missing` or `undecodable`.
+2 -> 3: heads have scores, which need not be accuracies.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 NO_FILE = ("there is no such file", "the file is missing")  # as version 1 said of missing media
+SCORES = {"holdout_accuracies": "holdout_scores", "score_accuracies": "score_split_scores"}
 
 
 def upgraded(fields: dict[str, Any]) -> dict[str, Any]:
@@ -35,4 +37,12 @@ def _split_from_1(part: Any) -> Any:
     return {**rest, "missing": missing, "undecodable": undecodable}
 
 
-_STEPS: Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _from_1}
+def _from_2(fields: dict[str, Any]) -> dict[str, Any]:
+    probe = fields.get("probe")
+    if isinstance(probe, Mapping) and isinstance(probe.get("selection"), Mapping):
+        selection = {SCORES.get(key, key): value for key, value in probe["selection"].items()}
+        fields = {**fields, "probe": {**probe, "selection": selection}}
+    return {**fields, "schema_version": 3}
+
+
+_STEPS: Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _from_1, 2: _from_2}

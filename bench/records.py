@@ -3,8 +3,9 @@
     <home>/records/<id>.json      the record
     <home>/records/<id>.parquet   one row per listed sample of the score split, in manifest order
 
-A record is never changed: repeating a run that gives the same outcome keeps the first file, and
-another outcome under the same id is refused unless it is asked for.
+Those of boxes are in `bench/frame_record.py`. A record is never changed: repeating a run that gives
+the same outcome keeps the first file, and another outcome under the same id is refused unless it is
+asked for.
 """
 
 from __future__ import annotations
@@ -23,8 +24,10 @@ from pydantic import BaseModel, ValidationError
 
 from bench.errors import UsageError, closest
 from bench.files import file_sha256, write_whole
+from bench.frame_record import recount
 from bench.record_versions import upgraded
-from bench.result import ROUNDING, SCHEMA_VERSION, Artifact, RecordError, Result, is_ratio
+from bench.result import SCHEMA_VERSION, Artifact, RecordError, Result
+from bench.result_metrics import KINDS, ROUNDING, FrameMapPart, MetricsPart, is_ratio
 from bench.types import Manifest
 
 ALL_CLASSES_UP_TO = 20
@@ -174,38 +177,50 @@ def read_predictions(path: Path) -> pd.DataFrame:
 
 
 def check_predictions(result: Result, folder: Path) -> None:
-    """Count the metrics again from the predictions file and compare them with the record.
+    """Count the metrics again from the predictions and compare them with the record.
 
     Raises:
-        RecordError: the file is missing or not the one that was recorded, or a count differs.
+        RecordError: a file is missing or not the one that was recorded, or a count differs.
     """
-    artifact = result.artifacts.predictions
+    path = kept_file(result, "predictions", folder)
+    metrics = result.metrics
+    if isinstance(metrics, FrameMapPart):
+        skip = result.config.get("on_unreadable") == "skip"
+        truth = kept_file(result, "truth", folder)
+        stated, counted = _numbers(metrics), _numbers(recount(path, truth, skip=skip))
+    else:
+        counted = _recount(metrics, read_predictions(path))
+        stated = {name: result.value(name) for name in counted}
+        stated = {name: value for name, value in stated.items() if value is not None}
+    for name, value in stated.items():
+        own = counted.get(name)
+        if not _agree(value, own):
+            raise RecordError(
+                f"record {result.id} says {name} = {value}, its predictions give {own}."
+            )
+
+
+def kept_file(result: Result, name: str, folder: Path) -> Path:
+    """Return a file that a record in `folder` names, such as `predictions`, as it was written.
+
+    Raises:
+        RecordError: the record names none, or it is missing or another one.
+    """
+    artifact: Artifact | None = getattr(result.artifacts, name)
     if artifact is None:
-        raise RecordError(f"record {result.id} was written without predictions; run it again.")
+        raise RecordError(f"record {result.id} was written without {name}; run it again.")
     path = folder / artifact.path
     if not path.exists():
         raise RecordError(f"record {result.id} names {path}, which is missing; restore it.")
     if file_sha256(path) != artifact.sha256:
         raise RecordError(f"{path} is not the file that record {result.id} was written with.")
-    frame = read_predictions(path)
-    if not is_ratio(result.metrics.top1, result.metrics.correct, len(frame)):
-        frame = frame[frame["status"] == "scored"]  # the run was told to skip unreadable rows
-    counted = _recount(frame)
-    stated: dict[str, float | int | None] = {
-        "scored": result.metrics.scored,
-        "correct": result.metrics.correct,
-        "mean_per_class": result.metrics.mean_per_class,
-        "top5": result.metrics.top5,
-    }
-    for name, value in stated.items():
-        if value is not None and abs(value - counted[name]) > ROUNDING:
-            raise RecordError(
-                f"record {result.id} says {name} = {value}, its predictions give {counted[name]}."
-            )
+    return path
 
 
-def _recount(frame: pd.DataFrame) -> dict[str, float | int]:
+def _recount(stated: MetricsPart, frame: pd.DataFrame) -> dict[str, Any]:
     """Return the counts of a predictions file; an unreadable row is wrong in every metric."""
+    if not is_ratio(stated.top1, stated.correct, len(frame)):
+        frame = frame[frame["status"] == "scored"]  # the run was told to skip unreadable rows
     right = (frame["predicted"] == frame["label"]).fillna(value=False).astype(bool)
     in_top = [
         classes is not None and label in list(classes)[:TOP]
@@ -219,12 +234,34 @@ def _recount(frame: pd.DataFrame) -> dict[str, float | int]:
     }
 
 
+def _numbers(metrics: FrameMapPart) -> dict[str, Any]:
+    """Return every number of a frame mAP by a name; the number itself comes first."""
+    fields = metrics.model_dump(mode="json", exclude={"undefined", "classes"})
+    by_class = {f"classes.{one.id}.{k}": v for one in metrics.classes for k, v in one}
+    return {**_leaves(fields), **by_class}
+
+
+def _leaves(fields: Mapping[str, Any], place: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in fields.items():
+        inner = _leaves(value, f"{place}{key}.") if isinstance(value, Mapping) else None
+        found |= {f"{place}{key}": value} if inner is None else inner
+    return found
+
+
+def _agree(stated: Any, counted: Any) -> bool:
+    if isinstance(stated, int | float) and isinstance(counted, int | float):
+        return abs(stated - counted) <= ROUNDING
+    return bool(stated == counted)
+
+
 def _sentence(problem: Mapping[str, Any]) -> str:
     """Return one pydantic problem as words: dotted field, then what is wrong with it."""
-    place = ".".join(str(part) for part in problem["loc"])
+    way = [part for part in problem["loc"] if part not in KINDS]
+    place = ".".join(map(str, way))
     if problem["type"] == "extra_forbidden":
         known = _fields_at(problem["loc"][:-1])
-        return f"field {place!r} is unknown.{closest(str(problem['loc'][-1]), known)}".rstrip(".")
+        return f"field {place!r} is unknown.{closest(str(way[-1]), known)}".rstrip(".")
     if problem["type"] == "missing":
         return f"field {place!r} is missing"
     reason = str(problem["msg"]).removeprefix("Value error, ")
@@ -235,8 +272,13 @@ def _fields_at(path: Sequence[int | str]) -> list[str]:
     """Return the field names of the model found along `path` from `Result`."""
     model: type[BaseModel] = Result
     for name in path:
+        if name in KINDS:
+            model = KINDS[str(name)]
+            continue
         field = model.model_fields.get(str(name))
         inner = field.annotation if field else None
+        if field and str(name) == "metrics":
+            continue  # which of its kinds it is comes next
         if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
             return []
         model = inner

@@ -10,19 +10,27 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import Field, JsonValue, model_validator
 
 from bench.data.low_shot import share_title
 from bench.errors import BenchError
+from bench.result_metrics import (
+    ROUNDING,
+    Count,
+    Fraction,
+    FrameMapPart,
+    Metrics,
+    MetricsPart,
+    Part,
+    is_ratio,
+    metrics_type,
+)
 from bench.run_id import result_id
 
-SCHEMA_VERSION: Literal[2] = 2
-ROUNDING = 1e-9  # metrics are ratios of integers in float64; anything larger is another number
+SCHEMA_VERSION: Literal[3] = 3
 
 Status = Literal["complete", "suspect", "not_reportable"]
-Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=0)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Json = dict[str, JsonValue]
 
@@ -33,14 +41,11 @@ class RecordError(BenchError):
     exit_code = 5
 
 
-class Part(BaseModel):
-    """A frozen piece of a record that refuses fields it does not know."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
 class TaskPart(Part):
-    """What was measured; `fit_split` is None where a released probe was only scored."""
+    """What was measured; `fit_split` is None where a released probe was only scored.
+
+    `unit` says what a row is, `files` are the digests of the lists behind the splits.
+    """
 
     name: str
     title: str
@@ -50,6 +55,8 @@ class TaskPart(Part):
     metric: str
     num_classes: Annotated[int, Field(ge=1)]
     options: Json
+    unit: Literal["clip", "box"] = "clip"
+    files: dict[str, Sha256] = Field(default_factory=dict)
 
 
 class ProtocolPart(Part):
@@ -90,7 +97,8 @@ class SplitPart(Part):
 
     Of the `listed` rows some were `used`, the media of some are `missing` (ids), and some are
     `undecodable` (reason by id). `excluded` samples are no rows, by the rule named. `expected` is
-    the published number of samples, if known; `layout` says how the data set lay on disk.
+    the published number of samples, if known; `layout` says how the data set lay on disk. Of rows
+    that are boxes `boxes` says how many, of how many key frames and videos, and by which rules.
     """
 
     digest: Sha256
@@ -98,9 +106,10 @@ class SplitPart(Part):
     expected: Count | None
     used: Count
     missing: tuple[str, ...] = ()
-    undecodable: dict[str, str] = {}
-    excluded: dict[str, str] = {}
+    undecodable: dict[str, str] = Field(default_factory=dict)
+    excluded: dict[str, str] = Field(default_factory=dict)
     layout: str = ""
+    boxes: Json = Field(default_factory=dict)
 
     @property
     def lost(self) -> int:
@@ -126,8 +135,9 @@ class DataPart(Part):
 
 class FeaturesPart(Part):
     """Where the features came from. `decoders` counts samples by decoder; `repeated_frames` counts
-    frames that short videos had to repeat; `decoded`, `encoder_calls` and `rows_from_store` say
-    how much of the work was done and how much was read back.
+    frames that short videos had to repeat, `boxes_outside` boxes that the view does not show, which
+    were read at its edge; `decoded`, `encoder_calls` and `rows_from_store` say how much of the work
+    was done and how much was read back.
     """
 
     fit_key: str | None
@@ -137,6 +147,7 @@ class FeaturesPart(Part):
     precision: str
     decoders: dict[str, Count]
     repeated_frames: Count
+    boxes_outside: Count = 0
     decoded: Count
     encoder_calls: Count
     rows_from_store: Count
@@ -171,15 +182,16 @@ class TrainLabelsPart(Part):
 
 
 class SelectionPart(Part):
-    """How the head was chosen. `holdout_accuracies` has one entry per head (None: the head was
-    dropped) or is empty where nothing had to be chosen. `score_accuracies`, if kept, are all heads
-    on the score split: they show the gap to the best one and never choose.
+    """How the head was chosen. `holdout_scores` has one entry per head (None: the head was
+    dropped) or is empty where nothing had to be chosen: accuracies, or the mean AP over classes
+    where rows have several labels. `score_split_scores`, if kept, are all heads on the score split:
+    they show the gap to the best one and never choose.
     """
 
     rule: str
     holdout_rows: Count
-    holdout_accuracies: tuple[Fraction | None, ...]
-    score_accuracies: tuple[Fraction | None, ...] = ()
+    holdout_scores: tuple[Fraction | None, ...]
+    score_split_scores: tuple[Fraction | None, ...] = ()
 
 
 class ProbePart(Part):
@@ -204,46 +216,10 @@ class ProbePart(Part):
     def _heads(self) -> Self:
         if self.selected >= len(self.heads):
             raise ValueError(f"head {self.selected} is selected out of {len(self.heads)}")
-        for name in ("holdout_accuracies", "score_accuracies"):
-            accuracies = getattr(self.selection, name)
-            if accuracies and len(accuracies) != len(self.heads):
-                raise ValueError(f"{len(accuracies)} {name} for {len(self.heads)} heads")
-        return self
-
-
-class Bounds(Part):
-    """Accuracy if every row that was expected but not scored were wrong (low) or right (high)."""
-
-    low: Fraction
-    high: Fraction
-
-
-class MetricsPart(Part):
-    """Accuracies as fractions. `top1` is `correct` over the listed rows, an unreadable row being
-    wrong, or over the scored rows where the run was told to skip unreadable ones.
-
-    `expected` is the published number of rows, or the listed one where none is published. `chance`
-    is uniform guessing, `majority` always naming the most frequent class of the score split.
-    """
-
-    top1: Fraction
-    top5: Fraction | None
-    mean_per_class: Fraction
-    correct: Count
-    scored: Count
-    expected: Count
-    bounds: Bounds
-    chance: Fraction
-    majority: Fraction
-
-    @model_validator(mode="after")
-    def _order(self) -> Self:
-        if self.bounds.low > self.bounds.high + ROUNDING:
-            raise ValueError(f"bounds {self.bounds.low} to {self.bounds.high} are reversed")
-        if self.top5 is not None and self.top5 < self.top1 - ROUNDING:
-            raise ValueError(f"top5 {self.top5} is below top1 {self.top1}")
-        if self.correct > self.scored:
-            raise ValueError(f"{self.correct} correct out of {self.scored} scored")
+        for name in ("holdout_scores", "score_split_scores"):
+            scores = getattr(self.selection, name)
+            if scores and len(scores) != len(self.heads):
+                raise ValueError(f"{len(scores)} {name} for {len(self.heads)} heads")
         return self
 
 
@@ -265,16 +241,17 @@ class Artifact(Part):
 
 
 class ArtifactsPart(Part):
-    """Files written with the record."""
+    """Files written with the record; predictions of boxes are scored against the `truth`."""
 
     predictions: Artifact | None
     probe: Artifact | None
+    truth: Artifact | None = None
 
 
 class Result(Part):
     """The immutable record of one run; `Result.model_validate` checks that it holds together."""
 
-    schema_version: Literal[2] = SCHEMA_VERSION
+    schema_version: Literal[3] = SCHEMA_VERSION
     id: Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
     status: Status
     reasons: tuple[str, ...]
@@ -288,7 +265,7 @@ class Result(Part):
     features: FeaturesPart
     train_labels: TrainLabelsPart | None
     probe: ProbePart
-    metrics: MetricsPart
+    metrics: Metrics
     timing: TimingPart
     environment: Json
     artifacts: ArtifactsPart
@@ -298,6 +275,23 @@ class Result(Part):
         for problem in _contradictions(self):
             raise ValueError(problem)
         return self
+
+    @property
+    def headline(self) -> float:
+        """The number of the run: the fraction that the metric of its task is."""
+        number = self.value(self.task.metric)
+        assert number is not None, self.task.metric
+        return number
+
+    @property
+    def chance(self) -> float | None:
+        """What guessing gives; None where that is not defined, as for a mean AP."""
+        return self.metrics.chance if isinstance(self.metrics, MetricsPart) else None
+
+    def value(self, metric: str) -> float | None:
+        """Return the fraction called `metric`; None where the record has none."""
+        found: float | None = getattr(self.metrics, metric, None)
+        return found
 
     def to_json(self) -> str:
         """Return the text of the record file; equal records give equal bytes."""
@@ -327,6 +321,7 @@ def _contradictions(result: Result) -> list[str]:
         released_sha256=result.probe.released_sha256,
         head_order=result.probe.head_order,
         mode=result.features.mode,
+        files=result.task.files,
     )
     found = []
     if result.id != key:
@@ -341,7 +336,15 @@ def _contradictions(result: Result) -> list[str]:
         found.append(
             f"expected {metrics.expected} is not the published, nor else the listed number of rows"
         )
-    if not any(is_ratio(metrics.top1, metrics.correct, n) for n in (score.listed, score.used)):
+    if not isinstance(metrics, metrics_type(result.task.metric)):
+        found.append(f"task.metric is {result.task.metric!r}, which metrics do not hold")
+    elif isinstance(metrics, FrameMapPart):
+        if result.artifacts.predictions and not result.artifacts.truth:
+            found.append("predictions of boxes need artifacts.truth, what they are scored against")
+        high = metrics.bounds.high
+        if metrics.mean_ap > high + ROUNDING and result.config.get("on_unreadable") != "skip":
+            found.append(f"mean_ap {metrics.mean_ap} is above its bound {high}")
+    elif not any(is_ratio(metrics.top1, metrics.correct, n) for n in (score.listed, score.used)):
         found.append(f"top1 {metrics.top1} is not {metrics.correct} correct of {score.listed}")
     if (fit is None) != (result.train_labels is None):
         found.append("train_labels and data.fit must be given together")
@@ -350,11 +353,6 @@ def _contradictions(result: Result) -> list[str]:
             f"train_labels.used is {result.train_labels.used}, data.fit.used is {fit.used}"
         )
     return found
-
-
-def is_ratio(value: float, count: int, total: int) -> bool:
-    """Say whether `value` is `count` / `total` up to rounding."""
-    return abs(value * total - count) <= ROUNDING * max(1, total)
 
 
 def utc_now() -> str:

@@ -22,6 +22,7 @@ from bench.records import read_record
 from bench.result import Result
 from bench.score import (
     check_heads,
+    check_label_kind,
     check_labels,
     fit_and_score,
     for_learning_head_order,
@@ -123,6 +124,7 @@ def make_job(
     released = None
     if weights is None:
         check_heads(probe, stage.protocol)
+        check_label_kind(probe, stage.task.fit)
     else:
         released = probe.read_released(weights)
         if isinstance(head_classes, Path):
@@ -169,7 +171,7 @@ def evaluate_job(job: Job, feeds: Feeds, machine: Machine, progress: Progress) -
         )
     keep = stage.config.on_permuted_labels == "keep"
     found = check_labels(scored.probabilities, score.labels, feeds.score.manifest, keep=keep)
-    suspect = permuted_labels(found, feeds.score.manifest) if found.alarm else None
+    suspect = permuted_labels(found, feeds.score.manifest) if found and found.alarm else None
     if path.exists() and not machine.overwrite:  # another process was faster: its files stay
         return Outcome(result=read_record(path), path=path, kept=True)
     seconds = time.perf_counter() - begin

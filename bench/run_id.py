@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from bench.types import Probe
 
 PLACES = ("data", "subset")  # options of a task; digests hold what lies there
+# Options of tasks that name the digests of their files. Those of media are in the feature keys.
+FILE_PLACES = ("annotations", "detections", "fit_detections", "media")
 
 
 def result_id(
@@ -28,18 +30,21 @@ def result_id(
     released_sha256: str | None = None,
     head_order: str | None = None,
     mode: str = "stored",
+    files: Mapping[str, str] | None = None,
 ) -> str:
     """Return the id of a run: the first 16 hex digits of a SHA-256 over what decides its number.
 
     That is the resolved configuration, the keys of the features and the digests of ids and labels
     (each fit, then score; fit is None where nothing was fitted), the protocol, the settings and
-    heads of the probe, the digest of a released probe file and what put its classes in order, and
-    whether features were stored (and rounded) or live. Places are left out of the configuration
-    (the weights after the colon of `encoder`, the `data` folder and the `subset` file of the task),
-    for keys and digests hold what lies there: the same run has the same id on every machine.
+    heads of the probe, the digest of a released probe file and what put its classes in order,
+    whether features were stored (and rounded) or live, and the digests of the `files` that a task
+    names. Places are left out of the configuration (the weights after the colon of `encoder`, the
+    `data` folder and the `subset` file of the task, and where its files are), for keys and digests
+    hold what lies there: the same run has the same id on every machine.
     """
+    places = (*PLACES, *FILE_PLACES) if files else PLACES
     facts = {
-        "config": _without_places(config),
+        "config": _without_places(config, places),
         "features": list(feature_keys),
         "data": list(data_digests),
         "protocol": protocol_digest,
@@ -47,6 +52,7 @@ def result_id(
         "released": released_sha256,
         "mode": mode,
         **({"head_order": head_order} if head_order is not None else {}),
+        **({"files": dict(files)} if files else {}),
     }
     text = json.dumps(facts, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -75,12 +81,12 @@ def plain(value: Any) -> Any:
     return json.loads(json.dumps(value, default=_spell))
 
 
-def _without_places(config: Mapping[str, Any]) -> dict[str, Any]:
+def _without_places(config: Mapping[str, Any], places: Sequence[str]) -> dict[str, Any]:
     """Return a configuration without the paths in it."""
     facts = {**config, "encoder": str(config.get("encoder", "")).partition(":")[0]}
     options = config.get("task_options")
     if isinstance(options, Mapping):
-        facts["task_options"] = {key: options[key] for key in options if key not in PLACES}
+        facts["task_options"] = {key: options[key] for key in options if key not in places}
     return facts
 
 

@@ -1,8 +1,8 @@
 """How good the encoders of a pretraining run became: every saved one evaluated, as a curve.
 
 RUN/encoders/step_XXXXXXXXX/   evaluation folders, written by pretraining
-RUN/track.csv                  step, task, probe, top1, chance, record
-RUN/track.png                  accuracy against step
+RUN/track.csv                  step, task, probe, metric, value, chance, record
+RUN/track.png                  the metric against step
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from bench.config import Machine, RunConfig, expand
 from bench.errors import UsageError
 from bench.files import write_whole
 from bench.result import Result
+from bench.result_metrics import SHORT_NAMES
 from bench.run import evaluate
 from bench.types import Progress
 
@@ -32,13 +33,17 @@ STEP = re.compile(r"step_(\d{9})")
 
 @dataclass(frozen=True, kw_only=True)
 class TrackRow:
-    """One encoder of a run on one task with one probe; `top1` and `chance` are fractions."""
+    """One encoder of a run on one task with one probe; `value` and `chance` are fractions.
+
+    `value` is the number that the task's `metric` is. A mean AP has no chance.
+    """
 
     step: int
     task: str
     probe: str
-    top1: float
-    chance: float
+    metric: str
+    value: float
+    chance: float | None
     record: str
 
 
@@ -139,8 +144,9 @@ def _row(step: int, config: RunConfig, result: Result) -> TrackRow:
         step=step,
         task=config.task,
         probe=config.probe,
-        top1=result.metrics.top1,
-        chance=result.metrics.chance,
+        metric=result.task.metric,
+        value=result.headline,
+        chance=result.chance,
         record=result.id,
     )
 
@@ -175,10 +181,12 @@ def _plotted(rows: Sequence[TrackRow], run_folder: Path) -> Path:
 def _draw(axes: Axes, task: str, rows: Sequence[TrackRow]) -> None:
     for probe, own in _by_probe(rows):
         axes.plot(
-            [row.step for row in own], [100 * row.top1 for row in own], marker="o", label=probe
+            [row.step for row in own], [100 * row.value for row in own], marker="o", label=probe
         )
-    axes.axhline(100 * rows[0].chance, linestyle=":", color="grey", label="chance")
-    axes.set(title=task, xlabel="step", ylabel="top-1 accuracy (%)", ylim=(0, None))
+    if rows[0].chance is not None:
+        axes.axhline(100 * rows[0].chance, linestyle=":", color="grey", label="chance")
+    name = SHORT_NAMES[rows[0].metric]
+    axes.set(title=task, xlabel="step", ylabel=f"{name} (%)", ylim=(0, None))
     axes.legend()
 
 

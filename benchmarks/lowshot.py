@@ -55,7 +55,7 @@ def main() -> None:
 def through_study(configs: list[RunConfig], machine: Machine) -> dict[str, float]:
     """Return accuracy by record id, through one study."""
     found = study(configs, machine, Silent(), fractions=FRACTIONS, draws=DRAWS)
-    return {outcome.result.id: outcome.result.metrics.top1 for outcome in found}
+    return {outcome.result.id: outcome.result.headline for outcome in found}
 
 
 def one_by_one(configs: list[RunConfig], machine: Machine) -> dict[str, float]:
@@ -67,7 +67,7 @@ def one_by_one(configs: list[RunConfig], machine: Machine) -> dict[str, float]:
             for config in configs
         ]
         for outcome in evaluate(own, machine, Silent()):
-            found[outcome.result.id] = outcome.result.metrics.top1
+            found[outcome.result.id] = outcome.result.headline
     return found
 
 

@@ -80,7 +80,7 @@ def floors(data: Path, seed: int) -> None:
     ]
     with tempfile.TemporaryDirectory() as home:
         outcomes = evaluate(configs, Machine(home=Path(home)), Silent())
-        top1 = [100 * outcome.result.metrics.top1 for outcome in outcomes]
+        top1 = [100 * outcome.result.headline for outcome in outcomes]
     found = dict(zip(order, top1, strict=True))
     for row, (encoder, probe, settings) in enumerate(ROWS):
         title = probe + "".join(f", {value} {key}" for key, value in settings.items())

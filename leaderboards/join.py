@@ -22,6 +22,7 @@ METRICS = {
     "top1": "top-1 accuracy",
     "top5": "top-5 accuracy",
     "mean_per_class": "mean accuracy per class",
+    "mean_ap": "frame mAP at IoU 0.5",
 }
 RANK = {"not_reportable": 0, "suspect": 1, "complete": 2}
 
@@ -90,8 +91,8 @@ def join(
     Rows are encoders (best first by the first column), then floors, then chance.
 
     Raises:
-        UsageError: a column shows a metric that records do not have, or the board has published
-            rows, which these tables cannot show.
+        UsageError: a column shows a metric that records do not have, or those of its task do not,
+            or the board has published rows, which these tables cannot show.
     """
     if board.published is not None:
         raise UsageError(
@@ -106,6 +107,8 @@ def join(
     shown = [r for r in records if include_unreportable or r.status != "not_reportable"]
     columns = board.columns or columns_of(shown)
     heads = tuple(_head(column, _candidates(column, columns, shown)) for column in columns)
+    for head in heads:
+        _refuse_other_metric(board.name, head)
     rows = _encoder_rows(heads, shown)
     rows = [*ordered(rows, "encoder", 0), *ordered(rows, "floor", 0)]
     rows, notes = _numbered([*_with_best(rows, heads), _chance(heads)], heads)
@@ -120,11 +123,11 @@ def join(
 
 
 def columns_of(records: Iterable[Result]) -> list[Column]:
-    """Return a column for every task, protocol and probe found, sorted."""
-    found = sorted({(r.task.name, r.protocol.name, r.probe.name) for r in records})
+    """Return a column for every task, protocol, probe and metric found, sorted."""
+    found = sorted({(r.task.name, r.protocol.name, r.probe.name, r.task.metric) for r in records})
     return [
-        Column(title=probe, task=task, probe=probe, protocol=protocol)
-        for task, protocol, probe in found
+        Column(title=probe, task=task, probe=probe, protocol=protocol, metric=metric)
+        for task, protocol, probe, metric in found
     ]
 
 
@@ -136,6 +139,16 @@ def ordered(rows: Sequence[Row], kind: str, column: int) -> list[Row]:
         return (1.0 if value is None else -value, row.name)
 
     return sorted((row for row in rows if row.kind == kind), key=key)
+
+
+def _refuse_other_metric(board: str, head: Head) -> None:
+    """Refuse a column whose records have numbers of another kind, which would show nothing."""
+    column, record = head.column, head.reference
+    if record and column.metric not in type(record.metrics).model_fields:
+        raise UsageError(
+            f"board {board!r} shows {column.metric} of {column.task}, whose records have"
+            f" {record.task.metric}; give its column {column.title!r} that metric."
+        )
 
 
 def _candidates(
@@ -217,14 +230,14 @@ def _cell(head: Head, candidates: Sequence[Result]) -> Cell:
             r.id,
         ),
     )
-    value: float | None = getattr(chosen.metrics, head.column.metric)
+    value = chosen.value(head.column.metric)
     return Cell(value=value, record=chosen, others=len(candidates) - 1)
 
 
 def _chance(heads: Sequence[Head]) -> Row:
-    """Uniform guessing, which the record states for accuracies of one guess."""
+    """Uniform guessing, which the record states for accuracies of one guess; a mAP has none."""
     values = [
-        head.reference.metrics.chance if head.reference and head.column.metric != "top5" else None
+        head.reference.chance if head.reference and head.column.metric != "top5" else None
         for head in heads
     ]
     cells = tuple(Cell(value=value) for value in values)

@@ -1,8 +1,8 @@
 """Label-efficiency curves as a picture: a panel per task and probe, a line per encoder.
 
-Accuracy against training labels on a logarithmic axis; a band is one standard deviation (ddof = 1)
-over the draws. The same records give the same bytes. Letters and axes take the colour of the text
-around them, so that one picture serves light and dark pages.
+The task's metric against training labels on a logarithmic axis; a band is one standard deviation
+(ddof = 1) over the draws. The same records give the same bytes. Letters and axes take the colour of
+the text around them, so that one picture serves light and dark pages.
 """
 
 from __future__ import annotations
@@ -84,7 +84,8 @@ def _figure(board: LowShot) -> Figure:
     encoders = sorted(name for name in names if name not in floors)
     styles = _styles(encoders, sorted(floors))
     width = WIDTH * across + 0.3
-    order = [*encoders, *sorted(floors), "chance"]
+    guessing = ["chance"] if any(p.record.chance is not None for p in board.panels) else []
+    order = [*encoders, *sorted(floors), *guessing]
     labels, ncols, num_lines = _legend(order, width)
     size = (width, HEIGHT * len(rows) + 0.2 * num_lines + 0.1)
     figure = Figure(figsize=size, dpi=144, layout="constrained")
@@ -99,7 +100,7 @@ def _figure(board: LowShot) -> Figure:
                 handles.update(_draw(axes, row[place], styles))
                 title = _title(row[place], is_alone=times[row[place].title] == 1)
                 axes.set_title(title, fontsize=9)
-                axes.set_ylabel("" if place else "top-1 accuracy (%)")
+                axes.set_ylabel("" if place else f"{row[place].metric} (%)")
             else:
                 axes.set_axis_off()
     figure.legend(
@@ -131,7 +132,7 @@ def _top(panel: Panel) -> float:
     """Return the upper end of the highest band, chance at least, in percent."""
     cells = [cell for line in panel.lines for cell in line.cells if cell.mean is not None]
     ends = [(cell.mean or 0.0) + (cell.spread() or 0.0) for cell in cells]
-    return 100 * max(panel.record.metrics.chance, *ends)
+    return 100 * max(panel.record.chance or 0.0, *ends)
 
 
 def _task(panel: Panel) -> tuple[str, ...]:
@@ -166,8 +167,9 @@ def _draw(axes: Axes, panel: Panel, styles: Mapping[str, Mapping[str, Any]]) -> 
         high = [value + h for value, h in zip(y, half, strict=True)]
         axes.fill_between(x, low, high, color=style["color"], alpha=0.22, linewidth=0)
         handles[line.name] = drawn
-    chance = 100 * panel.record.metrics.chance
-    handles["chance"] = axes.axhline(chance, linestyle=":", linewidth=1, color=INK)
+    if panel.record.chance is not None:
+        chance = 100 * panel.record.chance
+        handles["chance"] = axes.axhline(chance, linestyle=":", linewidth=1, color=INK)
     axes.set_xscale("log")
     ticks = _ticks(panel.lines)
     axes.set_xticks(ticks, [f"{tick:,.0f}" for tick in ticks])
@@ -176,7 +178,7 @@ def _draw(axes: Axes, panel: Panel, styles: Mapping[str, Mapping[str, Any]]) -> 
     axes.patch.set_alpha(0)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
-    axes.set_xlabel("training labels")
+    axes.set_xlabel(f"training {panel.rows}")
     return handles
 
 

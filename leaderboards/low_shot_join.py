@@ -16,12 +16,13 @@ from typing import Any
 from bench.data.low_shot import KEYS
 from bench.metrics.label_efficiency import Curve, labels_to_reach, log_area, middle
 from bench.result import ProbePart, Result, TrainLabelsPart
-from bench.run_id import PLACES
+from bench.result_metrics import FrameMapPart
+from bench.run_id import FILE_PLACES, PLACES
 from leaderboards.join import RANK, percent
 from leaderboards.low_shot_parts import Cell, Column, Line, LowShot, Panel, Reach
 from leaderboards.notes import own_notes
 
-SHARE_OPTIONS = (*KEYS, *PLACES, "subset")
+SHARE_OPTIONS = (*KEYS, *PLACES, *FILE_PLACES)
 NUM_TARGETS = 3
 
 
@@ -66,6 +67,8 @@ def _panel_key(record: Result, labels: TrainLabelsPart) -> tuple[str, ...]:
         record.protocol.digest,
         record.data.score.digest,
         str(record.task.options.get("whole_sha256") or whole),
+        *(f"{name} {sha256}" for name, sha256 in sorted(record.task.files.items())),
+        record.metrics.rules if isinstance(record.metrics, FrameMapPart) else "",
     )
 
 
@@ -77,7 +80,7 @@ def _panel(records: Sequence[Result], targets: Sequence[float], numbers: dict[st
         by_line.setdefault(tuple(_choices(record).items()), []).append(record)
     lines = [_line(group, list(by_share)) for group in by_line.values()]
     draws = max(len(c.records) for line in lines for c in line.cells)
-    targets = tuple(targets) or _usual_targets(lines, records[0].metrics.chance)
+    targets = tuple(targets) or _usual_targets(lines, records[0].chance or 0.0)
     lines = [_measured(_named(line, lines), targets) for line in lines]
     lines.sort(key=lambda line: (line.is_floor, -(line.area or 0.0), *_negated(line), line.name))
     lines = [_noted(line, columns, draws, numbers) for line in _with_best(lines)]
@@ -97,9 +100,16 @@ def _columns(records: Iterable[Result]) -> dict[tuple[Any, ...], Column]:
             labels=labels,
             rows=record.data.fit.listed if record.data.fit else labels.used,
             num_classes=record.task.num_classes,
+            videos=_videos(record),
         )
     keys = sorted(found, key=lambda key: (found[key].rows, [str(part) for part in key]))
     return {key: found[key] for key in keys}
+
+
+def _videos(record: Result) -> int | None:
+    """Return the number of videos that training boxes are of, None for other rows."""
+    found = record.data.fit.boxes.get("videos") if record.data.fit else None
+    return found if isinstance(found, int) else None
 
 
 def _share(labels: TrainLabelsPart) -> tuple[Any, ...]:
@@ -205,7 +215,7 @@ def _curves_by_draw(cells: Sequence[Cell]) -> list[list[tuple[float, float]]]:
     if not drawn:
         return [fixed]
     return [
-        [*((_used(c.records[d]), c.records[d].metrics.top1) for c in drawn), *fixed]
+        [*((_used(c.records[d]), c.records[d].headline) for c in drawn), *fixed]
         for d in sorted(draws)
     ]
 
@@ -309,5 +319,7 @@ def _sentences(cell: Cell, draws: int) -> list[str]:
             said.append(f"classes with fewer rows, which give all of them: {short}")
         if lifted := options.get("lifted_classes"):
             said.append(f"classes that give one row, more than the fraction: {lifted}")
+        if gone := options.get("lost_classes"):
+            said.append(f"classes that no drawn video has: {gone}")
         said += own_notes(record)
     return said

@@ -7,12 +7,12 @@ from html import escape
 from leaderboards.join import percent
 from leaderboards.low_shot_parts import Cell, Column, Line, LowShot, Panel
 from leaderboards.low_shot_text import NONE, area, empty, header, legend, number, reached
-from leaderboards.page import breakable, described, filled_page, listed_notes, marks, size_of
+from leaderboards.page import bar, breakable, described, filled_page, listed_notes, marks, size_of
 from leaderboards.provenance import facts_of
 
 LEAD = (
     "Encoders stay frozen; a probe is trained on their features with few of the training labels."
-    " Accuracies in percent on the whole score split, mean and standard deviation over random"
+    " Numbers in percent on the whole score split, mean and standard deviation over random"
     " draws of the labels; the band of a curve is that deviation. Choose a number to see the"
     " records behind it."
 )
@@ -37,7 +37,7 @@ def html_page(board: LowShot, svg: str) -> str:
 
 
 def _figure(svg: str) -> str:
-    said = "Accuracy against the number of training labels; the tables below hold the numbers."
+    said = "The metric against the number of training labels; the tables below hold the numbers."
     return f'<figure role="img" aria-label="{said}">\n{svg}</figure>\n'
 
 
@@ -72,7 +72,7 @@ def _panel(panel: Panel, p: int) -> str:
 
 
 def _line(panel: Panel, line: Line, place: str) -> str:
-    chance = panel.record.metrics.chance
+    chance = panel.record.chance
     cells = "".join(_cell(cell, f"{place}-{i}", chance, i) for i, cell in enumerate(line.cells))
     rest = f'<td class="start">{escape(area(line))}<sup>{marks(line.area_notes)}</sup></td>'
     rest += "".join(f"<td>{escape(reached(reach))}<sup></sup></td>" for reach in line.reaches)
@@ -81,7 +81,7 @@ def _line(panel: Panel, line: Line, place: str) -> str:
     return f"<tr>{name}{cells}{rest}</tr>"
 
 
-def _cell(cell: Cell, place: str, chance: float, index: int) -> str:
+def _cell(cell: Cell, place: str, chance: float | None, index: int) -> str:
     opening = f"<td{_start(index == 0)}>"
     if cell.mean is None:
         return f'{opening}<span class="none">{NONE}</span></td>'
@@ -90,7 +90,7 @@ def _cell(cell: Cell, place: str, chance: float, index: int) -> str:
     spread = f'<span class="spread">± {deviation}</span>' if deviation else ""
     return (
         f'{opening}<a class="{css}" href="#cell-{place}"'
-        f' style="--value:{100 * cell.mean:.1f}%;--chance:{100 * chance:.1f}%">{mean}</a>'
+        f' style="{bar(cell.mean, chance)}">{mean}</a>'
         f"{spread}<sup>{marks(cell.notes)}</sup></td>"
     )
 
@@ -118,17 +118,22 @@ def _details(column: Column, cell: Cell, place: str) -> str:
     facts |= {k: v for k, v in facts_of(newest).items() if k not in DRAWN}
     return (
         f'<details id="cell-{place}"><summary><span>{escape(column.title)}</span>'
-        f'<span class="dim">{escape(column.a_class)} labels a class</span>'
+        f'<span class="dim">{escape(_size(column))}</span>'
         f"<b>{escape(number(cell))}</b></summary>{described(facts)}</details>"
     )
+
+
+def _size(column: Column) -> str:
+    return column.a_class if column.videos is not None else f"{column.a_class} labels a class"
 
 
 def _draw(cell: Cell, draw: int) -> list[str]:
     record = cell.records[draw]
     labels, fit = record.train_labels, record.data.fit
     assert labels and fit
+    rows = "boxes" if record.task.unit == "box" else "labels"
     lines = [
-        f"{percent(record.metrics.top1)} with {labels.used:,} labels, record {record.id}, run again"
+        f"{percent(record.headline)} with {labels.used:,} {rows}, record {record.id}, run again"
         f" with: bench run records/{record.id}.json",
         f"manifest {fit.digest}",
     ]

@@ -8,16 +8,20 @@ from functools import cached_property
 
 from bench.metrics.label_efficiency import spread
 from bench.result import Result, TrainLabelsPart
-from leaderboards.join import percent
+from leaderboards.join import METRICS, percent
 
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """A share of the labels, as `labels` of its newest record tell it, and the rows it has."""
+    """A share of the labels, as `labels` of its newest record tell it, and the rows it has.
+
+    Rows that are boxes are drawn by `videos`.
+    """
 
     labels: TrainLabelsPart
     rows: int
     num_classes: int
+    videos: int | None = None
 
     @property
     def title(self) -> str:
@@ -26,7 +30,9 @@ class Column:
 
     @property
     def a_class(self) -> str:
-        """Labels a class: `29` where all classes have as many, else `about 29`."""
+        """Labels a class: `29` where all have as many, else `about 29`; of boxes their videos."""
+        if self.videos is not None:
+            return f"{self.videos:,} {'video' if self.videos == 1 else 'videos'}"
         mean = self.rows / self.num_classes
         labels = self.labels
         equal = labels.least is not None and labels.least == labels.most
@@ -35,7 +41,7 @@ class Column:
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """The records of one share by draw, and their accuracies as fractions."""
+    """The records of one share by draw, and their numbers as fractions."""
 
     records: Mapping[int, Result]
     notes: tuple[int, ...] = ()
@@ -43,8 +49,8 @@ class Cell:
 
     @property
     def values(self) -> list[float]:
-        """Top-1 by draw."""
-        return [record.metrics.top1 for _, record in sorted(self.records.items())]
+        """The task's metric by draw."""
+        return [record.headline for _, record in sorted(self.records.items())]
 
     @cached_property
     def mean(self) -> float | None:
@@ -97,7 +103,7 @@ class Line:
 
     @property
     def curve(self) -> list[tuple[float, float]]:
-        """(labels, mean accuracy) of the measured shares, by rising number of labels."""
+        """(labels, mean number) of the measured shares, by rising number of labels."""
         points = [(c.labels, c.mean) for c in self.cells if c.mean is not None]
         return sorted(points)
 
@@ -118,16 +124,28 @@ class Panel:
         return f"{self.record.task.title} · {self.record.probe.name}"
 
     @property
+    def metric(self) -> str:
+        """What the numbers are, in words."""
+        return METRICS[self.record.task.metric]
+
+    @property
+    def rows(self) -> str:
+        """What a training row is called."""
+        return "boxes" if self.record.task.unit == "box" else "labels"
+
+    @property
     def facts(self) -> str:
         """What was measured, in one line."""
         task, metrics = self.record.task, self.record.metrics
+        chance = self.record.chance
+        guessing = "" if chance is None else f", chance {percent(chance)}"
         draws = f"over {self.draws} draws" if self.draws > 1 else "of 1 draw"
         return " · ".join(
             [
-                "top-1 accuracy in %",
+                f"{self.metric} in %",
                 self.record.protocol.name,
                 f"scored on {task.score_split}, n = {metrics.expected:,}",
-                f"{task.num_classes:,} classes, chance {percent(metrics.chance)}",
+                f"{task.num_classes:,} classes{guessing}",
                 f"mean ± standard deviation {draws} (ddof = 1)" if self.draws > 1 else draws,
             ]
         )

@@ -16,13 +16,13 @@ EMPTY = "No low-shot records yet: make some with bench lowshot."
 DEFINITIONS = (
     "± is the standard deviation over the draws with ddof = 1; the CSV has that with ddof = 0 too."
     " Draws differ in the training rows alone, and all labels are one draw. In brackets behind a"
-    " share: labels a class.",
-    "Area: accuracy averaged over the logarithm of the number of training labels n,"
-    " sum of (a_i + a_i+1) / 2 times log10(n_i+1 / n_i) over the measured shares, divided by"
+    " share: labels a class, or the videos that boxes are of.",
+    "Area: the number averaged over the logarithm of the number of training labels n, sum of"
+    " (a_i + a_i+1) / 2 times log10(n_i+1 / n_i) over the measured shares, divided by"
     " log10(n_last / n_first); 100 is a perfect score at every share. Mean ± deviation over the"
     " draws.",
     "Labels to a target: the smallest number of training labels at which the curve of a draw,"
-    " straight between measured shares over log10(n), reaches the accuracy; the median over the"
+    " straight between measured shares over log10(n), reaches the target; the median over the"
     " draws, in brackets the smallest and the largest. Nothing is said beyond the measured shares:"
     " ≤ where the smallest share reaches it, 'not reached' where no share does.",
     "Bold: best of its column among complete records that follow the protocol alike.",
@@ -65,7 +65,7 @@ def _hidden(board: LowShot) -> str:
 def header(panel: Panel) -> list[str]:
     """Return the titles of the columns: shares with labels a class, area, targets."""
     shares = [f"{column.title} ({column.a_class})" for column in panel.columns]
-    return [*shares, "area", *(f"labels to {100 * t:.10g} %" for t in panel.targets)]
+    return [*shares, "area", *(f"{panel.rows} to {100 * t:.10g} %" for t in panel.targets)]
 
 
 def number(cell: Cell) -> str:
@@ -97,7 +97,9 @@ def reached(reach: Reach) -> str:
 
 
 def csv_text(board: LowShot) -> str:
-    """Return one line per number: `quantity` is top1, area or labels_to_reach; percent and rows.
+    """Return one line per number, in percent or rows.
+
+    `quantity` is the metric (`top1`, `mean_ap`), `area` or `labels_to_reach`.
 
     `by_draw` and `records` go by rising draw and are separated by blanks.
     """
@@ -128,7 +130,7 @@ def _csv_rows(panel: Panel, line: Line, notes: Sequence[str]) -> list[dict[str, 
             is_fraction = labels.shots is None and labels.subset_sha256 is None
             rows.append(
                 {
-                    "quantity": "top1",
+                    "quantity": panel.record.task.metric,
                     "share": column.title,
                     "fraction": labels.fraction if is_fraction else "",
                     "shots": "" if labels.shots is None else labels.shots,

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from bench.result import Result, TrainLabelsPart, is_ratio
+import json
+from typing import Any
+
+from bench.data.low_shot import KEYS
+from bench.result import Result, TrainLabelsPart
+from bench.result_metrics import FrameMapPart, is_ratio
+from bench.run_id import FILE_PLACES, PLACES
 
 
 def measured(record: Result) -> tuple[str, ...]:
@@ -15,6 +21,7 @@ def measured(record: Result) -> tuple[str, ...]:
         record.data.score.digest,
         fit.digest if fit else "released probe",
         trained_on(record),
+        *_of_boxes(record),
     )
 
 
@@ -24,12 +31,26 @@ def trained_on(record: Result) -> str:
     return repr((labels.fraction, labels.shots, labels.subset_sha256)) if labels else ""
 
 
+def _of_boxes(record: Result) -> tuple[str, ...]:
+    """Return what decides how boxes are read and scored; empty for clips."""
+    if record.task.unit != "box":
+        return ()
+    return json.dumps(_own_options(record), sort_keys=True), *sorted(record.task.files.values())
+
+
+def _own_options(record: Result) -> dict[str, Any]:
+    """Return the options of a task, but for its share of the labels and where its files are."""
+    apart = {*KEYS, *PLACES, *FILE_PLACES}
+    return {key: value for key, value in record.task.options.items() if key not in apart}
+
+
 def notes_on(record: Result, reference: Result, protocol: str | None) -> list[str]:
     """Return a sentence for everything that a reader of the column has to know about a record."""
     notes = [
         _protocol(record, reference, protocol),
         _deviations(record),
         _score_split(record, reference),
+        *_boxes(record, reference),
         _training(record, reference),
         _rows(record),
         _status(record),
@@ -59,15 +80,44 @@ def _deviations(record: Result) -> str:
 
 def _score_split(record: Result, reference: Result) -> str:
     own, other = record.data.score, reference.data.score
+    what = "boxes" if record.task.unit == "box" else "samples"
     if record.task.score_split != reference.task.score_split:
         return f"scored on {record.task.score_split}; the column shows {reference.task.score_split}"
     if own.digest != other.digest:
         return (
-            f"another list of {record.task.score_split} samples ({own.listed:,} rows,"
+            f"another list of {record.task.score_split} {what} ({own.listed:,} rows,"
             f" manifest {own.digest[:8]}; the column has {other.listed:,} rows,"
             f" manifest {other.digest[:8]})"
         )
     return ""
+
+
+def _boxes(record: Result, reference: Result) -> list[str]:
+    """Say by which other rules boxes were chosen, read and scored, and from which other files."""
+    if {record.task.unit, reference.task.unit} != {"box"}:
+        return []
+    own, other = _own_options(record), _own_options(reference)
+    said = [
+        f"{key} {_spelled(own.get(key))}; the column has {_spelled(other.get(key))}"
+        for key in sorted({*own, *other})
+        if own.get(key) != other.get(key)
+    ]
+    files, others = record.task.files, reference.task.files
+    said += [
+        f"another {name.replace('_', ' ')} file ({_short(files.get(name))}; the column has"
+        f" {_short(others.get(name))})"
+        for name in sorted({*files, *others})
+        if files.get(name) != others.get(name)
+    ]
+    return said
+
+
+def _spelled(value: Any) -> str:
+    return "none" if value is None else str(value)
+
+
+def _short(digest: str | None) -> str:
+    return "none" if digest is None else f"sha256 {digest[:8]}"
 
 
 def _training(record: Result, reference: Result) -> str:
@@ -102,8 +152,7 @@ def _rows(record: Result) -> str:
         return ""
     parts = []
     if split.lost:
-        as_wrong = is_ratio(metrics.top1, metrics.correct, split.listed)
-        how = "counted as wrong" if as_wrong else "left out of the count"
+        how = "counted as wrong" if _counts_lost(record) else "left out of the count"
         lost = {"missing": len(split.missing), "undecodable": len(split.undecodable)}
         named = " and ".join(f"{count:,} {what}" for what, count in lost.items() if count)
         parts.append(f"{named}, {how}")
@@ -115,8 +164,17 @@ def _rows(record: Result) -> str:
     if split.listed > metrics.expected:
         parts.append(f"{split.listed - metrics.expected:,} more listed than published")
     width = 100 * (metrics.bounds.high - metrics.bounds.low)
-    rows = f"scored {metrics.scored:,} of {metrics.expected:,} rows ({'; '.join(parts)})"
+    what = "boxes" if record.task.unit == "box" else "rows"
+    rows = f"scored {metrics.scored:,} of {metrics.expected:,} {what} ({'; '.join(parts)})"
     return f"{rows}; the others are worth up to {width:.1f} points"
+
+
+def _counts_lost(record: Result) -> bool:
+    """Whether what could not be read is part of the number."""
+    metrics = record.metrics
+    if isinstance(metrics, FrameMapPart):
+        return record.config.get("on_unreadable") != "skip"
+    return is_ratio(metrics.top1, metrics.correct, record.data.score.listed)
 
 
 def _status(record: Result) -> str:

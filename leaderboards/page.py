@@ -7,14 +7,15 @@ from html import escape
 from pathlib import Path
 
 from bench.result import Result
+from bench.result_metrics import FrameMapPart
 from leaderboards.join import Cell, Head, Row, Table, percent
 from leaderboards.provenance import facts_of
 from leaderboards.sections import Section, legend, sections
 
 LEAD = (
-    "Encoders stay frozen; a probe is trained on their features. Accuracies in percent; the bar"
-    " below a number shows it on a scale of 0 to 100, its tick is chance. Choose a column heading"
-    " to sort, a number to see how it came about."
+    "Encoders stay frozen; a probe is trained on their features. Numbers in percent; the bar below"
+    " one shows it on a scale of 0 to 100, its tick is chance. Choose a column heading to sort, a"
+    " number to see how it came about."
 )
 
 
@@ -108,19 +109,29 @@ def _cell(cell: Cell, head: Head, css: str) -> str:
     opening += f' data-value="{100 * value!r}">'
     if cell.record is None:
         return f"{opening}{shown}<sup></sup></td>"
-    chance, css = cell.record.metrics.chance, "number best" if cell.is_best else "number"
+    css = "number best" if cell.is_best else "number"
     return (
         f'{opening}<a class="{css}" href="#record-{cell.record.id}"'
-        f' style="--value:{100 * value:.1f}%;--chance:{100 * chance:.1f}%"'
+        f' style="{bar(value, cell.record.chance)}"'
         f' title="{escape(_tooltip(cell, cell.record))}">{shown}</a>'
         f"<sup>{marks(cell.notes)}</sup></td>"
     )
 
 
+def bar(value: float, chance: float | None) -> str:
+    """Return the style of the bar below a number, with a tick at chance if there is one."""
+    tick = "" if chance is None else f";--chance:{100 * chance:.1f}%"
+    return f"--value:{100 * value:.1f}%{tick}"
+
+
 def _tooltip(cell: Cell, record: Result) -> str:
     metrics = record.metrics
     parts = [f"n = {metrics.scored:,} scored of {metrics.expected:,}"]
-    parts.append(f"chance {percent(metrics.chance)}, majority class {percent(metrics.majority)}")
+    if isinstance(metrics, FrameMapPart):
+        parts.append(f"{metrics.rules} rules")
+    else:
+        chance, majority = percent(metrics.chance), percent(metrics.majority)
+        parts.append(f"chance {chance}, majority class {majority}")
     if cell.others:
         parts.append(f"newest of {cell.others + 1} records that fit")
     return " · ".join([*parts, f"record {record.id}"])
@@ -154,7 +165,7 @@ def _record(record: Result) -> str:
     return (
         f'<details id="record-{record.id}"><summary><span>{escape(record.task.title)}</span>'
         f'<span class="dim">{escape(record.probe.name)} · {escape(record.protocol.name)}</span>'
-        f"<b>{percent(record.metrics.top1)}</b></summary>{facts}</details>"
+        f"<b>{percent(record.headline)}</b></summary>{facts}</details>"
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bench.result import Result, SplitPart
+from bench.result_metrics import FatePart, FrameMapPart, MetricsPart
 
 SAMPLES_SHOWN = 5
 
@@ -22,6 +23,7 @@ def facts_of(record: Result) -> dict[str, list[str]]:
         "Features": _features(record),
         "Head": _head(record),
         "Result": _metrics(record),
+        "Classes": _classes(record),
         "Software": _software(record),
     }
     return {heading: lines for heading, lines in facts.items() if lines}
@@ -59,6 +61,9 @@ def _split(name: str | None, split: SplitPart | None) -> list[str]:
         f"manifest {split.digest}",
     ]
     lines += [f"read from: {split.layout}"] if split.layout else []
+    lines += [", ".join(f"{name} {value}" for name, value in split.boxes.items())] * bool(
+        split.boxes
+    )
     lines += _some("missing", list(split.missing))
     lines += _some("undecodable", [f"{name} ({why})" for name, why in split.undecodable.items()])
     lines += _some("excluded", [f"{name} ({rule})" for name, rule in split.excluded.items()])
@@ -79,7 +84,8 @@ def _features(record: Result) -> list[str]:
     lines += [f"fit key {own.fit_key}"] if own.fit_key else []
     lines += [f"score key {own.score_key}"]
     repeated = f"; {own.repeated_frames:,} frames repeated" if own.repeated_frames else ""
-    return [*lines, f"decoded with {decoders or 'nothing'}{repeated}"]
+    outside = f"; {own.boxes_outside:,} boxes outside of the view" if own.boxes_outside else ""
+    return [*lines, f"decoded with {decoders or 'nothing'}{repeated}{outside}"]
 
 
 def _head(record: Result) -> list[str]:
@@ -89,13 +95,14 @@ def _head(record: Result) -> list[str]:
         f"{probe.name} on {probe.reads}: head {probe.selected + 1} of {len(probe.heads)}"
         f" ({settings or 'no settings of its own'}), rule {chosen.rule}"
     ]
-    if chosen.holdout_accuracies:
-        held = chosen.holdout_accuracies[probe.selected]
-        said = "was dropped" if held is None else f"had {100 * held:.1f} %"
+    if chosen.holdout_scores:
+        held = chosen.holdout_scores[probe.selected]
+        what = " mean AP" if record.task.unit == "box" else ""
+        said = "was dropped" if held is None else f"had {100 * held:.1f} %{what}"
         lines.append(f"it {said} on {chosen.holdout_rows:,} held-out training rows")
-    scores = [a for a in chosen.score_accuracies if a is not None]
+    scores = [score for score in chosen.score_split_scores if score is not None]
     if scores:
-        gap = 100 * (max(scores) - record.metrics.top1)
+        gap = 100 * (max(scores) - record.headline)
         lines.append(f"choosing on the scored rows instead would have added {gap:.1f} points")
     if probe.released_sha256:
         lines.append(f"released probe file {probe.released_sha256}")
@@ -106,6 +113,54 @@ def _head(record: Result) -> list[str]:
 
 def _metrics(record: Result) -> list[str]:
     own = record.metrics
+    return _frame_map(own) if isinstance(own, FrameMapPart) else _accuracies(own)
+
+
+def _frame_map(own: FrameMapPart) -> list[str]:
+    others = [
+        f"{name} {'-' if value is None else f'{100 * value:.2f}'}"
+        for name, value in own.by_rules.items()
+    ]
+    silent = f", {own.num_silent_frames:,} of them without" if own.num_silent_frames else ""
+    wrong = own.num_wrong_by_frame
+    return [
+        f"frame mAP at IoU 0.5 {100 * own.mean_ap:.2f} by the {own.rules} rules"
+        f" ({own.scored:,} boxes scored)",
+        f"by the rules of {', '.join(others)}",
+        *(f"none by the rules of {name}: {reason}" for name, reason in own.undefined.items()),
+        f"over all {own.expected:,} boxes between {100 * own.bounds.low:.2f}"
+        f" and {100 * own.bounds.high:.2f}",
+        f"{own.num_frames:,} key frames with detections{silent}",
+        *([f"{wrong:,} detections on frames without ground truth are wrong"] if wrong else []),
+        f"ground truth: {_fate(own.truth)}",
+        f"detections: {_fate(own.detections)}",
+    ]
+
+
+def _fate(fate: FatePart) -> str:
+    """Say how many rows were compared, and which rules dropped the others."""
+    dropped = [
+        f"{count:,} {name.replace('_', ' ')}"
+        for name, count in fate.model_dump().items()
+        if name not in ("rows", "scored") and count
+    ]
+    rest = f" ({', '.join(dropped)})" if dropped else ""
+    return f"{fate.scored:,} of {fate.rows:,} rows compared{rest}"
+
+
+def _classes(record: Result) -> list[str]:
+    """Return the AP of every class, best first."""
+    if not isinstance(record.metrics, FrameMapPart):
+        return []
+    ordered = sorted(record.metrics.classes, key=lambda one: (one.ap is None, -(one.ap or 0)))
+    return [
+        f"{'-' if one.ap is None else f'{100 * one.ap:.1f}'} {one.name} ({one.id}),"
+        f" {one.num_truth:,} true boxes"
+        for one in ordered
+    ]
+
+
+def _accuracies(own: MetricsPart) -> list[str]:
     top5 = "" if own.top5 is None else f", top-5 {100 * own.top5:.2f}"
     return [
         f"{own.correct:,} right of {own.scored:,} scored: top-1 {100 * own.top1:.2f}{top5},"

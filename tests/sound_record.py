@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from typing import Any
 
 from bench.result import Result
+from bench.result_metrics import Bounds, ClassPart, FatePart, FrameMapPart
 from bench.run_id import result_id
 
 
@@ -52,7 +54,7 @@ def sound_fields(
         probe={"settings": settings, "heads": heads},
     )
     return {
-        "schema_version": 2,
+        "schema_version": 3,
         "id": number,
         "status": status,
         "reasons": reasons,
@@ -122,8 +124,8 @@ def sound_fields(
             "selection": {
                 "rule": "honest",
                 "holdout_rows": 40,
-                "holdout_accuracies": [0.5, 0.625],
-                "score_accuracies": [],
+                "holdout_scores": [0.5, 0.625],
+                "score_split_scores": [],
             },
             "log": {"loss": [2.3, 0.7]},
         },
@@ -152,3 +154,54 @@ def sound_fields(
 
 def sound_record(**changes: Any) -> Result:
     return Result.model_validate(sound_fields(**changes))
+
+
+def box_fields(
+    *, metrics: FrameMapPart, files: Mapping[str, str] | None = None, **changes: Any
+) -> dict[str, Any]:
+    """Return the fields of a record whose rows are boxes, with the frame mAP given."""
+    facts = {"task": "ava", "correct": 0, "rows": metrics.expected, "split": "val"}
+    lost = metrics.expected - metrics.scored
+    fields = sound_fields(**{**facts, "unreadable": lost, **changes})
+    named = {"ground_truth": digest("ava_val.csv"), **(files or {})}
+    fields["task"] |= {"metric": "mean_ap", "unit": "box", "files": named, "num_classes": 4}
+    boxes = {"threshold": 0.8, "boxes": metrics.expected, "key_frames": 2, "videos": 1}
+    fields["data"]["score"]["boxes"] = boxes
+    fields["metrics"] = metrics.model_dump()
+    fields["id"] = result_id(
+        config=fields["config"],
+        feature_keys=[fields["features"]["fit_key"], fields["features"]["score_key"]],
+        data_digests=[fields["data"][split]["digest"] for split in ("fit", "score")],
+        protocol_digest=fields["protocol"]["digest"],
+        probe={"settings": fields["probe"]["settings"], "heads": fields["probe"]["heads"]},
+        files=named,
+    )
+    return fields
+
+
+def box_metrics(mean_ap: float, *, rules: str = "official", lost: int = 0) -> FrameMapPart:
+    """Return a frame mAP of 100 boxes, `lost` of them not scored, over two classes."""
+    counts = {"rows": 40, "excluded": 0, "other_classes": 0, "scored": 40}
+    return FrameMapPart(
+        mean_ap=mean_ap,
+        rules=rules,
+        by_rules={"official": mean_ap, "slowfast": mean_ap, "mmaction2": mean_ap},
+        classes=tuple(
+            ClassPart(id=key, name=name, ap=mean_ap, num_truth=20, num_detections=100 - lost)
+            for key, name in ((1, "stand"), (3, "sit"))
+        ),
+        truth=FatePart(**counts),
+        detections=FatePart(**{**counts, "rows": 200 - 2 * lost, "scored": 200 - 2 * lost}),
+        num_frames=30,
+        num_silent_frames=0,
+        num_wrong_by_frame=0,
+        scored=100 - lost,
+        expected=100,
+        bounds=Bounds(low=mean_ap * (1 - lost / 100), high=mean_ap + (1 - mean_ap) * lost / 100),
+    )
+
+
+def box_record(mean_ap: float, *, lost: int = 0, rules: str = "official", **changes: Any) -> Result:
+    """Return a sound record of 100 boxes."""
+    metrics = box_metrics(mean_ap, rules=rules, lost=lost)
+    return Result.model_validate(box_fields(metrics=metrics, **changes))

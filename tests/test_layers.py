@@ -21,7 +21,7 @@ LAYERS = [
     {"data", "encoders", "metrics"},
     {"features"},
     {"config", "environment", "protocols", "selection", "head_order", "probe_files"},
-    {"run_id", "result", "record_versions", "records"},
+    {"run_id", "result_metrics", "result", "record_versions", "records", "frame_record"},
     {"stage", "score", "preflight", "publish", "doctor", "console"},
     {"record_parts", "added"},
     {"feeds", "encode", "study_feeds"},
@@ -32,7 +32,7 @@ LAYERS = [
     {"track", "lowshot"},
     {"array_probe"},
     {"cli_runs", "cli_data", "cli_pretrain", "cli_track", "cli_lowshot", "slurm", "launch"},
-    {"cli_score"},
+    {"cli_score", "cli_records"},
     {"cli"},
     {"__main__"},
 ]

@@ -14,6 +14,7 @@ from bench.data.dataset import DataSet
 from bench.encoders.layouts import save_released
 from bench.encoders.sizes import VIT_SIZES
 from bench.encoders.video_vit import fresh_vit
+from tasks import moving_digits_ava_files as films
 from tests.tasks.layouts import kinetics
 from tests.tasks.test_layouts import NAMES, items_of
 
@@ -31,6 +32,22 @@ from leaderboards.render import write
 
 def blocks(language):
     return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+def small_ava(folder, monkeypatch):
+    """Lay out a few films as clips of AVA that are cut at second 900."""
+    monkeypatch.setattr(films, "NUM_FILMS", {"small": {"train": 4, "val": 2}})
+    films.ensure_films(folder, "small")
+    [made] = folder.glob("moving_digits_ava/*/small")
+    root = made.rename(folder / "my_ava")
+    lists = root / "annotations"
+    for path in [*lists.glob("*.csv"), root / "detections" / "ava_val_predicted_boxes.csv"]:
+        rows = [line.split(",") for line in path.read_text().splitlines()]
+        path.write_text("".join(f"{','.join([v, str(900 + int(s)), *r])}\n" for v, s, *r in rows))
+    included = lists / "ava_included_timestamps_v2.2.txt"
+    included.write_text("".join(f"{900 + int(s)}\n" for s in included.read_text().split()))
+    for path in (root / "detections").glob("*.json"):
+        path.unlink()
 
 
 @pytest.fixture
@@ -58,6 +75,7 @@ def newcomer(tmp_path, video_set, monkeypatch):
         ("excluded_timestamps.csv", "ava_val_excluded_timestamps_v2.2.csv"),
     ):
         shutil.copy(ava / ours, tmp_path / theirs)
+    small_ava(tmp_path, monkeypatch)
     [config] = blocks("toml")
     (tmp_path / "my_run.toml").write_text(config)
     (tmp_path / "my_extension.py").write_text(IMPORTS + "\n".join(blocks("python")))

@@ -15,7 +15,7 @@ from bench.encoders.video_vit import VitArchitecture, fresh_vit
 from bench.encoders.vjepa import vit_spec
 from bench.errors import UsageError
 from bench.records import read_record
-from bench.track import saved_encoders, thinned, track
+from bench.track import TrackRow, _csv, _plotted, saved_encoders, thinned, track
 from bench.types import Silent
 
 ARCHITECTURE = VitArchitecture(
@@ -59,7 +59,7 @@ def test_every_encoder_is_evaluated_with_every_probe(tracked):
 def test_rows_are_those_of_the_records(tracked, run_folder, machine):
     for row in tracked.rows:
         record = read_record(machine.home / "records" / f"{row.record}.json")
-        assert (record.metrics.top1, record.probe.name) == (row.top1, row.probe)
+        assert (record.headline, record.probe.name) == (row.value, row.probe)
         assert record.config["encoder"].endswith(f"encoders/step_{row.step:09d}")
     assert len({row.record for row in tracked.rows}) == 6
 
@@ -67,10 +67,10 @@ def test_rows_are_those_of_the_records(tracked, run_folder, machine):
 def test_table_is_written_into_the_run(tracked, run_folder):
     with (run_folder / "track.csv").open() as file:
         held = list(csv.DictReader(file))
-    assert [(int(r["step"]), r["task"], r["probe"], float(r["top1"])) for r in held] == [
-        (row.step, row.task, row.probe, row.top1) for row in tracked.rows
+    assert [(int(r["step"]), r["task"], r["probe"], float(r["value"])) for r in held] == [
+        (row.step, row.task, row.probe, row.value) for row in tracked.rows
     ]
-    assert list(held[0]) == ["step", "task", "probe", "top1", "chance", "record"]
+    assert list(held[0]) == ["step", "task", "probe", "metric", "value", "chance", "record"]
 
 
 def test_finished_evaluations_are_kept(tracked, run_folder, machine):
@@ -141,4 +141,16 @@ def test_command_prints_one_line_a_step(tracked, run_folder, machine):
     code, out, _ = called(*arguments, "--every", 200, "--json")
     found = [json.loads(line) for line in out.splitlines()]
     assert [row["step"] for row in found] == [0, 0, 250, 250]
-    assert found[0]["top1"] == tracked.rows[0].top1
+    assert found[0]["value"] == tracked.rows[0].value
+
+
+def test_a_metric_without_chance_is_followed_too(tmp_path):
+    rows = [
+        TrackRow(
+            step=step, task="ava", probe="linear", metric="mean_ap", value=value, chance=None,
+            record="0" * 16,
+        )
+        for step, value in ((0, 0.1), (100, 0.2))
+    ]  # fmt: skip
+    assert _csv(rows).splitlines()[1] == f"0,ava,linear,mean_ap,0.1,,{'0' * 16}"
+    assert _plotted(rows, tmp_path).stat().st_size > 0

@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 
 from bench.errors import UsageError
+from bench.result import Result
 from bench.types import Column, Leaderboard
 from leaderboards.join import Row, Table, join, percent
 from leaderboards.notes import notes_on
 from leaderboards.provenance import facts_of
 from leaderboards.render import write
-from tests.sound_record import sound_record
+from tests.sound_record import box_record, digest, sound_record
 
 
 def board(*columns: Column, published: Path | None = None) -> Leaderboard:
@@ -235,3 +236,117 @@ def test_released_heads_are_told_with_what_put_their_classes_in_order():
         [note] = notes_on(released, fitted, "honest@1")
         assert note.startswith("a released probe") and note.endswith(said)
         assert any("names 3f2a" in line for line in facts_of(released)["Head"]) == bool(order)
+
+
+# ------------------------------------------------------------------------------------------- boxes
+BOXES = column("linear", "ava", metric="mean_ap")
+
+
+def test_a_column_of_boxes_stands_beside_the_others_and_has_no_chance():
+    records = [
+        sound_record(encoder="a", task="what", correct=71),
+        box_record(0.251, encoder="a", probe="linear"),
+        box_record(0.305, encoder="b", probe="linear"),
+        box_record(0.018, encoder="random", weights=None, is_floor=True, probe="linear"),
+    ]
+    table = join(board(column(), BOXES), records)
+    assert shown(table) == {
+        "a": ["71.0", "25.1"],
+        "b": [None, "30.5"],
+        "random": [None, "1.8"],
+        "chance": ["10.0", None],
+    }
+    assert row(table, "b").cells[1].is_best and not row(table, "a").cells[1].is_best
+    assert table.notes == ()
+    assert table.heads[1].label == "ava/linear@honest@1:mean_ap"
+
+
+def test_columns_that_are_found_show_the_metric_of_their_task():
+    table = join(board(), [sound_record(task="what"), box_record(0.25, probe="linear")])
+    assert [(h.column.task, h.column.metric) for h in table.heads] == [
+        ("ava", "mean_ap"),
+        ("what", "top1"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("metric", "task", "record"),
+    [("top1", "ava", box_record(0.3)), ("mean_ap", "what", sound_record(task="what"))],
+)
+def test_a_metric_that_the_records_of_a_task_lack_is_refused(metric, task, record):
+    with pytest.raises(UsageError, match=f"shows {metric} of {task}, whose records have"):
+        join(board(column(task=task, metric=metric)), [record])
+
+
+def with_options(record: Result, **options) -> Result:
+    task = record.task.model_copy(update={"options": {**record.task.options, **options}})
+    return record.model_copy(update={"task": task})
+
+
+@pytest.mark.parametrize(
+    ("other", "notes"),
+    [
+        (
+            with_options(box_record(0.9, encoder="c", probe="linear"), threshold=0.5),
+            ["threshold 0.5; the column has 0.8"],
+        ),
+        (
+            with_options(
+                box_record(0.9, encoder="c", probe="linear", rules="slowfast"), rules="slowfast"
+            ),
+            ["rules slowfast; the column has official"],
+        ),
+        (
+            box_record(0.9, encoder="c", probe="linear", files={"detections": digest("other")}),
+            [
+                f"another detections file (sha256 {digest('other')[:8]}; the column has"
+                f" sha256 {digest('boxes')[:8]})"
+            ],
+        ),
+        (
+            box_record(0.9, encoder="c", probe="linear", lost=10),
+            [
+                "scored 90 of 100 boxes (10 undecodable, counted as wrong); the others are worth up"
+                " to 10.0 points"
+            ],
+        ),
+    ],
+)
+def test_other_rules_thresholds_and_files_of_boxes_are_marked(other, notes):
+    usual = {"rules": "official", "threshold": 0.8, "detections": "/here/boxes.csv"}
+    files = {"detections": digest("boxes")}
+    records = [
+        with_options(box_record(value, encoder=name, probe="linear", files=files), **usual)
+        for name, value in (("a", 0.2), ("b", 0.3))
+    ]
+    fields = {**other.task.options}
+    other = with_options(other, **{**usual, "detections": "/there.csv", **fields})
+    if not other.task.files.get("detections"):
+        task = other.task.model_copy(update={"files": records[0].task.files})
+        other = other.model_copy(update={"task": task})
+    table = join(board(BOXES), [*records, other])
+    assert list(table.notes) == notes
+    best = [r.name for r in table.rows if r.cells[0].is_best]
+    assert best == (["c"] if notes[0].startswith("scored") else ["b"])
+
+
+def test_boxes_left_out_of_the_count_are_told():
+    record = box_record(0.5, lost=10)
+    config = {**record.config, "on_unreadable": "skip"}
+    [note] = notes_on(record.model_copy(update={"config": config}), record, "honest@1")
+    assert "10 undecodable, left out of the count" in note
+
+
+def test_facts_of_a_record_of_boxes_have_all_rules_and_every_class():
+    facts = facts_of(box_record(0.25, lost=10))
+    assert facts["Result"] == [
+        "frame mAP at IoU 0.5 25.00 by the official rules (90 boxes scored)",
+        "by the rules of official 25.00, slowfast 25.00, mmaction2 25.00",
+        "over all 100 boxes between 22.50 and 32.50",
+        "30 key frames with detections",
+        "ground truth: 40 of 40 rows compared",
+        "detections: 180 of 180 rows compared",
+    ]
+    assert facts["Classes"] == ["25.0 stand (1), 20 true boxes", "25.0 sit (3), 20 true boxes"]
+    assert "threshold 0.8, boxes 100, key_frames 2, videos 1" in facts["Scored rows"]
+    assert "Classes" not in facts_of(sound_record())

@@ -26,7 +26,7 @@ from leaderboards.low_shot_figure import _figure
 from leaderboards.low_shot_join import join
 from leaderboards.low_shot_text import csv_text, markdown
 from leaderboards.render import write as write_table
-from tests.sound_record import digest, sound_fields, sound_record
+from tests.sound_record import box_fields, box_metrics, digest, sound_fields, sound_record
 
 CLASSES = 10
 WHOLE = digest("train list")
@@ -469,7 +469,7 @@ def test_board_of_a_real_study_on_moving_digits(tmp_path):
         assert float(row["labels"]) == result.train_labels.used
         place = row["records"].split().index(result.id)
         shown = float(str(row["by_draw"]).split()[place])
-        assert shown == pytest.approx(100 * result.metrics.top1, abs=1e-6)
+        assert shown == pytest.approx(100 * result.headline, abs=1e-6)
     assert sorted(set(top1.share)) == ["1 shot", "10 %", "100 %"]
     assert "<svg" in paths[2].read_text(encoding="utf-8")
 
@@ -482,3 +482,68 @@ def test_the_command_takes_options_of_the_table_and_refuses_others(bench, tmp_pa
     for words, reason in (("target=[0.5]", "Did you mean 'targets'?"), ("targets", "has no '='")):
         code, _, error = bench("board", "low_shot", "--set", words)
         assert code == 2 and reason in error
+
+
+# ------------------------------------------------------------------------------------------- boxes
+def boxes(encoder: str, mean_ap: float, videos: int, draw: int = 0, **how: Any) -> Result:
+    """A record of boxes that was fitted on 10 boxes of each of so many videos, of 40."""
+    metrics = box_metrics(mean_ap, rules=how.pop("rules", "official"))
+    fields = box_fields(metrics=metrics, encoder=encoder, **how)
+    asked = {"fraction": videos / 40, "draw": draw} if videos < 40 else {}
+    fit = digest(f"videos {videos} {draw}") if asked else WHOLE
+    fields["config"] = {**fields["config"], "task_options": asked}
+    facts = {"digest": fit, "listed": 10 * videos, "used": 10 * videos}
+    fields["data"]["fit"] |= {**facts, "boxes": {"videos": videos}}
+    fields["train_labels"] = {
+        "fraction": 1.0, "draw": 0, "used": 10 * videos, "least": 0, "most": 9, **asked,
+    }  # fmt: skip
+    whole = {"whole_sha256": WHOLE, "lost_classes": 1} if asked else {}
+    fields["task"]["options"] = {"rule": "by video", **asked, **whole}
+    fields["id"] = result_id(
+        config=fields["config"],
+        feature_keys=[fields["features"]["fit_key"], fields["features"]["score_key"]],
+        data_digests=[fit, fields["data"]["score"]["digest"]],
+        protocol_digest=fields["protocol"]["digest"],
+        probe={"settings": fields["probe"]["settings"], "heads": fields["probe"]["heads"]},
+        files=fields["task"]["files"],
+    )
+    return Result.model_validate(fields)
+
+
+def test_boxes_have_a_panel_of_mean_ap_by_videos(tmp_path):
+    records = [
+        *(boxes("first", ap, 4, draw) for draw, ap in enumerate((0.2, 0.22))),
+        boxes("first", 0.42, 40),
+    ]
+    board = join("t", records)
+    text = markdown(board)
+    assert "frame mAP at IoU 0.5 in % · honest@1 · scored on val, n = 100 · 4 classes ·" in text
+    assert "10 % (4 videos)" in text and "| 100 % (40 videos)" in text
+    assert "boxes to 40 %" in text and "21.0 ± 1.4" in text
+    assert "classes that no drawn video has: 1" in board.notes
+    rows = rows_of(board)
+    assert set(rows.quantity) == {"mean_ap", "area", "labels_to_reach"}
+    made_board = registry.build("boards", "low_shot", {})
+    page = {p.suffix: p for p in made_board.write(made_board, records, tmp_path)}
+    held = page[".html"].read_text(encoding="utf-8")
+    assert "training boxes" in held and ">frame mAP at IoU 0.5 (%)<" in held
+    assert "chance" not in page[".svg"].read_text(encoding="utf-8") and "--chance:" not in held
+    assert "with 40 boxes, record" in held
+
+
+def test_boxes_and_clips_share_a_page():
+    board = join("t", [*RECORDS, boxes("first", 0.2, 4), boxes("first", 0.4, 40)])
+    figure = _figure(board)
+    assert {axes.get_ylabel() for axes in figure.axes} == {
+        "frame mAP at IoU 0.5 (%)",
+        "top-1 accuracy (%)",
+    }
+    assert "chance" in {text.get_text() for text in figure.legends[0].get_texts()}
+
+
+def test_other_rules_or_files_of_boxes_have_a_panel_of_their_own():
+    usual = [boxes("first", 0.2, 4), boxes("first", 0.4, 40)]
+    other = [boxes("first", 0.2, 4, files={"excluded": digest("x")})]
+    assert len(join("t", [*usual, *other]).panels) == 2
+    other = [boxes("first", 0.2, 4, rules="slowfast", seed=1)]
+    assert len(join("t", [*usual, *other]).panels) == 2

@@ -16,7 +16,7 @@ from bench import registry
 from bench.types import Column, Leaderboard
 from leaderboards.join import join
 from leaderboards.render import csv_text, markdown, rows_for_terminal, write
-from tests.sound_record import sound_record
+from tests.sound_record import box_record, sound_record
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
 BOARD = Leaderboard(
@@ -218,3 +218,36 @@ def _opened(address, folder):
     flags = "--headless --no-sandbox --disable-gpu --disable-background-networking --dump-dom"
     command = [BROWSER, *flags.split(), f"--user-data-dir={folder / 'profile'}", address]
     return subprocess.run(command, capture_output=True, text=True, timeout=120).stdout
+
+
+def test_boxes_are_rendered_beside_clips(tmp_path):
+    columns = [
+        Column(title="knn", task="what", probe="knn"),
+        Column(title="linear", task="ava", probe="linear", metric="mean_ap"),
+    ]
+    board = Leaderboard(name="both", title="Both", columns=columns, write=write)
+    record = box_record(0.25, encoder="first", probe="linear")
+    paths = write(board, [RECORDS[2], record], tmp_path)
+    text, page = (paths[i].read_text(encoding="utf-8") for i in (0, 2))
+    assert "frame mAP at IoU 0.5 in % · honest@1 · scored on val, n = 100 · 4 classes" in text
+    assert text.splitlines()[6:11] == [
+        "| encoder  |      knn |",
+        "| :------- | -------: |",
+        "| first    | **60.0** |",
+        "| *chance* |   10.0   |",
+        "",
+    ]
+    assert text.splitlines()[15:18] == [
+        "| encoder | linear   |".replace("linear  ", "  linear"),
+        "| :------ | -------: |",
+        "| first   | **25.0** |",
+    ]
+    frame = pd.read_csv(paths[1])
+    assert frame["ava/linear@honest@1:mean_ap"].isna().tolist() == [False, True]
+    parsed = Page()
+    parsed.feed(page)
+    assert parsed.open == []
+    # A number of boxes has no tick at chance; in its drawer is the AP of every class.
+    assert 'style="--value:25.0%" title="n = 100 scored of 100 · official rules' in page
+    assert 'style="--value:60.0%;--chance:10.0%"' in page
+    assert "25.0 stand (1), 20 true boxes<br>25.0 sit (3), 20 true boxes" in page

@@ -30,7 +30,7 @@ from tasks.moving_digits_ava_lists import (
     key_frames,
     video_name,
 )
-from tasks.moving_digits_ava_scenes import FILM_LOOK, FPS, NUM_KEYS, film, render_film
+from tasks.moving_digits_ava_scenes import FILM_LOOK, FPS, NUM_KEYS, TRIES, film, render_film
 from tasks.moving_digits_scenes import scans
 from tasks.rendered_files import CODEC, claim, encode_video, ensure_rendered
 
@@ -104,6 +104,8 @@ def _facts(size: Size) -> dict[str, Any]:
         "digest": FILM_LOOK.digest,
         "look": asdict(FILM_LOOK),
         "films": NUM_FILMS[size],
+        "keys": NUM_KEYS,
+        "tries": TRIES,
         "fps": FPS,
         "codec": CODEC,
         "detector": asdict(DETECTOR),

@@ -181,3 +181,11 @@ def test_what_does_not_change_a_readout_is_not_in_its_facts():
     assert both.layers == (0, 1) and box_readout(REGION, ("tokens",), spec).layers == (1,)
     with pytest.raises(UsageError, match="bins = 0"):
         facts("tokens", bins=0)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("pool", ["mean", "max"])
+def test_gpu_and_cpu_read_the_same(pool):
+    maps, corners, moment = grid(3, 5, 6, 9), boxes(20), np.arange(20) % 3
+    on_gpu = roi(maps.cuda(), moment, corners, pool)
+    torch.testing.assert_close(on_gpu.cpu(), roi(maps, moment, corners, pool), rtol=0, atol=1e-5)

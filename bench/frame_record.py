@@ -145,6 +145,11 @@ def detection_lines(boxes: ScoredBoxes) -> Iterator[str]:
     """
     from pyarrow import csv as arrow_csv
 
+    # Arrow quotes all texts or none; the files of AVA have no quotes.
+    has_marks = any(set(name) & set(',"\r\n') for name in boxes.frames.videos)
+    spelling = arrow_csv.WriteOptions(
+        include_header=False, quoting_style="needed" if has_marks else "none"
+    )
     for start in range(0, len(boxes.scored), ROWS_AT_A_TIME):
         rows = np.arange(start, min(start + ROWS_AT_A_TIME, len(boxes.scored)))
         given = detections_of(
@@ -168,9 +173,7 @@ def detection_lines(boxes: ScoredBoxes) -> Iterator[str]:
         ]
         table = pa.table([pa.array(column) for column in columns], names=list("abcdefgh"))
         text = pa.BufferOutputStream()
-        arrow_csv.write_csv(
-            table, text, arrow_csv.WriteOptions(include_header=False, quoting_style="needed")
-        )
+        arrow_csv.write_csv(table, text, spelling)
         yield text.getvalue().to_pybytes().decode()
 
 

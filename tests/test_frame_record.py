@@ -265,6 +265,14 @@ def test_lines_are_exact_and_spelled_as_evaluators_read_them(case):
     assert VIDEOS[1] == "-b,c"
 
 
+def test_lines_have_no_quotes_where_no_name_needs_them(case):
+    _, _, boxes = case
+    named = replace(boxes, frames=replace(boxes.frames, videos=("a", "-5KQ66BBWC4", "d")))
+    lines = "".join(detection_lines(named)).splitlines()
+    assert lines[0].startswith("a,0902,") and lines[-1].startswith("-5KQ66BBWC4,0902,")
+    assert not any('"' in line for line in lines)
+
+
 def test_records_without_boxes_have_no_detections(bench, tmp_path):
     path = write_record(sound_record(), tmp_path)
     code, out, error = bench("detections", path)

@@ -82,6 +82,7 @@ def box_task(
     )
     fitted = _fit_rows(files, fit_boxes, fit_threshold, labelled)
     truth, truth_boxes, excluded = _truth(files, seconds)
+    _refuse_shared(files, fitted.boxes.frames, truth_boxes.frames)
     scores = _score_rows(
         files,
         truth_boxes,
@@ -180,6 +181,21 @@ def _truth(files: AvaFiles, seconds: int) -> tuple[Boxes, PersonBoxes, Frames | 
         declared = truth.declared.at(truth.declared.micros % step == 0)
         truth = replace(truth.at(truth.frames.micros % step == 0), declared=declared)
     return truth, boxes, excluded
+
+
+def _refuse_shared(files: AvaFiles, fitted: Frames, scored: Frames) -> None:
+    """Refuse to score the videos that are fitted on."""
+    fit_videos, score_videos = (
+        {frames.videos[code] for code in np.unique(frames.video).tolist()}
+        for frames in (fitted, scored)
+    )
+    shared = sorted(fit_videos & score_videos)
+    if shared:
+        raise DataError(
+            f"{len(shared):,} of the {len(score_videos):,} videos of {files.ground_truth} are in"
+            f" {files.ground_truth_train} too, such as {shared[0]}: what is scored would be what"
+            " was fitted on; give lists that share no video."
+        )
 
 
 def _score_rows(files: AvaFiles, truth: PersonBoxes, wanted: Wanted) -> _Rows:

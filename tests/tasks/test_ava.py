@@ -262,6 +262,12 @@ def test_boxes_of_another_split_are_refused(root):
         ava(data=root)
 
 
+def test_videos_to_fit_and_to_score_on_are_not_the_same(root):
+    touch(root / "annotations/ava_train_v2.2.csv", TRAIN + f"{D},0903,0.1,0.1,0.5,0.5,12,0\n")
+    with pytest.raises(DataError, match=rf"1 of the 2 videos .* too, such as {D}: "):
+        ava(data=root)
+
+
 def test_threshold_that_leaves_nothing_is_refused(root):
     with pytest.raises(DataError, match=r"none of its 7 boxes is left .*below threshold 4\)"):
         ava(data=root, threshold=0.999)

@@ -68,7 +68,7 @@ def box_task(
         DataError: files that cannot be read or do not belong together.
     """
     readout, thresholds = readout or RegionReadout(), (threshold, fit_threshold)
-    _check(name, files, readout, score_boxes, fit_boxes, thresholds, seconds, frame_rate)
+    _check(name, files, readout, score_boxes, fit_boxes, thresholds, seconds, start, frame_rate)
     known("rules", rules, list(RULES))
     all_classes, scored = read_classes(files, all_classes=classes, evaluated=evaluated)
     labelled = read_seconds(files.included) if files.included else None
@@ -243,6 +243,7 @@ def _check(
     fit_boxes: FitBoxes,
     thresholds: tuple[float, float],
     seconds: int,
+    start: float | None,
     frame_rate: float,
 ) -> None:
     """Refuse options that cannot work, or that a file would be read for in vain."""
@@ -257,6 +258,8 @@ def _check(
         )
     if seconds < 1:
         raise UsageError(f"{name}: seconds {seconds}; write 1 for all key frames, 4 for a quarter.")
+    if start is not None and not math.isfinite(start):
+        raise UsageError(f"{name}: start {start}; write the second of the film, such as 900.")
     if not 0 < frame_rate < math.inf:
         raise UsageError(f"{name}: frame_rate {frame_rate}; write pictures a second, such as 30.")
     for option, path, is_used in (

@@ -291,6 +291,7 @@ def test_label_outside_of_the_classes_is_refused(root):
         ({"score_boxes": "both"}, "unknown score_boxes 'both'"),
         ({"bins": 0}, "bins 0 must be at least 1"),
         ({"frame_rate": 0.0}, "frame_rate 0.0"),
+        ({"start": float("nan")}, "start nan"),
         ({"fit_detections": Path("annotations/ava_val_predicted_boxes.csv")}, "would not be read"),
     ],
 )

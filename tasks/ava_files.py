@@ -210,7 +210,7 @@ def read_classes(
 
 
 def read_seconds(path: Path) -> frozenset[int]:
-    """Return the labelled seconds of a list, one a line, as microseconds.
+    """Return the labelled seconds of a list, one a line, as microseconds; empty lines are none.
 
     Raises:
         DataError: missing or empty file, or a line that is no second.
@@ -218,7 +218,8 @@ def read_seconds(path: Path) -> frozenset[int]:
     seconds = set()
     for number, line in enumerate(read_lines(path), start=1):
         try:
-            seconds.add(parse_micros(line))
+            if line:
+                seconds.add(parse_micros(line))
         except ValueError as error:
             raise DataError(f"{path}, line {number}: {error}.") from error
     if not seconds:

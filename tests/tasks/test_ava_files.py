@@ -214,6 +214,8 @@ def test_lists_deeper_than_four_folders_are_not_found(tmp_path):
 
 def test_wrong_list_of_seconds_is_named(tmp_path):
     assert read_seconds(touch(tmp_path / "s.txt", "0902\n903\n")) == {902_000_000, 903_000_000}
+    mixed = touch(tmp_path / "s.txt", "\ufeff0902\r\n\r\n903.5 \r\n\r\n")
+    assert read_seconds(mixed) == {902_000_000, 903_500_000}
     with pytest.raises(DataError, match=r"s.txt, line 2: the timestamp 'x' is no number"):
         read_seconds(touch(tmp_path / "s.txt", "0902\nx\n"))
     with pytest.raises(DataError, match="is empty"):

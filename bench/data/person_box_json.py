@@ -126,7 +126,8 @@ def _images(path: Path, images: Path | None) -> _Images:
             found = ", ".join(one.name for one in beside) or "none"
             raise DataError(
                 f"{path} names its key frames by number, and of the lists {IMAGES} beside it, which"
-                f" tell their videos and sizes, there is not one but {found}; name the list."
+                f" tell their videos and sizes, there is not one but {found}; put the list that"
+                " belongs to the boxes beside them."
             )
         images = beside[0]
     content = _load(images)

@@ -33,9 +33,9 @@ class Container:
     the picture is turned clockwise by `rotation` degrees (0, 90, 180 or 270). `unusual` names what
     makes some decoder return wrong frames; it is empty for most files.
 
-    `times` holds the presentation time of each frame in ticks of the stream: none where frames can
-    only be counted, fewer than `num_frames` where the file ends early. `keys` are the frames from
-    which decoding can start, in order; none where that is not safe.
+    `times` holds the presentation time of each frame in ticks of the stream, `tick` seconds each:
+    none where frames can only be counted, fewer than `num_frames` where the file ends early. `keys`
+    are the frames from which decoding can start, in order; none where that is not safe.
     """
 
     num_frames: int
@@ -48,6 +48,7 @@ class Container:
     unusual: tuple[str, ...]
     times: IntArray = field(repr=False)
     keys: IntArray = field(repr=False)
+    tick: float
 
 
 class _Packet(NamedTuple):
@@ -68,7 +69,7 @@ def inspect(source: Source) -> Container:
     with open_video(source) as (media, stream):
         packets, first, damage = _read_packets(media, stream)
         form, codec = media.format.name, stream.codec_context.codec.canonical_name
-        num_declared, rate = stream.frames, stream.average_rate
+        num_declared, rate, tick = stream.frames, stream.average_rate, stream.time_base
     lost = missing_bytes(source)
     damage = f"the file ends {lost:,} bytes early" if lost else damage
     if first is None:
@@ -101,6 +102,7 @@ def inspect(source: Source) -> Container:
         unusual=unusual,
         times=times,
         keys=keys[:0] if "open GOP" in unusual or damage else keys,
+        tick=float(tick or 0),
     )
 
 

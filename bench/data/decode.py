@@ -20,6 +20,7 @@ from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from bench.data.container import Container
 from bench.data.frames import read_pictures
@@ -129,6 +130,24 @@ def length_of(media: Media) -> tuple[int, float]:
         return len(listed_pictures(media)), 0.0
     container = inspected(opened(media))
     return container.num_frames, container.fps
+
+
+def uneven_times(media: Media) -> npt.NDArray[np.float64] | None:
+    """Return when frames are shown, in seconds from the first on, where they are not evenly spread.
+
+    None where they are, or where the file does not tell the times of all frames.
+
+    Raises:
+        MissingMedia: there is no such file, folder or archive.
+        UnreadableMedia: the file is no video.
+    """
+    if isinstance(media, FrameFolder):
+        return None
+    found = inspected(opened(media))
+    if "variable frame rate" not in found.unusual or len(found.times) < found.num_frames:
+        return None
+    seconds: npt.NDArray[np.float64] = (found.times - found.times[0]) * found.tick
+    return seconds
 
 
 def decoder_versions(decoder: str) -> dict[str, str]:

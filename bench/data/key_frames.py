@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.data.clips import key_clips
+from bench.data.decode import uneven_times
 from bench.data.key_views import is_mirrored, mirror_boxes, view_boxes
 from bench.data.media import FrameFolder, Media
 from bench.data.recipe import Recipe
@@ -183,6 +184,7 @@ def key_centres(
     """Return the frame numbers of key frames `[S]`, and why some are not in the file, by micros.
 
     `start` and `frame_rate` are those of `Regions`, `num_frames` and `fps` what the file says.
+    Where its frame rate varies, the frame is the one whose time is nearest.
 
     Raises:
         UnreadableMedia: a file that tells no frame rate.
@@ -196,7 +198,13 @@ def key_centres(
     seconds = num_frames / rate
     if start is None:
         start = CUT_START if seconds < CUT_SECONDS else 0.0
-    centres = np.rint((micros / 1e6 - start) * rate).astype(np.int64)
+    wanted, times = micros / 1e6 - start, uneven_times(media)
+    if times is None:
+        centres = np.rint(wanted * rate).astype(np.int64)
+    else:
+        between, half = (times[1:] + times[:-1]) / 2, 0.5 / rate
+        edges = np.concatenate([[-half], between, [times[-1] + half]])
+        centres = np.searchsorted(edges, wanted).astype(np.int64) - 1
     beyond = {
         int(at): (
             f"{media}: the key frame at second {at / 1e6:g} lies"

@@ -154,6 +154,19 @@ def test_the_start_of_a_file_is_told_or_follows_from_its_length(tmp_path):
     assert "lies before it: it begins at second 900" in shown(899, start=900)
 
 
+def test_key_frames_of_a_varying_rate_are_those_shown_then(tmp_path):
+    # 50 frames 20 ms apart, then 50 frames 60 ms apart: 4 s with 25 frames a second on average.
+    steps = [20] * 50 + [60] * 50
+    shown = np.cumsum([0, *steps[:-1]])
+    film = write_video(tmp_path / "v.mp4", 100, fps=25, timestamps=shown.tolist())
+    boxes = [(0, 900 + second, (0, 0, 1, 1)) for second in (0, 0.5, 1, 2.02, 3.9, 4.5)]
+    *found, behind = samples(manifest_of([film], boxes), np.arange(6), recipe_of())
+    # A clip of 4 frames at stride 3 begins 6 frames before its key frame.
+    centres = [int(read_numbers(one.pixels[0, 0, 2:3].numpy())[0]) for one in found]
+    assert centres == [0, 25, 50, 67, 98]
+    assert "second 904.5 lies behind it" in behind.error
+
+
 def test_pictures_of_a_folder_are_counted_at_the_rate_that_is_given(tmp_path):
     folder = tmp_path / "v"
     folder.mkdir()

@@ -101,8 +101,9 @@ def ava(
         with_detections=score_boxes == "detector",
         with_fit_detections=fit_boxes == "both",
     )
-    if files.excluded is None:
-        log.warning("%s lists no excluded key frames: all of them count", lists.root)
+    for split, path in (("training", files.excluded_train), ("validation", files.excluded)):
+        if path is None:
+            log.warning("%s lists no excluded %s key frames: all of them count", lists.root, split)
     all_classes, evaluated = shipped_classes()
     return box_task(
         name="ava",

@@ -305,7 +305,7 @@ def test_options_that_cannot_work_are_refused(root, options, said):
 def test_excluded_list_that_is_missing_is_told(root, caplog):
     (root / "annotations/ava_val_excluded_timestamps_v2.2.csv").unlink()
     task = ava(data=root)
-    assert "lists no excluded key frames" in caplog.text
+    assert "lists no excluded validation key frames" in caplog.text
     assert len(task.score) == 4 and task.truth.excluded is None
     assert "excluded" not in task.score.regions.facts["detector"]
 

@@ -34,7 +34,8 @@ STOPPING = (signal.SIGINT, signal.SIGTERM)
 app = typer.Typer(
     name="bench",
     help="Evaluate frozen video and image encoders: features, probes, records, tables.\n\n"
-    "`--with MODULE` anywhere on the line loads encoders, tasks, probes or boards of your own.",
+    "`--with MODULE` anywhere on the line loads encoders, tasks, probes or boards of your own.\n\n"
+    "`--trust-remote-code` lets an encoder of `torchhub:` run the code of its repository.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -152,7 +153,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _prepared(arguments: list[str]) -> list[str]:
-    """Load the modules named by `--with` and read `--some_option` as `--some-option`."""
+    """Load the modules named by `--with` and read `--some_option` as `--some-option`.
+
+    `--trust-remote-code` is the option of encoders that run code from elsewhere.
+    """
     kept: list[str] = []
     rest = iter(arguments)
     for word in rest:
@@ -162,6 +166,8 @@ def _prepared(arguments: list[str]) -> list[str]:
                 raise UsageError("--with needs the name of a module.")
             sys.path.insert(0, str(Path.cwd()))
             registry.load_module(module)
+        elif word in ("--trust-remote-code", "--trust_remote_code"):
+            kept += ["--set", "encoder.trust_remote_code=true"]
         elif word.startswith("--"):
             option, equals, value = word.partition("=")
             kept.append(option.replace("_", "-") + equals + value)

@@ -26,7 +26,7 @@ from typing import Any, Literal
 
 from bench import registry
 from bench.data.low_shot import one_spelling
-from bench.encoders.named import name_and_weights
+from bench.encoders.named import builder, name_and_weights
 from bench.errors import UsageError, closest
 from bench.types import ClipPlan, Settings
 
@@ -37,8 +37,10 @@ TABLES = {"encoder": "encoder_options", "task": "task_options", "probe": "probe_
 class RunConfig:
     """One run: an encoder, a task, a probe and a protocol, with their options.
 
-    `plan` replaces the task's clip plan; `draws` is the number of augmented draws stored per
-    training sample (the protocol's number if None); `features` says whether features are stored or
+    `plan` replaces the task's clip plan; `layers` are blocks of the encoder, counted from 0, whose
+    tokens are read one after the other and whose vectors are joined (the protocol's blocks if None,
+    which mostly is the last); `draws` is the number of augmented draws stored per training sample
+    (the protocol's number if None); `features` says whether features are stored or
     computed live in every epoch; `limit` keeps only so many rows of each split and makes the run
     not reportable. Labels that look permuted stop the run, or are kept and make it suspect.
     """
@@ -48,6 +50,7 @@ class RunConfig:
     probe: str
     protocol: str = "honest@1"
     plan: str | None = None
+    layers: tuple[int, ...] | None = None
     seed: int = 0
     draws: int | None = None
     features: Literal["auto", "stored", "live"] = "auto"
@@ -64,6 +67,13 @@ class RunConfig:
     def __post_init__(self) -> None:
         if self.plan is not None:
             ClipPlan.parse(self.plan)
+        if self.layers is not None:
+            object.__setattr__(self, "layers", tuple(self.layers))
+            if not self.layers or [*self.layers] != sorted({*self.layers}) or self.layers[0] < 0:
+                raise UsageError(
+                    f"layers = {list(self.layers)}: give the numbers of blocks, counted from 0 and"
+                    " ascending, such as --set layers=[17,19,21,23]."
+                )
         for key in ("draws", "limit"):
             value = getattr(self, key)
             if value is not None and value < (1 if key == "limit" else 0):
@@ -83,14 +93,14 @@ class RunConfig:
             UsageError: an unknown name or option, or a value of the wrong type.
         """
         name, weights = name_and_weights(self.encoder)
-        options = {**self.encoder_options, **({"weights": weights} if weights else {})}
-        encoder = registry.checked(registry.find("encoders", name), options)
+        builds, named = builder(name, weights)
+        encoder = registry.checked(builds, {**self.encoder_options, **named})
         entry = registry.find("tasks", self.task)
         task = registry.checked(entry, self.settled_task_options(data))
         defaults = {key: option.default for key, option in entry.options.items()}
         probe = registry.find("probes", self.probe)
         given = dict(self.probe_options)
-        if "num_heads" in probe.options:
+        if registry.needs(probe, "num_heads"):
             given.setdefault("num_heads", 1)
         settled = registry.checked(probe, given)
         registry.find("protocols", self.protocol)

@@ -17,7 +17,7 @@ from bench.data.annotations import EXTENSIONS, Annotations, extension, read_line
 from bench.data.loader import samples
 from bench.data.manifest import from_rows
 from bench.data.media import place
-from bench.data.recipe import score_recipe
+from bench.data.recipe import frames_of, score_recipe
 from bench.data.transforms import normalise
 from bench.encoders.encoder import Encoder, open_encoder
 from bench.errors import DataError, UsageError, closest
@@ -141,7 +141,7 @@ def _media(name: str, path: Path) -> Manifest:
 
 
 def _plan(config: RunConfig, encoder: Encoder, manifest: Manifest) -> ClipPlan:
-    frames = encoder.spec.num_frames
+    frames = frames_of(encoder.spec, manifest.kind)
     if manifest.kind == "image":
         if config.plan is not None:
             raise UsageError(

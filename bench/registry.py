@@ -190,6 +190,12 @@ def checked(entry: Entry, options: Mapping[str, Any]) -> dict[str, Any]:
     return {k: convert(v, hints.get(k, Any), f"{what}: option {k!r}") for k, v in options.items()}
 
 
+def needs(entry: Entry, option: str) -> bool:
+    """Whether a registered function has that option, and no default of it."""
+    parameter = entry.options.get(option)
+    return parameter is not None and parameter.default is inspect.Parameter.empty
+
+
 def convert(value: Any, hint: Any, what: str) -> Any:
     """Convert a text or TOML value to the annotated type `hint`.
 

@@ -14,7 +14,7 @@ import torch
 from bench import registry
 from bench.config import Machine, RunConfig
 from bench.data.clips import KEYFRAME
-from bench.data.recipe import Recipe, keyframe_recipe, score_recipe
+from bench.data.recipe import Recipe, frames_of, keyframe_recipe, score_recipe
 from bench.encoders.encoder import Encoder, open_encoder, weight_digest
 from bench.errors import UsageError
 from bench.features.encode import resolve_precision
@@ -30,7 +30,8 @@ class Stage:
     """One encoder on one task under one protocol, ready to give features.
 
     `draws` is the number of stored augmented draws of a training sample: 0 for the deterministic
-    view, None for a fresh draw in every epoch (live features).
+    view, None for a fresh draw in every epoch (live features). `layers` are the blocks of the
+    encoder that are read, None the last.
     """
 
     config: RunConfig
@@ -44,6 +45,7 @@ class Stage:
     device: torch.device
     precision: str
     deviations: Sequence[str]
+    layers: tuple[int, ...] | None = None
 
 
 def prepare(config: RunConfig, machine: Machine) -> Stage:
@@ -71,6 +73,17 @@ def prepare(config: RunConfig, machine: Machine) -> Stage:
         deviations.append("1 stored draw of every training sample instead of a fresh one an epoch")
     if config.features == "live" and draws:
         raise UsageError("features = live draws afresh in every epoch: leave draws out.")
+    layers = protocol.layers_of(task.name, encoder.spec.depth)
+    if config.layers is not None and config.layers != layers:
+        usual = "the last block alone" if layers is None else _spell_layers(layers)
+        deviations.append(f"{_spell_layers(config.layers)} instead of {usual}")
+        layers = config.layers
+    check_layers(layers, encoder, task)
+    if task.readout is not None and task.readout.num_layers > encoder.spec.depth:
+        deviations.append(
+            f"{encoder.spec.depth} layers a box, all that there are, instead of"
+            f" {task.readout.num_layers}"
+        )
     fit_recipe, score_recipe_ = recipes(config, encoder, task, protocol, draws)
     return Stage(
         config=config,
@@ -84,7 +97,28 @@ def prepare(config: RunConfig, machine: Machine) -> Stage:
         device=device,
         precision=resolve_precision(config.precision, device),
         deviations=deviations,
+        layers=layers,
     )
+
+
+def check_layers(layers: Sequence[int] | None, encoder: Encoder, task: Task) -> None:
+    """Refuse blocks that the encoder does not have, or that the task chooses itself.
+
+    Raises:
+        UsageError: either of them.
+    """
+    if layers is None:
+        return
+    if task.readout is not None:
+        raise UsageError(
+            f"task {task.name} reads boxes from blocks that it chooses itself: leave layers out"
+            " (--set task.num_layers says how many there are)."
+        )
+    if layers[-1] >= encoder.spec.depth:
+        raise UsageError(
+            f"{_spell_layers(layers)}: {encoder.spec.name} has {encoder.spec.depth} blocks, counted"
+            " from 0; name some of them."
+        )
 
 
 def recipes(
@@ -125,7 +159,7 @@ def build_probe(stage: Stage, config: RunConfig) -> tuple[Probe, list[str]]:
     protocol, task = stage.protocol, stage.task
     fixed = {
         **task.probe_options.get(protocol.selection, {}).get(config.probe, {}),
-        **protocol.probe_options.get(task.kind, {}).get(config.probe, {}),
+        **protocol.fixed_options(task.name, task.kind, config.probe),
     }
     usual = {**_heads(entry, stage), **fixed}
     given = registry.checked(entry, {**_heads(entry, stage), **config.probe_options})
@@ -146,7 +180,7 @@ def plans(
     Raises:
         UsageError: the plan's number of frames is not what the encoder takes.
     """
-    frames = encoder.spec.num_frames
+    frames = frames_of(encoder.spec, task.kind)
     sampler = protocol.sampler if task.unit == "clip" else KEYFRAME
     if config.plan is None:
         fit, score = (
@@ -169,10 +203,12 @@ def plans(
             f"plan {plan} would repeat one frame of every video: give a stride above 0."
         )
     if plan.num_frames != frames:
+        is_still = task.kind == "image" and encoder.spec.still_frames is not None
+        option = "still_frames" if is_still else "num_frames"
         raise UsageError(
             f"plan {plan} takes clips of {plan.num_frames} frames, but the encoder"
             f" {encoder.spec.name} takes {frames}: write {replace(plan, num_frames=frames)}, or"
-            f" build the encoder for it with --set encoder.num_frames={plan.num_frames}."
+            f" build the encoder for it with --set encoder.{option}={plan.num_frames}."
         )
     return replace(plan, num_views=1), plan
 
@@ -214,5 +250,11 @@ def _first(manifest: Manifest, limit: int) -> Manifest:
     return replace(part, parent=None, rows=None)
 
 
+def _spell_layers(layers: Sequence[int]) -> str:
+    return f"layer{'s' * (len(layers) > 1)} {', '.join(map(str, layers))}"
+
+
 def _heads(entry: registry.Entry, stage: Stage) -> dict[str, Any]:
-    return {"num_heads": stage.encoder.spec.num_heads} if "num_heads" in entry.options else {}
+    """Give a probe that has no number of attention heads of its own the encoder's."""
+    needs = registry.needs(entry, "num_heads")
+    return {"num_heads": stage.encoder.spec.num_heads} if needs else {}

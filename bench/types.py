@@ -41,13 +41,31 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 # ------------------------------------------------------------------------------------- encoders
 @dataclass(frozen=True, kw_only=True)
+class Card:
+    """Where an encoder comes from: its `licence`, and what it was `trained_on`.
+
+    `trained_on` names data sets as tasks do where they are tasks (`k400`, `in1k`), so that a table
+    can show when a model saw what it is scored on; `labels` says how much of them was labelled.
+    """
+
+    licence: str = "unknown"
+    trained_on: tuple[str, ...] = ()
+    labels: Literal["none", "some", "all", "unknown"] = "unknown"
+
+
+@dataclass(frozen=True, kw_only=True)
 class EncoderSpec:
     """What a frozen encoder takes and gives; preprocessing belongs to the encoder.
 
     `num_frames` and `image_size` (pixels) are those of one clip. `num_heads` is the number of
     attention heads (the V-JEPA probe takes as many). `clips_per_call` is the fixed number of clips
     in one forward call: it never depends on the user's batch size, so that features are the same
-    to the last bit whatever that is. `source` says where the weights came from.
+    to the last bit whatever that is. `source` says where the weights came from, `card` the rest.
+
+    An encoder that `takes` images sees the frames of a clip one by one. Of a still a video encoder
+    sees `still_frames` copies (None: `num_frames`). A still is resized to `image_size` /
+    `crop_fraction` by `interpolation`, and its centre is kept. `num_prefix` counts class and
+    register tokens, which are no patch tokens.
     """
 
     name: str
@@ -63,7 +81,12 @@ class EncoderSpec:
     std: tuple[float, float, float] = IMAGENET_STD
     interpolation: str = "bilinear"
     clips_per_call: int = 16
+    takes: Kind = "video"
+    still_frames: int | None = None
+    crop_fraction: float = 0.875
+    num_prefix: int = 0
     num_parameters: int = 0
+    card: Card = Card()
     is_floor: bool = False  # random weights or raw pixels: the row every table shows as its floor
 
 
@@ -71,11 +94,14 @@ class EncoderSpec:
 class Tokens:
     """Patch tokens per tapped layer, each `[B, t*h*w, D]` in (t, y, x) row-major order.
 
-    `grid` is (t, h, w); with a token mask the sequence is shorter than its product.
+    `grid` is (t, h, w); with a token mask the sequence is shorter than its product. `prefix` holds
+    class and register tokens of the same layers, `[B, P, D]` each, of an image encoder those of all
+    frames; it is empty where there are none.
     """
 
     layers: tuple[torch.Tensor, ...]
     grid: tuple[int, int, int]
+    prefix: tuple[torch.Tensor, ...] = ()
 
     @property
     def last(self) -> torch.Tensor:

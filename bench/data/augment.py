@@ -21,7 +21,7 @@ from torch.nn import functional
 
 from bench.data import autoaugment, randaugment
 from bench.data.key_views import FLIPS, KEY_VIEWS
-from bench.data.transforms import normalise
+from bench.data.transforms import STILL_CROP, normalise
 from bench.errors import UsageError, known
 from bench.types import Kind
 
@@ -128,11 +128,14 @@ def facts(
     flip: bool,
     kind: Kind,
     patch: int = 1,
+    crop_fraction: float = STILL_CROP,
+    interpolation: str = "bilinear",
 ) -> dict[str, Any]:
     """Return what the numbers of a transform depend on, and nothing else, as JSON-able values.
 
     `name` is a recipe of `AUGMENTATIONS`, `score` for the deterministic views, or one of
-    `KEY_VIEWS` for clips around key frames, whose sides are multiples of `patch`.
+    `KEY_VIEWS` for clips around key frames, whose sides are multiples of `patch`. The last two are
+    those of `score_views`.
 
     Raises:
         UsageError: no transform has that name.
@@ -142,6 +145,9 @@ def facts(
     if known("transform", name, ("score", *KEY_VIEWS, *AUGMENTATIONS)) == "score":
         own = {"kind": kind, "views": num_views}
         pillow = kind == "image"
+        # Keys of stills in the usual geometry stay what they were before an encoder could differ.
+        if pillow and (crop_fraction, interpolation) != (STILL_CROP, "bilinear"):
+            own |= {"crop_fraction": crop_fraction, "interpolation": interpolation}
     elif name in KEY_VIEWS:
         own, pillow = {"patch": patch}, False
         if name in FLIPS:

@@ -141,7 +141,12 @@ def _view(frames: Frames, recipe: Recipe, seed: Seed) -> tuple[torch.Tensor, Int
     """Return what is distinct of the clips, and the index that spreads it (None: nothing is)."""
     if not recipe.is_random:
         views = score_views(
-            frames.pixels, size=recipe.size, num_views=recipe.num_views, kind=recipe.kind
+            frames.pixels,
+            size=recipe.size,
+            num_views=recipe.num_views,
+            kind=recipe.kind,
+            crop_fraction=recipe.crop_fraction,
+            interpolation=recipe.interpolation,
         )
         return torch.from_numpy(views), frames.index
     rng = np.random.default_rng((*seed, 1))

@@ -10,6 +10,7 @@ from bench.data.clips import KEYFRAME
 from bench.data.decode import decoder_versions
 from bench.data.key_views import CENTRE, CENTRE_FLIP, FLIPS, KEY_VIEWS, WHOLE, WHOLE_FLIP, view_size
 from bench.data.regions import RegionReadout
+from bench.data.transforms import STILL_CROP
 from bench.errors import UsageError
 from bench.types import ClipPlan, EncoderSpec, Kind
 
@@ -23,7 +24,8 @@ class Recipe:
     `view` is `score` (deterministic, `plan.num_views` spatial views), the name of an augmentation
     (one view, drawn from (`seed`, draw, row)), or one of `bench.data.key_views` (clips around key
     frames). `size` is in pixels: of the whole frame around a box the short side, both of whose
-    sides are multiples of `patch`. `flip` says whether an augmentation may mirror.
+    sides are multiples of `patch`. `flip` says whether an augmentation may mirror. The score view
+    of a still is resized to `size` / `crop_fraction` by `interpolation`.
     """
 
     plan: ClipPlan
@@ -36,6 +38,8 @@ class Recipe:
     decoder: str = "auto"
     seed: int = 0
     patch: int = 1
+    crop_fraction: float = STILL_CROP
+    interpolation: str = "bilinear"
 
     def __post_init__(self) -> None:
         if self.seed < 0:
@@ -79,6 +83,8 @@ class Recipe:
                 flip=self.flip,
                 kind=self.kind,
                 patch=self.patch,
+                crop_fraction=self.crop_fraction,
+                interpolation=self.interpolation,
             ),
             "decoder": self._decoder_facts(),
             "seed": self.seed if self.is_random else None,
@@ -103,7 +109,22 @@ def score_recipe(spec: EncoderSpec, plan: ClipPlan, kind: Kind, decoder: str) ->
         flip=False,
         kind=kind,
         decoder=decoder,
+        crop_fraction=spec.crop_fraction,
+        interpolation=spec.interpolation,
     )
+
+
+def frames_of(spec: EncoderSpec, kind: Kind) -> int:
+    """Return how many frames an encoder sees of one clip of a video, or of a still.
+
+    A video encoder sees copies of a still: 16 as released, though two would do (arXiv 2404.08471,
+    appendix); an encoder of images sees it once.
+    """
+    if kind == "video":
+        return spec.num_frames
+    if spec.still_frames is not None:
+        return spec.still_frames
+    return 1 if spec.takes == "image" else spec.num_frames
 
 
 def keyframe_recipe(

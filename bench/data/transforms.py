@@ -7,6 +7,7 @@ one grey level of it. Shape letters: U unique frames, V views, T frames of a cli
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,22 +16,39 @@ import torch
 from PIL import Image
 from torch.nn import functional
 
-from bench.errors import UsageError
+from bench.errors import UsageError, known
 from bench.types import Kind
 
 Pixels = npt.NDArray[np.uint8]
+STILL_CROP = 0.875  # 224 of 256 pixels
+STILL_FILTERS = {
+    "nearest": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+}
 
 
-def score_views(pixels: Pixels, *, size: int, num_views: int, kind: Kind) -> Pixels:
+def score_views(
+    pixels: Pixels,
+    *,
+    size: int,
+    num_views: int,
+    kind: Kind,
+    crop_fraction: float = STILL_CROP,
+    interpolation: str = "bilinear",
+) -> Pixels:
     """Return the deterministic square views of frames `[U, H, W, 3]` as `[V, U, size, size, 3]`.
 
     A video with several views has its short side resized to `size` and is cropped at V equal steps
     along its long side; with one view its short side becomes `size * 256 / 224` and the centre is
     kept. Videos are resized without antialiasing, as the released code does, smaller ones are
-    enlarged. A still gets the usual antialiased resize to `size * 256 / 224` and a centre crop.
+    enlarged. A still gets an antialiased resize to `size / crop_fraction` by `interpolation` (one
+    of `STILL_FILTERS`) and a centre crop; these two belong to its encoder and change no video.
 
     Raises:
-        UsageError: fewer than one view, or several views of a still.
+        UsageError: fewer than one view, several views of a still, or a still to be resized by no
+            known interpolation or to less than its crop.
     """
     assert pixels.dtype == np.uint8 and pixels.ndim == 4 and pixels.shape[3] == 3, pixels.shape
     if num_views < 1 or (kind == "image" and num_views > 1):
@@ -39,10 +57,19 @@ def score_views(pixels: Pixels, *, size: int, num_views: int, kind: Kind) -> Pix
             " a still has exactly one view and a video at least one; change the third number of"
             " the plan, as in 16x1x1@0 for stills or 16x8x3@4 for videos."
         )
-    short = size if num_views > 1 else size * 256 // 224
-    height, width = scaled_sides(pixels.shape[1], pixels.shape[2], short)
-    resize = _resize_still if kind == "image" else resize_video
-    frames = resize(pixels, height, width)
+    sides = pixels.shape[1], pixels.shape[2]
+    if kind == "image":
+        if not 0 < crop_fraction <= 1:
+            raise UsageError(
+                f"crop_fraction {crop_fraction}: a still is resized to its size divided by it and"
+                " cropped; give a number above 0 and at most 1."
+            )
+        height, width = scaled_sides(*sides, math.floor(size / crop_fraction))
+        frames = _resize_still(pixels, height, width, interpolation)
+    else:
+        short = size if num_views > 1 else size * 256 // 224
+        height, width = scaled_sides(*sides, short)
+        frames = resize_video(pixels, height, width)
     return np.stack(
         [
             frames[:, top : top + size, left : left + size]
@@ -92,8 +119,8 @@ def resize_video(pixels: Pixels, height: int, width: int) -> Pixels:
     return np.ascontiguousarray(resized.permute(0, 2, 3, 1).numpy())
 
 
-def _resize_still(pixels: Pixels, height: int, width: int) -> Pixels:
-    """Antialiased bilinear, as Pillow and therefore torchvision's Resize do it on pictures."""
-    box = (width, height)
+def _resize_still(pixels: Pixels, height: int, width: int, interpolation: str) -> Pixels:
+    """Antialiased, as Pillow and therefore torchvision's Resize do it on pictures."""
+    by = STILL_FILTERS[known("interpolation", interpolation, tuple(STILL_FILTERS))]
     pictures = [Image.fromarray(frame) for frame in pixels]
-    return np.stack([np.asarray(p.resize(box, Image.Resampling.BILINEAR)) for p in pictures])
+    return np.stack([np.asarray(p.resize((width, height), by)) for p in pictures])

@@ -21,6 +21,7 @@ from bench.encoders.video_vit import VitArchitecture
 from bench.errors import CheckpointError
 
 TABLE_TOLERANCE = 1e-4
+Named = tuple[str, VitArchitecture] | None  # the size that has the width of a file
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,9 +75,10 @@ def architecture_of(
     Raises:
         CheckpointError: the file contradicts what was asked, or does not say enough.
     """
-    body = _body(tensors, where)
-    _agree(body, asked, recorded, where)
-    heads = _heads(body, asked, recorded, where)
+    body = body_of(tensors, where)
+    named = size_of_width(body.width)
+    agree(body, asked, recorded, named, where)
+    heads = heads_of(body, asked, recorded, named, where)
     grid = _grid(tensors["pos_embed"], body, asked, recorded, where, tolerance)
     if asked.uniform_power is not None and asked.uniform_power != grid.uniform_power:
         raise CheckpointError(
@@ -108,21 +110,28 @@ def architecture_of(
     return held, built, () if built == held and grid.is_sincos else (note,)
 
 
-def _body(tensors: Mapping[str, torch.Tensor], where: str) -> Body:
-    needed = ("patch_embed.proj.weight", "pos_embed", "blocks.0.mlp.fc1.weight")
+def body_of(tensors: Mapping[str, torch.Tensor], where: str, *, has_table: bool = True) -> Body:
+    """Return what the shapes say; `num_tokens` is 0 for networks without a position table.
+
+    Raises:
+        CheckpointError: no complete video ViT, or tensors that do not go together.
+    """
+    tables = ("pos_embed",) if has_table else ()
+    needed = ("patch_embed.proj.weight", "blocks.0.mlp.fc1.weight", *tables)
     missing = [name for name in needed if name not in tensors]
     if missing:
         raise CheckpointError(
             f"{where} does not hold {', '.join(missing)}, so it is no complete video ViT; give a"
             " V-JEPA checkpoint with all its tensors."
         )
-    kernel, table, fc1 = (tuple(tensors[name].shape) for name in needed)
+    kernel, fc1 = (tuple(tensors[name].shape) for name in needed[:2])
     if len(kernel) != 5 or kernel[1] != 3 or kernel[3] != kernel[4]:
         raise CheckpointError(
             f"{where}: patch_embed.proj.weight has the shape {list(kernel)}; a video ViT has"
             " [width, 3, tubelet, patch, patch]"
             f"{' (this one is for single images)' if len(kernel) == 4 else ''}."
         )
+    table = tuple(tensors["pos_embed"].shape) if has_table else (1, 1, kernel[0])
     if (
         len(table) != 3
         or (table[0], table[2]) != (1, kernel[0])
@@ -130,8 +139,9 @@ def _body(tensors: Mapping[str, torch.Tensor], where: str) -> Body:
         or min(*kernel, *table, *fc1) < 1
     ):
         raise CheckpointError(
-            f"{where}: pos_embed {list(table)} or blocks.0.mlp.fc1.weight {list(fc1)} do not go"
-            f" with the width {kernel[0]} of patch_embed.proj.weight; the file is mixed up."
+            f"{where}: {f'pos_embed {list(table)} or ' if has_table else ''}blocks.0.mlp.fc1.weight"
+            f" {list(fc1)} do not go with the width {kernel[0]} of patch_embed.proj.weight; the"
+            " file is mixed up."
         )
     numbers = {int(m[1]) for name in tensors if (m := re.match(r"blocks\.(\d+)\.", name))}
     gaps = [f"blocks.{i}.*" for i in range(len(numbers)) if i not in numbers]
@@ -146,11 +156,14 @@ def _body(tensors: Mapping[str, torch.Tensor], where: str) -> Body:
         mlp_hidden=fc1[0],
         patch_size=kernel[3],
         tubelet_size=kernel[2],
-        num_tokens=table[1],
+        num_tokens=table[1] if has_table else 0,
     )
 
 
-def _agree(body: Body, asked: Asked, recorded: VitArchitecture | None, where: str) -> None:
+def agree(
+    body: Body, asked: Asked, recorded: VitArchitecture | None, named: Named, where: str
+) -> None:
+    """Raise `CheckpointError` if the shapes contradict what was asked, recorded or named."""
     for what in ("depth", "patch_size", "tubelet_size"):
         wanted, found = getattr(asked, what), getattr(body, what)
         if wanted is not None and wanted != found:
@@ -158,7 +171,6 @@ def _agree(body: Body, asked: Asked, recorded: VitArchitecture | None, where: st
                 f"{where} has {what} {found}, but {wanted} was asked; leave the option out or name"
                 " another file."
             )
-    named = size_of_width(body.width)
     if recorded is not None:
         for what in ("width", "depth", "mlp_hidden", "patch_size", "tubelet_size"):
             if getattr(recorded, what) != getattr(body, what):
@@ -173,8 +185,14 @@ def _agree(body: Body, asked: Asked, recorded: VitArchitecture | None, where: st
         )
 
 
-def _heads(body: Body, asked: Asked, recorded: VitArchitecture | None, where: str) -> int:
-    named = size_of_width(body.width)
+def heads_of(
+    body: Body, asked: Asked, recorded: VitArchitecture | None, named: Named, where: str
+) -> int:
+    """Return the number of heads: as recorded, asked or of the named size.
+
+    Raises:
+        CheckpointError: nobody says it, two say otherwise, or the width cannot be split.
+    """
     known = recorded.num_heads if recorded else named[1].num_heads if named else None
     if recorded and asked.num_heads not in (None, recorded.num_heads):
         raise CheckpointError(

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from bench import registry
-from bench.encoders.named import name_and_weights
+from bench.encoders.named import builder, name_and_weights
 from bench.errors import UsageError
 from bench.types import EncoderSpec, Tokens
 
@@ -62,24 +62,28 @@ class Encoder(nn.Module):
 def open_encoder(spec: str, options: Mapping[str, Any]) -> Encoder:
     """Build the encoder named by `NAME`, `NAME:WEIGHTS` or the path of weights, frozen.
 
-    `options` are those of the registered function; WEIGHTS is its option `weights`, and a path
-    alone means `vjepa:PATH`.
+    `options` are those of the registered function; WEIGHTS is its option `weights` (or `model`, see
+    `bench.encoders.named`), and a path alone means `vjepa:PATH`.
 
     Raises:
-        UsageError: an unknown name or option, or weights given twice.
+        UsageError: an unknown name or option, weights given twice, or a function of the user's
+            own that gives no encoder.
         CheckpointError: weights that cannot be had or do not hold the whole network.
     """
     name, weights = name_and_weights(spec)
-    options = dict(options)
-    if weights:
-        if options.get("weights", weights) != weights:
+    entry, named = builder(name, weights)
+    for option, value in named.items():
+        if options.get(option, value) != value:
             raise UsageError(
-                f"encoder {spec!r} names its weights, and the option weights says"
-                f" {options['weights']!r}; give one of the two."
+                f"encoder {spec!r} names its {option}, and the option {option} says"
+                f" {options[option]!r}; give one of the two."
             )
-        options["weights"] = weights
-    encoder = registry.build("encoders", name, options)
-    assert isinstance(encoder, Encoder), f"encoder {name!r} built a {type(encoder).__name__}"
+    encoder = entry.function(**registry.checked(entry, {**options, **named}))
+    if not isinstance(encoder, Encoder):
+        raise UsageError(
+            f"encoder {spec!r}: its function returned a {type(encoder).__name__}; return a"
+            " bench.encoders.encoder.Encoder."
+        )
     return encoder.eval().requires_grad_(False)
 
 

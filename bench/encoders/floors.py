@@ -12,9 +12,11 @@ from torch.nn import functional
 from bench import registry
 from bench.encoders.architecture import Asked
 from bench.encoders.encoder import Encoder
-from bench.encoders.sizes import RELEASED, VIT_SIZES
+from bench.encoders.rotary_vit import RotaryViT, fresh_rotary
+from bench.encoders.sizes import RELEASED, VIT_SIZES, VJEPA2_RELEASED
 from bench.encoders.video_vit import (
     INITIAL_STD,
+    VideoViT,
     VitArchitecture,
     fresh_vit,
     gather_tokens,
@@ -36,18 +38,22 @@ def random(
 ) -> Encoder:
     """An untrained video ViT: `random:vjepa_vitl16`, `random:vit_tiny`, or sized like a file.
 
-    The weights come from `seed` alone, initialised as V-JEPA pretraining starts. The name of a
-    pretraining recipe (`random:digits_tiny`) gives what that recipe starts from.
+    The weights come from `seed` alone, initialised as V-JEPA pretraining starts, or that of V-JEPA
+    2 for one of its names. The name of a pretraining recipe (`random:digits_tiny`) gives what that
+    recipe starts from.
 
     Raises:
         UsageError: no size has that name, or the options do not fit it.
         CheckpointError: the named file is no complete V-JEPA encoder.
     """
     recipes = {name: registry.build("recipes", name, {}) for name in registry.names("recipes")}
+    rotary = {name: released.architecture for name, released in VJEPA2_RELEASED.items()}
+    rotary["vjepa2_digits"] = VIT_SIZES["vit_digits"]
     named = {
         **VIT_SIZES,
         **{name: recipe.encoder for name, recipe in recipes.items()},
         **{name: released.architecture for name, released in RELEASED.items()},
+        **rotary,
     }
     if weights in named:
         size = named[weights]
@@ -67,7 +73,11 @@ def random(
         architecture = _architecture_in(weights, num_heads, num_frames, image_size)
         name = f"random:{stem(weights)}"
     std = recipes[weights].initial_std if weights in recipes else INITIAL_STD
-    network = fresh_vit(architecture, seed=seed, std=std)
+    network: VideoViT | RotaryViT
+    if weights in rotary:
+        network = fresh_rotary(architecture, seed=seed)
+    else:
+        network = fresh_vit(architecture, seed=seed, std=std)
     spec = vit_spec(network, name=name, source=f"random seed {seed}", is_floor=True)
     return Encoder(network, spec)
 

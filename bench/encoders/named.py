@@ -1,5 +1,9 @@
 """How an encoder is named: `NAME`, `NAME:WEIGHTS`, or the path of weights alone.
 
+What stands after the colon is the option `weights`, or the option `model` of a family that takes
+its models from a library (`timm:MODEL`, which may be written `timm/MODEL`); of `py:MODULE:FUNCTION`
+it names the function that builds the encoder.
+
 A pretraining run keeps its evaluation folders in `RUN/encoders/step_XXXXXXXXX`; where RUN stands
 for weights, the latest of them is meant.
 """
@@ -7,14 +11,17 @@ for weights, the latest of them is meant.
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path, PurePosixPath
 
 from bench import registry
-from bench.errors import UsageError
+from bench.errors import UsageError, closest
 
 FOLDERS = "encoders"
 STEP = re.compile(r"step_(\d+)")
 BY_PATH = "vjepa"  # what opens weights that are named by their path alone
+TIMM = "timm/"
+OWN = "py"
 
 
 def name_and_weights(spec: str) -> tuple[str, str]:
@@ -26,6 +33,8 @@ def name_and_weights(spec: str) -> tuple[str, str]:
         UsageError: a path where nothing is. An unknown name is left to the registry.
     """
     name, _, weights = spec.partition(":")
+    if name.startswith(TIMM) and not Path(spec).exists():
+        name, weights = TIMM[:-1], spec.removeprefix(TIMM)
     if name in registry.names("encoders"):
         return name, latest_of_run(weights)
     if spec and Path(spec).exists():
@@ -36,6 +45,48 @@ def name_and_weights(spec: str) -> tuple[str, str]:
             " encoder (see: bench ls encoders)."
         )
     return name, weights
+
+
+def builder(name: str, weights: str) -> tuple[registry.Entry, dict[str, str]]:
+    """Return what builds the encoder of that name, and the option that `weights` is.
+
+    Raises:
+        UsageError: an unknown name, or a function of the user's own that cannot be had.
+    """
+    if name == OWN and weights:
+        return own_function(weights), {}
+    entry = registry.find("encoders", name)
+    return entry, {("model" if "model" in entry.options else "weights"): weights} if weights else {}
+
+
+def own_function(path: str) -> registry.Entry:
+    """Return the function that `MODULE:FUNCTION` names, as if it were registered.
+
+    Raises:
+        UsageError: no such module or function, or one that takes positional arguments.
+    """
+    module, _, function = path.partition(":")
+    if not module or not function or not module.replace(".", "").isidentifier():
+        raise UsageError(
+            f"encoder 'py:{path}' names no function; write py:MODULE:FUNCTION, such as"
+            " py:my_lab.encoders:resnet."
+        )
+    registry.load_module(module)
+    held = vars(sys.modules[module])
+    found = held.get(function)
+    if not callable(found):
+        raise UsageError(
+            f"encoder 'py:{path}': {module} has no function {function!r}."
+            f"{closest(function, [name for name, value in held.items() if callable(value)])}"
+        )
+    entry = registry.Entry(kind="encoders", name=f"{OWN}:{path}", function=found)
+    wrong = [p.name for p in entry.options.values() if p.kind is not p.KEYWORD_ONLY]
+    if wrong:
+        raise UsageError(
+            f"encoder 'py:{path}': {', '.join(wrong)} must be keyword-only, so that --set"
+            f" encoder.OPTION can name them; write def {function}(*, ...)."
+        )
+    return entry
 
 
 def latest_of_run(weights: str) -> str:

@@ -69,6 +69,37 @@ def sincos_3d(
     return _rounded(_joined([times, rows, columns])[:, :width])
 
 
+def sinusoid_1d(width: int, length: int) -> torch.Tensor:
+    """Return VideoMAE's table of positions 0 .. length-1, float32 `[length, width]`.
+
+    It numbers all tokens of a clip in one row and has sine and cosine of a frequency side by side,
+    not in two halves (arXiv 2203.12602, released code).
+
+    Raises:
+        UsageError: the width is odd.
+    """
+    halves = _codes(width, length).reshape(length, 2, width // 2)
+    return _rounded(halves.transpose(0, 2, 1).reshape(length, width))
+
+
+def sincos_time_column_row(width: int, grid: tuple[int, int, int]) -> torch.Tensor:
+    """Return MVD's table of a (t, h, w) grid, float32 `[t*h*w, width]` (arXiv 2212.04500).
+
+    A quarter of the channels is the time code; the column and the row code share the rest, in this
+    order.
+
+    Raises:
+        UsageError: the width is no multiple of 16.
+    """
+    t, h, w = grid
+    if width % 16:
+        raise UsageError(f"MVD's position table needs a width that 16 divides, not {width}.")
+    times = np.repeat(_codes(width // 4, t), h * w, axis=0)
+    columns = np.tile(_codes(width // 8 * 3, w), (t * h, 1))
+    rows = np.tile(np.repeat(_codes(width // 8 * 3, h), w, axis=0), (t, 1))
+    return _rounded(_joined([times, columns, rows]))
+
+
 def _codes(width: int, length: int) -> FloatArray:
     if width % 2 or width < 2:
         raise UsageError(f"a sin-cos code needs an even width of at least 2, not {width}.")

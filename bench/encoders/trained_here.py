@@ -14,8 +14,10 @@ from bench.encoders.encoder import Encoder
 from bench.encoders.layouts import FACTS_FILE
 from bench.encoders.vjepa import load_network, read_network
 from bench.errors import CheckpointError
+from bench.types import Card
 
 SHIPPED = Path(__file__).parent / "digits_tiny"
+CARD = Card(licence="Apache-2.0", trained_on=("moving_digits_what",), labels="none")
 
 
 @registry.encoder
@@ -39,4 +41,4 @@ def _shipped(folder: Path, asked: Asked) -> Encoder:
             f" {folder.name}."
         )
     network = read_network(str(folder), "target_encoder", asked)
-    return load_network(network, name=folder.name, source="shipped with frozenbench")
+    return load_network(network, name=folder.name, source="shipped with frozenbench", card=CARD)

@@ -107,7 +107,7 @@ class VideoViT(nn.Module):
             UsageError: a clip that tubelets and patches do not divide, or layers that do not exist.
         """
         taps = tapped_layers(layers, len(self.blocks))
-        grid = self.grid_of(pixels)
+        grid = clip_grid(self.architecture, pixels)
         x, positions = self.patch_embed(pixels, keep), self.positions(grid)
         if keep is not None:
             positions = gather_tokens(positions.expand(len(x), -1, -1), keep)
@@ -118,19 +118,6 @@ class VideoViT(nn.Module):
             if number in taps:
                 tapped.append(self.norm(x) if norm or number == len(self.blocks) - 1 else x)
         return Tokens(layers=tuple(tapped), grid=grid)
-
-    def grid_of(self, pixels: torch.Tensor) -> tuple[int, int, int]:
-        """Return the token grid (t, h, w) of `[B, 3, T, H, W]` pixels, or raise `UsageError`."""
-        a = self.architecture
-        t, h, w = pixels.shape[-3:]
-        fits = t % a.tubelet_size == 0 and h % a.patch_size == 0 and w % a.patch_size == 0
-        if pixels.ndim != 5 or pixels.shape[1] != 3 or not fits or 0 in (t, h, w):
-            raise UsageError(
-                f"a clip of shape {tuple(pixels.shape)} cannot be encoded: expected"
-                f" [B, 3, frames, height, width] with frames a multiple of {a.tubelet_size} and"
-                f" height and width multiples of {a.patch_size}."
-            )
-        return t // a.tubelet_size, h // a.patch_size, w // a.patch_size
 
     def positions(self, grid: tuple[int, int, int]) -> torch.Tensor:
         """Return the table `[1, t*h*w, D]`, interpolated where the grid is not the built one.
@@ -162,6 +149,20 @@ class TubeletEmbedding(nn.Module):
             cut = gather_tokens(cut, keep)
         # A convolution leaves the width outermost in memory, and all blocks after it strided sums.
         return functional.linear(cut, self.proj.weight.flatten(1), self.proj.bias)
+
+
+def clip_grid(architecture: VitArchitecture, pixels: torch.Tensor) -> tuple[int, int, int]:
+    """Return the token grid (t, h, w) of `[B, 3, T, H, W]` pixels, or raise `UsageError`."""
+    a = architecture
+    t, h, w = pixels.shape[-3:]
+    fits = t % a.tubelet_size == 0 and h % a.patch_size == 0 and w % a.patch_size == 0
+    if pixels.ndim != 5 or pixels.shape[1] != 3 or not fits or 0 in (t, h, w):
+        raise UsageError(
+            f"a clip of shape {tuple(pixels.shape)} cannot be encoded: expected"
+            f" [B, 3, frames, height, width] with frames a multiple of {a.tubelet_size} and"
+            f" height and width multiples of {a.patch_size}."
+        )
+    return t // a.tubelet_size, h // a.patch_size, w // a.patch_size
 
 
 def tubelets(pixels: torch.Tensor, kernel: tuple[int, int, int]) -> torch.Tensor:

@@ -6,6 +6,7 @@ without it is refused instead of giving the online encoder, and no tensor may be
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import PurePosixPath
 from typing import Literal
@@ -18,10 +19,11 @@ from bench.encoders.checkpoints import check_coverage, fetch, load_all
 from bench.encoders.encoder import Encoder, num_trainable
 from bench.encoders.layouts import Tensors, read_held, save_encoder, save_released
 from bench.encoders.named import run_notes, step_of_run
-from bench.encoders.sizes import RELEASED, VIT_SIZES, size_of_width
+from bench.encoders.rotary_vit import RotaryViT
+from bench.encoders.sizes import NO_CARD, RELEASED, VIT_SIZES, size_of_width
 from bench.encoders.video_vit import VideoViT, VitArchitecture
-from bench.errors import CheckpointError
-from bench.types import EncoderSpec
+from bench.errors import CheckpointError, UsageError
+from bench.types import Card, EncoderSpec
 
 __all__ = ["RELEASED", "VIT_SIZES", "save_encoder", "save_released", "vjepa"]
 
@@ -40,12 +42,14 @@ def vjepa(
     patch_size: int | None = None,
     tubelet_size: int | None = None,
     uniform_power: bool | None = None,
+    still_frames: int | None = None,
 ) -> Encoder:
     """Any V-JEPA encoder from a checkpoint, a state dict or a folder saved here.
 
     Everything but the number of heads is read off the tensors; what is given is checked against
     them. Another `num_frames` or `image_size` (pixels) than the file's builds the encoder at that
-    size with a fresh position table, as the released evaluation does.
+    size with a fresh position table, as the released evaluation does. Of a still it sees
+    `still_frames` copies (`num_frames` unless said, as released; the paper finds 2 enough).
 
     Raises:
         CheckpointError: a file that does not hold, completely, the encoder that was asked for.
@@ -61,7 +65,8 @@ def vjepa(
     )
     network = read_network(weights, key, asked)
     network = replace(network, notes=(*network.notes, *run_notes(weights)))
-    return load_network(network, name=f"vjepa:{stem(weights)}", source=weights)
+    encoder = load_network(network, name=f"vjepa:{stem(weights)}", source=weights)
+    return with_still_frames(encoder, still_frames)
 
 
 @registry.encoder
@@ -71,9 +76,10 @@ def vjepa_vitl16(
     key: Key = "target_encoder",
     num_frames: int | None = None,
     image_size: int | None = None,
+    still_frames: int | None = None,
 ) -> Encoder:
     """V-JEPA ViT-L/16, 16 frames of 224 pixels, pretrained on VideoMix2M, as published."""
-    return _released("vjepa_vitl16", weights, key, num_frames, image_size)
+    return _released("vjepa_vitl16", weights, key, num_frames, image_size, still_frames)
 
 
 @registry.encoder
@@ -83,9 +89,10 @@ def vjepa_vith16(
     key: Key = "target_encoder",
     num_frames: int | None = None,
     image_size: int | None = None,
+    still_frames: int | None = None,
 ) -> Encoder:
     """V-JEPA ViT-H/16, 16 frames of 224 pixels, pretrained on VideoMix2M, as published."""
-    return _released("vjepa_vith16", weights, key, num_frames, image_size)
+    return _released("vjepa_vith16", weights, key, num_frames, image_size, still_frames)
 
 
 @registry.encoder
@@ -95,9 +102,10 @@ def vjepa_vith16_384(
     key: Key = "target_encoder",
     num_frames: int | None = None,
     image_size: int | None = None,
+    still_frames: int | None = None,
 ) -> Encoder:
     """V-JEPA ViT-H/16, 16 frames of 384 pixels, pretrained on VideoMix2M, as published."""
-    return _released("vjepa_vith16_384", weights, key, num_frames, image_size)
+    return _released("vjepa_vith16_384", weights, key, num_frames, image_size, still_frames)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,18 +147,49 @@ def read_network(weights: str, key: str, asked: Asked, opened_as: str = "") -> N
     )
 
 
-def load_network(network: Network, *, name: str, source: str) -> Encoder:
+def load_network(network: Network, *, name: str, source: str, card: Card = NO_CARD) -> Encoder:
     """Return the encoder that `read_network` found, with every tensor of it loaded."""
     vit = _empty(network.built)
     tensors = dict(network.tensors)
     if network.built != network.held:
         tensors["pos_embed"] = vit.pos_embed
     load_all(vit, tensors, network.where)
-    spec = vit_spec(vit, name=name, source=source, is_floor=network.is_floor)
+    spec = vit_spec(vit, name=name, source=source, is_floor=network.is_floor, card=card)
     return Encoder(vit, spec, notes=network.notes)
 
 
-def vit_spec(network: VideoViT, *, name: str, source: str, is_floor: bool = False) -> EncoderSpec:
+def check_promised(
+    held: VitArchitecture,
+    promised: VitArchitecture,
+    where: str,
+    as_it_is: str,
+    *,
+    unseen: Sequence[str] = (),
+) -> None:
+    """Raise `CheckpointError` unless a file holds the network that its name promises.
+
+    `as_it_is` opens the file without a promise; `unseen` are fields that tensors do not tell.
+    """
+    differences = [
+        f"{f.name} {getattr(held, f.name)} instead of {getattr(promised, f.name)}"
+        for f in fields(promised)
+        if f.name not in unseen and getattr(held, f.name) != getattr(promised, f.name)
+    ]
+    if differences:
+        raise CheckpointError(
+            f"{where} is another encoder: {', '.join(differences)}; name the right file, or open"
+            f" it as what it is: --encoder {as_it_is}."
+        )
+
+
+def vit_spec(
+    network: VideoViT | RotaryViT,
+    *,
+    name: str,
+    source: str,
+    is_floor: bool = False,
+    card: Card = NO_CARD,
+) -> EncoderSpec:
     """Return the spec of a video ViT."""
     a = network.architecture
     return EncoderSpec(
@@ -164,8 +203,27 @@ def vit_spec(network: VideoViT, *, name: str, source: str, is_floor: bool = Fals
         tubelet_size=a.tubelet_size,
         source=source,
         num_parameters=num_trainable(network),
+        card=card,
         is_floor=is_floor,
     )
+
+
+def with_still_frames(encoder: Encoder, still_frames: int | None) -> Encoder:
+    """Return the encoder as one that sees so many copies of a still, if a number is given.
+
+    Raises:
+        UsageError: a number that tubelets do not divide.
+    """
+    tubelet = encoder.spec.tubelet_size
+    if still_frames is None:
+        return encoder
+    if still_frames < 1 or still_frames % tubelet:
+        raise UsageError(
+            f"{encoder.spec.name}: still_frames {still_frames} is no multiple of tubelet_size"
+            f" {tubelet}; give a value that fits."
+        )
+    spec = replace(encoder.spec, still_frames=still_frames)
+    return Encoder(encoder.network, spec, notes=encoder.notes)
 
 
 def stem(weights: str) -> str:
@@ -182,7 +240,12 @@ def stem(weights: str) -> str:
 
 
 def _released(
-    name: str, weights: str | None, key: str, num_frames: int | None, image_size: int | None
+    name: str,
+    weights: str | None,
+    key: str,
+    num_frames: int | None,
+    image_size: int | None,
+    still_frames: int | None,
 ) -> Encoder:
     released = RELEASED[name]
     promised = released.architecture
@@ -194,17 +257,9 @@ def _released(
         image_size=image_size,
     )
     network = read_network(source, key, asked, opened_as=f" (opened as {name})")
-    differences = [
-        f"{f.name} {getattr(network.held, f.name)} instead of {getattr(promised, f.name)}"
-        for f in fields(promised)
-        if getattr(network.held, f.name) != getattr(promised, f.name)
-    ]
-    if differences:
-        raise CheckpointError(
-            f"{network.where} is another encoder: {', '.join(differences)}; name the right file,"
-            f" or open it as what it is: --encoder vjepa:{source}."
-        )
-    return load_network(network, name=name, source=source)
+    check_promised(network.held, promised, network.where, f"vjepa:{source}")
+    encoder = load_network(network, name=name, source=source, card=released.card)
+    return with_still_frames(encoder, still_frames)
 
 
 def _empty(architecture: VitArchitecture) -> VideoViT:

@@ -175,7 +175,10 @@ def stored_shape(
     layers: Sequence[int] | None = None,
     region: RegionReadout | None = None,
 ) -> tuple[int, ...]:
-    """Shape of a stored row, `[draws, V, S, D]` or `[draws, V, L, D]`; joined layers widen D."""
+    """Shape of a stored row, `[draws, V, S, D]` or `[draws, V, L, D]`.
+
+    Joined layers widen the D of a vector and lengthen L.
+    """
     readout = readout_of(spec, recipe, [reads], layers=layers, region=region)
     return (num_draws(recipe, draws), *readout.shape(spec, recipe, reads))
 

@@ -86,18 +86,19 @@ def hold(
     batch_size: int,
     progress: Progress,
     counts: Counts,
+    layers: Sequence[int] | None = None,
     region: RegionReadout | None = None,
 ) -> dict[Reads, HeldFeatures]:
     """Decode and encode every row of `manifest` once, in order, for all readouts.
 
-    `region` says how boxes are read, where rows are boxes.
+    `layers` are read of whole clips; `region` says how boxes are read, where rows are boxes.
 
     Raises:
         UsageError: the features would take more than half of the free memory.
         BenchError: a decoding process died.
     """
     assert not recipe.is_random, "an augmented view is another one in every epoch"
-    shapes = {reads: _shape(encoder, recipe, reads, region) for reads in readouts}
+    shapes = {reads: _shape(encoder, recipe, reads, layers, region) for reads in readouts}
     _check_memory(manifest, sum(4 * math.prod(shape) for shape in shapes.values()))
     order = np.argsort(manifest.root_rows, kind="stable")
     held = {
@@ -107,7 +108,7 @@ def hold(
         encoder=encoder,
         manifest=manifest,
         recipe=recipe,
-        readout=readout_of(encoder.spec, recipe, readouts, region=region),
+        readout=readout_of(encoder.spec, recipe, readouts, layers=layers, region=region),
         device=device,
         precision=precision,
         workers=workers,
@@ -139,9 +140,13 @@ def free_memory() -> int:
 
 
 def _shape(
-    encoder: Encoder, recipe: Recipe, reads: Reads, region: RegionReadout | None
+    encoder: Encoder,
+    recipe: Recipe,
+    reads: Reads,
+    layers: Sequence[int] | None,
+    region: RegionReadout | None,
 ) -> tuple[int, ...]:
-    shape = stored_shape(encoder.spec, recipe, 0, reads, region=region)
+    shape = stored_shape(encoder.spec, recipe, 0, reads, layers, region)
     return (*shape[:2], 1, shape[3]) if reads == "vector" else shape
 
 

@@ -53,7 +53,9 @@ def feature_facts(
         "precision": precision,
         "dtype": dtype,
     }
-    # Keys of whole clips stay what they were before there were boxes.
+    # Keys stay what they were before there were boxes, and tokens of several layers in a row.
+    if reads == "tokens" and region is None and len(layers or ()) > 1:
+        facts["joined"] = "tokens"
     return facts if region is None else {**facts, "region": dict(region)}
 
 
@@ -74,13 +76,15 @@ def box_media(regions: Regions, digests: Sequence[str]) -> list[str]:
 def encoder_facts(encoder: Encoder, weights: str | None = None) -> dict[str, Any]:
     """Collect what identifies an encoder's numbers: the network, its shape and its weights.
 
+    A network whose class does not tell what it computes says so by its `identity`.
     `weights` is its `weight_digest`, if the caller knows it. Weights alone do not tell the number
     of heads, and the clips in one call decide how a library splits its sums.
     """
     spec = encoder.spec
     network = type(encoder.network)
     return {
-        "network": f"{network.__module__}.{network.__qualname__}",
+        "network": getattr(encoder.network, "identity", None)
+        or f"{network.__module__}.{network.__qualname__}",
         "weights": weights or weight_digest(encoder),
         "num_heads": spec.num_heads,
         "patch_size": spec.patch_size,

@@ -52,7 +52,11 @@ class Readout(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class ClipReadout:
-    """Rows that are whole clips: all tokens of a row, or their mean."""
+    """Rows that are whole clips: all tokens of a row, or their mean.
+
+    Several layers are joined on tokens for `tokens`, layer after layer within a clip (arXiv
+    2506.09985, appendix on frozen evaluation), and on the width for `vector`.
+    """
 
     reads: Sequence[Reads]
     num_views: int
@@ -61,27 +65,28 @@ class ClipReadout:
     norm: bool = True
 
     def shape(self, spec: EncoderSpec, recipe: Recipe, reads: Reads) -> tuple[int, ...]:
-        """Shape of one row for one draw; joined layers widen D."""
+        """Shape of one row for one draw; joined layers lengthen L, or widen D of a vector."""
+        joined = 1 if self.layers is None else len(self.layers)
+        longer, wider = (1, joined) if reads == "vector" else (joined, 1)
         side = recipe.size // spec.patch_size
         return row_shape(
             reads,
             num_views=self.num_views,
             num_clips=self.num_clips,
-            num_tokens=recipe.plan.num_frames // spec.tubelet_size * side * side,
-            width=spec.width * (1 if self.layers is None else len(self.layers)),
+            num_tokens=recipe.plan.num_frames // spec.tubelet_size * side * side * longer,
+            width=spec.width * wider,
         )
 
     def collect(self, tokens: Tokens) -> Parts:
-        """Join the layers along the width, `[B, N, D]`."""
-        return (torch.cat(tokens.layers, dim=-1),)
+        """Return the layers, `[B, N, D]` each."""
+        return tokens.layers
 
     def rows(self, sample: Sample, parts: Parts) -> tuple[IntArray, Mapping[Reads, torch.Tensor]]:
         """Return the one row of a sample."""
-        [tokens] = parts
-        found = {
-            reads: read_out(tokens, reads, self.num_views, self.num_clips).unsqueeze(0)
-            for reads in self.reads
-        }
+        found = {}
+        for reads in self.reads:
+            joined = torch.cat(parts, dim=-1 if reads == "vector" else -2)
+            found[reads] = read_out(joined, reads, self.num_views, self.num_clips).unsqueeze(0)
         return np.array([sample.row], dtype=np.int64), found
 
 

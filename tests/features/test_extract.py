@@ -212,6 +212,24 @@ def test_layers_are_tapped_and_joined(manifest, tmp_path):
     assert torch.equal(both["vector"].read(row), joined)
 
 
+def test_tokens_of_several_layers_follow_each_other_within_a_clip(manifest, tmp_path):
+    encoder = tiny_encoder()
+    settings = {"rows": np.array([0]), "dtype": "float32", "readouts": ("tokens", "vector")}
+    first, _ = run(encoder, manifest, tmp_path, layers=(0,), **settings)
+    both, _ = run(encoder, manifest, tmp_path, layers=(0, 1), **settings)
+    last, _ = run(encoder, manifest, tmp_path, **settings)
+    row = np.array([0])
+    clips = [
+        one["tokens"].read(row).unflatten(2, (2, -1))  # two clips of eight tokens a view
+        for one in (first, last)
+    ]
+    assert clips[0].shape == (1, 2, 2, 8, 12)
+    joined = torch.cat(clips, dim=3).flatten(2, 3)
+    assert torch.equal(both["tokens"].read(row), joined)
+    vectors = torch.cat([first["vector"].read(row), last["vector"].read(row)], dim=-1)
+    assert torch.equal(both["vector"].read(row), vectors)
+
+
 def test_values_beyond_float16_are_refused_with_the_way_out(manifest, tmp_path):
     encoder = tiny_encoder()
     encoder.network.norm.weight.data.fill_(1e6)

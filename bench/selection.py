@@ -3,6 +3,9 @@
 The rule of DINOv2's logistic regression (arXiv 2304.07193, appendix B.3) for every probe: fit all
 heads on nine tenths of the training rows, take the best on the last tenth, fit it anew on all.
 Rows of one video are alike: where rows come in groups, whole groups are held out.
+
+The rule of V-JEPA 2, the best head on the scored rows themselves, is here for comparison with what
+was published so; what it chose is marked wherever it is shown.
 """
 
 from __future__ import annotations
@@ -31,6 +34,7 @@ class Selected:
     the head was dropped in the fit) and is empty where there was nothing to choose: the accuracy
     on the held-out rows or, of rows with several labels, the mean average precision over the
     classes that have a positive there. `holdout_log` is the log of the fit that chose.
+    `score_split_scores` are the same on the rows that are scored, where these chose the head.
     """
 
     fitted: Fitted
@@ -39,6 +43,7 @@ class Selected:
     holdout_rows: int = 0
     refit: bool = False
     holdout_log: Mapping[str, Any] = field(default_factory=dict)
+    score_split_scores: tuple[float | None, ...] = ()
 
 
 def fit_single(
@@ -84,7 +89,8 @@ def fit_honest(
         return fit_single(probe, source, seed=seed, device=device, progress=progress)
     kept, held_out = _holdout(source, seed)
     trial = probe.fit(source.subset(kept), seed=seed, device=device, progress=progress)
-    scores = _scores_by_head(probe, trial, source.subset(held_out), device)
+    held = source.subset(held_out)
+    scores = _scores_by_head(probe, trial, held, device, _batch_size(probe))
     head = scores.index(max(score for score in scores if score is not None))
     fitted = probe.only(head).fit(source, seed=seed, device=device, progress=progress)
     return Selected(
@@ -94,6 +100,45 @@ def fit_honest(
         holdout_rows=len(held_out),
         refit=True,
         holdout_log=trial.log,
+    )
+
+
+def fit_best_on_score(
+    probe: Probe,
+    source: FeatureSource,
+    score: FeatureSource,
+    *,
+    batch_size: int,
+    seed: int,
+    device: torch.device,
+    progress: Progress,
+) -> Selected:
+    """Fit all heads on all training rows and keep the best on the scored ones, as V-JEPA 2 does.
+
+    Its score is too high by what luck adds to the best of so many. Ties go to the first head. The
+    score split is read once for this, `batch_size` rows at a time. A probe with one head is fitted
+    alone.
+
+    Raises:
+        UsageError: what this probe fits cannot be cut down to one head, or the fit raises it.
+    """
+    fitted = probe.fit(source, seed=seed, device=device, progress=progress)
+    if len(probe.heads) == 1:
+        return Selected(fitted=fitted, head=0)
+    only = getattr(fitted, "only", None)
+    if only is None:
+        raise UsageError(
+            f"probe {probe.name!r} fits {len(probe.heads)} heads that cannot be told apart later"
+            " (they have no method `only`): give its settings one value each, or choose among them"
+            " with protocol honest@1."
+        )
+    scores = _scores_by_head(probe, fitted, score, device, batch_size)
+    head = scores.index(max(value for value in scores if value is not None))
+    found = [kept.settings for kept in fitted.heads]
+    return Selected(
+        fitted=only(found.index(probe.heads[head].settings)),
+        head=head,
+        score_split_scores=tuple(scores),
     )
 
 
@@ -127,11 +172,11 @@ def _holdout(source: FeatureSource, seed: int) -> tuple[IntArray, IntArray]:
 
 
 def _scores_by_head(
-    probe: Probe, fitted: Fitted, source: FeatureSource, device: torch.device
+    probe: Probe, fitted: Fitted, source: FeatureSource, device: torch.device, batch_size: int
 ) -> list[float | None]:
     """Return the score of every head of the probe, None for those that the fit dropped."""
     measure = _mean_precisions if source.labels.ndim == 2 else _accuracies
-    scores = measure(probe, fitted, source, device)
+    scores = measure(fitted, source, device, batch_size)
     found = [head.settings for head in fitted.heads]
     return [
         scores[found.index(head.settings)] if head.settings in found else None
@@ -140,20 +185,20 @@ def _scores_by_head(
 
 
 def _accuracies(
-    probe: Probe, fitted: Fitted, source: FeatureSource, device: torch.device
+    fitted: Fitted, source: FeatureSource, device: torch.device, batch_size: int
 ) -> list[float]:
     counts = torch.zeros(len(fitted.heads), dtype=torch.int64)
-    for batch in source.epoch(0, batch_size=_batch_size(probe)):
+    for batch in source.epoch(0, batch_size=batch_size):
         guesses_KB = fitted.probabilities(batch.x.to(device)).argmax(dim=-1).cpu()
         counts += (guesses_KB == batch.y.cpu()).sum(dim=1)
     return [count / len(source) for count in counts.tolist()]
 
 
 def _mean_precisions(
-    probe: Probe, fitted: Fitted, source: FeatureSource, device: torch.device
+    fitted: Fitted, source: FeatureSource, device: torch.device, batch_size: int
 ) -> list[float]:
     scores_KNC = np.zeros((len(fitted.heads), *source.labels.shape), dtype=np.float32)
-    for batch in source.epoch(0, batch_size=_batch_size(probe)):
+    for batch in source.epoch(0, batch_size=batch_size):
         scores_KBC = fitted.probabilities(batch.x.to(device))
         scores_KNC[:, batch.row.cpu().numpy()] = scores_KBC.float().cpu().numpy()
     return [mean_average_precision(scores_NC, source.labels) for scores_NC in scores_KNC]

@@ -40,6 +40,7 @@ class StudyFeeds(Feeds):
                 batch_size=self.machine.batch_size,
                 progress=self.progress,
                 counts=split.counts,
+                layers=self.stage.layers,
                 region=self.stage.task.readout,
             )
         if len(live) < len(self.reads):

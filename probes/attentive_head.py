@@ -49,15 +49,15 @@ class AttentiveHeads(Classifiers):
         assert width % num_attention_heads == 0, "width must be a multiple of the attention heads"
         K, D, C, M = num_probes, width, num_classes, MLP_RATIO * width
         self.num_attention_heads = num_attention_heads
-        self.query = _zeros(K, 1, D)
-        self.norm1_weight, self.norm1_bias = _ones(K, D), _zeros(K, D)
-        self.q_weight, self.q_bias = _zeros(K, D, D), _zeros(K, D)
-        self.k_weight = _zeros(K, D, D)
-        self.v_weight, self.v_bias = _zeros(K, D, D), _zeros(K, D)
-        self.norm2_weight, self.norm2_bias = _ones(K, D), _zeros(K, D)
-        self.fc1_weight, self.fc1_bias = _zeros(K, M, D), _zeros(K, M)
-        self.fc2_weight, self.fc2_bias = _zeros(K, D, M), _zeros(K, D)
-        self.linear_weight, self.linear_bias = _zeros(K, C, D), _zeros(K, C)
+        self.query = zeros(K, 1, D)
+        self.norm1_weight, self.norm1_bias = ones(K, D), zeros(K, D)
+        self.q_weight, self.q_bias = zeros(K, D, D), zeros(K, D)
+        self.k_weight = zeros(K, D, D)
+        self.v_weight, self.v_bias = zeros(K, D, D), zeros(K, D)
+        self.norm2_weight, self.norm2_bias = ones(K, D), zeros(K, D)
+        self.fc1_weight, self.fc1_bias = zeros(K, M, D), zeros(K, M)
+        self.fc2_weight, self.fc2_bias = zeros(K, D, M), zeros(K, D)
+        self.linear_weight, self.linear_bias = zeros(K, C, D), zeros(K, C)
         self.register_buffer("k_bias", torch.zeros(K, D))
         self.register_buffer("proj_weight", None)
         self.register_buffer("proj_bias", None)
@@ -136,9 +136,9 @@ class AttentiveHeads(Classifiers):
         """
         generator = torch.Generator().manual_seed(seed)
         for weight in (self.query, self.q_weight, self.k_weight, self.v_weight, self.fc1_weight):
-            weight.copy_(_truncated_normal(weight.shape[1:], generator))
+            weight.copy_(truncated_normal(weight.shape[1:], generator))
         shape = self.fc2_weight.shape[1:]
-        self.fc2_weight.copy_(_truncated_normal(shape, generator) / math.sqrt(2.0))
+        self.fc2_weight.copy_(truncated_normal(shape, generator) / math.sqrt(2.0))
         bound = 1.0 / math.sqrt(self.width)
         for parameter in (self.linear_weight, self.linear_bias):
             drawn = torch.empty(parameter.shape[1:]).uniform_(-bound, bound, generator=generator)
@@ -153,13 +153,16 @@ class AttentiveHeads(Classifiers):
         self.eval()
 
 
-def _truncated_normal(shape: torch.Size, generator: torch.Generator) -> torch.Tensor:
+def truncated_normal(shape: torch.Size, generator: torch.Generator) -> torch.Tensor:
+    """Draw weights as the blocks of V-JEPA start: standard deviation 0.02."""
     return nn.init.trunc_normal_(torch.empty(shape), std=0.02, generator=generator)
 
 
-def _zeros(*shape: int) -> nn.Parameter:
+def zeros(*shape: int) -> nn.Parameter:
+    """Return a parameter that starts at 0."""
     return nn.Parameter(torch.zeros(shape))
 
 
-def _ones(*shape: int) -> nn.Parameter:
+def ones(*shape: int) -> nn.Parameter:
+    """Return a parameter that starts at 1."""
     return nn.Parameter(torch.ones(shape))

@@ -161,6 +161,10 @@ class FittedKnn:
         shares_KXC = votes_KXC / votes_KXC.sum(dim=-1, keepdim=True)
         return shares_KXC.view(len(counts), *x.shape[:2], -1).mean(dim=2).cpu()
 
+    def only(self, index: int) -> FittedKnn:
+        """Return the head `heads[index]` alone."""
+        return replace(self, heads=(self.heads[index],))
+
     def state(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         """Return tensors and facts for `KnnProbe.restore`."""
         facts = {

@@ -195,6 +195,11 @@ class FittedLogistic:
         logits = torch.einsum("bvd,kcd->kbvc", standard, weight) + bias[:, None, None]
         return logits.softmax(dim=-1).mean(dim=2).float()
 
+    def only(self, index: int) -> FittedLogistic:
+        """Return the head `heads[index]` alone."""
+        own = {name: self.tensors[name][index : index + 1] for name in ("weight", "bias")}
+        return replace(self, heads=(self.heads[index],), tensors={**self.tensors, **own})
+
     def state(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         """Return tensors and facts for `LogisticProbe.restore`."""
         facts = {"heads": [dict(head.settings) for head in self.heads], "log": dict(self.log)}

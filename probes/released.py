@@ -1,7 +1,8 @@
 """Probe files as V-JEPA 1 released them, and their names in a stack of folded probes.
 
 On disk (`torch.save`): `{"classifier": state dict, "opt", "scaler", "epoch", ...}`, names prefixed
-with `module.` when training was distributed. V-JEPA 2 writes a list under `classifiers`.
+with `module.` when training was distributed. V-JEPA 2 writes a list under `classifiers`, which
+`released_blocks` reads.
 """
 
 from __future__ import annotations
@@ -48,8 +49,8 @@ def read_released_probe(path: Path, *, num_attention_heads: int) -> AttentiveHea
     content = read_tensors(path)
     if "classifiers" in content:
         raise UsageError(
-            f"{path}: this is a probe file of V-JEPA 2 (a list of four-block probes), which cannot"
-            " be read yet; V-JEPA 1 files have the key 'classifier'."
+            f"{path}: this is a probe file of V-JEPA 2 (a list of four-block probes); read it with"
+            " --probe attentive4. V-JEPA 1 files have the key 'classifier'."
         )
     classifier = content.get("classifier")
     if not isinstance(classifier, Mapping):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, get_args
 
 import torch
@@ -141,6 +141,11 @@ class FittedStack:
         softmax = self.output == "softmax"
         shares_KXC = logits_KXC.softmax(dim=-1) if softmax else logits_KXC.sigmoid()
         return shares_KXC.reshape(K, *x.shape[:2], C).mean(dim=2).cpu()
+
+    def only(self, index: int) -> FittedStack:
+        """Return the head `heads[index]` alone; the module forgets the others."""
+        self.module.keep([index])
+        return replace(self, heads=(self.heads[index],))
 
     def state(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         """Return tensors and facts for the probe's `restore`."""

@@ -10,10 +10,13 @@ Shape letters: K probes, B samples, I inputs, O outputs.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import nn
+
+Losses = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 class GradientMemory:
@@ -57,6 +60,15 @@ class StackedHeads(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.memory = GradientMemory()
+
+    def backward(self, x: torch.Tensor, y: torch.Tensor, losses_of: Losses) -> torch.Tensor:
+        """Return the loss of every head, `[K]`, and leave the gradients in the parameters.
+
+        `losses_of` makes losses `[K]` of logits `[K, B, C]` and labels, means over rows.
+        """
+        losses = losses_of(self(x), y)
+        losses.sum().backward()  # type: ignore[no-untyped-call]
+        return losses.detach()
 
 
 def linear(x_KBI: torch.Tensor, weight_KOI: torch.Tensor, memory: GradientMemory) -> torch.Tensor:

@@ -20,18 +20,25 @@ Kind = Literal["adamw", "sgd"]
 class StackedOptimizer:
     """Update the K probes of a module whose parameters all have K as their first axis.
 
-    Weight decay applies to what is a matrix in the single probe; vectors and biases have none.
+    Weight decay applies to what is a matrix in the single probe; vectors and biases have none,
+    unless `decay_all` says so.
     """
 
     def __init__(
-        self, module: StackedHeads, *, kind: Kind = "adamw", momentum: float = 0.9
+        self,
+        module: StackedHeads,
+        *,
+        kind: Kind = "adamw",
+        momentum: float = 0.9,
+        decay_all: bool = False,
     ) -> None:
         named = list(module.named_parameters())
         self._num_probes = named[0][1].shape[0]
         assert all(p.shape[0] == self._num_probes for _, p in named), "a parameter is not stacked"
         self._memory = module.memory
-        decayed = [p for name, p in named if p.ndim > 2 and "bias" not in name]
-        rest = [p for name, p in named if p.ndim <= 2 or "bias" in name]
+        is_decayed = {n: decay_all or (p.ndim > 2 and "bias" not in n) for n, p in named}
+        decayed = [p for name, p in named if is_decayed[name]]
+        rest = [p for name, p in named if not is_decayed[name]]
         self._parameters = decayed + rest
         self._views = [[p.detach()[k] for p in self._parameters] for k in range(self._num_probes)]
         groups = [

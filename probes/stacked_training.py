@@ -10,13 +10,14 @@ import math
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import torch
 from torch.nn import functional
 
 from bench.data.loader import one_thread
-from bench.errors import BenchError
+from bench.errors import BenchError, UsageError
 from bench.schedules import cosine_lr, cosine_weight_decay
 from bench.types import FeatureSource, Head, Progress
 from probes.stacked_linear import StackedHeads
@@ -33,7 +34,8 @@ class Recipe:
 
     `warmup` counts epochs, from a learning rate of `start_lr`; the cosine then ends at `final_lr`.
     `final_weight_decay` is where the cosine of the weight decay ends; None keeps it constant.
-    `clip_norm` bounds each head's gradient.
+    `clip_norm` bounds each head's gradient. `decay_all` decays vectors and biases too. With
+    `drop_last` an epoch has no batch that is smaller than the others.
     """
 
     epochs: int
@@ -45,6 +47,24 @@ class Recipe:
     clip_norm: float | None = None
     optimizer: Kind = "adamw"
     momentum: float = 0.9
+    decay_all: bool = False
+    drop_last: bool = False
+
+    def steps_per_epoch(self, num_rows: int) -> int:
+        """Return the number of batches of an epoch.
+
+        Raises:
+            UsageError: there is none, as the only one is too small.
+        """
+        if not self.drop_last:
+            return math.ceil(num_rows / self.batch_size)
+        if num_rows < self.batch_size:
+            raise UsageError(
+                f"{num_rows:,} training rows are fewer than a batch of {self.batch_size}, and a"
+                " last batch that is smaller is dropped, so nothing would be trained: set"
+                " probe.batch_size to a smaller one, or probe.drop_last=false."
+            )
+        return num_rows // self.batch_size
 
     def at(
         self, step: int, heads: Sequence[Head], steps_per_epoch: int
@@ -90,13 +110,16 @@ def train(
     others are unaffected.
 
     Raises:
+        UsageError: all rows would be in the last batch, and it is dropped.
         BenchError: no head is left.
     """
     assert len(source), "there is nothing to train on"
     dtype = next(module.parameters()).dtype
-    optimizer = StackedOptimizer(module, kind=recipe.optimizer, momentum=recipe.momentum)
+    optimizer = StackedOptimizer(
+        module, kind=recipe.optimizer, momentum=recipe.momentum, decay_all=recipe.decay_all
+    )
     book = _Book(heads)
-    steps_per_epoch = math.ceil(len(source) / recipe.batch_size)
+    steps_per_epoch = recipe.steps_per_epoch(len(source))
     step = 0
     module.train()
     progress.start(
@@ -104,15 +127,15 @@ def train(
     )
     try:
         for epoch in range(recipe.epochs):
-            for batch in source.epoch(epoch, batch_size=recipe.batch_size, seed=seed):
+            batches = source.epoch(epoch, batch_size=recipe.batch_size, seed=seed)
+            for batch in islice(batches, steps_per_epoch if recipe.drop_last else None):
                 step += 1
                 rates, decays = recipe.at(step, heads, steps_per_epoch)
                 x, y = first_view(batch.x).to(device, dtype), batch.y.to(device)
                 # Not around the epoch: live features are encoded where the batch comes from.
                 with one_thread() if _is_small(module, x) else nullcontext():
-                    losses = head_losses(module(x), y)
-                    losses.sum().backward()  # type: ignore[no-untyped-call]
-                    book.note_losses(losses.detach().cpu(), len(y), epoch, step)
+                    losses = module.backward(x, y, head_losses)
+                    book.note_losses(losses.cpu(), len(y), epoch, step)
                     norms = optimizer.step(
                         lr=rates,
                         weight_decay=decays,

@@ -10,7 +10,7 @@ import torch
 from bench.data.splits import group_holdout
 from bench.errors import UsageError
 from bench.metrics.frame_matching import average_precision
-from bench.selection import fit_honest, fit_single
+from bench.selection import fit_best_on_score, fit_honest, fit_single
 from bench.types import Head, Silent
 from tests.probes.sources import MemorySource
 
@@ -102,6 +102,51 @@ def test_sweep_under_a_protocol_with_one_head_is_refused():
         fit_single(
             scripted(2), source_with_accuracies(0.5, 0.5), seed=0, device=CPU, progress=Silent()
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CutFit(ScriptedFit):
+    def only(self, index):
+        return replace(self, heads=(self.heads[index],))
+
+
+@dataclass(frozen=True, kw_only=True)
+class CutProbe(ScriptedProbe):
+    def fit(self, source, *, seed, device, progress):
+        made = super().fit(source, seed=seed, device=device, progress=progress)
+        return CutFit(heads=made.heads, classes=made.classes)
+
+
+def best_on_score(probe, source, score):
+    return fit_best_on_score(
+        probe, source, score, batch_size=64, seed=0, device=CPU, progress=Silent()
+    )
+
+
+def test_best_head_on_the_score_split_is_kept_of_one_fit_on_all_rows():
+    heads = tuple(Head(settings={"column": c}) for c in range(4))
+    probe = CutProbe(heads=heads, fits=[], drops=(1,))
+    train = source_with_accuracies(1.0, 0.1, 0.2, 0.3)
+    score = source_with_accuracies(0.5, 1.0, 0.8, 0.8)  # head 1 was dropped, ties go to the first
+    selected = best_on_score(probe, train, score)
+    assert probe.fits == [(200, 4)]  # nothing is held out and nothing is fitted again
+    assert selected.head == 2 and not selected.refit
+    assert selected.score_split_scores == (0.5, None, 0.8, 0.8)
+    assert selected.holdout_scores == () and selected.holdout_rows == 0
+    assert [head.settings for head in selected.fitted.heads] == [{"column": 2}]
+
+
+def test_one_head_has_nothing_to_be_chosen_from_on_the_score_split():
+    probe = scripted(1)
+    source = source_with_accuracies(0.5)
+    selected = best_on_score(probe, source, source)
+    assert selected.head == 0 and selected.score_split_scores == ()
+
+
+def test_fits_that_cannot_be_cut_down_to_one_head_are_refused():
+    source = source_with_accuracies(0.5, 0.6)
+    with pytest.raises(UsageError, match=r"no method `only`.*honest@1"):
+        best_on_score(scripted(2), source, source)
 
 
 def test_too_few_rows_to_hold_any_out_are_refused():

@@ -146,12 +146,6 @@ def test_released_probe_refuses_tokens_of_another_width():
         fitted.probabilities(torch.zeros(1, 1, 5, 32))
 
 
-def test_vjepa2_probe_files_are_refused_for_now(tmp_path):
-    torch.save({"classifiers": [{}], "epoch": 1}, tmp_path / "two.pt")
-    with pytest.raises(UsageError, match="V-JEPA 2"):
-        attentive(num_heads=4).read_released(tmp_path / "two.pt")
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [

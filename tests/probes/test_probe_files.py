@@ -7,6 +7,7 @@ from bench.errors import CheckpointError
 from bench.probe_files import FACTS, TENSORS, load_fitted, save_fitted
 from bench.types import Silent
 from probes.attentive import attentive
+from probes.attentive4 import attentive4
 from probes.knn import knn
 from probes.linear import linear
 from probes.logistic import logistic
@@ -14,6 +15,7 @@ from tests.probes.sources import blobs
 
 PROBES = {
     "attentive": lambda: attentive(num_heads=2, epochs=1, batch_size=8, lr=(1e-3, 1e-4)),
+    "attentive4": lambda: attentive4(num_heads=2, epochs=1, batch_size=8, lr=(1e-3, 1e-4)),
     "linear": lambda: linear(epochs=1, batch_size=8, lr=(1e-3, 1e-4)),
     "logistic": lambda: logistic(C=(1.0, 0.5)),
     "knn": lambda: knn(k=(1, 3)),

@@ -12,12 +12,17 @@ from bench.errors import UsageError
 from bench.run_id import probe_facts
 from bench.types import Probe
 
-OURS = ["attentive", "knn", "linear", "logistic"]
+OURS = ["attentive", "attentive4", "knn", "linear", "logistic"]
 # Settings that are left out where they are the default, so that the ids of runs stay.
-NOT_DEFAULT = {"linear": {"warmup": "2", "start_lr": "1e-6", "final_lr": "1e-5"}}
+NOT_DEFAULT = {
+    "linear": {"warmup": "2", "start_lr": "1e-6", "final_lr": "1e-5"},
+    "attentive4": {"released_head": "1"},
+}
+READ_TOKENS = ("attentive", "attentive4")
 # SHA-256 of the settings and heads that went into the ids of runs on record.
 DIGESTS = {
     "attentive": "9ecfe78f2f4cd167",
+    "attentive4": "8ce2c98ecfdb5bb2",
     "knn": "c9d3b6390a3b38ae",
     "linear": "aa08a25c2f2a06a0",
     "logistic": "7374861db56c3b7b",
@@ -25,7 +30,7 @@ DIGESTS = {
 
 
 def build(name: str, **options: str) -> Probe:
-    needed = {"num_heads": "2"} if name == "attentive" else {}
+    needed = {"num_heads": "2"} if name in READ_TOKENS else {}
     probe: Probe = registry.build("probes", name, {**needed, **options})
     return probe
 
@@ -64,7 +69,7 @@ def test_options_are_read_from_text():
     assert [h.settings for h in build("logistic", C="0.5").heads] == [{"C": 0.5}]
 
 
-@pytest.mark.parametrize("name", [n for n in OURS if n != "attentive"])
+@pytest.mark.parametrize("name", [n for n in OURS if n not in READ_TOKENS])
 def test_probes_without_a_published_layout_refuse_files(name):
     with pytest.raises(UsageError, match=r"some\.pt"):
         build(name).read_released(Path("some.pt"))
@@ -72,4 +77,4 @@ def test_probes_without_a_published_layout_refuse_files(name):
 
 @pytest.mark.parametrize("name", OURS)
 def test_probe_says_what_it_reads(name):
-    assert build(name).reads == ("tokens" if name == "attentive" else "vector")
+    assert build(name).reads == ("tokens" if name in READ_TOKENS else "vector")

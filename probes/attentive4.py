@@ -1,0 +1,168 @@
+"""The attentive probe of V-JEPA 2: three blocks of self-attention, then one learned query.
+
+arXiv 2506.09985, section on frozen evaluation; released recipe: AdamW per head, cosine to 0, weight
+decay on every parameter and constant, gradients not clipped, the last batch of an epoch dropped for
+videos. Departures: float32 throughout unless `precision` says otherwise (released: float16
+autocast), and no row is left out when heads are scored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bench.errors import UsageError
+from bench.registry import probe
+from bench.types import FeatureSource, Head, Progress, Reads, Settings
+from probes.attentive_blocks import AttentiveBlocks, Precision
+from probes.released_blocks import read_released_blocks
+from probes.stacked_fit import FittedStack, fit_stack, restored_stack
+from probes.stacked_training import Recipe
+from probes.sweep import above_zero, at_least, grid
+
+
+@probe
+def attentive4(
+    *,
+    num_heads: int = 16,
+    epochs: int = 20,
+    batch_size: int = 256,
+    lr: tuple[float, ...] = (5e-3, 3e-3, 1e-3, 3e-4, 1e-4),
+    weight_decay: tuple[float, ...] = (0.01, 0.1, 0.4, 0.8),
+    warmup: float = 0.0,
+    start_lr: float = 0.0,
+    drop_last: bool = False,
+    precision: Precision = "fp32",
+    released_head: int = 0,
+) -> Attentive4Probe:
+    """Three self-attention blocks over all tokens, then a query, an MLP and a classifier.
+
+    `num_heads` is the number of attention heads, 16 for every encoder as released. Heads of the
+    sweep are `lr` x `weight_decay`; all start from one draw and see the same batches. `warmup`
+    counts epochs, from `start_lr`. `drop_last` leaves out a last batch that is smaller than the
+    others. `released_head` is the number of the head that is read of a released file, which holds
+    all of its sweep.
+
+    Raises:
+        UsageError: a setting that cannot work.
+    """
+    at_least("attentive4", 1, num_heads=num_heads, epochs=epochs, batch_size=batch_size)
+    at_least("attentive4", 0, warmup=warmup, start_lr=start_lr, released_head=released_head)
+    above_zero("attentive4", lr=lr)
+    recipe = Recipe(
+        epochs=epochs,
+        batch_size=batch_size,
+        warmup=warmup,
+        start_lr=start_lr,
+        decay_all=True,
+        drop_last=drop_last,
+    )
+    return Attentive4Probe(
+        num_heads=num_heads,
+        heads=grid("attentive4", lr=lr, weight_decay=weight_decay),
+        recipe=recipe,
+        precision=precision,
+        released_head=released_head,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attentive4Probe:
+    """A sweep of attentive probes of four blocks over tokens."""
+
+    num_heads: int
+    heads: tuple[Head, ...]
+    recipe: Recipe
+    precision: Precision = "fp32"
+    released_head: int = 0
+    name: str = "attentive4"
+    reads: Reads = "tokens"
+
+    @property
+    def settings(self) -> Settings:
+        """Settings that all heads share."""
+        released = {"released_head": self.released_head} if self.released_head else {}
+        return {
+            "num_heads": self.num_heads,
+            "epochs": self.recipe.epochs,
+            "batch_size": self.recipe.batch_size,
+            "warmup": self.recipe.warmup,
+            "start_lr": self.recipe.start_lr,
+            "drop_last": self.recipe.drop_last,
+            "precision": self.precision,
+            **released,  # says nothing of a probe that is fitted
+        }
+
+    def only(self, index: int) -> Attentive4Probe:
+        """Return the same probe with the one head `heads[index]`."""
+        return replace(self, heads=(self.heads[index],))
+
+    def fit(
+        self, source: FeatureSource, *, seed: int, device: torch.device, progress: Progress
+    ) -> FittedStack:
+        """Train every head; those whose loss is not finite are left out and stand in the log.
+
+        Raises:
+            UsageError: the encoder's width cannot be split over the attention heads, there are
+                fewer rows than in a batch and these are dropped, or rows may have several labels,
+                and none has any.
+            BenchError: no head is left.
+        """
+        if source.width % self.num_heads:
+            raise UsageError(
+                f"probe 'attentive4': {self.num_heads} attention heads do not divide the encoder's"
+                f" width {source.width}; set num_heads to a divisor of it."
+            )
+        module = AttentiveBlocks(
+            num_probes=len(self.heads),
+            width=source.width,
+            num_attention_heads=self.num_heads,
+            num_classes=source.num_classes,
+            precision=self.precision,
+        )
+        return fit_stack(
+            module,
+            heads=self.heads,
+            recipe=self.recipe,
+            source=source,
+            seed=seed,
+            device=device,
+            progress=progress,
+        )
+
+    def restore(self, tensors: Mapping[str, torch.Tensor], facts: Mapping[str, Any]) -> FittedStack:
+        """Rebuild what `FittedStack.state` gave."""
+        module = AttentiveBlocks(
+            num_probes=len(facts["heads"]),
+            width=facts["width"],
+            num_attention_heads=facts["num_heads"],
+            num_classes=facts["num_classes"],
+            num_blocks=facts["num_blocks"],
+            precision=facts["precision"],
+        )
+        module.load(tensors)
+        return restored_stack(module, facts)
+
+    def read_released(self, path: Path) -> FittedStack:
+        """Read head `released_head` of a probe file of V-JEPA 2, or the one of a hub model.
+
+        Raises:
+            CheckpointError: the file is no complete probe of this kind.
+            UsageError: it holds fewer heads, or is a probe file of V-JEPA 1, whose probes have one
+                block.
+        """
+        module = read_released_blocks(
+            path, num_attention_heads=self.num_heads, precision=self.precision
+        )
+        if self.released_head >= module.num_probes:
+            raise UsageError(
+                f"{path} holds {module.num_probes} head{'s' * (module.num_probes > 1)}, counted"
+                f" from 0, and probe.released_head is {self.released_head}."
+            )
+        module.keep([self.released_head])
+        log = {"released": path.name, "head": self.released_head}
+        return FittedStack(heads=(Head(settings=log),), log=log, module=module)

@@ -1,0 +1,212 @@
+"""The registered probe of V-JEPA 2: fitting, saving, and files of the official and the hub form."""
+
+import pytest
+import torch
+
+from bench.errors import CheckpointError, UsageError
+from bench.types import Silent
+from probes.attentive import attentive
+from probes.attentive4 import attentive4
+from probes.released_blocks import read_released_blocks, to_released
+from probes.stacked_training import Recipe
+from tests.probes.sources import FIXTURES, accuracy, blobs
+
+CPU = torch.device("cpu")
+FILE = FIXTURES / "attentive_v2.pt"
+
+
+def fit(probe, source, seed=0):
+    return probe.fit(source, seed=seed, device=CPU, progress=Silent())
+
+
+def write_heads(path, count, change=None):
+    """Write a file of `count` heads, told apart by the classifier's bias."""
+    [head] = torch.load(FILE, weights_only=True)["classifiers"]
+    heads = []
+    for number in range(count):
+        heads.append({name: tensor.clone() for name, tensor in head.items()})
+        heads[-1]["module.linear.bias"] += number
+    if change:
+        change(heads[-1])
+    torch.save({"classifiers": heads, "epoch": 20, "scaler": None}, path)
+    return path
+
+
+def test_defaults_are_the_released_sweep_of_twenty_heads():
+    probe = attentive4()
+    assert len(probe.heads) == 20
+    assert dict(probe.heads[0].settings) == {"lr": 5e-3, "weight_decay": 0.01}
+    assert dict(probe.heads[-1].settings) == {"lr": 1e-4, "weight_decay": 0.8}
+    assert probe.recipe == Recipe(epochs=20, batch_size=256, decay_all=True)
+    assert probe.settings == {
+        "num_heads": 16,
+        "epochs": 20,
+        "batch_size": 256,
+        "warmup": 0.0,
+        "start_lr": 0.0,
+        "drop_last": False,
+        "precision": "fp32",
+    }
+    assert attentive4(released_head=3).settings["released_head"] == 3
+
+
+def test_fitted_probe_separates_classes_that_differ_by_pairs_of_tokens_and_is_restored():
+    source = blobs(rows=48, classes=3, width=16, seed=1, spread=1.5, tokens=5)
+    probe = attentive4(num_heads=2, epochs=8, batch_size=16, lr=(3e-3, 1e-5), weight_decay=(0.01,))
+    fitted = fit(probe, source)
+    unseen = blobs(rows=60, classes=3, width=16, seed=2, spread=1.5, tokens=5)
+    before = fitted.probabilities(unseen.x)
+    high, low = accuracy(before, unseen.y)
+    assert high > 0.9 > low
+    again = probe.restore(*fitted.state())
+    assert torch.equal(again.probabilities(unseen.x), before)
+    assert fitted.log["steps"] == 24
+    alone = fitted.only(1)
+    assert [dict(h.settings) for h in alone.heads] == [{"lr": 1e-5, "weight_decay": 0.01}]
+    torch.testing.assert_close(alone.probabilities(unseen.x)[0], before[1], atol=1e-6, rtol=0)
+
+
+def test_head_of_a_sweep_is_what_it_is_alone():
+    source = blobs(rows=12, classes=3, width=8, seed=1, tokens=4)
+    probe = attentive4(num_heads=2, epochs=3, batch_size=4, lr=(1e-3, 1e-4), weight_decay=(0.1,))
+    got = fit(probe.only(1), source).probabilities(source.x)[0]
+    expected = fit(probe, source).probabilities(source.x)[1]
+    torch.testing.assert_close(got, expected, atol=1e-5, rtol=0)
+
+
+def test_last_small_batch_is_dropped_only_when_asked():
+    source = blobs(rows=11, classes=3, width=8, seed=1, tokens=4)
+    steps = {
+        drop: fit(
+            attentive4(
+                num_heads=2, epochs=2, batch_size=4, lr=(1e-3,), weight_decay=(0.1,), drop_last=drop
+            ),
+            source,
+        ).log["steps"]
+        for drop in (False, True)
+    }
+    assert steps == {False: 6, True: 4}
+    probe = attentive4(num_heads=2, batch_size=12, drop_last=True)
+    with pytest.raises(UsageError, match=r"11 training rows are fewer than a batch of 12"):
+        fit(probe, source)
+
+
+def test_width_that_the_heads_do_not_divide_is_refused():
+    with pytest.raises(UsageError, match=r"16 attention heads do not divide .* 28"):
+        fit(attentive4(), blobs(rows=6, classes=2, width=28, seed=0, tokens=3))
+
+
+def test_every_head_of_a_released_file_is_read_and_one_is_scored(tmp_path):
+    path = write_heads(tmp_path / "latest.pt", 3)
+    stack = read_released_blocks(path, num_attention_heads=4)
+    assert stack.num_probes == 3
+    x = torch.randn(2, 1, 9, 28, generator=torch.Generator().manual_seed(0))
+    for head in range(3):
+        fitted = attentive4(num_heads=4, released_head=head).read_released(path)
+        assert fitted.log == {"released": "latest.pt", "head": head}
+        expected = stack(x[:, 0])[head].softmax(-1)
+        torch.testing.assert_close(fitted.probabilities(x)[0], expected, atol=1e-6, rtol=0)
+    # Heads differ by a constant in all logits: equal shares, and yet each its own bias.
+    assert (stack.linear_bias[2] - stack.linear_bias[0]).tolist() == pytest.approx([2.0] * 7)
+    with pytest.raises(UsageError, match=r"holds 3 heads.*released_head is 3"):
+        attentive4(num_heads=4, released_head=3).read_released(path)
+
+
+def test_released_file_is_written_again_tensor_by_tensor():
+    [content] = torch.load(FILE, weights_only=True)["classifiers"]
+    written = to_released(read_released_blocks(FILE, num_attention_heads=4), 0)
+    assert {f"module.{name}" for name in written} == set(content)
+    for name, tensor in written.items():
+        assert torch.equal(tensor, content[f"module.{name}"]), name
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda s: s.pop("module.linear.bias"), r"head 1 of .*missing: linear.bias"),
+        (
+            lambda s: s.pop("module.pooler.blocks.1.attn.proj.bias"),
+            r"missing: pooler.blocks.1.attn.proj.bias",
+        ),
+        (lambda s: s.update({"module.extra": torch.zeros(1)}), "unexpected: extra"),
+        (
+            lambda s: s.update({"module.linear.weight": torch.zeros(7, 9)}),
+            r"wrong shape: linear.weight \(file \[7, 9\], network \[7, 28\]\)",
+        ),
+        (lambda s: s.update({"module.linear.bias": 3}), "linear.bias, which are no tensors"),
+    ],
+)
+def test_incomplete_heads_are_refused_by_name(tmp_path, change, message):
+    path = write_heads(tmp_path / "latest.pt", 2, change)
+    with pytest.raises(CheckpointError, match=message):
+        attentive4(num_heads=4).read_released(path)
+
+
+def test_probe_files_of_both_versions_name_the_probe_that_reads_them(tmp_path):
+    with pytest.raises(UsageError, match=r"V-JEPA 1.*--probe attentive"):
+        attentive4(num_heads=4).read_released(FIXTURES / "attentive_v1.pt")
+    with pytest.raises(UsageError, match=r"V-JEPA 2.*--probe attentive4"):
+        attentive(num_heads=4).read_released(FILE)
+
+
+def test_other_files_are_refused(tmp_path):
+    with pytest.raises(CheckpointError, match="no such probe file"):
+        attentive4().read_released(tmp_path / "none.pt")
+    torch.save({"encoder": {}}, tmp_path / "encoder.pt")
+    with pytest.raises(CheckpointError, match=r"no list 'classifiers'.*it has encoder"):
+        attentive4().read_released(tmp_path / "encoder.pt")
+    torch.save({"classifiers": [{"x": torch.zeros(1)}]}, tmp_path / "other.pt")
+    with pytest.raises(CheckpointError, match="not an attentive probe of several blocks"):
+        attentive4().read_released(tmp_path / "other.pt")
+    with pytest.raises(CheckpointError, match="28 cannot be split over 16"):
+        attentive4().read_released(FILE)
+
+
+def hub_model(tmp_path):
+    """A tiny random model with a classification head, as transformers saves it."""
+    transformers = pytest.importorskip("transformers")
+    torch.manual_seed(0)
+    config = transformers.VJEPA2Config(
+        hidden_size=24,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        crop_size=16,
+        patch_size=8,
+        frames_per_clip=4,
+        num_pooler_layers=3,
+        pred_hidden_size=24,
+        pred_num_attention_heads=2,
+        pred_num_hidden_layers=1,
+        num_labels=5,
+        layer_norm_eps=1e-5,  # hub files say 1e-6; the probes were trained with 1e-5
+        initializer_range=0.3,
+    )
+    model = transformers.VJEPA2ForVideoClassification(config).eval()
+    model.save_pretrained(tmp_path)
+    return model, tmp_path / "model.safetensors"
+
+
+def test_hub_file_gives_the_numbers_of_transformers(tmp_path):
+    model, path = hub_model(tmp_path)
+    tokens = torch.randn(3, 8, 24, generator=torch.Generator().manual_seed(3))
+    with torch.no_grad():
+        expected = model.classifier(model.pooler(tokens)).softmax(-1)
+    fitted = attentive4(num_heads=2).read_released(path)
+    assert fitted.module.num_blocks == 4
+    got = fitted.probabilities(tokens[:, None])[0]
+    torch.testing.assert_close(got, expected, atol=1e-5, rtol=0)
+    assert expected.std(dim=0).min() > 1e-3  # rows are told apart, so the parity says something
+
+
+def test_hub_file_with_a_tensor_too_few_or_too_many_is_refused(tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    _, path = hub_model(tmp_path)
+    content = load_file(path)
+    name = "pooler.self_attention_layers.1.self_attn.k_proj.bias"
+    save_file({n: t for n, t in content.items() if n != name}, tmp_path / "few.safetensors")
+    with pytest.raises(CheckpointError, match=r"without .*1\.self_attn\.k_proj\.bias"):
+        attentive4(num_heads=2).read_released(tmp_path / "few.safetensors")
+    save_file({**content, "pooler.more": torch.zeros(2)}, tmp_path / "many.safetensors")
+    with pytest.raises(CheckpointError, match=r"unexpected: pooler\.more"):
+        attentive4(num_heads=2).read_released(tmp_path / "many.safetensors")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from bench.config import Machine, RunConfig
 from bench.data.regions import Regions
+from bench.encoders.card import functional_check
 from bench.environment import stamp
 from bench.feeds import Feeds, Mode, Split
 from bench.files import file_sha256
@@ -21,6 +22,8 @@ from bench.records import write_predictions, write_record
 from bench.result import (
     Artifact,
     ArtifactsPart,
+    CardPart,
+    CheckPart,
     DataPart,
     EncoderPart,
     FeaturesPart,
@@ -199,6 +202,8 @@ def _task_part(stage: Stage, *, released: bool) -> TaskPart:
 
 def _encoder_part(stage: Stage) -> EncoderPart:
     spec = stage.encoder.spec
+    check = functional_check(stage.encoder)
+    warnings = () if spec.is_floor else check.warnings  # random weights are what a floor is
     return EncoderPart(
         spec=stage.config.encoder,
         name=spec.name,
@@ -209,7 +214,12 @@ def _encoder_part(stage: Stage) -> EncoderPart:
         num_frames=spec.num_frames,
         image_size=spec.image_size,
         is_floor=spec.is_floor,
-        notes=stage.encoder.notes,
+        notes=(*stage.encoder.notes, *warnings),
+        takes=spec.takes,
+        depth=spec.depth,
+        clips_per_call=spec.clips_per_call,
+        card=CardPart(**asdict(spec.card)),
+        check=CheckPart(**asdict(check)),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -184,12 +185,19 @@ def demo(
     trained = pretrain(job.demo_pretraining(machine.home, size))
     typer.echo(f"Pretrained for a minute, to show how; nothing is claimed of {trained}\n", err=True)
     _run(job.demo_configs(machine.home, size), machine, json_=False)
+    # Records of their own: their splits are smaller, and columns do not mix splits.
+    families = replace(machine, home=machine.home / "families")
+    _run(job.demo_families(machine.home), families, json_=False)
     fractions, draws = job.LOW_SHOT_FRACTIONS[size], job.LOW_SHOT_DRAWS
     few = job.demo_study(machine.home, size)
     for _ in study(few, machine, TerminalProgress(), fractions=fractions, draws=draws):
         pass  # every one is a record now
-    for board in (job.LOW_SHOT_BOARD, job.BOARD):
-        paths = write_board(board, machine.home, None, include_all=True)
+    for board, home, options in (
+        (job.LOW_SHOT_BOARD, machine.home, {}),
+        (job.FAMILY_BOARD, families.home, {"probe": job.FAMILY_PROBE}),
+        (job.BOARD, machine.home, {}),
+    ):
+        paths = write_board(board, home, None, include_all=True, options=options)
         for path in paths:
             if path.suffix == ".md":
                 typer.echo("\n" + path.read_text(encoding="utf-8"))

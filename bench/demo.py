@@ -1,4 +1,4 @@
-"""The main job on embedded data: pretraining, three encoders on four tasks, and few labels."""
+"""The main job on embedded data: pretraining, encoders, families, and few labels."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from bench import registry
 from bench.config import RunConfig
 from bench.errors import UsageError
 from bench.pretrain.job import PretrainJob
+from bench.types import Settings
 
 BOARD = "frozen_video"
 TASKS = ("moving_digits_what", "moving_digits_how", "moving_digits_stills")
@@ -18,6 +19,17 @@ RECIPE = "digits_tiny"
 # The encoder that ships, what its recipe starts from, and raw pixels.
 ENCODERS = (RECIPE, f"random:{RECIPE}", "pixel_mean")
 PRETRAINING_STEPS = {"full": 240, "small": 20}
+
+# One small member of several families: one has real weights, the others what can be had.
+FAMILY_BOARD = "frozen_encoders"
+FAMILY_PROBE = "linear"
+FAMILIES: tuple[tuple[str, Settings], ...] = (
+    (RECIPE, {}),
+    ("efficientnet_lite0", {"num_frames": 8, "image_size": 64}),
+    ("random:vjepa2_digits", {}),
+    ("timm/vit_tiny_patch16_224", {"random": True, "num_frames": 8, "image_size": 64}),
+    ("pixel_mean", {}),
+)
 
 LOW_SHOT_BOARD = "low_shot"
 LOW_SHOT_PROBES = ("linear", "logistic", "knn")
@@ -58,6 +70,21 @@ def demo_configs(home: Path, size: str) -> list[RunConfig]:
         )
         for encoder in ENCODERS
         for task, probe in fits
+    ]
+
+
+def demo_families(home: Path) -> list[RunConfig]:
+    """Return what compares encoder families: one quick probe on the small size of every task."""
+    return [
+        RunConfig(
+            encoder=encoder,
+            encoder_options=options,
+            task=task,
+            probe=FAMILY_PROBE,
+            task_options={"data": home, "size": "small"},
+        )
+        for encoder, options in FAMILIES
+        for task in (*TASKS, BOX_TASK)
     ]
 
 

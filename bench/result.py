@@ -67,9 +67,39 @@ class ProtocolPart(Part):
     deviations: tuple[str, ...]
 
 
+class CardPart(Part):
+    """Licence of an encoder, the data sets it was `trained_on`, how much of them was labelled."""
+
+    licence: str = "unknown"
+    trained_on: tuple[str, ...] = ()
+    labels: Literal["none", "some", "all", "unknown"] = "unknown"
+
+
+class CheckPart(Part):
+    """What an encoder made of a clip that a formula draws (`bench/encoders/card.py`).
+
+    `sha256` is that of the mean token rounded to four decimals, `blocks` the means of equal parts
+    of it, `spread` the standard deviation over tokens. `num_tensors` counts the tensors of the
+    network, which were all loaded; of `num_norms` normalisation layers `fresh_norms` are as before
+    training. `is_blind` says that the mirrored clip gave the same features.
+    """
+
+    clip: str
+    sha256: Sha256
+    blocks: tuple[float, ...]
+    spread: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    num_tensors: Count
+    num_norms: Count
+    fresh_norms: tuple[str, ...] = ()
+    is_blind: bool = False
+
+
 class EncoderPart(Part):
     """The frozen network. `spec` is the text that names it on a command line; an encoder without
     weights (raw pixels) has no `weights_sha256`. `is_floor` marks random weights or raw pixels.
+
+    One that `takes` images saw the frames of a clip one by one; `depth` counts its layers, and a
+    call of it holds `clips_per_call` clips. Older records say nothing of the last four fields.
     """
 
     spec: str
@@ -82,6 +112,11 @@ class EncoderPart(Part):
     image_size: Annotated[int, Field(ge=1)]
     is_floor: bool
     notes: tuple[str, ...]
+    takes: Literal["video", "image"] = "video"
+    depth: Count | None = None
+    clips_per_call: Count | None = None
+    card: CardPart = CardPart()
+    check: CheckPart | None = None
 
 
 class PlanPart(Part):
@@ -185,7 +220,7 @@ class SelectionPart(Part):
     """How the head was chosen. `holdout_scores` has one entry per head (None: the head was
     dropped) or is empty where nothing had to be chosen: accuracies, or the mean AP over classes
     where rows have several labels. `score_split_scores`, if kept, are all heads on the score split:
-    they show the gap to the best one and never choose.
+    they show the gap to the best one and choose by the rule `best_on_score` alone.
     """
 
     rule: str
@@ -300,13 +335,13 @@ class Result(Part):
     def outcome(self) -> dict[str, Any]:
         """Return what was measured, without what differs when the same run is repeated.
 
-        Left out: time stamp, timing, environment, and how much of the work the store saved.
+        Left out: time stamp, timing, environment, how much of the work the store saved, and the
+        check of the encoder, which machines round differently.
         """
-        volatile = {"decoded", "encoder_calls", "rows_from_store"}
-        return self.model_dump(
-            mode="json",
-            exclude={"created": True, "timing": True, "environment": True, "features": volatile},
-        )
+        saved = {"decoded", "encoder_calls", "rows_from_store"}
+        passing = {"created": True, "timing": True, "environment": True}
+        exclude: Any = {**passing, "features": saved, "encoder": {"check"}}
+        return self.model_dump(mode="json", exclude=exclude)
 
 
 def _contradictions(result: Result) -> list[str]:

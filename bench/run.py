@@ -15,6 +15,7 @@ from pathlib import Path
 from bench.assemble import Facts, assemble, identity
 from bench.config import Machine, RunConfig
 from bench.data.label_map import LabelMap
+from bench.encoders.card import functional_check
 from bench.errors import UsageError, known
 from bench.feeds import Feeds
 from bench.head_order import Reordered, parse_head_classes, read_head_order
@@ -152,6 +153,7 @@ def evaluate_job(job: Job, feeds: Feeds, machine: Machine, progress: Progress) -
     path = record_path(job, feeds, machine)
     if path.exists() and not machine.overwrite:
         return Outcome(result=read_record(path), path=path, kept=True)
+    functional_check(stage.encoder)  # refuses a broken encoder before anything is decoded
     feeds.begin_run(probe.reads)
     feeds.open(feeds.score)
     score = feeds.source(feeds.score, probe.reads)

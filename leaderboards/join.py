@@ -57,22 +57,37 @@ class Cell:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Fact:
+    """What a table says of an encoder before its numbers.
+
+    `plain` is its text for programs, `value` what it is sorted by.
+    """
+
+    text: str
+    plain: str
+    value: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Row:
     """An encoder, a floor (random weights, raw pixels) or the chance level.
 
-    `record` is the newest one of the encoder, for its size and source.
+    `record` is the newest one of the encoder, for its size and source. `facts` are as many as the
+    table has headings for.
     """
 
     kind: Literal["encoder", "floor", "chance"]
     name: str
     record: Result | None
     cells: tuple[Cell, ...]
+    facts: tuple[Fact, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
     """All that a table shows. `notes[i]` is footnote i + 1; `hidden` counts records left out
-    because they are not reportable.
+    because they are not reportable. `facts` are headings of columns that say what an encoder is,
+    `remarks` sentences below the table on what they mean.
     """
 
     name: str
@@ -81,6 +96,8 @@ class Table:
     rows: tuple[Row, ...]
     notes: tuple[str, ...]
     hidden: int
+    facts: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
 
 def join(
@@ -191,13 +208,13 @@ def _encoder_rows(heads: Sequence[Head], records: Sequence[Result]) -> list[Row]
     fields = [_candidates(column, columns, records) for column in columns]
     newest: dict[tuple[str, str], Result] = {}
     for record in sorted((r for field in fields for r in field), key=lambda r: (r.created, r.id)):
-        newest[_identity(record)] = record
+        newest[identity_of(record)] = record
     names = Counter(name for name, _ in newest)
     rows = []
     for identity, record in sorted(newest.items()):
         name, weights = identity
         cells = [
-            _cell(head, [r for r in field if _identity(r) == identity])
+            _cell(head, [r for r in field if identity_of(r) == identity])
             for head, field in zip(heads, fields, strict=True)
         ]
         rows.append(
@@ -290,7 +307,8 @@ def _numbered(rows: Sequence[Row], heads: Sequence[Head]) -> tuple[list[Row], li
     return marked, list(numbers)
 
 
-def _identity(record: Result) -> tuple[str, str]:
+def identity_of(record: Result) -> tuple[str, str]:
+    """Return name and weights of an encoder, by which records share a row."""
     return record.encoder.name, record.encoder.weights_sha256 or ""
 
 

@@ -10,6 +10,13 @@ from bench.result import Result, TrainLabelsPart
 from bench.result_metrics import FrameMapPart, is_ratio
 from bench.run_id import FILE_PLACES, PLACES
 
+LABELS = {
+    "none": "without its labels",
+    "some": "with some of its labels",
+    "all": "with its labels",
+    "unknown": "whether with its labels is not known",
+}
+
 
 def measured(record: Result) -> tuple[str, ...]:
     """Return what two records must share, beside the protocol's name, to compare without a mark."""
@@ -49,6 +56,8 @@ def notes_on(record: Result, reference: Result, protocol: str | None) -> list[st
     notes = [
         _protocol(record, reference, protocol),
         _deviations(record),
+        best_on_score(record),
+        _seen(record),
         _score_split(record, reference),
         *_boxes(record, reference),
         _training(record, reference),
@@ -60,7 +69,13 @@ def notes_on(record: Result, reference: Result, protocol: str | None) -> list[st
 
 def own_notes(record: Result) -> list[str]:
     """Return the sentences on a record that need no other one to compare with."""
-    notes = [_deviations(record), _rows(record), _status(record)]
+    notes = [
+        _deviations(record),
+        best_on_score(record),
+        _seen(record),
+        _rows(record),
+        _status(record),
+    ]
     return [note for note in notes if note]
 
 
@@ -76,6 +91,23 @@ def _protocol(record: Result, reference: Result, protocol: str | None) -> str:
 def _deviations(record: Result) -> str:
     listed = record.protocol.deviations
     return f"departs from {record.protocol.name}: {'; '.join(listed)}" if listed else ""
+
+
+def best_on_score(record: Result) -> str:
+    """Say that the scored rows themselves chose the head; empty if they did not."""
+    chosen = record.probe.selection
+    if chosen.rule != "best_on_score" or not chosen.score_split_scores:
+        return ""
+    heads = len(chosen.score_split_scores)
+    return f"the best of {heads} heads on the scored rows themselves, which is too high a number"
+
+
+def _seen(record: Result) -> str:
+    """Say when the encoder was pretrained on the data set that it is scored on."""
+    card, task = record.encoder.card, record.task.name
+    if task not in card.trained_on:
+        return ""
+    return f"the encoder was pretrained on {task} ({LABELS[card.labels]})"
 
 
 def _score_split(record: Result, reference: Result) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bench.result import Result
 from bench.result_metrics import FrameMapPart
-from leaderboards.join import Cell, Head, Row, Table, percent
+from leaderboards.join import Cell, Fact, Head, Row, Table, percent
 from leaderboards.provenance import facts_of
 from leaderboards.sections import Section, legend, sections
 
@@ -48,9 +48,14 @@ def _table(table: Table) -> str:
     starts = {section.columns[0] for section in cut}
     ranked = [row for row in table.rows if row.kind == "encoder"]
     floors = [row for row in table.rows if row.kind != "encoder"]
-    top = "".join(_section_head(section) for section in cut)
-    heads = "".join(_column_head(i, head, starts) for i, head in enumerate(table.heads))
-    rest = f'<td class="start" colspan="{len(table.heads)}"></td>'
+    first = 1 + len(table.facts)
+    top = f'<th class="start" colspan="{len(table.facts)}"></th>' if table.facts else ""
+    top += "".join(_section_head(section) for section in cut)
+    heads = "".join(_fact_head(i, title) for i, title in enumerate(table.facts, start=1))
+    heads += "".join(
+        _column_head(i + first, head, i in starts) for i, head in enumerate(table.heads)
+    )
+    rest = f'<td class="start" colspan="{len(table.facts) + len(table.heads)}"></td>'
     apart = f'<tr class="apart"><th class="who" scope="rowgroup">Floors</th>{rest}</tr>'
     return "\n".join(
         [
@@ -82,17 +87,32 @@ def _section_head(section: Section) -> str:
     )
 
 
-def _column_head(index: int, head: Head, starts: Iterable[int]) -> str:
-    start = ' class="start"' if index in starts else ""
+def _column_head(place: int, head: Head, is_start: bool) -> str:
+    start = ' class="start"' if is_start else ""
     return (
-        f'<th{start} scope="col" data-column="{index + 1}" data-label="{escape(head.label)}">'
+        f'<th{start} scope="col" data-column="{place}" data-label="{escape(head.label)}">'
         f'<button type="button">{escape(head.column.title)}</button></th>'
     )
 
 
+def _fact_head(place: int, title: str) -> str:
+    start = ' class="start"' if place == 1 else ""
+    return (
+        f'<th{start} scope="col" data-column="{place}" data-label="{escape(title)}">'
+        f'<button type="button">{escape(title)}</button></th>'
+    )
+
+
+def _fact(fact: Fact, is_start: bool) -> str:
+    start = ' class="start"' if is_start else ""
+    value = "" if fact.value is None else repr(fact.value)
+    return f'<td{start} data-value="{value}">{escape(fact.text)}<sup></sup></td>'
+
+
 def _row(row: Row, heads: Iterable[Head], starts: Iterable[int]) -> str:
-    small = f"<small>{size_of(row.record)}</small>" if row.record else ""
-    cells = "".join(
+    small = f"<small>{size_of(row.record)}</small>" if row.record and not row.facts else ""
+    cells = "".join(_fact(fact, i == 0) for i, fact in enumerate(row.facts))
+    cells += "".join(
         _cell(cell, head, "start" if i in starts else "")
         for i, (cell, head) in enumerate(zip(row.cells, heads, strict=True))
     )
@@ -194,9 +214,10 @@ def breakable(name: str) -> str:
 def size_of(record: Result) -> str:
     """Return parameters and input of an encoder, such as `303 M · 16 x 224²`."""
     encoder = record.encoder
-    parts = [_millions(encoder.num_parameters)] if encoder.num_parameters else []
+    parts = [millions(encoder.num_parameters)] if encoder.num_parameters else []
     return " · ".join([*parts, f"{encoder.num_frames} x {encoder.image_size}²"])
 
 
-def _millions(count: int) -> str:
+def millions(count: int) -> str:
+    """Spell a number of parameters, such as `303 M`."""
     return f"{count / 1e6:.0f} M" if count >= 10_000_000 else f"{count / 1e6:.1f} M"

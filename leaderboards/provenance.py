@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from statistics import median
+
 from bench.result import Result, SplitPart
 from bench.result_metrics import FatePart, FrameMapPart, MetricsPart
+from leaderboards.notes import best_on_score
 
 SAMPLES_SHOWN = 5
 
@@ -48,8 +51,25 @@ def _encoder(record: Result) -> list[str]:
         f" {encoder.num_frames} frames of {encoder.image_size} pixels",
         f"weights {encoder.weights_sha256 or 'none'}",
         f"from {encoder.source}",
+        *_card(record),
         *encoder.notes,
     ]
+
+
+def _card(record: Result) -> list[str]:
+    """Say what is known of how an encoder was made, and what it gave for the clip of the check."""
+    card, check = record.encoder.card, record.encoder.check
+    lines = []
+    if card.trained_on:
+        lines.append(f"pretrained on {', '.join(card.trained_on)}, labels of them: {card.labels}")
+    if card.licence != "unknown":
+        lines.append(f"licence of the weights: {card.licence}")
+    if check:
+        lines.append(
+            f"functional check {check.clip}: {check.sha256[:16]}, {check.num_tensors:,} tensors"
+            " loaded"
+        )
+    return lines
 
 
 def _split(name: str | None, split: SplitPart | None) -> list[str]:
@@ -91,17 +111,24 @@ def _features(record: Result) -> list[str]:
 def _head(record: Result) -> list[str]:
     probe, chosen = record.probe, record.probe.selection
     settings = ", ".join(f"{key} {value}" for key, value in probe.heads[probe.selected].items())
-    lines = [
-        f"{probe.name} on {probe.reads}: head {probe.selected + 1} of {len(probe.heads)}"
-        f" ({settings or 'no settings of its own'}), rule {chosen.rule}"
-    ]
+    which = f"head {probe.selected + 1} of {len(probe.heads)}"
+    which = f"{which} ({settings or 'no settings of its own'})"
+    if probe.released_sha256:  # the settings are those of a fit that never was
+        which = f"head {probe.log['head']} of its file" if "head" in probe.log else "the one head"
+    lines = [f"{probe.name} on {probe.reads}: {which}, rule {chosen.rule}"]
     if chosen.holdout_scores:
         held = chosen.holdout_scores[probe.selected]
         what = " mean AP" if record.task.unit == "box" else ""
         said = "was dropped" if held is None else f"had {100 * held:.1f} %{what}"
         lines.append(f"it {said} on {chosen.holdout_rows:,} held-out training rows")
     scores = [score for score in chosen.score_split_scores if score is not None]
-    if scores:
+    if best_on_score(record):
+        low, high = 100 * min(scores), 100 * max(scores)
+        lines.append(
+            f"{best_on_score(record)}; they have {low:.1f} to {high:.1f} % there, median"
+            f" {100 * median(scores):.1f} %"
+        )
+    elif scores:
         gap = 100 * (max(scores) - record.headline)
         lines.append(f"choosing on the scored rows instead would have added {gap:.1f} points")
     if probe.released_sha256:

@@ -48,7 +48,7 @@ def rows_for_terminal(
     """Return the header and the rows of the whole table as plain text."""
     table = join(board, records, include_unreportable=True)
     header = ["encoder", *(f"{head.column.task} {head.column.title}" for head in table.heads)]
-    return header, [[_name(row), *map(_text, row.cells)] for row in table.rows]
+    return header, [[name_text(row), *map(number_text, row.cells)] for row in table.rows]
 
 
 def markdown(table: Table) -> str:
@@ -65,11 +65,11 @@ def markdown(table: Table) -> str:
 
 
 def csv_text(table: Table) -> str:
-    """Return one line per row: kind, encoder, weights, a column per number (percent), notes."""
+    """Return one line per row: kind, encoder, weights, facts, numbers (percent), notes."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     labels = [head.label for head in table.heads]
-    writer.writerow(["kind", "encoder", "weights_sha256", *labels, "notes"])
+    writer.writerow(["kind", "encoder", "weights_sha256", *table.facts, *labels, "notes"])
     for row in table.rows:
         weights = row.record.encoder.weights_sha256 if row.record else None
         values = ["" if c.value is None else round(100 * c.value, 6) for c in row.cells]
@@ -78,14 +78,15 @@ def csv_text(table: Table) -> str:
             for label, cell in zip(labels, row.cells, strict=True)
             for number in cell.notes
         ]
-        writer.writerow([row.kind, row.name, weights or "", *values, " | ".join(notes)])
+        facts = [fact.plain for fact in row.facts]
+        writer.writerow([row.kind, row.name, weights or "", *facts, *values, " | ".join(notes)])
     return out.getvalue()
 
 
 def _grid(table: Table, section: Section) -> list[str]:
     """Return the Markdown table of a section; rows without any number in it are left out."""
     header = ["encoder", *(table.heads[i].column.title for i in section.columns)]
-    suffixes = [max(len(_suffix(row.cells[i])) for row in table.rows) for i in section.columns]
+    marked = [max(len(suffix(row.cells[i])) for row in table.rows) for i in section.columns]
     body: list[list[str]] = []
     for kind in ("encoder", "floor", "chance"):
         rows = ordered(table.rows, kind, section.columns[0])
@@ -94,8 +95,8 @@ def _grid(table: Table, section: Section) -> list[str]:
             body.append(["*floors*", *("" for _ in section.columns)])
         for row in rows:
             cells = [row.cells[i] for i in section.columns]
-            aligned = [_text(c, n) for c, n in zip(cells, suffixes, strict=True)]
-            body.append([_name(row), *aligned])
+            aligned = [number_text(c, n) for c, n in zip(cells, marked, strict=True)]
+            body.append([name_text(row), *aligned])
     widths = [max(3, *(len(line[i]) for line in [header, *body])) for i in range(len(header))]
     rule = [":" + "-" * (widths[0] - 1), *("-" * (width - 1) + ":" for width in widths[1:])]
     return [padded_line(line, widths) for line in [header, rule, *body]]
@@ -107,20 +108,22 @@ def padded_line(texts: Sequence[str], widths: Sequence[int]) -> str:
     return f"| {' | '.join(padded)} |"
 
 
-def _name(row: Row) -> str:
+def name_text(row: Row) -> str:
+    """Return the name of a row for Markdown, in italics if it is no encoder."""
     return row.name.replace("|", "\\|") if row.kind == "encoder" else f"*{row.name}*"
 
 
-def _text(cell: Cell, width: int = 0) -> str:
+def number_text(cell: Cell, width: int = 0) -> str:
     """Return a number as the tables print it: bold if best, footnotes raised, a dash for none.
 
     What follows the digits is padded to `width`, so that digits stand below digits.
     """
     value = percent(cell.value) or "–"  # noqa: RUF001 (an en dash, as printed tables have it)
-    return f"{'**' if cell.is_best else ''}{value}{_suffix(cell).ljust(width)}"
+    return f"{'**' if cell.is_best else ''}{value}{suffix(cell).ljust(width)}"
 
 
-def _suffix(cell: Cell) -> str:
+def suffix(cell: Cell) -> str:
+    """Return what follows the digits of a number: the end of bold print, and its footnotes."""
     marks = ",".join(superscript(number) for number in cell.notes)
     return ("**" if cell.is_best else "") + marks
 

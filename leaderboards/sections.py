@@ -31,8 +31,9 @@ def sections(table: Table) -> list[Section]:
 def legend(table: Table) -> list[str]:
     """Return the sentences below a table that hold for all of it."""
     sentences = [
+        *table.remarks,
         "Bold: best of its column. Another protocol, list of samples or share of the labels does"
-        " not compete, nor does a record that is not complete."
+        " not compete, nor does a record that is not complete.",
     ]
     if any(row.kind == "floor" for row in table.rows):
         sentences.append("Floors are encoders with random weights, or raw pixels.")

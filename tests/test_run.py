@@ -10,7 +10,10 @@ import pytest
 import torch
 
 from bench import assemble as assembling
+from bench.probe_files import load_fitted
 from benchmarks.plain_attentive import PlainAttentiveProbe
+from probes.attentive_blocks import AttentiveBlocks
+from probes.released_blocks import to_released
 from tests.media import write_video
 
 TINY = ["-m", "random:vit_digits", "-t", "folder", "--workers", "0"]
@@ -337,3 +340,69 @@ def test_other_number_of_attention_heads_is_a_deviation(records, video_set):
         "--set", "probe.epochs=1",
     )  # fmt: skip
     assert "attentive num_heads 2 instead of 3" in record["protocol"]["deviations"]
+
+
+SWEEP = ["--set", "probe.lr=[1e-3,1e-9]", "--set", "probe.weight_decay=0.1"]
+ONE_HEAD = ["--set", "probe.lr=1e-3", "--set", "probe.weight_decay=0.1"]
+
+
+def test_best_head_on_the_scored_rows_is_marked_and_reported(records, video_set, tmp_path):
+    arguments = [
+        *TINY, "--data", video_set, "-p", "attentive4", "--protocol", "vjepa2@1",
+        "--set", "probe.epochs=2", "--set", "probe.batch_size=5",
+    ]  # fmt: skip
+    [record] = records(*arguments, *SWEEP)
+    probe = record["probe"]
+    scores = probe["selection"]["score_split_scores"]
+    assert probe["selection"]["rule"] == "best_on_score" and len(scores) == 2
+    assert max(scores) == scores[probe["selected"]] == record["metrics"]["top1"]
+    assert probe["settings"]["num_heads"] == 16  # not the three of the encoder
+    assert probe["settings"]["drop_last"] and probe["log"]["steps"] == 2 * (12 // 5)
+    assert record["plan"]["sampler"] == "vjepa" and record["features"]["mode"] == "live"
+    departures = record["protocol"]["deviations"]
+    assert any("attentive4 batch_size 5 instead of 256" in line for line in departures)
+    # The head alone is the head of the sweep, and its file scores as the run did.
+    [alone] = records(*arguments, *ONE_HEAD)
+    if probe["selected"] == 0:
+        assert alone["metrics"]["top1"] == record["metrics"]["top1"]
+    saved = load_fitted(tmp_path / "home" / "records" / f"{record['id']}-probe")
+    assert len(saved.fitted.heads) == 1
+    assert dict(saved.fitted.heads[0].settings) == probe["heads"][probe["selected"]]
+
+
+def test_layers_are_joined_on_tokens_stored_and_live_and_stand_in_the_record(records, video_set):
+    arguments = [*TINY, "--data", video_set, "-p", "attentive4", "--set", "probe.epochs=1",
+                 "--set", "probe.num_heads=2", *ONE_HEAD]  # fmt: skip
+    [last] = records(*arguments)
+    assert "layers" not in last["config"]  # so that ids are those of earlier versions
+    layers = ["--set", "layers=[1,3]", "--set", "dtype=float32"]
+    [both] = records(*arguments, *layers)
+    assert both["config"]["layers"] == [1, 3]
+    assert "layers 1, 3 instead of the last block alone" in both["protocol"]["deviations"]
+    assert both["features"]["score_key"] != last["features"]["score_key"]
+    [live] = records(*arguments, *layers, "--set", "features=live")
+    assert live["metrics"] == both["metrics"] and live["id"] != both["id"]
+
+
+def test_layers_that_are_not_there_or_not_in_order_are_refused(bench, video_set):
+    common = [*TINY, "--data", video_set, "-p", "knn"]
+    code, _, err = bench("run", *common, "--set", "layers=[2,7]")
+    assert code == 2 and "layers 2, 7" in err and "has 4 blocks" in err
+    code, _, err = bench("run", *common, "--set", "layers=[3,1]")
+    assert code == 2 and "ascending" in err
+
+
+def test_released_head_of_a_sweep_is_scored_as_it_is(records, video_set, tmp_path):
+    stack = AttentiveBlocks(num_probes=2, width=96, num_attention_heads=16, num_classes=3)
+    stack.initialise(0)
+    with torch.no_grad():
+        stack.linear_bias[1, 2] += 100  # the second head always says the third class
+    heads = [{f"module.{n}": t for n, t in to_released(stack, k).items()} for k in range(2)]
+    torch.save({"classifiers": heads, "epoch": 20}, tmp_path / "latest.pt")
+    arguments = [*TINY, "--data", video_set, "-p", "attentive4", "--protocol", "vjepa2@1",
+                 "--probe-weights", tmp_path / "latest.pt"]  # fmt: skip
+    [first] = records(*arguments)
+    [second] = records(*arguments, "--set", "probe.released_head=1")
+    assert first["id"] != second["id"]
+    assert second["probe"]["log"]["head"] == 1 and second["metrics"]["top1"] == 2 / 6
+    assert second["probe"]["selection"]["rule"] == "released probe, no fit"

@@ -8,12 +8,13 @@ import pytest
 
 from bench.errors import UsageError
 from bench.result import Result
+from bench.run_id import result_id
 from bench.types import Column, Leaderboard
 from leaderboards.join import Row, Table, join, percent
 from leaderboards.notes import notes_on
 from leaderboards.provenance import facts_of
 from leaderboards.render import write
-from tests.sound_record import box_record, digest, sound_record
+from tests.sound_record import box_record, digest, sound_fields, sound_record
 
 
 def board(*columns: Column, published: Path | None = None) -> Leaderboard:
@@ -350,3 +351,49 @@ def test_facts_of_a_record_of_boxes_have_all_rules_and_every_class():
     assert facts["Classes"] == ["25.0 stand (1), 20 true boxes", "25.0 sit (3), 20 true boxes"]
     assert "threshold 0.8, boxes 100, key_frames 2, videos 1" in facts["Scored rows"]
     assert "Classes" not in facts_of(sound_record())
+
+
+def test_head_that_the_scored_rows_chose_is_marked_in_cells_and_facts():
+    def record(rule: str, scores: list[float | None]) -> Result:
+        fields = sound_fields(task="what", correct=63, rows=100, protocol="vjepa2@1")
+        fields["probe"]["selection"] = {
+            "rule": rule,
+            "holdout_rows": 0,
+            "holdout_scores": [],
+            "score_split_scores": scores,
+        }
+        return Result.model_validate(fields)
+
+    peeked = record("best_on_score", [0.5, 0.63])
+    mark = "the best of 2 heads on the scored rows themselves, which is too high a number"
+    table = join(board(column(protocol="vjepa2@1")), [peeked])
+    assert table.notes == (mark,)
+    assert table.rows[0].cells[0].notes == (1,)
+    head = facts_of(peeked)["Head"]
+    assert f"{mark}; they have 50.0 to 63.0 % there, median 56.5 %" in head
+    assert not any("would have added" in line for line in head)
+    # Scores that are only kept to show the gap choose nothing, and mark nothing.
+    honest = record("honest", [0.5, 0.65])
+    assert "the scored rows themselves" not in " ".join(notes_on(honest, honest, "vjepa2@1"))
+    assert "choosing on the scored rows instead would have added 2.0 points" in str(
+        facts_of(honest)
+    )
+
+
+def test_released_head_is_not_told_by_settings_that_fitted_nothing():
+    fields = sound_fields(task="what", correct=63, rows=100)
+    fields["probe"] |= {"released_sha256": digest("probe"), "log": {"head": 3}}
+    fields |= {"train_labels": None}
+    fields["data"]["fit"] = None
+    fields["features"]["fit_key"] = None
+    fields["id"] = result_id(
+        config=fields["config"],
+        feature_keys=[None, fields["features"]["score_key"]],
+        data_digests=[None, fields["data"]["score"]["digest"]],
+        protocol_digest=fields["protocol"]["digest"],
+        probe={"settings": fields["probe"]["settings"], "heads": fields["probe"]["heads"]},
+        released_sha256=digest("probe"),
+        mode=fields["features"]["mode"],
+    )
+    [line, *_] = facts_of(Result.model_validate(fields))["Head"]
+    assert "head 3 of its file" in line and "lr" not in line

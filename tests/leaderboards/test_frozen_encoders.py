@@ -1,0 +1,150 @@
+"""The board of encoder families: size, input and speed, against numbers worked out by hand."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+from bench import registry
+from bench.result import Result
+from leaderboards.encoder_facts import clips_a_second, spelled
+from leaderboards.frozen_encoders import with_facts, write
+from leaderboards.join import join
+from leaderboards.notes import own_notes
+from leaderboards.provenance import facts_of
+from leaderboards.runs import runs
+from tests.leaderboards.test_render import Page
+from tests.sound_record import digest, sound_fields
+
+CARD = {"licence": "Apache-2.0", "trained_on": ["in1k", "k400"], "labels": "all"}
+
+
+def record(
+    *, calls: int = 0, seconds: float = 0.0, takes: str = "video", kind: str = "video",
+    card: dict | None = None, device: str = "One GPU", **changes,
+) -> Result:  # fmt: skip
+    """A record whose run made `calls` calls of 16 clips in `seconds`."""
+    fields = sound_fields(**changes)
+    fields["encoder"] |= {"takes": takes, "depth": 24, "clips_per_call": 16, "card": card or {}}
+    fields["features"]["encoder_calls"] = calls
+    fields["timing"]["encode_seconds"] = seconds
+    fields["environment"]["device"] = device
+    fields["task"]["kind"] = kind
+    return Result.model_validate(fields)
+
+
+def records() -> list[Result]:
+    first = {"encoder": "first", "task": "moving_digits_what"}
+    return [
+        record(calls=10, seconds=8.0, correct=70, **first),
+        record(calls=0, seconds=0.0, correct=60, probe="linear", **first),
+        record(calls=5, seconds=2.0, correct=50, encoder="first", task="moving_digits_how"),
+        record(calls=99, seconds=1.0, correct=80, encoder="first", task="moving_digits_stills",
+               kind="image"),
+        record(calls=4, seconds=0.05, correct=90, encoder="second", task="moving_digits_what",
+               takes="image", weights="b"),
+        record(correct=20, encoder="pixels", weights=None, is_floor=True,
+               task="moving_digits_what"),
+    ]  # fmt: skip
+
+
+def board(**options):
+    return registry.build("boards", "frozen_encoders", options)
+
+
+def test_speed_is_clips_over_seconds_of_all_runs_on_videos():
+    made = records()
+    own = [one for one in made if one.encoder.name == "first"]
+    # 15 calls of 16 clips in 10 s; the run on stills is none on clips.
+    assert clips_a_second(own, made[0]) == pytest.approx(24.0)
+    other = record(calls=1, seconds=1.0, encoder="first", device="Another", seed=4)
+    assert clips_a_second([*own, other], made[0]) == pytest.approx(24.0)
+    assert clips_a_second([other], other) == pytest.approx(16.0)
+    assert clips_a_second(own[1:2], made[1]) is None
+
+
+def test_records_without_calls_of_known_size_give_no_speed():
+    fields = sound_fields(task="moving_digits_what")
+    old = Result.model_validate(fields)
+    assert old.encoder.clips_per_call is None and clips_a_second([old], old) is None
+
+
+@pytest.mark.parametrize(
+    ("speed", "text"), [(1280.4, "1,280"), (24.0, "24.0"), (1.5, "1.50"), (0.034, "0.03")]
+)
+def test_speeds_are_spelled_with_three_digits(speed, text):
+    assert spelled(speed) == text
+
+
+def test_markdown_is_one_table_with_facts_before_numbers(tmp_path):
+    text = write(board(), records(), tmp_path)[0].read_text(encoding="utf-8")
+    lines = {line.split("|")[1].strip(): [c.strip() for c in line.split("|")[2:-1]]
+             for line in text.splitlines() if line.startswith("| ")}  # fmt: skip
+    dash = "–"  # noqa: RUF001
+    assert lines["encoder"] == ["parameters", "input", "clips/s", "what", "how", "stills"]
+    assert lines["second"] == ["303 M", "16 x (1 x 224²)", "1,280", "**90.0**", dash, dash]
+    assert lines["first"] == ["303 M", "16 x 224²", "24.0", "70.0", "**50.0**", "**80.0**"]
+    assert lines["*pixels*"] == [dash, "16 x 224²", dash, "20.0", dash, dash]
+    assert lines["*chance*"] == ["", "", "", "10.0", "10.0", "10.0"]
+    assert list(lines)[-3:] == ["*floors*", "*pixels*", "*chance*"]
+    assert len({len(line) for line in text.splitlines() if line.startswith("|")}) == 1
+    assert "what: Moving digits what · attentive · top-1 accuracy in % · honest@1" in text
+    assert "as measured in these runs, fp32 on One GPU." in text
+
+
+def test_csv_and_page_have_the_facts_too(tmp_path):
+    _, csv, html = write(board(), records(), tmp_path)
+    frame = pd.read_csv(csv).set_index("encoder")
+    assert frame.loc["first", "parameters"] == 303_000_000
+    assert frame.loc["first", "clips/s"] == pytest.approx(24.0)
+    assert frame.loc["second", "input"] == "16 x (1 x 224)"
+    page = html.read_text(encoding="utf-8")
+    parsed = Page()
+    parsed.feed(page)
+    assert parsed.open == [] and len(parsed.ids) == len(set(parsed.ids))
+    heads = page.split('data-column="')[1:]
+    assert [head.split('"')[0] for head in heads] == [str(i) for i in range(7)]
+    body = page.split('<tbody class="ranked">')[1].split("</tbody>")[0]
+    # Cells of a row are in the order of the headings, by whose number the page sorts them.
+    assert body.split("</tr>")[0].count("<td") == 6
+    assert "as measured in these runs, fp32 on One GPU." in page
+    assert 'data-value="303000000">303 M' in body and 'data-value="24.0">24.0' in body
+
+
+def test_another_probe_can_be_shown_and_empty_columns_are_left_out():
+    table = with_facts(board(probe="linear"), records())
+    assert [head.column.title for head in table.heads] == ["what"]
+    assert [row.name for row in table.rows] == ["first", "chance"]
+
+
+def test_a_board_without_records_says_so(tmp_path):
+    paths = write(board(), [], tmp_path)
+    assert "No records yet" in paths[0].read_text(encoding="utf-8")
+    Page().feed(paths[2].read_text(encoding="utf-8"))
+
+
+def test_other_boards_have_no_facts():
+    table = join(runs(), records())
+    assert table.facts == () and all(row.facts == () for row in table.rows)
+
+
+def test_an_encoder_that_saw_what_it_is_scored_on_is_marked_but_competes():
+    seen = record(encoder="seen", task="in1k", kind="image", card=CARD)
+    other = record(encoder="other", task="ssv2", card=CARD)
+    [note] = own_notes(seen)
+    assert note == "the encoder was pretrained on in1k (with its labels)" and not own_notes(other)
+    table = join(runs(), [seen])
+    assert table.notes == (note,) and table.rows[0].cells[0].is_best
+
+
+def test_the_facts_of_a_record_name_card_and_check():
+    fields = sound_fields()
+    fields["encoder"]["card"] = CARD
+    fields["encoder"]["check"] = {
+        "clip": "formula-1 16x224", "sha256": digest("features"), "blocks": [0.5], "spread": 1.0,
+        "num_tensors": 294, "num_norms": 49,
+    }  # fmt: skip
+    lines = facts_of(Result.model_validate(fields))["Encoder"]
+    assert "pretrained on in1k, k400, labels of them: all" in lines
+    assert "licence of the weights: Apache-2.0" in lines
+    assert any(digest("features")[:16] in line and "294 tensors loaded" in line for line in lines)

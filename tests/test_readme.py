@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bench import registry
 from bench.data.dataset import DataSet
 from bench.encoders.layouts import save_released
 from bench.encoders.sizes import VIT_SIZES
@@ -107,7 +108,8 @@ def data_set(name, title):
 
 
 def test_the_table_of_data_sets_tells_what_the_tasks_are():
-    rows = re.findall(r"^\| `(\w+)` \|(.*)\|$", README, flags=re.MULTILINE)
+    section = README.partition("## The data sets of the papers")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| `(\w+)` \|(.*)\|$", section, flags=re.MULTILINE)
     assert {name for name, _ in rows} == set(NAMES)
     for name, cells in rows:
         title, classes, fit, scored, plan, flip = (cell.strip() for cell in cells.split("|")[:6])
@@ -118,6 +120,16 @@ def test_the_table_of_data_sets_tells_what_the_tasks_are():
         text = inspect.getsource(importlib.import_module(f"tasks.{name}"))
         assert ("plan=None" if plan == "still" else f'plan="{plan}"') in text
         assert f"flip={flip == 'yes'}" in text
+
+
+def test_the_table_of_encoders_has_every_family():
+    section = README.partition("## Encoder families")[2].partition("\n## ")[0]
+    first = "".join(line.split("|")[1] for line in section.splitlines() if line.startswith("| `"))
+    first = first.replace("`--encoder`", "")
+    named = {re.split("[:/]", spec)[0] for spec in re.findall(r"`([^`]+)`", first)}
+    ours = [e for e in registry.entries("encoders") if e.function.__module__[:6] == "bench."]
+    # The encoder that ships is told of where it was made.
+    assert named == {entry.name for entry in ours} - {"digits_tiny"}
 
 
 def test_make_targets_of_the_readme_exist():

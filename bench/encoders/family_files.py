@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from bench.encoders.checkpoints import fetch, read_tensors, shortened
-from bench.encoders.layouts import Held, Tensors, widened
+from bench.encoders.state_dicts import Tensors, as_float32, bare_names, rounding, unwrapped
 from bench.errors import CheckpointError
 
 WRAPPERS = ("model", "module", "model_state", "state_dict")
@@ -26,12 +26,16 @@ HUB_TENSORS, HUB_CONFIG = "model.safetensors", "config.json"
 
 @dataclass(frozen=True, kw_only=True)
 class State:
-    """The tensors of a file under bare names, and what `config.json` beside it says."""
+    """The tensors of a file under bare names, and what `config.json` beside it says.
+
+    `rounding` is the largest error that the stored precision makes on numbers up to 1.
+    """
 
     where: str
     tensors: Tensors
     config: Mapping[str, Any]
     notes: tuple[str, ...] = ()
+    rounding: float = 0.0
 
 
 def read_state(weights: str, family: str) -> State:
@@ -56,11 +60,10 @@ def read_state(weights: str, family: str) -> State:
         raise CheckpointError(
             f"{where} has the layout of a V-JEPA checkpoint; open it as vjepa:FILE or vjepa2:FILE."
         )
-    for wrapper in WRAPPERS:
-        if isinstance(content.get(wrapper), Mapping):
-            content, where = content[wrapper], f"{path} [{wrapper}]"
-            break
-    return State(where=where, tensors=_bare(content, where, family), config=_config(path))
+    content, where = unwrapped(content, WRAPPERS, where)
+    expected = f"{family}:FILE reads one alone, or under one of {', '.join(WRAPPERS)}"
+    tensors = bare_names(content, PREFIXES, where, expected=expected)
+    return State(where=where, tensors=tensors, config=_config(path))
 
 
 def leave_out(state: State, parts: Mapping[str, str]) -> tuple[State, frozenset[str]]:
@@ -88,31 +91,9 @@ def leave_out(state: State, parts: Mapping[str, str]) -> tuple[State, frozenset[
             f"{state.where} holds nothing but {' and '.join(found)} ({shortened(sorted(gone))});"
             " give the file that has the encoder."
         )
-    held = widened(Held(where=state.where, tensors=kept))
-    notes += held.notes
-    return replace(state, tensors=held.tensors, notes=tuple(notes)), frozenset(found)
-
-
-def renamed(tensors: Tensors, rules: Sequence[tuple[str, str]], where: str) -> Tensors:
-    """Return the tensors under the names that the first fitting rule (pattern, name) makes.
-
-    Raises:
-        CheckpointError: two tensors would get one name.
-    """
-    made: Tensors = {}
-    for name, tensor in tensors.items():
-        new = name
-        for pattern, template in rules:
-            new, count = re.subn(rf"^{pattern}$", template, name)
-            if count:
-                break
-        if new in made:
-            raise CheckpointError(
-                f"{where} holds {new!r} twice, under different names (one of them {name!r}); save"
-                " one network per state dict."
-            )
-        made[new] = tensor
-    return made
+    tensors, stored = as_float32(kept, state.where)
+    encoder = replace(state, tensors=tensors, notes=(*notes, *stored), rounding=rounding(kept))
+    return encoder, frozenset(found)
 
 
 def joined_qkv(tensors: Tensors) -> Tensors:
@@ -134,19 +115,6 @@ def joined_qkv(tensors: Tensors) -> Tensors:
                     made.pop(f"{base}{letter}{kind}", None)
                 made[f"{base}qkv.{kind[1:]}"] = torch.cat(whole)
     return made
-
-
-def _bare(content: Mapping[str, Any], where: str, family: str) -> Tensors:
-    named = {str(name): value for name, value in content.items()}
-    strangers = [n for n, value in named.items() if not isinstance(value, torch.Tensor)]
-    if strangers or not named:
-        raise CheckpointError(
-            f"{where} is not a state dict: {shortened(strangers) or 'it is empty'}"
-            f"{' hold no tensor' if strangers else ''}; {family}:FILE reads a state dict, alone or"
-            f" under one of {', '.join(WRAPPERS)}."
-        )
-    prefix = rf"(?:{'|'.join(map(re.escape, PREFIXES))})+"
-    return renamed(named, [(rf"{prefix}(.+)", r"\1")], where)
 
 
 def _config(path: Path) -> Mapping[str, Any]:

@@ -15,11 +15,11 @@ from typing import Any
 
 import torch
 
-from bench.encoders.architecture import Asked
+from bench.encoders.architecture import TABLE_TOLERANCE, Asked
 from bench.encoders.checkpoints import check_coverage, load_all, shortened
 from bench.encoders.encoder import Encoder
-from bench.encoders.layouts import Tensors
 from bench.encoders.sizes import VIT_SIZES
+from bench.encoders.state_dicts import Tensors
 from bench.encoders.table_vit import Form, TableViT, position_table
 from bench.encoders.video_vit import VitArchitecture
 from bench.encoders.vjepa import vit_spec
@@ -31,15 +31,14 @@ SIZES = {
     for name in ("vit_small", "vit_base", "vit_large", "vit_huge", "vit_giant")
 }
 PUBLISHED_FRAMES, PUBLISHED_PIXELS = 16, 224
-TABLE_TOLERANCE = 1e-4
-HALF_TOLERANCE = 1e-2
 
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
     """An encoder in a file: tensors named as `VideoViT` names them, its stored table apart.
 
-    `config` are the hub's facts beside it, `labels` what its other tensors tell of its training.
+    `config` are the hub's facts beside it, `rounding` the error of the stored precision on numbers
+    up to 1.
     """
 
     where: str
@@ -48,6 +47,7 @@ class Found:
     form: Form
     config: Mapping[str, Any]
     notes: tuple[str, ...]
+    rounding: float
 
 
 def build_encoder(found: Found, asked: Asked, *, name: str, source: str, card: Card) -> Encoder:
@@ -200,14 +200,13 @@ def _stored_clips(
             " patch_embed.proj.weight; the file is mixed up."
         )
     tokens = table.shape[1]
-    # Half precision keeps three digits of numbers up to 1.
-    rounded = any("read as float32" in note for note in found.notes)
+    tolerance = max(TABLE_TOLERANCE, found.rounding)
     fitting = []
     for side in range(math.isqrt(tokens), 0, -1):
         if tokens % (side * side) == 0:
             grid = (tokens // (side * side), side, side)
             computed = position_table(found.form.positions, width, grid)
             off = float((computed - table[0]).abs().max())
-            if off <= (HALF_TOLERANCE if rounded else TABLE_TOLERANCE):
+            if off <= tolerance:
                 fitting.append((grid[0] * tubelet, side * patch))
     return fitting

@@ -17,6 +17,7 @@ from bench.encoders.checkpoints import shortened
 from bench.encoders.fetch import first_line
 from bench.encoders.hf_networks import FAMILIES, Family
 from bench.encoders.hf_preprocessing import FILES
+from bench.encoders.state_dicts import stored_otherwise
 from bench.errors import CheckpointError, UsageError
 
 FACTS = ("config.json", *FILES, "README.md")
@@ -169,8 +170,7 @@ def _stored_types(folder: Path) -> tuple[str, ...]:
             f"{folder}: {shortened(whole)} are not floating-point tensors; give the unquantised"
             " checkpoint."
         )
-    others = sorted({FLOATS[kind] for kind in kinds.values()} - {"float32"})
-    return (f"weights stored as {', '.join(others)}, read as float32",) if others else ()
+    return stored_otherwise({FLOATS[kind] for kind in kinds.values()})
 
 
 def licence(folder: Path) -> str:

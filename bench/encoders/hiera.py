@@ -23,7 +23,7 @@ from bench import registry
 from bench.encoders.checkpoints import load_all
 from bench.encoders.encoder import Encoder, num_trainable
 from bench.encoders.family_files import leave_out, read_state
-from bench.encoders.layouts import Tensors
+from bench.encoders.state_dicts import Tensors
 from bench.encoders.vjepa import stem
 from bench.errors import CheckpointError, UsageError
 from bench.types import Card, EncoderSpec, Tokens

@@ -19,8 +19,9 @@ from bench.encoders.architecture import TABLE_TOLERANCE, Asked, agree, body_of, 
 from bench.encoders.checkpoints import check_coverage, fetch, load_all, read_tensors
 from bench.encoders.encoder import Encoder, num_trainable
 from bench.encoders.image_vit import ImageViT
-from bench.encoders.layouts import Held, Tensors, encoder_of, widened
+from bench.encoders.layouts import Held, encoder_of, widened
 from bench.encoders.sizes import IJEPA_RELEASED, NO_CARD, size_of_width
+from bench.encoders.state_dicts import Tensors
 from bench.encoders.video_vit import VitArchitecture
 from bench.encoders.vjepa import Key, check_promised, stem
 from bench.errors import CheckpointError, UsageError

@@ -21,6 +21,7 @@ from safetensors.torch import save
 from bench.encoders.checkpoints import read_tensors, shortened
 from bench.encoders.encoder import Encoder
 from bench.encoders.rotary_vit import RotaryViT
+from bench.encoders.state_dicts import Tensors, as_float32, bare_names, rounding
 from bench.encoders.video_vit import VideoViT, VitArchitecture
 from bench.errors import CheckpointError, UsageError
 from bench.files import file_sha256, write_whole
@@ -34,7 +35,6 @@ FEWEST_LEFTOVER_TOKENS = 4  # two masks and two frame counts
 PREFIXES = ("module.", "backbone.", "_orig_mod.")
 HUB_PREFIX = "vjepa2."
 VJEPA, VJEPA2 = "vjepa", "vjepa2"  # families that have encoder folders, by what opens them
-Tensors = dict[str, torch.Tensor]
 # Raises `CheckpointError` unless bare tensors, given all networks of the file, are the family's.
 Check = Callable[[Tensors, Mapping[str, Any], str], None]
 
@@ -197,7 +197,7 @@ def encoder_of(
     notes: tuple[str, ...] = ()
     networks = {k: v for k, v in content.items() if isinstance(v, Mapping)}
     if key in networks:
-        tensors = bare_names(networks[key], f"{where} [{key}]")
+        tensors = bare(networks[key], f"{where} [{key}]")
         _refuse_strangers(tensors, where)
         check(tensors, networks, where)
         _refuse_unequal_halves(tensors, networks, key, where)
@@ -208,37 +208,15 @@ def encoder_of(
         )
     elif "predictor" in networks:
         raise CheckpointError(
-            f"{where} holds a predictor ({shortened(bare_names(networks['predictor'], where))}),"
+            f"{where} holds a predictor ({shortened(bare(networks['predictor'], where))}),"
             " not an encoder; take the checkpoint that has 'target_encoder'."
         )
     else:
-        tensors = bare_names(content, where)
+        tensors = bare(content, where)
         _refuse_strangers(tensors, where)
         check(tensors, {}, where)
         notes = ("a bare state dict: the file does not say whether it is the target encoder",)
     return tensors, notes
-
-
-def bare_names(named: Mapping[str, Any], where: str) -> Tensors:
-    """Strip the wrappers' prefixes from every name; two names that then collide are refused."""
-    tensors = {str(name): value for name, value in named.items()}
-    strangers = [n for n, value in tensors.items() if not isinstance(value, torch.Tensor)]
-    if strangers or not tensors:
-        raise CheckpointError(
-            f"{where} is not a state dict: {shortened(strangers) or 'it is empty'}"
-            f"{' hold no tensor' if strangers else ''}; give a V-JEPA checkpoint, or a state dict"
-            " of its encoder."
-        )
-    bare: Tensors = {}
-    for name, tensor in tensors.items():
-        short = re.sub(rf"^(?:{'|'.join(map(re.escape, PREFIXES))})+", "", name)
-        if short in bare:
-            raise CheckpointError(
-                f"{where} holds {short!r} twice, under different prefixes (one of them {name!r});"
-                " save one network per state dict."
-            )
-        bare[short] = tensor
-    return bare
 
 
 def _refuse_strangers(tensors: Tensors, where: str) -> None:
@@ -297,7 +275,7 @@ def _refuse_unequal_halves(
     sibling = "encoder" if key == "target_encoder" else "target_encoder"
     if sibling not in networks:
         return
-    missing = bare_names(networks[sibling], f"{where} [{sibling}]").keys() - tensors.keys()
+    missing = bare(networks[sibling], f"{where} [{sibling}]").keys() - tensors.keys()
     if missing:
         raise CheckpointError(
             f"{where} is incomplete: {key!r} lacks {shortened(sorted(missing))}, which {sibling!r}"
@@ -305,23 +283,22 @@ def _refuse_unequal_halves(
         )
 
 
+def bare(named: Mapping[str, Any], where: str) -> Tensors:
+    """Strip the prefixes that training put before the names of a JEPA network.
+
+    Raises:
+        CheckpointError: no tensors, something else among them, or two names that then collide.
+    """
+    expected = "give a V-JEPA checkpoint, or a state dict of its encoder"
+    return bare_names(named, PREFIXES, where, expected=expected)
+
+
 def widened(held: Held) -> Held:
-    """Copy to float32 (also out of the mapped file) and refuse what cannot be weights."""
-    kinds = {str(t.dtype).removeprefix("torch.") for t in held.tensors.values()}
-    whole = [n for n, t in held.tensors.items() if not t.is_floating_point() or t.is_sparse]
-    if whole:
-        raise CheckpointError(
-            f"{held.where}: {shortened(whole)} are not dense floating-point tensors; give the"
-            " unquantised checkpoint."
-        )
-    tensors = {n: t.to(torch.float32, copy=True).contiguous() for n, t in held.tensors.items()}
-    bad = [n for n, t in tensors.items() if not torch.isfinite(t).all()]
-    if bad:
-        raise CheckpointError(
-            f"{held.where}: {shortened(bad)} hold values that are not finite; the training run"
-            " diverged or the file is damaged."
-        )
-    others = sorted(kinds - {"float32"})
-    notes = (f"weights stored as {', '.join(others)}, read as float32",) if others else ()
-    rounding = max(torch.finfo(t.dtype).eps for t in held.tensors.values())
-    return replace(held, tensors=tensors, notes=held.notes + notes, rounding=rounding)
+    """Return what is held as float32, with a note and the rounding of the type it was stored in.
+
+    Raises:
+        CheckpointError: tensors that cannot be weights.
+    """
+    tensors, notes = as_float32(held.tensors, held.where)
+    rounds = rounding(held.tensors)
+    return replace(held, tensors=tensors, notes=held.notes + notes, rounding=rounds)

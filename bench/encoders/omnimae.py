@@ -14,8 +14,9 @@ from dataclasses import replace
 from bench import registry
 from bench.encoders.architecture import Asked
 from bench.encoders.encoder import Encoder
-from bench.encoders.family_files import leave_out, read_state, renamed
+from bench.encoders.family_files import leave_out, read_state
 from bench.encoders.family_vit import Found, build_encoder
+from bench.encoders.state_dicts import renamed
 from bench.encoders.table_vit import Form
 from bench.encoders.vjepa import stem
 from bench.errors import CheckpointError
@@ -59,7 +60,13 @@ def omnimae(
         )
     table = tensors.pop("pos_embed")
     found = Found(
-        where=state.where, tensors=tensors, table=table, form=FORM, config={}, notes=state.notes
+        where=state.where,
+        tensors=tensors,
+        table=table,
+        form=FORM,
+        config={},
+        notes=state.notes,
+        rounding=state.rounding,
     )
     card = Card(licence=LICENCE, labels="none" if "the decoder" in parts else "unknown")
     name = f"omnimae:{stem(weights)}"

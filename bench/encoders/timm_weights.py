@@ -11,6 +11,7 @@ from torch import nn
 
 from bench.encoders.checkpoints import load_all, read_tensors, shortened
 from bench.encoders.fetch import fetch, first_line
+from bench.encoders.state_dicts import Tensors, as_float32, bare_names, unwrapped
 from bench.errors import CheckpointError, UsageError
 from bench.types import Card
 
@@ -62,9 +63,7 @@ def fresh_network(name: str, seed: int) -> nn.Module:
     return network
 
 
-def with_tensors(
-    name: str, tensors: Mapping[str, torch.Tensor], where: str
-) -> tuple[nn.Module, tuple[str, ...]]:
+def with_tensors(name: str, tensors: Tensors, where: str) -> tuple[nn.Module, tuple[str, ...]]:
     """Return the network with every tensor loaded, and notes; the classifier may be of any size.
 
     Raises:
@@ -75,26 +74,10 @@ def with_tensors(
     heads = [tensors[key] for key in (f"{part}.weight" for part in parts) if key in tensors]
     network = _empty(name, len(heads[0]) if heads else 0)
     wanted = network.state_dict()
-    whole = [
-        key
-        for key, tensor in tensors.items()
-        if key in wanted and wanted[key].is_floating_point() and not tensor.is_floating_point()
-    ]
-    if whole:
-        raise CheckpointError(
-            f"{where}: {shortened(whole)} are not floating-point tensors; give the unquantised"
-            " weights."
-        )
-    bad = [key for key, tensor in tensors.items() if not torch.isfinite(tensor).all()]
-    if bad:
-        raise CheckpointError(
-            f"{where}: {shortened(bad)} hold values that are not finite; the training run diverged"
-            " or the file is damaged."
-        )
-    load_all(network, tensors, where)
-    kinds = {str(tensor.dtype).removeprefix("torch.") for tensor in tensors.values()}
-    halves = sorted(kinds & {"float16", "bfloat16"})
-    return network, (f"weights stored as {', '.join(halves)}, read as float32",) if halves else ()
+    counters = {key for key, tensor in wanted.items() if not tensor.is_floating_point()}
+    weights, notes = as_float32(tensors, where, counters=counters)
+    load_all(network, weights, where)
+    return network, notes
 
 
 def about(card: Mapping[str, Any]) -> Card:
@@ -158,29 +141,13 @@ def published(name: str, revision: str, card: Mapping[str, Any]) -> tuple[nn.Mod
     return network, f"hf:{address}" if place else str(card["url"])
 
 
-def read_bare(weights: str) -> tuple[dict[str, torch.Tensor], str]:
+def read_bare(weights: str) -> tuple[Tensors, str]:
     """Return the tensors of a file under bare names, and the file.
 
     Raises:
         CheckpointError: no such file, or not the named tensors of one network.
     """
     path = fetch(weights)
-    content = read_tensors(path)
-    for wrapper in WRAPPERS:
-        if isinstance(content.get(wrapper), Mapping):
-            content = dict(content[wrapper])
-    strangers = [key for key, value in content.items() if not isinstance(value, torch.Tensor)]
-    if strangers or not content:
-        raise CheckpointError(
-            f"{path} is not a state dict: {shortened(strangers) or 'it is empty'}; give the tensors"
-            " of one network, at the top or under 'state_dict' or 'model'."
-        )
-    bare: dict[str, torch.Tensor] = {}
-    for key, tensor in content.items():
-        short = key
-        for prefix in PREFIXES:
-            short = short.removeprefix(prefix)
-        if short in bare:
-            raise CheckpointError(f"{path} holds {short!r} twice, under different prefixes.")
-        bare[short] = tensor
-    return bare, str(path)
+    named, where = unwrapped(read_tensors(path), WRAPPERS, str(path))
+    expected = "give the tensors of one network, at the top or under 'state_dict' or 'model'"
+    return bare_names(named, PREFIXES, where, expected=expected), str(path)

@@ -25,7 +25,7 @@ from bench.encoders.checkpoints import load_all, shortened
 from bench.encoders.encoder import Encoder, num_trainable
 from bench.encoders.family_files import leave_out, read_state
 from bench.encoders.family_vit import SIZES
-from bench.encoders.layouts import Tensors
+from bench.encoders.state_dicts import Tensors
 from bench.encoders.video_vit import LAYER_NORM_EPS, gather_tokens, tapped_layers
 from bench.encoders.vjepa import stem
 from bench.errors import CheckpointError, UsageError

@@ -20,8 +20,9 @@ from bench import registry
 from bench.encoders.architecture import Asked
 from bench.encoders.checkpoints import shortened
 from bench.encoders.encoder import Encoder
-from bench.encoders.family_files import State, joined_qkv, leave_out, read_state, renamed
+from bench.encoders.family_files import State, joined_qkv, leave_out, read_state
 from bench.encoders.family_vit import Found, build_encoder
+from bench.encoders.state_dicts import renamed
 from bench.encoders.table_vit import Form
 from bench.encoders.vjepa import stem
 from bench.errors import CheckpointError
@@ -168,4 +169,5 @@ def _found(state: State, form: Form) -> Found:
         form=form,
         config=state.config,
         notes=state.notes,
+        rounding=state.rounding,
     )

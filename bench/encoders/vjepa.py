@@ -17,10 +17,11 @@ from bench import registry
 from bench.encoders.architecture import TABLE_TOLERANCE, Asked, architecture_of
 from bench.encoders.checkpoints import check_coverage, fetch, load_all
 from bench.encoders.encoder import Encoder, num_trainable
-from bench.encoders.layouts import Tensors, read_held, save_encoder, save_released
+from bench.encoders.layouts import read_held, save_encoder, save_released
 from bench.encoders.named import run_notes, step_of_run
 from bench.encoders.rotary_vit import RotaryViT
 from bench.encoders.sizes import NO_CARD, RELEASED, VIT_SIZES, size_of_width
+from bench.encoders.state_dicts import Tensors
 from bench.encoders.video_vit import VideoViT, VitArchitecture
 from bench.errors import CheckpointError, UsageError
 from bench.types import Card, EncoderSpec

@@ -21,8 +21,7 @@ from bench.encoders.layouts import (
     VJEPA2,
     Check,
     Held,
-    Tensors,
-    bare_names,
+    bare,
     encoder_of,
     has_hub_names,
     leftover_tables,
@@ -30,6 +29,7 @@ from bench.encoders.layouts import (
     read_folder,
     widened,
 )
+from bench.encoders.state_dicts import Tensors
 from bench.errors import CheckpointError
 
 _PART = r"(?:weight|bias)"
@@ -69,7 +69,7 @@ def read_rotary(path: Path, key: str, *, leftover_table: bool = False) -> Held:
         return read_folder(path, VJEPA2)
     content, where = read_tensors(path), str(path)
     if has_hub_names(content):
-        tensors, notes = _encoder_from_hub(bare_names(content, where))
+        tensors, notes = _encoder_from_hub(bare(content, where))
     else:
         tensors, notes = encoder_of(content, key, where, _check_rotary(leftover_table))
         if tensors.pop("pos_embed", None) is not None:
@@ -87,7 +87,7 @@ def read_rotary_predictor(path: Path) -> tuple[Held, int | None]:
     networks = {name: part for name, part in content.items() if isinstance(part, Mapping)}
     notes: tuple[str, ...] = ()
     if has_hub_names(content):
-        named = _without_prefix(bare_names(content, where))
+        named = _without_prefix(bare(content, where))
         tensors = _predictor_from_hub(named)
         kernel = named.get("encoder.embeddings.patch_embeddings.proj.weight")
     elif not networks.get("predictor"):
@@ -101,7 +101,7 @@ def read_rotary_predictor(path: Path) -> tuple[Held, int | None]:
                 f"{where} holds a predictor of V-JEPA, which adds a position table"
                 " (predictor_pos_embed); only those of V-JEPA 2 are read here."
             )
-        tensors = bare_names(networks["predictor"], f"{where} [predictor]")
+        tensors = bare(networks["predictor"], f"{where} [predictor]")
         if tensors.pop("predictor_pos_embed", None) is not None:
             notes = ("predictor_pos_embed of the file is left over and not used",)
         encoder = networks.get("target_encoder") or networks.get("encoder") or {}

@@ -22,7 +22,8 @@ import torch
 from torch.distributed import tensor as sharded
 
 from bench.encoders.checkpoints import check_coverage, read_tensors
-from bench.encoders.layouts import RELEASED_PREFIX, Tensors, bare_names, write_encoder
+from bench.encoders.layouts import RELEASED_PREFIX, bare, write_encoder
+from bench.encoders.state_dicts import Tensors
 from bench.encoders.video_vit import VideoViT
 from bench.errors import CheckpointError
 from bench.files import write_whole
@@ -222,7 +223,7 @@ def _bare(content: Mapping[str, Any], key: str, path: Path) -> Tensors:
             f"{path} [{key}] is empty: such a file is evaluated, not trained further; give one that"
             " pretraining wrote."
         )
-    return bare_names(content[key], f"{path} [{key}]")
+    return bare(content[key], f"{path} [{key}]")
 
 
 def _shapes(tensors: Mapping[str, torch.Tensor]) -> dict[str, tuple[int, ...]]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from bench.encoders.encoder import open_encoder
-from bench.encoders.layouts import save_encoder
+from bench.encoders.encoder_folder import save_encoder
 from bench.encoders.video_vit import fresh_vit
 from bench.encoders.vjepa import vit_spec
 from bench.records import parse_record, read_record

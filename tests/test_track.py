@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from bench.cli_track import track as command
 from bench.config import Machine
 from bench.encoders.encoder import Encoder
-from bench.encoders.layouts import save_encoder
+from bench.encoders.encoder_folder import save_encoder
 from bench.encoders.video_vit import VitArchitecture, fresh_vit
 from bench.encoders.vjepa import vit_spec
 from bench.errors import UsageError

@@ -18,8 +18,9 @@ from bench.encoders.adapt import FrameByFrame
 from bench.encoders.architecture import TABLE_TOLERANCE, Asked, agree, body_of, heads_of
 from bench.encoders.checkpoints import check_coverage, fetch, load_all, read_tensors
 from bench.encoders.encoder import Encoder, num_trainable
+from bench.encoders.held import Held, widened
 from bench.encoders.image_vit import ImageViT
-from bench.encoders.layouts import Held, encoder_of, widened
+from bench.encoders.layouts import encoder_of
 from bench.encoders.sizes import IJEPA_RELEASED, NO_CARD, size_of_width
 from bench.encoders.state_dicts import Tensors
 from bench.encoders.video_vit import VitArchitecture

@@ -1,57 +1,33 @@
 """What a JEPA weight file holds: which tensors are the encoder, and which network they make.
 
 Released layout: a `torch.save` dict `encoder, predictor, opt, scaler, target_encoder, epoch, ...`
-with names under `module.backbone.`. Our own: a folder with `model.safetensors` (bare names) and
-`encoder.json` (architecture and the SHA-256 of the tensors' file; the family too, if it is not
-V-JEPA).
+with names under `module.backbone.`. A folder of ours is read by `bench.encoders.encoder_folder`.
 """
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save
 
 from bench.encoders.checkpoints import read_tensors, shortened
-from bench.encoders.encoder import Encoder
+from bench.encoders.encoder_folder import VJEPA, read_folder
+from bench.encoders.held import Held, widened
 from bench.encoders.rotary_vit import RotaryViT
-from bench.encoders.state_dicts import Tensors, as_float32, bare_names, rounding
-from bench.encoders.video_vit import VideoViT, VitArchitecture
-from bench.errors import CheckpointError, UsageError
-from bench.files import file_sha256, write_whole
+from bench.encoders.state_dicts import Tensors, bare_names
+from bench.encoders.video_vit import VideoViT
+from bench.errors import CheckpointError
 
-TENSORS_FILE = "model.safetensors"
-FACTS_FILE = "encoder.json"
-FORMAT = "frozenbench-encoder-1"
 RELEASED_PREFIX = "module.backbone."
 OWN_KEY = "frozenbench"  # what checkpoints of our own pretraining say of themselves
 FEWEST_LEFTOVER_TOKENS = 4  # two masks and two frame counts
 PREFIXES = ("module.", "backbone.", "_orig_mod.")
 HUB_PREFIX = "vjepa2."
-VJEPA, VJEPA2 = "vjepa", "vjepa2"  # families that have encoder folders, by what opens them
 # Raises `CheckpointError` unless bare tensors, given all networks of the file, are the family's.
 Check = Callable[[Tensors, Mapping[str, Any], str], None]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Held:
-    """Encoder tensors of a file under bare names; `architecture` and `is_floor` if it says so.
-
-    `rounding` is the largest error that the stored precision makes on numbers up to 1.
-    """
-
-    where: str
-    tensors: Tensors
-    notes: tuple[str, ...] = ()
-    architecture: VitArchitecture | None = None
-    is_floor: bool = False
-    rounding: float = 0.0
 
 
 def read_held(path: Path, key: str) -> Held:
@@ -66,56 +42,6 @@ def read_held(path: Path, key: str) -> Held:
         return read_folder(path, VJEPA)
     tensors, notes = encoder_of(read_tensors(path), key, str(path), _check_added_positions)
     return widened(Held(where=str(path), tensors=tensors, notes=notes))
-
-
-def save_encoder(folder: Path, encoder: Encoder) -> None:
-    """Write `model.safetensors` and `encoder.json`, which `vjepa:FOLDER` loads again.
-
-    A V-JEPA 2 encoder is loaded again by `vjepa2:FOLDER`.
-
-    Raises:
-        UsageError: the encoder is not a video ViT (a pixel floor has nothing to save).
-    """
-    network = encoder.network
-    if not isinstance(network, VideoViT | RotaryViT):
-        raise UsageError(
-            f"encoder {encoder.spec.name!r} is no video ViT, so it has no weights to save; name it"
-            " in the run instead."
-        )
-    write_encoder(
-        folder,
-        network.state_dict(),
-        network.architecture,
-        name=encoder.spec.name,
-        source=encoder.spec.source,
-        is_floor=encoder.spec.is_floor,
-        family=VJEPA2 if isinstance(network, RotaryViT) else VJEPA,
-    )
-
-
-def write_encoder(
-    folder: Path,
-    tensors: Mapping[str, torch.Tensor],
-    architecture: VitArchitecture,
-    *,
-    name: str,
-    source: str,
-    is_floor: bool = False,
-    family: str = VJEPA,
-) -> None:
-    """Write the two files of an encoder folder from a state dict under bare names."""
-    whole = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
-    write_whole(folder / TENSORS_FILE, save(whole))
-    facts = {
-        "format": FORMAT,
-        **({} if family == VJEPA else {"family": family}),
-        "name": name,
-        "source": source,
-        "is_floor": is_floor,
-        "architecture": asdict(architecture),
-        "sha256": file_sha256(folder / TENSORS_FILE),
-    }
-    write_whole(folder / FACTS_FILE, (json.dumps(facts, indent=2) + "\n").encode())
 
 
 def save_released(
@@ -143,46 +69,6 @@ def save_released(
 
 def _released_names(network: VideoViT | RotaryViT) -> Tensors:
     return {f"{RELEASED_PREFIX}{n}": t.detach().cpu() for n, t in network.state_dict().items()}
-
-
-def read_folder(folder: Path, family: str) -> Held:
-    """Return what a folder written here holds.
-
-    Raises:
-        CheckpointError: no such folder, one that was changed, or of another family.
-    """
-    if not (folder / FACTS_FILE).is_file() or not (folder / TENSORS_FILE).is_file():
-        raise CheckpointError(
-            f"{folder} is no encoder folder: it needs {FACTS_FILE} and {TENSORS_FILE}; to load a"
-            " checkpoint, name the file itself."
-        )
-    try:
-        facts = json.loads((folder / FACTS_FILE).read_text())
-        wrong_format = facts["format"] != FORMAT
-        architecture = VitArchitecture(**facts["architecture"])
-        recorded, is_floor = facts["sha256"], bool(facts["is_floor"])
-        written = str(facts.get("family", VJEPA))
-    except (ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(
-            f"{folder / FACTS_FILE} is not understood ({error!r}); write the folder again."
-        ) from error
-    if wrong_format or file_sha256(folder / TENSORS_FILE) != recorded:
-        raise CheckpointError(
-            f"{folder / TENSORS_FILE} is not the file that {FACTS_FILE} describes (format or"
-            " SHA-256 differ); copy the folder again, whole."
-        )
-    if written != family:
-        raise CheckpointError(
-            f"{folder} holds an encoder of the family {written}; open it as {written}:{folder}."
-        )
-    return widened(
-        Held(
-            where=str(folder),
-            tensors=read_tensors(folder / TENSORS_FILE),
-            architecture=architecture,
-            is_floor=is_floor,
-        )
-    )
 
 
 def encoder_of(
@@ -291,14 +177,3 @@ def bare(named: Mapping[str, Any], where: str) -> Tensors:
     """
     expected = "give a V-JEPA checkpoint, or a state dict of its encoder"
     return bare_names(named, PREFIXES, where, expected=expected)
-
-
-def widened(held: Held) -> Held:
-    """Return what is held as float32, with a note and the rounding of the type it was stored in.
-
-    Raises:
-        CheckpointError: tensors that cannot be weights.
-    """
-    tensors, notes = as_float32(held.tensors, held.where)
-    rounds = rounding(held.tensors)
-    return replace(held, tensors=tensors, notes=held.notes + notes, rounding=rounds)

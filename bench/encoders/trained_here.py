@@ -11,7 +11,7 @@ from pathlib import Path
 from bench import registry
 from bench.encoders.architecture import Asked
 from bench.encoders.encoder import Encoder
-from bench.encoders.layouts import FACTS_FILE
+from bench.encoders.encoder_folder import FACTS_FILE
 from bench.encoders.vjepa import load_network, read_network
 from bench.errors import CheckpointError
 from bench.types import Card

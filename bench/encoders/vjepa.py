@@ -17,7 +17,8 @@ from bench import registry
 from bench.encoders.architecture import TABLE_TOLERANCE, Asked, architecture_of
 from bench.encoders.checkpoints import check_coverage, fetch, load_all
 from bench.encoders.encoder import Encoder, num_trainable
-from bench.encoders.layouts import read_held, save_encoder, save_released
+from bench.encoders.encoder_folder import save_encoder
+from bench.encoders.layouts import read_held, save_released
 from bench.encoders.named import run_notes, step_of_run
 from bench.encoders.rotary_vit import RotaryViT
 from bench.encoders.sizes import NO_CARD, RELEASED, VIT_SIZES, size_of_width

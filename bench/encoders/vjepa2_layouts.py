@@ -16,18 +16,16 @@ from typing import Any
 import torch
 
 from bench.encoders.checkpoints import read_tensors
+from bench.encoders.encoder_folder import VJEPA2, read_folder
+from bench.encoders.held import Held, widened
 from bench.encoders.layouts import (
     HUB_PREFIX,
-    VJEPA2,
     Check,
-    Held,
     bare,
     encoder_of,
     has_hub_names,
     leftover_tables,
     predictor_adds_table,
-    read_folder,
-    widened,
 )
 from bench.encoders.state_dicts import Tensors
 from bench.errors import CheckpointError

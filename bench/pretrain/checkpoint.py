@@ -22,7 +22,8 @@ import torch
 from torch.distributed import tensor as sharded
 
 from bench.encoders.checkpoints import check_coverage, read_tensors
-from bench.encoders.layouts import RELEASED_PREFIX, bare, write_encoder
+from bench.encoders.encoder_folder import write_encoder
+from bench.encoders.layouts import RELEASED_PREFIX, bare
 from bench.encoders.state_dicts import Tensors
 from bench.encoders.video_vit import VideoViT
 from bench.errors import CheckpointError

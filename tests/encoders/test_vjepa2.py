@@ -11,7 +11,8 @@ from safetensors.torch import load_file, save_file
 
 from bench.encoders import vjepa2 as families
 from bench.encoders.encoder import Encoder, num_trainable, open_encoder, weight_digest
-from bench.encoders.layouts import save_encoder, save_released
+from bench.encoders.encoder_folder import save_encoder
+from bench.encoders.layouts import save_released
 from bench.encoders.rotary_vit import RotaryViT, fresh_rotary
 from bench.encoders.sizes import VJEPA2_RELEASED, VJEPA2_SIZES, Released
 from bench.encoders.video_vit import VitArchitecture

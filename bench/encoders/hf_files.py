@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +122,20 @@ def loaded(folder: Path, family: Family) -> tuple[nn.Module, tuple[str, ...]]:
             f"{folder} does not hold the network of its config.json"
             f" ({' '.join(str(error).split())}); copy or download it again."
         ) from error
+    heads = _heads_alone(network, found, family, folder)
+    bad = [key for key, tensor in network.state_dict().items() if not torch.isfinite(tensor).all()]
+    if bad:
+        raise CheckpointError(f"{folder}: {shortened(bad)} hold values that are not finite.")
+    if heads:
+        notes += (f"left out, as parts of heads: {shortened(heads)}",)
+    return network, notes
+
+
+def _heads_alone(network: Any, found: Mapping[str, Any], family: Family, folder: Path) -> list[str]:
+    """Return the tensors that were left out, if they are of heads and nothing else is amiss.
+
+    `found` is what the library says of its loading.
+    """
     prefix = f"{network.base_model_prefix}."
     extra = {key: key.removeprefix(prefix) for key in sorted(found["unexpected_keys"])}
     heads = [key for key, bare in extra.items() if bare.startswith(family.heads)]
@@ -138,12 +153,7 @@ def loaded(folder: Path, family: Family) -> tuple[nn.Module, tuple[str, ...]]:
             f"{folder} does not hold, exactly, the {len(network.state_dict())} tensors of"
             f" {type(network).__name__}; {'; '.join(said)}. Give the complete folder."
         )
-    bad = [key for key, tensor in network.state_dict().items() if not torch.isfinite(tensor).all()]
-    if bad:
-        raise CheckpointError(f"{folder}: {shortened(bad)} hold values that are not finite.")
-    if heads:
-        notes += (f"left out, as parts of heads: {shortened(heads)}",)
-    return network, notes
+    return heads
 
 
 def _stored_types(folder: Path) -> tuple[str, ...]:

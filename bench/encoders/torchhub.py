@@ -52,23 +52,10 @@ def torchhub(
             f"encoder 'torchhub:{model}' would run the code of {repository} on this machine; if you"
             " trust it, say --trust-remote-code."
         )
-    is_local = Path(repository).is_dir()
-    try:
-        load: Any = torch.hub.load
-        made = load(repository, name, source="local" if is_local else "github", trust_repo=True)
-    except (OSError, RuntimeError, ValueError, ImportError) as error:
-        raise CheckpointError(f"torchhub:{model} cannot be had ({first_line(error)}).") from error
+    network = _made(repository, name)
     note = f"loaded by the code of {repository}, which says nothing of what it covered"
-    if isinstance(made, Encoder):
-        return Encoder(made.network, made.spec, notes=(*made.notes, note))
-    lacks = [part for part in INTERFACE if not hasattr(made, part)]
-    if lacks or not isinstance(made, nn.Module):
-        raise UsageError(
-            f"encoder 'torchhub:{model}' is a {type(made).__name__} without {', '.join(lacks)}:"
-            " only models with the interface of DINOv2 are read. Wrap it in a function of your own:"
-            " --encoder py:MODULE:FUNCTION."
-        )
-    network: Any = made
+    if isinstance(network, Encoder):
+        return Encoder(network.network, network.spec, notes=(*network.notes, note))
     patch_size = network.patch_size
     patch = int(patch_size[0] if isinstance(patch_size, (list, tuple)) else patch_size)
     if num_frames < 1 or image_size < 1 or image_size % patch:
@@ -92,6 +79,26 @@ def torchhub(
     )
     wrapped = _Dino(network, patch, f"torchhub {model}")
     return Encoder(FrameByFrame(wrapped, spec), spec, notes=(note,))
+
+
+def _made(repository: str, name: str) -> Any:
+    """Return what the repository's code makes: an encoder of ours, or a model to be wrapped."""
+    is_local = Path(repository).is_dir()
+    try:
+        load: Any = torch.hub.load
+        made = load(repository, name, source="local" if is_local else "github", trust_repo=True)
+    except (OSError, RuntimeError, ValueError, ImportError) as error:
+        raise CheckpointError(
+            f"torchhub:{repository}:{name} cannot be had ({first_line(error)})."
+        ) from error
+    lacks = [part for part in INTERFACE if not hasattr(made, part)]
+    if not isinstance(made, Encoder) and (lacks or not isinstance(made, nn.Module)):
+        raise UsageError(
+            f"encoder 'torchhub:{repository}:{name}' is a {type(made).__name__} without"
+            f" {', '.join(lacks) or 'weights'}: only models with the interface of DINOv2 are read."
+            " Wrap it in a function of your own: --encoder py:MODULE:FUNCTION."
+        )
+    return made
 
 
 class _Dino(nn.Module):

@@ -15,10 +15,9 @@ from typing import Any
 
 import torch
 
-from bench.errors import UsageError
 from bench.registry import probe
 from bench.types import FeatureSource, Head, Progress, Reads, Settings
-from probes.attentive_head import AttentiveHeads
+from probes.attentive_head import AttentiveHeads, divides
 from probes.released import read_released_probe
 from probes.stacked_fit import FittedStack, fit_stack, restored_stack
 from probes.stacked_training import Recipe
@@ -97,11 +96,7 @@ class AttentiveProbe:
                 have several labels, and none has any.
             BenchError: no head is left.
         """
-        if source.width % self.num_heads:
-            raise UsageError(
-                f"probe 'attentive': {self.num_heads} attention heads do not divide the encoder's"
-                f" width {source.width}; set num_heads to a divisor of it."
-            )
+        divides(self.name, self.num_heads, source.width)
         module = AttentiveHeads(
             num_probes=len(self.heads),
             width=source.width,

@@ -19,6 +19,7 @@ from bench.errors import UsageError
 from bench.registry import probe
 from bench.types import FeatureSource, Head, Progress, Reads, Settings
 from probes.attentive_blocks import AttentiveBlocks, Precision
+from probes.attentive_head import divides
 from probes.released_blocks import read_released_blocks
 from probes.stacked_fit import FittedStack, fit_stack, restored_stack
 from probes.stacked_training import Recipe
@@ -112,11 +113,7 @@ class Attentive4Probe:
                 and none has any.
             BenchError: no head is left.
         """
-        if source.width % self.num_heads:
-            raise UsageError(
-                f"probe 'attentive4': {self.num_heads} attention heads do not divide the encoder's"
-                f" width {source.width}; set num_heads to a divisor of it."
-            )
+        divides(self.name, self.num_heads, source.width)
         module = AttentiveBlocks(
             num_probes=len(self.heads),
             width=source.width,

@@ -21,8 +21,7 @@ import torch
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from probes.attentive_head import EPS, MLP_RATIO, ones, truncated_normal, zeros
-from probes.stacked_fit import Classifiers
+from probes.attentive_head import EPS, MLP_RATIO, OneQuery, ones, truncated_normal, zeros
 from probes.stacked_linear import Losses
 
 # Numbers in one activation of a part. About 70 are alive at a time, of 4 bytes each.
@@ -34,7 +33,7 @@ Precision = Literal["fp32", "bf16"]
 Tensors = Mapping[str, torch.Tensor]
 
 
-class AttentiveBlocks(Classifiers):
+class AttentiveBlocks(OneQuery):
     """K probes with stacked parameters: tokens `[B, L, D]` to logits `[K, B, C]`.
 
     Parameters of the self-attention blocks begin with `blocks_` and have N as their second axis.
@@ -83,24 +82,9 @@ class AttentiveBlocks(Classifiers):
         self.register_buffer("k_bias", torch.zeros(K, D))
 
     @property
-    def num_probes(self) -> int:
-        """K."""
-        return self.query.shape[0]
-
-    @property
     def num_blocks(self) -> int:
         """N and the block of the query."""
         return self.blocks_qkv_weight.shape[1] + 1
-
-    @property
-    def width(self) -> int:
-        """D."""
-        return self.query.shape[2]
-
-    @property
-    def num_classes(self) -> int:
-        """C."""
-        return self.linear_weight.shape[1]
 
     @property
     def facts(self) -> dict[str, Any]:

@@ -20,6 +20,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from bench.errors import UsageError
 from probes.stacked_fit import Classifiers
 from probes.stacked_linear import linear, matmul
 
@@ -27,7 +28,29 @@ MLP_RATIO = 4
 EPS = 1e-5  # as released: PyTorch's default, unlike the 1e-6 of the encoders
 
 
-class AttentiveHeads(Classifiers):
+class OneQuery(Classifiers):
+    """K probes whose query `[K, 1, D]` gathers tokens for a classifier `[K, C, D]`."""
+
+    query: nn.Parameter
+    linear_weight: nn.Parameter
+
+    @property
+    def num_probes(self) -> int:
+        """K."""
+        return self.query.shape[0]
+
+    @property
+    def width(self) -> int:
+        """D."""
+        return self.query.shape[2]
+
+    @property
+    def num_classes(self) -> int:
+        """C."""
+        return self.linear_weight.shape[1]
+
+
+class AttentiveHeads(OneQuery):
     """K attentive probes with stacked parameters: tokens `[B, L, D]` to logits `[K, B, C]`.
 
     As released, the query is not normalised, and the output projection of the attention
@@ -61,21 +84,6 @@ class AttentiveHeads(Classifiers):
         self.register_buffer("k_bias", torch.zeros(K, D))
         self.register_buffer("proj_weight", None)
         self.register_buffer("proj_bias", None)
-
-    @property
-    def num_probes(self) -> int:
-        """K."""
-        return self.query.shape[0]
-
-    @property
-    def width(self) -> int:
-        """D."""
-        return self.query.shape[2]
-
-    @property
-    def num_classes(self) -> int:
-        """C."""
-        return self.linear_weight.shape[1]
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -151,6 +159,15 @@ class AttentiveHeads(Classifiers):
                 setattr(self, name, torch.empty_like(tensors[name]))
         self.load_state_dict(dict(tensors))
         self.eval()
+
+
+def divides(probe: str, num_attention_heads: int, width: int) -> None:
+    """Raise `UsageError` unless the encoder's width can be split over the attention heads."""
+    if width % num_attention_heads:
+        raise UsageError(
+            f"probe {probe!r}: {num_attention_heads} attention heads do not divide the encoder's"
+            f" width {width}; set num_heads to a divisor of it."
+        )
 
 
 def truncated_normal(shape: torch.Size, generator: torch.Generator) -> torch.Tensor:

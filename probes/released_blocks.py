@@ -85,20 +85,14 @@ def read_released_blocks(
             f"{path}: this is a probe file of V-JEPA 1 (one block); read it with --probe attentive."
         )
     states = [_from_hub(content, path)] if "classifier.weight" in content else _heads(content, path)
-    blocks = _num_blocks(states[0])
     return from_released(
-        states,
-        num_blocks=blocks,
-        num_attention_heads=num_attention_heads,
-        precision=precision,
-        what=str(path),
+        states, num_attention_heads=num_attention_heads, precision=precision, what=str(path)
     )
 
 
 def from_released(
     states: Sequence[Tensors],
     *,
-    num_blocks: int,
     num_attention_heads: int,
     what: str,
     precision: Precision = "fp32",
@@ -109,6 +103,7 @@ def from_released(
         CheckpointError: a tensor is missing, unknown or of another shape; `what` is the culprit.
     """
     first = states[0]
+    num_blocks = _num_layers(first, r"pooler\.blocks\.(\d+)\.") + 1
     query, classifier = first.get("pooler.query_tokens"), first.get("linear.weight")
     if query is None or classifier is None or num_blocks < 2:
         raise CheckpointError(
@@ -122,25 +117,18 @@ def from_released(
             " set probe.num_heads to the number that it was trained with."
         )
     with torch.device("meta"):
-        wanted = AttentiveBlocks(
-            num_probes=1,
+        module = AttentiveBlocks(
+            num_probes=len(states),
             width=width,
             num_attention_heads=num_attention_heads,
             num_classes=len(classifier),
             num_blocks=num_blocks,
+            precision=precision,
         )
-    shapes = {n: tuple(t.shape) for n, t in to_released(wanted, 0).items()}
+    wanted = to_released(module, 0)
     for number, state in enumerate(states):
-        where = f"head {number} of {what}" if len(states) > 1 else what
-        check_coverage(shapes, {name: tuple(t.shape) for name, t in state.items()}, where)
-    module = AttentiveBlocks(
-        num_probes=len(states),
-        width=width,
-        num_attention_heads=num_attention_heads,
-        num_classes=len(classifier),
-        num_blocks=num_blocks,
-        precision=precision,
-    )
+        check_coverage(wanted, state, f"head {number} of {what}" if len(states) > 1 else what)
+    module = module.to_empty(device="cpu")
     ours = [_ours(state, num_blocks - 1) for state in states]
     module.load({name: torch.stack([tensors[name] for tensors in ours]) for name in ours[0]})
     return module
@@ -221,10 +209,6 @@ def _from_hub(content: Mapping[str, Any], path: Path) -> dict[str, torch.Tensor]
             take(f"pooler.blocks.{block}.{theirs}", [hub + part for part in parts])
     take("linear", ["classifier"])
     return {**state, **left}  # what is left is known under its own name, or refused
-
-
-def _num_blocks(state: Tensors) -> int:
-    return _num_layers(state, r"pooler\.blocks\.(\d+)\.") + 1
 
 
 def _num_layers(names: Mapping[str, Any], pattern: str) -> int:

@@ -18,7 +18,7 @@ from torch import nn
 from bench.encoders.fetch import fetch, first_line
 from bench.errors import CheckpointError
 
-__all__ = ["check_coverage", "fetch", "load_all", "read_tensors", "shortened"]
+__all__ = ["check_coverage", "check_shapes", "fetch", "load_all", "read_tensors", "shortened"]
 
 NAMES_SHOWN = 8
 LEGACY_MAGIC = bytes.fromhex("80028a0a6cfc9c46f9206aa850192e")  # torch.save before version 1.6
@@ -87,17 +87,24 @@ def load_all(module: nn.Module, tensors: Mapping[str, torch.Tensor], where: str)
     Raises:
         CheckpointError: names what is missing, unexpected or of another shape, and the coverage.
     """
-    check_coverage(
-        {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()},
-        {name: tuple(tensor.shape) for name, tensor in tensors.items()},
-        where,
-    )
+    check_coverage(module.state_dict(), tensors, where)
     is_empty = any(parameter.is_meta for parameter in module.parameters())
     module.load_state_dict(dict(tensors), strict=True, assign=is_empty)
 
 
-def check_coverage(wanted: Shapes, held: Shapes, where: str) -> None:
+def check_coverage(
+    wanted: Mapping[str, torch.Tensor], held: Mapping[str, torch.Tensor], where: str
+) -> None:
     """Raise `CheckpointError` unless `held` has exactly the names and shapes of `wanted`."""
+    check_shapes(
+        {name: tuple(tensor.shape) for name, tensor in wanted.items()},
+        {name: tuple(tensor.shape) for name, tensor in held.items()},
+        where,
+    )
+
+
+def check_shapes(wanted: Shapes, held: Shapes, where: str) -> None:
+    """Raise `CheckpointError` unless `held` is `wanted`, with what differs by name."""
     missing = sorted(wanted.keys() - held.keys())
     unexpected = sorted(held.keys() - wanted.keys())
     wrong = [

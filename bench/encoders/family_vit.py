@@ -66,8 +66,8 @@ def build_encoder(found: Found, asked: Asked, *, name: str, source: str, card: C
     with torch.device("meta"):
         network = TableViT(wanted, found.form)
     computed = {"pos_embed": network.pos_embed, "layer_norm_eps": network.layer_norm_eps}
-    shapes = {n: tuple(t.shape) for n, t in network.state_dict().items() if n not in computed}
-    check_coverage(shapes, {n: tuple(t.shape) for n, t in found.tensors.items()}, found.where)
+    stored = {n: t for n, t in network.state_dict().items() if n not in computed}
+    check_coverage(stored, found.tensors, found.where)
     load_all(network, {**found.tensors, **computed}, found.where)
     notes = list(found.notes)
     if (wanted.num_frames, wanted.image_size) != (PUBLISHED_FRAMES, PUBLISHED_PIXELS):

@@ -224,10 +224,6 @@ def _held(
     )
     with torch.device("meta"):
         wanted = ImageViT(held)
-    check_coverage(_shapes(wanted.state_dict()), _shapes(tensors), where)
+    check_coverage(wanted.state_dict(), tensors, where)
     is_sincos = float((wanted.pos_embed - tensors["pos_embed"]).abs().max()) <= tolerance
     return held, is_sincos
-
-
-def _shapes(tensors: Mapping[str, torch.Tensor]) -> dict[str, tuple[int, ...]]:
-    return {name: tuple(tensor.shape) for name, tensor in tensors.items()}

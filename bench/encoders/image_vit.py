@@ -20,6 +20,7 @@ from bench.encoders.video_vit import (
     VitArchitecture,
     gather_tokens,
     tapped_layers,
+    tapped_tokens,
 )
 from bench.errors import UsageError
 from bench.types import Tokens
@@ -72,12 +73,8 @@ class ImageViT(nn.Module):
         x = self.patch_embed(pixels) + self.pos_embed
         if keep is not None:
             x = gather_tokens(x, keep)
-        tapped = []
-        for number, block in enumerate(self.blocks[: taps[-1] + 1]):
-            x = block(x)
-            if number in taps:
-                tapped.append(self.norm(x) if norm or number == len(self.blocks) - 1 else x)
-        return Tokens(layers=tuple(tapped), grid=self.architecture.grid)
+        tapped = tapped_tokens(x, self.blocks, taps, self.norm, norm_all=norm)
+        return Tokens(layers=tapped, grid=self.architecture.grid)
 
 
 class PatchEmbedding(nn.Module):

@@ -20,6 +20,7 @@ from bench.encoders.video_vit import (
     clip_grid,
     initialise,
     tapped_layers,
+    tapped_tokens,
 )
 from bench.types import Tokens
 
@@ -63,19 +64,14 @@ class RotaryViT(nn.Module):
         Raises:
             UsageError: a clip that tubelets and patches do not divide, or layers that do not exist.
         """
-        last = len(self.blocks) - 1
         taps = tapped_layers(layers, len(self.blocks))
         grid = clip_grid(self.architecture, pixels)
         x = self.patch_embed(pixels, keep)
         places = torch.arange(math.prod(grid), device=x.device) if keep is None else keep
         cos, sin = turns_at(places, grid[1:], self.head_dim)
         turns = (cos, sin) if keep is None else (cos.unsqueeze(1), sin.unsqueeze(1))
-        tapped = []
-        for number, block in enumerate(self.blocks[: taps[-1] + 1]):
-            x = block(x, turns)
-            if number in taps:
-                tapped.append(self.norm(x) if norm or number == last else x)
-        return Tokens(layers=tuple(tapped), grid=grid)
+        tapped = tapped_tokens(x, self.blocks, taps, self.norm, norm_all=norm, context=(turns,))
+        return Tokens(layers=tapped, grid=grid)
 
 
 def fresh_rotary(architecture: VitArchitecture, *, seed: int) -> RotaryViT:

@@ -26,7 +26,7 @@ from bench.encoders.encoder import Encoder, num_trainable
 from bench.encoders.family_files import leave_out, read_state
 from bench.encoders.family_vit import SIZES
 from bench.encoders.state_dicts import Tensors
-from bench.encoders.video_vit import LAYER_NORM_EPS, gather_tokens, tapped_layers
+from bench.encoders.video_vit import LAYER_NORM_EPS, gather_tokens, tapped_layers, tapped_tokens
 from bench.encoders.vjepa import stem
 from bench.errors import CheckpointError, UsageError
 from bench.types import Card, EncoderSpec, Tokens
@@ -144,24 +144,19 @@ class ClassTokenViT(nn.Module):
             UsageError: an image that the patches do not divide, or layers that do not exist.
         """
         taps = tapped_layers(layers, len(self.blocks))
-        h, w = (side // self.shape.patch_size for side in pixels.shape[-2:])
-        if pixels.ndim != 4 or tuple(pixels.shape[-2:]) != tuple(
-            n * self.shape.patch_size for n in (h, w)
-        ):
+        patch = self.shape.patch_size
+        if pixels.ndim != 4 or any(side % patch for side in pixels.shape[-2:]):
             raise UsageError(
                 f"an image of shape {tuple(pixels.shape)} cannot be encoded: expected [B, 3,"
-                f" height, width], multiples of {self.shape.patch_size}."
+                f" height, width], multiples of {patch}."
             )
+        h, w = (side // patch for side in pixels.shape[-2:])
         x = self.patch_embed["proj"](pixels).flatten(2).transpose(1, 2) + self._places(h, w)
         if keep is not None:
             x = gather_tokens(x, keep)
         first = (self.cls_token + self.pos_embed[:, :1]).expand(len(x), -1, -1)
         x = torch.cat([first, x], dim=1)
-        tapped = []
-        for number, block in enumerate(self.blocks[: taps[-1] + 1]):
-            x = block(x)
-            if number in taps:
-                tapped.append(self.norm(x) if norm or number == len(self.blocks) - 1 else x)
+        tapped = tapped_tokens(x, self.blocks, taps, self.norm, norm_all=norm)
         return Tokens(
             layers=tuple(tap[:, 1:] for tap in tapped),
             grid=(1, h, w),

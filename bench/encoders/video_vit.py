@@ -111,13 +111,8 @@ class VideoViT(nn.Module):
         x, positions = self.patch_embed(pixels, keep), self.positions(grid)
         if keep is not None:
             positions = gather_tokens(positions.expand(len(x), -1, -1), keep)
-        x = x + positions
-        tapped = []
-        for number, block in enumerate(self.blocks[: taps[-1] + 1]):
-            x = block(x)
-            if number in taps:
-                tapped.append(self.norm(x) if norm or number == len(self.blocks) - 1 else x)
-        return Tokens(layers=tuple(tapped), grid=grid)
+        tapped = tapped_tokens(x + positions, self.blocks, taps, self.norm, norm_all=norm)
+        return Tokens(layers=tapped, grid=grid)
 
     def positions(self, grid: tuple[int, int, int]) -> torch.Tensor:
         """Return the table `[1, t*h*w, D]`, interpolated where the grid is not the built one.
@@ -190,6 +185,28 @@ def tapped_layers(layers: Sequence[int] | None, depth: int) -> tuple[int, ...]:
             " in ascending order and each once."
         )
     return taps
+
+
+def tapped_tokens(
+    x: torch.Tensor,
+    blocks: nn.ModuleList,
+    taps: Sequence[int],
+    final_norm: nn.Module,
+    *,
+    norm_all: bool,
+    context: Sequence[Any] = (),
+) -> tuple[torch.Tensor, ...]:
+    """Run tokens `[B, N, D]` through the blocks up to the last tap; return them after each tap.
+
+    Those of the last block go through the final norm, and with `norm_all` those of every tap.
+    `context` is what every block takes beside the tokens.
+    """
+    tapped = []
+    for number, block in enumerate(blocks[: taps[-1] + 1]):
+        x = block(x, *context)
+        if number in taps:
+            tapped.append(final_norm(x) if norm_all or number == len(blocks) - 1 else x)
+    return tuple(tapped)
 
 
 def initialise(network: nn.Module, generator: torch.Generator, std: float = INITIAL_STD) -> None:

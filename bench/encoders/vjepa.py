@@ -134,7 +134,7 @@ def read_network(weights: str, key: str, asked: Asked, opened_as: str = "") -> N
     held, built, table_notes = architecture_of(
         content.tensors, asked, where, recorded=content.architecture, tolerance=tolerance
     )
-    check_coverage(_shapes(_empty(held).state_dict()), _shapes(content.tensors), where)
+    check_coverage(_empty(held).state_dict(), content.tensors, where)
     notes = [*content.notes, *table_notes]
     named = size_of_width(held.width)
     if named and named[1].num_heads != held.num_heads and content.architecture is None:
@@ -268,7 +268,3 @@ def _empty(architecture: VitArchitecture) -> VideoViT:
     """A network without memory for its weights (its position table is real)."""
     with torch.device("meta"):
         return VideoViT(architecture)
-
-
-def _shapes(tensors: Tensors) -> dict[str, tuple[int, ...]]:
-    return {name: tuple(tensor.shape) for name, tensor in tensors.items()}

@@ -150,7 +150,7 @@ def read_rotary_network(
     )
     with torch.device("meta"):
         wanted = RotaryViT(built).state_dict()
-    check_coverage(_shapes(wanted), _shapes(held.tensors), where)
+    check_coverage(wanted, held.tensors, where)
     notes = held.notes
     if recorded is None:
         notes += (*_head_notes(built, asked, named), *_size_notes(built, weights))
@@ -233,7 +233,3 @@ def _size_notes(built: VitArchitecture, weights: str) -> tuple[str, ...]:
             " positions rotate, so the tensors do not tell",
         )
     return ()
-
-
-def _shapes(tensors: dict[str, torch.Tensor]) -> dict[str, tuple[int, ...]]:
-    return {name: tuple(tensor.shape) for name, tensor in tensors.items()}

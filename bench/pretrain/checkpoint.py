@@ -96,7 +96,7 @@ def load_checkpoint(
     own = {**online, "target_encoder": target.state_dict(keep_vars=True)}
     held = {key: _bare(content, key, path) for key in own}
     for key, tensors in own.items():
-        check_coverage(_shapes(tensors), _shapes(held[key]), f"{path} [{key}]")
+        check_coverage(tensors, held[key], f"{path} [{key}]")
     told = content[OWN_KEY]["without_state"] if OWN_KEY in content else None
     check_state(content["opt"], optimizer, pair, stateless=told, where=f"{path} [opt]")
     with torch.no_grad():
@@ -225,10 +225,6 @@ def _bare(content: Mapping[str, Any], key: str, path: Path) -> Tensors:
             " pretraining wrote."
         )
     return bare(content[key], f"{path} [{key}]")
-
-
-def _shapes(tensors: Mapping[str, torch.Tensor]) -> dict[str, tuple[int, ...]]:
-    return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
 
 
 def _writes() -> bool:

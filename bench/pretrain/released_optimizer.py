@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from bench.encoders.checkpoints import check_coverage, shortened
+from bench.encoders.checkpoints import check_shapes, shortened
 from bench.errors import CheckpointError
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
@@ -130,7 +130,7 @@ def check_state(
         if name not in set(stateless)
         for key in ("step", *MOMENTS)
     }
-    check_coverage(
+    check_shapes(
         wanted, {f"{key} of {title.get(n, n)}": shape for (n, key), shape in shapes.items()}, where
     )
 

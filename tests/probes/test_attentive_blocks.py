@@ -130,9 +130,7 @@ def test_two_heads_take_the_released_training_steps():
         return torch.cat([encoder(first).last, encoder(second).last], dim=1)
 
     one = read_released_blocks(FIXTURES / "attentive_v2.pt", num_attention_heads=4)
-    probe = from_released(
-        [to_released(one, 0)] * 2, num_blocks=4, num_attention_heads=4, what="both"
-    )
+    probe = from_released([to_released(one, 0)] * 2, num_attention_heads=4, what="both")
     heads = [
         Head(settings={"lr": head["ref_lr"], "weight_decay": head["ref_wd"]})
         for head in golden["heads"]

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from bench.result import Result
-from leaderboards.join import Fact
 from leaderboards.page import millions
+from leaderboards.table import Fact
 
 TITLES = ("parameters", "input", "clips/s")
 NONE = "–"  # noqa: RUF001 (an en dash, as printed tables have it)

@@ -12,10 +12,11 @@ from bench.registry import board
 from bench.result import Result
 from bench.types import Column, Leaderboard
 from leaderboards.encoder_facts import TITLES, facts_of_encoder, speed_note
-from leaderboards.join import Table, identity_of, join
+from leaderboards.join import identity_of, join
 from leaderboards.page import html_page
 from leaderboards.render import csv_text, name_text, number_text, padded_line, suffix, superscript
 from leaderboards.sections import legend, sections
+from leaderboards.table import Table
 
 TASKS = {
     "moving_digits_what": "what",

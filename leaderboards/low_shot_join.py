@@ -18,9 +18,10 @@ from bench.metrics.label_efficiency import Curve, labels_to_reach, log_area, mid
 from bench.result import ProbePart, Result, TrainLabelsPart
 from bench.result_metrics import FrameMapPart
 from bench.run_id import FILE_PLACES, PLACES
-from leaderboards.join import RANK, percent
+from leaderboards.join import RANK
 from leaderboards.low_shot_parts import Cell, Column, Line, LowShot, Panel, Reach
 from leaderboards.notes import own_notes
+from leaderboards.table import percent
 
 SHARE_OPTIONS = (*KEYS, *PLACES, *FILE_PLACES)
 NUM_TARGETS = 3

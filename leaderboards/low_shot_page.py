@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from html import escape
 
-from leaderboards.join import percent
 from leaderboards.low_shot_parts import Cell, Column, Line, LowShot, Panel
 from leaderboards.low_shot_text import NONE, area, empty, header, legend, number, reached
 from leaderboards.page import bar, breakable, described, filled_page, listed_notes, marks, size_of
 from leaderboards.provenance import facts_of
+from leaderboards.table import percent
 
 LEAD = (
     "Encoders stay frozen; a probe is trained on their features with few of the training labels."

@@ -8,7 +8,7 @@ from functools import cached_property
 
 from bench.metrics.label_efficiency import spread
 from bench.result import Result, TrainLabelsPart
-from leaderboards.join import METRICS, percent
+from leaderboards.table import METRICS, percent
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,9 +7,9 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
-from leaderboards.join import percent
 from leaderboards.low_shot_parts import Cell, Line, LowShot, Panel, Reach
 from leaderboards.render import padded_line, superscript
+from leaderboards.table import percent
 
 NONE = "–"  # noqa: RUF001 (an en dash, as printed tables have it)
 EMPTY = "No low-shot records yet: make some with bench lowshot."

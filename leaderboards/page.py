@@ -8,9 +8,9 @@ from pathlib import Path
 
 from bench.result import Result
 from bench.result_metrics import FrameMapPart
-from leaderboards.join import Cell, Fact, Head, Row, Table, percent
 from leaderboards.provenance import facts_of
 from leaderboards.sections import Section, legend, sections
+from leaderboards.table import Cell, Fact, Head, Row, Table, percent
 
 LEAD = (
     "Encoders stay frozen; a probe is trained on their features. Numbers in percent; the bar below"

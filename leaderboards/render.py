@@ -12,9 +12,10 @@ from pathlib import Path
 
 from bench.result import Result
 from bench.types import Leaderboard
-from leaderboards.join import Cell, Row, Table, join, ordered, percent
+from leaderboards.join import join, ordered
 from leaderboards.page import html_page
 from leaderboards.sections import Section, legend, sections
+from leaderboards.table import Cell, Row, Table, percent
 
 SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from leaderboards.join import METRICS, Head, Table
+from leaderboards.table import METRICS, Head, Table
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,10 +10,11 @@ from bench.errors import UsageError
 from bench.result import Result
 from bench.run_id import result_id
 from bench.types import Column, Leaderboard
-from leaderboards.join import Row, Table, join, percent
+from leaderboards.join import join
 from leaderboards.notes import notes_on
 from leaderboards.provenance import facts_of
 from leaderboards.render import write
+from leaderboards.table import Row, Table, percent
 from tests.sound_record import box_record, digest, sound_fields, sound_record
 
 

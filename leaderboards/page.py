@@ -68,11 +68,11 @@ def _table(table: Table) -> str:
             f'<button type="button">Encoder</button></th>{heads}</tr>',
             "</thead>",
             '<tbody class="ranked">',
-            *(_row(row, table.heads, starts) for row in ranked),
+            *(_row(row, starts) for row in ranked),
             "</tbody>",
             '<tbody class="floors">',
             apart,
-            *(_row(row, table.heads, starts) for row in floors),
+            *(_row(row, starts) for row in floors),
             "</tbody>",
             "</table>",
             "</div>",
@@ -109,19 +109,18 @@ def _fact(fact: Fact, is_start: bool) -> str:
     return f'<td{start} data-value="{value}">{escape(fact.text)}<sup></sup></td>'
 
 
-def _row(row: Row, heads: Iterable[Head], starts: Iterable[int]) -> str:
+def _row(row: Row, starts: Iterable[int]) -> str:
     small = f"<small>{size_of(row.record)}</small>" if row.record and not row.facts else ""
     cells = "".join(_fact(fact, i == 0) for i, fact in enumerate(row.facts))
     cells += "".join(
-        _cell(cell, head, "start" if i in starts else "")
-        for i, (cell, head) in enumerate(zip(row.cells, heads, strict=True))
+        _cell(cell, "start" if i in starts else "") for i, cell in enumerate(row.cells)
     )
     name = escape(row.name)
     told = f"{breakable(row.name)}{small}"
     return f'<tr><th class="who" scope="row" data-value="{name}">{told}</th>{cells}</tr>'
 
 
-def _cell(cell: Cell, head: Head, css: str) -> str:
+def _cell(cell: Cell, css: str) -> str:
     opening = f'<td class="{css}"' if css else "<td"
     value, shown = cell.value, percent(cell.value)
     if value is None or shown is None:

@@ -43,15 +43,6 @@ def write(
     return paths
 
 
-def rows_for_terminal(
-    board: Leaderboard, records: Sequence[Result]
-) -> tuple[list[str], list[list[str]]]:
-    """Return the header and the rows of the whole table as plain text."""
-    table = join(board, records, include_unreportable=True)
-    header = ["encoder", *(f"{head.column.task} {head.column.title}" for head in table.heads)]
-    return header, [[name_text(row), *map(number_text, row.cells)] for row in table.rows]
-
-
 def markdown(table: Table) -> str:
     """Return a table per section, padded so that columns also line up in a terminal."""
     lines = [f"# {table.title}", ""]

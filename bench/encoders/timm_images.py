@@ -100,7 +100,7 @@ def image_encoder(
     size = native if image_size is None else image_size
     interpolation, geometry = _geometry(card, name)
     _resize(network, card, size, native, name)
-    network.reset_classifier(0, "")  # type: ignore[operator]
+    _without_classifier(network)
     patches = has_patch_tokens(network)
     patch_size = int(network.feature_info[-1]["reduction"])  # type: ignore[index]
     if size < patch_size or (size % patch_size and patches):
@@ -136,6 +136,13 @@ def image_encoder(
         spec,
         notes=(*notes, *geometry),
     )
+
+
+def _without_classifier(network: nn.Module) -> None:
+    try:
+        network.reset_classifier(0, "")  # type: ignore[operator]
+    except AssertionError:  # some networks know no way to leave their pooling out
+        network.reset_classifier(0)  # type: ignore[operator]
 
 
 def _geometry(card: Mapping[str, Any], name: str) -> tuple[str, tuple[str, ...]]:

@@ -52,11 +52,12 @@ class PatchNetwork(nn.Module):
         _refuse_mask(keep, self.identity)
         depth = len(self.model.blocks)  # type: ignore[arg-type]
         taps = tapped_layers(layers, depth)
+        num_prefix = int(self.model.num_prefix_tokens)  # type: ignore[arg-type]
         try:
             last, tapped = self.model.forward_intermediates(  # type: ignore[operator]
                 images,
                 indices=list(taps),
-                return_prefix_tokens=True,
+                return_prefix_tokens=num_prefix > 0,  # some networks without any fail
                 norm=norm,
                 stop_early=True,
                 output_fmt="NLC",
@@ -67,7 +68,6 @@ class PatchNetwork(nn.Module):
             ) from error
         pairs = [one if isinstance(one, tuple) else (one, one[:, :0]) for one in tapped]
         if norm or taps[-1] == depth - 1:  # `last` has gone through the norm in any case
-            num_prefix = pairs[-1][1].shape[1]
             pairs[-1] = (last[:, num_prefix:], last[:, :num_prefix])
         has_prefix = pairs[0][1].shape[1] > 0
         return Tokens(
@@ -101,6 +101,11 @@ class MapNetwork(nn.Module):
         _refuse_mask(keep, self.identity)
         tapped_layers(layers, 1)
         features = self.model.forward_features(images)  # type: ignore[operator]
+        if not isinstance(features, torch.Tensor):
+            raise UsageError(
+                f"{self.identity} gives several sequences of features, not one map, so it cannot be"
+                " read here; name another model."
+            )
         prefix: tuple[torch.Tensor, ...] = ()
         if features.ndim == 4:
             is_last = getattr(self.model, "output_fmt", "NCHW") == "NHWC"

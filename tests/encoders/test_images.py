@@ -230,6 +230,27 @@ def test_maps_become_tokens_in_rows(name, options):
         encoder(pixels, layers=(1,))
 
 
+@pytest.mark.parametrize(
+    ("name", "size"), [("vit_relpos_small_patch16_224", 224), ("efficientvit_b0", 64)]
+)
+def test_networks_whose_own_functions_fail_are_read_all_the_same(name, size):
+    encoder = open_encoder(f"timm/{name}", {"random": True, "image_size": size})
+    pixels = torch.randn(1, 3, 1, size, size)
+    with torch.inference_mode():
+        found = encoder.network.network.model.forward_features(pixels[:, :, 0])
+    if found.ndim == 4:
+        found = found.flatten(2).transpose(1, 2)
+    torch.testing.assert_close(encoder(pixels).last, found)
+
+
+@pytest.mark.parametrize("name", ["coat_lite_tiny", "crossvit_tiny_240", "pit_ti_distilled_224"])
+def test_networks_without_one_map_are_refused(name):
+    encoder = open_encoder(f"timm/{name}", {"random": True})
+    side = encoder.spec.image_size
+    with pytest.raises(UsageError, match="cannot be read here"):
+        encoder(torch.randn(1, 3, 1, side, side))
+
+
 def test_random_weights_come_from_the_seed_alone_and_only_when_asked():
     made = []
     for seed in (0, 0, 1):

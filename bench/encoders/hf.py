@@ -15,7 +15,7 @@ from bench import registry
 from bench.encoders.adapt import FrameByFrame
 from bench.encoders.encoder import Encoder, num_trainable
 from bench.encoders.hf_files import configuration, licence, loaded, model_folder
-from bench.encoders.hf_networks import FAMILIES, Family, LibraryNetwork
+from bench.encoders.hf_networks import FAMILIES, Family, LibraryNetwork, rotate_at
 from bench.encoders.hf_preprocessing import Preprocessing, read_preprocessing
 from bench.errors import UsageError
 from bench.types import Card, EncoderSpec
@@ -53,6 +53,7 @@ def hf(
     takes = _sizes(shape, family, model, num_frames, image_size, still_frames)
     if family.takes == "video" and config["model_type"] == "vjepa2":
         del network.predictor  # loaded like the rest, to know that the file is whole; never run
+        rotate_at(network, takes[1])
     name = f"hf:{model.rstrip('/').rpartition('/')[2]}" if source == model else f"hf:{model}"
     spec = EncoderSpec(
         name=name,
@@ -82,6 +83,7 @@ def hf(
         patch_size=spec.patch_size,
         num_prefix=spec.num_prefix,
         only=None if family.any_size else takes,
+        only_size=takes[1] if family.fixed_side else None,
         identity=f"transformers {type(network).__name__} {_digest(own)}",
     )
     return Encoder(
@@ -108,7 +110,13 @@ class _Shape:
 def _shape(config: Any, family: Family, pixels: Preprocessing, model: str) -> _Shape:
     kind, patch, tubelet = config.model_type, getattr(config, "patch_size", 0), 1
     own: Any = getattr(config, "image_size", None) or getattr(config, "crop_size", None)
-    own = own[0] if isinstance(own, (list, tuple)) else own
+    sides = list(own) if isinstance(own, (list, tuple)) else [own]
+    if len(set(sides)) > 1:
+        raise UsageError(
+            f"encoder hf:{model} is for images of {' x '.join(map(str, sides))} pixels, and only"
+            " square ones are read; give a model of square images."
+        )
+    own = sides[0]
     heads, depth = (
         getattr(config, "num_attention_heads", 1),
         getattr(config, "num_hidden_layers", 1),

@@ -24,9 +24,10 @@ class Family:
     """One `model_type` of transformers.
 
     Tokens are in (t, y, x) order unless `time_is_last`. A model of `any_size` takes clips of other
-    sizes than its configuration says. `norm` is the path of the final norm, `is_map` says that only
-    the last map can be read. Tensors under `heads` are classifiers, decoders and the like: they are
-    left out. `forward` are arguments of every call, `build` of the constructor.
+    sizes than its configuration says, but where `fixed_side` its images are of the size that it was
+    built for. `norm` is the path of the final norm, `is_map` says that only the last map can be
+    read. Tensors under `heads` are classifiers, decoders and the like: they are left out. `forward`
+    are arguments of every call, `build` of the constructor.
     """
 
     takes: Kind
@@ -35,6 +36,7 @@ class Family:
     has_class_token: bool = False
     time_is_last: bool = False
     any_size: bool = False
+    fixed_side: bool = False
     is_map: bool = False
     norm: str = "layernorm"
     build: Mapping[str, Any] = field(default_factory=dict)
@@ -64,6 +66,7 @@ FAMILIES = {
         heads=("classifier.", "pooler."),
         pixels="pixel_values_videos",
         any_size=True,
+        fixed_side=True,
         norm="encoder.layernorm",
         forward={"skip_predictor": True},
     ),
@@ -93,11 +96,25 @@ FAMILIES = {
 }
 
 
+def rotate_at(network: nn.Module, image_size: int) -> None:
+    """Let a V-JEPA 2 of transformers count places on the grid of images of `image_size` pixels.
+
+    The library counts them on the grid of its configuration, whatever the images are, so that those
+    of another size would turn by the angles of wrong places.
+    """
+    config: Any = network.config
+    config.crop_size = image_size
+    for module in network.modules():
+        if hasattr(module, "grid_size"):
+            module.grid_size = image_size // config.patch_size
+
+
 class LibraryNetwork(nn.Module):
     """Images `[B, 3, H, W]` or clips `[B, 3, T, H, W]` to patch tokens `[B, N, D]`.
 
     Class and register tokens are in `Tokens.prefix`. `identity` names the class and what shapes it.
-    `only` are the frames and pixels of a side that a model takes, if it does not take any.
+    `only` are the frames and pixels of a side that a model takes, if it does not take any, and
+    `only_size` the pixels alone, where it takes any number of frames.
     """
 
     def __init__(
@@ -111,6 +128,7 @@ class LibraryNetwork(nn.Module):
         num_prefix: int,
         identity: str,
         only: tuple[int, int] | None = None,
+        only_size: int | None = None,
     ) -> None:
         super().__init__()
         self.model = model
@@ -120,6 +138,7 @@ class LibraryNetwork(nn.Module):
         self.num_prefix = num_prefix
         self.identity = identity
         self.only = only
+        self.only_size = only_size
 
     def forward(
         self,
@@ -181,6 +200,9 @@ class LibraryNetwork(nn.Module):
             frames, size = self.only
             fits = fits and sides == (frames if is_video else 1, size, size)
             wanted = f"{f'{frames} frames of ' if is_video else ''}{size} x {size} pixels"
+        if self.only_size is not None:
+            fits = fits and sides[1:] == (self.only_size, self.only_size)
+            wanted = f"images of {self.only_size} x {self.only_size} pixels (option image_size)"
         if not fits:
             raise UsageError(
                 f"{self.identity} does not take pixels of shape {tuple(pixels.shape)}: it takes"

@@ -400,7 +400,7 @@ FAMILIES: dict[str, Family] = {
         library=of_transformers("TimesformerConfig", "TimesformerModel", **CLIP, patch_size=16),
     ),
     "hf vjepa2": Family(
-        spec="hf:", takes_masks=False, tells_depth=True,
+        spec="hf:", takes_masks=False, takes_other_sizes=False, tells_depth=True,
         library=of_transformers(
             "VJEPA2Config", "VJEPA2Model", **{**SIZE, "hidden_size": 48}, crop_size=32,
             frames_per_clip=4, pred_hidden_size=48, pred_num_hidden_layers=1,

@@ -209,9 +209,29 @@ def test_vjepa2_takes_other_sizes_and_two_copies_of_a_still(tmp_path):
     assert (spec.num_frames, spec.image_size, spec.still_frames) == (6, 48, 2)
     assert spec.num_parameters == sum(p.numel() for p in model.encoder.parameters())
     pixels = torch.randn(1, 3, 6, 48, 48)
+    # The library counts places on the grid of its configuration, so one built for this size tells.
+    config, name = CLASSES["vjepa2"]
+    other = getattr(transformers, name)(config()).config.to_dict() | {"crop_size": 48}
+    built = transformers.VJEPA2Model(transformers.VJEPA2Config(**other)).eval()
+    built.load_state_dict(model.state_dict())
+    own = open_encoder(f"vjepa2:{tmp_path / 'model.safetensors'}", {})
     with torch.inference_mode():
-        expected = library_tokens(model, "vjepa2", pixels)
+        expected = library_tokens(built, "vjepa2", pixels)
         torch.testing.assert_close(encoder(pixels).last, expected, atol=1e-5, rtol=0)
+        torch.testing.assert_close(own(pixels).last, expected, atol=1e-5, rtol=1e-5)
+        assert (library_tokens(model, "vjepa2", pixels) - expected).abs().max() > 1e-3
+    with pytest.raises(UsageError, match="48 x 48"):
+        encoder(torch.randn(1, 3, 6, 32, 32))
+    first = open_encoder(f"hf:{tmp_path}", {}).network.identity
+    assert first != encoder.network.identity
+
+
+@pytest.mark.parametrize("family", ["videomae", "timesformer", "dinov2"])
+def test_models_of_oblong_images_are_refused(family, tmp_path):
+    config, name = CLASSES[family]
+    getattr(transformers, name)(config(image_size=[32, 48])).save_pretrained(tmp_path)
+    with pytest.raises(UsageError, match="32 x 48 pixels, and only square"):
+        open_encoder(f"hf:{tmp_path}", {})
 
 
 def test_code_beside_the_weights_is_not_run(tmp_path):

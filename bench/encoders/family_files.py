@@ -63,7 +63,7 @@ def read_state(weights: str, family: str) -> State:
     content, where = unwrapped(content, WRAPPERS, where)
     expected = f"{family}:FILE reads one alone, or under one of {', '.join(WRAPPERS)}"
     tensors = bare_names(content, PREFIXES, where, expected=expected)
-    return State(where=where, tensors=tensors, config=_config(path))
+    return State(where=where, tensors=tensors, config=hub_config(path))
 
 
 def leave_out(state: State, parts: Mapping[str, str]) -> tuple[State, frozenset[str]]:
@@ -117,8 +117,12 @@ def joined_qkv(tensors: Tensors) -> Tensors:
     return made
 
 
-def _config(path: Path) -> Mapping[str, Any]:
-    """Read the hub's description beside a `.safetensors` file, if there is one."""
+def hub_config(path: Path) -> Mapping[str, Any]:
+    """Return the hub's description beside a `.safetensors` file; empty if there is none.
+
+    Raises:
+        CheckpointError: it is not understood.
+    """
     beside = path.with_name(HUB_CONFIG)
     if path.suffix != ".safetensors" or not beside.is_file():
         return {}
@@ -127,3 +131,17 @@ def _config(path: Path) -> Mapping[str, Any]:
     except ValueError as error:
         raise CheckpointError(f"{beside} is not understood ({error}); copy it again.") from error
     return config if isinstance(config, dict) else {}
+
+
+def refuse_other_facts(config: Mapping[str, Any], built: Mapping[str, Any], where: str) -> None:
+    """Raise `CheckpointError` where the hub's description says otherwise than what is built.
+
+    Such a fact leaves no trace in the tensors, which would load and give other tokens.
+    """
+    wrong = [f"{k} {config[k]!r}" for k in built if config.get(k, built[k]) != built[k]]
+    if wrong:
+        raise CheckpointError(
+            f"{where}: {HUB_CONFIG} beside it says {', '.join(wrong)}, where this family has"
+            f" {', '.join(f'{k} {v!r}' for k, v in built.items())}; open the folder as hf:FOLDER,"
+            f" which builds what {HUB_CONFIG} says."
+        )

@@ -12,13 +12,15 @@ from bench.encoders.video_vit import VitArchitecture
 class Held:
     """Encoder tensors of a file under bare names; `architecture` and `is_floor` if it says so.
 
-    `rounding` is the largest error that the stored precision makes on numbers up to 1.
+    `num_heads` is what a description beside it says. `rounding` is the largest error that the
+    stored precision makes on numbers up to 1.
     """
 
     where: str
     tensors: Tensors
     notes: tuple[str, ...] = ()
     architecture: VitArchitecture | None = None
+    num_heads: int | None = None
     is_floor: bool = False
     rounding: float = 0.0
 

@@ -135,7 +135,8 @@ def _check_added_positions(tensors: Tensors, networks: Mapping[str, Any], where:
 
 def has_hub_names(content: Mapping[str, Any]) -> bool:
     """Whether names are those that transformers gives V-JEPA 2."""
-    return any(name.removeprefix(HUB_PREFIX).startswith("encoder.layer.") for name in content)
+    wrappers = "|".join(map(re.escape, (*PREFIXES, HUB_PREFIX)))
+    return any(re.match(rf"(?:{wrappers})*encoder\.layer\.", str(name)) for name in content)
 
 
 def predictor_adds_table(networks: Mapping[str, Any]) -> bool:

@@ -20,7 +20,13 @@ from bench import registry
 from bench.encoders.architecture import Asked
 from bench.encoders.checkpoints import shortened
 from bench.encoders.encoder import Encoder
-from bench.encoders.family_files import State, joined_qkv, leave_out, read_state
+from bench.encoders.family_files import (
+    State,
+    joined_qkv,
+    leave_out,
+    read_state,
+    refuse_other_facts,
+)
 from bench.encoders.family_vit import Found, build_encoder
 from bench.encoders.state_dicts import renamed
 from bench.encoders.table_vit import Form
@@ -130,6 +136,12 @@ def _official(state: State) -> tuple[Found, Labels]:
 
 def _of_hub(state: State) -> tuple[Found, Labels]:
     """Find the encoder under the names of transformers, v4 and v5."""
+    refuse_other_facts(state.config, {"hidden_act": "gelu"}, state.where)
+    if not isinstance(size := state.config.get("image_size", 0), int):
+        raise CheckpointError(
+            f"{state.where}: config.json beside it says image_size {size}, and only square images"
+            " are read, whose size is one number; give a model of square images."
+        )
     has_decoder = "mask_token" in state.tensors
     pooled, labels = _classified(state)
     form = Form(

@@ -7,6 +7,8 @@ trained for: at 384 pixels weights of 256 work, and the other way round.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 
 from bench import registry
@@ -18,6 +20,7 @@ from bench.encoders.sizes import NO_CARD, VJEPA2_RELEASED, VJEPA2_SIZES, size_of
 from bench.encoders.video_vit import VitArchitecture
 from bench.encoders.vjepa import Key, Network, check_promised, stem, vit_spec, with_still_frames
 from bench.encoders.vjepa2_layouts import read_rotary
+from bench.errors import CheckpointError
 from bench.types import Card
 
 __all__ = ["VJEPA2_RELEASED", "load_rotary", "read_rotary_network", "vjepa2"]
@@ -137,6 +140,12 @@ def read_rotary_network(
     named = size_of_width(body.width, VJEPA2_SIZES)
     agree(body, asked, held.architecture, named, where)
     recorded = held.architecture
+    if held.num_heads is not None and asked.num_heads not in (None, held.num_heads):
+        raise CheckpointError(
+            f"{where}: config.json beside it says num_attention_heads {held.num_heads}, but"
+            f" {asked.num_heads} was asked; leave num_heads out."
+        )
+    asked = asked if held.num_heads is None else replace(asked, num_heads=held.num_heads)
     default = recorded or VJEPA2_SIZES["vit_large"]
     built = VitArchitecture(
         width=body.width,

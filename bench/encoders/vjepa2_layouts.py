@@ -17,6 +17,7 @@ import torch
 
 from bench.encoders.checkpoints import read_tensors
 from bench.encoders.encoder_folder import VJEPA2, read_folder
+from bench.encoders.family_files import hub_config, refuse_other_facts
 from bench.encoders.held import Held, widened
 from bench.encoders.layouts import (
     HUB_PREFIX,
@@ -27,9 +28,12 @@ from bench.encoders.layouts import (
     leftover_tables,
     predictor_adds_table,
 )
-from bench.encoders.state_dicts import Tensors
+from bench.encoders.state_dicts import Tensors, renamed
+from bench.encoders.video_vit import LAYER_NORM_EPS
 from bench.errors import CheckpointError
 
+# What transformers can vary and no tensor tells; the encoder here is the released one.
+HUB_FACTS = {"hidden_act": "gelu", "layer_norm_eps": LAYER_NORM_EPS}
 _PART = r"(?:weight|bias)"
 _HUB_BLOCK = re.compile(
     rf"layer\.(\d+)\.(?:(norm[12]|mlp\.fc[12])|attention\.(query|key|value|proj))\.({_PART})"
@@ -65,14 +69,17 @@ def read_rotary(path: Path, key: str, *, leftover_table: bool = False) -> Held:
     """
     if path.is_dir():
         return read_folder(path, VJEPA2)
-    content, where = read_tensors(path), str(path)
+    content, where, num_heads = read_tensors(path), str(path), None
     if has_hub_names(content):
-        tensors, notes = _encoder_from_hub(bare(content, where))
+        tensors, notes = _encoder_from_hub(bare(content, where), where)
+        said = hub_config(path)
+        refuse_other_facts(said, HUB_FACTS, where)
+        num_heads = said.get("num_attention_heads")
     else:
         tensors, notes = encoder_of(content, key, where, _check_rotary(leftover_table))
         if tensors.pop("pos_embed", None) is not None:
             notes += ("pos_embed of the file is left over and not used: positions rotate",)
-    return widened(Held(where=where, tensors=tensors, notes=notes))
+    return widened(Held(where=where, tensors=tensors, notes=notes, num_heads=num_heads))
 
 
 def read_rotary_predictor(path: Path) -> tuple[Held, int | None]:
@@ -85,7 +92,7 @@ def read_rotary_predictor(path: Path) -> tuple[Held, int | None]:
     networks = {name: part for name, part in content.items() if isinstance(part, Mapping)}
     notes: tuple[str, ...] = ()
     if has_hub_names(content):
-        named = _without_prefix(bare(content, where))
+        named = _without_prefix(bare(content, where), where)
         tensors = _predictor_from_hub(named)
         kernel = named.get("encoder.embeddings.patch_embeddings.proj.weight")
     elif not networks.get("predictor"):
@@ -127,9 +134,9 @@ def _check_rotary(leftover_table: bool) -> Check:
     return check
 
 
-def _encoder_from_hub(named: Tensors) -> tuple[Tensors, tuple[str, ...]]:
+def _encoder_from_hub(named: Tensors, where: str) -> tuple[Tensors, tuple[str, ...]]:
     """Rename to official names; what is known not to be the encoder's is counted and left out."""
-    plain = _without_prefix(named)
+    plain = _without_prefix(named, where)
     known = (("the predictor", _HUB_PREDICTOR), ("the classification head", _HUB_HEAD))
     rest, notes = plain, []
     for what, pattern in known:
@@ -155,7 +162,7 @@ def _official(
     block: Callable[[str], str],
 ) -> Tensors:
     """Give hub names their official ones; a name that is not known stays as it is."""
-    renamed = {
+    official_names = {
         f"{prefix}{hub}.{part}": f"{official}.{part}"
         for hub, official in pairs
         for part in ("weight", "bias")
@@ -165,7 +172,7 @@ def _official(
     for name, tensor in named.items():
         match = _HUB_BLOCK.fullmatch(name[len(prefix) :]) if name.startswith(prefix) else None
         if match is None:
-            made[renamed.get(name, name)] = tensor
+            made[official_names.get(name, name)] = tensor
         elif match[2]:
             made[f"{block(match[1])}.{match[2]}.{match[4]}"] = tensor
         elif match[3] == "proj":
@@ -180,5 +187,5 @@ def _official(
     return made
 
 
-def _without_prefix(named: Tensors) -> Tensors:
-    return {name.removeprefix(HUB_PREFIX): tensor for name, tensor in named.items()}
+def _without_prefix(named: Tensors, where: str) -> Tensors:
+    return renamed(named, [(rf"{re.escape(HUB_PREFIX)}(.+)", r"\1")], where)

@@ -616,6 +616,21 @@ def test_options_that_contradict_the_hub_file_are_refused(tmp_path):
             open_encoder(f"videomae:{tmp_path}", options)
 
 
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"hidden_act": "relu"}, "hidden_act 'relu'.*hf:FOLDER"),
+        ({"image_size": [32, 48]}, "square"),
+    ],
+)
+def test_hub_file_of_a_network_that_its_tensors_do_not_tell_is_refused(changes, says, tmp_path):
+    hub_model("VideoMAEModel").save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, **changes}))
+    with pytest.raises(CheckpointError, match=says):
+        open_encoder(f"videomae:{tmp_path}", {})
+
+
 def test_family_without_a_published_layout_is_refused(tmp_path):
     with pytest.raises(CheckpointError, match=r"not published.*videomae:FILE or vjepa:FILE"):
         open_encoder(f"vidrop:{saved(tmp_path, videomae_tuned())}", {})

@@ -1,6 +1,7 @@
 """V-JEPA 2: tokens against the released code and transformers, and files that are not it."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -157,6 +158,44 @@ def test_tokens_at_other_sizes_equal_transformers_built_for_them(hub, frames, si
     with torch.no_grad():
         expected = other.get_vision_features(clip.transpose(1, 2))
     close(open_encoder(f"vjepa2:{path}", SIZE)(clip).last, expected)
+
+
+@pytest.mark.parametrize(
+    ("facts", "options", "says"),
+    [
+        ({"hidden_act": "relu"}, {}, "hidden_act 'relu'.*hf:FOLDER"),
+        ({"layer_norm_eps": 0.01}, {}, "layer_norm_eps 0.01"),
+        ({"num_attention_heads": 4}, {"num_heads": 2}, "num_attention_heads 4, but 2 was asked"),
+    ],
+)
+def test_configuration_beside_a_transformers_file_is_kept_to(hub, tmp_path, facts, options, says):
+    _, path = hub
+    shutil.copy(path, tmp_path / path.name)
+    config = {**json.loads(path.with_name("config.json").read_text()), **facts}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(CheckpointError, match=says):
+        open_encoder(f"vjepa2:{tmp_path / path.name}", {**SIZE, **options})
+
+
+def test_heads_of_a_transformers_file_are_those_of_its_configuration(hub):
+    model, path = hub
+    unsaid = {key: value for key, value in SIZE.items() if key != "num_heads"}
+    encoder = open_encoder(f"vjepa2:{path}", unsaid)
+    assert encoder.spec.num_heads == model.config.num_attention_heads
+
+
+def test_transformers_names_under_wrappers_are_read_once_each(hub, tmp_path):
+    _, path = hub
+    tensors = load_file(path)
+    wrapped = {f"module._orig_mod.{name}": tensor for name, tensor in tensors.items()}
+    torch.save(wrapped, tmp_path / "wrapped.pt")
+    first = open_encoder(f"vjepa2:{path}", SIZE)
+    again = open_encoder(f"vjepa2:{tmp_path / 'wrapped.pt'}", SIZE)
+    assert weight_digest(again) == weight_digest(first)
+    twice = {**tensors, **{name.removeprefix("vjepa2."): t + 1 for name, t in tensors.items()}}
+    torch.save(twice, tmp_path / "twice.pt")
+    with pytest.raises(CheckpointError, match="twice"):
+        open_encoder(f"vjepa2:{tmp_path / 'twice.pt'}", SIZE)
 
 
 def test_predictor_of_a_transformers_file_equals_transformers(hub):

@@ -202,7 +202,10 @@ class LibraryNetwork(nn.Module):
             wanted = f"{f'{frames} frames of ' if is_video else ''}{size} x {size} pixels"
         if self.only_size is not None:
             fits = fits and sides[1:] == (self.only_size, self.only_size)
-            wanted = f"images of {self.only_size} x {self.only_size} pixels (option image_size)"
+            wanted = (
+                f"images of {self.only_size} x {self.only_size} pixels (for those of any shape,"
+            )
+            wanted += " open its model.safetensors as vjepa2:FILE)"
         if not fits:
             raise UsageError(
                 f"{self.identity} does not take pixels of shape {tuple(pixels.shape)}: it takes"

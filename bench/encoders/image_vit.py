@@ -67,7 +67,8 @@ class ImageViT(nn.Module):
         if pixels.ndim != 4 or tuple(pixels.shape[1:]) != (3, size, size):
             raise UsageError(
                 f"images of shape {tuple(pixels.shape)} cannot be encoded: expected [B, 3, {size},"
-                f" {size}]; for another size say --set encoder.image_size=PIXELS."
+                f" {size}]; for another size say --set encoder.image_size=PIXELS, for boxes on"
+                " frames that are not square --set task.view=centre."
             )
         taps = tapped_layers(layers, len(self.blocks))
         x = self.patch_embed(pixels) + self.pos_embed

@@ -64,7 +64,8 @@ class PatchNetwork(nn.Module):
             )
         except AssertionError as error:
             raise UsageError(
-                f"{self.identity} does not take images of shape {tuple(images.shape)}: {error}."
+                f"{self.identity} does not take images of shape {tuple(images.shape)}:"
+                f" {str(error).rstrip('.')}; for boxes say --set task.view=centre."
             ) from error
         pairs = [one if isinstance(one, tuple) else (one, one[:, :0]) for one in tapped]
         if norm or taps[-1] == depth - 1:  # `last` has gone through the norm in any case

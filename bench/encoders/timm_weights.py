@@ -55,12 +55,7 @@ def pretrained_card(name: str) -> dict[str, Any]:
 
 def fresh_network(name: str, seed: int) -> nn.Module:
     """Return a network as timm initialises it, from `seed` alone."""
-    import timm as library
-
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        network: nn.Module = library.create_model(name, pretrained=False)
-    return network
+    return _built(name, seed=seed)
 
 
 def with_tensors(name: str, tensors: Tensors, where: str) -> tuple[nn.Module, tuple[str, ...]]:
@@ -97,12 +92,23 @@ def about(card: Mapping[str, Any]) -> Card:
 
 def _empty(name: str, num_classes: int | None = None) -> nn.Module:
     """A network whose weights are about to be replaced, all of them."""
+    return _built(name, **({} if num_classes is None else {"num_classes": num_classes}))
+
+
+def _built(name: str, *, seed: int = 0, **asked: Any) -> nn.Module:
+    """A network that interpolates its positions to whatever shape it is given, if it can."""
     import timm as library
 
-    asked: dict[str, Any] = {} if num_classes is None else {"num_classes": num_classes}
-    with torch.random.fork_rng(devices=[]):
-        network: nn.Module = library.create_model(name, pretrained=False, **asked)
-    return network
+    def make(**options: Any) -> nn.Module:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            network: nn.Module = library.create_model(name, **options)
+        return network
+
+    try:
+        return make(dynamic_img_size=True, **asked)
+    except TypeError:  # a network that has no such option
+        return make(**asked)
 
 
 def published(name: str, revision: str, card: Mapping[str, Any]) -> tuple[nn.Module, str]:
@@ -112,7 +118,6 @@ def published(name: str, revision: str, card: Mapping[str, Any]) -> tuple[nn.Mod
         UsageError: a revision of weights that do not lie on the hub.
         CheckpointError: none are published, they cannot be had, or they are not the whole network.
     """
-    import timm as library
     from huggingface_hub.errors import HfHubHTTPError
 
     place = card.get("hf_hub_id")
@@ -127,7 +132,7 @@ def published(name: str, revision: str, card: Mapping[str, Any]) -> tuple[nn.Mod
     overlay: dict[str, Any] = {"pretrained_cfg_overlay": {"hf_hub_id": address}}
     try:
         # With the classes of the card, since timm loads leniently where they differ.
-        network = library.create_model(name, pretrained=True, **(overlay if revision else {}))
+        network = _built(name, pretrained=True, **(overlay if revision else {}))
     except RuntimeError as error:
         raise CheckpointError(
             f"timm/{name}: what is published under this name is not, completely, this network:"

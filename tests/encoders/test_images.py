@@ -243,6 +243,24 @@ def test_networks_whose_own_functions_fail_are_read_all_the_same(name, size):
     torch.testing.assert_close(encoder(pixels).last, found)
 
 
+def test_frames_that_are_not_square_get_interpolated_positions():
+    import timm as library
+
+    options = {"random": True, "image_size": 64}
+    encoder = open_encoder("timm/vit_tiny_patch16_224", options)
+    images = torch.randn(2, 3, 64, 96)
+    theirs = library.create_model(
+        "vit_tiny_patch16_224", num_classes=0, dynamic_img_size=True
+    ).eval()
+    theirs.set_input_size(img_size=(64, 64))
+    theirs.load_state_dict(encoder.network.network.model.state_dict())
+    with torch.inference_mode():
+        wanted = theirs.forward_features(images)[:, 1:]
+    found = encoder(images[:, :, None])
+    assert found.grid == (1, 4, 6)
+    torch.testing.assert_close(found.last, wanted, rtol=0, atol=1e-5)
+
+
 @pytest.mark.parametrize("name", ["coat_lite_tiny", "crossvit_tiny_240", "pit_ti_distilled_224"])
 def test_networks_without_one_map_are_refused(name):
     encoder = open_encoder(f"timm/{name}", {"random": True})

@@ -81,8 +81,8 @@ def prepare(config: RunConfig, machine: Machine) -> Stage:
     check_layers(layers, encoder, task)
     if task.readout is not None and task.readout.num_layers > encoder.spec.depth:
         deviations.append(
-            f"{encoder.spec.depth} layers a box, all that there are, instead of"
-            f" {task.readout.num_layers}"
+            f"{task.readout.num_layers} layers a box were asked for, the encoder has"
+            f" {encoder.spec.depth}"
         )
     fit_recipe, score_recipe_ = recipes(config, encoder, task, protocol, draws)
     return Stage(

@@ -30,6 +30,7 @@ bench-speed: $(VENV)/ready
 	$(BIN)/python -m benchmarks.pretrain --model vit_digits --batch 32 --threads 1
 	$(BIN)/python -m benchmarks.manifests --quick
 	$(BIN)/python -m benchmarks.lowshot
+	$(BIN)/python -m benchmarks.key_frames
 
 clean:
 	rm -rf $(VENV) $(DEMO_HOME)

@@ -157,10 +157,10 @@ def test_two_heads_take_the_released_training_steps():
                 continue  # a third of it moves by rounding noise in the released run
             values, sums = tensor.double().flatten(), after[name]
             cosines = torch.arange(1, len(values) + 1, dtype=torch.float64).cos()
-            assert values.sum().item() == pytest.approx(sums["sum"], abs=5e-4), name
-            assert values.abs().sum().item() == pytest.approx(sums["abs_sum"], abs=5e-4), name
-            assert (values**2).sum().item() == pytest.approx(sums["sq_sum"], abs=5e-4), name
-            assert (values @ cosines).item() == pytest.approx(sums["idx_dot"], abs=5e-4), name
+            assert values.sum().item() == pytest.approx(sums["sum"], abs=2e-4), name
+            assert values.abs().sum().item() == pytest.approx(sums["abs_sum"], abs=2e-4), name
+            assert (values**2).sum().item() == pytest.approx(sums["sq_sum"], abs=2e-4), name
+            assert (values @ cosines).item() == pytest.approx(sums["idx_dot"], abs=2e-4), name
 
 
 def test_training_equals_separate_plain_trainings_that_decay_everything():

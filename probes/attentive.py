@@ -9,17 +9,17 @@ order of rows changes with the epoch (released: the same every epoch).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from bench.registry import probe
-from bench.types import FeatureSource, Head, Progress, Reads, Settings
+from bench.types import FeatureSource, Head, Reads, Settings
 from probes.attentive_head import AttentiveHeads, divides
 from probes.released import read_released_probe
-from probes.stacked_fit import FittedStack, fit_stack, restored_stack
+from probes.stacked_fit import FittedStack, StackedProbe, restored_stack
 from probes.stacked_training import Recipe
 from probes.sweep import above_zero, at_least, grid
 
@@ -61,12 +61,10 @@ def attentive(
 
 
 @dataclass(frozen=True, kw_only=True)
-class AttentiveProbe:
+class AttentiveProbe(StackedProbe):
     """A sweep of attentive probes over tokens."""
 
     num_heads: int
-    heads: tuple[Head, ...]
-    recipe: Recipe
     name: str = "attentive"
     reads: Reads = "tokens"
 
@@ -82,35 +80,14 @@ class AttentiveProbe:
             "clip_norm": self.recipe.clip_norm,
         }
 
-    def only(self, index: int) -> AttentiveProbe:
-        """Return the same probe with the one head `heads[index]`."""
-        return replace(self, heads=(self.heads[index],))
-
-    def fit(
-        self, source: FeatureSource, *, seed: int, device: torch.device, progress: Progress
-    ) -> FittedStack:
-        """Train every head; those whose loss is not finite are left out and stand in the log.
-
-        Raises:
-            UsageError: the encoder's width cannot be split over the attention heads, or rows may
-                have several labels, and none has any.
-            BenchError: no head is left.
-        """
+    def classifiers(self, source: FeatureSource) -> AttentiveHeads:
+        """Return the classifiers, or raise `UsageError` if heads do not divide the width."""
         divides(self.name, self.num_heads, source.width)
-        module = AttentiveHeads(
+        return AttentiveHeads(
             num_probes=len(self.heads),
             width=source.width,
             num_attention_heads=self.num_heads,
             num_classes=source.num_classes,
-        )
-        return fit_stack(
-            module,
-            heads=self.heads,
-            recipe=self.recipe,
-            source=source,
-            seed=seed,
-            device=device,
-            progress=progress,
         )
 
     def restore(self, tensors: Mapping[str, torch.Tensor], facts: Mapping[str, Any]) -> FittedStack:

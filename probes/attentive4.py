@@ -9,7 +9,7 @@ autocast), and no row is left out when heads are scored.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,11 @@ import torch
 
 from bench.errors import UsageError
 from bench.registry import probe
-from bench.types import FeatureSource, Head, Progress, Reads, Settings
+from bench.types import FeatureSource, Head, Reads, Settings
 from probes.attentive_blocks import AttentiveBlocks, Precision
 from probes.attentive_head import divides
 from probes.released_blocks import read_released_blocks
-from probes.stacked_fit import FittedStack, fit_stack, restored_stack
+from probes.stacked_fit import FittedStack, StackedProbe, restored_stack
 from probes.stacked_training import Recipe
 from probes.sweep import above_zero, at_least, grid
 
@@ -72,12 +72,10 @@ def attentive4(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Attentive4Probe:
+class Attentive4Probe(StackedProbe):
     """A sweep of attentive probes of four blocks over tokens."""
 
     num_heads: int
-    heads: tuple[Head, ...]
-    recipe: Recipe
     precision: Precision = "fp32"
     released_head: int = 0
     name: str = "attentive4"
@@ -98,37 +96,15 @@ class Attentive4Probe:
             **released,  # says nothing of a probe that is fitted
         }
 
-    def only(self, index: int) -> Attentive4Probe:
-        """Return the same probe with the one head `heads[index]`."""
-        return replace(self, heads=(self.heads[index],))
-
-    def fit(
-        self, source: FeatureSource, *, seed: int, device: torch.device, progress: Progress
-    ) -> FittedStack:
-        """Train every head; those whose loss is not finite are left out and stand in the log.
-
-        Raises:
-            UsageError: the encoder's width cannot be split over the attention heads, there are
-                fewer rows than in a batch and these are dropped, or rows may have several labels,
-                and none has any.
-            BenchError: no head is left.
-        """
+    def classifiers(self, source: FeatureSource) -> AttentiveBlocks:
+        """Return the classifiers, or raise `UsageError` if heads do not divide the width."""
         divides(self.name, self.num_heads, source.width)
-        module = AttentiveBlocks(
+        return AttentiveBlocks(
             num_probes=len(self.heads),
             width=source.width,
             num_attention_heads=self.num_heads,
             num_classes=source.num_classes,
             precision=self.precision,
-        )
-        return fit_stack(
-            module,
-            heads=self.heads,
-            recipe=self.recipe,
-            source=source,
-            seed=seed,
-            device=device,
-            progress=progress,
         )
 
     def restore(self, tensors: Mapping[str, torch.Tensor], facts: Mapping[str, Any]) -> FittedStack:

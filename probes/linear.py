@@ -13,7 +13,7 @@ Shape letters: B samples, V views, D width, K heads, C classes.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,8 +23,8 @@ from torch.nn import functional
 
 from bench.errors import UsageError
 from bench.registry import probe
-from bench.types import FeatureSource, Head, Progress, Reads, Settings
-from probes.stacked_fit import Classifiers, FittedStack, fit_stack, restored_stack
+from bench.types import FeatureSource, Reads, Settings
+from probes.stacked_fit import Classifiers, FittedStack, StackedProbe, restored_stack
 from probes.stacked_training import Recipe
 from probes.sweep import above_zero, at_least, grid
 
@@ -71,11 +71,9 @@ def linear(
 
 
 @dataclass(frozen=True, kw_only=True)
-class LinearProbe:
+class LinearProbe(StackedProbe):
     """A sweep of linear classifiers over vectors."""
 
-    heads: tuple[Head, ...]
-    recipe: Recipe
     batch_norm: bool
     name: str = "linear"
     reads: Reads = "vector"
@@ -100,33 +98,13 @@ class LinearProbe:
             **{name: value for name, value in schedule.items() if value},
         }
 
-    def only(self, index: int) -> LinearProbe:
-        """Return the same probe with the one head `heads[index]`."""
-        return replace(self, heads=(self.heads[index],))
-
-    def fit(
-        self, source: FeatureSource, *, seed: int, device: torch.device, progress: Progress
-    ) -> FittedStack:
-        """Train every head; those whose loss is not finite are left out and stand in the log.
-
-        Raises:
-            UsageError: rows may have several labels, and none has any.
-            BenchError: no head is left.
-        """
-        module = LinearHeads(
+    def classifiers(self, source: FeatureSource) -> LinearHeads:
+        """Return the classifiers over vectors of the source's width."""
+        return LinearHeads(
             num_probes=len(self.heads),
             width=source.width,
             num_classes=source.num_classes,
             batch_norm=self.batch_norm,
-        )
-        return fit_stack(
-            module,
-            heads=self.heads,
-            recipe=self.recipe,
-            source=source,
-            seed=seed,
-            device=device,
-            progress=progress,
         )
 
     def restore(self, tensors: Mapping[str, torch.Tensor], facts: Mapping[str, Any]) -> FittedStack:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal, Self, get_args
 
 import torch
 from torch import nn
@@ -49,50 +49,6 @@ class Classifiers(StackedHeads, ABC):
             setattr(self, name, buffer[torch.tensor(indices, device=buffer.device)])
 
 
-def fit_stack(
-    module: Classifiers,
-    *,
-    heads: Sequence[Head],
-    recipe: Recipe,
-    source: FeatureSource,
-    seed: int,
-    device: torch.device,
-    progress: Progress,
-) -> FittedStack:
-    """Train every head; those whose loss is not finite are left out and stand in the log.
-
-    Raises:
-        UsageError: rows may have several labels, and none has any.
-        BenchError: no head is left.
-    """
-    has_many_labels = source.labels.ndim == 2
-    if has_many_labels and not source.labels.any():
-        raise UsageError(
-            f"none of the {len(source):,} training rows has a label, so there is nothing to learn;"
-            " give more rows, or check the labels."
-        )
-    module.initialise(seed)
-    module.to(device)
-    log = train(
-        module,
-        heads=heads,
-        recipe=recipe,
-        source=source,
-        seed=seed,
-        device=device,
-        progress=progress,
-    )
-    kept = log.pop("kept")
-    if len(kept) < len(heads):
-        module.keep(kept)
-    return FittedStack(
-        heads=tuple(heads[k] for k in kept),
-        log=log,
-        module=module,
-        output="sigmoid" if has_many_labels else "softmax",
-    )
-
-
 def restored_stack(module: Classifiers, facts: Mapping[str, Any]) -> FittedStack:
     """Rebuild what `FittedStack.state` gave around a module that holds its tensors.
 
@@ -107,6 +63,60 @@ def restored_stack(module: Classifiers, facts: Mapping[str, Any]) -> FittedStack
             " again."
         )
     return FittedStack(heads=heads, log=facts["log"], module=module.eval(), output=output)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StackedProbe(ABC):
+    """A sweep of classifiers of one kind, all of whose heads are trained in one pass."""
+
+    heads: tuple[Head, ...]
+    recipe: Recipe
+
+    @abstractmethod
+    def classifiers(self, source: FeatureSource) -> Classifiers:
+        """Return the untrained classifiers of all heads, or raise `UsageError` if none fit."""
+
+    def only(self, index: int) -> Self:
+        """Return the same probe with the one head `heads[index]`."""
+        return replace(self, heads=(self.heads[index],))
+
+    def fit(
+        self, source: FeatureSource, *, seed: int, device: torch.device, progress: Progress
+    ) -> FittedStack:
+        """Train every head; those whose loss is not finite are left out and stand in the log.
+
+        Raises:
+            UsageError: the features do not fit the probe, there are fewer rows than in a batch and
+                these are dropped, or rows may have several labels, and none has any.
+            BenchError: no head is left.
+        """
+        module = self.classifiers(source)
+        has_many_labels = source.labels.ndim == 2
+        if has_many_labels and not source.labels.any():
+            raise UsageError(
+                f"none of the {len(source):,} training rows has a label, so there is nothing to"
+                " learn; give more rows, or check the labels."
+            )
+        module.initialise(seed)
+        module.to(device)
+        log = train(
+            module,
+            heads=self.heads,
+            recipe=self.recipe,
+            source=source,
+            seed=seed,
+            device=device,
+            progress=progress,
+        )
+        kept = log.pop("kept")
+        if len(kept) < len(self.heads):
+            module.keep(kept)
+        return FittedStack(
+            heads=tuple(self.heads[k] for k in kept),
+            log=log,
+            module=module,
+            output="sigmoid" if has_many_labels else "softmax",
+        )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -53,6 +53,17 @@ class Frames:
         return Frames(videos=self.videos, video=self.video[rows], micros=self.micros[rows])
 
 
+def joined_frames(parts: Sequence[Frames]) -> Frames:
+    """Return the key frames of several parts, one after the other."""
+    codes: dict[str, int] = {}
+    own = [np.array([codes.setdefault(v, len(codes)) for v in p.videos], np.int32) for p in parts]
+    return Frames(
+        videos=tuple(codes),
+        video=np.concatenate([o[p.video] for o, p in zip(own, parts, strict=True)]),
+        micros=np.concatenate([p.micros for p in parts]),
+    )
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Boxes:
     """Boxes with an action each, in the order of their file.

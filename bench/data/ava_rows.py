@@ -22,6 +22,7 @@ MAX_SECONDS = (
     1e6  # eleven days; a later second is a date, and would not fit beside a video's number
 )
 MAX_ACTION = 2**31 - 1
+PEEK_BYTES = 4096
 _FRACTIONS = "coordinates are fractions of the frame's width and height, from 0 to 1"
 # mmaction2's results: a dict for every frame, with the boxes and scores of every class in a list.
 _CONVERSION = (
@@ -109,21 +110,34 @@ def numbered_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
 
 def refuse_unreadable(path: Path) -> None:
     """Raise `DataError` if a file is missing, cannot be opened, or is a pickle."""
+    source, target = shlex.quote(str(path)), shlex.quote(str(path.with_suffix(".csv")))
+    first_bytes(
+        path,
+        "turn the results of mmaction2 into rows and score those:"
+        f' python -c "{_CONVERSION}" {source} > {target}',
+    )
+
+
+def first_bytes(path: Path, unpickled: str) -> bytes:
+    """Return the first bytes of a file; `unpickled` says what to make of a pickle that is trusted.
+
+    Raises:
+        DataError: no such file, one that cannot be opened, or a pickle.
+    """
     try:
         with path.open("rb") as file:
-            first = file.read(1)
+            first = file.read(PEEK_BYTES)
     except FileNotFoundError:
         raise DataError(f"there is no file {path}; check the path.") from None
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}; check the path.") from error
     # Every protocol since 2 begins so; older pickles are text and known by their name.
-    if first == b"\x80" or path.suffix in (".pkl", ".pickle"):
-        source, target = shlex.quote(str(path)), shlex.quote(str(path.with_suffix(".csv")))
+    if first[:1] == b"\x80" or path.suffix in (".pkl", ".pickle"):
         raise DataError(
             f"{path} is a pickle, which runs whatever it holds when it is read. If you trust it,"
-            " turn the results of mmaction2 into rows and score those:"
-            f' python -c "{_CONVERSION}" {source} > {target}'
+            f" {unpickled}"
         )
+    return first
 
 
 def first_fault(path: Path, what: What, reason: str) -> DataError:

@@ -17,7 +17,14 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.data.ava_files import FloatArray, Frames
-from bench.data.ava_rows import CORNERS, MAX_ACTION, MAX_SECONDS, numbered_rows, parse_micros
+from bench.data.ava_rows import (
+    CORNERS,
+    MAX_ACTION,
+    MAX_SECONDS,
+    first_bytes,
+    numbered_rows,
+    parse_micros,
+)
 from bench.errors import DataError
 from bench.types import IntArray
 
@@ -58,21 +65,12 @@ def beginning(path: Path) -> bytes:
     Raises:
         DataError: no such file, one that cannot be opened, or a pickle.
     """
-    try:
-        with path.open("rb") as file:
-            raw = file.read(4096)
-    except FileNotFoundError:
-        raise DataError(f"there is no file {path}; check the path.") from None
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}; check the path.") from error
-    # Every protocol since 2 begins so; older pickles are text and known by their name.
-    if raw[:1] == b"\x80" or path.suffix in (".pkl", ".pickle"):
-        source, target = shlex.quote(str(path)), shlex.quote(str(path.with_suffix(".json")))
-        raise DataError(
-            f"{path} is a pickle, which runs whatever it holds when it is read. If you trust it,"
-            " turn the proposals of mmaction2 into JSON and name that file:"
-            f' python -c "{CONVERSION}" {source} {target}'
-        )
+    source, target = shlex.quote(str(path)), shlex.quote(str(path.with_suffix(".json")))
+    raw = first_bytes(
+        path,
+        "turn the proposals of mmaction2 into JSON and name that file:"
+        f' python -c "{CONVERSION}" {source} {target}',
+    )
     return raw.removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
 
 

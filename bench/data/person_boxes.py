@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.data import person_box_json, person_box_rows
-from bench.data.ava_files import Boxes, FloatArray, Frames, read_boxes
+from bench.data.ava_files import Boxes, FloatArray, Frames, joined_frames, read_boxes
 from bench.data.person_box_rows import Listed
 from bench.errors import DataError
 from bench.types import IntArray
@@ -137,25 +137,14 @@ def person_boxes_as_truth(boxes: PersonBoxes) -> Boxes:
 
 def together(parts: Sequence[PersonBoxes]) -> PersonBoxes:
     """Return the boxes of several files as one list; equal boxes are one with all labels."""
-    codes: dict[str, int] = {}
-    places = [
-        np.array([codes.setdefault(name, len(codes)) for name in part.frames.videos], np.int32)
-        for part in parts
-    ]
-    starts = np.cumsum([0, *map(len, parts)])
+    ends = np.cumsum([len(part) for part in parts])
     return joined(
         Listed(
-            frames=Frames(
-                videos=tuple(codes),
-                video=np.concatenate(
-                    [place[part.frames.video] for place, part in zip(places, parts, strict=True)]
-                ),
-                micros=np.concatenate([part.frames.micros for part in parts]),
-            ),
+            frames=joined_frames([part.frames for part in parts]),
             corners=np.concatenate([part.corners for part in parts]),
             score=np.concatenate([part.score for part in parts]),
             row=np.concatenate(
-                [part.label_row + start for part, start in zip(parts, starts, strict=False)]
+                [part.label_row + end - len(part) for part, end in zip(parts, ends, strict=True)]
             ),
             action=np.concatenate([part.label for part in parts]),
             format=" and ".join(part.format for part in parts),

@@ -9,7 +9,7 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from bench.data.ava_files import Boxes, Frames
+from bench.data.ava_files import Boxes, Frames, joined_frames
 from bench.data.regions import FrameTruth
 from bench.errors import DataError
 from bench.metrics.frame_map import FrameMap, frame_map
@@ -187,14 +187,7 @@ def _lowest(boxes: ScoredBoxes, truth: FrameTruth, lost: FrameIndex) -> float:
 
 def _joined(parts: Sequence[Boxes]) -> Boxes:
     """Put boxes one after the other; the frames that they declare are left out."""
-    videos = list(dict.fromkeys(name for part in parts for name in part.frames.videos))
-    codes = {name: code for code, name in enumerate(videos)}
-    own = [np.array([codes[name] for name in part.frames.videos], np.int32) for part in parts]
-    frames = Frames(
-        videos=videos,
-        video=np.concatenate([c[part.frames.video] for c, part in zip(own, parts, strict=True)]),
-        micros=np.concatenate([part.frames.micros for part in parts]),
-    )
+    frames = joined_frames([part.frames for part in parts])
     return Boxes(
         frames=frames,
         corners=np.concatenate([part.corners for part in parts]),

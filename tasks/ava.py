@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
+from bench.data.low_shot import low_shot_task
 from bench.data.regions import RegionReadout
 from bench.errors import DataError, UsageError, known
 from bench.registry import task
@@ -105,7 +106,7 @@ def ava(
         if path is None:
             log.warning("%s lists no excluded %s key frames: all of them count", lists.root, split)
     all_classes, evaluated = shipped_classes()
-    return box_task(
+    whole = box_task(
         name="ava",
         title=f"AVA v{version} actions",
         files=files,
@@ -123,11 +124,8 @@ def ava(
         frame_rate=frame_rate,
         options={"version": version},
         probe_options=PROBE_OPTIONS,
-        fraction=fraction,
-        draw=draw,
-        shots=shots,
-        subset=subset,
     )
+    return low_shot_task(whole, fraction=fraction, draw=draw, shots=shots, subset=subset)
 
 
 def _below(data: Path, folder: Path, option: str) -> AvaTree:

@@ -12,7 +12,6 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from bench.data.ava_files import Boxes, Frames, read_excluded
-from bench.data.low_shot import low_shot_task
 from bench.data.person_boxes import PersonBoxes, read_person_boxes, read_truth, together
 from bench.data.regions import FrameTruth, RegionReadout
 from bench.errors import DataError, UsageError, known
@@ -48,10 +47,6 @@ def box_task(
     frame_rate: float = 30.0,
     options: Settings | None = None,
     probe_options: Mapping[str, Mapping[str, Settings]] | None = None,
-    fraction: float = 1.0,
-    draw: int = 0,
-    shots: int | None = None,
-    subset: Path | None = None,
 ) -> Task:
     """Make the task of boxes on key frames: fit on the ground truth, score on a detector's boxes.
 
@@ -60,8 +55,8 @@ def box_task(
     Boxes of the detector count from a score of `threshold` on, those that `fit_boxes="both"` adds
     to the ground truth from `fit_threshold` on. Of the scored key frames those are kept whose
     second `seconds` divides (4: the mini set of SlowFast). `start` and `frame_rate` as in
-    `Regions`. `options` are the task's beside those of this function, which it writes down itself;
-    `fraction`, `draw`, `shots` and `subset` cut the training videos, see `bench/data/low_shot.py`.
+    `Regions`. `options` are the task's beside those of this function, which it writes down itself.
+    Few labels are for the caller to cut, with `bench.data.low_shot`.
 
     Raises:
         UsageError: an option out of its range, or one that needs a file that is not named.
@@ -105,7 +100,7 @@ def box_task(
         **asdict(readout),
     }
     clip_plan = ClipPlan.parse(plan)
-    whole = Task(
+    return Task(
         name=name,
         title=title,
         fit=manifest(fitted.boxes, split="train", path=fitted.path, facts=fitted.facts),
@@ -126,7 +121,6 @@ def box_task(
         files={**files.digests, **fitted.digests, **scores.digests},
         probe_options=probe_options or {},
     )
-    return low_shot_task(whole, fraction=fraction, draw=draw, shots=shots, subset=subset)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from bench.config import home_folder
+from bench.data.low_shot import low_shot_task
 from bench.data.media import Media
 from bench.data.regions import RegionReadout
 from bench.errors import UsageError
@@ -73,7 +74,7 @@ def moving_digits_ava(
     def media(videos: Sequence[str]) -> Sequence[Media]:
         return [films.video(video) for video in videos]
 
-    return box_task(
+    whole = box_task(
         name=name,
         title="Moving digits: AVA",
         files=_files(films, detections, score_boxes, fit_boxes),
@@ -88,11 +89,8 @@ def moving_digits_ava(
         fit_threshold=fit_threshold,
         start=0.0,
         options={"size": size, "detections": detections},
-        fraction=fraction,
-        draw=draw,
-        shots=shots,
-        subset=subset,
     )
+    return low_shot_task(whole, fraction=fraction, draw=draw, shots=shots, subset=subset)
 
 
 def _files(

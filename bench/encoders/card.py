@@ -17,7 +17,7 @@ from torch import nn
 
 from bench.data.transforms import normalise
 from bench.encoders.checkpoints import shortened
-from bench.encoders.encoder import Encoder
+from bench.encoders.encoder import Encoder, true_fp32
 from bench.errors import CheckpointError
 
 CLIP = "formula-1"
@@ -112,16 +112,7 @@ def _check(encoder: Encoder) -> Check:
     spec = encoder.spec
     clip = formula_clip(spec.num_frames, spec.image_size)
     pair = torch.stack([clip, clip.flip(2)])
-    cudnn = torch.backends.cudnn
-    with (
-        torch.inference_mode(),
-        cudnn.flags(
-            enabled=cudnn.enabled,
-            benchmark=cudnn.benchmark,
-            deterministic=cudnn.deterministic,
-            allow_tf32=False,
-        ),
-    ):
+    with torch.inference_mode(), true_fp32():
         tokens = encoder(normalise(pair, spec.mean, spec.std).to(_device(encoder))).last
     tokens = tokens.double().cpu()
     if not torch.isfinite(tokens).all():

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 import torch
@@ -18,7 +18,7 @@ from bench.counters import Counts
 from bench.data.loader import Sample
 from bench.data.recipe import Recipe
 from bench.data.transforms import normalise
-from bench.encoders.encoder import Encoder
+from bench.encoders.encoder import Encoder, true_fp32
 from bench.errors import UsageError, known
 from bench.features.readout import Parts, Readout
 from bench.types import Tokens
@@ -202,19 +202,7 @@ def _forward(
     with (
         torch.inference_mode(),
         torch.autocast(pixels.device.type, dtype=dtype, enabled=not is_fp32),
-        _true_fp32() if is_fp32 and pixels.device.type == "cuda" else nullcontext(),
+        true_fp32() if is_fp32 and pixels.device.type == "cuda" else nullcontext(),
     ):
         tokens: Tokens = encoder(pixels, layers=layers, norm=norm)
     return tokens
-
-
-def _true_fp32() -> AbstractContextManager[None]:
-    """Keep cuDNN from taking TF32 (10 bits) for convolutions, which it does unless told."""
-    cudnn = torch.backends.cudnn
-    flags: AbstractContextManager[None] = cudnn.flags(
-        enabled=cudnn.enabled,
-        benchmark=cudnn.benchmark,
-        deterministic=cudnn.deterministic,
-        allow_tf32=False,
-    )
-    return flags

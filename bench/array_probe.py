@@ -32,6 +32,7 @@ from bench.result import (
     TaskPart,
     TimingPart,
     TrainLabelsPart,
+    sealed,
     utc_now,
 )
 from bench.run import Outcome
@@ -104,6 +105,7 @@ def probe_arrays(
         environment=stamp(device),
         suspect=permuted_labels(found, files.scored) if found and found.alarm else None,
     )
+    result = sealed(result)
     return Outcome(result=result, path=write_record(result, path.parent), kept=False)
 
 
@@ -184,6 +186,7 @@ def _record(
         files.scored,
         scored.probabilities,
         np.ones(len(rows), dtype=np.bool_),
+        facts={"record": number, "task": files.score.stem, "split": files.scored.split},
     )
     saved = save_probe(probe, scored, folder, number, {"protocol": protocol.name})
     reasons = [*([suspect] if suspect else []), *_reasons(config, environment)]

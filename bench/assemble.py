@@ -34,6 +34,7 @@ from bench.result import (
     TaskPart,
     TimingPart,
     TrainLabelsPart,
+    sealed,
     utc_now,
 )
 from bench.result_metrics import FrameMapPart, MetricsPart
@@ -128,6 +129,7 @@ def assemble(
             **files, probe=save_probe(facts.probe, scored, folder, number, _provenance(stage))
         ),
     )
+    result = sealed(result)
     return result, write_record(result, folder, overwrite=machine.overwrite)
 
 
@@ -139,19 +141,20 @@ def _scores(
     manifest, rows, missing = split.manifest, split.rows, frozenset(split.missing)
     assert rows is not None
     skip = facts.stage.config.on_unreadable == "skip"
+    told = {"record": number, "task": facts.stage.task.name, "split": manifest.split}
     place = folder / f"{number}.parquet"
     if truth is not None:
         boxes = ScoredBoxes.of(manifest, rows, scored.probabilities, truth)
         files = {
-            "predictions": write_scored_boxes(place, manifest, boxes, missing),
-            "truth": write_truth(folder / f"{number}-truth.parquet", truth),
+            "predictions": write_scored_boxes(place, manifest, boxes, missing, facts=told),
+            "truth": write_truth(folder / f"{number}-truth.parquet", truth, facts=told),
         }
         return frame_map_part(boxes, truth, skip=skip), files
     probabilities = np.zeros((len(manifest), scored.probabilities.shape[1]), dtype=np.float32)
     probabilities[rows] = scored.probabilities
     was_scored = np.zeros(len(manifest), dtype=np.bool_)
     was_scored[rows] = True
-    predictions = write_predictions(place, manifest, probabilities, was_scored, missing)
+    predictions = write_predictions(place, manifest, probabilities, was_scored, missing, facts=told)
     metrics = metrics_part(scored.probabilities, manifest, rows, skip=skip)
     return metrics, {"predictions": predictions}
 

@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import (
+    cli_boards,
     cli_data,
     cli_lowshot,
     cli_pretrain,
@@ -43,6 +44,7 @@ app = typer.Typer(
 )
 app.add_typer(cli_data.app, name="data")
 app.command("check")(cli_data.check)
+app.command("board")(cli_boards.board)
 app.command("run")(cli_runs.run)
 app.command("features")(cli_runs.features)
 app.command("lowshot")(cli_lowshot.lowshot)
@@ -89,31 +91,6 @@ def show(name: str, json_: Json = False) -> None:
         for option, text in fact["options"].items():
             typer.echo(f"  {option}: {text}")
         typer.echo(f"\n{fact['about']}")
-
-
-@app.command()
-def board(
-    name: Annotated[str, typer.Argument(help="Which table (see: bench ls boards).")] = "runs",
-    home: Home = None,
-    out: Annotated[Path | None, typer.Option("--out", help="Folder for the files.")] = None,
-    all_: Annotated[
-        bool, typer.Option("--all", help="Also records that are not reportable.")
-    ] = False,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", help="OPTION=VALUE, such as targets=[0.5,0.8].")
-    ] = None,
-) -> None:
-    """Join the records into a table: Markdown, CSV and one self-contained HTML page."""
-    from bench.publish import write_board  # pydantic and pandas: only where they are needed
-
-    pairs = [setting.partition("=") for setting in set_ or []]
-    if not all(equals for _, equals, _ in pairs):
-        raise UsageError(f"--set {(set_ or [''])[0]!r} has no '='; write --set OPTION=VALUE.")
-    options = {key.strip(): value.strip() for key, _, value in pairs}
-    for path in write_board(name, home_folder(home), out, include_all=all_, options=options):
-        if path.suffix == ".md":
-            typer.echo(path.read_text(encoding="utf-8"))
-        typer.echo(str(path), err=True)
 
 
 @app.command()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 from rich.table import Table
 
+from bench.cli_boards import leave, tell_files
 from bench.cli_runs import (
     BatchSize,
     Config,
@@ -216,8 +217,9 @@ def _publish(
 
     include_all = any(outcome.result.status == "not_reportable" for outcome in outcomes)
     options = {"targets": tuple(targets)}
-    for path in write_board(BOARD, machine.home, out, include_all=include_all, options=options):
-        typer.echo(str(path), err=True)
+    made = write_board(BOARD, machine.home, out, include_all=include_all, options=options)
+    tell_files(made)
+    leave(made)
 
 
 def _numbers(text: str | None, option: str, kind: Callable[[str], N]) -> list[N]:

@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from bench.config import home_folder
 from bench.errors import UsageError
+from bench.record_names import record_file
 
 Home = Annotated[Path | None, typer.Option("--home", help="Features and records [BENCH_HOME].")]
 
@@ -26,7 +26,7 @@ def detections(
     from bench.frame_record import detection_lines, read_scored_boxes  # pyarrow
     from bench.records import kept_file, read_record
 
-    path = _place(record, home)
+    path = record_file(record, home)
     result = read_record(path)
     if result.task.unit != "box":
         raise UsageError(
@@ -35,16 +35,3 @@ def detections(
         )
     for text in detection_lines(read_scored_boxes(kept_file(result, "predictions", path.parent))):
         sys.stdout.write(text)
-
-
-def _place(record: str, home: Path | None) -> Path:
-    """Return the file of a record that is named by its path or id."""
-    path = Path(record)
-    kept = home_folder(home) / "records" / f"{record}.json"
-    if path.suffix != ".json" and kept.is_file():
-        return kept
-    if not path.is_file():
-        raise UsageError(
-            f"there is no record {record}; name its .json file, or an id in {kept.parent}."
-        )
-    return path

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
+from bench.cli_boards import print_board
 from bench.config import Machine, RunConfig, data_folder, expand, home_folder, read_config
 from bench.errors import UsageError
 
@@ -179,7 +180,6 @@ def demo(
     from bench.console import TerminalProgress
     from bench.lowshot import study
     from bench.pretrain.loop import pretrain
-    from bench.publish import write_board
 
     machine = _machine(home or Path(".demo"), None, "auto", workers, 16)
     trained = pretrain(job.demo_pretraining(machine.home, size))
@@ -197,11 +197,9 @@ def demo(
         (job.FAMILY_BOARD, families.home, {"probe": job.FAMILY_PROBE}),
         (job.BOARD, machine.home, {}),
     ):
-        paths = write_board(board, home, None, include_all=True, options=options)
-        for path in paths:
-            if path.suffix == ".md":
-                typer.echo("\n" + path.read_text(encoding="utf-8"))
-        typer.echo(f"The same as a page: {next(p for p in paths if p.suffix == '.html')}")
+        typer.echo()
+        made = print_board(board, home, include_all=True, options=options)
+        typer.echo(f"The same as a page: {next(p for p in made.paths if p.suffix == '.html')}")
 
 
 def _run(

@@ -50,6 +50,7 @@ TRUTH = pa.schema(
     ]
 )
 ROWS_AT_A_TIME = 20_000
+FACTS = "frozenbench"  # the key, in the metadata of a file, of what it belongs to
 
 
 def frame_map_part(boxes: ScoredBoxes, truth: FrameTruth, *, skip: bool) -> FrameMapPart:
@@ -84,12 +85,17 @@ def recount(predictions: Path, truth: Path, *, skip: bool) -> FrameMapPart:
 
 # ------------------------------------------------------------------------------------------- scores
 def write_scored_boxes(
-    path: Path, manifest: Manifest, boxes: ScoredBoxes, missing: Collection[str] = ()
+    path: Path,
+    manifest: Manifest,
+    boxes: ScoredBoxes,
+    missing: Collection[str] = (),
+    *,
+    facts: Mapping[str, str] | None = None,
 ) -> Artifact:
     """Write one row per box of `manifest` and return the file's name and digest.
 
-    Rows that were not scored have no scores: they are missing if their id is among `missing`, else
-    undecodable.
+    `facts` say what the scores belong to, see `bench.records.prediction_facts`. Rows that were not
+    scored have no scores: they are missing if their id is among `missing`, else undecodable.
 
     Raises:
         RecordError: a scored row has a score that is not a number.
@@ -118,7 +124,8 @@ def write_scored_boxes(
         ],
         "scores": scores,
     }
-    return _write(path, columns, PREDICTIONS, {"classes": _spelled(boxes.classes)})
+    told = {"classes": _spelled(boxes.classes), **_told(facts, manifest=manifest.digest)}
+    return _write(path, columns, PREDICTIONS, told)
 
 
 def read_scored_boxes(path: Path) -> ScoredBoxes:
@@ -178,7 +185,9 @@ def detection_lines(boxes: ScoredBoxes) -> Iterator[str]:
 
 
 # -------------------------------------------------------------------------------------------- truth
-def write_truth(path: Path, truth: FrameTruth) -> Artifact:
+def write_truth(
+    path: Path, truth: FrameTruth, *, facts: Mapping[str, str] | None = None
+) -> Artifact:
     """Write every row of the ground truth and return the file's name and digest."""
     boxes, out = truth.boxes, truth.excluded
     bare = [boxes.declared, *([out] if out is not None else [])]
@@ -196,8 +205,8 @@ def write_truth(path: Path, truth: FrameTruth) -> Artifact:
         "person": _padded(boxes.last, none),
         "excluded": [*excluded, *([True] * (num_bare - len(boxes.declared)))],
     }
-    facts = {"classes": _spelled(truth.classes), "rules": truth.rules}
-    return _write(path, columns, TRUTH, facts)
+    told = {"classes": _spelled(truth.classes), "rules": truth.rules, **_told(facts)}
+    return _write(path, columns, TRUTH, told)
 
 
 def read_truth(path: Path) -> FrameTruth:
@@ -237,6 +246,10 @@ def _write(
     table = pa.table(dict(columns), schema=schema.with_metadata(dict(facts)))
     write_whole(path, lambda file: pq.write_table(table, file, compression="zstd"))
     return Artifact(path=path.name, sha256=file_sha256(path))
+
+
+def _told(facts: Mapping[str, str] | None, **more: str) -> dict[str, str]:
+    return {FACTS: json.dumps({**facts, **more})} if facts is not None else {}
 
 
 def _frame_columns(frames: Frames) -> dict[str, pa.Array]:

@@ -1,14 +1,25 @@
-"""From records to the files of a table."""
+"""From records to the files of a table: verified first, and only sound ones get in."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench import registry
 from bench.errors import UsageError
-from bench.records import read_records
+from bench.records import read_record
+from bench.result import Result
 from bench.types import Leaderboard, Settings
+from bench.verify import Verdict, verify_folder
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """The files of a table, and a sentence for every record that verification kept out."""
+
+    paths: Sequence[Path]
+    refused: tuple[str, ...]
 
 
 def write_board(
@@ -18,16 +29,40 @@ def write_board(
     *,
     include_all: bool,
     options: Settings | None = None,
-) -> Sequence[Path]:
-    """Write the table `name` from the records under `home`; return the files made.
+) -> Published:
+    """Write the table `name` from the sound records under `home`.
 
-    `options` are those of the table, such as the targets of `low_shot`.
+    A record that does not prove itself is left out, and the table says so; one that fails a control
+    stands in it as suspect. `options` are those of the table, such as the targets of `low_shot`.
 
     Raises:
         UsageError: no such table, or no record yet.
     """
     board: Leaderboard = registry.build("boards", name, options or {})
-    records = read_records(home / "records")
-    if not records:
-        raise UsageError(f"there is no record in {home / 'records'} yet: make one with bench run.")
-    return board.write(board, records, out or home / "tables", include_unreportable=include_all)
+    folder = home / "records"
+    if not folder.is_dir():
+        raise UsageError(f"there are no records in {folder}: run an evaluation first.")
+    verdicts = verify_folder(folder, home / "cache")
+    if not verdicts:
+        raise UsageError(f"there is no record in {folder} yet: make one with bench run.")
+    refused = tuple(_refusal(verdict) for verdict in verdicts if verdict.status == "failed")
+    records = [_marked(verdict) for verdict in verdicts if verdict.status != "failed"]
+    records.sort(key=lambda record: (record.created, record.id))
+    board = replace(board, records=folder, refused=refused)
+    paths = board.write(board, records, out or home / "tables", include_unreportable=include_all)
+    return Published(paths=paths, refused=refused)
+
+
+def _refusal(verdict: Verdict) -> str:
+    reasons = "; ".join(f.sentence.rstrip(".") for f in verdict.findings if f.outcome == "failed")
+    return f"{verdict.path.name} failed verification: {reasons}"
+
+
+def _marked(verdict: Verdict) -> Result:
+    """Return a record, as suspect if a control says so."""
+    record = read_record(verdict.path)
+    found = [f.sentence.rstrip(".") for f in verdict.findings if f.outcome == "suspect"]
+    if not found:
+        return record
+    reasons = tuple(dict.fromkeys([*record.reasons, *found]))
+    return record.model_copy(update={"status": "suspect", "reasons": reasons})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from bench.result import Artifact, ProbePart, SelectionPart
 from bench.result_metrics import Bounds, MetricsPart
 from bench.run_id import plain
 from bench.score import Scored
+from bench.selection import Selected
 from bench.types import IntArray, Manifest, Probe
 
 
@@ -45,11 +46,19 @@ def probe_part(
             holdout_rows=selected.holdout_rows,
             holdout_scores=selected.holdout_scores,
             score_split_scores=selected.score_split_scores,
+            score_split_fit=_score_split_fit(selected),
         ),
         log=plain(selected.fitted.log),
         released_sha256=file_sha256(released) if released else None,
         head_order=head_order,
     )
+
+
+def _score_split_fit(selected: Selected) -> Literal["all", "kept"] | None:
+    """Say on which training rows the heads were fitted that were scored on the score split."""
+    if not selected.score_split_scores:
+        return None
+    return "kept" if selected.refit else "all"
 
 
 def metrics_part(

@@ -2,6 +2,7 @@
 
 1 -> 2: `unreadable` rows of a split are `missing` or `undecodable`.
 2 -> 3: heads have scores, which need not be accuracies.
+3 -> 4: records have a seal, and say on which rows the heads scored on the score split were fitted.
 """
 
 from __future__ import annotations
@@ -45,4 +46,18 @@ def _from_2(fields: dict[str, Any]) -> dict[str, Any]:
     return {**fields, "schema_version": 3}
 
 
-_STEPS: Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _from_1, 2: _from_2}
+def _from_3(fields: dict[str, Any]) -> dict[str, Any]:
+    probe = fields.get("probe")
+    if isinstance(probe, Mapping) and isinstance(probe.get("selection"), Mapping):
+        selection = dict(probe["selection"])
+        if selection.get("score_split_scores"):  # by the rule of V-JEPA 2 alone, until then
+            selection["score_split_fit"] = "all"
+        fields = {**fields, "probe": {**probe, "selection": selection}}
+    return {**fields, "schema_version": 4}
+
+
+_STEPS: Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
+    1: _from_1,
+    2: _from_2,
+    3: _from_3,
+}

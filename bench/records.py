@@ -24,7 +24,7 @@ from pydantic import BaseModel, ValidationError
 
 from bench.errors import UsageError, closest
 from bench.files import file_sha256, write_whole
-from bench.frame_record import recount
+from bench.frame_record import FACTS, recount
 from bench.record_versions import upgraded
 from bench.result import SCHEMA_VERSION, Artifact, RecordError, Result
 from bench.result_metrics import KINDS, ROUNDING, FrameMapPart, MetricsPart, is_ratio
@@ -127,13 +127,15 @@ def write_predictions(
     probabilities: npt.NDArray[np.float32],
     scored: npt.NDArray[np.bool_],
     missing: Collection[str] = (),
+    *,
+    facts: Mapping[str, str] | None = None,
 ) -> Artifact:
     """Write one row per sample of `manifest` and return the file's name and digest.
 
-    `probabilities` is `[rows, C]`, `scored` is `[rows]`; rows that were not scored have no
-    prediction: they are missing if their id is among `missing`, else undecodable. The lists hold
-    classes by falling probability (the lower class first among equals): all of them up to 20
-    classes, else five.
+    `facts` say what the predictions belong to (`prediction_facts` reads them). `probabilities` is
+    `[rows, C]`, `scored` is `[rows]`; rows that were not scored have no prediction: they are
+    missing if their id is among `missing`, else undecodable. The lists hold classes by falling
+    probability (the lower class first among equals): all of them up to 20 classes, else five.
 
     Raises:
         RecordError: a scored row has a probability that is not a number.
@@ -164,7 +166,8 @@ def write_predictions(
         "top_classes": lists,
         "top_probabilities": floats,
     }
-    table = pa.table(columns, schema=SCHEMA)
+    told = {**(facts or {}), "manifest": manifest.digest, "classes": list(manifest.classes)}
+    table = pa.table(columns, schema=SCHEMA.with_metadata({FACTS: json.dumps(told)}))
     write_whole(path, lambda file: pq.write_table(table, file, compression="zstd"))
     return Artifact(path=path.name, sha256=file_sha256(path))
 
@@ -174,6 +177,16 @@ def read_predictions(path: Path) -> pd.DataFrame:
     nullable = {pa.int64(): pd.Int64Dtype()}
     frame: pd.DataFrame = pq.read_table(path).to_pandas(types_mapper=nullable.get)
     return frame
+
+
+def prediction_facts(path: Path) -> dict[str, Any] | None:
+    """Return what a file of predictions or of truth says of itself; None if it is an older one.
+
+    The id of the `record`, the names of its `task` and `split`, the digest of the `manifest`, and
+    for clips the names of all `classes`.
+    """
+    told = (pq.read_schema(path).metadata or {}).get(FACTS.encode())
+    return None if told is None else dict(json.loads(told))
 
 
 def check_predictions(result: Result, folder: Path) -> None:

@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 from bench.errors import UsageError, closest
 
 ENTRY_POINT_GROUP = "frozenbench"
-KINDS = ("encoders", "tasks", "probes", "protocols", "boards", "recipes")
+KINDS = ("encoders", "tasks", "probes", "protocols", "boards", "recipes", "papers")
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -114,6 +114,11 @@ def recipe(function: F) -> F:
 def board(function: F) -> F:
     """Register a table: `function() -> Leaderboard`."""
     return register("boards")(function)
+
+
+def paper(function: F) -> F:
+    """Register published numbers: `function() -> Paper`."""
+    return register("papers")(function)
 
 
 @cache

@@ -7,6 +7,10 @@ be looked up elsewhere. `bench/records.py` puts it on disk.
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, Self
 
@@ -27,7 +31,7 @@ from bench.result_metrics import (
 )
 from bench.run_id import result_id
 
-SCHEMA_VERSION: Literal[3] = 3
+SCHEMA_VERSION: Literal[4] = 4
 
 Status = Literal["complete", "suspect", "not_reportable"]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -220,13 +224,15 @@ class SelectionPart(Part):
     """How the head was chosen. `holdout_scores` has one entry per head (None: the head was
     dropped) or is empty where nothing had to be chosen: accuracies, or the mean AP over classes
     where rows have several labels. `score_split_scores`, if kept, are all heads on the score split:
-    they show the gap to the best one and choose by the rule `best_on_score` alone.
+    they show the gap to the best one and choose by the rule `best_on_score` alone. Those heads were
+    fitted on `all` training rows, or on those `kept` when some were held out (`score_split_fit`).
     """
 
     rule: str
     holdout_rows: Count
     holdout_scores: tuple[Fraction | None, ...]
     score_split_scores: tuple[Fraction | None, ...] = ()
+    score_split_fit: Literal["all", "kept"] | None = None
 
 
 class ProbePart(Part):
@@ -283,10 +289,31 @@ class ArtifactsPart(Part):
     truth: Artifact | None = None
 
 
-class Result(Part):
-    """The immutable record of one run; `Result.model_validate` checks that it holds together."""
+@dataclass(frozen=True, kw_only=True)
+class Optimism:
+    """What choosing among `heads` on the scored rows themselves would have added.
 
-    schema_version: Literal[3] = SCHEMA_VERSION
+    `honest` is the score of the head chosen on held-out training rows and `best` that of the best
+    head, both on the scored rows and from the same fits, as fractions.
+    """
+
+    honest: float
+    best: float
+    heads: int
+
+    @property
+    def gap(self) -> float:
+        """How far the best head is above the chosen one, never below 0."""
+        return self.best - self.honest
+
+
+class Result(Part):
+    """The immutable record of one run; `Result.model_validate` checks that it holds together.
+
+    `seal` is a digest of everything else in the file (`seal_of`); records of before have none.
+    """
+
+    schema_version: Literal[4] = SCHEMA_VERSION
     id: Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
     status: Status
     reasons: tuple[str, ...]
@@ -304,6 +331,7 @@ class Result(Part):
     timing: TimingPart
     environment: Json
     artifacts: ArtifactsPart
+    seal: Sha256 | None = None
 
     @model_validator(mode="after")
     def _holds_together(self) -> Self:
@@ -328,6 +356,17 @@ class Result(Part):
         found: float | None = getattr(self.metrics, metric, None)
         return found
 
+    @property
+    def optimism(self) -> Optimism | None:
+        """The gap between honest selection and best-on-validation; None where it is not known."""
+        chosen, selected = self.probe.selection, self.probe.selected
+        scores = chosen.score_split_scores
+        honest = scores[selected] if scores else None
+        known = [score for score in scores if score is not None]
+        if chosen.rule != "honest" or honest is None or len(known) < 2:
+            return None
+        return Optimism(honest=honest, best=max(known), heads=len(known))
+
     def to_json(self) -> str:
         """Return the text of the record file; equal records give equal bytes."""
         return self.model_dump_json(indent=2) + "\n"
@@ -335,11 +374,11 @@ class Result(Part):
     def outcome(self) -> dict[str, Any]:
         """Return what was measured, without what differs when the same run is repeated.
 
-        Left out: time stamp, timing, environment, how much of the work the store saved, and the
-        check of the encoder, which machines round differently.
+        Left out: time stamp, timing, environment, how much of the work the store saved, the check
+        of the encoder, which machines round differently, and the seal over all of it.
         """
         saved = {"decoded", "encoder_calls", "rows_from_store"}
-        passing = {"created": True, "timing": True, "environment": True}
+        passing = {"created": True, "timing": True, "environment": True, "seal": True}
         exclude: Any = {**passing, "features": saved, "encoder": {"check"}}
         return self.model_dump(mode="json", exclude=exclude)
 
@@ -359,6 +398,9 @@ def _contradictions(result: Result) -> list[str]:
         files=result.task.files,
     )
     found = []
+    for name, own in (("protocol", result.protocol.name), ("probe", result.probe.name)):
+        if (told := result.config.get(name, own)) != own:
+            found.append(f"config.{name} is {told!r}, but {name}.name is {own!r}")
     if result.id != key:
         found.append(
             f"config, features, data and probe give the id {key}, the record says {result.id}"
@@ -388,6 +430,20 @@ def _contradictions(result: Result) -> list[str]:
             f"train_labels.used is {result.train_labels.used}, data.fit.used is {fit.used}"
         )
     return found
+
+
+def seal_of(fields: Mapping[str, Any]) -> str:
+    """Return the SHA-256 over all fields of a record's file but its seal."""
+    rest = {key: value for key, value in fields.items() if key != "seal"}
+    text = json.dumps(
+        rest, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    )
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def sealed(result: Result) -> Result:
+    """Return the record with its seal."""
+    return result.model_copy(update={"seal": seal_of(result.model_dump(mode="json"))})
 
 
 def utc_now() -> str:

@@ -15,6 +15,7 @@ from bench.data.splits import stratified_shots
 from bench.errors import DataError, UsageError
 from bench.head_order import HeadOrder, learned_order
 from bench.metrics.accuracy import predict as top_class
+from bench.metrics.head_scores import HeadScores, by_head
 from bench.metrics.relabelling import Relabelling, find_relabelling
 from bench.protocols import EvaluationProtocol
 from bench.selection import Selected, fit_best_on_score, fit_honest, fit_single
@@ -46,7 +47,11 @@ def fit_and_score(
     device: torch.device,
     progress: Progress,
 ) -> Scored:
-    """Fit `probe` as the protocol selects heads, then score the one chosen head once."""
+    """Fit `probe` as the protocol selects heads, then score the one chosen head once.
+
+    In the same pass all heads of the fit that it was chosen from are counted on the scored rows:
+    that decides nothing, and shows what choosing there would have added.
+    """
     check_heads(probe, protocol)
     choose: Callable[..., Selected]
     choose = fit_honest if protocol.selection == "honest" else fit_single
@@ -55,7 +60,12 @@ def fit_and_score(
     begin = time.perf_counter()
     selected = choose(probe, fit, seed=seed, device=device, progress=progress)
     middle = time.perf_counter()
-    probabilities = predict(selected.fitted, score, device, progress)
+    trial, scores = selected.trial, HeadScores(score.labels)
+    beside = None if trial is None or not _has_answers(score) else (trial, scores)
+    probabilities = predict(selected.fitted, score, device, progress, beside=beside)
+    if beside is not None:
+        own = by_head(scores.values(), beside[0], probe.heads)
+        selected = replace(selected, score_split_scores=own, trial=None)
     return Scored(
         selected=selected,
         probabilities=probabilities,
@@ -186,13 +196,24 @@ def check_label_kind(probe: Probe, manifest: Manifest) -> None:
 
 
 def predict(
-    fitted: Fitted, source: FeatureSource, device: torch.device, progress: Progress
+    fitted: Fitted,
+    source: FeatureSource,
+    device: torch.device,
+    progress: Progress,
+    *,
+    beside: tuple[Fitted, HeadScores] | None = None,
 ) -> Probabilities:
-    """Return the class probabilities of the first head for every row, float32 `[rows, C]`."""
+    """Return the class probabilities of the first head for every row, float32 `[rows, C]`.
+
+    All heads of a second fit, `beside` it, are counted in the same pass.
+    """
     made: Probabilities | None = None
     progress.start("score", len(source))
     for batch in source.epoch(0, batch_size=SCORE_BATCH[source.reads]):
-        scores = fitted.probabilities(batch.x.to(device))[0].float().cpu().numpy()
+        x = batch.x.to(device)
+        scores = fitted.probabilities(x)[0].float().cpu().numpy()
+        if beside is not None:
+            beside[1].add(beside[0].probabilities(x), batch)
         if made is None:
             made = np.zeros((len(source), scores.shape[1]), dtype=np.float32)
         made[batch.row.numpy()] = scores
@@ -201,6 +222,11 @@ def predict(
     if made is None:
         raise UsageError("the score split holds no readable row.")
     return made
+
+
+def _has_answers(source: FeatureSource) -> bool:
+    """Whether rows have labels to count; the boxes of a detector have none."""
+    return source.labels.ndim == 1 or bool(source.labels.any())
 
 
 def _require_clips(manifest: Manifest) -> None:

@@ -19,7 +19,7 @@ import torch
 
 from bench.data.splits import group_holdout, stratified_holdout
 from bench.errors import UsageError
-from bench.metrics.multilabel import mean_average_precision
+from bench.metrics.head_scores import HeadScores, by_head
 from bench.types import FeatureSource, Fitted, IntArray, Probe, Progress
 
 HOLDOUT_FRACTION = 0.1
@@ -35,6 +35,7 @@ class Selected:
     on the held-out rows or, of rows with several labels, the mean average precision over the
     classes that have a positive there. `holdout_log` is the log of the fit that chose.
     `score_split_scores` are the same on the rows that are scored, where these chose the head.
+    `trial` is the fit that the head was chosen from, without the held-out rows.
     """
 
     fitted: Fitted
@@ -44,6 +45,7 @@ class Selected:
     refit: bool = False
     holdout_log: Mapping[str, Any] = field(default_factory=dict)
     score_split_scores: tuple[float | None, ...] = ()
+    trial: Fitted | None = None
 
 
 def fit_single(
@@ -96,10 +98,11 @@ def fit_honest(
     return Selected(
         fitted=fitted,
         head=head,
-        holdout_scores=tuple(scores),
+        holdout_scores=scores,
         holdout_rows=len(held_out),
         refit=True,
         holdout_log=trial.log,
+        trial=trial,
     )
 
 
@@ -138,7 +141,7 @@ def fit_best_on_score(
     return Selected(
         fitted=only(found.index(probe.heads[head].settings)),
         head=head,
-        score_split_scores=tuple(scores),
+        score_split_scores=scores,
     )
 
 
@@ -173,35 +176,12 @@ def _holdout(source: FeatureSource, seed: int) -> tuple[IntArray, IntArray]:
 
 def _scores_by_head(
     probe: Probe, fitted: Fitted, source: FeatureSource, device: torch.device, batch_size: int
-) -> list[float | None]:
+) -> tuple[float | None, ...]:
     """Return the score of every head of the probe, None for those that the fit dropped."""
-    measure = _mean_precisions if source.labels.ndim == 2 else _accuracies
-    scores = measure(fitted, source, device, batch_size)
-    found = [head.settings for head in fitted.heads]
-    return [
-        scores[found.index(head.settings)] if head.settings in found else None
-        for head in probe.heads
-    ]
-
-
-def _accuracies(
-    fitted: Fitted, source: FeatureSource, device: torch.device, batch_size: int
-) -> list[float]:
-    counts = torch.zeros(len(fitted.heads), dtype=torch.int64)
+    scores = HeadScores(source.labels)
     for batch in source.epoch(0, batch_size=batch_size):
-        guesses_KB = fitted.probabilities(batch.x.to(device)).argmax(dim=-1).cpu()
-        counts += (guesses_KB == batch.y.cpu()).sum(dim=1)
-    return [count / len(source) for count in counts.tolist()]
-
-
-def _mean_precisions(
-    fitted: Fitted, source: FeatureSource, device: torch.device, batch_size: int
-) -> list[float]:
-    scores_KNC = np.zeros((len(fitted.heads), *source.labels.shape), dtype=np.float32)
-    for batch in source.epoch(0, batch_size=batch_size):
-        scores_KBC = fitted.probabilities(batch.x.to(device))
-        scores_KNC[:, batch.row.cpu().numpy()] = scores_KBC.float().cpu().numpy()
-    return [mean_average_precision(scores_NC, source.labels) for scores_NC in scores_KNC]
+        scores.add(fitted.probabilities(batch.x.to(device)), batch)
+    return by_head(scores.values(), fitted, probe.heads)
 
 
 def _batch_size(probe: Probe) -> int:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import statistics
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from bench.result import Result
-from bench.types import Column
+from bench.types import Column, PublishedNumber
+
+if TYPE_CHECKING:
+    from bench.metrics.intervals import Interval
 
 METRICS = {
     "top1": "top-1 accuracy",
@@ -27,15 +32,48 @@ class Head:
     @property
     def label(self) -> str:
         """Short unique text, such as `ssv2/attentive@vjepa@1:top5`, for files read by programs."""
-        metric = "" if self.column.metric == "top1" else f":{self.column.metric}"
-        return f"{self.column.task}/{self.column.probe}@{self.protocol or 'any'}{metric}"
+        column = self.column
+        options = {**column.task_options, **column.probe_options}
+        parts = [column.plan or "", *(f"{key}={value}" for key, value in options.items())]
+        parts += ["" if column.metric == "top1" else column.metric]
+        parts += ["" if column.shows == "metric" else column.shows]
+        own = f"{column.task}/{column.probe}@{self.protocol or 'any'}"
+        return ":".join([own, *(part for part in parts if part)])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seeds:
+    """The numbers (fractions) of records that differ in the seed alone, or in the draw of a share
+    of the training labels.
+    """
+
+    values: Mapping[int, float]
+    over: Literal["seeds", "draws"] = "seeds"
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return len(self.values)
+
+    @property
+    def mean(self) -> float:
+        """Mean over the records."""
+        return statistics.fmean(self.values.values())
+
+    @property
+    def std(self) -> float:
+        """Standard deviation over the records (ddof 1); they are two at least."""
+        return statistics.stdev(self.values.values())
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
     """One number (a fraction; None: no record), its footnote numbers and the record behind it.
 
-    `others` counts the further records that fitted the cell.
+    `others` counts the further records that fitted the cell. `interval` is what the sample of
+    scored rows leaves open, `seeds` the spread over seeds, of which `value` is then the mean, and
+    `rank` the best and the worst place within the column that the data leave open. `published` is
+    the number that a paper prints for the same.
     """
 
     value: float | None = None
@@ -43,6 +81,18 @@ class Cell:
     notes: tuple[int, ...] = ()
     others: int = 0
     is_best: bool = False
+    interval: Interval | None = None
+    seeds: Seeds | None = None
+    rank: tuple[int, int] | None = None
+    published: PublishedNumber | None = None
+    published_is_best: bool = False
+
+    @property
+    def difference(self) -> float | None:
+        """The measured number above the published one, as a fraction."""
+        if self.value is None or self.published is None:
+            return None
+        return self.value - self.published.value / 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,13 +109,13 @@ class Fact:
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """An encoder, a floor (random weights, raw pixels) or the chance level.
+    """An encoder, a floor (random weights, raw pixels), the chance level or one that is published.
 
     `record` is the newest one of the encoder, for its size and source. `facts` are as many as the
     table has headings for.
     """
 
-    kind: Literal["encoder", "floor", "chance"]
+    kind: Literal["encoder", "floor", "chance", "published"]
     name: str
     record: Result | None
     cells: tuple[Cell, ...]
@@ -75,8 +125,8 @@ class Row:
 @dataclass(frozen=True, kw_only=True)
 class Table:
     """All that a table shows. `notes[i]` is footnote i + 1; `hidden` counts records left out
-    because they are not reportable. `facts` are headings of columns that say what an encoder is,
-    `remarks` sentences below the table on what they mean.
+    because they are not reportable, `refused` says which ones verification kept out. `facts` are
+    headings of columns that say what an encoder is, `remarks` sentences below the table.
     """
 
     name: str
@@ -87,6 +137,7 @@ class Table:
     hidden: int
     facts: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
+    refused: tuple[str, ...] = ()
 
 
 def percent(value: float | None) -> str | None:

@@ -54,7 +54,7 @@ def sound_fields(
         probe={"settings": settings, "heads": heads},
     )
     return {
-        "schema_version": 3,
+        "schema_version": 4,
         "id": number,
         "status": status,
         "reasons": reasons,

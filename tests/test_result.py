@@ -77,7 +77,7 @@ def test_a_record_cannot_be_changed_in_memory():
         ("reasons", ["limited"], "status 'complete' does not go with reasons ['limited']"),
         ("probe.selected", 2, "head 2 is selected out of 2"),
         ("probe.selection.holdout_scores", [0.5], "1 holdout_scores for 2 heads"),
-        ("schema_version", 4, "has record schema 4; this frozenbench reads 1 to 3"),
+        ("schema_version", 5, "has record schema 5; this frozenbench reads 1 to 4"),
         ("created", "yesterday", "created"),
     ],
 )
@@ -264,7 +264,7 @@ def test_a_record_of_schema_1_is_read_with_its_missing_and_undecodable_rows_apar
     [path] = (Path(__file__).parent / "fixtures" / "records" / "1").glob("*.json")
     result = read_record(path)
     score = result.data.score
-    assert json.loads(path.read_text())["schema_version"] == 1 and result.schema_version == 3
+    assert json.loads(path.read_text())["schema_version"] == 1 and result.schema_version == 4
     assert score.missing == ("val/jump/2.mp4", "val/run/2.mp4", "val/sit/2.mp4")
     assert list(score.undecodable) == ["val/run/1.mp4"] and score.used == 5
     check_predictions(result, path.parent)
@@ -273,7 +273,7 @@ def test_a_record_of_schema_1_is_read_with_its_missing_and_undecodable_rows_apar
 def test_a_record_of_schema_2_keeps_its_id_and_the_scores_of_its_heads():
     [path] = (Path(__file__).parent / "fixtures" / "records" / "2").glob("*.json")
     result = read_record(path)
-    assert json.loads(path.read_text())["schema_version"] == 2 and result.schema_version == 3
+    assert json.loads(path.read_text())["schema_version"] == 2 and result.schema_version == 4
     assert result.id == "581b7a4d10ad6adb"
     assert result.probe.selection.holdout_scores == (1 / 3, 2 / 3)
     assert result.probe.selection.score_split_scores == ()

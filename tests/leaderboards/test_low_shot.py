@@ -459,7 +459,7 @@ def test_board_of_a_real_study_on_moving_digits(tmp_path):
     machine = Machine(home=tmp_path, device="cpu")
     outcomes = list(study(configs, machine, Silent(), fractions=(0.1, 1.0), shots=(1,), draws=2))
     assert len(outcomes) == 2 * (2 + 2 + 1)
-    paths = write_board("low_shot", tmp_path, None, include_all=True)
+    paths = write_board("low_shot", tmp_path, None, include_all=True).paths
     rows = pd.read_csv(paths[1])
     top1 = rows[rows.quantity == "top1"]
     for outcome in outcomes:

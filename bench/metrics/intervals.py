@@ -1,0 +1,66 @@
+"""What a finite sample of rows leaves open of a number: intervals of shares."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from statistics import NormalDist
+
+LEVEL = 0.95
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interval:
+    """From `low` to `high` (fractions, or differences of fractions) at a confidence `level`.
+
+    `method` says in a word or two how it was made, such as `Wilson`.
+    """
+
+    low: float
+    high: float
+    level: float = LEVEL
+    method: str
+
+    def __post_init__(self) -> None:
+        if not self.low <= self.high:
+            raise ValueError(f"interval {self.low} to {self.high} is reversed")
+        if not 0 < self.level < 1:
+            raise ValueError(f"level {self.level} is not between 0 and 1")
+
+    @property
+    def half_width(self) -> float:
+        """Half of what lies between the ends; they need not be equally far from the number."""
+        return (self.high - self.low) / 2
+
+    def __contains__(self, value: float) -> bool:
+        return self.low <= value <= self.high
+
+    def mirrored(self) -> Interval:
+        """Return the interval of the negated number."""
+        # 0.0 - x, for the negative of a zero prints as -0.0.
+        return Interval(
+            low=0.0 - self.high, high=0.0 - self.low, level=self.level, method=self.method
+        )
+
+
+def wilson(correct: float, total: int, level: float = LEVEL) -> Interval:
+    """Return the score interval of Wilson (1927) for a share of `correct` out of `total` rows.
+
+    Rows are taken as drawn one by one: where many come from one video, see `video_bootstrap`.
+    """
+    assert total > 0 and 0 <= correct <= total, (correct, total)
+    z = quantile(level)
+    share, square = correct / total, z * z / total
+    middle = (share + square / 2) / (1 + square)
+    half = z / (1 + square) * math.sqrt(share * (1 - share) / total + square / (4 * total))
+    return Interval(
+        low=0.0 if correct == 0 else max(0.0, middle - half),
+        high=1.0 if correct == total else min(1.0, middle + half),
+        level=level,
+        method="Wilson",
+    )
+
+
+def quantile(level: float = LEVEL) -> float:
+    """Return how many standard errors a two-sided interval of this level reaches: 1.96 at 95 %."""
+    return NormalDist().inv_cdf((1 + level) / 2)

@@ -1,0 +1,59 @@
+"""What choosing a head on the scored rows adds where there is nothing to learn."""
+
+from __future__ import annotations
+
+import statistics
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bench.array_probe import probe_arrays
+from bench.config import Machine, RunConfig
+from bench.progress import Silent
+from bench.records import read_record
+
+TRIALS, CLASSES, ROWS, WIDTH = 200, 4, 80, 6
+HEADS = {"lr": (3e-1, 1e-1, 3e-2, 1e-2, 3e-3), "weight_decay": (0.0, 0.1, 0.4, 0.8)}
+
+
+def noise(path: Path, generator: np.random.Generator) -> Path:
+    """Write features that say nothing of their labels, of which every class has as many."""
+    labels = generator.permutation(np.arange(ROWS) % CLASSES)
+    np.savez(path, x=generator.standard_normal((ROWS, WIDTH), dtype=np.float32), y=labels)
+    return path
+
+
+@pytest.fixture(scope="module")
+def records(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("noise")
+    config = RunConfig(
+        encoder="none",
+        task="none",
+        probe="linear",
+        probe_options={**HEADS, "epochs": 1, "batch_size": 36},
+    )
+    made = []
+    for trial in range(TRIALS):
+        generator = np.random.default_rng(trial)
+        files = [noise(folder / f"{split}.npz", generator) for split in ("train", "score")]
+        machine = Machine(home=folder / str(trial), device="cpu")
+        made.append(read_record(probe_arrays(config, machine, *files, Silent()).path))
+    return made
+
+
+def test_on_noise_the_honest_score_is_chance_and_the_best_of_20_is_above(records):
+    honest = [record.headline for record in records]
+    best = [record.optimism.best for record in records]
+    error = statistics.stdev(honest) / TRIALS**0.5
+    assert abs(statistics.fmean(honest) - 1 / CLASSES) < error
+    assert statistics.fmean(best) - 1 / CLASSES > 5 * statistics.stdev(best) / TRIALS**0.5
+
+
+def test_both_numbers_of_the_same_fits_stand_in_the_record(records):
+    for record in records:
+        scores = record.probe.selection.score_split_scores
+        assert len(scores) == 20 and record.probe.selection.score_split_fit == "kept"
+        assert record.optimism.honest == scores[record.probe.selected]
+        assert record.optimism.best == max(scores)
+        assert record.optimism.gap >= 0 and record.optimism.heads == 20

@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DEMO_HOME ?= .demo
 DEMO_SIZE ?= full
 
-.PHONY: demo test lint bench-speed clean
+.PHONY: demo test browser lint bench-speed clean
 
 $(VENV)/ready: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -15,8 +15,12 @@ $(VENV)/ready: pyproject.toml constraints.txt
 demo: $(VENV)/ready
 	$(BIN)/bench demo --home $(DEMO_HOME) --size $(DEMO_SIZE)
 
-test: $(VENV)/ready
+test: $(VENV)/ready browser
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest
+
+# The page is tested in a real browser, from the distribution's packages where there is none yet.
+browser:
+	@command -v chromium chromium-browser google-chrome >/dev/null || .ci/install_browser
 
 lint: $(VENV)/ready
 	$(BIN)/ruff check .

@@ -430,7 +430,8 @@ class Leaderboard:
     """A table: columns and how it is written.
 
     Of the records that it is written from, `records` is their folder, and `refused` says in a
-    sentence each which ones verification kept out.
+    sentence each which ones verification kept out. A board with published rows, `has_published`,
+    can be written without any.
     """
 
     name: str
@@ -439,6 +440,7 @@ class Leaderboard:
     write: TableWriter
     records: Path | None = None
     refused: tuple[str, ...] = ()
+    has_published: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from bench.result import Result
-from leaderboards.page import millions
+from leaderboards.markup import millions
 from leaderboards.table import Fact
 
 TITLES = ("parameters", "input", "clips/s")

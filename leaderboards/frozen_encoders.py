@@ -7,15 +7,12 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from bench.files import write_whole
 from bench.registry import board
 from bench.result import Result
 from bench.types import Column, Leaderboard
 from leaderboards.encoder_facts import TITLES, facts_of_encoder, speed_note
 from leaderboards.join import identity_of, join
-from leaderboards.page import html_page
-from leaderboards.render import csv_text, name_text, number_text, padded_line, suffix, superscript
-from leaderboards.sections import legend, sections
+from leaderboards.render import write_table
 from leaderboards.table import Table
 
 TASKS = {
@@ -56,16 +53,12 @@ def write(
     *,
     include_unreportable: bool = False,
 ) -> list[Path]:
-    """Write `NAME.md`, `NAME.csv` and `NAME.html` with what encoders are and return their paths.
+    """Write the files of `write_table` with what encoders are and return their paths.
 
     A column without any record is left out, unless there is none at all.
     """
     table = with_facts(board, records, include_unreportable=include_unreportable)
-    texts = {"md": markdown(table), "csv": csv_text(table), "html": html_page(table)}
-    paths = [folder / f"{board.name}.{suffix}" for suffix in texts]
-    for path, text in zip(paths, texts.values(), strict=True):
-        write_whole(path, text.encode())
-    return paths
+    return write_table(table, folder, board.name, records=board.records, all_records=records)
 
 
 def with_facts(
@@ -86,28 +79,4 @@ def with_facts(
         for row in table.rows
     )
     remarks = speed_note(row.record for row in rows if row.record)
-    return replace(table, rows=rows, facts=TITLES, remarks=tuple(remarks))
-
-
-def markdown(table: Table) -> str:
-    """Return one table of all encoders, and below it what every column measures."""
-    if not any(row.record for row in table.rows):
-        return f"# {table.title}\n\nNo records yet.\n"
-    header = ["encoder", *table.facts, *(head.column.title for head in table.heads)]
-    columns = range(len(table.heads))
-    marked = [max(len(suffix(row.cells[i])) for row in table.rows) for i in columns]
-    body: list[list[str]] = []
-    for row in table.rows:
-        numbers = [number_text(c, room) for c, room in zip(row.cells, marked, strict=True)]
-        body.append([name_text(row), *(fact.text for fact in row.facts), *numbers])
-    first_floor = sum(row.kind == "encoder" for row in table.rows)
-    body.insert(first_floor, ["*floors*", *("" for _ in header[1:])])
-    widths = [max(3, *(len(line[i]) for line in [header, *body])) for i in range(len(header))]
-    rule = [":" + "-" * (widths[0] - 1), *("-" * (width - 1) + ":" for width in widths[1:])]
-    lines = [f"# {table.title}", "", *(padded_line(x, widths) for x in [header, rule, *body]), ""]
-    for section in sections(table):
-        for i in section.columns:
-            column = table.heads[i].column
-            lines.append(f"{column.title}: {section.title} · {column.probe} · {section.facts}  ")
-    lines += ["", *(f"{superscript(i)} {note}  " for i, note in enumerate(table.notes, start=1))]
-    return "\n".join([*lines, *(f"{sentence}  " for sentence in legend(table))]) + "\n"
+    return replace(table, rows=rows, facts=TITLES, remarks=(*remarks, *table.remarks))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from bench.registry import board
 from bench.types import Column, Leaderboard
 from leaderboards.render import write
@@ -13,18 +15,26 @@ BOX_TASK = "moving_digits_ava"
 
 @board
 def frozen_video() -> Leaderboard:
-    """Moving digits: clips, stills and boxes, by the probes that fit, heads chosen honestly."""
+    """Moving digits: clips, stills and boxes, by the probes that fit, heads chosen honestly.
+
+    Beside them stands what choosing the heads of the attentive probe on the scored rows would add.
+    """
     return Leaderboard(
         name="frozen_video",
         title="Frozen video encoders",
         columns=[
-            Column(title=probe, task=task, probe=probe, protocol="honest@1")
-            for task in TASKS
-            for probe in PROBES
-        ]
-        + [
-            Column(title=probe, task=BOX_TASK, probe=probe, protocol="honest@1", metric="mean_ap")
-            for probe in PROBES[:2]
+            *(column for task in TASKS for column in _columns(task)),
+            *(
+                Column(title=name, task=BOX_TASK, probe=name, protocol="honest@1", metric="mean_ap")
+                for name in PROBES[:2]
+            ),
         ],
         write=write,
     )
+
+
+def _columns(task: str) -> list[Column]:
+    """Return a column per probe, and behind the first one the gap of its heads."""
+    first = Column(title=PROBES[0], task=task, probe=PROBES[0], protocol="honest@1")
+    gap = replace(first, title="gap", shows="gap")
+    return [first, gap, *(replace(first, title=probe, probe=probe) for probe in PROBES[1:])]

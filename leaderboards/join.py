@@ -1,9 +1,10 @@
 """Join records into a table: encoders by columns, a footnote wherever numbers do not compare.
 
 A cell takes the newest complete record of its encoder that measured what the rest of the column
-measured. What departs from the column (another protocol, split, annotation list or share of the
-labels; rows that were not scored; a record that is suspect or not reportable) is shown only with a
-mark, and marked numbers that do not compare are never the best of a column.
+measured, or the mean over those that differ from it in the seed or the draw alone. What departs
+from the column (another protocol, split, annotation list or share of the labels; rows that were not
+scored; a record that is suspect or not reportable) is shown only with a mark, and marked numbers
+that do not compare are never the best of a column.
 """
 
 from __future__ import annotations
@@ -15,8 +16,13 @@ from dataclasses import replace
 from bench.errors import UsageError, closest
 from bench.result import Result
 from bench.types import Column, Leaderboard
-from leaderboards.notes import measured, notes_on, trained_on
-from leaderboards.table import METRICS, Cell, Head, Row, Table, percent
+from leaderboards.best import with_best
+from leaderboards.candidates import candidates, names_a_share, plan_note, shown_value
+from leaderboards.layout import ordered
+from leaderboards.notes import left_out, measured, notes_on, trained_on
+from leaderboards.ranks import with_intervals, with_places
+from leaderboards.seeds import repeats, spread
+from leaderboards.table import METRICS, Cell, Head, Row, Table
 
 RANK = {"not_reportable": 0, "suspect": 1, "complete": 2}
 
@@ -29,14 +35,8 @@ def join(
     Rows are encoders (best first by the first column), then floors, then chance.
 
     Raises:
-        UsageError: a column shows a metric that records do not have, or those of its task do not,
-            or the board has published rows, which these tables cannot show.
+        UsageError: a column shows a metric that records do not have, or those of its task do not.
     """
-    if board.published is not None:
-        raise UsageError(
-            f"board {board.name!r} brings published rows ({board.published}), which this table"
-            " cannot show; leave `published` out."
-        )
     for column in board.columns:
         if column.metric not in METRICS:
             raise UsageError(
@@ -44,12 +44,19 @@ def join(
             )
     shown = [r for r in records if include_unreportable or r.status != "not_reportable"]
     columns = board.columns or columns_of(shown)
-    heads = tuple(_head(column, _candidates(column, columns, shown)) for column in columns)
+    by_task = grouped(shown)
+    fields = [
+        candidates(column, columns, by_task.get((column.task, column.probe), []))
+        for column in columns
+    ]
+    heads = tuple(map(_head, columns, fields))
     for head in heads:
         _refuse_other_metric(board.name, head)
-    rows = _encoder_rows(heads, shown)
+    rows, pooled = _encoder_rows(heads, fields)
     rows = [*ordered(rows, "encoder", 0), *ordered(rows, "floor", 0)]
-    rows, notes = _numbered([*_with_best(rows, heads), _chance(heads)], heads)
+    rows, without_interval = with_intervals(with_best(rows, heads), heads, pooled, board.records)
+    rows, without_place = with_places(rows, heads, board.records)
+    rows, notes = _numbered([*rows, *_chance(heads)], heads)
     return Table(
         name=board.name,
         title=board.title,
@@ -57,6 +64,8 @@ def join(
         rows=tuple(rows),
         notes=tuple(notes),
         hidden=len(records) - len(shown),
+        remarks=(*without_interval, *without_place),
+        refused=board.refused,
     )
 
 
@@ -69,14 +78,12 @@ def columns_of(records: Iterable[Result]) -> list[Column]:
     ]
 
 
-def ordered(rows: Sequence[Row], kind: str, column: int) -> list[Row]:
-    """Return the rows of a kind, best first by a column; rows without a number there come last."""
-
-    def key(row: Row) -> tuple[float, str]:
-        value = row.cells[column].value if column < len(row.cells) else None
-        return (1.0 if value is None else -value, row.name)
-
-    return sorted((row for row in rows if row.kind == kind), key=key)
+def grouped(records: Iterable[Result]) -> dict[tuple[str, str], list[Result]]:
+    """Return the records by task and probe."""
+    found: dict[tuple[str, str], list[Result]] = {}
+    for record in records:
+        found.setdefault((record.task.name, record.probe.name), []).append(record)
+    return found
 
 
 def _refuse_other_metric(board: str, head: Head) -> None:
@@ -89,55 +96,57 @@ def _refuse_other_metric(board: str, head: Head) -> None:
         )
 
 
-def _candidates(
-    column: Column, columns: Sequence[Column], records: Iterable[Result]
-) -> list[Result]:
-    """Return the records a column may show: a record whose protocol has a column stays there."""
-    same = [c for c in columns if (c.task, c.probe) == (column.task, column.probe)]
-    elsewhere = {c.protocol for c in same} - {column.protocol}
-    return [
-        r
-        for r in records
-        if (r.task.name, r.probe.name) == (column.task, column.probe)
-        and r.protocol.name not in elsewhere
-    ]
-
-
-def _head(column: Column, candidates: Sequence[Result]) -> Head:
+def _head(column: Column, field: Sequence[Result]) -> Head:
     """Settle what a column measures: its own protocol or the most frequent, then the most frequent
-    splits under it; among equals the larger score split.
+    splits under it; among equals the larger score split. Rows left out of the count are not what a
+    column measures as long as one record counts them.
     """
     protocol = column.protocol
-    if protocol is None and candidates:
-        votes = Counter(r.protocol.name for r in candidates)
+    if protocol is None and field:
+        votes = Counter(r.protocol.name for r in field)
         protocol = min(votes, key=lambda name: (-votes[name], name))
-    agreed = [r for r in candidates if r.protocol.name == protocol] or list(candidates)
+    agreed = [r for r in field if r.protocol.name == protocol] or list(field)
     # A study of few labels leaves many records: the column still shows what all labels give.
     agreed = [r for r in agreed if r.train_labels is None or r.train_labels.are_all] or agreed
     kinds = Counter(measured(r) for r in agreed)
     reference = max(
         agreed,
-        key=lambda r: (kinds[measured(r)], r.data.score.listed, measured(r), r.created, r.id),
+        key=lambda r: (
+            not left_out(r),
+            kinds[measured(r)],
+            r.data.score.listed,
+            measured(r),
+            *_age(r),
+        ),
         default=None,
     )
     return Head(column=column, protocol=protocol, reference=reference)
 
 
-def _encoder_rows(heads: Sequence[Head], records: Sequence[Result]) -> list[Row]:
-    """Return a row per encoder name and weights that has a number in some column."""
-    columns = [head.column for head in heads]
-    fields = [_candidates(column, columns, records) for column in columns]
+def _encoder_rows(
+    heads: Sequence[Head], fields: Sequence[Sequence[Result]]
+) -> tuple[list[Row], dict[str, list[Result]]]:
+    """Return a row per encoder name and weights that has a number in some column.
+
+    With them come the records that means are of, by the id of the one that stands in the cell.
+    """
+    by_encoder: list[dict[tuple[str, str], list[Result]]] = [{} for _ in fields]
     newest: dict[tuple[str, str], Result] = {}
-    for record in sorted((r for field in fields for r in field), key=lambda r: (r.created, r.id)):
-        newest[identity_of(record)] = record
+    for field, own in zip(fields, by_encoder, strict=True):
+        for record in field:
+            identity = identity_of(record)
+            own.setdefault(identity, []).append(record)
+            newest[identity] = max(newest.get(identity, record), record, key=_age)
     names = Counter(name for name, _ in newest)
-    rows = []
+    rows, pooled = [], {}
     for identity, record in sorted(newest.items()):
         name, weights = identity
-        cells = [
-            _cell(head, [r for r in field if identity_of(r) == identity])
-            for head, field in zip(heads, fields, strict=True)
-        ]
+        cells = []
+        for head, own in zip(heads, by_encoder, strict=True):
+            cell, repeated = _cell(head, own.get(identity, []))
+            cells.append(cell)
+            if cell.record and head.column.shows == "metric":
+                pooled[cell.record.id] = repeated
         rows.append(
             Row(
                 kind="floor" if record.encoder.is_floor else "encoder",
@@ -146,69 +155,51 @@ def _encoder_rows(heads: Sequence[Head], records: Sequence[Result]) -> list[Row]
                 cells=tuple(cells),
             )
         )
-    return rows
+    return rows, pooled
 
 
-def _cell(head: Head, candidates: Sequence[Result]) -> Cell:
+def _cell(head: Head, field: Sequence[Result]) -> tuple[Cell, list[Result]]:
     """Take the newest complete record, one that compares with the column before one that does not.
 
-    Scores of the metric decide nothing here: the best of several runs is not their result.
+    Scores of the metric decide nothing here: the best of several runs is not their result. Records
+    that repeat it with other seeds or draws are averaged with it; they are returned too.
     """
     reference = head.reference
-    if not candidates or reference is None:
-        return Cell()
+    if not field or reference is None:
+        return Cell(), []
+    wanted = measured(reference)
     chosen = max(
-        candidates,
+        field,
         key=lambda r: (
             r.protocol.name == head.protocol,
-            measured(r) == measured(reference),
+            measured(r) == wanted,
             trained_on(r) == trained_on(reference),
             RANK[r.status],
-            r.created,
-            r.id,
+            *_age(r),
         ),
     )
-    value = chosen.value(head.column.metric)
-    return Cell(value=value, record=chosen, others=len(candidates) - 1)
+    found = repeats(chosen, field) if len(field) > 1 else {}
+    seeds = spread(head.column, found)
+    value = seeds.mean if seeds else shown_value(head.column, chosen)
+    others = len(field) - (seeds.count if seeds else 1)
+    cell = Cell(value=value, record=chosen, others=others, seeds=seeds)
+    return cell, list(found.values())
 
 
-def _chance(heads: Sequence[Head]) -> Row:
-    """Uniform guessing, which the record states for accuracies of one guess; a mAP has none."""
+def _chance(heads: Sequence[Head]) -> list[Row]:
+    """Uniform guessing, which the record states for accuracies of one guess; a mAP has none.
+
+    Where no column has any, there is no such row.
+    """
     values = [
-        head.reference.chance if head.reference and head.column.metric != "top5" else None
+        head.reference.chance
+        if head.reference and head.column.metric != "top5" and head.column.shows == "metric"
+        else None
         for head in heads
     ]
     cells = tuple(Cell(value=value) for value in values)
-    return Row(kind="chance", name="chance", record=None, cells=cells)
-
-
-def _with_best(rows: Sequence[Row], heads: Sequence[Head]) -> list[Row]:
-    """Mark the highest comparable number of every column, and its equals as they are printed."""
-    tops: list[str | None] = []
-    for i, head in enumerate(heads):
-        values = [row.cells[i].value for row in rows if _competes(row.cells[i], head)]
-        tops.append(percent(max((v for v in values if v is not None), default=None)))
-    return [
-        replace(
-            row,
-            cells=tuple(
-                replace(cell, is_best=_competes(cell, head) and percent(cell.value) == top)
-                for cell, head, top in zip(row.cells, heads, tops, strict=True)
-            ),
-        )
-        for row in rows
-    ]
-
-
-def _competes(cell: Cell, head: Head) -> bool:
-    if cell.record is None or head.reference is None or cell.value is None:
-        return False
-    same = cell.record.protocol.name == head.protocol
-    return (
-        same
-        and cell.record.status == "complete"
-        and (measured(cell.record) == measured(head.reference))
-    )
+    row = Row(kind="chance", name="chance", record=None, cells=cells)
+    return [row] if any(value is not None for value in values) else []
 
 
 def _numbered(rows: Sequence[Row], heads: Sequence[Head]) -> tuple[list[Row], list[str]]:
@@ -218,16 +209,25 @@ def _numbered(rows: Sequence[Row], heads: Sequence[Head]) -> tuple[list[Row], li
     def number(cell: Cell, head: Head) -> Cell:
         if cell.record is None or head.reference is None:
             return cell
-        said = notes_on(cell.record, head.reference, head.protocol)
+        drawn = cell.seeds is not None and cell.seeds.over == "draws"
+        said = notes_on(
+            cell.record,
+            head.reference,
+            head.protocol,
+            is_named=names_a_share(head.column),
+            draws=tuple(cell.seeds.values) if cell.seeds and drawn else (),
+        )
+        said = [sentence for sentence in [plan_note(head.column, cell.record), *said] if sentence]
         return replace(cell, notes=tuple(numbers.setdefault(s, len(numbers) + 1) for s in said))
 
-    marked = []
-    for row in rows:
-        cells = tuple(number(cell, head) for cell, head in zip(row.cells, heads, strict=True))
-        marked.append(replace(row, cells=cells))
+    marked = [replace(row, cells=tuple(map(number, row.cells, heads))) for row in rows]
     return marked, list(numbers)
 
 
 def identity_of(record: Result) -> tuple[str, str]:
     """Return name and weights of an encoder, by which records share a row."""
     return record.encoder.name, record.encoder.weights_sha256 or ""
+
+
+def _age(record: Result) -> tuple[str, str]:
+    return record.created, record.id

@@ -12,6 +12,7 @@ from bench.registry import board
 from bench.result import Result
 from bench.types import Leaderboard
 from leaderboards.low_shot_figure import alone, pictures
+from leaderboards.low_shot_files import json_text, latex_text
 from leaderboards.low_shot_join import join
 from leaderboards.low_shot_page import html_page
 from leaderboards.low_shot_text import csv_text, markdown
@@ -45,15 +46,23 @@ def write(
     include_unreportable: bool = False,
     targets: Sequence[float] = (),
 ) -> list[Path]:
-    """Write the table as Markdown, CSV and HTML and its curves as SVG and PNG; return the paths.
+    """Write the table as Markdown, CSV, LaTeX, JSON and HTML and its curves as SVG and PNG.
 
     Without any low-shot record there are no curves. The same records give the same bytes.
     """
-    table = join(board.title, records, targets=targets, include_unreportable=include_unreportable)
+    table = join(
+        board.title,
+        records,
+        targets=targets,
+        include_unreportable=include_unreportable,
+        refused=board.refused,
+    )
     svg, png = pictures(table) if table.panels else ("", b"")
     files = {
         "md": markdown(table).encode(),
         "csv": csv_text(table).encode(),
+        "tex": latex_text(table, board.name).encode(),
+        "json": json_text(table, board.name).encode(),
         "html": html_page(table, svg).encode(),
         "svg": alone(svg).encode() if svg else b"",
         "png": png,

@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from leaderboards.drawing import INK, own_style, plain_axes, svg_text
 from leaderboards.low_shot_parts import Line, LowShot, Panel
 
 if TYPE_CHECKING:
@@ -23,19 +24,10 @@ if TYPE_CHECKING:
 
 # Told apart on white and on black, and with every common colour vision (Okabe and Ito).
 COLOURS = ("#0a85cc", "#e08a00", "#0c9c74", "#cc6fa5", "#d45a1e", "#8d7bd6", "#a39a1e", "#5aa9c4")
-INK = "#7f8183"  # of letters and axes; in the SVG it becomes the colour of the text around
 MARKERS = "oXP*"
 FLOOR, DASHES, FLOOR_MARKERS = "#98999b", ((4, 2), (1.5, 1.5), (6, 2, 1.5, 2)), "s^vD"
-STYLES: Mapping[str, object] = {
-    "svg.hashsalt": "frozenbench",
-    "svg.fonttype": "none",
-    "text.parse_math": False,  # a name may hold a dollar sign
-    "font.size": 9,
-    **dict.fromkeys(
-        ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), INK
-    ),
-}
 WIDTH, HEIGHT = 3.3, 2.7  # inches of a panel
+PANEL_WIDTH = 3.7  # of one that stands alone in a page
 LETTERS_AN_INCH = 13
 LETTERS_OF_A_SIGN = 8  # the line and the gaps before a name in the legend
 APART = 0.14  # decades between two ticks, so that their numbers do not touch
@@ -46,25 +38,47 @@ LIGHT_OR_DARK = (
 
 def pictures(board: LowShot) -> tuple[str, bytes]:
     """Return the curves as SVG text that inherits its colour, and as PNG."""
-    import matplotlib as mpl  # half a second, and not needed to list what is registered
     from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
 
-    with mpl.rc_context():
-        mpl.rcdefaults()  # whatever the reader's own matplotlibrc says
-        mpl.rcParams.update(STYLES)  # type: ignore[arg-type]
+    with own_style():
         figure = _figure(board)
-        svg, png = io.StringIO(), io.BytesIO()
-        # Without the metadata that says when and with which version. PNG first, for an SVG is
-        # drawn at 72 dots an inch and leaves the figure so.
+        png = io.BytesIO()
+        # PNG first, for an SVG is drawn at 72 dots an inch and leaves the figure so.
         FigureCanvasAgg(figure).print_png(  # type: ignore[no-untyped-call]
             png, metadata={"Software": None}
         )
-        unsaid = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-        FigureCanvasSVG(figure).print_svg(svg, metadata=unsaid)  # type: ignore[no-untyped-call]
-    text = svg.getvalue()
-    text = text[text.index("<svg") :].replace(INK, "currentColor")
-    return text, png.getvalue()
+        return svg_text(figure), png.getvalue()
+
+
+def panel_svg(panel: Panel) -> str:
+    """Return the curves of one panel as SVG, with the names of its lines below."""
+    from matplotlib.figure import Figure
+
+    with own_style():
+        names = {line.name: line.is_floor for line in panel.lines}
+        styles = _styles(
+            sorted(n for n, floor in names.items() if not floor),
+            sorted(n for n, floor in names.items() if floor),
+        )
+        guessing = ["chance"] if panel.record.chance is not None else []
+        labels, ncols, num_lines = _legend([*styles, *guessing], PANEL_WIDTH)
+        figure = Figure(
+            figsize=(PANEL_WIDTH, HEIGHT + 0.3 + 0.18 * num_lines), layout="constrained"
+        )
+        figure.patch.set_alpha(0)
+        axes = figure.subplots()
+        axes.set_ylim(0, 1.04 * _top(panel))
+        handles = _draw(axes, panel, styles)
+        axes.set_ylabel(f"{panel.metric} (%)")
+        figure.legend(
+            [handles[name] for name in [*styles, *guessing]],
+            labels,
+            loc="outside lower left",
+            ncols=ncols,
+            frameon=False,
+            fontsize=8,
+        )
+        return svg_text(figure)
 
 
 def alone(svg: str) -> str:
@@ -174,10 +188,7 @@ def _draw(axes: Axes, panel: Panel, styles: Mapping[str, Mapping[str, Any]]) -> 
     ticks = _ticks(panel.lines)
     axes.set_xticks(ticks, [f"{tick:,.0f}" for tick in ticks])
     axes.set_xticks([], minor=True)
-    axes.grid(color=INK, alpha=0.18, linewidth=0.6)
-    axes.patch.set_alpha(0)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
+    plain_axes(axes)
     axes.set_xlabel(f"training {panel.rows}")
     return handles
 

@@ -20,7 +20,7 @@ from bench.result_metrics import FrameMapPart
 from bench.run_id import FILE_PLACES, PLACES
 from leaderboards.join import RANK
 from leaderboards.low_shot_parts import Cell, Column, Line, LowShot, Panel, Reach
-from leaderboards.notes import own_notes
+from leaderboards.notes import left_out, own_notes
 from leaderboards.table import percent
 
 SHARE_OPTIONS = (*KEYS, *PLACES, *FILE_PLACES)
@@ -33,6 +33,7 @@ def join(
     *,
     targets: Sequence[float] = (),
     include_unreportable: bool = False,
+    refused: tuple[str, ...] = (),
 ) -> LowShot:
     """Return the panels of all tasks and probes that have a record with few labels.
 
@@ -52,7 +53,9 @@ def join(
         hidden += len(group) - len(shown)
         if _has_few_labels(shown):
             panels.append(_panel(shown, targets, numbers))
-    return LowShot(title=title, panels=tuple(panels), notes=tuple(numbers), hidden=hidden)
+    return LowShot(
+        title=title, panels=tuple(panels), notes=tuple(numbers), hidden=hidden, refused=refused
+    )
 
 
 def _has_few_labels(records: Iterable[Result]) -> bool:
@@ -254,10 +257,11 @@ def _negated(line: Line) -> tuple[float, ...]:
 def _with_best(lines: Sequence[Line]) -> list[Line]:
     """Mark the highest number of every column, and its equals as they are printed.
 
-    Lines compete that depart from the protocol as most do, or else as little.
+    Lines compete that depart from the protocol as most do, or else as little. Those that left rows
+    out of the count compete only among themselves, and only where all lines did.
     """
-    departures = Counter(line.record.protocol.deviations for line in lines)
-    common = min(departures, key=lambda own: (-departures[own], len(own), own))
+    departures = Counter(_departures(line.record) for line in lines)
+    common = min(departures, key=lambda own: (own[0] != "", -departures[own], len(own), own))
     tops = [
         percent(
             max(
@@ -278,11 +282,15 @@ def _with_best(lines: Sequence[Line]) -> list[Line]:
     ]
 
 
-def _competes(cell: Cell, deviations: tuple[str, ...]) -> bool:
+def _competes(cell: Cell, common: tuple[str, ...]) -> bool:
     return bool(cell.records) and all(
-        r.status == "complete" and r.protocol.deviations == deviations
-        for r in cell.records.values()
+        r.status == "complete" and _departures(r) == common for r in cell.records.values()
     )
+
+
+def _departures(record: Result) -> tuple[str, ...]:
+    """Return what competing numbers share: the rows left out, and how they depart."""
+    return left_out(record), *record.protocol.deviations
 
 
 def _noted(line: Line, columns: Sequence[Column], draws: int, numbers: dict[str, int]) -> Line:

@@ -4,9 +4,19 @@ from __future__ import annotations
 
 from html import escape
 
+from leaderboards.drawer import DIALOG, entry
 from leaderboards.low_shot_parts import Cell, Column, Line, LowShot, Panel
 from leaderboards.low_shot_text import NONE, area, empty, header, legend, number, reached
-from leaderboards.page import bar, breakable, described, filled_page, listed_notes, marks, size_of
+from leaderboards.markup import (
+    bar,
+    breakable,
+    described,
+    filled_page,
+    listed_legend,
+    listed_notes,
+    marks,
+    size_of,
+)
 from leaderboards.provenance import facts_of
 from leaderboards.table import percent
 
@@ -27,10 +37,10 @@ def html_page(board: LowShot, svg: str) -> str:
         {
             "title": escape(board.title),
             "lead": escape(LEAD if panels else empty(board)),
-            "figure": _figure(svg) if panels else "",
+            "before": _figure(svg) if panels else "",
             "table": "\n".join(_panel(panel, p) for p, panel in panels),
             "notes": listed_notes(board.notes),
-            "legend": "<br>".join(map(escape, legend(board))),
+            "legend": listed_legend(legend(board)),
             "records": _records(board) if panels else "",
         }
     )
@@ -101,26 +111,23 @@ def _start(is_start: bool) -> str:
 
 def _records(board: LowShot) -> str:
     """Return foldable facts for every cell, by panel and encoder."""
-    lines = ["<h2>How each number came about</h2>"]
+    lines = ['<section class="records">', "<h2>How each number came about</h2>"]
     for p, panel in enumerate(board.panels):
         for i, line in enumerate(panel.lines):
             lines.append(f"<h3>{escape(f'{panel.title} · {line.name}')}</h3>")
             for c, (column, cell) in enumerate(zip(panel.columns, line.cells, strict=True)):
                 if cell.records:
-                    lines.append(_details(column, cell, f"{p}-{i}-{c}"))
-    return "\n".join(lines)
+                    lines.append(_entry(panel, line.name, column, cell, f"{p}-{i}-{c}"))
+    return "\n".join([*lines, "</section>", DIALOG])
 
 
-def _details(column: Column, cell: Cell, place: str) -> str:
+def _entry(panel: Panel, name: str, column: Column, cell: Cell, place: str) -> str:
     facts = {f"Draw {draw}": _draw(cell, draw) for draw in sorted(cell.records)}
     newest = max(cell.records.values(), key=lambda record: (record.created, record.id))
     facts["Rule"] = [str(newest.task.options.get("rule", "not on record"))]
     facts |= {k: v for k, v in facts_of(newest).items() if k not in DRAWN}
-    return (
-        f'<details id="cell-{place}"><summary><span>{escape(column.title)}</span>'
-        f'<span class="dim">{escape(_size(column))}</span>'
-        f"<b>{escape(number(cell))}</b></summary>{described(facts)}</details>"
-    )
+    what = f"{panel.title} · {column.title} ({_size(column)})"
+    return entry(f"cell-{place}", name, what, number(cell), described(facts))
 
 
 def _size(column: Column) -> str:

@@ -153,9 +153,12 @@ class Panel:
 
 @dataclass(frozen=True, kw_only=True)
 class LowShot:
-    """All that the table shows. `notes[i]` is footnote i + 1; `hidden` are not reportable."""
+    """All that the table shows. `notes[i]` is footnote i + 1; `hidden` are not reportable, and
+    `refused` says which records verification kept out.
+    """
 
     title: str
     panels: tuple[Panel, ...]
     notes: tuple[str, ...]
     hidden: int
+    refused: tuple[str, ...] = ()

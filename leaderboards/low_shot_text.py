@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from leaderboards.low_shot_parts import Cell, Line, LowShot, Panel, Reach
-from leaderboards.render import padded_line, superscript
+from leaderboards.markdown import escaped, padded_table, superscript
+from leaderboards.sections import refusal
 from leaderboards.table import percent
 
 NONE = "–"  # noqa: RUF001 (an en dash, as printed tables have it)
@@ -40,7 +41,7 @@ def markdown(board: LowShot) -> str:
     for panel in board.panels:
         lines += [f"## {panel.title}", "", panel.facts, "", *_grid(panel), ""]
     if not board.panels:
-        return "\n".join([*lines, empty(board), ""])
+        return "\n".join([*lines, empty(board), *legend(board), ""])
     lines += [f"{superscript(i)} {note}  " for i, note in enumerate(board.notes, start=1)]
     lines += [""] if board.notes else []
     return "\n".join([*lines, *(f"{sentence}  " for sentence in legend(board))]) + "\n"
@@ -53,9 +54,8 @@ def empty(board: LowShot) -> str:
 
 def legend(board: LowShot) -> list[str]:
     """Return the sentences below the tables."""
-    if not board.panels:
-        return []
-    return [*DEFINITIONS, _hidden(board)] if board.hidden else [*DEFINITIONS]
+    told = [*DEFINITIONS, *[_hidden(board)] * bool(board.hidden)] if board.panels else []
+    return [*told, *(refusal(sentence) for sentence in board.refused)]
 
 
 def _hidden(board: LowShot) -> str:
@@ -190,11 +190,9 @@ def _grid(panel: Panel) -> list[str]:
         if is_floor and lines:
             body.append(["*floors*", *("" for _ in head[1:])])
         for line in lines:
-            name = line.name.replace("|", "\\|")
+            name = escaped(line.name)
             body.append([f"*{name}*" if is_floor else name, *_texts(line)])
-    widths = [max(3, *(len(row[i]) for row in [head, *body])) for i in range(len(head))]
-    rule = [":" + "-" * (widths[0] - 1), *("-" * (width - 1) + ":" for width in widths[1:])]
-    return [padded_line(row, widths) for row in [head, rule, *body]]
+    return padded_table([head, *body])
 
 
 def _texts(line: Line) -> list[str]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from bench.data.low_shot import KEYS
@@ -20,16 +22,38 @@ LABELS = {
 
 def measured(record: Result) -> tuple[str, ...]:
     """Return what two records must share, beside the protocol's name, to compare without a mark."""
-    fit = record.data.fit
     return (
         record.protocol.digest,
         *record.protocol.deviations,
         record.task.score_split,
         record.data.score.digest,
-        fit.digest if fit else "released probe",
+        left_out(record),
+        _whole(record),
         trained_on(record),
         *_of_boxes(record),
     )
+
+
+def _whole(record: Result) -> str:
+    """Return the digest of the training rows, of a drawn share that of those it was drawn from."""
+    fit, labels = record.data.fit, record.train_labels
+    if fit is None or labels is None:
+        return "released probe"
+    whole = record.task.options.get("whole_sha256")
+    return whole if isinstance(whole, str) and not labels.are_all else fit.digest
+
+
+def left_out(record: Result) -> str:
+    """Return a digest of the rows that were left out of the count because they could not be read.
+
+    It is empty where there are none, or where they count as wrong.
+    """
+    split = record.data.score
+    if not split.lost or _counts_lost(record):
+        return ""
+    return hashlib.sha256(
+        "\n".join(sorted([*split.missing, *split.undecodable])).encode()
+    ).hexdigest()
 
 
 def trained_on(record: Result) -> str:
@@ -51,8 +75,19 @@ def _own_options(record: Result) -> dict[str, Any]:
     return {key: value for key, value in record.task.options.items() if key not in apart}
 
 
-def notes_on(record: Result, reference: Result, protocol: str | None) -> list[str]:
-    """Return a sentence for everything that a reader of the column has to know about a record."""
+def notes_on(
+    record: Result,
+    reference: Result,
+    protocol: str | None,
+    *,
+    is_named: bool = False,
+    draws: Sequence[int] = (),
+) -> list[str]:
+    """Return a sentence for everything that a reader of the column has to know about a record.
+
+    `is_named` says that the column itself is one of a share of the training labels, `draws` which
+    ones the number is the mean of, if of several.
+    """
     notes = [
         _protocol(record, reference, protocol),
         _deviations(record),
@@ -60,7 +95,7 @@ def notes_on(record: Result, reference: Result, protocol: str | None) -> list[st
         _seen(record),
         _score_split(record, reference),
         *_boxes(record, reference),
-        _training(record, reference),
+        _training(record, reference, is_named, draws),
         _rows(record),
         _status(record),
     ]
@@ -152,30 +187,32 @@ def _short(digest: str | None) -> str:
     return "none" if digest is None else f"sha256 {digest[:8]}"
 
 
-def _training(record: Result, reference: Result) -> str:
+def _training(record: Result, reference: Result, is_named: bool, draws: Sequence[int]) -> str:
     fit, labels, other = record.data.fit, record.train_labels, reference.data.fit
     if fit is None or labels is None:
         order = record.probe.head_order
         how = "its classes put in the task's order" if order else "scored as it is"
         return f"a released probe, {how}"
-    if not labels.are_all:
-        return f"{share_of(labels)} ({labels.used:,} rows)"
-    if other is not None and fit.digest != other.digest:
+    if not labels.are_all and not (is_named and trained_on(record) == trained_on(reference)):
+        return f"{share_of(labels, draws)} ({labels.used:,} rows)"
+    if other is not None and _whole(record) != _whole(reference):
         return (
             f"fitted on another list of {record.task.fit_split} samples"
             f" ({fit.listed:,} rows, manifest {fit.digest[:8]})"
         )
-    return ""
+    is_drawn = not labels.are_all and labels.subset_sha256 is None
+    return f"draw {labels.draw} alone" if is_drawn and not draws else ""
 
 
-def share_of(labels: TrainLabelsPart) -> str:
+def share_of(labels: TrainLabelsPart, draws: Sequence[int] = ()) -> str:
     """Say which part of the training labels was used, such as `5 % of the labels, draw 1`."""
+    drawn = f"mean over draws {', '.join(map(str, draws))}" if draws else f"draw {labels.draw}"
     if labels.subset_sha256:
         return f"the training labels of a list (sha256 {labels.subset_sha256[:8]})"
     if labels.shots is not None:
         labels_a_class = "training label" if labels.shots == 1 else "training labels"
-        return f"{labels.shots} {labels_a_class} a class, draw {labels.draw}"
-    return f"{100 * labels.fraction:g} % of the training labels, draw {labels.draw}"
+        return f"{labels.shots} {labels_a_class} a class, {drawn}"
+    return f"{100 * labels.fraction:g} % of the training labels, {drawn}"
 
 
 def _rows(record: Result) -> str:
@@ -204,9 +241,11 @@ def _rows(record: Result) -> str:
 def _counts_lost(record: Result) -> bool:
     """Whether what could not be read is part of the number."""
     metrics = record.metrics
-    if isinstance(metrics, FrameMapPart):
-        return record.config.get("on_unreadable") != "skip"
-    return is_ratio(metrics.top1, metrics.correct, record.data.score.listed)
+    if record.config.get("on_unreadable") == "skip":
+        return False
+    return isinstance(metrics, FrameMapPart) or is_ratio(
+        metrics.top1, metrics.correct, record.data.score.listed
+    )
 
 
 def _status(record: Result) -> str:

@@ -108,7 +108,8 @@ def _features(record: Result) -> list[str]:
     return [*lines, f"decoded with {decoders or 'nothing'}{repeated}{outside}"]
 
 
-def _head(record: Result) -> list[str]:
+def selection_lines(record: Result) -> list[str]:
+    """Say which head was reported, and what chose it."""
     probe, chosen = record.probe, record.probe.selection
     settings = ", ".join(f"{key} {value}" for key, value in probe.heads[probe.selected].items())
     which = f"head {probe.selected + 1} of {len(probe.heads)}"
@@ -121,6 +122,12 @@ def _head(record: Result) -> list[str]:
         what = " mean AP" if record.task.unit == "box" else ""
         said = "was dropped" if held is None else f"had {100 * held:.1f} %{what}"
         lines.append(f"it {said} on {chosen.holdout_rows:,} held-out training rows")
+    return lines
+
+
+def _head(record: Result) -> list[str]:
+    probe, chosen = record.probe, record.probe.selection
+    lines = selection_lines(record)
     scores = [score for score in chosen.score_split_scores if score is not None]
     if best_on_score(record):
         low, high = 100 * min(scores), 100 * max(scores)
@@ -128,9 +135,13 @@ def _head(record: Result) -> list[str]:
             f"{best_on_score(record)}; they have {low:.1f} to {high:.1f} % there, median"
             f" {100 * median(scores):.1f} %"
         )
-    elif scores:
-        gap = 100 * (max(scores) - record.headline)
-        lines.append(f"choosing on the scored rows instead would have added {gap:.1f} points")
+    elif record.optimism:
+        own = record.optimism
+        lines.append(
+            f"choosing among {own.heads} heads on the scored rows instead would have added"
+            f" {100 * own.gap:.1f} points: {100 * own.best:.1f} instead of {100 * own.honest:.1f} %"
+            " from the same fits"
+        )
     if probe.released_sha256:
         lines.append(f"released probe file {probe.released_sha256}")
     if probe.head_order:
@@ -203,8 +214,15 @@ def _software(record: Result) -> list[str]:
     known = [
         f"{name} {record.environment[name]}" for name in wanted if record.environment.get(name)
     ]
-    commit = record.environment.get("git_commit")
-    if commit:
-        dirty = " with uncommitted changes" if record.environment.get("git_dirty") else ""
-        known.append(f"commit {str(commit)[:12]}{dirty}")
+    commit = commit_of(record)
+    known += [commit] if commit else []
     return [", ".join(known)] if known else []
+
+
+def commit_of(record: Result) -> str:
+    """Return the commit of the code, such as `commit 3f2a90b1c4d5`; empty where unknown."""
+    commit = record.environment.get("git_commit")
+    if not commit:
+        return ""
+    dirty = " with uncommitted changes" if record.environment.get("git_dirty") else ""
+    return f"commit {str(commit)[:12]}{dirty}"

@@ -131,4 +131,4 @@ def test_board_joins_the_records(bench, records, video_set, tmp_path):
     code, out, err = bench("board", "runs", "--all", "--out", tmp_path / "tables")
     assert code == 0, err
     assert "random:vit_digits" in out and "chance" in out
-    assert {p.suffix for p in (tmp_path / "tables").iterdir()} == {".md", ".csv", ".html"}
+    assert {p.suffix for p in (tmp_path / "tables").iterdir()} == {".md", ".csv", ".tex", ".json", ".html"}

@@ -82,9 +82,16 @@ def test_markdown_is_one_table_with_facts_before_numbers(tmp_path):
              for line in text.splitlines() if line.startswith("| ")}  # fmt: skip
     dash = "–"  # noqa: RUF001
     assert lines["encoder"] == ["parameters", "input", "clips/s", "what", "how", "stills"]
-    assert lines["second"] == ["303 M", "16 x (1 x 224²)", "1,280", "**90.0**", dash, dash]
-    assert lines["first"] == ["303 M", "16 x 224²", "24.0", "70.0", "**50.0**", "**80.0**"]
-    assert lines["*pixels*"] == [dash, "16 x 224²", dash, "20.0", dash, dash]
+    assert lines["second"] == ["303 M", "16 x (1 x 224²)", "1,280", "**90.0** ±7.4", dash, dash]
+    assert lines["first"] == [
+        "303 M",
+        "16 x 224²",
+        "24.0",
+        "70.0   ±9.6",
+        "**50.0** ±9.6",
+        "**80.0** ±8.9",
+    ]
+    assert lines["*pixels*"] == [dash, "16 x 224²", dash, "20.0   ±8.9", dash, dash]
     assert lines["*chance*"] == ["", "", "", "10.0", "10.0", "10.0"]
     assert list(lines)[-3:] == ["*floors*", "*pixels*", "*chance*"]
     assert len({len(line) for line in text.splitlines() if line.startswith("|")}) == 1
@@ -93,7 +100,7 @@ def test_markdown_is_one_table_with_facts_before_numbers(tmp_path):
 
 
 def test_csv_and_page_have_the_facts_too(tmp_path):
-    _, csv, html = write(board(), records(), tmp_path)
+    _, csv, *_, html = write(board(), records(), tmp_path)
     frame = pd.read_csv(csv).set_index("encoder")
     assert frame.loc["first", "parameters"] == 303_000_000
     assert frame.loc["first", "clips/s"] == pytest.approx(24.0)
@@ -120,7 +127,7 @@ def test_another_probe_can_be_shown_and_empty_columns_are_left_out():
 def test_a_board_without_records_says_so(tmp_path):
     paths = write(board(), [], tmp_path)
     assert "No records yet" in paths[0].read_text(encoding="utf-8")
-    Page().feed(paths[2].read_text(encoding="utf-8"))
+    Page().feed(paths[-1].read_text(encoding="utf-8"))
 
 
 def test_other_boards_have_no_facts():

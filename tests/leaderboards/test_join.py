@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from dataclasses import replace
 
 import pytest
+from statsmodels.stats.proportion import proportion_confint
 
 from bench.errors import UsageError
 from bench.result import Result
@@ -14,14 +15,14 @@ from leaderboards.join import join
 from leaderboards.notes import notes_on
 from leaderboards.provenance import facts_of
 from leaderboards.render import write
+from leaderboards.sections import legend
 from leaderboards.table import Row, Table, percent
+from tests.leaderboards.kept import renumbered
 from tests.sound_record import box_record, digest, sound_fields, sound_record
 
 
-def board(*columns: Column, published: Path | None = None) -> Leaderboard:
-    return Leaderboard(
-        name="small", title="Small board", columns=columns, write=write, published=published
-    )
+def board(*columns: Column) -> Leaderboard:
+    return Leaderboard(name="small", title="Small board", columns=columns, write=write)
 
 
 def column(probe: str = "attentive", task: str = "what", **facts) -> Column:
@@ -83,18 +84,22 @@ def test_equal_weights_names_share_a_row_and_other_weights_get_their_own():
     ]
 
 
+def with_config(record: Result, **changes) -> Result:
+    """The record of a run that was asked for with other settings."""
+    fields = record.model_dump()
+    fields["config"] |= changes
+    return Result.model_validate({**fields, "id": renumbered(fields)})
+
+
 def test_the_newest_complete_record_wins_even_if_an_older_one_scored_higher():
+    suspect = {"status": "suspect", "reasons": ("constant predictions",)}
     records = [
-        sound_record(task="what", correct=90, seed=1, created="2025-01-01T00:00:00Z"),
-        sound_record(task="what", correct=70, seed=2, created="2025-01-02T00:00:00Z"),
-        sound_record(
-            task="what",
-            correct=95,
-            seed=3,
-            created="2025-01-03T00:00:00Z",
-            status="suspect",
-            reasons=("constant predictions",),
-        ),
+        with_config(sound_record(task="what", correct=correct, created=day, **facts), decoder=name)
+        for correct, day, name, facts in (
+            (90, "2025-01-01T00:00:00Z", "decord", {}),
+            (70, "2025-01-02T00:00:00Z", "pyav", {}),
+            (95, "2025-01-03T00:00:00Z", "torchcodec", suspect),
+        )
     ]
     cell = join(board(column()), records).rows[0].cells[0]
     assert percent(cell.value) == "70.0"
@@ -224,11 +229,6 @@ def test_a_metric_that_records_lack_is_refused_with_the_closest_one():
         join(board(column(metric="top-1")), [])
 
 
-def test_published_rows_are_refused_rather_than_dropped(tmp_path):
-    with pytest.raises(UsageError, match="published rows"):
-        join(board(column(), published=tmp_path / "paper.csv"), [])
-
-
 def test_released_heads_are_told_with_what_put_their_classes_in_order():
     fitted = sound_record()
     for order, said in ((None, "scored as it is"), ("names 3f2a", "put in the task's order")):
@@ -238,6 +238,110 @@ def test_released_heads_are_told_with_what_put_their_classes_in_order():
         [note] = notes_on(released, fitted, "honest@1")
         assert note.startswith("a released probe") and note.endswith(said)
         assert any("names 3f2a" in line for line in facts_of(released)["Head"]) == bool(order)
+
+
+# ---------------------------------------------------------------------------- rows, plans, options
+def skipping(record: Result) -> Result:
+    """The record of the same run when it was told to leave out what it cannot read."""
+    fields = record.model_dump()
+    fields["config"]["on_unreadable"] = "skip"
+    fields["metrics"]["top1"] = record.metrics.correct / record.metrics.scored
+    return Result.model_validate({**fields, "id": renumbered(fields)})
+
+
+def test_rows_left_out_of_the_count_do_not_compete_with_rows_counted_as_wrong():
+    records = [
+        sound_record(encoder="counts", task="what", correct=70, unreadable=20),
+        skipping(sound_record(encoder="skips", task="what", correct=70, unreadable=20)),
+        skipping(sound_record(encoder="skips too", task="what", correct=60, unreadable=20)),
+        skipping(sound_record(encoder="none lost", task="what", correct=65)),
+    ]
+    table = join(board(column()), records)
+    # 70 of 80 scored rows are 87.5 %, which is another number than 70 of 100.
+    assert [(r.name, percent(r.cells[0].value), r.cells[0].is_best) for r in table.rows[:4]] == [
+        ("skips", "87.5", False),
+        ("skips too", "75.0", False),
+        ("counts", "70.0", True),
+        ("none lost", "65.0", False),
+    ]
+    assert row(table, "none lost").cells[0].notes == ()
+    assert "20 undecodable, left out of the count" in table.notes[0]
+    assert "20 undecodable, counted as wrong" in table.notes[1]
+
+
+def test_where_all_leave_out_the_same_rows_they_compete():
+    records = [
+        skipping(sound_record(encoder=name, task="what", correct=correct, unreadable=20))
+        for name, correct in (("a", 70), ("b", 60))
+    ]
+    others = skipping(sound_record(encoder="c", task="what", correct=72, unreadable=19))
+    table = join(board(column()), [*records, others])
+    assert [r.name for r in table.rows if r.cells[0].is_best] == ["a"]
+
+
+def with_plan(record: Result, score: str) -> Result:
+    plan = record.plan.model_copy(update={"score": score})
+    return record.model_copy(update={"plan": plan})
+
+
+def test_a_column_of_a_plan_takes_its_clips_and_views_and_tells_other_frames():
+    records = [
+        with_plan(sound_record(encoder="a", task="what", correct=50), "16x8x3@4"),
+        with_plan(sound_record(encoder="b", task="what", correct=60), "16x1x1@4"),
+        with_plan(sound_record(encoder="c", task="what", correct=70), "8x8x3@2"),
+    ]
+    columns = [column(plan="16x8x3"), column(plan="16x8x3@4"), column(plan="16x1x1@4")]
+    table = join(board(*columns), records)
+    assert shown(table) == {
+        "c": ["70.0", None, None],
+        "a": ["50.0", "50.0", None],
+        "b": [None, None, "60.0"],
+        "chance": ["10.0", "10.0", "10.0"],
+    }
+    assert table.notes == ("clips of 8 frames; the column has 16",)
+    labels = [head.label.removeprefix("what/attentive@honest@1") for head in table.heads]
+    assert labels == [":16x8x3", ":16x8x3@4", ":16x1x1@4"]
+
+
+def test_a_record_with_a_column_of_its_own_options_stands_there_alone():
+    records = [
+        with_options(sound_record(encoder="a", task="what", correct=50), size="full"),
+        sound_record(encoder="b", task="what", correct=60),
+    ]
+    columns = [column(), column(task_options={"size": "full"})]
+    assert shown(join(board(*columns), records)) == {
+        "b": ["60.0", None],
+        "a": [None, "50.0"],
+        "chance": ["10.0", "10.0"],
+    }
+    # Without such a column it stands with the others.
+    assert shown(join(board(column()), records))["a"] == ["50.0"]
+
+
+def test_options_of_a_probe_are_compared_with_what_the_run_asked_for_or_was_given():
+    asked = with_config(
+        sound_record(encoder="a", task="what", correct=50), probe_options={"epochs": 5}
+    )
+    usual = sound_record(encoder="b", task="what", correct=60)  # of 20 epochs, by its settings
+    columns = [column(probe_options={"epochs": 5}), column(probe_options={"epochs": 20})]
+    table = shown(join(board(*columns), [asked, usual]))
+    assert table["a"] == ["50.0", None] and table["b"] == [None, "60.0"]
+
+
+def test_what_verification_refused_is_handed_on():
+    refused = ("ab.json failed verification: top1 is 0.9, the predictions give 0.1",)
+    table = join(replace(board(column()), refused=refused), [sound_record(task="what")])
+    assert table.refused == refused
+    assert legend(table)[-1] == f"Refused: {refused[0]}."
+
+
+@pytest.mark.parametrize("rows", [10, 1000])
+def test_intervals_are_those_of_wilson(rows):
+    records = [sound_record(encoder="a", task="what", correct=7, rows=rows)]
+    cell = join(board(column()), records).rows[0].cells[0]
+    low, high = proportion_confint(7, rows, method="wilson")
+    assert cell.interval is not None
+    assert (cell.interval.low, cell.interval.high) == pytest.approx((low, high))
 
 
 # ------------------------------------------------------------------------------------------- boxes
@@ -374,11 +478,9 @@ def test_head_that_the_scored_rows_chose_is_marked_in_cells_and_facts():
     assert f"{mark}; they have 50.0 to 63.0 % there, median 56.5 %" in head
     assert not any("would have added" in line for line in head)
     # Scores that are only kept to show the gap choose nothing, and mark nothing.
-    honest = record("honest", [0.5, 0.65])
+    honest = record("honest", [0.65, 0.63])
     assert "the scored rows themselves" not in " ".join(notes_on(honest, honest, "vjepa2@1"))
-    assert "choosing on the scored rows instead would have added 2.0 points" in str(
-        facts_of(honest)
-    )
+    assert "on the scored rows instead would have added 2.0 points" in str(facts_of(honest))
 
 
 def test_released_head_is_not_told_by_settings_that_fitted_nothing():

@@ -26,10 +26,12 @@ from leaderboards.low_shot_figure import _figure
 from leaderboards.low_shot_join import join
 from leaderboards.low_shot_text import csv_text, markdown
 from leaderboards.render import write as write_table
+from tests.leaderboards.kept import renumbered
 from tests.sound_record import box_fields, box_metrics, digest, sound_fields, sound_record
 
 CLASSES = 10
 WHOLE = digest("train list")
+SUFFIXES = [".md", ".csv", ".tex", ".json", ".html"]
 UNIT = 100  # rows of the score split, so that a count is a percent
 
 
@@ -429,7 +431,7 @@ def test_the_same_records_give_the_same_bytes_in_any_order(files, tmp_path):
     random.Random(0).shuffle(shuffled)
     board = registry.build("boards", "low_shot", {"targets": (0.4, 0.3)})
     again = board.write(board, shuffled, tmp_path)
-    assert [path.suffix for path in again] == [".md", ".csv", ".html", ".svg", ".png"]
+    assert [path.suffix for path in again] == [*SUFFIXES, ".svg", ".png"]
     for path in again:
         assert path.read_bytes() == files[path.suffix].read_bytes(), path.suffix
 
@@ -438,10 +440,10 @@ def test_without_few_labels_the_table_says_how_to_get_some(tmp_path):
     board = registry.build("boards", "low_shot", {})
     for records in ([], [RECORDS[3]]):
         paths = board.write(board, records, tmp_path)
-        assert [path.suffix for path in paths] == [".md", ".csv", ".html"]
+        assert [path.suffix for path in paths] == SUFFIXES
         assert "bench lowshot" in paths[0].read_text(encoding="utf-8")
         parsed = Page()
-        parsed.feed(paths[2].read_text(encoding="utf-8"))
+        parsed.feed(paths[4].read_text(encoding="utf-8"))
         assert parsed.open == []
 
 
@@ -471,17 +473,43 @@ def test_board_of_a_real_study_on_moving_digits(tmp_path):
         shown = float(str(row["by_draw"]).split()[place])
         assert shown == pytest.approx(100 * result.headline, abs=1e-6)
     assert sorted(set(top1.share)) == ["1 shot", "10 %", "100 %"]
-    assert "<svg" in paths[2].read_text(encoding="utf-8")
+    assert "<svg" in paths[4].read_text(encoding="utf-8")
 
 
 def test_the_command_takes_options_of_the_table_and_refuses_others(bench, tmp_path):
     folder = tmp_path / "home" / "records"
     folder.mkdir(parents=True)
     (folder / f"{sound_record().id}.json").write_text(sound_record().to_json())
-    assert bench("board", "low_shot", "--set", "targets=[0.5]")[0] == 0
+    # The record proves nothing: the table is written without it and says so.
+    assert bench("board", "low_shot", "--set", "targets=[0.5]")[0] == 5
+    text = (tmp_path / "home" / "tables" / "low_shot.md").read_text(encoding="utf-8")
+    assert f"Refused: {sound_record().id}.json failed verification: " in text
     for words, reason in (("target=[0.5]", "Did you mean 'targets'?"), ("targets", "has no '='")):
         code, _, error = bench("board", "low_shot", "--set", words)
         assert code == 2 and reason in error
+
+
+def test_rows_left_out_of_the_count_do_not_compete_with_rows_counted_as_wrong():
+    def lossy(encoder: str, correct: int, how: str, **facts: Any) -> Result:
+        record = made(encoder, correct, unreadable=20, **facts)
+        fields = record.model_dump()
+        fields["config"]["on_unreadable"] = how
+        if how == "skip":
+            fields["metrics"]["top1"] = record.metrics.correct / record.metrics.scored
+        return Result.model_validate({**fields, "id": renumbered(fields)})
+
+    skips = [lossy("skips", 40, "skip", fraction=0.1), lossy("skips", 60, "skip")]
+    counts = [lossy("counts", 44, "wrong", fraction=0.1), lossy("counts", 64, "wrong")]
+    [panel] = join("Label efficiency", [*skips, *counts]).panels
+    # 40 of the 80 scored rows are 50 %, above 44 of 100, and another number.
+    assert [
+        (line.name.split()[0], [cell.is_best for cell in line.cells]) for line in panel.lines
+    ] == [
+        ("skips", [False, False]),
+        ("counts", [True, True]),
+    ]
+    [alone] = join("Label efficiency", skips).panels
+    assert [cell.is_best for cell in alone.lines[0].cells] == [True, True]
 
 
 # ------------------------------------------------------------------------------------------- boxes

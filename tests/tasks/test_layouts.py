@@ -76,15 +76,21 @@ WITHOUT = {
     **{name: {"frame folders"} for name in IMAGES if name != "inat21"},
 }
 WITHOUT["inat21"].add("frame folders")
+# One reader serves the common layouts of all data sets: every run tries them on these, and on each
+# of the others the one whose turn it is.
+ALL_LAYOUTS = ("k400", "in1k", "inat21")
 
 
 def cases():
     for name in NAMES:
         for writer in OFFICIAL[name]:
             yield pytest.param(name, writer, id=f"{name}-{writer.__name__}")
-        for title, writer in COMMON.items():
-            if title not in WITHOUT.get(name, ()):
-                yield pytest.param(name, writer, id=f"{name}-{title}")
+        common = [title for title in COMMON if title not in WITHOUT.get(name, ())]
+        turn = common[list(NAMES).index(name) % len(common)]
+        for title in common:
+            is_slow = name not in ALL_LAYOUTS and title != turn
+            marks = [pytest.mark.slow] if is_slow else []
+            yield pytest.param(name, COMMON[title], id=f"{name}-{title}", marks=marks)
 
 
 def items_of(name, split, per_class):

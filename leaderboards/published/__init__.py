@@ -1,0 +1,25 @@
+"""The published numbers that ship with the project: `results.csv`, one number a line.
+
+Whose they are and how they were read stands with the papers (`leaderboards/papers.py`).
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import resources
+from pathlib import Path
+
+from bench.published import read_numbers
+from bench.types import PublishedNumber
+
+
+@cache
+def numbers_of(source: str) -> tuple[PublishedNumber, ...]:
+    """Return the numbers of one publication in the order of its tables."""
+    return tuple(number for number in _all_numbers() if number.source == source)
+
+
+@cache
+def _all_numbers() -> tuple[PublishedNumber, ...]:
+    with resources.as_file(resources.files(__name__).joinpath("results.csv")) as path:
+        return read_numbers(Path(path))

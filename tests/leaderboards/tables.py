@@ -1,0 +1,109 @@
+"""A table with all that a page can show, made from records with real prediction files."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.metrics.intervals import wilson
+from bench.result import Result
+from bench.types import Column, Leaderboard, PublishedNumber
+from leaderboards.join import join
+from leaderboards.render import write
+from leaderboards.table import Cell, Row, Seeds, Table
+from tests.leaderboards.kept import kept_record
+from tests.sound_record import box_record
+
+ROWS = 200
+# name, rows right by task, parameters, seconds for 1,000 clips
+ENCODERS = {
+    "small": ((150, 60), 22_000_000, 10.0),
+    "medium": ((154, 90), 86_000_000, 25.0),
+    "large": ((120, 96), 304_000_000, 80.0),
+}
+
+
+def page_records(folder: Path) -> list[Result]:
+    """Return records of three encoders and a floor on two tasks, their files in `folder`."""
+    records = []
+    for name, (rights, count, seconds) in ENCODERS.items():
+        for task, right in zip(("what", "how"), rights, strict=True):
+            record = _kept(folder, right, encoder=name, task=task)
+            records.append(_with_cost(record, count, seconds))
+    records.append(_kept(folder, 30, encoder="random", is_floor=True, task="what"))
+    boxes = box_record(0.25, encoder="small", probe="linear")
+    return [*records, _with_cost(boxes, 22_000_000, 10.0)]
+
+
+def _kept(folder: Path, right: int, **facts: Any) -> Result:
+    return kept_record(folder, np.arange(ROWS) < right, **facts)
+
+
+def _with_cost(record: Result, count: int, seconds: float) -> Result:
+    encoder = record.encoder.model_copy(update={"num_parameters": count, "clips_per_call": 10})
+    features = record.features.model_copy(update={"encoder_calls": 100})
+    timing = record.timing.model_copy(update={"encode_seconds": seconds})
+    environment = {**record.environment, "device": "Some GPU", "git_commit": "0123456789abcdef"}
+    return record.model_copy(
+        update={
+            "encoder": encoder,
+            "features": features,
+            "timing": timing,
+            "environment": environment,
+        }
+    )
+
+
+def page_board() -> Leaderboard:
+    """Return a board of the two tasks, and of boxes."""
+    columns = [Column(title="attentive", task=task, probe="attentive") for task in ("what", "how")]
+    boxes = Column(title="linear", task="ava", probe="linear", metric="mean_ap")
+    return Leaderboard(name="page", title="A <page>", columns=[*columns, boxes], write=write)
+
+
+def page_table(records: list[Result]) -> Table:
+    """Return a table with intervals, places, seeds, and numbers of a paper."""
+    table = join(page_board(), records)
+    rows = [_dressed(row) for row in table.rows]
+    paper = Row(
+        kind="published",
+        name="JEPA <x>",
+        record=None,
+        cells=(Cell(published=published(81.25)), Cell(), Cell(published=published(30.0))),
+    )
+    return replace(table, rows=(rows[0], paper, *rows[1:]))
+
+
+def _dressed(row: Row) -> Row:
+    cells = [replace(cell, interval=_interval(cell)) if cell.record else cell for cell in row.cells]
+    if row.name == "medium":
+        cells[0] = replace(
+            cells[0],
+            rank=(1, 2),
+            seeds=Seeds(values={0: 0.75, 1: 0.77, 2: 0.79}),
+            published=published(80.0),
+        )
+        cells[1] = replace(cells[1], rank=(1, 2))
+    if row.name == "small":
+        cells[0] = replace(cells[0], rank=(1, 2))
+        cells[1] = replace(cells[1], rank=(3, 3))
+    return replace(row, cells=tuple(cells))
+
+
+def _interval(cell: Cell):
+    assert cell.value is not None
+    return wilson(round(cell.value * ROWS), ROWS)
+
+
+def published(value: float, **changes: Any) -> PublishedNumber:
+    """Return a number of a paper."""
+    facts: dict[str, Any] = {
+        "source": "jepa-2024", "table": "5", "method": "JEPA", "arch": "ViT-L/16",
+        "resolution": 224, "params_m": 300.0, "pretrain_data": "VideoMix2M",
+        "samples_seen_m": "270", "task": "what", "views": "16x8x3", "probe": "attentive",
+        "train_fraction": 1.0, "metric": "top1", "value": value, "std": None,
+    }  # fmt: skip
+    return PublishedNumber(**{**facts, **changes})

@@ -1,0 +1,253 @@
+"""The text of a page: its numbers, drawers and pictures, without a browser."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import pytest
+
+from leaderboards.drawer import shown_records
+from leaderboards.figures import figures_markup
+from leaderboards.labels import Box, placed
+from leaderboards.page import html_page
+from leaderboards.points import frontier, points_of
+from tests.leaderboards.kept import kept_record
+from tests.leaderboards.tables import ENCODERS, page_records, page_table, published
+
+VOID = frozenset({"meta", "link", "br", "wbr", "input"})
+
+
+class Parsed(HTMLParser):
+    """Ids, links, loaded addresses and open elements of a page."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.ids, self.links, self.uses, self.sources, self.open = [], [], [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        facts = dict(attrs)
+        self.ids += [facts["id"]] if "id" in facts else []
+        places = {"a": self.links, "use": self.uses}.get(tag, self.sources)
+        places += [facts[key] for key in ("src", "href", "xlink:href") if key in facts]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("records")
+
+
+@pytest.fixture(scope="module")
+def records(folder):
+    return page_records(folder)
+
+
+@pytest.fixture(scope="module")
+def table(records):
+    return page_table(records)
+
+
+@pytest.fixture(scope="module")
+def page(table, records, folder):
+    return html_page(table, records=folder, all_records=records)
+
+
+def text_of(markup):
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", markup)).strip()
+
+
+def entry(page, key):
+    """Return the text of a drawer."""
+    start = page.index(f'id="{key}"')
+    end = page.index('<details class="all">', start) if "record" in key else page.index(
+        "</details>", start
+    )  # fmt: skip
+    return text_of(page[page.index(">", start) + 1 : end])
+
+
+def test_the_page_is_well_formed_and_every_link_has_its_target(page):
+    parsed = Parsed(page)
+    assert parsed.open == []
+    assert len(parsed.ids) == len(set(parsed.ids))
+    assert {link.removeprefix("#") for link in parsed.links + parsed.uses} <= set(parsed.ids)
+    assert "<title>A &lt;page&gt;</title>" in page and "JEPA <x>" not in page
+
+
+def test_the_page_loads_nothing_from_anywhere(page):
+    assert Parsed(page).sources == ["data:,"]
+    assert not re.search(r"https?://|@import|url\(", page)
+    assert "default-src 'none'" in page
+
+
+def test_a_number_tells_its_interval_seeds_and_published_one(page, table):
+    medium = next(row for row in table.rows if row.name == "medium")
+    start = page.index('scope="row" data-value="medium"')
+    told = text_of(page[page.index(">", start) + 1 : page.index("</tr>", start)])
+    # 154 of 200: the middle (0.77 + 0.0096) / 1.0192 = 0.7649 less 1.923 times 0.0302.
+    assert medium.cells[0].interval.low == pytest.approx(0.7069, abs=1e-4)
+    assert "77.0 ±6.3 ( 80.0† , −3.0) 3 seeds ±2.0" in told  # noqa: RUF001
+    assert 'data-place="1–2"' in page  # noqa: RUF001
+
+
+def test_the_drawer_tells_how_a_number_came_about(page, table):
+    record = next(row for row in table.rows if row.name == "medium").cells[0].record
+    told = entry(page, f"record-{record.id}")
+    for said in (
+        "77.0 % top-1 accuracy, mean of 3 seeds",
+        "Counts 154 right of 200 listed",
+        "70.7 to 82.3 (95 %, Wilson)",
+        "Place 1–2 of 2, as far as the sample tells",  # noqa: RUF001
+        "77.0 ± 2.0: 75.0 (seed 0), 77.0 (seed 1), 79.0 (seed 2)",
+        "attentive on tokens: head 2 of 2 (lr 0.0003, weight_decay 0.1), rule honest",
+        "80.0 in jepa-2024, table 5; here −3.0",  # noqa: RUF001
+        f"bench replay {record.id}",
+        "commit 0123456789ab",
+    ):
+        assert said in told, said
+
+
+def test_optimism_is_told_from_the_same_fits(records, folder):
+    record = next(r for r in records if r.encoder.name == "large")
+    chosen = record.probe.selection.model_copy(
+        update={"score_split_scores": (0.66, 0.61), "score_split_fit": "kept"}
+    )
+    probe = record.probe.model_copy(update={"selection": chosen})
+    page = html_page(page_table([record.model_copy(update={"probe": probe})]), records=folder)
+    # Head 2 was chosen: 61.0 against the best one's 66.0.
+    assert "choosing there would add 5.0 points" in page
+    assert "5.0 points: 66.0 instead of 61.0 % from the same fits" in page
+
+
+def test_a_published_number_tells_where_it_stands(page, table):
+    row = next(i for i, row in enumerate(table.rows) if row.kind == "published")
+    told = entry(page, f"paper-{row}-0")
+    for said in ("81.25†", "jepa-2024, table 5", "JEPA ViT-L/16", "VideoMix2M", "270 M", "16x8x3"):
+        assert said in told
+    assert f'<a class="number paper" href="#paper-{row}-0">81.25</a>' in page
+
+
+def test_classes_of_the_page_are_bounded_and_the_page_says_so(table, folder, records, page):
+    shown = len(shown_records(table))
+    held = re.search(r'id="classes">(.*?)</script>', page)[1]
+    assert set(json.loads(held)["records"]) == {record.id for record in records}
+    assert "Classes are told" not in page
+    less = html_page(table, records=folder, limit=2)
+    assert len(json.loads(re.search(r'id="classes">(.*?)</script>', less)[1])["records"]) == 2
+    assert f"Classes are told of the first 2 of {shown} records." in less
+    assert "made without the kept predictions" in html_page(table)
+
+
+def test_missing_predictions_are_named(table, folder, tmp_path):
+    page = html_page(table, records=tmp_path)
+    assert "Classes are not told: record " in page and "which is missing" in page
+
+
+def test_the_same_records_give_the_same_page_in_any_order(table, records, folder, page):
+    shuffled = records[:]
+    random.Random(1).shuffle(shuffled)
+    assert html_page(table, records=folder, all_records=shuffled) == page
+
+
+# ----------------------------------------------------------------------------------------- pictures
+def test_there_is_a_picture_per_task_for_size_and_for_time(table, records):
+    found = figures_markup(table, records)
+    labels = re.findall(r'role="img" aria-label="([^"]*)"', found)
+    assert labels == [
+        "What: top-1 accuracy by parameters (millions)",
+        "How: top-1 accuracy by parameters (millions)",
+        "Ava: frame mAP at IoU 0.5 by parameters (millions)",
+        "What: top-1 accuracy by milliseconds a clip",
+        "How: top-1 accuracy by milliseconds a clip",
+    ]  # no picture of one encoder alone: that of a paper has no time
+    assert "(fp32 on Some GPU)" in found
+    for name in ENCODERS:
+        assert f">{name}" in found
+    assert "#0f6b5d" not in found and "#7f8183" not in found  # colours are those of the page
+
+
+def test_points_stand_at_their_parameters_and_link_to_their_records(table):
+    points = points_of(table, 0, lambda row, cell: 1.0 if cell.record else None)
+    assert [(p.name, p.kind, p.y) for p in points if p.kind != "published"] == [
+        ("medium ViT-L/16", "encoder", 77.0),
+        ("small", "encoder", 75.0),
+        ("large", "encoder", 60.0),
+        ("random", "floor", 15.0),
+    ]
+    assert points[0].href.startswith(("#record-", "#paper-"))
+
+
+def test_what_does_not_compare_is_drawn_open(records, folder):
+    other = kept_record(folder, [True] * 200, encoder="other", task="what", protocol="vjepa@1")
+    points = points_of(page_table([*records, other]), 0, lambda row, cell: 1.0)
+    assert {p.name: p.kind for p in points}["other"] == "other"
+
+
+def test_runs_elsewhere_are_not_drawn_beside_and_are_named(table, records):
+    moved = [
+        record.model_copy(update={"environment": {**record.environment, "device": "Other"}})
+        if record.encoder.name == "small"
+        else record
+        for record in records
+    ]
+    found = figures_markup(page_table(moved), moved)
+    assert "Not shown, for they ran elsewhere: small." in found
+
+
+def test_curves_are_drawn_where_there_are_few_labels(table, records, folder):
+    few = [
+        kept_record(folder, [True] * 80 + [False] * 120, encoder="small", task="what", fraction=0.1)
+    ]
+    assert "Against the number of labels" not in figures_markup(table, records)
+    assert "Against the number of labels" in figures_markup(table, [*records, *few])
+
+
+def test_the_frontier_is_what_nothing_smaller_reaches(table):
+    points = points_of(table, 0, lambda row, cell: float(len(row.name)))
+    best = [p for p in points if not any(q.x <= p.x and q.y >= p.y and q != p for q in points)]
+    assert sorted(frontier(points), key=lambda p: p.y) == sorted(best, key=lambda p: p.y)
+
+
+def test_names_touch_neither_points_nor_one_another():
+    generator = random.Random(0)
+    frame = Box(left=0, right=250, bottom=0, top=200)
+    points = [(generator.uniform(5, 245), generator.uniform(5, 195)) for _ in range(40)]
+    taken = [Box.around(x, y, 4, 4) for x, y in points]
+    names = [(f"encoder {i}", [point]) for i, point in enumerate(points)]
+    labels = placed(names, taken, frame, letters=8)
+    assert 10 < len(labels) < 40  # not all find room
+    boxes = [label.box(8) for label in labels]
+    for i, box in enumerate(boxes):
+        assert frame.holds(box)
+        assert not any(box.touches(other) for other in [*taken, *boxes[:i]])
+
+
+def test_a_large_table_tells_every_fact_of_its_first_records_alone(monkeypatch, table):
+    monkeypatch.setattr("leaderboards.drawer.ENTRIES_LIMIT", 2)
+    monkeypatch.setattr("leaderboards.page.ENTRIES_LIMIT", 2)
+    page = html_page(table)
+    assert page.count("Everything on record") == 2
+    assert "Every fact is told of the first 2 of " in page
+    assert all(f'href="#record-{record.id}"' in page for record in shown_records(table))
+
+
+def test_a_table_of_published_numbers_alone_is_a_page(table):
+    rows = tuple(row for row in table.rows if row.kind == "published")
+    heads = tuple(replace(head, reference=None) for head in table.heads)
+    only = replace(table, rows=rows, heads=heads, notes=())
+    page = html_page(only)
+    assert "No records yet" not in page and published(81.25).source in page
+    assert Parsed(page).open == []

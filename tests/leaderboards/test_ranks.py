@@ -1,0 +1,129 @@
+"""Places and intervals in a table, from files of predictions that are really there."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import binomtest
+
+from bench.records import RecordError
+from bench.types import Column, Leaderboard
+from leaderboards.join import join
+from leaderboards.markdown import markdown
+from leaderboards.render import write
+from leaderboards.table import Table
+from tests.leaderboards.kept import kept_record
+from tests.sound_record import sound_record
+
+ROWS = 200
+
+
+def board(folder, *, metric: str = "top1") -> Leaderboard:
+    columns = [
+        Column(
+            title="attentive", task="what", probe="attentive", protocol="honest@1", metric=metric
+        )
+    ]
+    return Leaderboard(
+        name="small", title="Small board", columns=columns, write=write, records=folder
+    )
+
+
+def first(count: int, at: int = 0) -> np.ndarray:
+    """Rows `at` to `at + count` are right."""
+    right = np.zeros(ROWS, dtype=bool)
+    right[at : at + count] = True
+    return right
+
+
+def places(table: Table) -> dict[str, tuple[int, int] | None]:
+    return {row.name: row.cells[0].rank for row in table.rows if row.kind != "chance"}
+
+
+def test_encoders_that_cannot_be_told_apart_share_their_places(tmp_path):
+    records = [
+        kept_record(tmp_path, first(160), encoder="a", task="what"),
+        # 155 of the same and 3 others: 5 rows against 3, which says nothing.
+        kept_record(tmp_path, first(155) | first(3, 180), encoder="b", task="what"),
+        kept_record(tmp_path, first(60), encoder="c", task="what"),
+    ]
+    assert binomtest(3, 8).pvalue > 0.05 / 3
+    assert binomtest(0, 95).pvalue < 0.05 / 3
+    table = join(board(tmp_path), records)
+    assert places(table) == {"a": (1, 2), "b": (1, 2), "c": (3, 3)}
+    lines = markdown(table).splitlines()
+    assert lines[6].startswith("| #   | encoder")
+    assert [line.split("|")[1].strip() for line in lines[8:12]] == ["1-2", "1-2", "3", ""]
+    assert any(line.startswith("#: the places") for line in lines)
+    frame = pd.read_csv(write(board(tmp_path), records, tmp_path / "tables")[1])
+    label = "what/attentive@honest@1"
+    assert frame[f"{label}:place"].tolist()[:3] == [1, 1, 3]
+    assert frame[f"{label}:place_to"].tolist()[:3] == [2, 2, 3]
+
+
+def test_what_does_not_compete_has_no_place(tmp_path):
+    records = [
+        kept_record(tmp_path, first(160), encoder="a", task="what"),
+        kept_record(tmp_path, first(60), encoder="b", task="what"),
+        kept_record(tmp_path, first(200), encoder="c", task="what", protocol="vjepa@1"),
+        kept_record(
+            tmp_path, first(199), encoder="d", task="what", status="suspect", reasons=("odd",)
+        ),
+    ]
+    assert places(join(board(tmp_path), records)) == {
+        "c": None,
+        "d": None,
+        "a": (1, 1),
+        "b": (2, 2),
+    }
+
+
+def test_without_the_folder_or_a_second_number_there_are_no_places(tmp_path):
+    records = [
+        kept_record(tmp_path, first(160), encoder="a", task="what"),
+        kept_record(tmp_path, first(60), encoder="b", task="what"),
+    ]
+    table = join(replace(board(tmp_path), records=None), records)
+    assert places(table) == {"a": None, "b": None} and table.remarks == ()
+    assert "#" not in markdown(table).splitlines()[6]
+    assert places(join(board(tmp_path), records[:1])) == {"a": None}
+
+
+def test_a_record_without_predictions_has_no_place_and_the_table_says_so(tmp_path):
+    records = [
+        kept_record(tmp_path, first(160), encoder="a", task="what"),
+        kept_record(tmp_path, first(60), encoder="b", task="what"),
+        sound_record(encoder="c", task="what", correct=180, rows=ROWS),
+    ]
+    table = join(board(tmp_path), records)
+    assert places(table) == {"c": None, "a": (1, 1), "b": (2, 2)}
+    assert table.remarks == (
+        "Places of what/attentive@honest@1 are among those whose predictions are kept; not those"
+        " of c.",
+    )
+
+
+def test_predictions_that_are_not_those_of_the_record_are_refused(tmp_path):
+    records = [
+        kept_record(tmp_path, first(160), encoder="a", task="what"),
+        kept_record(tmp_path, first(60), encoder="b", task="what"),
+    ]
+    file = tmp_path / f"{records[0].id}.parquet"
+    file.write_bytes(file.read_bytes() + b" ")
+    with pytest.raises(RecordError, match="is not the file"):
+        join(board(tmp_path), records)
+
+
+def test_rows_that_all_left_out_are_not_tested(tmp_path):
+    scored = np.arange(ROWS) < 190
+    records = [
+        kept_record(tmp_path, first(160), scored=scored, skip=True, encoder="a", task="what"),
+        kept_record(tmp_path, first(60), scored=scored, skip=True, encoder="b", task="what"),
+        # Counts them as wrong, and does not compete: the others do not either, then.
+        kept_record(tmp_path, first(100), scored=scored, encoder="c", task="what"),
+    ]
+    assert places(join(board(tmp_path), records[:2])) == {"a": (1, 1), "b": (2, 2)}
+    assert places(join(board(tmp_path), records)) == {"a": None, "c": None, "b": None}

@@ -92,10 +92,7 @@ def score_boxes(boxes: ScoredBoxes, truth: FrameTruth, *, skip: bool = False) ->
         DataError: the rules of the truth give no number.
     """
     lost = FrameIndex([boxes.frames.at(~boxes.scored)])
-    given, wanted = detections_of(boxes), truth
-    if skip and len(lost):
-        given = given.at(lost.number(given.frames) < 0)
-        wanted = replace(truth, boxes=_without(truth.boxes, lost))
+    given, wanted = compared_boxes(boxes, truth, skip=skip)
     own = _scored(given, wanted, RULES[truth.rules])
     by_rules: dict[str, float | None] = {truth.rules: own.mean_ap}
     undefined = {}
@@ -112,6 +109,18 @@ def score_boxes(boxes: ScoredBoxes, truth: FrameTruth, *, skip: bool = False) ->
         low=_lowest(boxes, truth, lost) if len(lost) else own.mean_ap,
         high=_highest(boxes, truth, lost) if len(lost) else own.mean_ap,
     )
+
+
+def compared_boxes(
+    boxes: ScoredBoxes, truth: FrameTruth, *, skip: bool = False
+) -> tuple[Boxes, FrameTruth]:
+    """Return the detections and the truth that a number is of, see `score_boxes`."""
+    lost = FrameIndex([boxes.frames.at(~boxes.scored)])
+    given = detections_of(boxes)
+    if not (skip and len(lost)):
+        return given, truth
+    kept = given.at(lost.number(given.frames) < 0)
+    return kept, replace(truth, boxes=_without(truth.boxes, lost))
 
 
 def detections_of(boxes: ScoredBoxes) -> Boxes:

@@ -78,6 +78,16 @@ class FrameMap:
     num_wrong_by_frame: int
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Matched:
+    """The rows that are compared; `right` (bool `[R]`) marks the detections that found a box."""
+
+    truth: Compared
+    detections: Compared
+    right: BoolArray
+    num_frames: int
+
+
 def frame_map(
     truth: Boxes,
     detections: Boxes,
@@ -92,18 +102,8 @@ def frame_map(
         DataError: no box of the ground truth counts, or no class has an AP, or a detection is
             inverted under rules that stop at that.
     """
-    ids = np.array(sorted(classes), dtype=np.int64)
-    out = None if excluded is None else FrameIndex([excluded])
-    annotated = annotated_frames(truth, ids, out, rules)
-    wanted = compared_truth(truth, ids, annotated, out, rules)
-    given = compared_detections(detections, ids, annotated, out, rules)
-    if not len(wanted.rows):
-        raise DataError(
-            f"none of the {len(truth):,} boxes of the ground truth counts: {wanted.fate.excluded:,}"
-            f" are on excluded frames and {wanted.fate.other_classes:,} of none of the"
-            f" {len(ids)} classes of the label map; check that the files belong together."
-        )
-    right = _right(detections, given, truth, wanted, rules)
+    found = match(truth, detections, classes, rules=rules, excluded=excluded)
+    wanted, given, right = found.truth, found.detections, found.right
     scored = _classes(classes, detections, given, wanted, right, rules)
     defined = [one.ap for one in scored if one.ap is not None]
     if not defined:
@@ -117,9 +117,42 @@ def frame_map(
         classes=scored,
         truth=wanted.fate,
         detections=given.fate,
-        num_frames=len(annotated),
-        num_silent_frames=len(annotated) - len(np.unique(given.frame[given.frame >= 0])),
+        num_frames=found.num_frames,
+        num_silent_frames=found.num_frames - len(np.unique(given.frame[given.frame >= 0])),
         num_wrong_by_frame=int((given.frame < 0).sum()),
+    )
+
+
+def match(
+    truth: Boxes,
+    detections: Boxes,
+    classes: Mapping[int, str],
+    *,
+    rules: Rules = OFFICIAL,
+    excluded: Frames | None = None,
+) -> Matched:
+    """Find out which detections are right: the part of the number that no weights can change.
+
+    Raises:
+        DataError: no box of the ground truth counts, or a detection is inverted under rules that
+            stop at that.
+    """
+    ids = np.array(sorted(classes), dtype=np.int64)
+    out = None if excluded is None else FrameIndex([excluded])
+    annotated = annotated_frames(truth, ids, out, rules)
+    wanted = compared_truth(truth, ids, annotated, out, rules)
+    given = compared_detections(detections, ids, annotated, out, rules)
+    if not len(wanted.rows):
+        raise DataError(
+            f"none of the {len(truth):,} boxes of the ground truth counts: {wanted.fate.excluded:,}"
+            f" are on excluded frames and {wanted.fate.other_classes:,} of none of the"
+            f" {len(ids)} classes of the label map; check that the files belong together."
+        )
+    return Matched(
+        truth=wanted,
+        detections=given,
+        right=_right(detections, given, truth, wanted, rules),
+        num_frames=len(annotated),
     )
 
 

@@ -35,18 +35,11 @@ class Interval:
     def __contains__(self, value: float) -> bool:
         return self.low <= value <= self.high
 
-    def mirrored(self) -> Interval:
-        """Return the interval of the negated number."""
-        # 0.0 - x, for the negative of a zero prints as -0.0.
-        return Interval(
-            low=0.0 - self.high, high=0.0 - self.low, level=self.level, method=self.method
-        )
-
 
 def wilson(correct: float, total: int, level: float = LEVEL) -> Interval:
     """Return the score interval of Wilson (1927) for a share of `correct` out of `total` rows.
 
-    Rows are taken as drawn one by one: where many come from one video, see `video_bootstrap`.
+    Rows are taken as drawn one by one: where many come from one video, see `video_jackknife`.
     """
     assert total > 0 and 0 <= correct <= total, (correct, total)
     z = quantile(level)
@@ -54,8 +47,8 @@ def wilson(correct: float, total: int, level: float = LEVEL) -> Interval:
     middle = (share + square / 2) / (1 + square)
     half = z / (1 + square) * math.sqrt(share * (1 - share) / total + square / (4 * total))
     return Interval(
-        low=0.0 if correct == 0 else max(0.0, middle - half),
-        high=1.0 if correct == total else min(1.0, middle + half),
+        low=0.0 if correct == 0 else middle - half,
+        high=1.0 if correct == total else middle + half,
         level=level,
         method="Wilson",
     )

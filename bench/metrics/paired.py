@@ -1,0 +1,136 @@
+"""Two models on the same rows: the difference, what the rows leave open of it, and the test."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bench.metrics.intervals import LEVEL, Interval, quantile
+from bench.metrics.mcnemar import EXACT_UP_TO, POWER, detectable, mcnemar, mcnemar_above
+from bench.metrics.tango import tango
+
+FloatArray = npt.NDArray[np.float64]
+BoolArray = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Paired:
+    """A minus B over `n` rows that both were scored on, or videos where these are left out.
+
+    `only_a` rows are right for A alone, `only_b` for B alone; None where right and wrong are not
+    counted row by row. `difference` is a difference of fractions, `p` tests that it is 0 (two
+    sides), `p_above` that A is no better (one side), by the `method` named. `mde` is the smallest
+    difference that the test would find at 5 % with a power of 80 %, if as many rows told the models
+    apart as here; None: none that is possible.
+    """
+
+    n: int
+    only_a: int | None
+    only_b: int | None
+    difference: float
+    interval: Interval
+    p: float
+    p_above: float
+    method: str
+    mde: float | None
+
+    @property
+    def discordant(self) -> int | None:
+        """Rows that are right for one of the two alone."""
+        if self.only_a is None or self.only_b is None:
+            return None
+        return self.only_a + self.only_b
+
+
+def compare_rows(right_a: BoolArray, right_b: BoolArray, level: float = LEVEL) -> Paired:
+    """Compare two models row by row, bool `[rows]` each: right or not."""
+    assert right_a.shape == right_b.shape and right_a.ndim == 1, (right_a.shape, right_b.shape)
+    return compare_counts(
+        n=len(right_a),
+        only_a=int((right_a & ~right_b).sum()),
+        only_b=int((right_b & ~right_a).sum()),
+        level=level,
+    )
+
+
+def compare_counts(*, n: int, only_a: int, only_b: int, level: float = LEVEL) -> Paired:
+    """Compare two models of which, on `n` rows, A alone is right on some and B alone on others."""
+    assert n > 0 and only_a >= 0 and only_b >= 0 and only_a + only_b <= n, (n, only_a, only_b)
+    low, high = tango(n, only_a, only_b, level)
+    return Paired(
+        n=n,
+        only_a=only_a,
+        only_b=only_b,
+        difference=(only_a - only_b) / n,
+        interval=Interval(low=float(low), high=float(high), level=level, method="Tango score"),
+        p=float(mcnemar(only_a, only_b)),
+        p_above=float(mcnemar_above(only_a, only_b)),
+        method="McNemar exact" if only_a + only_b <= EXACT_UP_TO else "McNemar chi-square",
+        mde=detectable(n, only_a + only_b),
+    )
+
+
+def compare_means(gaps: FloatArray, level: float = LEVEL) -> Paired:
+    """Compare two models that several fits of each were scored on the same rows with.
+
+    `gaps` float64 `[rows]` are the shares of A's fits that have a row right, less those of B's. The
+    score test z = sum / sqrt(sum of squares), which is McNemar's for one fit each, and its interval
+    ask what other rows would have given; what other fits would have given is the spread over them.
+    """
+    assert gaps.ndim == 1 and len(gaps), gaps.shape
+    n, difference = len(gaps), float(gaps.mean())
+    square, z = float((gaps**2).mean()), quantile(level)
+    spread = math.sqrt(max(0.0, square - difference**2))
+    half = z * spread / math.sqrt(n - z * z) if n > z * z else 2.0
+    score = difference * math.sqrt(n / square) if square else 0.0
+    mde = (quantile() + NormalDist().inv_cdf(POWER)) * math.sqrt(square / n)
+    return Paired(
+        n=n,
+        only_a=None,
+        only_b=None,
+        difference=difference,
+        interval=Interval(
+            low=max(-1.0, difference - half),
+            high=min(1.0, difference + half),
+            level=level,
+            method="score",
+        ),
+        p=math.erfc(abs(score) / math.sqrt(2)),
+        p_above=math.erfc(score / math.sqrt(2)) / 2,
+        method="score test over rows, fits averaged",
+        mde=mde if 0 < mde <= 1 else None,
+    )
+
+
+def holm(ps: Sequence[float] | FloatArray) -> FloatArray:
+    """Return p-values adjusted for testing all of them at once (Holm 1979), float64 `[P]`."""
+    given = np.asarray(ps, dtype=np.float64)
+    order = np.argsort(given, kind="stable")
+    adjusted = np.empty_like(given)
+    steps = given[order] * np.arange(len(given), 0, -1)
+    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
+    return adjusted
+
+
+def as_json(paired: Paired) -> dict[str, Any]:
+    """Return the numbers for machines."""
+    return {
+        "n": paired.n,
+        "only_a": paired.only_a,
+        "only_b": paired.only_b,
+        "difference": paired.difference,
+        "low": paired.interval.low,
+        "high": paired.interval.high,
+        "level": paired.interval.level,
+        "interval": paired.interval.method,
+        "p": paired.p,
+        "p_above": paired.p_above,
+        "method": paired.method,
+        "minimum_detectable_difference": paired.mde,
+    }

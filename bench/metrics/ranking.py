@@ -1,0 +1,58 @@
+"""Places that the data leave open: models that cannot be told apart share them.
+
+Every pair of a column is tested, and the p-values are adjusted for their number (Holm). The best
+place of a model is 1 + the models that are significantly better, its worst the number of models -
+those that are significantly worse.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bench.metrics.mcnemar import mcnemar
+from bench.metrics.paired import BoolArray, FloatArray, holm
+from bench.types import IntArray
+
+ALPHA = 0.05
+ROWS_AT_A_TIME = 4096
+
+Places = list[tuple[int, int]]
+
+
+def places(correct_MN: BoolArray, alpha: float = ALPHA) -> Places:
+    """Return the best and the worst place of M models that were right or not on the same N rows."""
+    correct, both = _agreements(correct_MN)
+    only = correct[:, None] - both  # [i, j]: right for i alone
+    first, second = np.triu_indices(len(correct), k=1)
+    ps = mcnemar(only[first, second], only[second, first])
+    return places_of_ps(correct.astype(np.float64), holm(ps), alpha)
+
+
+def places_of_ps(values_M: FloatArray, adjusted: FloatArray, alpha: float = ALPHA) -> Places:
+    """Return the places of M numbers from the adjusted p-values of all pairs of them.
+
+    The pairs are in the order of `numpy.triu_indices`.
+    """
+    num_models = len(values_M)
+    first, second = np.triu_indices(num_models, k=1)
+    apart = adjusted < alpha
+    first, second = first[apart], second[apart]
+    is_first = values_M[first] > values_M[second]
+    worse = np.where(is_first, second, first)
+    better = np.where(is_first, first, second)
+    above = np.bincount(worse, minlength=num_models)  # how many beat this one
+    below = np.bincount(better, minlength=num_models)
+    return [
+        (1 + over, num_models - under)
+        for over, under in zip(above.tolist(), below.tolist(), strict=True)
+    ]
+
+
+def _agreements(correct_MN: BoolArray) -> tuple[IntArray, IntArray]:
+    """Return how many rows each model has right, int64 `[M]`, and each two of them, `[M, M]`."""
+    num_models, num_rows = correct_MN.shape
+    both = np.zeros((num_models, num_models), dtype=np.int64)
+    for start in range(0, num_rows, ROWS_AT_A_TIME):
+        block = correct_MN[:, start : start + ROWS_AT_A_TIME].astype(np.float32)
+        both += (block @ block.T).astype(np.int64)  # whole numbers far below 2**24
+    return np.diagonal(both).copy(), both

@@ -1,0 +1,58 @@
+"""Tango's score interval of the difference of two shares of the same rows.
+
+T. Tango, Statistics in Medicine 17 (1998), 891-908. It is McNemar's test turned round: it leaves
+out 0 exactly where the chi-square without correction is significant.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from bench.metrics.intervals import LEVEL, quantile
+
+FloatArray = npt.NDArray[np.float64]
+
+
+def tango(
+    n: npt.ArrayLike, only_a: npt.ArrayLike, only_b: npt.ArrayLike, level: float = LEVEL
+) -> tuple[FloatArray, FloatArray]:
+    """Return the ends of Tango's score interval of every difference, float64 of their shape."""
+    n, a, b = (np.asarray(x, dtype=np.float64) for x in (n, only_a, only_b))
+    z, more, less = quantile(level), np.maximum(a, b), np.minimum(a, b)
+    seen = np.asarray((more - less) / n)
+    low = _crossing(n, more, less, outside=np.full_like(seen, -1.0), inside=seen, wanted=z)
+    high = _crossing(n, more, less, outside=np.full_like(seen, 1.0), inside=seen, wanted=z)
+    # Seen from the better model, so that swapping the two mirrors every bit.
+    high = np.where(a == b, -low, high)
+    return np.asarray(np.where(a < b, -high, low)), np.asarray(np.where(a < b, -low, high))
+
+
+def _crossing(
+    n: FloatArray,
+    a: FloatArray,
+    b: FloatArray,
+    *,
+    outside: FloatArray,
+    inside: FloatArray,
+    wanted: float,
+) -> FloatArray:
+    """Return the difference, by bisection, at which the score is `wanted`, of either sign."""
+    for _ in range(60):  # a difference is then as exact as float64 is
+        middle = (outside + inside) / 2
+        beyond = np.abs(_score(n, a, b, middle)) > wanted
+        outside, inside = np.where(beyond, middle, outside), np.where(beyond, inside, middle)
+    return np.asarray(outside)
+
+
+def _score(n: FloatArray, a: FloatArray, b: FloatArray, difference: FloatArray) -> FloatArray:
+    """Return how many standard errors the counts are from a true `difference`, which is inside
+    of -1 and 1; the variance is that of the likeliest shares that have this difference.
+    """
+    linear = (2 * n - a + b) * difference - a - b
+    constant = -b * difference * (1 - difference)
+    share_b = (np.sqrt(np.maximum(linear**2 - 8 * n * constant, 0)) - linear) / (4 * n)
+    variance = n * (2 * share_b + difference * (1 - difference))
+    distance = a - b - n * difference
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(distance == 0, 0.0, distance / np.sqrt(np.maximum(variance, 0)))

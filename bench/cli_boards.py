@@ -53,11 +53,16 @@ def print_board(
     from bench.publish import write_board  # pydantic and pandas: only where they are needed
 
     made = write_board(name, home, out, include_all=include_all, options=dict(options or {}))
+    print_files(made)
+    return made
+
+
+def print_files(made: Published) -> None:
+    """Print the Markdown of a table to stdout, and where its files are to stderr."""
     for path in made.paths:
         if path.suffix == ".md":
             typer.echo(path.read_text(encoding="utf-8"))
     tell_files(made)
-    return made
 
 
 def tell_files(made: Published) -> None:

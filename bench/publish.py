@@ -36,14 +36,14 @@ def write_board(
     stands in it as suspect. `options` are those of the table, such as the targets of `low_shot`.
 
     Raises:
-        UsageError: no such table, or no record yet.
+        UsageError: no such table, or no record yet for one that has no published rows.
     """
     board: Leaderboard = registry.build("boards", name, options or {})
     folder = home / "records"
-    if not folder.is_dir():
+    if not folder.is_dir() and not board.has_published:
         raise UsageError(f"there are no records in {folder}: run an evaluation first.")
-    verdicts = verify_folder(folder, home / "cache")
-    if not verdicts:
+    verdicts = verify_folder(folder, home / "cache") if folder.is_dir() else []
+    if not verdicts and not board.has_published:
         raise UsageError(f"there is no record in {folder} yet: make one with bench run.")
     refused = tuple(_refusal(verdict) for verdict in verdicts if verdict.status == "failed")
     records = [_marked(verdict) for verdict in verdicts if verdict.status != "failed"]

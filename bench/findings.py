@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from bench.result import Result
 
 Answer = Literal["ok", "failed", "suspect", "unchecked"]
 WORST_FIRST: tuple[Answer, ...] = ("failed", "suspect", "unchecked", "ok")
@@ -26,11 +29,15 @@ class Finding:
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """All findings on the record file `path`; `record` is its id, or what its file is called."""
+    """All findings on the record file `path`; `record` is its id, or what its file is called.
+
+    `result` is the record itself, None where it cannot be read.
+    """
 
     record: str
     path: Path
     findings: tuple[Finding, ...]
+    result: Result | None = None
 
     @property
     def status(self) -> Answer:
@@ -40,6 +47,34 @@ class Verdict:
     def having(self, outcome: Answer) -> list[Finding]:
         """Return the findings of one outcome."""
         return [finding for finding in self.findings if finding.outcome == outcome]
+
+
+def ok(check: str, sentence: str) -> Finding:
+    """Return a finding that all is well."""
+    return Finding(check=check, outcome="ok", sentence=sentence)
+
+
+def failed(check: str, sentence: str) -> Finding:
+    """Return a finding that contradicts the record."""
+    return Finding(check=check, outcome="failed", sentence=sentence)
+
+
+def suspect(check: str, sentence: str) -> Finding:
+    """Return a finding for which a number cannot be trusted."""
+    return Finding(check=check, outcome="suspect", sentence=sentence)
+
+
+def unchecked(check: str, sentence: str) -> Finding:
+    """Return a finding that something is missing for a check."""
+    return Finding(check=check, outcome="unchecked", sentence=sentence)
+
+
+def all_of(check: str, problems: Sequence[str], fine: str) -> Finding:
+    """Return one finding: failed with the first three problems, else fine."""
+    if not problems:
+        return ok(check, fine)
+    more = f"; and {len(problems) - 3} more" if len(problems) > 3 else ""
+    return failed(check, "; ".join(problems[:3]) + more)
 
 
 def worst(outcomes: Iterable[Answer]) -> Answer:

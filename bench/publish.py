@@ -8,7 +8,6 @@ from pathlib import Path
 
 from bench import registry
 from bench.errors import UsageError
-from bench.records import read_record
 from bench.result import Result
 from bench.types import Leaderboard, Settings
 from bench.verify import Verdict, verify_folder
@@ -54,15 +53,17 @@ def write_board(
 
 
 def _refusal(verdict: Verdict) -> str:
-    reasons = "; ".join(f.sentence.rstrip(".") for f in verdict.findings if f.outcome == "failed")
+    reasons = "; ".join(finding.sentence.rstrip(".") for finding in verdict.having("failed"))
     return f"{verdict.path.name} failed verification: {reasons}"
 
 
 def _marked(verdict: Verdict) -> Result:
-    """Return a record, as suspect if a control says so."""
-    record = read_record(verdict.path)
-    found = [f.sentence.rstrip(".") for f in verdict.findings if f.outcome == "suspect"]
+    """Return a record, as suspect if a control says so; one that is not reportable stays so."""
+    record = verdict.result
+    assert record is not None  # only a failed verdict has none
+    found = [finding.sentence.rstrip(".") for finding in verdict.having("suspect")]
     if not found:
         return record
     reasons = tuple(dict.fromkeys([*record.reasons, *found]))
-    return record.model_copy(update={"status": "suspect", "reasons": reasons})
+    status = "suspect" if record.status == "complete" else record.status
+    return record.model_copy(update={"status": status, "reasons": reasons})

@@ -131,4 +131,5 @@ def test_board_joins_the_records(bench, records, video_set, tmp_path):
     code, out, err = bench("board", "runs", "--all", "--out", tmp_path / "tables")
     assert code == 0, err
     assert "random:vit_digits" in out and "chance" in out
-    assert {p.suffix for p in (tmp_path / "tables").iterdir()} == {".md", ".csv", ".tex", ".json", ".html"}
+    made = {path.suffix for path in (tmp_path / "tables").iterdir()}
+    assert made == {".md", ".csv", ".tex", ".json", ".html"}

@@ -1,0 +1,115 @@
+"""Why two records have different numbers: every input in which they differ, by what it can do."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.differences import Difference, differences
+from bench.result import Result
+from bench.run_id import FILE_PLACES, PLACES
+
+# What comes out of a run, and what only repeats other fields.
+OUTCOMES = (
+    "schema_version", "id", "seal", "status", "reasons", "metrics", "artifacts", "probe.log",
+    "probe.selected", "probe.selection", "encoder.check", "encoder.notes", "encoder.spec",
+    "protocol.deviations",
+)  # fmt: skip
+HARMLESS = (
+    "created", "timing", "encoder.source", "encoder.card", "features.decoded", "task.title",
+    "features.encoder_calls", "features.rows_from_store", "data.score.layout", "data.fit.layout",
+)  # fmt: skip
+ROUNDING = (
+    "environment", "features.precision", "features.dtype", "features.mode", "features.decoders",
+    "config.precision", "config.dtype", "config.decoder", "config.features",
+    "encoder.clips_per_call",
+)  # fmt: skip
+KEYS = {"features.fit_key": "fit features", "features.score_key": "scored features"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Explanation:
+    """Inputs in which two records differ: those that `decide` the number, those that may move it by
+    `rounding` (a commit that is another one may do more), and `harmless` ones, which cannot.
+
+    `features` are the facts behind feature keys that differ, for stores that are here; `unknown`
+    names the keys whose facts are not.
+    """
+
+    decide: tuple[Difference, ...]
+    rounding: tuple[Difference, ...]
+    harmless: tuple[Difference, ...]
+    features: tuple[Difference, ...]
+    unknown: tuple[str, ...]
+
+
+def explain(a: Result, b: Result, home: Path | None = None) -> Explanation:
+    """Sort every differing input of two records; `home` is where feature stores may be."""
+    found = differences(a.model_dump(mode="json"), b.model_dump(mode="json"))
+    groups: dict[str, list[Difference]] = {"decide": [], "rounding": [], "harmless": []}
+    for one in found:
+        for name, part in _sorted(one):
+            groups[name].append(part)
+    features, unknown = _feature_facts(found, home)
+    return Explanation(
+        decide=tuple(groups["decide"]),
+        rounding=tuple(groups["rounding"]),
+        harmless=tuple(groups["harmless"]),
+        features=tuple(features),
+        unknown=tuple(unknown),
+    )
+
+
+def _sorted(one: Difference) -> list[tuple[str, Difference]]:
+    """Return the group of a difference; the name of an encoder and its place are two of them."""
+    if one.field == "config.encoder":
+        (name_a, _, place_a), (name_b, _, place_b) = (str(x).partition(":") for x in (one.a, one.b))
+        parts = [
+            ("decide", Difference(field="config.encoder", a=name_a, b=name_b)),
+            ("harmless", Difference(field="config.encoder (weights)", a=place_a, b=place_b)),
+        ]
+        return [(group, part) for group, part in parts if part.a != part.b]
+    if _is_in(one.field, OUTCOMES):
+        return []
+    places = tuple(f"config.task_options.{name}" for name in (*PLACES, *FILE_PLACES))
+    if _is_in(one.field, (*HARMLESS, *places)):
+        return [("harmless", one)]
+    return [("rounding" if _is_in(one.field, ROUNDING) else "decide", one)]
+
+
+def _is_in(field: str, names: tuple[str, ...]) -> bool:
+    return any(field == name or field.startswith(f"{name}.") for name in names)
+
+
+def _feature_facts(
+    found: list[Difference], home: Path | None
+) -> tuple[list[Difference], list[str]]:
+    """Return in which facts differing feature keys differ, and what has no facts here."""
+    facts, unknown = [], []
+    for one in found:
+        title = KEYS.get(one.field)
+        if title is None:
+            continue
+        a, b = (_store_facts(home, key) for key in (one.a, one.b))
+        if a is None or b is None:
+            unknown.append(title)
+            continue
+        facts += [
+            Difference(field=f"{title}: {part.field}", a=part.a, b=part.b)
+            for part in differences(a, b)
+        ]
+    return facts, unknown
+
+
+def _store_facts(home: Path | None, key: Any) -> Mapping[str, Any] | None:
+    """Return what a feature key is the digest of, if the store is under `home`."""
+    if home is None or not isinstance(key, str):
+        return None
+    try:
+        held = json.loads((home / "features" / key[:2] / key / "facts.json").read_text())
+    except (OSError, ValueError):
+        return None
+    return held if isinstance(held, dict) else None

@@ -1,0 +1,47 @@
+"""Findings on a record's own files, kept by the bytes of the files: a recount of AVA takes long."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from bench.files import write_whole
+from bench.findings import Finding
+from bench.recounted import Counted
+from bench.run_id import plain
+from bench.verify_record import Opened
+
+# Raise it when a check changes what it finds.
+VERSION = 1
+
+Held = tuple[Sequence[Finding], Counted]
+
+
+def kept(opened: Opened, cache: Path | None) -> Held | None:
+    """Return what was found for the same bytes before; None if nothing was."""
+    if cache is None:
+        return None
+    try:
+        fields = json.loads(_place(opened, cache).read_text(encoding="utf-8"))
+        findings = [Finding(**one) for one in fields["findings"]]
+        return findings, Counted(**fields["counted"])
+    except (OSError, ValueError, KeyError, TypeError):  # not there, or not whole: checked again
+        return None
+
+
+def keep(opened: Opened, held: Held, cache: Path | None) -> None:
+    """Keep what was found for these bytes."""
+    if cache is None:
+        return
+    findings, counted = held
+    fields = {"findings": [asdict(one) for one in findings], "counted": asdict(counted)}
+    write_whole(_place(opened, cache), json.dumps(plain(fields)).encode())
+
+
+def _place(opened: Opened, cache: Path) -> Path:
+    facts = [VERSION, opened.path.name, opened.raw, sorted(opened.files.items())]
+    number = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+    return cache / "verified" / number[:2] / f"{number}.json"

@@ -1,0 +1,294 @@
+"""What a record file says of itself: fields, seal, status, protocol, and the files it names."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from bench import registry
+from bench.errors import UsageError
+from bench.files import file_sha256
+from bench.findings import Finding, all_of, failed, ok, suspect, unchecked
+from bench.frame_record import FACTS
+from bench.protocols import EvaluationProtocol
+from bench.records import parse_record
+from bench.result import Artifact, RecordError, Result, seal_of
+from bench.run_id import plain, protocol_digest
+
+FIRST_SEALED = 4  # schema versions before have no seal, and files that do not say whose they are
+# What the text of a stranger's file can raise: fields of any type stand in any place.
+UNREADABLE = (
+    RecordError, OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError
+)  # fmt: skip
+RELEASED = "released probe, no fit"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Opened:
+    """A record file: its fields as they stand there, and the record, None where it is unsound.
+
+    `files` are the digests of those of its files that are there, by what they are.
+    """
+
+    path: Path
+    raw: Mapping[str, Any]
+    result: Result | None
+    files: Mapping[str, str]
+    findings: tuple[Finding, ...]
+
+    @property
+    def record(self) -> str:
+        """The id, or what the file is called where it holds none."""
+        return self.result.id if self.result is not None else self.path.stem
+
+    @property
+    def is_sealed(self) -> bool:
+        """Whether the record is of a schema that has a seal."""
+        return not _is_old(self.raw)
+
+    def place(self, name: str) -> Path:
+        """Return where a file that belongs to the record is."""
+        return self.path.parent / _names(self.record)[name]
+
+
+def open_record(path: Path) -> Opened:
+    """Read a record file, and the digests of the files beside it; wrong content is a finding."""
+    text = ""
+    result = None
+    try:
+        text = path.read_text(encoding="utf-8")
+        result = parse_record(text, path.name)
+        if path.stem != result.id:
+            raise RecordError(f"{path.name} holds the record {result.id}; name it {result.id}.json")
+    except UNREADABLE as error:
+        sentence = str(error).rstrip(".")
+        first = failed("record", sentence if path.name in sentence else f"{path.name}: {sentence}")
+    else:
+        first = ok("record", "its fields hold together and give its id")
+    raw = _fields(text)
+    opened = Opened(path=path, raw=raw, result=result, files={}, findings=(first, _seal(raw)))
+    if result is None:
+        return opened
+    files, found = _files(path.parent, result)
+    return Opened(
+        path=path,
+        raw=raw,
+        result=result,
+        files=files,
+        findings=(*opened.findings, found, _encoder(result), _status(result), _selection(result)),
+    )
+
+
+def belongs(opened: Opened) -> Finding:
+    """Say whether predictions and truth were written for this record, task and split."""
+    result = opened.result
+    assert result is not None
+    known = {
+        "record": result.id,
+        "task": result.task.name,
+        "split": result.task.score_split,
+        "manifest": result.data.score.digest,
+    }
+    problems, silent = [], []
+    for name in ("predictions", "truth"):
+        if name not in opened.files:
+            continue
+        said = file_facts(opened.place(name))
+        file = opened.place(name).name
+        wanted = {k: v for k, v in known.items() if name == "predictions" or k != "manifest"}
+        if said is None:
+            silent.append(file)
+        elif not opened.is_sealed:
+            problems.append(
+                f"{file} says whose it is, as files of schema {opened.raw.get('schema_version')}"
+                " do not: the record was given an older schema than it was written with"
+            )
+        problems += [
+            f"{file} was written for the {key} {said.get(key)!r}, the record is of {value!r}"
+            for key, value in wanted.items()
+            if said is not None and said.get(key) != value
+        ]
+    if problems or not silent:
+        return all_of("belongs", problems, "its files were written for this record")
+    sentence = f"nothing in {' and '.join(silent)} says which record, task and split it is of"
+    return failed("belongs", sentence) if opened.is_sealed else unchecked("belongs", sentence)
+
+
+def check_protocol(result: Result) -> Finding:
+    """Say whether the protocol is the one of that name in this version, and was kept to."""
+    name = result.protocol.name
+    try:
+        protocol: EvaluationProtocol = registry.build("protocols", name, {})
+    except UsageError as error:
+        return failed(
+            "protocol",
+            f"protocol {name!r} cannot be compared: {str(error).rstrip('.')}; load its module with"
+            " --with if it is one of your own",
+        )
+    if result.protocol.digest != protocol_digest(protocol):
+        return failed(
+            "protocol",
+            f"the record was made under the protocol digest {result.protocol.digest[:12]}, that of"
+            f" {name} is {protocol_digest(protocol)[:12]}: another protocol under this name",
+        )
+    return all_of("protocol", _departures(result, protocol), f"{name}, as this version has it")
+
+
+def file_facts(path: Path) -> dict[str, Any] | None:
+    """Return what a file of predictions or truth says of itself; None if nothing that is JSON."""
+    try:
+        told = (pq.read_schema(path).metadata or {}).get(FACTS.encode())
+        said = json.loads(told) if told is not None else None
+    except (ValueError, OSError):  # arrow's errors are of these kinds
+        return None
+    return said if isinstance(said, dict) else None
+
+
+# ----------------------------------------------------------------------------------------- the file
+def _fields(text: str) -> Mapping[str, Any]:
+    try:
+        held = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return held if isinstance(held, dict) else {}
+
+
+def _is_old(raw: Mapping[str, Any]) -> bool:
+    """Whether the fields are of a schema without a seal."""
+    version = raw.get("schema_version")
+    return isinstance(version, int | float) and version < FIRST_SEALED
+
+
+def _seal(raw: Mapping[str, Any]) -> Finding:
+    version, seal = raw.get("schema_version"), raw.get("seal")
+    if _is_old(raw):
+        if seal is not None:
+            return failed("seal", f"a record of schema {version!r} has no seal, this one has")
+        return unchecked("seal", f"records of schema {version!r} have no seal")
+    if seal is None:
+        return failed("seal", "the seal is missing: the file was edited, or not written whole")
+    try:
+        own = seal_of(raw)
+    except ValueError as error:  # a number that is not one
+        return failed("seal", f"the seal cannot be computed: {error}")
+    if seal != own:
+        return failed("seal", "the seal is broken: the file was edited after it was written")
+    return ok("seal", "nothing in the file was edited after it was written")
+
+
+def _files(folder: Path, result: Result) -> tuple[dict[str, str], Finding]:
+    """Return the digests of files that are there, and whether they are those of the record."""
+    found: dict[str, str] = {}
+    problems = []
+    for name, file in _names(result.id).items():
+        artifact: Artifact | None = getattr(result.artifacts, name)
+        if artifact is None:
+            if name == "predictions":
+                problems.append("it names no predictions, from which its number could be counted")
+            continue
+        if artifact.path != file:
+            problems.append(f"it names {artifact.path!r} as its {name}, which must be {file}")
+            continue
+        try:
+            found[name] = file_sha256(folder / file)
+        except FileNotFoundError:
+            if name != "probe":  # the probe may be left at home
+                problems.append(f"{file} is missing")
+        except OSError as error:
+            problems.append(f"{file} cannot be read: {error.strerror}")
+        else:
+            if found[name] != artifact.sha256:
+                problems.append(f"{file} is not the file that the record was written with")
+    return found, all_of("files", problems, f"{', '.join(found)}: as they were written")
+
+
+def _names(record: str) -> dict[str, str]:
+    return {
+        "predictions": f"{record}.parquet",
+        "truth": f"{record}-truth.parquet",
+        "probe": f"{record}-probe/probe.json",
+    }
+
+
+# --------------------------------------------------------------------------------------- the claims
+def _status(result: Result) -> Finding:
+    """Say whether the status is what follows from the record, and repeat why it is suspect."""
+    why = []
+    if result.config.get("limit") is not None:
+        why.append(f"limited to {result.config['limit']} rows a split")
+    if result.environment.get("git_dirty"):
+        why.append("the code differs from its commit")
+    if why and result.status == "complete":
+        return failed("status", f"it is called complete, but was {' and '.join(why)}")
+    if result.status == "suspect":
+        return suspect("status", "; ".join(result.reasons))
+    if result.status == "not_reportable":
+        return ok("status", f"not reportable: {'; '.join(result.reasons)}")
+    return ok("status", "complete")
+
+
+def _encoder(result: Result) -> Finding:
+    """Say whether the encoder is the one that the config names, which the id depends on."""
+    named, spec = result.config.get("encoder"), result.encoder.spec
+    if spec not in ("arrays", named):
+        return failed("encoder", f"the encoder is called {spec!r}, the config names {named!r}")
+    return ok("encoder", "the one that the config names")
+
+
+def _selection(result: Result) -> Finding:
+    """Say whether the head that was reported is the one that its rule chooses."""
+    chosen, head = result.probe.selection, result.probe.selected
+    scores = chosen.holdout_scores
+    if chosen.rule == "best_on_score":
+        scores = chosen.score_split_scores
+    known = [score for score in scores if score is not None]
+    if not known:
+        return ok("selection", "there was nothing to choose")
+    own = scores[head]
+    if own is None or own < max(known):
+        return failed(
+            "selection",
+            f"head {head} is reported, with {own} where heads were chosen, but another has"
+            f" {max(known)}",
+        )
+    return ok("selection", f"head {head} of {len(scores)} is the best where heads were chosen")
+
+
+def _departures(result: Result, protocol: EvaluationProtocol) -> list[str]:
+    """Return what differs from the protocol without being on record as a deviation."""
+    problems = []
+    rule, name = result.probe.selection.rule, protocol.name
+    released = result.probe.released_sha256 is not None
+    if rule != (RELEASED if released else protocol.selection):
+        problems.append(f"heads were chosen by {rule!r}, {name} chooses by {protocol.selection!r}")
+    from_elsewhere = result.plan.sampler == "unknown" and result.encoder.spec == "arrays"
+    is_clip = result.task.unit == "clip" and not from_elsewhere
+    if is_clip and result.plan.sampler != protocol.sampler:
+        problems.append(
+            f"clips were sampled by {result.plan.sampler!r}, {name} samples by {protocol.sampler!r}"
+        )
+    if released:
+        return problems
+    probe, said = result.probe, result.protocol.deviations
+    task = "" if from_elsewhere else result.task.name
+    for key, value in protocol.fixed_options(task, result.task.kind, probe.name).items():
+        if any(sentence.startswith(f"{probe.name} {key} ") for sentence in said):
+            continue
+        wanted = plain(value)
+        if key in probe.settings:
+            is_kept, own = probe.settings[key] == wanted, probe.settings[key]
+        elif all(key in head for head in probe.heads):
+            own = [head[key] for head in probe.heads]
+            is_kept = {*map(str, own)} == {
+                *map(str, wanted if isinstance(wanted, list) else [wanted])
+            }
+        else:
+            continue
+        if not is_kept:
+            problems.append(f"{name} fixes {key} = {wanted}, the probe had {own}, unsaid")
+    return problems

@@ -18,13 +18,17 @@ from rich.table import Table
 
 from bench import (
     cli_boards,
+    cli_compare,
     cli_data,
     cli_lowshot,
     cli_pretrain,
+    cli_publish,
+    cli_published,
     cli_records,
     cli_runs,
     cli_score,
     cli_track,
+    cli_verify,
     registry,
 )
 from bench.config import home_folder
@@ -45,6 +49,8 @@ app = typer.Typer(
 app.add_typer(cli_data.app, name="data")
 app.command("check")(cli_data.check)
 app.command("board")(cli_boards.board)
+app.command("published")(cli_published.published)
+app.command("fill")(cli_published.fill)
 app.command("run")(cli_runs.run)
 app.command("features")(cli_runs.features)
 app.command("lowshot")(cli_lowshot.lowshot)
@@ -55,6 +61,13 @@ app.command("track")(cli_track.track)
 app.command("demo")(cli_runs.demo)
 app.add_typer(cli_score.app, name="score")
 app.command("detections")(cli_records.detections)
+app.command("compare")(cli_compare.compare)
+app.command("verify")(cli_verify.verify)
+app.command("replay")(cli_verify.replay)
+app.command("explain")(cli_verify.explain)
+app.command("submit")(cli_publish.submit)
+app.command("card")(cli_publish.card)
+app.command("push")(cli_publish.push)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 Home = Annotated[Path | None, typer.Option("--home", help="Features and records [BENCH_HOME].")]

@@ -32,6 +32,9 @@ def compare(
     strict: Annotated[
         bool, typer.Option("--strict", help="Refuse records that were not scored on the same rows.")
     ] = False,
+    all_: Annotated[
+        bool, typer.Option("--all", help="Also records that are not reportable.")
+    ] = False,
     home: Home = None,
     json_: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
 ) -> None:
@@ -58,7 +61,14 @@ def compare(
     else:
         folder = root / "records"
         found, alone = compare_encoders(
-            a, b, read_records(folder), folder, metric=metric, strict=strict, cache=cache
+            a,
+            b,
+            read_records(folder),
+            folder,
+            metric=metric,
+            strict=strict,
+            include_unreportable=all_,
+            cache=cache,
         )
     if json_:
         facts = {"a": a, "b": b, "comparisons": [_facts(one) for one in found], "alone": alone}

@@ -106,20 +106,22 @@ def compare_encoders(
     *,
     metric: str | None = None,
     strict: bool = False,
+    include_unreportable: bool = False,
     cache: Path | None = None,
 ) -> tuple[list[Comparison], list[str]]:
     """Compare two encoders on every measurement that both have; also say what only one has.
 
     Encoders are named by their spec, or by their name in tables. P-values are adjusted for the
-    number of comparisons. Records that are not reportable are left out. `metric` picks another one
-    than that of the tasks, where records have it.
+    number of comparisons. Records that are not reportable are left out unless asked for. `metric`
+    picks another one than that of the tasks, where records have it.
 
     Raises:
         UsageError: an encoder has no records, or the two have no measurement in common.
         DataError, RecordError: as `compare_records`.
     """
-    usable = [r for r in records if r.status != "not_reportable"]
-    by_name = [_by_measurement(name, named(name, usable), metric) for name in (name_a, name_b)]
+    usable = [r for r in records if include_unreportable or r.status != "not_reportable"]
+    hidden = len(records) - len(usable)
+    by_name = [_by_measurement(name, named(name, usable, hidden), metric) for name in (name_a, name_b)]
     both = [key for key in by_name[0] if key in by_name[1]]
     if not both:
         raise UsageError(
@@ -148,8 +150,10 @@ def compare_encoders(
     return [replace(one, holm=p) for one, p in zip(found, adjusted, strict=True)], alone
 
 
-def named(name: str, records: Sequence[Result]) -> list[Result]:
+def named(name: str, records: Sequence[Result], hidden: int = 0) -> list[Result]:
     """Return the records of one encoder, by its spec, its name, or `name (weights)` as in tables.
+
+    `hidden` is how many are not among them, because they are not reportable.
 
     Raises:
         UsageError: there are none, or the name stands for several networks.
@@ -160,6 +164,7 @@ def named(name: str, records: Sequence[Result]) -> list[Result]:
         raise UsageError(
             f"no record is of an encoder {name!r}, nor is one called so. Encoders on record:"
             f" {', '.join(known) or 'none'}."
+            + (f" Not reportable, and left out without --all: {hidden}." if hidden else "")
         )
     networks = sorted({_with_weights(r) for r in found})
     if len(networks) > 1:

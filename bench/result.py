@@ -398,9 +398,8 @@ def _contradictions(result: Result) -> list[str]:
         files=result.task.files,
     )
     found = []
-    for name, own in (("protocol", result.protocol.name), ("probe", result.probe.name)):
-        if (told := result.config.get(name, own)) != own:
-            found.append(f"config.{name} is {told!r}, but {name}.name is {own!r}")
+    if (told := result.config.get("protocol", result.protocol.name)) != result.protocol.name:
+        found.append(f"config.protocol is {told!r}, but protocol.name is {result.protocol.name!r}")
     if result.id != key:
         found.append(
             f"config, features, data and probe give the id {key}, the record says {result.id}"

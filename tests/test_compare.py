@@ -211,6 +211,12 @@ def test_encoders_without_a_measurement_in_common_are_refused(tmp_path):
     kept_clips(tmp_path, GOOD, encoder="b", task="how", status="not_reportable", reasons=("x",))
     with pytest.raises(UsageError, match=r"no measurement in common: how top1.* what top1"):
         compare_encoders("a", "b", read_records(tmp_path), tmp_path)
+    with pytest.raises(UsageError, match=r"'c'.*left out without --all: 1"):
+        compare_encoders("c", "b", read_records(tmp_path), tmp_path)
+    [one], alone = compare_encoders(
+        "a", "b", read_records(tmp_path), tmp_path, include_unreportable=True
+    )
+    assert one.paired.difference == 0 and len(alone) == 1
 
 
 # -------------------------------------------------------------------------------------------- boxes

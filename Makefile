@@ -35,6 +35,7 @@ bench-speed: $(VENV)/ready
 	$(BIN)/python -m benchmarks.manifests --quick
 	$(BIN)/python -m benchmarks.lowshot
 	$(BIN)/python -m benchmarks.key_frames
+	$(BIN)/python -m benchmarks.places
 
 clean:
 	rm -rf $(VENV) $(DEMO_HOME)

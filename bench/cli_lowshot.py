@@ -215,11 +215,16 @@ def _publish(
     """Write the table of all low-shot records, with those that are not reportable if ours are."""
     from bench.publish import write_board  # pydantic and pandas: only where they are needed
 
-    include_all = any(outcome.result.status == "not_reportable" for outcome in outcomes)
+    include_all = _asks_for_all(outcomes)
     options = {"targets": tuple(targets)}
     made = write_board(BOARD, machine.home, out, include_all=include_all, options=options)
     tell_files(made)
     leave(made)
+
+
+def _asks_for_all(outcomes: Sequence[Outcome]) -> bool:
+    """Say whether one of our own records is not reportable, so that the table shows such ones."""
+    return any(outcome.result.status == "not_reportable" for outcome in outcomes)
 
 
 def _numbers(text: str | None, option: str, kind: Callable[[str], N]) -> list[N]:

@@ -56,5 +56,5 @@ def test_the_check_is_no_part_of_the_outcome_and_older_records_have_none(records
         del fields["encoder"][key]
     older = parse_record(json.dumps(fields), "older.json")
     assert older.encoder.check is None and older.encoder.card.licence == "unknown"
-    for path in (Path(__file__).parent / "fixtures" / "records").glob("*/*.json"):
+    for path in (Path(__file__).parent / "fixtures" / "records").glob("[12]/*.json"):
         assert read_record(path).encoder.check is None

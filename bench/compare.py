@@ -121,7 +121,9 @@ def compare_encoders(
     """
     usable = [r for r in records if include_unreportable or r.status != "not_reportable"]
     hidden = len(records) - len(usable)
-    by_name = [_by_measurement(name, named(name, usable, hidden), metric) for name in (name_a, name_b)]
+    by_name = [
+        _by_measurement(name, named(name, usable, hidden), metric) for name in (name_a, name_b)
+    ]
     both = [key for key in by_name[0] if key in by_name[1]]
     if not both:
         raise UsageError(

@@ -50,7 +50,7 @@ def print_board(
     options: Mapping[str, object] | None = None,
 ) -> Published:
     """Write a table, its Markdown to stdout, and where its files are to stderr."""
-    from bench.publish import write_board  # pydantic and pandas: only where they are needed
+    from bench.publish import write_board  # pydantic and pyarrow: only where they are needed
 
     made = write_board(name, home, out, include_all=include_all, options=dict(options or {}))
     print_files(made)

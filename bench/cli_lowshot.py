@@ -213,7 +213,7 @@ def _publish(
     outcomes: Sequence[Outcome], machine: Machine, out: Path | None, targets: Sequence[float]
 ) -> None:
     """Write the table of all low-shot records, with those that are not reportable if ours are."""
-    from bench.publish import write_board  # pydantic and pandas: only where they are needed
+    from bench.publish import write_board  # pydantic and pyarrow: only where they are needed
 
     include_all = _asks_for_all(outcomes)
     options = {"targets": tuple(targets)}

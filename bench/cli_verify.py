@@ -46,7 +46,7 @@ def verify(
     believed (not above chance or untrained weights, predictions of another model), or is not
     reportable; 0 otherwise.
     """
-    from bench.verify_tree import verify_paths  # pyarrow and pandas
+    from bench.verify_tree import verify_paths  # pyarrow
 
     folder = home_folder(home) / "records"
     paths = [

@@ -78,11 +78,6 @@ def frame_map_part(boxes: ScoredBoxes, truth: FrameTruth, *, skip: bool) -> Fram
     )
 
 
-def recount(predictions: Path, truth: Path, *, skip: bool) -> FrameMapPart:
-    """Count the numbers of a record again from its two files."""
-    return frame_map_part(read_scored_boxes(predictions), read_truth(truth), skip=skip)
-
-
 # ------------------------------------------------------------------------------------------- scores
 def write_scored_boxes(
     path: Path,

@@ -17,17 +17,16 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ValidationError
 
 from bench.errors import UsageError, closest
 from bench.files import file_sha256, write_whole
-from bench.frame_record import FACTS, recount
+from bench.frame_record import FACTS
 from bench.record_versions import upgraded
 from bench.result import SCHEMA_VERSION, Artifact, RecordError, Result
-from bench.result_metrics import KINDS, ROUNDING, FrameMapPart, MetricsPart, is_ratio
+from bench.result_metrics import KINDS
 from bench.types import Manifest
 
 ALL_CLASSES_UP_TO = 20
@@ -172,13 +171,6 @@ def write_predictions(
     return Artifact(path=path.name, sha256=file_sha256(path))
 
 
-def read_predictions(path: Path) -> pd.DataFrame:
-    """Read a predictions file; `predicted` is nullable, for unreadable rows have none."""
-    nullable = {pa.int64(): pd.Int64Dtype()}
-    frame: pd.DataFrame = pq.read_table(path).to_pandas(types_mapper=nullable.get)
-    return frame
-
-
 def prediction_facts(path: Path) -> dict[str, Any] | None:
     """Return what a file of predictions or of truth says of itself; None if it is an older one.
 
@@ -187,30 +179,6 @@ def prediction_facts(path: Path) -> dict[str, Any] | None:
     """
     told = (pq.read_schema(path).metadata or {}).get(FACTS.encode())
     return None if told is None else dict(json.loads(told))
-
-
-def check_predictions(result: Result, folder: Path) -> None:
-    """Count the metrics again from the predictions and compare them with the record.
-
-    Raises:
-        RecordError: a file is missing or not the one that was recorded, or a count differs.
-    """
-    path = kept_file(result, "predictions", folder)
-    metrics = result.metrics
-    if isinstance(metrics, FrameMapPart):
-        skip = result.config.get("on_unreadable") == "skip"
-        truth = kept_file(result, "truth", folder)
-        stated, counted = _numbers(metrics), _numbers(recount(path, truth, skip=skip))
-    else:
-        counted = _recount(metrics, read_predictions(path))
-        stated = {name: result.value(name) for name in counted}
-        stated = {name: value for name, value in stated.items() if value is not None}
-    for name, value in stated.items():
-        own = counted.get(name)
-        if not _agree(value, own):
-            raise RecordError(
-                f"record {result.id} says {name} = {value}, its predictions give {own}."
-            )
 
 
 def kept_file(result: Result, name: str, folder: Path) -> Path:
@@ -228,44 +196,6 @@ def kept_file(result: Result, name: str, folder: Path) -> Path:
     if file_sha256(path) != artifact.sha256:
         raise RecordError(f"{path} is not the file that record {result.id} was written with.")
     return path
-
-
-def _recount(stated: MetricsPart, frame: pd.DataFrame) -> dict[str, Any]:
-    """Return the counts of a predictions file; an unreadable row is wrong in every metric."""
-    if not is_ratio(stated.top1, stated.correct, len(frame)):
-        frame = frame[frame["status"] == "scored"]  # the run was told to skip unreadable rows
-    right = (frame["predicted"] == frame["label"]).fillna(value=False).astype(bool)
-    in_top = [
-        classes is not None and label in list(classes)[:TOP]
-        for label, classes in zip(frame["label"], frame["top_classes"], strict=True)
-    ]
-    return {
-        "scored": int((frame["status"] == "scored").sum()),
-        "correct": int(right.sum()),
-        "mean_per_class": float(right.groupby(frame["label"]).mean().mean()),
-        "top5": sum(in_top) / len(frame),
-    }
-
-
-def _numbers(metrics: FrameMapPart) -> dict[str, Any]:
-    """Return every number of a frame mAP by a name; the number itself comes first."""
-    fields = metrics.model_dump(mode="json", exclude={"undefined", "classes"})
-    by_class = {f"classes.{one.id}.{k}": v for one in metrics.classes for k, v in one}
-    return {**_leaves(fields), **by_class}
-
-
-def _leaves(fields: Mapping[str, Any], place: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in fields.items():
-        inner = _leaves(value, f"{place}{key}.") if isinstance(value, Mapping) else None
-        found |= {f"{place}{key}": value} if inner is None else inner
-    return found
-
-
-def _agree(stated: Any, counted: Any) -> bool:
-    if isinstance(stated, int | float) and isinstance(counted, int | float):
-        return abs(stated - counted) <= ROUNDING
-    return bool(stated == counted)
 
 
 def _sentence(problem: Mapping[str, Any]) -> str:

@@ -447,6 +447,8 @@ BOXES = {
     "ap": (lambda f: every_class(f, seal=False), "seal", BROKEN),
     "ap, sealed": (lambda f: every_class(f, seal=True), "metrics", "mean_ap is"),
     "rules": (setting("metrics.by_rules.slowfast", 0.99, seal=True), "metrics", "slowfast is 0.99"),
+    "frames": (setting("metrics.num_frames", 17, seal=True), "metrics", "num_frames is 17"),
+    "bounds": (setting("metrics.bounds.high", 0.99, seal=True), "metrics", "bounds.high is 0.99"),
     "truth counted": (setting("metrics.truth.scored", 1, seal=True), "metrics", "truth.scored"),
     "dropped": (box_rows(drop, digest=False), "files", NOT_THE_FILE),
     "dropped, mended": (box_rows(drop), "rows", "7 rows, the record lists 8"),

@@ -21,8 +21,13 @@ from bench.types import IntArray
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Rows:
-    """The columns of a predictions file: `[rows]`, and of the scored rows `[scored, K]`."""
+    """The columns of a predictions file.
 
+    `numbers` to `scored` are `[rows]`; `predicted` is `[scored]`, `classes` and `probabilities` are
+    `[scored, K]`. `problems` are sentences on values that contradict each other.
+    """
+
+    numbers: IntArray
     ids: Sequence[str]
     labels: IntArray
     statuses: npt.NDArray[np.str_]
@@ -60,10 +65,6 @@ def read_rows(path: Path, result: Result) -> Rows:
     keep = result.task.num_classes
     keep = keep if keep <= ALL_CLASSES_UP_TO else TOP
     problems = _unscored_values(table.filter(pa.array(~scored)))
-    row = table["row"].to_numpy()
-    if not np.array_equal(row, np.arange(len(row))):
-        at = int(np.flatnonzero(row != np.arange(len(row)))[0])
-        problems.append(f"row {at} is numbered {row[at]}, rows count from 0 without gaps")
     own, top = held["predicted"], held["probability"]
     if own.null_count or top.null_count:
         raise ValueError(f"{max(own.null_count, top.null_count)} scored rows have no prediction")
@@ -72,6 +73,7 @@ def read_rows(path: Path, result: Result) -> Rows:
     if not np.array_equal(top.to_numpy(), probabilities[:, 0], equal_nan=True):
         problems.append("the probability of a row is not the first of its list")
     return Rows(
+        numbers=table["row"].to_numpy(),
         ids=table["id"].to_pylist(),
         labels=table["label"].to_numpy(),
         statuses=statuses,

@@ -172,13 +172,17 @@ def write_predictions(
 
 
 def prediction_facts(path: Path) -> dict[str, Any] | None:
-    """Return what a file of predictions or of truth says of itself; None if it is an older one.
+    """Return what a file of predictions or of truth says of itself.
 
     The id of the `record`, the names of its `task` and `split`, the digest of the `manifest`, and
-    for clips the names of all `classes`.
+    for clips the names of all `classes`. None: an older file, or one that cannot be read.
     """
-    told = (pq.read_schema(path).metadata or {}).get(FACTS.encode())
-    return None if told is None else dict(json.loads(told))
+    try:
+        told = (pq.read_schema(path).metadata or {}).get(FACTS.encode())
+        said = json.loads(told) if told is not None else None
+    except (ValueError, OSError):  # arrow's errors are of these kinds
+        return None
+    return said if isinstance(said, dict) else None
 
 
 def kept_file(result: Result, name: str, folder: Path) -> Path:

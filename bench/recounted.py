@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -55,6 +56,26 @@ def check_metrics(rows: Rows, result: Result) -> Finding:
     return all_of("metrics", differing(stated, counted), f"{len(counted)} numbers, counted again")
 
 
+def content_digest(
+    values: npt.NDArray[np.float32],
+    scored: BoolArray,
+    *,
+    beside: npt.NDArray[Any] | None = None,
+) -> str | None:
+    """Return a digest of predictions: `values` `[scored, K]`, what stands beside them, `[rows]`.
+
+    None where the values are so few that two models may well agree in all of them bit for bit.
+    """
+    few = values[:SOME_ROWS]
+    if len(np.unique(few)) < FEW_VALUES and len(np.unique(values)) < FEW_VALUES:
+        return None
+    state = hashlib.sha256()
+    for part in (beside, values, np.packbits(scored)):
+        if part is not None:
+            state.update(np.ascontiguousarray(part).tobytes())
+    return state.hexdigest()
+
+
 def differing(stated: Mapping[str, Any], counted: Mapping[str, Any]) -> list[str]:
     """Return a sentence for every number on record that the predictions do not give."""
     return [
@@ -98,9 +119,3 @@ def _recount(rows: Rows, result: Result) -> dict[str, Any] | None:
         "chance": 1 / num_classes,
         "majority": int(sizes.max()) / listed,
     }
-
-
-def takes_many_values(values: npt.NDArray[np.float32]) -> bool:
-    """Whether two models could not agree in all of these bit for bit."""
-    few = values[:SOME_ROWS]
-    return len(np.unique(few)) >= FEW_VALUES or len(np.unique(values)) >= FEW_VALUES

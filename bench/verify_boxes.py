@@ -25,10 +25,10 @@ from bench.frame_record import (
 )
 from bench.metrics.detections import ScoredBoxes
 from bench.predicted_rows import texts
-from bench.recounted import Counted, differing, takes_many_values
+from bench.recounted import Counted, content_digest, differing
 from bench.result import Result
 from bench.result_metrics import FrameMapPart
-from bench.verify_clips import MOST, fates, twins
+from bench.verify_clips import MOST, listing_problems
 from bench.verify_record import Opened
 
 
@@ -62,7 +62,8 @@ def check_boxes(opened: Opened) -> tuple[list[Finding], Counted]:
             wrong = differing(_numbers(result.metrics), counted)
             found.append(all_of("metrics", wrong, f"{len(counted)} numbers, counted again"))
         found.append(_constant(boxes))
-    return found, Counted(content=_content(boxes), truth=_table_digest(truth_table))
+    content = content_digest(boxes.scores[boxes.scored], boxes.scored)
+    return found, Counted(content=content, truth=_table_digest(truth_table))
 
 
 def _read(path: Path, schema: pa.Schema, filled: tuple[str, ...]) -> pa.Table:
@@ -100,15 +101,8 @@ def _check_lengths(table: pa.Table) -> None:
 
 
 def _row_problems(table: pa.Table, boxes: ScoredBoxes, result: Result) -> list[str]:
-    score, problems = result.data.score, []
-    if len(table) != score.listed:
-        problems.append(f"{len(table)} rows, the record lists {score.listed}")
-    row = table["row"].to_numpy()
-    if not np.array_equal(row, np.arange(len(row))):
-        at = int(np.flatnonzero(row != np.arange(len(row)))[0])
-        problems.append(f"row {at} is numbered {row[at]}, rows count from 0 without gaps")
     ids = table["id"].to_pylist()
-    problems += twins(ids) + fates(ids, texts(table["status"]), result)
+    problems = listing_problems(table["row"].to_numpy(), ids, texts(table["status"]), result)
     values = boxes.scores[boxes.scored]
     bad = np.flatnonzero(~((values >= 0) & (values <= MOST)).all(axis=1))
     if len(bad):
@@ -154,14 +148,6 @@ def _constant(boxes: ScoredBoxes) -> Finding:
     if len(values) > 1 and (values == values[0]).all():
         return suspect("constant", "every box has the same scores")
     return ok("constant", "boxes have different scores")
-
-
-def _content(boxes: ScoredBoxes) -> str | None:
-    if not takes_many_values(boxes.scores[boxes.scored]):
-        return None
-    state = hashlib.sha256(np.ascontiguousarray(boxes.scores).tobytes())
-    state.update(np.packbits(boxes.scored).tobytes())
-    return state.hexdigest()
 
 
 def _table_digest(table: pa.Table) -> str:

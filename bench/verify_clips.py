@@ -14,10 +14,11 @@ from bench.findings import Finding, all_of, failed, ok, suspect, unchecked
 from bench.metrics.frame_matching import BoolArray
 from bench.metrics.relabelling import find_relabelling
 from bench.predicted_rows import Rows, read_rows
-from bench.recounted import Counted, check_metrics, takes_many_values
+from bench.records import prediction_facts
+from bench.recounted import Counted, check_metrics, content_digest
 from bench.result import Result
 from bench.types import IntArray
-from bench.verify_record import Opened, file_facts
+from bench.verify_record import Opened
 
 STATUSES = ("scored", "missing", "undecodable")
 OLD_STATUS = "unreadable"  # schema 1 did not tell the two apart
@@ -35,7 +36,9 @@ def check_clips(opened: Opened) -> tuple[list[Finding], Counted]:
         reason = str(error).splitlines()[0].rstrip(".")
         return [failed("rows", f"{path.name}: {reason}")], Counted()
     listed = all_of("rows", _row_problems(rows, result), f"{len(rows.ids):,} rows, each once")
-    counted = Counted(content=_content(rows), right=_bits(rows.right), rows=len(rows.ids))
+    content = content_digest(rows.probabilities, rows.scored, beside=rows.classes)
+    right = np.packbits(rows.right).tobytes().hex()
+    counted = Counted(content=content, right=right, rows=len(rows.ids))
     found = [
         listed,
         _manifest(rows, opened),
@@ -50,24 +53,18 @@ def check_clips(opened: Opened) -> tuple[list[Finding], Counted]:
 def _row_problems(rows: Rows, result: Result) -> list[str]:
     """Return what is wrong with the rows, against the record and in themselves."""
     problems = list(rows.problems)
-    score, num_classes = result.data.score, result.task.num_classes
-    if len(rows.ids) != score.listed:
-        problems.append(f"{len(rows.ids)} rows, the record lists {score.listed}")
-    problems += twins(rows.ids)
+    num_classes = result.task.num_classes
+    problems += listing_problems(rows.numbers, rows.ids, rows.statuses, result)
     wrong = np.flatnonzero((rows.labels < 0) | (rows.labels >= num_classes))
     if len(wrong):
         problems.append(
             f"row {wrong[0]} has the label {rows.labels[wrong[0]]} of {num_classes} classes"
         )
-    problems += fates(rows.ids, rows.statuses, result)
     values, classes = rows.probabilities, rows.classes
     bad: list[tuple[str, BoolArray]] = [
         ("lists a class that the task does not have", (classes < 0) | (classes >= num_classes)),
         ("lists a class twice", np.diff(np.sort(classes, axis=1), axis=1) == 0),
-        (
-            "has a probability that is no number from 0 to 1",
-            ~((values >= 0) & (values <= 1 + 1e-4)),
-        ),
+        ("has a probability that is no number from 0 to 1", ~((values >= 0) & (values <= MOST))),
     ]
     rising = values[:, 1:] > values[:, :-1]
     equal = (values[:, 1:] == values[:, :-1]) & (classes[:, 1:] < classes[:, :-1])
@@ -86,7 +83,21 @@ def _row_problems(rows: Rows, result: Result) -> list[str]:
     return problems
 
 
-def twins(ids: Sequence[str]) -> list[str]:
+def listing_problems(
+    numbers: IntArray, ids: Sequence[str], statuses: npt.NDArray[np.str_], result: Result
+) -> list[str]:
+    """Return where rows, of clips or of boxes, are not those that the record lists, each once."""
+    problems = []
+    if len(ids) != result.data.score.listed:
+        problems.append(f"{len(ids)} rows, the record lists {result.data.score.listed}")
+    if wrong := np.flatnonzero(numbers != np.arange(len(numbers))).tolist():
+        problems.append(
+            f"row {wrong[0]} is numbered {numbers[wrong[0]]}, rows count from 0 without gaps"
+        )
+    return problems + _twins(ids) + _fates(ids, statuses, result)
+
+
+def _twins(ids: Sequence[str]) -> list[str]:
     """Return a sentence on a row that stands twice, if there is one."""
     if len(set(ids)) == len(ids):
         return []
@@ -98,7 +109,7 @@ def twins(ids: Sequence[str]) -> list[str]:
     return []
 
 
-def fates(ids: Sequence[str], statuses: npt.NDArray[np.str_], result: Result) -> list[str]:
+def _fates(ids: Sequence[str], statuses: npt.NDArray[np.str_], result: Result) -> list[str]:
     """Return where scored, missing and undecodable rows are not those of the record."""
     score, problems = result.data.score, []
     number = {name: int((statuses == name).sum()) for name in (*STATUSES, OLD_STATUS)}
@@ -151,7 +162,7 @@ def manifest_digest(ids: Sequence[str], labels: IntArray, classes: Sequence[str]
 
 def _class_names(opened: Opened) -> list[str] | None:
     """Return the class names kept with the predictions, else with a probe that is the record's."""
-    said = file_facts(opened.place("predictions")) or {}
+    said = prediction_facts(opened.place("predictions")) or {}
     held = said.get("classes")
     probe = opened.result.artifacts.probe if opened.result else None
     if held is None and probe is not None and opened.files.get("probe") == probe.sha256:
@@ -189,16 +200,3 @@ def _constant(rows: Rows) -> Finding:
     if (rows.predicted == rows.predicted[0]).all():
         return suspect("constant", f"every row is predicted as class {rows.predicted[0]}")
     return ok("constant", f"{len(np.unique(rows.predicted))} classes are predicted")
-
-
-def _content(rows: Rows) -> str | None:
-    if not takes_many_values(rows.probabilities):
-        return None
-    state = hashlib.sha256(np.ascontiguousarray(rows.classes).tobytes())
-    state.update(np.ascontiguousarray(rows.probabilities).tobytes())
-    state.update(np.packbits(rows.scored).tobytes())
-    return state.hexdigest()
-
-
-def _bits(right: BoolArray) -> str:
-    return np.packbits(right).tobytes().hex()

@@ -8,15 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from bench import registry
 from bench.errors import UsageError
 from bench.files import file_sha256
 from bench.findings import Finding, all_of, failed, ok, suspect, unchecked
-from bench.frame_record import FACTS
 from bench.protocols import EvaluationProtocol
-from bench.records import parse_record
+from bench.records import parse_record, prediction_facts
 from bench.result import Artifact, RecordError, Result, seal_of
 from bench.run_id import plain, protocol_digest
 
@@ -71,17 +68,12 @@ def open_record(path: Path) -> Opened:
     else:
         first = ok("record", "its fields hold together and give its id")
     raw = _fields(text)
-    opened = Opened(path=path, raw=raw, result=result, files={}, findings=(first, _seal(raw)))
-    if result is None:
-        return opened
-    files, found = _files(path.parent, result)
-    return Opened(
-        path=path,
-        raw=raw,
-        result=result,
-        files=files,
-        findings=(*opened.findings, found, _encoder(result), _status(result), _selection(result)),
-    )
+    findings = [first, _seal(raw)]
+    files: dict[str, str] = {}
+    if result is not None:
+        files, found = _files(path.parent, result)
+        findings += [found, _encoder(result), _status(result), _selection(result)]
+    return Opened(path=path, raw=raw, result=result, files=files, findings=tuple(findings))
 
 
 def belongs(opened: Opened) -> Finding:
@@ -98,7 +90,7 @@ def belongs(opened: Opened) -> Finding:
     for name in ("predictions", "truth"):
         if name not in opened.files:
             continue
-        said = file_facts(opened.place(name))
+        said = prediction_facts(opened.place(name))
         file = opened.place(name).name
         wanted = {k: v for k, v in known.items() if name == "predictions" or k != "manifest"}
         if said is None:
@@ -137,16 +129,6 @@ def check_protocol(result: Result) -> Finding:
             f" {name} is {protocol_digest(protocol)[:12]}: another protocol under this name",
         )
     return all_of("protocol", _departures(result, protocol), f"{name}, as this version has it")
-
-
-def file_facts(path: Path) -> dict[str, Any] | None:
-    """Return what a file of predictions or truth says of itself; None if nothing that is JSON."""
-    try:
-        told = (pq.read_schema(path).metadata or {}).get(FACTS.encode())
-        said = json.loads(told) if told is not None else None
-    except (ValueError, OSError):  # arrow's errors are of these kinds
-        return None
-    return said if isinstance(said, dict) else None
 
 
 # ----------------------------------------------------------------------------------------- the file

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from bench.bundles import check_bundle, is_bundle
@@ -11,7 +12,8 @@ from bench.errors import UsageError
 from bench.findings import Verdict, failed
 from bench.records import parse_record
 from bench.result import Result
-from bench.verify import verify, verify_all
+from bench.verify import verify_all
+from bench.verify_controls import may_concern
 from bench.verify_record import UNREADABLE
 
 ID = re.compile(r"[0-9a-f]{16}")
@@ -28,13 +30,26 @@ def verify_paths(paths: Sequence[Path], *, strict: bool = False) -> list[Verdict
     Raises:
         UsageError: a folder without records.
     """
+    files = list(dict.fromkeys(path for path in paths if not path.is_dir()))
     verdicts = []
+    for folder in dict.fromkeys(path.parent for path in files):
+        verdicts += _verify_files(folder, [path for path in files if path.parent == folder], strict)
     for path in paths:
         if path.is_dir():
             verdicts += verify_tree(path, strict=strict)
-        else:
-            verdicts.append(verify(path, others=readable(path.parent), strict=strict))
     return verdicts
+
+
+def _verify_files(folder: Path, files: Sequence[Path], strict: bool) -> list[Verdict]:
+    """Verify records of a folder beside those others there that may concern one of them."""
+    known = {folder / f"{record.id}.json": record for record in readable(folder)}
+    named = [known[path] for path in files if path in known]
+    near = [
+        path
+        for path, record in known.items()
+        if path not in files and any(may_concern(own, record) for own in named)
+    ]
+    return verify_all([*files, *near], strict=strict)[: len(files)]
 
 
 def verify_tree(root: Path, *, strict: bool = False) -> list[Verdict]:
@@ -59,14 +74,7 @@ def verify_tree(root: Path, *, strict: bool = False) -> list[Verdict]:
             found.append(failed("twice", f"{verdict.path.stem} is there already, as {where}"))
         if is_bundle(verdict.path.parent):
             found += check_bundle(verdict.path.parent)
-        verdicts.append(
-            Verdict(
-                record=verdict.record,
-                path=verdict.path,
-                findings=tuple(found),
-                result=verdict.result,
-            )
-        )
+        verdicts.append(replace(verdict, findings=tuple(found)))
     return [*verdicts, *_strays(root, files, records)]
 
 

@@ -17,6 +17,7 @@ from bench.result import Result, seal_of, sealed
 from bench.run_id import protocol_digest, result_id
 from bench.types import Manifest
 from bench.verify import verify, verify_all, verify_folder
+from bench.verify_tree import verify_paths
 from bench.verify_controls import may_concern
 from bench.verify_record import open_record
 from tests.sound_record import box_record, digest, sound_fields, sound_record
@@ -424,3 +425,17 @@ def test_a_file_on_the_way_to_bundles_is_told_of(bench, tmp_path):
     _, verdicts, _ = told(bench, tmp_path / "results")
     [said] = [f for v in verdicts for f in v["findings"] if f["check"] == "stray"]
     assert said["outcome"] == "failed" and said["sentence"].startswith("stray.parquet")
+
+
+def test_named_records_have_their_whole_folder_as_controls_and_are_opened_once(
+    tmp_path, monkeypatch
+):
+    good = made(tmp_path, model(0.8, seed=3), encoder="vit_tiny", weights="good.pt")
+    floor = made(tmp_path, model(0.2, seed=4), **FLOOR)
+    [verdict] = verify_paths([good])
+    assert verdict.path == good and outcome(verdict, "control")[0] == "ok"
+    opened = []
+    own = verifying.open_record
+    monkeypatch.setattr(verifying, "open_record", lambda path: opened.append(path) or own(path))
+    assert [verdict.path for verdict in verify_paths([good, floor, good])] == [good, floor]
+    assert opened == [good, floor]

@@ -54,10 +54,10 @@ def inputs(record: Result) -> dict[str, str]:
         "type of features": f"{record.features.dtype} {record.features.mode}",
         "scored split": record.task.score_split,
         "scored rows": f"{score.listed:,} (manifest {score.digest[:8]})",
-        "unreadable rows": "left out" if record.config.get("on_unreadable") == "skip" else "wrong",
+        "unreadable rows": "wrong" if record.counts_lost else "left out",
         "limit": json.dumps(record.config.get("limit")),
         "labels to fit": labels.title if labels else "none",
-        "options of the task": json.dumps(_own_options(record), sort_keys=True),
+        "options of the task": json.dumps(own_options(record), sort_keys=True),
         "files of the task": json.dumps(
             {name: digest[:8] for name, digest in sorted(record.task.files.items())}
         ),
@@ -133,7 +133,7 @@ def _age(record: Result) -> tuple[bool, str, str]:
     return record.status == "complete", record.created, record.id
 
 
-def _own_options(record: Result) -> dict[str, Any]:
+def own_options(record: Result) -> dict[str, Any]:
     """Return the options of a task, but for its share of the labels and where its files are."""
     apart = {*KEYS, *PLACES, *FILE_PLACES}
     return {key: value for key, value in record.task.options.items() if key not in apart}

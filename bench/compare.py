@@ -18,9 +18,9 @@ from bench.comparable import (
 )
 from bench.errors import DataError, UsageError
 from bench.metrics.left_out import compare_left_out
-from bench.metrics.paired import Paired, compare_means, compare_rows, holm
+from bench.metrics.paired import BoolArray, Paired, compare_means, compare_rows, holm
 from bench.record_intervals import left_out_of
-from bench.record_rows import BoolArray, RightRows, right_rows, row_ids
+from bench.record_rows import RightRows, right_rows, row_ids
 from bench.result import Result
 
 ALPHA = 0.05

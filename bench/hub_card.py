@@ -21,7 +21,6 @@ import yaml
 from bench.errors import BenchError, UsageError
 from bench.metrics.intervals import Interval
 from bench.record_intervals import interval_of
-from bench.record_rows import counts_all
 from bench.result import Result
 from bench.result_metrics import MetricsPart
 
@@ -251,17 +250,11 @@ def _shown(record: Result) -> list[str]:
 def _rows(record: Result) -> int:
     """Return how many rows the number is over."""
     score = record.data.score
-    return score.listed if _counts_all(record) else score.used
-
-
-def _counts_all(record: Result) -> bool:
-    if isinstance(record.metrics, MetricsPart):
-        return counts_all(record)
-    return record.config.get("on_unreadable") != "skip"
+    return score.listed if record.counts_lost else score.used
 
 
 def _lost(record: Result) -> str:
-    told = "counted as wrong" if _counts_all(record) else "left out"
+    told = "counted as wrong" if record.counts_lost else "left out"
     return f"{record.data.score.lost} of {record.data.score.listed} rows unreadable, {told}"
 
 

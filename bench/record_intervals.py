@@ -20,7 +20,7 @@ from bench.metrics.left_out import compare_left_out, interval_of_left_out, place
 from bench.metrics.paired import FloatArray, Paired
 from bench.metrics.ranking import Places, places
 from bench.metrics.video_jackknife import names_digest, videos_of, without_each
-from bench.record_rows import ROW_METRICS, counts_all, right_rows
+from bench.record_rows import ROW_METRICS, right_rows
 from bench.records import kept_file
 from bench.result import Result
 from bench.result_metrics import FrameMapPart, MetricsPart
@@ -51,7 +51,7 @@ def interval_of(
     if isinstance(metrics, MetricsPart):
         if metric not in ROW_METRICS:
             return None
-        total = record.data.score.listed if counts_all(record) else record.data.score.used
+        total = record.data.score.listed if record.counts_lost else record.data.score.used
         return wilson(round(value * total), total)
     if metric != "mean_ap" or folder is None or not has_files(record, folder):
         return None
@@ -82,11 +82,11 @@ def places_of(
         return _places_of_maps(records, folder, cache)
     if metric not in ROW_METRICS or any(record.value(metric) is None for record in records):
         return None
-    read = [right_rows(record, folder, metric) for record in records]
-    counted = np.logical_and.reduce([rows.counted for rows in read])
-    if not counted.any():
-        return None
-    return places(np.stack([rows.right[counted] for rows in read]))
+    read = (right_rows(record, folder, metric) for record in records)
+    # Labels are let go of at once: those of a thousand records are most of what is read.
+    right, counted = map(np.stack, zip(*((one.right, one.counted) for one in read), strict=True))
+    is_counted = counted.all(axis=0)
+    return places(right[:, is_counted]) if is_counted.any() else None
 
 
 def _places_of_maps(records: Sequence[Result], folder: Path, cache: Path | None) -> Places | None:
@@ -140,7 +140,7 @@ def left_out_of(record: Result, folder: Path, cache: Path | None = None) -> Left
         DataError: the rules of the truth give no number.
     """
     predictions, truths = (kept_file(record, name, folder) for name in ("predictions", "truth"))
-    skip = record.config.get("on_unreadable") == "skip"
+    skip = not record.counts_lost
     kept = _place(record, cache, skip=skip)
     if kept is not None and kept.is_file():
         with np.load(kept) as held:

@@ -7,18 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from bench.errors import UsageError
+from bench.metrics.frame_matching import BoolArray
 from bench.records import kept_file
 from bench.result import Result
-from bench.result_metrics import MetricsPart, is_ratio
+from bench.result_metrics import MetricsPart
 from bench.types import IntArray
 
-BoolArray = npt.NDArray[np.bool_]
 ROW_METRICS = ("top1", "top5")
 
 
@@ -53,15 +52,8 @@ def right_rows(record: Result, folder: Path, metric: str | None = None) -> Right
     labels = table["label"].to_numpy()
     right = _first(table, labels) if metric == "top1" else _among_five(table, labels)
     scored = pc.equal(table["status"], "scored").to_numpy()
-    counted = np.ones(len(labels), dtype=np.bool_) if counts_all(record) else scored
+    counted = np.ones(len(labels), dtype=np.bool_) if record.counts_lost else scored
     return RightRows(right=right, counted=counted, labels=labels)
-
-
-def counts_all(record: Result) -> bool:
-    """Whether a row that could not be read is wrong in the number; else it is no part of it."""
-    metrics = record.metrics
-    assert isinstance(metrics, MetricsPart), record.id
-    return is_ratio(metrics.top1, metrics.correct, record.data.score.listed)
 
 
 def row_ids(record: Result, folder: Path) -> Sequence[str]:

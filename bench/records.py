@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ValidationError
 
+from bench.differences import differences
 from bench.errors import UsageError, closest
 from bench.files import file_sha256, write_whole
 from bench.frame_record import FACTS
@@ -54,7 +55,8 @@ def write_record(result: Result, folder: Path, *, overwrite: bool = False) -> Pa
     """
     path = folder / f"{result.id}.json"
     if path.exists() and not overwrite:
-        changed = _differences(read_record(path).outcome(), result.outcome())
+        found = differences(read_record(path).outcome(), result.outcome())
+        changed = [f"{one.field}: {one.a!r} -> {one.b!r}" for one in found]
         if not changed:
             return path
         raise RecordError(
@@ -230,12 +232,3 @@ def _fields_at(path: Sequence[int | str]) -> list[str]:
             return []
         model = inner
     return list(model.model_fields)
-
-
-def _differences(old: Any, new: Any, place: str = "") -> list[str]:
-    """Return `field: old -> new` for every leaf in which two outcomes differ."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        keys = [*old, *(key for key in new if key not in old)]
-        pairs = [(old.get(key), new.get(key), f"{place}.{key}".lstrip(".")) for key in keys]
-        return [line for a, b, name in pairs for line in _differences(a, b, name)]
-    return [] if old == new else [f"{place}: {old!r} -> {new!r}"]

@@ -93,9 +93,7 @@ def _agree(stated: Any, counted: Any) -> bool:
 
 def _recount(rows: Rows, result: Result) -> dict[str, Any] | None:
     """Count every accuracy; unreadable rows are wrong, or left out by a run that skips them."""
-    kept = np.ones(len(rows.labels), dtype=np.bool_)
-    if result.config.get("on_unreadable") == "skip":
-        kept = rows.scored
+    kept = np.ones(len(rows.labels), dtype=np.bool_) if result.counts_lost else rows.scored
     listed, right, num_classes = int(kept.sum()), rows.right, result.task.num_classes
     if not listed:
         return None

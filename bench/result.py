@@ -357,6 +357,11 @@ class Result(Part):
         return found
 
     @property
+    def counts_lost(self) -> bool:
+        """Whether rows that could not be read are in the number, as wrong ones; else left out."""
+        return self.config.get("on_unreadable") != "skip"
+
+    @property
     def optimism(self) -> Optimism | None:
         """The gap between honest selection and best-on-validation; None where it is not known."""
         chosen, selected = self.probe.selection, self.probe.selected
@@ -418,7 +423,7 @@ def _contradictions(result: Result) -> list[str]:
         if result.artifacts.predictions and not result.artifacts.truth:
             found.append("predictions of boxes need artifacts.truth, what they are scored against")
         high = metrics.bounds.high
-        if metrics.mean_ap > high + ROUNDING and result.config.get("on_unreadable") != "skip":
+        if metrics.mean_ap > high + ROUNDING and result.counts_lost:
             found.append(f"mean_ap {metrics.mean_ap} is above its bound {high}")
     elif not any(is_ratio(metrics.top1, metrics.correct, n) for n in (score.listed, score.used)):
         found.append(f"top1 {metrics.top1} is not {metrics.correct} correct of {score.listed}")

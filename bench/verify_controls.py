@@ -65,7 +65,7 @@ def measured(result: Result) -> str:
         "protocol": result.protocol.digest,
         "probe": [result.probe.name, dict(result.probe.settings), list(result.probe.heads)],
         "released": result.probe.released_sha256,
-        "skips": result.config.get("on_unreadable") == "skip",
+        "skips": not result.counts_lost,
     }
     return json.dumps(facts, sort_keys=True)
 
@@ -77,9 +77,7 @@ def _chance(result: Result) -> list[Finding]:
         return []  # a mean AP has no chance level
     if result.encoder.is_floor:
         return [ok("chance", "a floor may be at chance")]
-    total = metrics.scored
-    if result.config.get("on_unreadable") != "skip":
-        total = result.data.score.listed
+    total = result.data.score.listed if result.counts_lost else metrics.scored
     interval = wilson(metrics.correct, total)
     if interval.low > metrics.chance:
         return [ok("chance", f"above chance, {_percent(metrics.chance)}")]

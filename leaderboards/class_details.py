@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from bench.result import RecordError, Result
-from bench.result_metrics import FrameMapPart, MetricsPart, is_ratio
+from bench.result_metrics import FrameMapPart
 from bench.types import IntArray
 
 ALL_UP_TO = 24  # classes: of more only the worst and the best are shown
@@ -69,7 +69,7 @@ def class_details(record: Result, folder: Path) -> ClassDetails:
     told = (prediction_facts(path) or {}).get("classes") or ()
     labels = np.asarray(table["label"].to_numpy(), dtype=np.int64)
     predicted = table["predicted"].fill_null(-1).to_numpy().astype(np.int64)
-    if not _counts_lost(record.metrics, len(labels)):
+    if not record.counts_lost:
         scored = np.asarray(table["status"].to_numpy() == "scored")
         labels, predicted = labels[scored], predicted[scored]
     highest = int(max(labels.max(initial=-1), predicted.max(initial=-1)))
@@ -89,11 +89,6 @@ def _of_boxes(metrics: FrameMapPart) -> ClassDetails:
         names=tuple(one.name for one in metrics.classes),
         scores=tuple(sorted(scores, key=_worst_first)),
     )
-
-
-def _counts_lost(metrics: MetricsPart, rows: int) -> bool:
-    """Whether rows that could not be read are part of the number, as wrong ones."""
-    return is_ratio(metrics.top1, metrics.correct, rows)
 
 
 def _of_clips(labels: IntArray, predicted: IntArray, names: tuple[str, ...]) -> ClassDetails:

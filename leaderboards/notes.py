@@ -7,10 +7,8 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from bench.data.low_shot import KEYS
+from bench.comparable import own_options
 from bench.result import Result, TrainLabelsPart
-from bench.result_metrics import FrameMapPart, is_ratio
-from bench.run_id import FILE_PLACES, PLACES
 
 LABELS = {
     "none": "without its labels",
@@ -49,7 +47,7 @@ def left_out(record: Result) -> str:
     It is empty where there are none, or where they count as wrong.
     """
     split = record.data.score
-    if not split.lost or _counts_lost(record):
+    if not split.lost or record.counts_lost:
         return ""
     return hashlib.sha256(
         "\n".join(sorted([*split.missing, *split.undecodable])).encode()
@@ -66,13 +64,7 @@ def _of_boxes(record: Result) -> tuple[str, ...]:
     """Return what decides how boxes are read and scored; empty for clips."""
     if record.task.unit != "box":
         return ()
-    return json.dumps(_own_options(record), sort_keys=True), *sorted(record.task.files.values())
-
-
-def _own_options(record: Result) -> dict[str, Any]:
-    """Return the options of a task, but for its share of the labels and where its files are."""
-    apart = {*KEYS, *PLACES, *FILE_PLACES}
-    return {key: value for key, value in record.task.options.items() if key not in apart}
+    return json.dumps(own_options(record), sort_keys=True), *sorted(record.task.files.values())
 
 
 def notes_on(
@@ -163,7 +155,7 @@ def _boxes(record: Result, reference: Result) -> list[str]:
     """Say by which other rules boxes were chosen, read and scored, and from which other files."""
     if {record.task.unit, reference.task.unit} != {"box"}:
         return []
-    own, other = _own_options(record), _own_options(reference)
+    own, other = own_options(record), own_options(reference)
     said = [
         f"{key} {_spelled(own.get(key))}; the column has {_spelled(other.get(key))}"
         for key in sorted({*own, *other})
@@ -221,7 +213,7 @@ def _rows(record: Result) -> str:
         return ""
     parts = []
     if split.lost:
-        how = "counted as wrong" if _counts_lost(record) else "left out of the count"
+        how = "counted as wrong" if record.counts_lost else "left out of the count"
         lost = {"missing": len(split.missing), "undecodable": len(split.undecodable)}
         named = " and ".join(f"{count:,} {what}" for what, count in lost.items() if count)
         parts.append(f"{named}, {how}")
@@ -236,16 +228,6 @@ def _rows(record: Result) -> str:
     what = "boxes" if record.task.unit == "box" else "rows"
     rows = f"scored {metrics.scored:,} of {metrics.expected:,} {what} ({'; '.join(parts)})"
     return f"{rows}; the others are worth up to {width:.1f} points"
-
-
-def _counts_lost(record: Result) -> bool:
-    """Whether what could not be read is part of the number."""
-    metrics = record.metrics
-    if record.config.get("on_unreadable") == "skip":
-        return False
-    return isinstance(metrics, FrameMapPart) or is_ratio(
-        metrics.top1, metrics.correct, record.data.score.listed
-    )
 
 
 def _status(record: Result) -> str:

@@ -17,9 +17,9 @@ from bench.result import Result, seal_of, sealed
 from bench.run_id import protocol_digest, result_id
 from bench.types import Manifest
 from bench.verify import verify, verify_all, verify_folder
-from bench.verify_tree import verify_paths
 from bench.verify_controls import may_concern
 from bench.verify_record import open_record
+from bench.verify_tree import verify_paths
 from tests.sound_record import box_record, digest, sound_fields, sound_record
 
 RECORDS = Path(__file__).parent / "fixtures" / "records"

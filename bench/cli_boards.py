@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -34,11 +34,23 @@ def board(
 
     Ends in code 5 where a record does not prove itself; the table is written without it.
     """
-    pairs = [setting.partition("=") for setting in set_ or []]
-    if not all(equals for _, equals, _ in pairs):
-        raise UsageError(f"--set {(set_ or [''])[0]!r} has no '='; write --set OPTION=VALUE.")
-    options = {key.strip(): value.strip() for key, _, value in pairs}
+    options = options_of(set_ or [])
     leave(print_board(name, home_folder(home), out, include_all=all_, options=options))
+
+
+def options_of(settings: Sequence[str], prefix: str = "") -> dict[str, str]:
+    """Read `OPTION=VALUE`, each with that prefix, as options of a table.
+
+    Raises:
+        UsageError: a setting without a `=`; it is named.
+    """
+    found = {}
+    for setting in settings:
+        key, equals, value = setting.removeprefix(prefix).partition("=")
+        if not equals:
+            raise UsageError(f"--set {setting!r} has no '='; write --set {prefix}OPTION=VALUE.")
+        found[key.strip()] = value.strip()
+    return found
 
 
 def print_board(

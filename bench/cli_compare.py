@@ -127,9 +127,7 @@ def _print(found: list[Comparison], names: tuple[str, str]) -> None:
             typer.echo(f"  {line}")
         for line in one.differing:
             typer.echo(f"  not the same: {line}")
-    typer.echo(
-        "found: the smallest difference that this test finds with a power of 80 %.", err=True
-    )
+    typer.echo("mde: the smallest difference that this test finds with a power of 80 %.", err=True)
 
 
 def _cells(one: Comparison) -> list[str]:

@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from bench import registry
-from bench.cli_boards import leave, print_files, tell_files
+from bench.cli_boards import leave, options_of, print_files, tell_files
 from bench.cli_runs import (
     BatchSize,
     Data,
@@ -94,7 +94,7 @@ def fill(
         raise UsageError("no encoder is named; give --encoder NAME (see: bench ls encoders).")
     machine = _machine(home, data, device, workers, batch_size)
     of_board = [setting for setting in set_ or [] if setting.startswith(OF_BOARD)]
-    options = _options(of_board)
+    options = options_of(of_board, OF_BOARD)
     chosen: Leaderboard = registry.build("boards", board, options)
     settings = [setting for setting in set_ or [] if setting not in of_board]
 
@@ -141,14 +141,6 @@ def _fill(
     finally:  # what was finished before an interruption is on record, and is shown
         _print(outcomes, json_=json_)
     return outcomes, failures
-
-
-def _options(settings: Sequence[str]) -> dict[str, str]:
-    """Read `board.OPTION=VALUE` as options of the table."""
-    pairs = [setting.removeprefix(OF_BOARD).partition("=") for setting in settings]
-    if not all(equals for _, equals, _ in pairs):
-        raise UsageError(f"--set {settings[0]!r} has no '='; write --set board.OPTION=VALUE.")
-    return {key.strip(): value.strip() for key, _, value in pairs}
 
 
 def _tell(board: Leaderboard, left: Todo) -> None:

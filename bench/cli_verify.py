@@ -16,10 +16,10 @@ from bench.errors import BenchError
 from bench.record_names import record_file
 
 if TYPE_CHECKING:
+    from bench.compare import Comparison
     from bench.differences import Difference
     from bench.explain import Explanation
     from bench.findings import Verdict
-    from bench.metrics.paired import Paired
     from bench.replay import Replayed
     from bench.result import Result
 
@@ -138,16 +138,16 @@ def explain(
     one, other = (read_record(path) for path in paths)
     found = sort_inputs(one, other, home_folder(home))
     sides = [Placed(record=r, folder=p.parent) for r, p in zip((one, other), paths, strict=True)]
-    paired, why = None, ""
+    compared, why = None, ""
     try:
-        paired = compare_records(*sides, cache=home_folder(home) / "cache").paired
+        compared = compare_records(*sides, cache=home_folder(home) / "cache")
     except BenchError as error:  # that the numbers do not compare is part of the answer
         why = str(error)
     if json_:
-        facts = _explanation_facts(found, one, other, paired)
+        facts = _explanation_facts(found, one, other, compared)
         typer.echo(json.dumps({**facts, "not_compared": why}))
     else:
-        _print_explanation(found, one, other, paired)
+        _print_explanation(found, one, other, compared)
         if why:
             typer.echo(f"not compared: {why}")
 
@@ -215,7 +215,9 @@ def _replay_facts(found: Replayed) -> dict[str, Any]:
 
 
 # ------------------------------------------------------------------------------------------ explain
-def _print_explanation(found: Explanation, a: Result, b: Result, paired: Paired | None) -> None:
+def _print_explanation(
+    found: Explanation, a: Result, b: Result, compared: Comparison | None
+) -> None:
     _print_differences("decides the number", [*found.decide, *found.features])
     for title in found.unknown:
         typer.echo(f"  {title}: the store is not in HOME, so its facts are not known")
@@ -224,18 +226,19 @@ def _print_explanation(found: Explanation, a: Result, b: Result, paired: Paired 
     for name, record in (("A", a), ("B", b)):
         metric = record.task.metric
         typer.echo(f"{name} {record.id} {record.encoder.name}: {metric} {record.headline!r}")
-    if paired is None:
+    if compared is None:
         return
-    unit = "rows" if a.task.unit == "clip" else "videos"
+    paired = compared.paired
     low, high = paired.interval.low, paired.interval.high
     typer.echo(
         f"A - B {100 * paired.difference:+.2f} points, 95 % interval {100 * low:+.2f} to"
-        f" {100 * high:+.2f}, p {paired.p:.3g} ({paired.method}), over {paired.n:,} {unit} in both"
+        f" {100 * high:+.2f}, p {paired.p:.3g} ({paired.method}), over {paired.n:,}"
+        f" {compared.unit} in both"
     )
 
 
 def _explanation_facts(
-    found: Explanation, a: Result, b: Result, paired: Paired | None
+    found: Explanation, a: Result, b: Result, compared: Comparison | None
 ) -> dict[str, Any]:
     from bench.differences import as_json
     from bench.metrics.paired import as_json as paired_facts
@@ -245,7 +248,7 @@ def _explanation_facts(
         **{name: [as_json(one) for one in getattr(found, name)] for name in groups},
         "unknown": list(found.unknown),
         "numbers": {"a": a.headline, "b": b.headline},
-        "paired": paired_facts(paired) if paired is not None else None,
+        "paired": paired_facts(compared.paired) if compared is not None else None,
     }
 
 

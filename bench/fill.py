@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 from bench.config import Machine, RunConfig
 from bench.encoders.encoder import open_encoder, weight_digest
 from bench.errors import BenchError
-from bench.fill_plan import SHARES, Failure, Wanted, lacking, plan_runs
+from bench.fill_plan import SHARES, Failure, Wanted, key_of, lacking, plan_runs
 from bench.lowshot import study
 from bench.records import read_records
 from bench.result import Result
@@ -107,13 +106,13 @@ def fill(
     Runs on one encoder and task share a pass of decoding and encoding, draws of the labels too.
     """
     whole = [one for one in runs if not one.is_drawn]
-    titles = {_key(one.config): one.columns for one in whole}
+    titles = {key_of(one.config): one.columns for one in whole}
     for group in grouped([one.config for one in whole]):
         yield from _alone_if_refused(_Batch(configs=tuple(group)), titles, machine, progress)
     drawn = [one for one in runs if one.is_drawn]
     titles = {}
     for one in drawn:
-        key = _key(_without_share(one.config))
+        key = key_of(_without_share(one.config))
         titles[key] = tuple(dict.fromkeys((*titles.get(key, ()), *one.columns)))
     for batch in _studies(drawn):
         yield from _alone_if_refused(batch, titles, machine, progress)
@@ -157,7 +156,7 @@ def _alone_if_refused(
         progress.stop()
         if len(batch.configs) == 1:
             [config] = batch.configs
-            columns = titles[_key(config)]
+            columns = titles[key_of(config)]
             yield Failure(columns=columns, encoder=config.encoder, reason=str(error))
             return
         for config in batch.configs:
@@ -172,7 +171,7 @@ def _studies(drawn: Sequence[Wanted]) -> list[_Batch]:
     shares: dict[str, tuple[RunConfig, list[Settings]]] = {}
     for one in drawn:
         config = _without_share(one.config)
-        shares.setdefault(_key(config), (config, []))[1].append(one.config.task_options)
+        shares.setdefault(key_of(config), (config, []))[1].append(one.config.task_options)
     batches: dict[str, _Batch] = {}
     for config, options in shares.values():
         asked = _Batch(
@@ -181,7 +180,7 @@ def _studies(drawn: Sequence[Wanted]) -> list[_Batch]:
             shots=_values("shots", options),
             draws=1 + max(own["draw"] for own in options),
         )
-        shared = _key(replace(config, probe="", probe_options={}))
+        shared = key_of(replace(config, probe="", probe_options={}))
         key = repr((shared, asked.fractions, asked.shots, asked.draws))
         there = batches[key].configs if key in batches else ()
         batches[key] = replace(asked, configs=(*there, config))
@@ -196,7 +195,3 @@ def _without_share(config: RunConfig) -> RunConfig:
     left = {*SHARES, "draw"}
     options = {key: value for key, value in config.task_options.items() if key not in left}
     return replace(config, task_options=options)
-
-
-def _key(config: RunConfig) -> str:
-    return json.dumps(config_facts(config), sort_keys=True)

@@ -103,7 +103,7 @@ def plan_runs(
                 )
                 continue
             for config in configs:
-                key = json.dumps(config_facts(config), sort_keys=True)
+                key = key_of(config)
                 titles = found[key].columns if key in found else ()
                 found[key] = Wanted(
                     columns=(*titles, column.title), config=config, is_drawn=_is_drawn(column)
@@ -152,6 +152,11 @@ def command(config: RunConfig, more: Sequence[str] = ()) -> str:
         for key, value in getattr(config, table).items():
             words += ["--set", f"{kind}.{key}={_spelled(value)}"]
     return shlex.join([*words, *more])
+
+
+def key_of(config: RunConfig) -> str:
+    """Return a text that equal runs share."""
+    return json.dumps(config_facts(config), sort_keys=True)
 
 
 def _refuse_settings(board: str, columns: Sequence[Column], settings: Sequence[str]) -> None:

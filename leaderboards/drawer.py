@@ -5,7 +5,7 @@ Without a script the entries are a foldable list below the table, and numbers li
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
@@ -137,13 +137,12 @@ def _paper_mark(cell: Cell) -> str:
 
 def _summary(record: Result, cells: Sequence[Shown]) -> dict[str, list[str]]:
     """Return what decides how far a number can be believed."""
+    seeds = cells[0].cell.seeds
     facts = {
         "Counts": [_counts(record)],
         "Interval": _each(cells, _interval),
         "Place": _each(cells, _place),
-        (cells[0].cell.seeds.over if cells[0].cell.seeds else "seeds").capitalize(): _each(
-            cells, _seeds
-        ),
+        seeds.over.capitalize() if seeds else "Seeds": _each(cells, _seeds),
         "Head": selection_lines(record),
         "Optimism": _optimism(record),
         "Published": _each(cells, _published),
@@ -153,9 +152,8 @@ def _summary(record: Result, cells: Sequence[Shown]) -> dict[str, list[str]]:
     return {heading: lines for heading, lines in facts.items() if lines}
 
 
-def _each(cells: Sequence[Shown], told: object) -> list[str]:
-    assert callable(told)
-    lines = dict.fromkeys(str(told(one)) for one in cells)
+def _each(cells: Sequence[Shown], told: Callable[[Shown], str]) -> list[str]:
+    lines = dict.fromkeys(map(told, cells))
     return [line for line in lines if line]
 
 

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from bench.result import Result
+from leaderboards.layout import NONE
 from leaderboards.markup import millions
 from leaderboards.table import Fact
 
 TITLES = ("parameters", "input", "clips/s")
-NONE = "–"  # noqa: RUF001 (an en dash, as printed tables have it)
 FRAMES_NOTE = (
     "Input: frames x pixels²; 8 x (1 x 224²) is an image encoder that sees 8 frames one by one."
 )

@@ -5,8 +5,9 @@ from __future__ import annotations
 from html import escape
 
 from leaderboards.drawer import DIALOG, entry
+from leaderboards.layout import NONE
 from leaderboards.low_shot_parts import Cell, Column, Line, LowShot, Panel
-from leaderboards.low_shot_text import NONE, area, empty, header, legend, number, reached
+from leaderboards.low_shot_text import area, empty, header, legend, number, reached
 from leaderboards.markup import (
     bar,
     breakable,

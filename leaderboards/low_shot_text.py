@@ -7,12 +7,12 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
+from leaderboards.layout import NONE
 from leaderboards.low_shot_parts import Cell, Line, LowShot, Panel, Reach
 from leaderboards.markdown import escaped, padded_table, superscript
 from leaderboards.sections import refusal
 from leaderboards.table import percent
 
-NONE = "–"  # noqa: RUF001 (an en dash, as printed tables have it)
 EMPTY = "No low-shot records yet: make some with bench lowshot."
 DEFINITIONS = (
     "± is the standard deviation over the draws with ddof = 1; the CSV has that with ddof = 0 too."

@@ -11,9 +11,9 @@ from bench.result import Result
 from bench.types import PublishedNumber
 from leaderboards.encoder_facts import clips_a_second
 from leaderboards.notes import measured
+from leaderboards.paper_facts import USUAL_RESOLUTION
 from leaderboards.table import Cell, Head, Row, Table
 
-USUAL_RESOLUTION = 224  # pixels
 Kind = Literal["encoder", "floor", "published", "other"]
 
 

@@ -58,7 +58,7 @@ def write(
     A column without any record is left out, unless there is none at all.
     """
     table = with_facts(board, records, include_unreportable=include_unreportable)
-    return write_table(table, folder, board.name, records=board.records, all_records=records)
+    return write_table(table, folder, kept=board.records, records=records)
 
 
 def with_facts(

@@ -39,7 +39,7 @@ def write(
 ) -> list[Path]:
     """Write the files of `write_table` with honest, best and gap of every task and probe."""
     table = with_gaps(board, records, include_unreportable=include_unreportable)
-    return write_table(table, folder, board.name, records=board.records, all_records=records)
+    return write_table(table, folder, kept=board.records, records=records)
 
 
 def with_gaps(

@@ -30,20 +30,20 @@ DETAILS_LIMIT = 300  # records with their classes in the page
 def html_page(
     table: Table,
     *,
-    records: Path | None = None,
-    all_records: Sequence[Result] = (),
+    kept: Path | None = None,
+    records: Sequence[Result] = (),
     limit: int = DETAILS_LIMIT,
 ) -> str:
     """Return the page as text; it loads nothing from anywhere.
 
-    `records` is the folder with the kept predictions, from which the classes of the first `limit`
-    records are told; without it no classes are. `all_records` are those that the table was made of,
-    for speeds and for curves over few labels. The same arguments give the same text.
+    `kept` is the folder with the predictions of the records, from which the classes of the first
+    `limit` ones are told; without it no classes are. `records` are those that the table was made
+    of, for speeds and for curves over few labels. The same arguments give the same text.
     """
     if not table.heads:
         return filled_page({"title": escape(table.title), "lead": "No records yet."})
     shown = shown_records(table)
-    details, failed = details_of(shown, records, limit) if records else ({}, [])
+    details, failed = details_of(shown, kept, limit) if kept else ({}, [])
     said = [*_key(table), *legend(table), *_bounds(len(shown), len(details), failed)]
     data = f'<script type="application/json" id="classes">{compact_json(details)}</script>'
     return filled_page(
@@ -54,7 +54,7 @@ def html_page(
             "table": table_markup(table),
             "notes": listed_notes(table.notes),
             "legend": listed_legend(said),
-            "figures": figures_markup(table, sorted(all_records, key=_age)),
+            "figures": figures_markup(table, sorted(records, key=_age)),
             "records": _records(table),
             "data": data,
         }

@@ -33,30 +33,29 @@ def write(
     leave those out; the caller chooses what a table is made of.
     """
     table = join(board, records, include_unreportable=include_unreportable)
-    return write_table(table, folder, board.name, records=board.records, all_records=records)
+    return write_table(table, folder, kept=board.records, records=records)
 
 
 def write_table(
     table: Table,
     folder: Path,
-    name: str,
     *,
-    records: Path | None = None,
-    all_records: Sequence[Result] = (),
+    kept: Path | None = None,
+    records: Sequence[Result] = (),
 ) -> list[Path]:
     """Write a table as `NAME.md`, `.csv`, `.tex`, `.json` and `.html`; return their paths.
 
-    `records` is the folder of the records' files, for what a page tells of single classes, and
-    `all_records` what the table was made from, for its curves.
+    `kept` is the folder of the records' files, for what a page tells of single classes, and
+    `records` what the table was made from, for its curves.
     """
     texts = {
         "md": markdown(table),
         "csv": csv_text(table),
         "tex": latex_text(table),
         "json": json_text(table),
-        "html": html_page(table, records=records, all_records=all_records),
+        "html": html_page(table, kept=kept, records=records),
     }
-    paths = [folder / f"{name}.{suffix}" for suffix in texts]
+    paths = [folder / f"{table.name}.{suffix}" for suffix in texts]
     for path, text in zip(paths, texts.values(), strict=True):
         write_whole(path, text.encode())
     return paths

@@ -43,7 +43,7 @@ def site(tmp_path_factory):
     records = page_records(folder)
     table = page_table(records)
     path = folder / "page.html"
-    path.write_text(html_page(table, records=folder, all_records=records), encoding="utf-8")
+    path.write_text(html_page(table, kept=folder, records=records), encoding="utf-8")
     return table, path.as_uri()
 
 

@@ -75,4 +75,4 @@ def test_published_numbers_are_in_every_format(tmp_path):
         ["80.8", "", "-0.9"],
         ["", "", ""],
     ]
-    assert len(write_table(table, tmp_path, "paper")) == 5
+    assert len(write_table(table, tmp_path)) == 5

@@ -63,7 +63,7 @@ def table(records):
 
 @pytest.fixture(scope="module")
 def page(table, records, folder):
-    return html_page(table, records=folder, all_records=records)
+    return html_page(table, kept=folder, records=records)
 
 
 def text_of(markup):
@@ -126,7 +126,7 @@ def test_optimism_is_told_from_the_same_fits(records, folder):
         update={"score_split_scores": (0.66, 0.61), "score_split_fit": "kept"}
     )
     probe = record.probe.model_copy(update={"selection": chosen})
-    page = html_page(page_table([record.model_copy(update={"probe": probe})]), records=folder)
+    page = html_page(page_table([record.model_copy(update={"probe": probe})]), kept=folder)
     # Head 2 was chosen: 61.0 against the best one's 66.0.
     assert "choosing there would add 5.0 points" in page
     assert "5.0 points: 66.0 instead of 61.0 % from the same fits" in page
@@ -145,21 +145,21 @@ def test_classes_of_the_page_are_bounded_and_the_page_says_so(table, folder, rec
     held = re.search(r'id="classes">(.*?)</script>', page)[1]
     assert set(json.loads(held)["records"]) == {record.id for record in records}
     assert "Classes are told" not in page
-    less = html_page(table, records=folder, limit=2)
+    less = html_page(table, kept=folder, limit=2)
     assert len(json.loads(re.search(r'id="classes">(.*?)</script>', less)[1])["records"]) == 2
     assert f"Classes are told of the first 2 of {shown} records." in less
     assert "made without the kept predictions" in html_page(table)
 
 
 def test_missing_predictions_are_named(table, folder, tmp_path):
-    page = html_page(table, records=tmp_path)
+    page = html_page(table, kept=tmp_path)
     assert "Classes are not told: record " in page and "which is missing" in page
 
 
 def test_the_same_records_give_the_same_page_in_any_order(table, records, folder, page):
     shuffled = records[:]
     random.Random(1).shuffle(shuffled)
-    assert html_page(table, records=folder, all_records=shuffled) == page
+    assert html_page(table, kept=folder, records=shuffled) == page
 
 
 # ----------------------------------------------------------------------------------------- pictures

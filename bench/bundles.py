@@ -27,7 +27,7 @@ from typing import Any
 
 from bench.errors import BenchError
 from bench.findings import Answer, Finding
-from bench.places import places
+from bench.local_paths import places
 
 MANIFEST, CLASSES, CONFIG = "manifest.csv", "classes.txt", "config.toml"
 BUNDLE_FILES: tuple[str, ...] = (MANIFEST, CLASSES, CONFIG)

@@ -1,8 +1,8 @@
 """From records to bundles: verified, without local paths, ready for a repository of results.
 
 A record is verified as it lies at home, seal and all. What is bundled is the same record with local
-places cut out (`bench/places.py`); where that changed the file its seal is made anew, the id is the
-same, for places are no part of it.
+places cut out (`bench/local_paths.py`); where that changed the file its seal is made anew, the id
+is the same, for places are no part of it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from bench.bundles import (
 from bench.errors import BenchError
 from bench.files import file_sha256, write_whole
 from bench.frame_record import read_scored_boxes
-from bench.places import places, without_places
+from bench.local_paths import places, without_places
 from bench.records import kept_file, parse_record, prediction_facts, read_record
 from bench.result import RecordError, Result
 from bench.verify import verify

@@ -32,7 +32,7 @@ LAYERS = [
     {"verify_clips"},
     {"verify_boxes", "verify_controls", "verify_cache"},
     {"verify"},
-    {"places"},
+    {"local_paths"},
     {"bundles"},
     {"verify_tree"},
     {"explain"},

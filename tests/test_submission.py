@@ -14,7 +14,7 @@ from bench.cli import main
 from bench.encoders.layouts import save_released
 from bench.encoders.sizes import VIT_SIZES
 from bench.encoders.video_vit import fresh_vit
-from bench.places import places, without_places
+from bench.local_paths import places, without_places
 from bench.result import seal_of
 from bench.submission import config_toml
 from bench.verify import verify

@@ -203,7 +203,7 @@ def _record(
         data=DataPart(fit=_split(files.fit), score=_split(files.scored)),
         features=_features_part(files),
         train_labels=TrainLabelsPart(fraction=1.0, draw=0, used=len(files.fit)),
-        probe=probe_part(probe, protocol, scored),
+        probe=probe_part(config.probe, probe, protocol, scored),
         metrics=metrics_part(scored.probabilities, files.scored, rows),
         timing=timing,
         environment=environment,

@@ -116,6 +116,7 @@ def assemble(
         features=_features_part(facts, released=released),
         train_labels=None if released else _train_labels(stage, feeds.fit),
         probe=probe_part(
+            stage.config.probe,
             facts.probe,
             stage.protocol,
             scored,

@@ -22,6 +22,7 @@ from bench.types import IntArray, Manifest, Probe
 
 
 def probe_part(
+    name: str,
     probe: Probe,
     protocol: EvaluationProtocol,
     scored: Scored,
@@ -31,12 +32,12 @@ def probe_part(
 ) -> ProbePart:
     """Describe the sweep and the head that was reported.
 
-    `released` is a probe file not fitted, `head_order` what its classes were put in order by.
+    `name` is the one the probe is registered by, which may be made from another. `released` is a probe file not fitted, `head_order` what its classes were put in order by.
     """
     selected = scored.selected
     rule = "released probe, no fit" if released else protocol.selection
     return ProbePart(
-        name=probe.name,
+        name=name,
         reads=probe.reads,
         settings=plain(probe.settings),
         heads=tuple(plain(head.settings) for head in probe.heads),

@@ -1,5 +1,6 @@
 """Every command and every piece of code in the README runs as it stands."""
 
+import csv
 import importlib
 import inspect
 import re
@@ -96,7 +97,10 @@ def test_commands_of_the_readme_run(newcomer, bench):
         # A small tree is, by its number of rows, not the published data set: the check says so.
         usual = (4,) if "check k400" in command else (0, 3)
         assert code in usual, f"{command}\n{err}"
-    assert (newcomer / "home" / "tables" / "mine.html").exists()
+    with (newcomer / "home" / "tables" / "mine.csv").open() as file:
+        [row] = [row for row in csv.DictReader(file) if row["encoder"] == "first_frame"]
+    for probe in ("linear", "nearest"):
+        assert row[f"two_views/{probe}@honest@1"], row
     assert np.load("features.npz")["mean"].shape == (6, 96)
 
 

@@ -29,7 +29,7 @@ def repeat_of(record: Result) -> tuple[int, int]:
     """Return the seed and the draw of the labels: what may differ between repeats of one run."""
     labels = record.train_labels
     seed = record.config.get("seed")
-    return (seed if isinstance(seed, int) else 0), (labels.draw if labels else 0)
+    return (seed if isinstance(seed, int) else 0), (labels.repeat if labels else 0)
 
 
 def inputs(record: Result) -> dict[str, str]:

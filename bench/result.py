@@ -213,6 +213,11 @@ class TrainLabelsPart(Part):
         return self.fraction == 1 and self.shots is None and self.subset_sha256 is None
 
     @property
+    def repeat(self) -> int:
+        """The draw; 0 where nothing is drawn, all labels being used or those of a list."""
+        return 0 if self.are_all or self.subset_sha256 is not None else self.draw
+
+    @property
     def title(self) -> str:
         """The heading of the share in a table: `5 %`, `1 shot` or `list 3f2a90b1`."""
         if self.subset_sha256 is not None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 
+from bench.comparable import repeat_of
 from bench.result import Result
 from bench.run_id import FILE_PLACES, PLACES, plain
 from bench.types import Column
@@ -30,8 +31,9 @@ def repeats(chosen: Result, records: Sequence[Result]) -> dict[int, Result]:
     own = _but_for_the_seed(chosen)
     same = [r for r in records if r.status == "complete" and _but_for_the_seed(r) == own]
     same.sort(key=lambda r: (r.created, r.id))
-    drawn = {draw_of(r): r for r in same if seed_of(r) == seed_of(chosen)}
-    seeded = {seed_of(r): r for r in same if draw_of(r) == draw_of(chosen)}
+    seed, draw = repeat_of(chosen)
+    drawn = {repeat_of(r)[1]: r for r in same if repeat_of(r)[0] == seed}
+    seeded = {repeat_of(r)[0]: r for r in same if repeat_of(r)[1] == draw}
     found = drawn if len(drawn) > 1 else seeded
     return dict(sorted(found.items())) if len(found) > 1 else {}
 
@@ -42,22 +44,8 @@ def spread(column: Column, found: Mapping[int, Result]) -> Seeds | None:
     numbers = {key: value for key, value in values.items() if value is not None}
     if len(numbers) < 2:
         return None
-    is_drawn = len({draw_of(record) for record in found.values()}) > 1
+    is_drawn = len({repeat_of(record)[1] for record in found.values()}) > 1
     return Seeds(values=numbers, over="draws" if is_drawn else "seeds")
-
-
-def seed_of(record: Result) -> int:
-    """Return the seed of a run."""
-    seed = record.config.get("seed", 0)
-    return seed if isinstance(seed, int) else 0
-
-
-def draw_of(record: Result) -> int:
-    """Return which draw of the training labels a run saw; all draws of everything are one."""
-    labels = record.train_labels
-    if labels is None or labels.are_all or labels.subset_sha256 is not None:
-        return 0
-    return labels.draw
 
 
 def _but_for_the_seed(record: Result) -> str:

@@ -11,7 +11,7 @@ from bench.registry import board
 from bench.result import Result
 from bench.types import Column, Leaderboard
 from leaderboards.encoder_facts import TITLES, facts_of_encoder, speed_note
-from leaderboards.join import identity_of, join
+from leaderboards.join import Identity, identity_of, join
 from leaderboards.render import write_table
 from leaderboards.table import Table
 
@@ -69,7 +69,7 @@ def with_facts(
     table = make(board)
     used = [head.column for head in table.heads if head.reference]
     table = make(replace(board, columns=used)) if used else table
-    by_encoder: dict[tuple[str, str], list[Result]] = {}
+    by_encoder: dict[Identity, list[Result]] = {}
     for record in records:
         by_encoder.setdefault(identity_of(record), []).append(record)
     rows = tuple(

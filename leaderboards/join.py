@@ -24,6 +24,7 @@ from leaderboards.ranks import with_intervals, with_places
 from leaderboards.seeds import repeats, spread
 from leaderboards.table import METRICS, Cell, Head, Row, Table
 
+Identity = tuple[str, str, str]
 RANK = {"not_reportable": 0, "suspect": 1, "complete": 2}
 
 
@@ -126,21 +127,19 @@ def _head(column: Column, field: Sequence[Result]) -> Head:
 def _encoder_rows(
     heads: Sequence[Head], fields: Sequence[Sequence[Result]]
 ) -> tuple[list[Row], dict[str, list[Result]]]:
-    """Return a row per encoder name and weights that has a number in some column.
+    """Return a row per encoder (`identity_of`) that has a number in some column.
 
     With them come the records that means are of, by the id of the one that stands in the cell.
     """
-    by_encoder: list[dict[tuple[str, str], list[Result]]] = [{} for _ in fields]
-    newest: dict[tuple[str, str], Result] = {}
+    by_encoder: list[dict[Identity, list[Result]]] = [{} for _ in fields]
+    newest: dict[Identity, Result] = {}
     for field, own in zip(fields, by_encoder, strict=True):
         for record in field:
             identity = identity_of(record)
             own.setdefault(identity, []).append(record)
             newest[identity] = max(newest.get(identity, record), record, key=_age)
-    names = Counter(name for name, _ in newest)
     rows, pooled = [], {}
     for identity, record in sorted(newest.items()):
-        name, weights = identity
         cells = []
         for head, own in zip(heads, by_encoder, strict=True):
             cell, repeated = _cell(head, own.get(identity, []))
@@ -150,7 +149,7 @@ def _encoder_rows(
         rows.append(
             Row(
                 kind="floor" if record.encoder.is_floor else "encoder",
-                name=name if names[name] == 1 else f"{name} ({weights[:8] or 'no weights'})",
+                name=_name(identity, newest),
                 record=record,
                 cells=tuple(cells),
             )
@@ -224,9 +223,20 @@ def _numbered(rows: Sequence[Row], heads: Sequence[Head]) -> tuple[list[Row], li
     return marked, list(numbers)
 
 
-def identity_of(record: Result) -> tuple[str, str]:
-    """Return name and weights of an encoder, by which records share a row."""
-    return record.encoder.name, record.encoder.weights_sha256 or ""
+def identity_of(record: Result) -> Identity:
+    """Return name, weights and input of an encoder, by which records share a row."""
+    encoder = record.encoder
+    seen = f"{encoder.num_frames} x {encoder.image_size}²"
+    return encoder.name, encoder.weights_sha256 or "", seen
+
+
+def _name(identity: Identity, others: Iterable[Identity]) -> str:
+    """Return the name of an encoder, with what tells it from others of that name."""
+    name, weights, seen = identity
+    same = [other for other in others if other[0] == name]
+    said = [weights[:8] or "no weights"] if len({other[1] for other in same}) > 1 else []
+    said += [seen] if len({other[2] for other in same}) > 1 else []
+    return f"{name} ({', '.join(said)})" if said else name
 
 
 def _age(record: Result) -> tuple[str, str]:

@@ -28,8 +28,19 @@ def measured(record: Result) -> tuple[str, ...]:
         left_out(record),
         _whole(record),
         trained_on(record),
+        _spelled_options(_probe_options(record)),
         *_of_boxes(record),
     )
+
+
+def _probe_options(record: Result) -> dict[str, Any]:
+    """Return the settings of the probe that a run asked for itself."""
+    asked = record.config.get("probe_options")
+    return dict(asked) if isinstance(asked, dict) else {}
+
+
+def _spelled_options(options: dict[str, Any]) -> str:
+    return ", ".join(f"{key} {json.dumps(value)}" for key, value in sorted(options.items()))
 
 
 def _whole(record: Result) -> str:
@@ -87,6 +98,7 @@ def notes_on(
         _seen(record),
         _score_split(record, reference),
         *_boxes(record, reference),
+        _probe(record, reference),
         _training(record, reference, is_named, draws),
         _rows(record),
         _status(record),
@@ -169,6 +181,21 @@ def _boxes(record: Result, reference: Result) -> list[str]:
         if files.get(name) != others.get(name)
     ]
     return said
+
+
+def _probe(record: Result, reference: Result) -> str:
+    """Say that a run asked for other settings of the probe, where that is not said as a deviation."""
+    own, other = _probe_options(record), _probe_options(reference)
+    apart = {key for key in {*own, *other} if own.get(key) != other.get(key)}
+    listed = " ".join((*record.protocol.deviations, *reference.protocol.deviations))
+    apart = {key for key in apart if f"{record.probe.name} {key} " not in listed}
+    if not apart:
+        return ""
+    asked, usual = (
+        _spelled_options({key: one[key] for key in apart & one.keys()}) or "its usual settings"
+        for one in (own, other)
+    )
+    return f"{record.probe.name} with {asked}; the column has {usual}"
 
 
 def _spelled(value: Any) -> str:

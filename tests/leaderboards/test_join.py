@@ -500,3 +500,34 @@ def test_released_head_is_not_told_by_settings_that_fitted_nothing():
     )
     [line, *_] = facts_of(Result.model_validate(fields))["Head"]
     assert "head 3 of its file" in line and "lr" not in line
+
+
+def test_one_network_at_two_inputs_has_two_rows_that_say_so():
+    def at(size: int, **facts) -> Result:
+        fields = sound_fields(encoder="a", **facts)
+        fields["encoder"]["image_size"] = size
+        return Result.model_validate(fields)
+
+    records = [at(224, task="what"), at(384, task="how", correct=80), at(224, task="how")]
+    records.append(sound_record(encoder="b", task="what", correct=50))
+    table = join(board(column(), column(task="how")), records)
+    assert shown(table) == {
+        "a (16 x 224²)": ["71.0", "71.0"],
+        "b": ["50.0", None],
+        "a (16 x 384²)": [None, "80.0"],
+        "chance": ["10.0", "10.0"],
+    }
+
+
+def test_a_probe_with_settings_of_its_own_is_marked_and_never_the_best():
+    def probed(name: str, correct: int, **options) -> Result:
+        fields = sound_fields(encoder=name, task="what", probe="linear", correct=correct)
+        fields["config"]["probe_options"] = options
+        fields["id"] = renumbered(fields)
+        return Result.model_validate(fields)
+
+    records = [probed("a", 50), probed("b", 51), probed("c", 90, epochs=500, lr=[0.1])]
+    table = join(board(column("linear")), records)
+    assert [row(table, name).cells[0].is_best for name in "abc"] == [False, True, False]
+    assert table.notes == ("linear with epochs 500, lr [0.1]; the column has its usual settings",)
+    assert row(table, "c").cells[0].notes == (1,)

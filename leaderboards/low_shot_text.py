@@ -9,7 +9,7 @@ from typing import Any
 
 from leaderboards.layout import NONE
 from leaderboards.low_shot_parts import Cell, Line, LowShot, Panel, Reach
-from leaderboards.markdown import escaped, padded_table, superscript
+from leaderboards.markdown import escaped, padded_table, spoken, superscript
 from leaderboards.sections import refusal
 from leaderboards.table import percent
 
@@ -42,9 +42,9 @@ def markdown(board: LowShot) -> str:
         lines += [f"## {panel.title}", "", panel.facts, "", *_grid(panel), ""]
     if not board.panels:
         return "\n".join([*lines, empty(board), *legend(board), ""])
-    lines += [f"{superscript(i)} {note}  " for i, note in enumerate(board.notes, start=1)]
+    lines += [f"{superscript(i)} {spoken(note)}  " for i, note in enumerate(board.notes, start=1)]
     lines += [""] if board.notes else []
-    return "\n".join([*lines, *(f"{sentence}  " for sentence in legend(board))]) + "\n"
+    return "\n".join([*lines, *(f"{spoken(sentence)}  " for sentence in legend(board))]) + "\n"
 
 
 def empty(board: LowShot) -> str:

@@ -7,6 +7,7 @@ published alone is `80.8†`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from leaderboards.layout import (
@@ -23,6 +24,8 @@ from leaderboards.table import Cell, Row, Table, percent
 
 SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 DAGGER = "†"
+# Of what is markup the signs that texts here may hold; a single one within a word is none.
+MARKUP = re.compile(r"[|<`*\[\]]|\\(?=[!-/:-@\[-`{-~])|(?<!\w)_|_(?!\w)")
 
 
 def markdown(table: Table) -> str:
@@ -36,15 +39,15 @@ def markdown(table: Table) -> str:
         else:
             [section] = grid.sections
             lines += [f"## {section.title}", "", section.facts, "", *_lines(table, grid), ""]
-    lines += [f"{superscript(i)} {note}  " for i, note in enumerate(table.notes, start=1)]
+    lines += [f"{superscript(i)} {spoken(note)}  " for i, note in enumerate(table.notes, start=1)]
     lines += [""] if table.notes else []
-    lines += [f"{sentence}  " for sentence in legend(table)]
+    lines += [f"{spoken(sentence)}  " for sentence in legend(table)]
     return "\n".join(lines) + "\n"
 
 
 def _said(table: Table) -> list[str]:
     """Return what is to be said below a table without numbers: what was kept out of it."""
-    return ["", *(f"{sentence}  " for sentence in kept_out(table))] if kept_out(table) else []
+    return ["", *(f"{spoken(sentence)}  " for sentence in kept_out(table))] if kept_out(table) else []
 
 
 def aligned(cells: Sequence[Cell]) -> list[str]:
@@ -75,8 +78,13 @@ def padded_table(lines: Sequence[Sequence[str]], left: int = 1) -> list[str]:
 
 
 def escaped(text: str) -> str:
-    """Return a text that cannot end a cell of a table."""
-    return text.replace("|", "\\|")
+    """Return a text that stands there as it is: it ends no cell and is no markup."""
+    return MARKUP.sub(r"\\\g<0>", " ".join(text.split()))
+
+
+def spoken(text: str) -> str:
+    """Return a sentence on one line, in which no name opens an HTML element."""
+    return " ".join(text.split()).replace("<", "\\<")
 
 
 def superscript(number: int) -> str:

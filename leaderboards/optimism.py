@@ -16,7 +16,7 @@ from bench.result import Result
 from bench.types import Column, Leaderboard, Shows
 from leaderboards.join import columns_of, join
 from leaderboards.render import write_table
-from leaderboards.table import Table
+from leaderboards.table import Head, Table
 
 
 @board
@@ -51,7 +51,7 @@ def with_gaps(
     """
     known = [record for record in records if record.optimism]
     shown = [r for r in known if include_unreportable or r.status != "not_reportable"]
-    columns = [column for own in columns_of(shown) for column in _three(own, shown)]
+    columns = [column for own in columns_of(shown) for column in _three(own)]
     if not columns:
         return Table(
             name=board.name,
@@ -63,23 +63,28 @@ def with_gaps(
             refused=board.refused,
         )
     made = replace(board, columns=columns)
-    return join(made, known, include_unreportable=include_unreportable)
+    table = join(made, known, include_unreportable=include_unreportable)
+    heads = tuple(_counted(table, i) for i in range(len(table.heads)))
+    return replace(table, heads=heads)
 
 
-def _three(column: Column, records: Sequence[Result]) -> list[Column]:
-    """Return the columns of one task, protocol and probe; the best one's title counts the heads."""
-    counts = {
-        record.optimism.heads
-        for record in records
-        if record.optimism
-        and (record.task.name, record.probe.name, record.protocol.name)
-        == (column.task, column.probe, column.protocol)
-    }
-    least, most = min(counts), max(counts)
-    heads = f"{most}" if least == most else f"{least} to {most}"
+def _three(column: Column) -> list[Column]:
+    """Return the columns of one task, protocol and probe."""
     titles: dict[Shows, str] = {
         "honest": f"{column.probe}: honest",
-        "best_on_score": f"best of {heads}",
+        "best_on_score": "best",
         "gap": "gap",
     }
     return [replace(column, title=title, shows=shows) for shows, title in titles.items()]
+
+
+def _counted(table: Table, place: int) -> Head:
+    """Return the head of a column; the title of the best one counts the heads of those shown."""
+    head = table.heads[place]
+    records = [row.cells[place].record for row in table.rows]
+    counts = {record.optimism.heads for record in records if record and record.optimism}
+    if head.column.shows != "best_on_score" or not counts:
+        return head
+    least, most = min(counts), max(counts)
+    heads = f"{most}" if least == most else f"{least} to {most}"
+    return replace(head, column=replace(head.column, title=f"best of {heads}"))

@@ -141,3 +141,9 @@ def test_frozen_video_has_the_gap_of_its_attentive_probe():
     ]
     assert len({head.label for head in heads}) == len(heads)
     join(frozen_video(), [box_record(0.3, task="moving_digits_ava")])
+
+
+def test_the_title_counts_the_heads_of_the_records_shown_alone():
+    older = swept(60, [0.5, 0.6], encoder="a", created="2024-01-01T00:00:00Z")
+    table = with_gaps(registry.build("boards", "optimism", {}), [older, RECORDS[0]])
+    assert [head.column.title for head in table.heads] == ["attentive: honest", "best of 3", "gap"]

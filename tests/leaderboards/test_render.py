@@ -198,3 +198,14 @@ def test_boxes_are_rendered_beside_clips(tmp_path):
     assert 'style="--value:25.0%" title="n = 100 scored of 100 · official rules' in page
     assert re.search(r'style="--value:60.0%;[^"]*--chance:10.0%', page)
     assert "25.0 stand (1), 20 true boxes<br>25.0 sit (3), 20 true boxes" in page
+
+
+def test_names_are_no_markup_in_markdown():
+    names = ["a\nb", "<script>x</script>", "*star* _em_ `code`", "[t](u)", "snake_case", "a|b"]
+    records = [sound_record(encoder=name, task="what") for name in names]
+    told = markdown(join(BOARD, records)).splitlines()
+    shown = [line.split(" |")[0] for line in told if line.startswith("| ")][2:]
+    assert sorted(line.strip("| ") for line in shown if "chance" not in line) == sorted(
+        ["a b", r"\<script>x\</script>", r"\*star\* \_em\_ \`code\`", r"\[t\](u)", "snake_case",
+         r"a\|b"]
+    )  # fmt: skip

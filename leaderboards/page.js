@@ -96,10 +96,14 @@
 
   const remember = () => history.replaceState(null, "", address());
 
+  function decoded(text) {
+    try { return decodeURIComponent(text); } catch { return text; }  // cut off when it was passed on
+  }
+
   function restore(hash) {
     const held = new Map(hash.split("&").map((part) => part.split("=")));
     if (form && (held.has("find") || held.has("without") || held.has("hide"))) {
-      form.querySelector("#find").value = decodeURIComponent(held.get("find") ?? "");
+      form.querySelector("#find").value = decoded(held.get("find") ?? "");
       const off = (key) => (held.get(key) ?? "").split(",");
       checked("kind").forEach((box) => { box.checked = !off("without").includes(box.value); });
       checked("section").forEach((box) => { box.checked = !off("hide").includes(box.value); });
@@ -134,9 +138,10 @@
     const body = entry.querySelector(".body").cloneNode(true);
     body.querySelectorAll(".classes").forEach(drawClasses);
     document.getElementById("drawer-body").replaceChildren(...body.childNodes);
+    // Back closes the drawer; from one entry to the next it does not go through all of them.
+    if (location.hash !== "#" + id) history[drawer.open ? "replaceState" : "pushState"](null, "", "#" + id);
     if (!drawer.open) drawer.showModal();
     drawer.scrollTop = 0;
-    history.replaceState(null, "", "#" + id);
     return true;
   }
 
@@ -205,8 +210,9 @@
   // -------------------------------------------------------------------------------------- address
   function follow() {
     const hash = location.hash.slice(1);
-    if (hash.includes("=")) return restore(hash);
-    if (open(hash)) opener?.scrollIntoView({ block: "center", inline: "center" });
+    if (open(hash)) return opener?.scrollIntoView({ block: "center", inline: "center" });
+    if (hash.includes("=")) restore(hash);
+    drawer?.close();
   }
 
   heads.forEach((th) => th.querySelector("button").addEventListener("click", () => {

@@ -304,3 +304,23 @@ def test_the_page_of_few_labels_opens_drawers_too(opened, tmp_path):
     page.keyboard.press("Escape")
     is_closed(page)
     assert focused(page) == "#cell-0-0-0"
+
+
+def test_the_back_button_closes_the_drawer(opened, medium):
+    page = opened("#sort=2-desc")
+    page.locator(f'a[href="{medium}"]').first.click()
+    page.wait_for_function("document.getElementById('drawer').open")
+    page.go_back()
+    is_closed(page)
+    assert hash_of(page) == "#sort=2-desc"
+    page.go_forward()
+    page.wait_for_function("document.getElementById('drawer').open")
+
+
+@pytest.mark.parametrize("address", ["#find=%E0%A4%A", "#nothing", "#record-0", "#=", "#sort=99-asc"])
+def test_an_address_that_names_nothing_shows_the_table(opened, address):
+    page = opened(address)
+    assert len(names(page, "floors")) == (0 if "find" in address else 2)
+    assert not page.evaluate("document.getElementById('drawer').open")
+    page.locator('thead th[data-column="2"] button').click()  # the script still runs
+    assert hash_of(page).endswith("sort=2-desc") or "find" in address

@@ -165,9 +165,13 @@ def _print_commands(runs: Sequence[Wanted], more: Sequence[str], *, json_: bool)
 
 
 def _leave_failed(failures: Sequence[Failure]) -> None:
-    """Name what could not be run and why, and end in code 1 where there is such a thing."""
+    """Name what could not be run and why, each reason once; end in code 1 if there was any."""
+    columns: dict[tuple[str, str], list[str]] = {}
     for failure in failures:
-        typer.echo(f"cannot run {failure}", err=True)
+        columns.setdefault((failure.encoder, failure.reason), []).extend(failure.columns)
+    for (encoder, reason), titles in columns.items():
+        named = ", ".join(dict.fromkeys(titles))
+        typer.echo(f"cannot run {named} of {encoder}: {reason}", err=True)
     if failures:
         raise typer.Exit(FAILED)
 

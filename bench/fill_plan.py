@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -170,11 +170,19 @@ def _refuse_settings(board: str, columns: Sequence[Column], settings: Sequence[s
                 " show; leave it out, and use --draws."
             )
         if key in ("protocol", "plan") and any(getattr(column, key) for column in columns):
-            hint = f" or give the board one with --set board.{key}=NAME" * (key == "protocol")
+            hint = f" or give the board one with --set board.{key}=NAME" * (
+                key in _options_of(board)
+            )
             raise UsageError(
                 f"--set {key}: the columns of board {board!r} name their own {key}; leave it"
                 f" out{hint}."
             )
+
+
+def _options_of(board: str) -> Collection[str]:
+    """Return the names of the options of a board, none for one that is not registered."""
+    is_known = board in registry.names("boards")
+    return registry.find("boards", board).options if is_known else ()
 
 
 def _configs(column: Column, base: RunConfig, draws: int) -> list[RunConfig]:

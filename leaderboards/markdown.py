@@ -47,7 +47,9 @@ def markdown(table: Table) -> str:
 
 def _said(table: Table) -> list[str]:
     """Return what is to be said below a table without numbers: what was kept out of it."""
-    return ["", *(f"{spoken(sentence)}  " for sentence in kept_out(table))] if kept_out(table) else []
+    return (
+        ["", *(f"{spoken(sentence)}  " for sentence in kept_out(table))] if kept_out(table) else []
+    )
 
 
 def aligned(cells: Sequence[Cell]) -> list[str]:

@@ -184,7 +184,7 @@ def _boxes(record: Result, reference: Result) -> list[str]:
 
 
 def _probe(record: Result, reference: Result) -> str:
-    """Say that a run asked for other settings of the probe, where that is not said as a deviation."""
+    """Say that a run set its probe otherwise, where that is not said as a deviation."""
     own, other = _probe_options(record), _probe_options(reference)
     apart = {key for key in {*own, *other} if own.get(key) != other.get(key)}
     listed = " ".join((*record.protocol.deviations, *reference.protocol.deviations))

@@ -138,6 +138,11 @@ def test_settings_that_columns_make_themselves_are_refused(settings, reason, mac
         planned("vjepa_table7", machine, *settings)
 
 
+def test_a_board_without_a_protocol_of_its_own_is_not_said_to_take_one(machine):
+    with pytest.raises(UsageError, match=r"name their own protocol; leave it out\.$"):
+        planned("frozen_video", machine, "protocol=vjepa@1")
+
+
 def test_boards_without_columns_and_no_draws_are_refused(machine):
     with pytest.raises(UsageError, match="no columns of its own"):
         planned("runs", machine)
@@ -306,7 +311,7 @@ def test_a_papers_board_is_filled_on_a_small_copy_of_its_data(bench, tmp_path, m
     ]  # fmt: skip
     code, out, err = bench(*words)
     assert code == 1 and "0 runs on record, 4 lacking" in err, err
-    assert err.count("cannot run SSv2") == 2
+    assert err.count("cannot run SSv2") == 1 and "SSv2 average, SSv2 attentive of vjepa" in err
     records = read_records(tmp_path / "home" / "records")
     assert {(r.probe.name, r.plan.score) for r in records} == {
         ("linear", "8x1x1@4"), ("attentive", "8x1x1@4"),

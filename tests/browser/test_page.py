@@ -317,7 +317,9 @@ def test_the_back_button_closes_the_drawer(opened, medium):
     page.wait_for_function("document.getElementById('drawer').open")
 
 
-@pytest.mark.parametrize("address", ["#find=%E0%A4%A", "#nothing", "#record-0", "#=", "#sort=99-asc"])
+@pytest.mark.parametrize(
+    "address", ["#find=%E0%A4%A", "#nothing", "#record-0", "#=", "#sort=99-asc"]
+)
 def test_an_address_that_names_nothing_shows_the_table(opened, address):
     page = opened(address)
     assert len(names(page, "floors")) == (0 if "find" in address else 2)

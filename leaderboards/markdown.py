@@ -25,7 +25,7 @@ from leaderboards.table import Cell, Row, Table, percent
 SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 DAGGER = "†"
 # Of what is markup the signs that texts here may hold; a single one within a word is none.
-MARKUP = re.compile(r"[|<`*\[\]]|\\(?=[!-/:-@\[-`{-~])|(?<!\w)_|_(?!\w)")
+MARKUP = re.compile(r"[|<`*]|\](?=\()|\\(?=[!-/:-@\[-`{-~])|(?<!\w)_|_(?!\w)")
 
 
 def markdown(table: Table) -> str:

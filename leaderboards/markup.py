@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from html import escape
 from pathlib import Path
@@ -12,6 +13,7 @@ PARTS = (
     "title", "lead", "before", "controls", "table", "notes", "legend", "figures", "records", "data",
 )  # fmt: skip
 LONGEST_KEY = 10  # letters
+BREAKS = re.compile(r"[_:/]|[^\s_:/]{24}(?=[^\s_:/])")
 
 
 def filled_page(parts: Mapping[str, str]) -> str:
@@ -79,11 +81,8 @@ def bar(value: float, chance: float | None, low: float | None = None, high: floa
 
 
 def breakable(name: str) -> str:
-    """Return a name that a narrow screen may break at its signs."""
-    broken = escape(name)
-    for sign in "_:/":
-        broken = broken.replace(sign, f"{sign}<wbr>")
-    return broken
+    """Return a name that a narrow screen may break at its signs, and within a very long word."""
+    return escape(BREAKS.sub("\\g<0>\0", name)).replace("\0", "<wbr>")
 
 
 def size_of(record: Result) -> str:

@@ -13,6 +13,7 @@ import pytest
 from leaderboards.drawer import shown_records
 from leaderboards.figures import figures_markup
 from leaderboards.labels import Box, placed
+from leaderboards.markup import breakable
 from leaderboards.page import html_page
 from leaderboards.points import frontier, points_of
 from tests.leaderboards.kept import kept_record
@@ -251,3 +252,9 @@ def test_a_table_of_published_numbers_alone_is_a_page(table):
     page = html_page(only)
     assert "No records yet" not in page and published(81.25).source in page
     assert Parsed(page).open == []
+
+
+def test_a_long_word_can_break_on_a_narrow_screen():
+    assert breakable("a_b:<c>") == "a_<wbr>b:<wbr>&lt;c&gt;"
+    assert breakable("x" * 50) == f"{'x' * 24}<wbr>{'x' * 24}<wbr>xx"
+    assert breakable("x" * 24) == "x" * 24

@@ -32,7 +32,8 @@ def probe_part(
 ) -> ProbePart:
     """Describe the sweep and the head that was reported.
 
-    `name` is the one the probe is registered by, which may be made from another. `released` is a probe file not fitted, `head_order` what its classes were put in order by.
+    `name` is the one the probe is registered by, which may be made from another. `released` is a
+    probe file not fitted, `head_order` what its classes were put in order by.
     """
     selected = scored.selected
     rule = "released probe, no fit" if released else protocol.selection

@@ -173,8 +173,8 @@ def test_draws_are_paired_one_by_one_and_their_spread_stands_apart(home):
 
 def test_without_a_draw_in_common_the_newest_are_paired_and_the_draws_named(tmp_path):
     for draw, created in ((0, "2025-03-01T12:00:00Z"), (1, "2025-04-01T12:00:00Z")):
-        kept_clips(tmp_path, GOOD, encoder="a", draw=draw, created=created)
-    kept_clips(tmp_path, BAD, encoder="b", draw=2)
+        kept_clips(tmp_path, GOOD, encoder="a", draw=draw, created=created, fraction=0.5)
+    kept_clips(tmp_path, BAD, encoder="b", draw=2, fraction=0.5)
     [found], _ = compare_encoders("a", "b", read_records(tmp_path), tmp_path)
     [(a, b)] = found.pairs
     assert (a.train_labels.draw, b.train_labels.draw) == (1, 2)

@@ -51,14 +51,13 @@ def read_rows(path: Path, result: Result) -> Rows:
     Raises:
         ValueError: another schema, a value that is missing, or lists of unequal length.
     """
+    refuse_other_count(path, result)
     table = pq.read_table(path, use_threads=False, pre_buffer=False)
     if not table.schema.remove_metadata().equals(SCHEMA):
         raise ValueError(f"its columns are {table.schema.names}, not those of predictions")
     for name in ("row", "id", "label", "status"):
         if table[name].null_count:
             raise ValueError(f"{table[name].null_count} rows have no {name}")
-    if not len(table):
-        raise ValueError("it holds no rows")
     statuses = texts(table["status"])
     scored = np.asarray(statuses == "scored", dtype=np.bool_)
     held = table.filter(pa.array(scored))
@@ -83,6 +82,20 @@ def read_rows(path: Path, result: Result) -> Rows:
         probabilities=probabilities,
         problems=problems,
     )
+
+
+def refuse_other_count(path: Path, result: Result) -> None:
+    """Refuse a file that says to hold another number of rows, before they are read: a few bytes
+    may stand for more rows than memory holds.
+
+    Raises:
+        ValueError: it does, or it holds none.
+    """
+    told, listed = pq.read_metadata(path).num_rows, result.data.score.listed
+    if told != listed:
+        raise ValueError(f"{told} rows, the record lists {listed}")
+    if not listed:
+        raise ValueError("it holds no rows")
 
 
 def texts(column: pa.ChunkedArray) -> npt.NDArray[np.str_]:

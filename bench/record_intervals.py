@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -142,9 +143,8 @@ def left_out_of(record: Result, folder: Path, cache: Path | None = None) -> Left
     predictions, truths = (kept_file(record, name, folder) for name in ("predictions", "truth"))
     skip = not record.counts_lost
     kept = _place(record, cache, skip=skip)
-    if kept is not None and kept.is_file():
-        with np.load(kept) as held:
-            return LeftOut(values=held["values"], videos=str(held["videos"]))
+    if kept is not None and (held := _held(kept)) is not None:
+        return held
     truth = read_truth(truths)
     found = LeftOut(
         values=without_each(read_scored_boxes(predictions), truth, skip=skip),
@@ -155,6 +155,15 @@ def left_out_of(record: Result, folder: Path, cache: Path | None = None) -> Left
         np.savez(content, values=found.values, videos=np.array(found.videos))
         write_whole(kept, content.getvalue())
     return found
+
+
+def _held(kept: Path) -> LeftOut | None:
+    """Return what a file of the cache holds; None if there is none, or not a whole one."""
+    try:
+        with np.load(kept) as held:
+            return LeftOut(values=held["values"], videos=str(held["videos"]))
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
 
 
 def _place(record: Result, cache: Path | None, *, skip: bool) -> Path | None:

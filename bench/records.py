@@ -182,7 +182,7 @@ def prediction_facts(path: Path) -> dict[str, Any] | None:
     try:
         told = (pq.read_schema(path).metadata or {}).get(FACTS.encode())
         said = json.loads(told) if told is not None else None
-    except (ValueError, OSError):  # arrow's errors are of these kinds
+    except (pa.ArrowException, ValueError, OSError, RecursionError):
         return None
     return said if isinstance(said, dict) else None
 

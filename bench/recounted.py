@@ -99,8 +99,8 @@ def _recount(rows: Rows, result: Result) -> dict[str, Any] | None:
         return None
     labels, correct = rows.labels[kept], int(right.sum())
     in_top = (rows.classes[:, :TOP] == rows.labels[rows.scored][:, None]).any(axis=1)
-    sizes = np.bincount(labels, minlength=num_classes)
-    hits = np.bincount(rows.labels[right], minlength=num_classes)
+    sizes = np.bincount(labels)
+    hits = np.bincount(rows.labels[right], minlength=len(sizes))
     seen = sizes > 0
     stated = result.data.score.expected
     expected = stated if stated is not None else len(rows.labels)

@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, JsonValue, model_validator
 
 from bench.data.low_shot import share_title
+from bench.data.manifest import MAX_CLASSES
 from bench.errors import BenchError
 from bench.result_metrics import (
     ROUNDING,
@@ -57,7 +58,7 @@ class TaskPart(Part):
     fit_split: str | None
     score_split: str
     metric: str
-    num_classes: Annotated[int, Field(ge=1)]
+    num_classes: Annotated[int, Field(ge=1, le=MAX_CLASSES)]
     options: Json
     unit: Literal["clip", "box"] = "clip"
     files: dict[str, Sha256] = Field(default_factory=dict)
@@ -410,6 +411,10 @@ def _contradictions(result: Result) -> list[str]:
     found = []
     if (told := result.config.get("protocol", result.protocol.name)) != result.protocol.name:
         found.append(f"config.protocol is {told!r}, but protocol.name is {result.protocol.name!r}")
+    if (result.task.unit == "box") != isinstance(metrics, FrameMapPart):
+        found.append(f"task.unit is {result.task.unit!r}, which metrics are not of")
+    if (result.task.fit_split is None) != (fit is None):
+        found.append(f"task.fit_split {result.task.fit_split!r} does not go with data.fit")
     if result.id != key:
         found.append(
             f"config, features, data and probe give the id {key}, the record says {result.id}"

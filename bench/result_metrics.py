@@ -11,7 +11,7 @@ ROUNDING = 1e-9  # metrics are ratios of integers in float64; anything larger is
 SHORT_NAMES = {"top1": "top-1", "mean_ap": "mAP"}  # of the metrics that a task may have
 
 Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=0)]
+Count = Annotated[int, Field(ge=0, lt=2**63)]
 
 
 class Part(BaseModel):

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from bench.data.regions import FrameTruth
 from bench.errors import BenchError
 from bench.findings import Finding, all_of, failed, ok, suspect
 from bench.frame_record import (
@@ -24,12 +25,13 @@ from bench.frame_record import (
     read_truth,
 )
 from bench.metrics.detections import ScoredBoxes
-from bench.predicted_rows import texts
+from bench.metrics.frame_rules import RULES
+from bench.predicted_rows import refuse_other_count, texts
 from bench.recounted import Counted, content_digest, differing
 from bench.result import Result
 from bench.result_metrics import FrameMapPart
 from bench.verify_clips import MOST, listing_problems
-from bench.verify_record import Opened
+from bench.verify_record import UNREADABLE, Opened
 
 
 def check_boxes(opened: Opened) -> tuple[list[Finding], Counted]:
@@ -38,12 +40,14 @@ def check_boxes(opened: Opened) -> tuple[list[Finding], Counted]:
     assert result is not None
     predictions, truth = opened.place("predictions"), opened.place("truth")
     try:
+        refuse_other_count(predictions, result)
         table = _read(predictions, PREDICTIONS, ("row", "id", "video", "second", "status"))
         _check_lengths(table)
         boxes = read_scored_boxes(predictions)
         truth_table = _read(truth, TRUTH, ("video", "second", "excluded"))
         frame_truth = read_truth(truth)
-    except (pa.ArrowException, OSError, ValueError, KeyError, AttributeError) as error:
+        _check_truth(frame_truth)
+    except (*UNREADABLE, pa.ArrowException, OverflowError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
         return [failed("rows", f"{predictions.name} or {truth.name}: {reason}")], Counted()
     problems = _row_problems(table, boxes, result)
@@ -55,7 +59,8 @@ def check_boxes(opened: Opened) -> tuple[list[Finding], Counted]:
         try:
             again = frame_map_part(boxes, frame_truth, skip=not result.counts_lost)
         except (BenchError, ValueError, IndexError) as error:
-            found.append(failed("metrics", f"no number comes out of the files: {error}"))
+            reason = str(error).splitlines()[0].rstrip(".")
+            found.append(failed("metrics", f"no number comes out of the files: {reason}"))
         else:
             assert isinstance(result.metrics, FrameMapPart)
             counted = _numbers(again)
@@ -100,6 +105,18 @@ def _check_lengths(table: pa.Table) -> None:
         raise ValueError("a score is missing")
 
 
+def _check_truth(truth: FrameTruth) -> None:
+    """Refuse rules that no evaluator has, and true boxes that lie nowhere.
+
+    Raises:
+        ValueError: there are some.
+    """
+    if truth.rules not in RULES:
+        raise ValueError(f"the rules {truth.rules!r} of the truth are unknown")
+    if not np.isfinite(truth.boxes.corners).all():
+        raise ValueError("a true box has a corner that is no number")
+
+
 def _row_problems(table: pa.Table, boxes: ScoredBoxes, result: Result) -> list[str]:
     ids = table["id"].to_pylist()
     problems = listing_problems(table["row"].to_numpy(), ids, texts(table["status"]), result)
@@ -120,14 +137,15 @@ def _row_problems(table: pa.Table, boxes: ScoredBoxes, result: Result) -> list[s
 def _counts(table: pa.Table, result: Result) -> Finding:
     """Count boxes, key frames and videos again; labels of boxes are not kept."""
     stated = {k: result.data.score.boxes.get(k) for k in ("boxes", "key_frames", "videos")}
+    if None in stated.values():
+        return failed("manifest", "the record does not count its boxes, key frames and videos")
     frames = pa.table({"video": table["video"], "second": table["second"]})
     counted: Mapping[str, Any] = {
         "boxes": len(table),
         "key_frames": len(frames.group_by(["video", "second"]).aggregate([])),
         "videos": pc.count_distinct(table["video"]).as_py(),
     }
-    known = {key: value for key, value in stated.items() if value is not None}
-    wrong = differing(known, {key: counted[key] for key in known})
+    wrong = differing(stated, counted)
     return all_of("manifest", wrong, "boxes, key frames and videos as on record")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Sequence
@@ -14,8 +15,7 @@ from bench.recounted import Counted
 from bench.run_id import plain
 from bench.verify_record import Opened
 
-# Raise it when a check changes what it finds.
-VERSION = 2
+CHECKED_BY = ("verify*.py", "recounted.py", "predicted_rows.py", "frame_record.py", "metrics/*.py")
 
 Held = tuple[Sequence[Finding], Counted]
 
@@ -25,7 +25,10 @@ def kept(opened: Opened, cache: Path | None) -> Held | None:
     if cache is None:
         return None
     try:
-        fields = json.loads(_place(opened, cache).read_text(encoding="utf-8"))
+        own, _, text = _place(opened, cache).read_text(encoding="utf-8").partition("\n")
+        if own != _digest(text):
+            return None
+        fields = json.loads(text)
         findings = [Finding(**one) for one in fields["findings"]]
         return findings, Counted(**fields["counted"])
     except (OSError, ValueError, KeyError, TypeError):  # not there, or not whole: checked again
@@ -38,10 +41,23 @@ def keep(opened: Opened, held: Held, cache: Path | None) -> None:
         return
     findings, counted = held
     fields = {"findings": [asdict(one) for one in findings], "counted": asdict(counted)}
-    write_whole(_place(opened, cache), json.dumps(plain(fields)).encode())
+    text = json.dumps(plain(fields))
+    write_whole(_place(opened, cache), f"{_digest(text)}\n{text}".encode())
 
 
 def _place(opened: Opened, cache: Path) -> Path:
-    facts = [VERSION, opened.path.name, opened.raw, sorted(opened.files.items())]
+    facts = [_code(), opened.path.name, opened.raw, sorted(opened.files.items())]
     number = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
     return cache / "verified" / number[:2] / f"{number}.json"
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@functools.cache
+def _code() -> str:
+    """Return a digest of the code that findings come from: after a change all is checked again."""
+    root = Path(__file__).parent
+    files = sorted(path for pattern in CHECKED_BY for path in root.glob(pattern))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()

@@ -137,7 +137,13 @@ def _manifest(rows: Rows, opened: Opened) -> Finding:
     assert result is not None
     classes = _class_names(opened)
     if classes is None:
-        return unchecked("manifest", "class names are not kept, so its digest cannot be computed")
+        sentence = "class names are not kept, so its digest cannot be computed"
+        return (failed if opened.is_sealed else unchecked)("manifest", sentence)
+    if any("\n" in name for name in (*rows.ids, *classes)):
+        return failed(
+            "manifest",
+            "an id or a class name has a line break, so that its digest is that of other rows too",
+        )
     if len(classes) != result.task.num_classes:
         return failed(
             "manifest", f"{len(classes)} class names are kept of {result.task.num_classes} classes"
@@ -172,8 +178,14 @@ def _class_names(opened: Opened) -> list[str] | None:
             return None
         facts = content.get("facts") if isinstance(content, dict) else None
         held = facts.get("classes") if isinstance(facts, dict) else None
-    is_list = isinstance(held, list) and all(isinstance(name, str) for name in held)
-    return held if is_list else None
+    if not isinstance(held, list) or not all(isinstance(name, str) for name in held):
+        return None
+    return held if _is_text("".join(held)) else None
+
+
+def _is_text(text: str) -> bool:
+    """Whether a text can be written: JSON may spell half a character."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 # ------------------------------------------------------------------------------------------ signs

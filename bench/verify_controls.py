@@ -41,7 +41,8 @@ def controls(own: Peer, others: Sequence[Peer], cache: Path | None = None) -> li
     rest = [peer for peer in others if peer.result.id != own.result.id]
     found = [*_chance(own.result), *_untrained(own, rest, cache)]
     same_rows = [p for p in rest if p.result.data.score.digest == own.result.data.score.digest]
-    return [*found, *_copies(own, same_rows), *_names(own, same_rows), *_truths(own, rest)]
+    found += [*_copies(own, same_rows), *_names(own, same_rows), *_features(own, same_rows)]
+    return [*found, *_truths(own, rest)]
 
 
 def may_concern(own: Result, other: Result) -> bool:
@@ -51,7 +52,9 @@ def may_concern(own: Result, other: Result) -> bool:
     same_rows = own.data.score.digest == other.data.score.digest
     is_control = _is_untrained(other) and measured(own) == measured(other)
     same_files = bool(own.task.files) and own.task.files == other.task.files
-    return same_files or (same_rows and (is_control or own.metrics == other.metrics))
+    same_features = own.features.score_key == other.features.score_key
+    is_alike = is_control or same_features or own.metrics == other.metrics
+    return same_files or (same_rows and is_alike)
 
 
 def measured(result: Result) -> str:
@@ -78,6 +81,8 @@ def _chance(result: Result) -> list[Finding]:
     if result.encoder.is_floor:
         return [ok("chance", "a floor may be at chance")]
     total = result.data.score.listed if result.counts_lost else metrics.scored
+    if not total:
+        return [suspect("chance", "no row was scored")]
     interval = wilson(metrics.correct, total)
     if interval.low > metrics.chance:
         return [ok("chance", f"above chance, {_percent(metrics.chance)}")]
@@ -192,6 +197,34 @@ def _names(own: Peer, others: Sequence[Peer]) -> list[Finding]:
                 )
             ]
     return [ok("split", "the same rows are called the same elsewhere")] if others else []
+
+
+def _features(own: Peer, others: Sequence[Peer]) -> list[Finding]:
+    """Say whether the same features are said to be of another network, or of other clips."""
+    facts = _made_by(own.result)
+    same = [p for p in others if p.result.features.score_key == own.result.features.score_key]
+    for other in same:
+        there = _made_by(other.result)
+        if wrong := [name for name in facts if facts[name] != there[name]]:
+            name = wrong[0]
+            return [
+                suspect(
+                    "features",
+                    f"its features are those of record {other.result.id}, but {name} is"
+                    f" {facts[name]!r} here and {there[name]!r} there",
+                )
+            ]
+    return [ok("features", "said to be of one network in other records too")] if same else []
+
+
+def _made_by(result: Result) -> dict[str, Any]:
+    """Return what follows from the key of the features that were scored."""
+    encoder = result.encoder
+    names = ("weights_sha256", "name", "num_parameters", "width", "is_floor")
+    return {
+        **{f"encoder.{name}": getattr(encoder, name) for name in names},
+        "plan.score": result.plan.score,
+    }
 
 
 def _truths(own: Peer, others: Sequence[Peer]) -> list[Finding]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
-from collections.abc import Mapping
+import stat
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +18,9 @@ from bench.findings import Finding, all_of, failed, ok, suspect, unchecked
 from bench.protocols import EvaluationProtocol
 from bench.records import parse_record, prediction_facts
 from bench.result import Artifact, RecordError, Result, seal_of
+from bench.result_metrics import MetricsPart
 from bench.run_id import plain, protocol_digest
+from bench.verify_claims import check_claims
 
 FIRST_SEALED = 4  # schema versions before have no seal, and files that do not say whose they are
 # What the text of a stranger's file can raise: fields of any type stand in any place.
@@ -23,6 +28,7 @@ UNREADABLE = (
     RecordError, OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError
 )  # fmt: skip
 RELEASED = "released probe, no fit"
+TENSORS = "probe.safetensors"  # as bench.probe_files names it, which needs torch
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -58,8 +64,10 @@ def open_record(path: Path) -> Opened:
     text = ""
     result = None
     try:
+        _refuse_endless(path)
         text = path.read_text(encoding="utf-8")
         result = parse_record(text, path.name)
+        json.loads(text, object_pairs_hook=_once)
         if path.stem != result.id:
             raise RecordError(f"{path.name} holds the record {result.id}; name it {result.id}.json")
     except UNREADABLE as error:
@@ -72,7 +80,8 @@ def open_record(path: Path) -> Opened:
     files: dict[str, str] = {}
     if result is not None:
         files, found = _files(path.parent, result)
-        findings += [found, _encoder(result), _status(result), _selection(result)]
+        findings += [found, check_claims(result), _status(result)]
+        findings.append(_selection(result, is_sealed=not _is_old(raw)))
     return Opened(path=path, raw=raw, result=result, files=files, findings=tuple(findings))
 
 
@@ -132,6 +141,29 @@ def check_protocol(result: Result) -> Finding:
 
 
 # ----------------------------------------------------------------------------------------- the file
+def _refuse_endless(path: Path) -> None:
+    """Refuse a device or a pipe, which may never end, even behind a link.
+
+    Raises:
+        OSError: it is one, or there is no such file.
+    """
+    if not stat.S_ISREG(path.stat().st_mode) and not path.is_dir():
+        raise OSError(errno.EINVAL, f"{path.name} is not a plain file")
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object of JSON.
+
+    Raises:
+        RecordError: a key stands twice, of which some readers take the first and some the last.
+    """
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        twin = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
+        raise RecordError(f"the field {twin!r} stands twice")
+    return fields
+
+
 def _fields(text: str) -> Mapping[str, Any]:
     try:
         held = json.loads(text)
@@ -177,6 +209,7 @@ def _files(folder: Path, result: Result) -> tuple[dict[str, str], Finding]:
             problems.append(f"it names {artifact.path!r} as its {name}, which must be {file}")
             continue
         try:
+            _refuse_endless(folder / file)
             found[name] = file_sha256(folder / file)
         except FileNotFoundError:
             if name != "probe":  # the probe may be left at home
@@ -186,7 +219,21 @@ def _files(folder: Path, result: Result) -> tuple[dict[str, str], Finding]:
         else:
             if found[name] != artifact.sha256:
                 problems.append(f"{file} is not the file that the record was written with")
+    if "probe" in found and not problems:
+        problems += _tensors(folder / _names(result.id)["probe"])
     return found, all_of("files", problems, f"{', '.join(found)}: as they were written")
+
+
+def _tensors(facts: Path) -> list[str]:
+    """Return what is wrong with the tensors of a probe whose other file is the record's."""
+    place = facts.with_name(TENSORS)
+    try:
+        wanted = json.loads(facts.read_text(encoding="utf-8"))["tensors_sha256"]
+        _refuse_endless(place)
+        is_own = file_sha256(place) == wanted
+    except UNREADABLE as error:
+        return [f"{place.parent.name}/{place.name} cannot be read: {error}"]
+    return [] if is_own else [f"{place.parent.name}/{place.name} is not the one of {facts.name}"]
 
 
 def _names(record: str) -> dict[str, str]:
@@ -214,31 +261,63 @@ def _status(result: Result) -> Finding:
     return ok("status", "complete")
 
 
-def _encoder(result: Result) -> Finding:
-    """Say whether the encoder is the one that the config names, which the id depends on."""
-    named, spec = result.config.get("encoder"), result.encoder.spec
-    if spec not in ("arrays", named):
-        return failed("encoder", f"the encoder is called {spec!r}, the config names {named!r}")
-    return ok("encoder", "the one that the config names")
-
-
-def _selection(result: Result) -> Finding:
+def _selection(result: Result, *, is_sealed: bool) -> Finding:
     """Say whether the head that was reported is the one that its rule chooses."""
-    chosen, head = result.probe.selection, result.probe.selected
-    scores = chosen.holdout_scores
-    if chosen.rule == "best_on_score":
-        scores = chosen.score_split_scores
+    probe, chosen = result.probe, result.probe.selection
+    if len(probe.heads) == 1 or probe.released_sha256 is not None:
+        return ok("selection", "there was nothing to choose")
+    rows, scores = chosen.holdout_rows, chosen.holdout_scores
+    by_score = chosen.rule == "best_on_score"
+    if by_score:
+        rows, scores = result.metrics.scored, chosen.score_split_scores
     known = [score for score in scores if score is not None]
     if not known:
-        return ok("selection", "there was nothing to choose")
-    own = scores[head]
-    if own is None or own < max(known):
-        return failed(
-            "selection",
-            f"head {head} is reported, with {own} where heads were chosen, but another has"
-            f" {max(known)}",
+        sentence = f"nothing says by what one of {len(probe.heads)} heads was chosen"
+        return failed("selection", sentence)
+    problems = []
+    first = scores.index(max(known))
+    if first != probe.selected:
+        problems.append(
+            f"head {probe.selected} is reported, with {scores[probe.selected]} where heads were"
+            f" chosen, but head {first} has {max(known)}"
         )
-    return ok("selection", f"head {head} of {len(scores)} is the best where heads were chosen")
+    if not by_score and result.data.fit and not 0 < rows < result.data.fit.used:
+        problems.append(f"{rows} of {result.data.fit.used} training rows were held out")
+    if isinstance(result.metrics, MetricsPart):
+        problems += _no_shares(known, rows)
+        problems += _beside(result, is_sealed=is_sealed)
+    fine = f"head {probe.selected} of {len(scores)} is the best where heads were chosen"
+    return all_of("selection", problems, fine)
+
+
+def _no_shares(scores: Sequence[float | None], rows: int) -> list[str]:
+    """Return a sentence on an accuracy that `rows` cannot give."""
+    for score in scores:
+        if score is not None and abs(score * rows - round(score * rows)) > 1e-6:
+            return [f"a head has {score}, which is no share of {rows} rows"]
+    return []
+
+
+def _beside(result: Result, *, is_sealed: bool) -> list[str]:
+    """Return what is wrong with the heads' accuracies on the score split."""
+    chosen, metrics = result.probe.selection, result.metrics
+    scores, by_score = chosen.score_split_scores, chosen.rule == "best_on_score"
+    if not scores:
+        return ["the heads were not counted on the score split"] if is_sealed else []
+    problems = _no_shares(scores, metrics.scored)
+    wanted = "all" if by_score else "kept"
+    if chosen.score_split_fit != wanted:
+        problems.append(f"score_split_fit is {chosen.score_split_fit!r}, by {chosen.rule} {wanted}")
+    own = scores[result.probe.selected]
+    if not by_score or own is None or not isinstance(metrics, MetricsPart):
+        return problems
+    # The same head: batches of another size may round a few rows to another class.
+    if abs(own * metrics.scored - metrics.correct) > 1 + metrics.scored / 100:
+        problems.append(
+            f"head {result.probe.selected} is on record with {own} on the score split, and with"
+            f" {metrics.correct} right of {metrics.scored}"
+        )
+    return problems
 
 
 def _departures(result: Result, protocol: EvaluationProtocol) -> list[str]:

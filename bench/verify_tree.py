@@ -90,9 +90,12 @@ def readable(folder: Path) -> list[Result]:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """Yield the files below a folder; hidden folders are no part of a repository's content."""
+    """Yield the files below a folder; hidden folders are no part of a repository's content.
+
+    A link to a folder is one: followed, it may lead anywhere, or round and round.
+    """
     for path in folder.iterdir():
-        if path.is_dir():
+        if path.is_dir() and not path.is_symlink():
             if not path.name.startswith("."):
                 yield from _files(path)
         else:
@@ -117,6 +120,8 @@ def _strays(root: Path, files: Sequence[Path], records: Sequence[Path]) -> list[
             stray = (owner.parent, owner.name.removesuffix("-probe")) not in known
         elif named := OWN.fullmatch(path.name):
             stray = (owner, named[1]) not in known
+        elif path.is_dir():  # a link
+            stray = True
         else:
             stray = owner in folders and not LET_THROUGH.fullmatch(path.name)
         if stray and owner not in bundles and owner.parent not in bundles:

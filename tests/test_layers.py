@@ -26,7 +26,7 @@ LAYERS = [
     {"record_rows", "record_intervals"},
     {"comparable"},
     {"compare"},
-    {"findings", "verify_record"},
+    {"findings", "verify_claims", "verify_record"},
     {"predicted_rows"},
     {"recounted"},
     {"verify_clips"},

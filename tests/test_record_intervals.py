@@ -98,6 +98,9 @@ def test_the_interval_of_a_frame_map_is_the_jackknife_of_its_files_and_is_kept(t
     assert interval_of(record, folder, cache) != expected
     assert interval_of(record, folder) == expected
     assert interval_of(record) is None and interval_of(record, tmp_path) is None
+    for damaged in (kept.read_bytes()[:100], b"", b"[]"):
+        kept.write_bytes(damaged)
+        assert interval_of(record, folder, cache) == expected
     (folder / record.artifacts.predictions.path).write_bytes(b"other")
     with pytest.raises(RecordError, match="not the file"):
         interval_of(record, folder, cache)

@@ -2,6 +2,7 @@
 
 import json
 
+import pyarrow.parquet as pq
 import pytest
 
 from bench.protocols import honest, vjepa
@@ -38,7 +39,7 @@ def test_untouched_records_pass_every_check(runs, kind):
     assert verdict.status == "ok", verdict.findings
     said = {finding.check for finding in verdict.findings}
     assert said >= {
-        "record", "seal", "files", "encoder", "status", "selection", "protocol", "belongs", "rows",
+        "record", "seal", "files", "config", "status", "selection", "protocol", "belongs", "rows",
         "manifest", "metrics", "constant", "control",
     }  # fmt: skip
 
@@ -292,6 +293,111 @@ def no_file(forger):
     forger.file().unlink()
 
 
+def as_boxes(forger):
+    """Call rows boxes, which have no labels to count by."""
+    fields = forger.fields
+    fields["task"]["unit"] = "box"
+    fields["metrics"]["mean_per_class"] = 0.9
+    forger.write(fields, seal=True)
+
+
+def few_labels(forger):
+    fields = forger.fields
+    fields["train_labels"]["fraction"] = fields["task"]["options"]["fraction"] = 0.05
+    fields["config"]["task_options"]["fraction"] = 1.0
+    forger.write(fields, seal=True)
+    return forger.mend_id()
+
+
+def config_of(**changes):
+    """Change the config, and the id that follows from it."""
+
+    def forge(forger):
+        fields = forger.fields
+        fields["config"].update(changes)
+        forger.write(fields, seal=True)
+        return forger.mend_id()
+
+    return forge
+
+
+def twice_in_file(forger):
+    text = forger.path.read_text()
+    forger.path.write_text(text.replace('"metrics": {', '"metrics": {"top1": 0.99,', 1))
+
+
+def merged(columns):
+    """Hide a wrong row in the id of the next one: the digest of the manifest stays."""
+    row = next(i for i, p in enumerate(columns["predicted"]) if p != columns["label"][i])
+    own = f"{columns['id'][row]}\t{columns['label'][row]}\n"
+    columns["id"][row + 1] = own + columns["id"][row + 1]
+    drop(columns, row)
+    columns["row"] = list(range(len(columns["row"])))
+
+
+def merged_row(forger):
+    columns = forger.frame()
+    merged(columns)
+    forger.write_frame(columns)
+    forger.mend_metrics()
+    forger.mend_files()
+
+
+def link_to(target):
+    def forge(forger):
+        file = forger.file()
+        file.unlink()
+        file.symlink_to(target)
+
+    return forge
+
+
+def deep(key, name="predictions"):
+    """Put JSON into a file's metadata that is nested too deep to be read."""
+
+    def forge(forger):
+        table = forger.table(name)
+        metadata = {**table.schema.metadata, key: b"[" * 100_000}
+        pq.write_table(table.replace_schema_metadata(metadata), forger.file(name))
+        forger.mend_files()
+
+    return forge
+
+
+def half_a_character(forger):
+    forger.tell(classes=["\ud800"] * 6)
+    forger.mend_files()
+
+
+def other_tensors(forger):
+    place = forger.path.with_name(f"{forger.path.stem}-probe") / "probe.safetensors"
+    place.write_bytes(place.read_bytes()[:-1] + b"x")
+
+
+def nothing_scored(forger):
+    columns = forger.frame()
+    count = len(columns["row"])
+    columns.update(dict.fromkeys(PREDICTED, [None] * count), status=["missing"] * count)
+    forger.write_frame(columns)
+    fields = forger.fields
+    fields["data"]["score"].update(used=0, missing=columns["id"], undecodable={})
+    fields["metrics"].update(
+        top1=0, top5=0, mean_per_class=0, correct=0, scored=0, bounds={"low": 0, "high": 1}
+    )
+    fields["config"]["on_unreadable"] = "skip"
+    forger.write(fields, seal=True)
+    return forger.mend_id()
+
+
+def heads(**changes):
+    def forge(forger):
+        fields = forger.fields
+        fields["probe"]["selection"].update(changes)
+        forger.write(fields, seal=True)
+
+    return forge
+
+
 BROKEN = "the seal is broken"
 NOT_THE_FILE = "is not the file that the record was written with"
 CLIPS = {
@@ -363,8 +469,39 @@ CLIPS = {
     "foreign": (foreign(digest=False), "files", NOT_THE_FILE),
     "foreign, mended": (foreign(digest=True), "belongs", "was written for the record"),
     "foreign, told": (foreign(digest=True, told=True), "metrics", "the predictions give"),
-    "another name": (known_as, "encoder", "the config names 'random:vit_digits'"),
+    "another name": (known_as, "config", "the config names 'random:vit_digits'"),
     "elsewhere": (elsewhere, "files", "which must be"),
+    # the config, and what follows from it
+    "as boxes": (as_boxes, "record", "task.unit is 'box'"),
+    "fraction": (setting("train_labels.fraction", 0.05, seal=True), "config",
+                 "train_labels.fraction is 0.05, that of the task is 1.0"),
+    "few labels": (few_labels, "config", "task.options.fraction is 0.05, the config has 1.0"),
+    "fit split": (setting("task.fit_split", None, seal=True), "record", "fit_split None"),
+    "plan": (config_of(plan="8x8x3@4"), "config", "clips to score are 8x1x1@4"),
+    "layers": (config_of(layers=[0]), "config", "layer 0, which is not on record"),
+    "draws": (config_of(draws=5), "config", "draws 5, which is not on record"),
+    "dtype": (setting("features.dtype", "float32", seal=True), "config", "features are float32"),
+    "precision": (config_of(precision="bf16"), "config", "the config has bf16"),
+    "options": (config_of(probe_options={"epochs": 9}), "config", "the probe epochs = 9"),
+    "known task": (setting("task.name", "k400", seal=True), "config", "is called 'k400'"),
+    "trained": (setting("encoder.is_floor", False, seal=True), "config", "not called a floor"),
+    "arrays": (setting("encoder.spec", "arrays", seal=True), "config", "is called 'arrays'"),
+    # the choice of the head
+    "no scores": (heads(holdout_scores=[]), "selection", "nothing says by what one of 2 heads"),
+    "no share": (heads(holdout_scores=[0.51, 0.3]), "selection", "0.51, which is no share"),
+    "none held": (heads(holdout_rows=0), "selection", "0 of 24 training rows"),
+    "not beside": (heads(score_split_scores=[], score_split_fit=None), "selection",
+                   "not counted on the score split"),
+    "fit of all": (heads(score_split_fit="all"), "selection", "score_split_fit is 'all'"),
+    # files that are no files, numbers and texts that are none
+    "device": (link_to("/dev/zero"), "files", "not a plain file"),
+    "tensors": (other_tensors, "files", "probe.safetensors is not the one"),
+    "deep": (deep(b"frozenbench"), "belongs", "nothing in"),
+    "half a character": (half_a_character, "manifest", "class names are not kept"),
+    "line break": (merged_row, "manifest", "has a line break"),
+    "key twice": (twice_in_file, "record", "'top1' stands twice"),
+    "huge": (setting("data.score.listed", 10**400, seal=True), "record", "data.score.listed"),
+    "nothing": (nothing_scored, "metrics", "no row was scored"),
     # the record itself
     "older": (older, "belongs", "was given an older schema"),
     "no seal": (without("seal"), "seal", "the seal is missing"),
@@ -431,10 +568,20 @@ def far_away(columns):
 def classes_of(forger):
     table = forger.table()
     metadata = {**table.schema.metadata, b"classes": json.dumps({"1": "sit", "5": "run"}).encode()}
-    import pyarrow.parquet as pq
-
     pq.write_table(table.replace_schema_metadata(metadata), forger.file())
     forger.mend_files()
+
+
+def rules_of(value, key=b"rules"):
+    """Change what the truth says of its rules, or of its classes."""
+
+    def forge(forger):
+        table = forger.table("truth")
+        metadata = {**table.schema.metadata, key: value}
+        pq.write_table(table.replace_schema_metadata(metadata), forger.file("truth"))
+        forger.mend_files()
+
+    return forge
 
 
 def told_split(forger):
@@ -466,6 +613,12 @@ BOXES = {
     "split": (setting("task.score_split", "test", seal=True), "belongs", "for the split 'val'"),
     "split of the truth": (told_split, "belongs", "-truth.parquet was written for the split"),
     "classes": (classes_of, "rows", "not of the classes on record"),
+    "deep": (deep(b"classes"), "rows", "recursion"),
+    "unknown rules": (rules_of(b"mine"), "rows", "the rules 'mine' of the truth are unknown"),
+    "classes of the truth": (rules_of(json.dumps({str(2**70): "sit"}).encode(), b"classes"), "rows",
+                             "too large"),
+    "nowhere": (box_rows(at("x1", 0, float("nan")), "truth"), "rows", "no number"),
+    "not counted": (setting("data.score.boxes", {}, seal=True), "manifest", "does not count"),
     "files": (setting("task.files.ground_truth", "0" * 64, seal=True), "record", "the record says"),
 }  # fmt: skip
 
@@ -555,3 +708,20 @@ def test_protocol_settings_that_were_not_kept_to_are_found_unless_they_are_said(
     heads = [{"lr": lr, "weight_decay": wd} for lr in (3e-3, 1e-3, 3e-4) for wd in (0.01, 0.1)]
     kept = record.model_copy(update={"probe": record.probe.model_copy(update={"heads": heads})})
     assert _departures(kept, honest()) == []
+
+
+def test_features_of_another_network_or_plan_are_found_beside_a_record_of_the_same(runs, tmp_path):
+    own = Forger.copy(runs["clips"], tmp_path / "records")
+    fields = own.fields
+    fields["config"]["seed"] = 3
+    own.write(fields)
+    other = own.mend_id()
+    own = Forger.copy(runs["clips"], tmp_path / "own")
+    for name, value in (("encoder.weights_sha256", "0" * 64), ("plan.score", "8x8x3@4")):
+        setting(name, value, seal=True)(own)
+        forged, _ = verify_all([own.path, other.path])
+        [said] = [f for f in forged.findings if f.check == "features"]
+        assert said.outcome == "suspect" and f"but {name} is" in said.sentence
+        own = Forger.copy(runs["clips"], tmp_path / name)
+    verdict, _ = verify_all([own.path, other.path])
+    assert [f.outcome for f in verdict.findings if f.check == "features"] == ["ok"]

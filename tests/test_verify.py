@@ -46,6 +46,8 @@ def made(folder, probabilities, *, labels=None, lost=0, on_unreadable="wrong", *
     skip = on_unreadable == "skip"
     fields["metrics"] = metrics_part(probabilities[scored], rows, scored, skip=skip).model_dump()
     probe = fields["probe"]
+    beside = {"score_split_scores": [0.0, 1.0], "score_split_fit": "kept"}
+    probe["selection"] |= beside
     fields["id"] = number = result_id(
         config=fields["config"],
         feature_keys=[fields["features"][key] for key in ("fit_key", "score_key")],
@@ -226,8 +228,9 @@ def test_equal_votes_of_few_neighbours_are_no_copy(tmp_path):
 def test_records_of_the_same_files_rows_or_control_concern_each_other():
     a, b = box_record(0.25), box_record(0.5, seed=1)
     assert may_concern(a, b) and not may_concern(a, a)
-    assert not may_concern(a, box_record(0.5, files={"ground_truth": digest("other")}, seed=1))
-    assert not may_concern(sound_record(), sound_record(seed=1, correct=70))
+    files = {"ground_truth": digest("other")}
+    assert not may_concern(a, box_record(0.5, files=files, encoder="other"))
+    assert not may_concern(sound_record(), sound_record(encoder="other", correct=70))
     assert may_concern(sound_record(), sound_record(seed=1))
 
 
@@ -309,12 +312,44 @@ def test_a_kept_verdict_does_not_hide_a_new_control(tmp_path):
     assert outcome(verdict, "control")[0] == "ok"
 
 
-def test_damaged_cache_is_counted_again(tmp_path):
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: text[:50],
+        lambda text: text.replace('"rows": 120', '"rows": 7'),
+        lambda text: '{"findings": [], "counted": {}}',
+        lambda text: "",
+    ],
+)
+def test_damaged_cache_is_counted_again(damage, tmp_path):
     made(tmp_path, model(0.5))
     first = verify_folder(tmp_path, tmp_path / "cache")
     for file in (tmp_path / "cache").rglob("*.json"):
-        file.write_text(file.read_text()[:50])
+        assert damage(file.read_text()) != file.read_text()
+        file.write_text(damage(file.read_text()))
     assert verify_folder(tmp_path, tmp_path / "cache") == first
+
+
+def test_a_link_to_a_folder_is_not_followed(bench, tmp_path):
+    folder = tmp_path / "repo"
+    folder.mkdir()
+    made(folder, model(0.8), encoder="vit_tiny", weights="w")
+    for name in ("up", "down"):
+        (folder / name).symlink_to(tmp_path, target_is_directory=True)
+    code, verdicts, _ = told(bench, folder)
+    said = [f["sentence"] for v in verdicts for f in v["findings"] if f["check"] == "stray"]
+    assert code == 5 and said == [f"{name} belongs to no record in repo" for name in ("down", "up")]
+
+
+def test_more_rows_than_the_record_lists_are_not_read(tmp_path):
+    path = made(tmp_path, model(0.5))
+    parquet = path.with_suffix(".parquet")
+    table = pq.read_table(parquet)
+    with pq.ParquetWriter(parquet, table.schema) as writer:
+        for _ in range(3):
+            writer.write_table(table)
+    said, words = outcome(mended(path, path.read_bytes(), parquet.read_bytes()), "rows")
+    assert said == "failed" and words.endswith("360 rows, the record lists 120")
 
 
 def told(bench, *words):

@@ -90,17 +90,22 @@ def compare_means(gaps: FloatArray, level: float = LEVEL) -> Paired:
     half = z * spread / math.sqrt(n - z * z) if n > z * z else 2.0
     score = difference * math.sqrt(n / square) if square else 0.0
     mde = (quantile() + NormalDist().inv_cdf(POWER)) * math.sqrt(square / n)
+    interval = Interval(
+        low=max(-1.0, difference - half),
+        high=min(1.0, difference + half),
+        level=level,
+        method="score",
+    )
+    if not half:  # equal gaps, such as those of equal models, have no spread to go by
+        counts = (n * max(0.0, difference), n * max(0.0, -difference))
+        low, high = tango(n, *counts, level)
+        interval = Interval(low=float(low), high=float(high), level=level, method="Tango score")
     return Paired(
         n=n,
         only_a=None,
         only_b=None,
         difference=difference,
-        interval=Interval(
-            low=max(-1.0, difference - half),
-            high=min(1.0, difference + half),
-            level=level,
-            method="score",
-        ),
+        interval=interval,
         p=math.erfc(abs(score) / math.sqrt(2)),
         p_above=math.erfc(score / math.sqrt(2)) / 2,
         method="score test over rows, fits averaged",

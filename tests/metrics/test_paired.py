@@ -226,3 +226,10 @@ def test_where_rows_are_few_the_detectable_difference_may_be_none():
     assert 7 < 40 * detectable(40, 0) < 8
     assert detectable(100_000, 0) < detectable(1000, 0)
     assert detectable(1000, 500) > detectable(1000, 100)
+
+
+def test_equal_models_of_several_fits_leave_as_much_open_as_of_one():
+    rows = np.zeros(20, dtype=bool)
+    for gap, right in ((0.0, rows), (1.0, ~rows)):
+        several, one = compare_means(np.full(20, gap)), compare_rows(right, rows)
+        assert several.interval == one.interval and several.interval.half_width > 0.1

@@ -16,17 +16,19 @@ from bench.run_id import FILE_PLACES, PLACES
 OUTCOMES = (
     "schema_version", "id", "seal", "status", "reasons", "metrics", "artifacts", "probe.log",
     "probe.selected", "probe.selection", "encoder.check", "encoder.notes", "encoder.spec",
-    "protocol.deviations",
+    "protocol.deviations", "features.repeated_frames", "features.boxes_outside",
 )  # fmt: skip
 HARMLESS = (
     "created", "timing", "encoder.source", "encoder.card", "features.decoded", "task.title",
     "features.encoder_calls", "features.rows_from_store", "data.score.layout", "data.fit.layout",
+    "config.on_permuted_labels",
 )  # fmt: skip
 ROUNDING = (
     "environment", "features.precision", "features.dtype", "features.mode", "features.decoders",
     "config.precision", "config.dtype", "config.decoder", "config.features",
     "encoder.clips_per_call",
 )  # fmt: skip
+FACTS_THAT_ROUND = ("precision", "dtype", "recipe.decoder")
 KEYS = {"features.fit_key": "fit features", "features.score_key": "scored features"}
 
 
@@ -35,8 +37,9 @@ class Explanation:
     """Inputs in which two records differ: those that `decide` the number, those that may move it by
     `rounding` (a commit that is another one may do more), and `harmless` ones, which cannot.
 
-    `features` are the facts behind feature keys that differ, for stores that are here; `unknown`
-    names the keys whose facts are not.
+    `features` are the deciding facts behind feature keys that differ, for stores that are here;
+    `unknown` names the keys whose facts are not. A key that differs by precision, type or decoder
+    alone is among those that round.
     """
 
     decide: tuple[Difference, ...]
@@ -53,7 +56,23 @@ def explain(a: Result, b: Result, home: Path | None = None) -> Explanation:
     for one in found:
         for name, part in _sorted(one):
             groups[name].append(part)
-    features, unknown = _feature_facts(found, home)
+    features: list[Difference] = []
+    unknown: list[str] = []
+    for key, title in KEYS.items():
+        changed = [one for one in groups["decide"] if one.field == key]
+        for one in changed:
+            here, there = _store_facts(home, one.a), _store_facts(home, one.b)
+            if here is None or there is None:
+                unknown.append(title)
+                continue
+            facts = differences(here, there)
+            deciding = [part for part in facts if not _is_in(part.field, FACTS_THAT_ROUND)]
+            rounding = [part for part in facts if part not in deciding]
+            features += [_titled(part, title) for part in deciding]
+            groups["rounding"] += [_titled(part, title) for part in rounding]
+            if rounding and not deciding:  # another key for that alone
+                groups["decide"].remove(one)
+                groups["rounding"].append(one)
     return Explanation(
         decide=tuple(groups["decide"]),
         rounding=tuple(groups["rounding"]),
@@ -84,24 +103,8 @@ def _is_in(field: str, names: tuple[str, ...]) -> bool:
     return any(field == name or field.startswith(f"{name}.") for name in names)
 
 
-def _feature_facts(
-    found: list[Difference], home: Path | None
-) -> tuple[list[Difference], list[str]]:
-    """Return in which facts differing feature keys differ, and what has no facts here."""
-    facts, unknown = [], []
-    for one in found:
-        title = KEYS.get(one.field)
-        if title is None:
-            continue
-        a, b = (_store_facts(home, key) for key in (one.a, one.b))
-        if a is None or b is None:
-            unknown.append(title)
-            continue
-        facts += [
-            Difference(field=f"{title}: {part.field}", a=part.a, b=part.b)
-            for part in differences(a, b)
-        ]
-    return facts, unknown
+def _titled(one: Difference, title: str) -> Difference:
+    return Difference(field=f"{title}: {one.field}", a=one.a, b=one.b)
 
 
 def _store_facts(home: Path | None, key: Any) -> Mapping[str, Any] | None:

@@ -6,6 +6,7 @@ import pytest
 
 from bench.differences import ABSENT, Difference, differences
 from bench.explain import explain
+from bench.records import read_record
 from bench.result import Result
 from tests.forgery import clip_config, run, write_clips
 from tests.sound_record import sound_fields
@@ -108,3 +109,29 @@ def test_numbers_that_do_not_compare_are_explained_all_the_same(two, bench, tmp_
     (tmp_path / f"{other.id}.json").write_text(other.to_json())
     code, out, _ = bench("explain", a, tmp_path / f"{other.id}.json", "--home", home)
     assert code == 0 and "not compared: record" in out and "task.name" in out
+
+
+@pytest.mark.parametrize(
+    ("setting", "fact"),
+    [
+        ({"decoder": "pyav"}, "scored features: recipe.decoder.name"),
+        ({"precision": "bf16"}, "scored features: precision"),
+        ({"dtype": "float32"}, "scored features: dtype"),
+    ],
+)
+def test_what_may_move_a_number_by_rounding_alone_decides_nothing(two, setting, fact):
+    home, a, _ = two
+    b = run(clip_config(home.parent, **setting), home)
+    found = explain(read_record(a), read_record(b), home)
+    assert found.decide == found.features == found.unknown == ()
+    assert {fact, "features.score_key"} <= set(names(found.rounding))
+    assert names(explain(read_record(a), read_record(b)).decide) == [  # nothing tells what moved it
+        "features.fit_key", "features.score_key",
+    ]  # fmt: skip
+
+
+def test_to_keep_labels_that_look_permuted_moves_no_number(two):
+    home, a, _ = two
+    b = run(clip_config(home.parent, on_permuted_labels="keep"), home)
+    found = explain(read_record(a), read_record(b), home)
+    assert not found.decide and "config.on_permuted_labels" in names(found.harmless)

@@ -189,6 +189,10 @@ def verdict(one: Comparison, name_a: str, name_b: str) -> str:
             f"The two cannot be told apart: {gap} would be significant alone, but not among so many"
             " comparisons."
         )
+    if paired.interval.low == paired.interval.high:
+        return (
+            f"The two are equal: no {one.unit.removesuffix('s')} of {paired.n:,} tells them apart."
+        )
     if paired.mde is None:
         return f"The two cannot be told apart, and so few {one.unit} could hardly show anything."
     return (

@@ -229,6 +229,8 @@ def test_boxes_are_compared_over_videos(tmp_path):
     assert found.unit == "videos" and found.paired.n == 3
     assert found.paired.difference == found.value_a - found.value_b
     assert found.value_a == sides[0].record.headline
+    equal = compare_records(sides[0], sides[0])
+    assert verdict(equal, "a", "a") == "The two are equal: no video of 3 tells them apart."
     few = Placed(record=kept_boxes(tmp_path, *case(1, videos=(0, 1))), folder=tmp_path)
     with pytest.raises(DataError, match="other videos"):
         compare_records(sides[0], few)

@@ -109,7 +109,7 @@ def compare_means(gaps: FloatArray, level: float = LEVEL) -> Paired:
         p=math.erfc(abs(score) / math.sqrt(2)),
         p_above=math.erfc(score / math.sqrt(2)) / 2,
         method="score test over rows, fits averaged",
-        mde=mde if 0 < mde <= 1 else None,
+        mde=detectable(n, 0) if square == 0 else mde if mde <= 1 else None,
     )
 
 

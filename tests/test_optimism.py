@@ -11,7 +11,7 @@ import pytest
 from bench.array_probe import probe_arrays
 from bench.config import Machine, RunConfig
 from bench.progress import Silent
-from bench.records import read_record
+from bench.records import read_predictions, read_record
 
 TRIALS, CLASSES, ROWS, WIDTH = 200, 4, 80, 6
 HEADS = {"lr": (3e-1, 1e-1, 3e-2, 1e-2, 3e-3), "weight_decay": (0.0, 0.1, 0.4, 0.8)}
@@ -57,3 +57,24 @@ def test_both_numbers_of_the_same_fits_stand_in_the_record(records):
         assert record.optimism.honest == scores[record.probe.selected]
         assert record.optimism.best == max(scores)
         assert record.optimism.gap >= 0 and record.optimism.heads == 20
+
+
+def test_labels_of_the_scored_rows_choose_nothing(tmp_path):
+    generator = np.random.default_rng(0)
+    train, score = (noise(tmp_path / f"{split}.npz", generator) for split in ("train", "score"))
+    with np.load(score) as held:
+        x, y = held["x"], held["y"]
+    config = RunConfig(
+        encoder="none", task="none", probe="linear", probe_options={**HEADS, "epochs": 2}
+    )
+    found = []
+    for labels in (y, generator.permutation(y), (y + 1) % CLASSES):
+        np.savez(score, x=x, y=labels)
+        made = probe_arrays(config, Machine(home=tmp_path, device="cpu"), train, score, Silent())
+        rows = read_predictions(made.path.with_suffix(".parquet"))
+        found.append((made.result.probe, rows.drop(columns="label")))
+    for probe, rows in found[1:]:
+        assert probe.selected == found[0][0].selected
+        assert probe.selection.holdout_scores == found[0][0].selection.holdout_scores
+        assert rows.equals(found[0][1])
+    assert len({probe.selection.score_split_scores for probe, _ in found}) == 3

@@ -413,8 +413,6 @@ def _contradictions(result: Result) -> list[str]:
         found.append(f"config.protocol is {told!r}, but protocol.name is {result.protocol.name!r}")
     if (result.task.unit == "box") != isinstance(metrics, FrameMapPart):
         found.append(f"task.unit is {result.task.unit!r}, which metrics are not of")
-    if (result.task.fit_split is None) != (fit is None):
-        found.append(f"task.fit_split {result.task.fit_split!r} does not go with data.fit")
     if result.id != key:
         found.append(
             f"config, features, data and probe give the id {key}, the record says {result.id}"

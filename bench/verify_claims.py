@@ -51,6 +51,8 @@ def _labels(result: Result) -> list[str]:
     """Compare the share of the training labels with the options of the task, and of the config."""
     told, options = result.train_labels, result.task.options
     problems = []
+    if (result.task.fit_split is None) != (result.data.fit is None):
+        problems.append(f"task.fit_split {result.task.fit_split!r} does not go with data.fit")
     if told is not None:
         for key in SHARE:
             own, wanted = getattr(told, key), options.get(key, WHOLE.get(key))

@@ -276,6 +276,8 @@ def written(folder):
     scores = np.full((rows, 3), 0.1, np.float32)
     scores[np.arange(rows), predicted] = 0.8
     fields = sound_fields(probe="knn", correct=45, rows=rows, classes=3)
+    beside = {"score_split_scores": [0.0, 1.0], "score_split_fit": "kept"}
+    fields["probe"]["selection"] |= beside
     protocol = registry.build("protocols", "honest@1", {})
     fields["protocol"]["digest"] = protocol_digest(protocol)
     fields["data"]["score"]["digest"] = manifest.digest

@@ -6,12 +6,13 @@ import statistics
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from bench.array_probe import probe_arrays
 from bench.config import Machine, RunConfig
 from bench.progress import Silent
-from bench.records import read_predictions, read_record
+from bench.records import read_record
 
 TRIALS, CLASSES, ROWS, WIDTH = 200, 4, 80, 6
 HEADS = {"lr": (3e-1, 1e-1, 3e-2, 1e-2, 3e-3), "weight_decay": (0.0, 0.1, 0.4, 0.8)}
@@ -71,8 +72,8 @@ def test_labels_of_the_scored_rows_choose_nothing(tmp_path):
     for labels in (y, generator.permutation(y), (y + 1) % CLASSES):
         np.savez(score, x=x, y=labels)
         made = probe_arrays(config, Machine(home=tmp_path, device="cpu"), train, score, Silent())
-        rows = read_predictions(made.path.with_suffix(".parquet"))
-        found.append((made.result.probe, rows.drop(columns="label")))
+        rows = pq.read_table(made.path.with_suffix(".parquet"))
+        found.append((made.result.probe, rows.drop_columns(["label"])))
     for probe, rows in found[1:]:
         assert probe.selected == found[0][0].selected
         assert probe.selection.holdout_scores == found[0][0].selection.holdout_scores

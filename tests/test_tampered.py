@@ -476,7 +476,7 @@ CLIPS = {
     "fraction": (setting("train_labels.fraction", 0.05, seal=True), "config",
                  "train_labels.fraction is 0.05, that of the task is 1.0"),
     "few labels": (few_labels, "config", "task.options.fraction is 0.05, the config has 1.0"),
-    "fit split": (setting("task.fit_split", None, seal=True), "record", "fit_split None"),
+    "fit split": (setting("task.fit_split", None, seal=True), "config", "fit_split None"),
     "plan": (config_of(plan="8x8x3@4"), "config", "clips to score are 8x1x1@4"),
     "layers": (config_of(layers=[0]), "config", "layer 0, which is not on record"),
     "draws": (config_of(draws=5), "config", "draws 5, which is not on record"),

@@ -97,7 +97,7 @@ def write(
         include_unreportable=include_unreportable,
     )
     made = replace(made, remarks=(_source(table), *made.remarks))
-    return write_table(made, folder, kept=board.records)
+    return write_table(made, folder, kept=board.records, records=records)
 
 
 def _source(table: PaperTable) -> str:

@@ -12,6 +12,7 @@ from bench import registry
 from bench.errors import UsageError
 from bench.findings import Finding, all_of
 from bench.result import Result
+from bench.run_id import plain
 from bench.types import ClipPlan
 
 ARRAYS = "arrays"  # features from elsewhere, which no encoder of ours made
@@ -109,7 +110,7 @@ def _probe(result: Result) -> list[str]:
     problems = []
     if (named := result.config.get("probe", probe.name)) != probe.name:
         problems.append(f"the probe is called {probe.name!r}, the config names {named!r}")
-    for key, wanted in options.items():
+    for key, wanted in _settled(probe.name, options).items():
         if key in probe.settings:
             own: Any = probe.settings[key]
             is_kept = own == wanted
@@ -121,6 +122,17 @@ def _probe(result: Result) -> list[str]:
         if not is_kept:
             problems.append(f"the config gives the probe {key} = {wanted}, it had {own}")
     return problems
+
+
+def _settled(probe: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options as values: `bench probe` keeps them as they were typed, such as `[1,5]`."""
+    try:
+        entry = registry.find("probes", probe)
+        heads = {"num_heads": 1} if registry.needs(entry, "num_heads") else {}
+        values = registry.checked(entry, {**heads, **options})
+    except UsageError:  # a probe or an option of another version
+        return dict(options)
+    return {key: plain(values[key]) for key in options}
 
 
 def _unsaid(said: Iterable[str], beginning: str) -> list[str]:

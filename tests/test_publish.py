@@ -32,7 +32,7 @@ def home(bench, tmp_path, monkeypatch):
             tmp_path / f"{name}-score.npz",
         )
         code, out, err = bench(
-            "probe", *files, "--probe", "knn", "--set", "k=1", "--home", tmp_path, "--json"
+            "probe", *files, "--probe", "knn", "--set", "k=[1,5]", "--home", tmp_path, "--json"
         )
         assert code == (3 if dirty else 0), err
         return json.loads(out)["id"]

@@ -16,7 +16,8 @@ from bench.errors import UsageError
 from bench.record_names import record_file
 
 if TYPE_CHECKING:
-    from bench.compare import Comparison, Placed, Spread
+    from bench.compare import Comparison, Spread
+    from bench.compared_rows import Placed
 
 ID = re.compile(r"[0-9a-f]{16}")
 
@@ -87,7 +88,7 @@ def _is_record(name: str, root: Path) -> bool:
 
 
 def _placed(name: str, home: Path | None) -> Placed:
-    from bench.compare import Placed  # pydantic and pyarrow
+    from bench.compared_rows import Placed  # pydantic and pyarrow
     from bench.records import read_record
 
     path = record_file(name, home)

@@ -130,7 +130,8 @@ def explain(
     json_: Json = False,
 ) -> None:
     """Show every input in which two records differ: what decides the number, and what cannot."""
-    from bench.compare import Placed, compare_records
+    from bench.compare import compare_records
+    from bench.compared_rows import Placed
     from bench.explain import explain as sort_inputs
     from bench.records import read_record
 

@@ -18,7 +18,8 @@ from bench.verify_boxes import check_boxes
 from bench.verify_cache import keep, kept
 from bench.verify_clips import check_clips
 from bench.verify_controls import Peer, controls, may_concern
-from bench.verify_record import Opened, belongs, check_protocol, open_record
+from bench.verify_protocol import check_protocol
+from bench.verify_record import Opened, belongs, open_record
 
 
 def verify(

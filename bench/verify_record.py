@@ -1,4 +1,4 @@
-"""What a record file says of itself: fields, seal, status, protocol, and the files it names."""
+"""What a record file says of itself: fields, seal, status, and the files it names."""
 
 from __future__ import annotations
 
@@ -6,28 +6,23 @@ import errno
 import json
 import stat
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench import registry
-from bench.errors import UsageError
 from bench.files import file_sha256
 from bench.findings import Finding, all_of, failed, ok, suspect, unchecked
-from bench.protocols import EvaluationProtocol
 from bench.records import parse_record, prediction_facts
 from bench.result import Artifact, RecordError, Result, seal_of
-from bench.result_metrics import MetricsPart
-from bench.run_id import plain, protocol_digest
 from bench.verify_claims import check_claims
+from bench.verify_selection import check_selection
 
 FIRST_SEALED = 4  # schema versions before have no seal, and files that do not say whose they are
 # What the text of a stranger's file can raise: fields of any type stand in any place.
 UNREADABLE = (
     RecordError, OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError
 )  # fmt: skip
-RELEASED = "released probe, no fit"
 TENSORS = "probe.safetensors"  # as bench.probe_files names it, which needs torch
 
 
@@ -81,7 +76,7 @@ def open_record(path: Path) -> Opened:
     if result is not None:
         files, found = _files(path.parent, result)
         findings += [found, check_claims(result), _status(result)]
-        findings.append(_selection(result, is_sealed=not _is_old(raw)))
+        findings.append(check_selection(result, is_sealed=not _is_old(raw)))
     return Opened(path=path, raw=raw, result=result, files=files, findings=tuple(findings))
 
 
@@ -118,26 +113,6 @@ def belongs(opened: Opened) -> Finding:
         return all_of("belongs", problems, "its files were written for this record")
     sentence = f"nothing in {' and '.join(silent)} says which record, task and split it is of"
     return failed("belongs", sentence) if opened.is_sealed else unchecked("belongs", sentence)
-
-
-def check_protocol(result: Result) -> Finding:
-    """Say whether the protocol is the one of that name in this version, and was kept to."""
-    name = result.protocol.name
-    try:
-        protocol: EvaluationProtocol = registry.build("protocols", name, {})
-    except UsageError as error:
-        return failed(
-            "protocol",
-            f"protocol {name!r} cannot be compared: {str(error).rstrip('.')}; load its module with"
-            " --with if it is one of your own",
-        )
-    if result.protocol.digest != protocol_digest(protocol):
-        return failed(
-            "protocol",
-            f"the record was made under the protocol digest {result.protocol.digest[:12]}, that of"
-            f" {name} is {protocol_digest(protocol)[:12]}: another protocol under this name",
-        )
-    return all_of("protocol", _departures(result, protocol), f"{name}, as this version has it")
 
 
 # ----------------------------------------------------------------------------------------- the file
@@ -259,97 +234,3 @@ def _status(result: Result) -> Finding:
     if result.status == "not_reportable":
         return ok("status", f"not reportable: {'; '.join(result.reasons)}")
     return ok("status", "complete")
-
-
-def _selection(result: Result, *, is_sealed: bool) -> Finding:
-    """Say whether the head that was reported is the one that its rule chooses."""
-    probe, chosen = result.probe, result.probe.selection
-    if len(probe.heads) == 1 or probe.released_sha256 is not None:
-        return ok("selection", "there was nothing to choose")
-    rows, scores = chosen.holdout_rows, chosen.holdout_scores
-    by_score = chosen.rule == "best_on_score"
-    if by_score:
-        rows, scores = result.metrics.scored, chosen.score_split_scores
-    known = [score for score in scores if score is not None]
-    if not known:
-        sentence = f"nothing says by what one of {len(probe.heads)} heads was chosen"
-        return failed("selection", sentence)
-    problems = []
-    first = scores.index(max(known))
-    if first != probe.selected:
-        problems.append(
-            f"head {probe.selected} is reported, with {scores[probe.selected]} where heads were"
-            f" chosen, but head {first} has {max(known)}"
-        )
-    if not by_score and result.data.fit and not 0 < rows < result.data.fit.used:
-        problems.append(f"{rows} of {result.data.fit.used} training rows were held out")
-    if isinstance(result.metrics, MetricsPart):
-        problems += _no_shares(known, rows)
-        problems += _beside(result, is_sealed=is_sealed)
-    fine = f"head {probe.selected} of {len(scores)} is the best where heads were chosen"
-    return all_of("selection", problems, fine)
-
-
-def _no_shares(scores: Sequence[float | None], rows: int) -> list[str]:
-    """Return a sentence on an accuracy that `rows` cannot give."""
-    for score in scores:
-        if score is not None and abs(score * rows - round(score * rows)) > 1e-6:
-            return [f"a head has {score}, which is no share of {rows} rows"]
-    return []
-
-
-def _beside(result: Result, *, is_sealed: bool) -> list[str]:
-    """Return what is wrong with the heads' accuracies on the score split."""
-    chosen, metrics = result.probe.selection, result.metrics
-    scores, by_score = chosen.score_split_scores, chosen.rule == "best_on_score"
-    if not scores:
-        return ["the heads were not counted on the score split"] if is_sealed else []
-    problems = _no_shares(scores, metrics.scored)
-    wanted = "all" if by_score else "kept"
-    if chosen.score_split_fit != wanted:
-        problems.append(f"score_split_fit is {chosen.score_split_fit!r}, by {chosen.rule} {wanted}")
-    own = scores[result.probe.selected]
-    if not by_score or own is None or not isinstance(metrics, MetricsPart):
-        return problems
-    # The same head: batches of another size may round a few rows to another class.
-    if abs(own * metrics.scored - metrics.correct) > 1 + metrics.scored / 100:
-        problems.append(
-            f"head {result.probe.selected} is on record with {own} on the score split, and with"
-            f" {metrics.correct} right of {metrics.scored}"
-        )
-    return problems
-
-
-def _departures(result: Result, protocol: EvaluationProtocol) -> list[str]:
-    """Return what differs from the protocol without being on record as a deviation."""
-    problems = []
-    rule, name = result.probe.selection.rule, protocol.name
-    released = result.probe.released_sha256 is not None
-    if rule != (RELEASED if released else protocol.selection):
-        problems.append(f"heads were chosen by {rule!r}, {name} chooses by {protocol.selection!r}")
-    from_elsewhere = result.plan.sampler == "unknown" and result.encoder.spec == "arrays"
-    is_clip = result.task.unit == "clip" and not from_elsewhere
-    if is_clip and result.plan.sampler != protocol.sampler:
-        problems.append(
-            f"clips were sampled by {result.plan.sampler!r}, {name} samples by {protocol.sampler!r}"
-        )
-    if released:
-        return problems
-    probe, said = result.probe, result.protocol.deviations
-    task = "" if from_elsewhere else result.task.name
-    for key, value in protocol.fixed_options(task, result.task.kind, probe.name).items():
-        if any(sentence.startswith(f"{probe.name} {key} ") for sentence in said):
-            continue
-        wanted = plain(value)
-        if key in probe.settings:
-            is_kept, own = probe.settings[key] == wanted, probe.settings[key]
-        elif all(key in head for head in probe.heads):
-            own = [head[key] for head in probe.heads]
-            is_kept = {*map(str, own)} == {
-                *map(str, wanted if isinstance(wanted, list) else [wanted])
-            }
-        else:
-            continue
-        if not is_kept:
-            problems.append(f"{name} fixes {key} = {wanted}, the probe had {own}, unsaid")
-    return problems

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from bench.cli import main
-from bench.compare import Placed, compare_encoders, compare_records, named, verdict
+from bench.compare import compare_encoders, compare_records, named, verdict
+from bench.compared_rows import Placed
 from bench.errors import DataError, UsageError
 from bench.metrics.paired import compare_means, compare_rows, holm
 from bench.records import read_records

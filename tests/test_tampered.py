@@ -698,7 +698,7 @@ def test_boxes_are_compared_with_untrained_weights_video_by_video(runs, tmp_path
 
 
 def test_protocol_settings_that_were_not_kept_to_are_found_unless_they_are_said():
-    from bench.verify_record import _departures
+    from bench.verify_protocol import _departures
     from tests.sound_record import sound_record
 
     record = sound_record()

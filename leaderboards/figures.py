@@ -79,8 +79,8 @@ def _group(
     for section in sections(table):
         column = next((i for i in section.columns if table.heads[i].column.shows == "metric"), None)
         points = [] if column is None else points_of(table, column, x_of)
-        if column is None or len({point.x for point in points if point.kind != "floor"}) < 2:
-            continue
+        if column is None or len({point.x for point in points}) < 2:
+            continue  # nothing to read off one size, or one speed
         panels.append((section, column, points))
         unplaced |= {
             row.name

@@ -19,9 +19,9 @@ from bench.files import file_sha256
 from bench.frame_record import FACTS
 from bench.result import seal_of
 from bench.run import evaluate
-from bench.run_id import result_id
 from bench.types import Silent
 from tests.media import write_video
+from tests.sound_record import id_of
 from tests.test_box_run import MODULE
 
 CLASSES = ("climb", "jump", "lift", "run", "sit", "swim")
@@ -143,17 +143,7 @@ class Forger:
         """Give the record the id of its fields, its files that name, and whom they belong to."""
         fields = self.fields
         old = fields["id"]
-        fields["id"] = new = result_id(
-            config=fields["config"],
-            feature_keys=[fields["features"]["fit_key"], fields["features"]["score_key"]],
-            data_digests=[fields["data"][name]["digest"] for name in ("fit", "score")],
-            protocol_digest=fields["protocol"]["digest"],
-            probe={key: fields["probe"][key] for key in ("settings", "heads")},
-            released_sha256=fields["probe"]["released_sha256"],
-            head_order=fields["probe"]["head_order"],
-            mode=fields["features"]["mode"],
-            files=fields["task"]["files"],
-        )
+        fields["id"] = new = id_of(fields)
         for artifact in fields["artifacts"].values():
             if artifact is not None:
                 artifact["path"] = artifact["path"].replace(old, new)

@@ -14,9 +14,8 @@ from bench.metrics.detections import ScoredBoxes
 from bench.record_parts import metrics_part
 from bench.records import write_predictions, write_record
 from bench.result import Result
-from bench.run_id import result_id
 from bench.types import Manifest
-from tests.sound_record import box_fields, digest, sound_fields
+from tests.sound_record import box_fields, digest, id_of, sound_fields
 
 CLASSES = tuple(f"class {i}" for i in range(10))
 
@@ -70,7 +69,7 @@ def kept_clips(
     if draw:
         fields["data"]["fit"]["digest"] = digest(f"draw {draw}")
     fields["plan"]["score"] = plan or fields["plan"]["score"]
-    fields["id"] = _id(fields)
+    fields["id"] = id_of(fields)
     scored = np.zeros(count, dtype=bool)
     scored[rows] = True
     artifact = write_predictions(folder / f"{fields['id']}.parquet", manifest, scores, scored)
@@ -92,7 +91,7 @@ def kept_boxes(
     fields = box_fields(metrics=metrics, manifest=manifest.digest, **changes)
     fields["data"]["score"]["digest"] = manifest.digest
     fields["config"]["on_unreadable"] = "skip" if skip else "wrong"
-    fields["id"] = _id(fields)
+    fields["id"] = id_of(fields)
     stem = folder / fields["id"]
     artifacts = fields["artifacts"]
     artifacts["predictions"] = write_scored_boxes(
@@ -102,17 +101,6 @@ def kept_boxes(
         stem.with_name(f"{stem.name}-truth.parquet"), truth
     ).model_dump()
     return _written(fields, folder)
-
-
-def _id(fields: dict[str, Any]) -> str:
-    return result_id(
-        config=fields["config"],
-        feature_keys=[fields["features"]["fit_key"], fields["features"]["score_key"]],
-        data_digests=[fields["data"][split]["digest"] for split in ("fit", "score")],
-        protocol_digest=fields["protocol"]["digest"],
-        probe={"settings": fields["probe"]["settings"], "heads": fields["probe"]["heads"]},
-        files=fields["task"].get("files"),
-    )
 
 
 def _written(fields: dict[str, Any], folder: Path) -> Result:

@@ -46,16 +46,8 @@ def sound_fields(
     used = round(400 * fraction)
     settings = {"epochs": 20}
     heads = [{"lr": 1e-3, "weight_decay": 0.01}, {"lr": 3e-4, "weight_decay": 0.1}]
-    number = result_id(
-        config=config,
-        feature_keys=keys,
-        data_digests=[digest("train list"), digest(manifest)],
-        protocol_digest=digest(protocol),
-        probe={"settings": settings, "heads": heads},
-    )
-    return {
+    fields: dict[str, Any] = {
         "schema_version": 4,
-        "id": number,
         "status": status,
         "reasons": reasons,
         "created": created,
@@ -150,6 +142,23 @@ def sound_fields(
         "environment": {"frozenbench": "0.1.0", "torch": "2.11.0", "git_dirty": False},
         "artifacts": {"predictions": None, "probe": None},
     }
+    return {**fields, "id": id_of(fields)}
+
+
+def id_of(fields: Mapping[str, Any]) -> str:
+    """Return the id that follows from the fields of a record."""
+    features, fit, probe = fields["features"], fields["data"]["fit"], fields["probe"]
+    return result_id(
+        config=fields["config"],
+        feature_keys=[features["fit_key"], features["score_key"]],
+        data_digests=[fit and fit["digest"], fields["data"]["score"]["digest"]],
+        protocol_digest=fields["protocol"]["digest"],
+        probe={"settings": probe["settings"], "heads": probe["heads"]},
+        released_sha256=probe.get("released_sha256"),
+        head_order=probe.get("head_order"),
+        mode=features["mode"],
+        files=fields["task"].get("files"),
+    )
 
 
 def sound_record(**changes: Any) -> Result:
@@ -168,14 +177,7 @@ def box_fields(
     boxes = {"threshold": 0.8, "boxes": metrics.expected, "key_frames": 2, "videos": 1}
     fields["data"]["score"]["boxes"] = boxes
     fields["metrics"] = metrics.model_dump()
-    fields["id"] = result_id(
-        config=fields["config"],
-        feature_keys=[fields["features"]["fit_key"], fields["features"]["score_key"]],
-        data_digests=[fields["data"][split]["digest"] for split in ("fit", "score")],
-        protocol_digest=fields["protocol"]["digest"],
-        probe={"settings": fields["probe"]["settings"], "heads": fields["probe"]["heads"]},
-        files=named,
-    )
+    fields["id"] = id_of(fields)
     return fields
 
 

@@ -29,9 +29,9 @@ from bench.hub_card import (
 from bench.hub_merge import card_with, entries_with, merged
 from bench.records import write_predictions
 from bench.result import Result, sealed
-from bench.run_id import protocol_digest, result_id
+from bench.run_id import protocol_digest
 from bench.types import Manifest
-from tests.sound_record import box_record, sound_fields, sound_record
+from tests.sound_record import box_record, id_of, sound_fields, sound_record
 
 TOLD = Told(
     benchmarks={"moving_digits_what": Benchmark(id="me/digits", task_id="what", revision="ab12")},
@@ -283,13 +283,7 @@ def written(folder):
     fields["data"]["score"]["digest"] = manifest.digest
     right = [np.mean(predicted[labels == c] == c) for c in range(3)]
     fields["metrics"] |= {"mean_per_class": float(np.mean(right)), "majority": 1 / 3}
-    fields["id"] = result_id(
-        config=fields["config"],
-        feature_keys=[fields["features"]["fit_key"], fields["features"]["score_key"]],
-        data_digests=[fields["data"]["fit"]["digest"], manifest.digest],
-        protocol_digest=fields["protocol"]["digest"],
-        probe={"settings": fields["probe"]["settings"], "heads": fields["probe"]["heads"]},
-    )
+    fields["id"] = id_of(fields)
     facts = {"record": fields["id"], "task": fields["task"]["name"], "split": "test"}
     kept = write_predictions(
         folder / f"{fields['id']}.parquet", manifest, scores, np.ones(rows, bool), facts=facts

@@ -14,13 +14,13 @@ from bench.protocols import honest
 from bench.record_parts import metrics_part
 from bench.records import read_record, write_predictions
 from bench.result import Result, seal_of, sealed
-from bench.run_id import protocol_digest, result_id
+from bench.run_id import protocol_digest
 from bench.types import Manifest
 from bench.verify import verify, verify_all, verify_folder
 from bench.verify_controls import may_concern
 from bench.verify_record import open_record
 from bench.verify_tree import verify_paths
-from tests.sound_record import box_record, digest, sound_fields, sound_record
+from tests.sound_record import box_record, digest, id_of, sound_fields, sound_record
 
 RECORDS = Path(__file__).parent / "fixtures" / "records"
 CLASSES, ROWS = 6, 120
@@ -48,13 +48,7 @@ def made(folder, probabilities, *, labels=None, lost=0, on_unreadable="wrong", *
     probe = fields["probe"]
     beside = {"score_split_scores": [0.0, 1.0], "score_split_fit": "kept"}
     probe["selection"] |= beside
-    fields["id"] = number = result_id(
-        config=fields["config"],
-        feature_keys=[fields["features"][key] for key in ("fit_key", "score_key")],
-        data_digests=[fields["data"]["fit"]["digest"], rows.digest],
-        protocol_digest=fields["protocol"]["digest"],
-        probe={"settings": probe["settings"], "heads": probe["heads"]},
-    )
+    fields["id"] = number = id_of(fields)
     was_scored = np.arange(len(labels)) >= lost
     told = {"record": number, "task": fields["task"]["name"], "split": "test"}
     path = folder / f"{number}.parquet"

@@ -11,9 +11,8 @@ import numpy.typing as npt
 
 from bench.records import write_predictions
 from bench.result import Result
-from bench.run_id import result_id
 from bench.types import Manifest
-from tests.sound_record import sound_fields
+from tests.sound_record import id_of, sound_fields
 
 CLASSES = 10
 
@@ -40,7 +39,7 @@ def kept_record(
     if skip:
         fields["config"]["on_unreadable"] = "skip"
         fields["metrics"] |= {"top1": correct / (rows - lost)}
-    fields["id"] = renumbered(fields)
+    fields["id"] = id_of(fields)
     manifest = Manifest(
         name=fields["task"]["name"],
         split="test",
@@ -59,14 +58,3 @@ def kept_record(
     result = Result.model_validate(fields)
     (folder / f"{result.id}.json").write_text(json.dumps(fields), encoding="utf-8")
     return result
-
-
-def renumbered(fields: dict[str, Any]) -> str:
-    """Return the id that follows from the fields of a record."""
-    return result_id(
-        config=fields["config"],
-        feature_keys=[fields["features"]["fit_key"], fields["features"]["score_key"]],
-        data_digests=[fields["data"][split]["digest"] for split in ("fit", "score")],
-        protocol_digest=fields["protocol"]["digest"],
-        probe={"settings": fields["probe"]["settings"], "heads": fields["probe"]["heads"]},
-    )

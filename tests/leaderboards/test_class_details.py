@@ -12,8 +12,8 @@ from bench.records import write_predictions
 from bench.result import RecordError, Result
 from bench.types import Manifest
 from leaderboards.class_details import class_details, compact_json, details_of
-from tests.leaderboards.kept import kept_record, renumbered
-from tests.sound_record import box_record, sound_fields
+from tests.leaderboards.kept import kept_record
+from tests.sound_record import box_record, id_of, sound_fields
 
 ROWS = 60
 
@@ -35,7 +35,7 @@ def drawn_record(folder, classes=6, seed=0, *, unreadable=(), skip=False):
     if skip:
         fields["config"]["on_unreadable"] = "skip"
         fields["metrics"]["top1"] = correct / (ROWS - lost)
-    fields["id"] = renumbered(fields)
+    fields["id"] = id_of(fields)
     manifest = Manifest(
         name="what", split="test", kind="video", ids=names, media=names,
         labels=labels.astype(np.int64), classes=[f"<digit> {c}" for c in range(classes)],

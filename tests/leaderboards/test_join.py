@@ -9,7 +9,6 @@ from statsmodels.stats.proportion import proportion_confint
 
 from bench.errors import UsageError
 from bench.result import Result
-from bench.run_id import result_id
 from bench.types import Column, Leaderboard
 from leaderboards.join import join
 from leaderboards.notes import notes_on
@@ -17,8 +16,7 @@ from leaderboards.provenance import facts_of
 from leaderboards.render import write
 from leaderboards.sections import legend
 from leaderboards.table import Row, Table, percent
-from tests.leaderboards.kept import renumbered
-from tests.sound_record import box_record, digest, sound_fields, sound_record
+from tests.sound_record import box_record, digest, id_of, sound_fields, sound_record
 
 
 def board(*columns: Column) -> Leaderboard:
@@ -88,7 +86,7 @@ def with_config(record: Result, **changes) -> Result:
     """The record of a run that was asked for with other settings."""
     fields = record.model_dump()
     fields["config"] |= changes
-    return Result.model_validate({**fields, "id": renumbered(fields)})
+    return Result.model_validate({**fields, "id": id_of(fields)})
 
 
 def test_the_newest_complete_record_wins_even_if_an_older_one_scored_higher():
@@ -246,7 +244,7 @@ def skipping(record: Result) -> Result:
     fields = record.model_dump()
     fields["config"]["on_unreadable"] = "skip"
     fields["metrics"]["top1"] = record.metrics.correct / record.metrics.scored
-    return Result.model_validate({**fields, "id": renumbered(fields)})
+    return Result.model_validate({**fields, "id": id_of(fields)})
 
 
 def test_rows_left_out_of_the_count_do_not_compete_with_rows_counted_as_wrong():
@@ -489,15 +487,7 @@ def test_released_head_is_not_told_by_settings_that_fitted_nothing():
     fields |= {"train_labels": None}
     fields["data"]["fit"] = None
     fields["features"]["fit_key"] = None
-    fields["id"] = result_id(
-        config=fields["config"],
-        feature_keys=[None, fields["features"]["score_key"]],
-        data_digests=[None, fields["data"]["score"]["digest"]],
-        protocol_digest=fields["protocol"]["digest"],
-        probe={"settings": fields["probe"]["settings"], "heads": fields["probe"]["heads"]},
-        released_sha256=digest("probe"),
-        mode=fields["features"]["mode"],
-    )
+    fields["id"] = id_of(fields)
     [line, *_] = facts_of(Result.model_validate(fields))["Head"]
     assert "head 3 of its file" in line and "lr" not in line
 
@@ -523,7 +513,7 @@ def test_a_probe_with_settings_of_its_own_is_marked_and_never_the_best():
     def probed(name: str, correct: int, **options) -> Result:
         fields = sound_fields(encoder=name, task="what", probe="linear", correct=correct)
         fields["config"]["probe_options"] = options
-        fields["id"] = renumbered(fields)
+        fields["id"] = id_of(fields)
         return Result.model_validate(fields)
 
     records = [probed("a", 50), probed("b", 51), probed("c", 90, epochs=500, lr=[0.1])]

@@ -19,15 +19,13 @@ from bench.errors import UsageError
 from bench.lowshot import study
 from bench.publish import write_board
 from bench.result import Result
-from bench.run_id import result_id
 from bench.types import Column, Leaderboard, Silent
 from leaderboards import join as tables
 from leaderboards.low_shot_figure import _figure
 from leaderboards.low_shot_join import join
 from leaderboards.low_shot_text import csv_text, markdown
 from leaderboards.render import write as write_table
-from tests.leaderboards.kept import renumbered
-from tests.sound_record import box_fields, box_metrics, digest, sound_fields, sound_record
+from tests.sound_record import box_fields, box_metrics, digest, id_of, sound_fields, sound_record
 
 CLASSES = 10
 WHOLE = digest("train list")
@@ -64,13 +62,7 @@ def made(
         "size": "full", "rule": "a rule", **asked, **({"whole_sha256": WHOLE} if asked else {}),
         **(options or {}),
     }  # fmt: skip
-    fields["id"] = result_id(
-        config=config,
-        feature_keys=[fields["features"]["fit_key"], fields["features"]["score_key"]],
-        data_digests=[fit, fields["data"]["score"]["digest"]],
-        protocol_digest=fields["protocol"]["digest"],
-        probe={"settings": fields["probe"]["settings"], "heads": fields["probe"]["heads"]},
-    )
+    fields["id"] = id_of(fields)
     return Result.model_validate(fields)
 
 
@@ -496,7 +488,7 @@ def test_rows_left_out_of_the_count_do_not_compete_with_rows_counted_as_wrong():
         fields["config"]["on_unreadable"] = how
         if how == "skip":
             fields["metrics"]["top1"] = record.metrics.correct / record.metrics.scored
-        return Result.model_validate({**fields, "id": renumbered(fields)})
+        return Result.model_validate({**fields, "id": id_of(fields)})
 
     skips = [lossy("skips", 40, "skip", fraction=0.1), lossy("skips", 60, "skip")]
     counts = [lossy("counts", 44, "wrong", fraction=0.1), lossy("counts", 64, "wrong")]
@@ -527,14 +519,7 @@ def boxes(encoder: str, mean_ap: float, videos: int, draw: int = 0, **how: Any) 
     }  # fmt: skip
     whole = {"whole_sha256": WHOLE, "lost_classes": 1} if asked else {}
     fields["task"]["options"] = {"rule": "by video", **asked, **whole}
-    fields["id"] = result_id(
-        config=fields["config"],
-        feature_keys=[fields["features"]["fit_key"], fields["features"]["score_key"]],
-        data_digests=[fit, fields["data"]["score"]["digest"]],
-        protocol_digest=fields["protocol"]["digest"],
-        probe={"settings": fields["probe"]["settings"], "heads": fields["probe"]["heads"]},
-        files=fields["task"]["files"],
-    )
+    fields["id"] = id_of(fields)
     return Result.model_validate(fields)
 
 

@@ -15,8 +15,7 @@ from leaderboards.join import join
 from leaderboards.markdown import markdown
 from leaderboards.optimism import with_gaps
 from leaderboards.render import write
-from tests.leaderboards.kept import renumbered
-from tests.sound_record import box_record, sound_fields
+from tests.sound_record import box_record, id_of, sound_fields
 
 
 def swept(
@@ -33,7 +32,7 @@ def swept(
         "score_split_scores": scores,
         "score_split_fit": "kept",
     }
-    return Result.model_validate({**fields, "id": renumbered(fields)})
+    return Result.model_validate({**fields, "id": id_of(fields)})
 
 
 RECORDS = [

@@ -17,13 +17,12 @@ from bench.errors import DataError, UsageError
 from bench.files import file_sha256
 from bench.published import NothingPublishedError, published_numbers, read_numbers, search
 from bench.result import Result
-from bench.run_id import result_id
 from bench.types import Leaderboard, PublishedNumber
 from leaderboards import published
 from leaderboards.paper_join import join_published
 from leaderboards.paper_tables import NATIVE_STRIDE, OWN_PLANS
 from leaderboards.table import Row, Table, percent
-from tests.sound_record import digest, sound_fields
+from tests.sound_record import digest, id_of, sound_fields
 
 FILE = Path(published.__file__).with_name("results.csv")
 with FILE.open(encoding="utf-8", newline="") as opened:
@@ -248,13 +247,7 @@ def made(encoder: str = "vjepa_vitl16", correct: int = 71, plan: str = "16x8x3@4
         fields["task"]["options"] |= {"whole_sha256": digest("all"), "fraction": fraction}
         fields["data"]["fit"]["digest"] = digest(f"{fraction} {draw}")
         fields["config"]["task_options"] = {"fraction": fraction, "draw": draw}
-    fields["id"] = result_id(
-        config=fields["config"],
-        feature_keys=[fields["features"]["fit_key"], fields["features"]["score_key"]],
-        data_digests=[fields["data"][split]["digest"] for split in ("fit", "score")],
-        protocol_digest=fields["protocol"]["digest"],
-        probe={"settings": fields["probe"]["settings"], "heads": fields["probe"]["heads"]},
-    )
+    fields["id"] = id_of(fields)
     return Result.model_validate(fields)
 
 

@@ -12,8 +12,7 @@ from leaderboards.join import join
 from leaderboards.markdown import markdown
 from leaderboards.render import write
 from leaderboards.table import Cell, percent
-from tests.leaderboards.kept import renumbered
-from tests.sound_record import digest, sound_fields, sound_record
+from tests.sound_record import digest, id_of, sound_fields, sound_record
 
 WHOLE = digest("train list")
 
@@ -34,7 +33,7 @@ def drawn(correct: int, draw: int, *, seed: int = 0, fraction: float = 0.1, **fa
     fields["task"]["options"] |= {"fraction": fraction, "draw": draw, "whole_sha256": WHOLE}
     fields["data"]["fit"]["digest"] = digest(f"{fraction} {draw}")
     fields["train_labels"]["draw"] = draw
-    return Result.model_validate({**fields, "id": renumbered(fields)})
+    return Result.model_validate({**fields, "id": id_of(fields)})
 
 
 def only_cell(records: list[Result], column: Column = ALL) -> Cell:
@@ -87,7 +86,7 @@ def test_what_differs_in_more_than_the_seed_is_not_averaged(change):
 def test_the_probe_settings_must_be_the_same_too():
     fields = sound_fields(task="what", correct=70, seed=1)
     fields["probe"]["heads"][0]["lr"] = 0.5
-    other = Result.model_validate({**fields, "id": renumbered(fields)})
+    other = Result.model_validate({**fields, "id": id_of(fields)})
     assert only_cell([sound_record(task="what", correct=60, seed=0), other]).seeds is None
 
 

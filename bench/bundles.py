@@ -16,18 +16,19 @@ digest cannot be counted again: the numbers of boxes rest on their `truth`.
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 import json
 import re
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from bench.errors import BenchError
 from bench.findings import Answer, Finding
 from bench.local_paths import places
+from bench.record_names import ID
+from bench.types import manifest_digest
 
 MANIFEST, CLASSES, CONFIG = "manifest.csv", "classes.txt", "config.toml"
 BUNDLE_FILES: tuple[str, ...] = (MANIFEST, CLASSES, CONFIG)
@@ -39,7 +40,6 @@ FINE = {
     "paths": "there is no path of somebody's machine",
 }
 HEADER = ["row", "id", "label"]
-_NUMBER = re.compile(r"[0-9a-f]{16}")
 
 
 def place_of(fields: Mapping[str, Any]) -> Path:
@@ -50,7 +50,7 @@ def place_of(fields: Mapping[str, Any]) -> Path:
 
 def is_bundle(folder: Path) -> bool:
     """Say whether a folder is meant to be a bundle: it is called by an id, or has a manifest."""
-    return bool(_NUMBER.fullmatch(folder.name)) or (folder / MANIFEST).exists()
+    return bool(ID.fullmatch(folder.name)) or (folder / MANIFEST).exists()
 
 
 def check_bundle(folder: Path) -> list[Finding]:
@@ -60,7 +60,7 @@ def check_bundle(folder: Path) -> list[Finding]:
     """
     if not is_bundle(folder):
         return []
-    numbers = sorted(p.stem for p in folder.glob("*.json") if _NUMBER.fullmatch(p.stem))
+    numbers = sorted(p.stem for p in folder.glob("*.json") if ID.fullmatch(p.stem))
     if len(numbers) != 1:
         said = f"{folder} holds {len(numbers)} records, a bundle has one; submit each by itself."
         return [_finding("files", said)]
@@ -108,15 +108,6 @@ def read_manifest(path: Path) -> tuple[list[str], list[str]]:
                 " out, moved or put in."
             )
     return [row[1] for row in rows[1:]], [row[2] for row in rows[1:]]
-
-
-def manifest_digest(ids: Iterable[str], labels: Iterable[object], classes: Sequence[str]) -> str:
-    """Return the digest of a manifest with these columns, as `Manifest.digest` makes it."""
-    state = hashlib.sha256()
-    for sample, label in zip(ids, labels, strict=True):
-        state.update(f"{sample}\t{label}\n".encode())
-    state.update("\n".join(classes).encode())
-    return state.hexdigest()
 
 
 def predicted_rows(path: Path) -> tuple[list[str], list[object]]:

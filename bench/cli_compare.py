@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,13 +12,11 @@ from rich.table import Table
 
 from bench.config import home_folder
 from bench.errors import UsageError
-from bench.record_names import record_file
+from bench.record_names import ID, record_file
 
 if TYPE_CHECKING:
     from bench.compare import Comparison, Spread
     from bench.compared_rows import Placed
-
-ID = re.compile(r"[0-9a-f]{16}")
 
 Home = Annotated[Path | None, typer.Option("--home", help="Features and records [BENCH_HOME].")]
 

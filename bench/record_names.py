@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from bench.config import home_folder
 from bench.errors import UsageError
+
+ID = re.compile(r"[0-9a-f]{16}")  # of a record, see bench/run_id.py
 
 
 def record_file(name: str, home: Path | None = None) -> Path:

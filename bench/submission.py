@@ -23,7 +23,6 @@ from bench.bundles import (
     CONFIG,
     MANIFEST,
     manifest_bytes,
-    manifest_digest,
     place_of,
     plain_config,
     predicted_rows,
@@ -37,6 +36,7 @@ from bench.frame_record import read_scored_boxes
 from bench.local_paths import places, without_places
 from bench.records import kept_file, parse_record, prediction_facts, read_record
 from bench.result import RecordError, Result
+from bench.types import manifest_digest
 from bench.verify import verify
 from bench.verify_tree import readable
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -200,11 +200,7 @@ class Manifest:
     @cached_property
     def digest(self) -> str:
         """SHA-256 over ids, labels and class names, in order."""
-        state = hashlib.sha256()
-        for sample, label in zip(self.ids, self._spelled_labels(), strict=True):
-            state.update(f"{sample}\t{label}\n".encode())
-        state.update("\n".join(self.classes).encode())
-        return state.hexdigest()
+        return manifest_digest(self.ids, self._spelled_labels(), self.classes)
 
     def subset(self, rows: IntArray) -> Manifest:
         """Return the given rows (in the given order) as a manifest that shares stored features."""
@@ -228,6 +224,15 @@ class Manifest:
             return
         for row in self.labels:
             yield ",".join(map(str, np.flatnonzero(row).tolist()))
+
+
+def manifest_digest(ids: Iterable[str], labels: Iterable[object], classes: Sequence[str]) -> str:
+    """Return `Manifest.digest` of rows with these ids and labels, as they are spelled."""
+    state = hashlib.sha256()
+    for sample, label in zip(ids, labels, strict=True):
+        state.update(f"{sample}\t{label}\n".encode())
+    state.update("\n".join(classes).encode())
+    return state.hexdigest()
 
 
 @dataclass(frozen=True, kw_only=True)

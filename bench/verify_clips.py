@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 
@@ -17,7 +16,7 @@ from bench.predicted_rows import Rows, read_rows
 from bench.records import prediction_facts
 from bench.recounted import Counted, check_metrics, content_digest
 from bench.result import Result
-from bench.types import IntArray
+from bench.types import IntArray, manifest_digest
 from bench.verify_record import Opened
 
 STATUSES = ("scored", "missing", "undecodable")
@@ -148,7 +147,7 @@ def _manifest(rows: Rows, opened: Opened) -> Finding:
         return failed(
             "manifest", f"{len(classes)} class names are kept of {result.task.num_classes} classes"
         )
-    own = manifest_digest(rows.ids, rows.labels, classes)
+    own = manifest_digest(rows.ids, rows.labels.tolist(), classes)
     if own != result.data.score.digest:
         return failed(
             "manifest",
@@ -156,14 +155,6 @@ def _manifest(rows: Rows, opened: Opened) -> Finding:
             f" {result.data.score.digest[:12]}: rows or labels are not those that were scored",
         )
     return ok("manifest", "ids, labels and class names give the digest of the record")
-
-
-def manifest_digest(ids: Sequence[str], labels: IntArray, classes: Sequence[str]) -> str:
-    """Return `Manifest.digest` of rows that have one label each."""
-    lines = [f"{sample}\t{label}\n" for sample, label in zip(ids, labels.tolist(), strict=True)]
-    state = hashlib.sha256("".join(lines).encode())
-    state.update("\n".join(classes).encode())
-    return state.hexdigest()
 
 
 def _class_names(opened: Opened) -> list[str] | None:

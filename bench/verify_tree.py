@@ -10,14 +10,14 @@ from pathlib import Path
 from bench.bundles import check_bundle, is_bundle
 from bench.errors import UsageError
 from bench.findings import Verdict, failed
+from bench.record_names import ID
 from bench.records import parse_record
 from bench.result import Result
 from bench.verify import verify_all
 from bench.verify_controls import may_concern
 from bench.verify_record import UNREADABLE
 
-ID = re.compile(r"[0-9a-f]{16}")
-OWN = re.compile(r"([0-9a-f]{16})(\.json|\.parquet|-truth\.parquet)")
+OWN = re.compile(rf"({ID.pattern})(\.json|\.parquet|-truth\.parquet)")
 LET_THROUGH = re.compile(r"(README|LICENSE).*|.*\.md|\..*", re.IGNORECASE)
 
 

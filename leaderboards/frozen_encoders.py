@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 from bench.registry import board
 from bench.result import Result
 from bench.types import Column, Leaderboard
 from leaderboards.encoder_facts import TITLES, facts_of_encoder, speed_note
 from leaderboards.join import Identity, identity_of, join
-from leaderboards.render import write_table
+from leaderboards.render import write
 from leaderboards.table import Table
 
 TASKS = {
@@ -42,23 +41,8 @@ def frozen_encoders(*, probe: str = "attentive") -> Leaderboard:
             )
             for task, title in TASKS.items()
         ],
-        write=write,
+        write=partial(write, make=with_facts),
     )
-
-
-def write(
-    board: Leaderboard,
-    records: Sequence[Result],
-    folder: Path,
-    *,
-    include_unreportable: bool = False,
-) -> list[Path]:
-    """Write the files of `write_table` with what encoders are and return their paths.
-
-    A column without any record is left out, unless there is none at all.
-    """
-    table = with_facts(board, records, include_unreportable=include_unreportable)
-    return write_table(table, folder, kept=board.records, records=records)
 
 
 def with_facts(

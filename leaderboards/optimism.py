@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
+from functools import partial
 
 from bench.registry import board
 from bench.result import Result
 from bench.types import Column, Leaderboard, Shows
 from leaderboards.join import columns_of, join
-from leaderboards.render import write_table
+from leaderboards.render import write
 from leaderboards.table import Head, Table
 
 
@@ -26,20 +26,8 @@ def optimism() -> Leaderboard:
         name="optimism",
         title="What choosing on the scored rows would add",
         columns=(),
-        write=write,
+        write=partial(write, make=with_gaps),
     )
-
-
-def write(
-    board: Leaderboard,
-    records: Sequence[Result],
-    folder: Path,
-    *,
-    include_unreportable: bool = False,
-) -> list[Path]:
-    """Write the files of `write_table` with honest, best and gap of every task and probe."""
-    table = with_gaps(board, records, include_unreportable=include_unreportable)
-    return write_table(table, folder, kept=board.records, records=records)
 
 
 def with_gaps(

@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 
 from bench import registry
 from bench.data.low_shot import share_title
 from bench.result import Result
 from bench.types import Column, Leaderboard, Paper, PublishedNumber
 from leaderboards.paper_join import join_published
-from leaderboards.render import write_table
+from leaderboards.render import write
+from leaderboards.table import Table
 
 NATIVE_STRIDE = 4  # of every plan that a source states as frames x clips x views
 # The plans that the tasks have anyway: runs are asked for no other, which would be a deviation.
@@ -75,20 +75,19 @@ def paper_board(table: PaperTable, protocols: Mapping[str, str]) -> Leaderboard:
         name=table.name,
         title=table.title,
         columns=[measuring(column, protocols) for column in table.columns],
-        write=partial(write, table=table),
+        write=partial(write, make=partial(_both, table=table)),
         has_published=True,
     )
 
 
-def write(
+def _both(
     board: Leaderboard,
     records: Sequence[Result],
-    folder: Path,
     *,
     table: PaperTable,
     include_unreportable: bool = False,
-) -> list[Path]:
-    """Write published and measured rows in every format and return the paths."""
+) -> Table:
+    """Return published and measured rows in one table, with whose the published numbers are."""
     made = join_published(
         board,
         records,
@@ -96,8 +95,7 @@ def write(
         places=[column.holds for column in table.columns],
         include_unreportable=include_unreportable,
     )
-    made = replace(made, remarks=(_source(table), *made.remarks))
-    return write_table(made, folder, kept=board.records, records=records)
+    return replace(made, remarks=(_source(table), *made.remarks))
 
 
 def _source(table: PaperTable) -> str:

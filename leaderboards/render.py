@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
 from bench.files import write_whole
 from bench.result import Result
@@ -20,19 +21,31 @@ from leaderboards.page import html_page
 from leaderboards.table import Table
 
 
+class Make(Protocol):
+    """Makes the table of a board from records."""
+
+    def __call__(
+        self, board: Leaderboard, records: Sequence[Result], *, include_unreportable: bool = False
+    ) -> Table:
+        """Return the table; records that are not reportable are in it if they are asked for."""
+        ...
+
+
 def write(
     board: Leaderboard,
     records: Sequence[Result],
     folder: Path,
     *,
     include_unreportable: bool = False,
+    make: Make = join,
 ) -> list[Path]:
     """Join the records and write the files of `write_table`; return their paths.
 
     Every record given is shown, one that is not reportable with a mark, unless it is asked to
-    leave those out; the caller chooses what a table is made of.
+    leave those out; the caller chooses what a table is made of. A board of another layout has a
+    `make` of its own.
     """
-    table = join(board, records, include_unreportable=include_unreportable)
+    table = make(board, records, include_unreportable=include_unreportable)
     return write_table(table, folder, kept=board.records, records=records)
 
 

@@ -14,7 +14,6 @@ from huggingface_hub import ModelCard
 from huggingface_hub.repocard_data import model_index_to_eval_results
 
 from bench import registry
-from bench.bundles import manifest_digest
 from bench.errors import BenchError, UsageError
 from bench.hub_card import (
     Benchmark,
@@ -30,7 +29,7 @@ from bench.hub_merge import card_with, entries_with, merged
 from bench.records import write_predictions
 from bench.result import Result, sealed
 from bench.run_id import protocol_digest
-from bench.types import Manifest
+from bench.types import Manifest, manifest_digest
 from tests.sound_record import box_record, id_of, sound_fields, sound_record
 
 TOLD = Told(

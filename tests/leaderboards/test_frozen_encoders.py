@@ -8,7 +8,7 @@ import pytest
 from bench import registry
 from bench.result import Result
 from leaderboards.encoder_facts import clips_a_second, spelled
-from leaderboards.frozen_encoders import with_facts, write
+from leaderboards.frozen_encoders import with_facts
 from leaderboards.join import join
 from leaderboards.notes import own_notes
 from leaderboards.provenance import facts_of
@@ -77,7 +77,7 @@ def test_speeds_are_spelled_with_three_digits(speed, text):
 
 
 def test_markdown_is_one_table_with_facts_before_numbers(tmp_path):
-    text = write(board(), records(), tmp_path)[0].read_text(encoding="utf-8")
+    text = board().write(board(), records(), tmp_path)[0].read_text(encoding="utf-8")
     lines = {line.split("|")[1].strip(): [c.strip() for c in line.split("|")[2:-1]]
              for line in text.splitlines() if line.startswith("| ")}  # fmt: skip
     dash = "–"  # noqa: RUF001
@@ -100,7 +100,7 @@ def test_markdown_is_one_table_with_facts_before_numbers(tmp_path):
 
 
 def test_csv_and_page_have_the_facts_too(tmp_path):
-    _, csv, *_, html = write(board(), records(), tmp_path)
+    _, csv, *_, html = board().write(board(), records(), tmp_path)
     frame = pd.read_csv(csv).set_index("encoder")
     assert frame.loc["first", "parameters"] == 303_000_000
     assert frame.loc["first", "clips/s"] == pytest.approx(24.0)
@@ -125,7 +125,7 @@ def test_another_probe_can_be_shown_and_empty_columns_are_left_out():
 
 
 def test_a_board_without_records_says_so(tmp_path):
-    paths = write(board(), [], tmp_path)
+    paths = board().write(board(), [], tmp_path)
     assert "No records yet" in paths[0].read_text(encoding="utf-8")
     Page().feed(paths[-1].read_text(encoding="utf-8"))
 

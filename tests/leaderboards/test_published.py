@@ -41,7 +41,7 @@ ELSEWHERE = {
 
 def table_of(name: str, records: list[Result] | None = None, **options) -> Table:
     board: Leaderboard = registry.build("boards", name, options)
-    own = board.write.keywords["table"]
+    own = board.write.keywords["make"].keywords["table"]
     places = [column.holds for column in own.columns]
     return join_published(board, records or [], numbers=own.numbers, places=places)
 
@@ -370,7 +370,7 @@ def test_plans_without_a_stride_are_those_of_the_tasks():
 
 def test_a_board_with_another_layout_than_its_table_is_refused():
     board = registry.build("boards", "vjepa_table7", {})
-    own = board.write.keywords["table"]
+    own = board.write.keywords["make"].keywords["table"]
     places = [column.holds for column in own.columns]
     for wrong in (places[:5], [*places[:5], places[0]]):
         with pytest.raises(ValueError, match=r"[02] columns"):

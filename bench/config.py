@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bench import registry
-from bench.data.low_shot import one_spelling
+from bench.data.few_labels import one_spelling
 from bench.encoders.named import builder, name_and_weights
 from bench.errors import UsageError, closest
 from bench.types import ClipPlan, Settings

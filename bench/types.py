@@ -7,11 +7,9 @@ K heads of a sweep, C classes.
 
 from __future__ import annotations
 
-import hashlib
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -19,15 +17,10 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.errors import UsageError
-from bench.progress import Progress as Progress
-from bench.progress import Silent as Silent
 
 if TYPE_CHECKING:
     import torch
 
-    from bench.data.media import Media
-    from bench.data.regions import FrameTruth, RegionReadout, Regions
-    from bench.result import Result
 
 IntArray = npt.NDArray[np.int64]
 Reads = Literal["vector", "tokens"]
@@ -115,7 +108,7 @@ class ClipPlan:
     """Which frames of a video: `"16x8x3@4"` is 16 frames, 8 clips, 3 spatial views, stride 4.
 
     `sampler` is `plain` (true stride) or `vjepa` (the released samplers; protocol notes in
-    `bench/data/clips.py`). An image task has one clip of repeated frames, stride 0.
+    `bench/data/views/clip_frames.py`). An image task has one clip of repeated frames, stride 0.
     """
 
     num_frames: int
@@ -147,134 +140,6 @@ class ClipPlan:
 
     def __str__(self) -> str:
         return f"{self.num_frames}x{self.num_clips}x{self.num_views}@{self.stride}"
-
-
-# -------------------------------------------------------------------------- manifests and tasks
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Manifest:
-    """Ordered rows of a split: ids, media and labels, as columns (they may be millions).
-
-    `ids` are unique names that travel (no absolute paths), `media` what their pixels are read from,
-    `labels` int64 `[rows]`, `classes` the label map by index. Where a row may have several labels,
-    or none, `labels` are 0 and 1, int64 `[rows, C]`. `regions` says of rows that are boxes where
-    they are. `expected` is the published row count, if any, and `copies` the counts of known copies
-    by name. `excluded` are samples that a rule takes out (id -> rule); they are no rows. `source`
-    and `layout` say which files were read. A subset keeps `parent` and its `rows` there, so that it
-    shares its parent's features.
-    """
-
-    name: str
-    split: str
-    kind: Kind
-    ids: Sequence[str]
-    media: Sequence[Media]
-    labels: IntArray
-    classes: Sequence[str]
-    expected: int | None = None
-    copies: Mapping[str, int] = field(default_factory=dict)
-    excluded: Mapping[str, str] = field(default_factory=dict)
-    source: str = ""
-    layout: str = ""
-    regions: Regions | None = None
-    parent: Manifest | None = None
-    rows: IntArray | None = None
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    @property
-    def has_many_labels(self) -> bool:
-        """Whether a row may have several labels, or none."""
-        return self.labels.ndim == 2
-
-    @property
-    def root(self) -> Manifest:
-        """The manifest whose stored features this one reads (itself unless a subset)."""
-        return self.parent if self.parent is not None else self
-
-    @property
-    def root_rows(self) -> IntArray:
-        """Row numbers of these samples in `root`, int64 `[rows]`."""
-        return self.rows if self.rows is not None else np.arange(len(self), dtype=np.int64)
-
-    @cached_property
-    def digest(self) -> str:
-        """SHA-256 over ids, labels and class names, in order."""
-        return manifest_digest(self.ids, self._spelled_labels(), self.classes)
-
-    def subset(self, rows: IntArray) -> Manifest:
-        """Return the given rows (in the given order) as a manifest that shares stored features."""
-        rows = np.asarray(rows, dtype=np.int64)
-        take = getattr(self.media, "take", None)  # a column stays one: no object for every row
-        return replace(
-            self,
-            ids=[self.ids[r] for r in rows],
-            media=take(rows) if take else [self.media[r] for r in rows],
-            labels=self.labels[rows],
-            regions=self.regions.take(rows) if self.regions is not None else None,
-            expected=None,
-            parent=self.root,
-            rows=self.root_rows[rows],
-        )
-
-    def _spelled_labels(self) -> Iterator[object]:
-        """Yield the label of every row, or the indices of its labels with commas between."""
-        if not self.has_many_labels:
-            yield from self.labels.tolist()
-            return
-        for row in self.labels:
-            yield ",".join(map(str, np.flatnonzero(row).tolist()))
-
-
-def manifest_digest(ids: Iterable[str], labels: Iterable[object], classes: Sequence[str]) -> str:
-    """Return `Manifest.digest` of rows with these ids and labels, as they are spelled."""
-    state = hashlib.sha256()
-    for sample, label in zip(ids, labels, strict=True):
-        state.update(f"{sample}\t{label}\n".encode())
-    state.update("\n".join(classes).encode())
-    return state.hexdigest()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Task:
-    """What is measured: splits to fit and to score on, clip plans, classes and metric.
-
-    `flip` says whether a horizontal flip keeps the label (false where left and right are classes).
-    Plans carry the published number of frames; `run` puts the encoder's own in their place unless
-    the user set a plan. `metric` is `top1`, or `mean_ap` for boxes, which `truth` scores and
-    `readout` says how to read. `files` are the digests of the lists behind the splits by what they
-    are. `probe_options` are settings of probes that the published evaluation of this data set
-    fixes, by the protocol's rule of selection and the probe.
-    """
-
-    name: str
-    title: str
-    fit: Manifest
-    score: Manifest
-    fit_plan: ClipPlan
-    score_plan: ClipPlan
-    flip: bool = True
-    metric: str = "top1"
-    options: Settings = field(default_factory=dict)
-    readout: RegionReadout | None = None
-    truth: FrameTruth | None = None
-    files: Mapping[str, str] = field(default_factory=dict)
-    probe_options: Mapping[str, Mapping[str, Settings]] = field(default_factory=dict)
-
-    @property
-    def kind(self) -> Kind:
-        """`video` or `image`."""
-        return self.fit.kind
-
-    @property
-    def unit(self) -> Unit:
-        """What a row is: a whole clip or a box on a key frame."""
-        return "clip" if self.fit.regions is None else "box"
-
-    @property
-    def classes(self) -> Sequence[str]:
-        """Class names by index."""
-        return self.fit.classes
 
 
 # ------------------------------------------------------------------------------ features, probes
@@ -392,92 +257,27 @@ class Probe(Protocol):
         ...
 
 
-# --------------------------------------------------------------------------------------- tables
-Shows = Literal["metric", "honest", "best_on_score", "gap"]
+class Progress(Protocol):
+    """Where long loops report to: a rich bar on a terminal, nothing in a test."""
+
+    def start(self, title: str, total: int) -> None:
+        """Begin a loop of `total` steps."""
+
+    def advance(self, steps: int = 1) -> None:
+        """Count steps that are done."""
+
+    def stop(self) -> None:
+        """End the loop, whether or not all steps were done."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Column:
-    """One column of a table: which runs it shows, and what of them.
+class Silent:
+    """A `Progress` that shows nothing."""
 
-    `plan` is the frames x clips x views of the scored clips, with a stride or without; None is any.
-    Options are those of the runs, such as `{"fraction": 0.05}`. What it `shows` is the metric or,
-    of the heads that an honest choice was made from, the chosen one's score, that of the best one
-    on the scored rows, or the gap between the two.
-    """
+    def start(self, title: str, total: int) -> None:
+        """Ignore the start of a loop."""
 
-    title: str
-    task: str
-    probe: str
-    protocol: str | None = None
-    metric: str = "top1"
-    plan: str | None = None
-    task_options: Settings = field(default_factory=dict)
-    probe_options: Settings = field(default_factory=dict)
-    shows: Shows = "metric"
+    def advance(self, steps: int = 1) -> None:
+        """Ignore a step."""
 
-
-class TableWriter(Protocol):
-    """Writes a table from records and returns the files made."""
-
-    def __call__(
-        self,
-        board: Leaderboard,
-        records: Sequence[Result],
-        folder: Path,
-        *,
-        include_unreportable: bool = False,
-    ) -> Sequence[Path]: ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class Leaderboard:
-    """A table: columns and how it is written.
-
-    Of the records that it is written from, `records` is their folder, and `refused` says in a
-    sentence each which ones verification kept out. A board with published rows, `has_published`,
-    can be written without any.
-    """
-
-    name: str
-    title: str
-    columns: Sequence[Column]
-    write: TableWriter
-    records: Path | None = None
-    refused: tuple[str, ...] = ()
-    has_published: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class PublishedNumber:
-    """One number of a paper's table, in percent as printed, with the spread printed beside it.
-
-    `views` is frames x clips x crops where the paper states it; `train_fraction` 1 is the whole
-    training set. Texts are empty, and numbers None, where the paper does not say.
-    """
-
-    source: str
-    table: str
-    method: str
-    arch: str
-    resolution: int | None
-    params_m: float | None
-    pretrain_data: str
-    samples_seen_m: str
-    task: str
-    views: str
-    probe: str
-    train_fraction: float
-    metric: str
-    value: float
-    std: float | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Paper:
-    """A publication and the numbers of its tables."""
-
-    name: str
-    title: str
-    url: str
-    numbers: Sequence[PublishedNumber]
+    def stop(self) -> None:
+        """Ignore the end of a loop."""

@@ -20,9 +20,9 @@ import torch
 from torch.nn import functional
 
 from benchmarks.plain_attentive import PlainAttentiveProbe
-from probes.attentive_head import AttentiveHeads
-from probes.stacked_optimizer import StackedOptimizer
-from probes.stacked_training import head_losses
+from probes.stack.attentive_head import AttentiveHeads
+from probes.stack.optimizer import StackedOptimizer
+from probes.stack.train_heads import head_losses
 
 NUM_CLASSES = 400
 SWEEP = 20

@@ -19,13 +19,14 @@ import numpy.typing as npt
 import torch
 
 from bench.config import Machine, RunConfig, home_folder
+from bench.data.manifest import Task
+from bench.evaluate.evaluate import evaluate
 from bench.metrics.detections import ScoredBoxes, score_boxes
-from bench.result_metrics import FrameMapPart
-from bench.run import evaluate
-from bench.types import Silent, Task
+from bench.records.metrics import FrameMapPart
+from bench.types import Silent
+from tasks.digits.ava_films import MATCHED, overlap
+from tasks.digits.ava_lists import ALONE, MOTION_IDS, NEAR, SPEED_IDS
 from tasks.moving_digits_ava import moving_digits_ava
-from tasks.moving_digits_ava_files import MATCHED, overlap
-from tasks.moving_digits_ava_lists import ALONE, MOTION_IDS, NEAR, SPEED_IDS
 
 RANDOM = "random:digits_tiny"
 PARTS = {

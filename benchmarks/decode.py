@@ -16,9 +16,9 @@ from pathlib import Path
 import av
 import numpy as np
 
-from bench.data.clips import frame_indices
-from bench.data.container import inspect
-from bench.data.decode import Pixels, read_frames
+from bench.data.decode.container import inspect
+from bench.data.decode.decode import Pixels, read_frames
+from bench.data.views.clip_frames import frame_indices
 from bench.types import ClipPlan, IntArray
 
 NUM_FRAMES, WIDTH, HEIGHT, REPEATS = 300, 340, 256, 5

@@ -20,14 +20,15 @@ from pathlib import Path
 import av
 import numpy as np
 
-from bench.data import recent
-from bench.data.clips import key_clips
-from bench.data.key_views import key_view
+from bench.data.boxes.regions import RegionReadout, Regions
+from bench.data.decode import recently_probed
 from bench.data.loader import one_thread, samples
-from bench.data.recipe import Recipe, keyframe_recipe
-from bench.data.regions import RegionReadout, Regions
-from bench.data.transforms import Pixels
-from bench.types import ClipPlan, EncoderSpec, IntArray, Manifest
+from bench.data.manifest import Manifest
+from bench.data.views.clip_frames import key_clips
+from bench.data.views.key_views import key_view
+from bench.data.views.pixel_recipe import Recipe, keyframe_recipe
+from bench.data.views.transforms import Pixels
+from bench.types import ClipPlan, EncoderSpec, IntArray
 
 SECONDS, FPS, WIDTH, HEIGHT, REPEATS = 120, 30, 320, 240, 3
 SPEC = EncoderSpec(
@@ -61,7 +62,7 @@ def row(path: Path, recipe: Recipe) -> str:
     clips = key_clips(recipe.plan, SECONDS * FPS, centres)
 
     def cold() -> None:
-        recent._container.cache_clear()
+        recently_probed._container.cache_clear()
         takes()
 
     def takes() -> None:

@@ -19,8 +19,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from bench.config import Machine, RunConfig
-from bench.lowshot import shares_of, study
-from bench.run import evaluate, store_features
+from bench.evaluate.evaluate import evaluate, store_features
+from bench.studies.low_shot_study import shares_of, study
 from bench.types import Silent
 
 PROBES = ("linear", "logistic", "knn")

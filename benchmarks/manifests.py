@@ -53,7 +53,7 @@ def make_tree(root: Path, rows: int) -> None:
 # -------------------------------------------------------------------------------------------- ways
 def list_ours(root: Path) -> int:
     """Read, check, count and fingerprint the list."""
-    from bench.data.manifest import read_list
+    from bench.data.read_manifest import read_list
 
     manifest = read_list(root / "train.txt", root=root, name="in1k", split="train")
     return _settle(manifest)
@@ -90,9 +90,9 @@ def tree_plain(root: Path) -> int:
 
 def added_write(root: Path) -> int:
     """Remember the list as `bench data add` does."""
-    from bench.data.added import add
-    from bench.data.manifest import read_list
-    from bench.data.media import MediaColumn
+    from bench.data.discover.remembered import add
+    from bench.data.media.media import MediaColumn
+    from bench.data.read_manifest import read_list
 
     manifest = read_list(root / "train.txt", root=root, name="in1k", split="train")
     column = MediaColumn.of_files(root, list(manifest.ids))
@@ -104,7 +104,7 @@ def added_write(root: Path) -> int:
 
 def added_read(root: Path) -> int:
     """Read it back: what every run after `bench data add` does."""
-    from bench.data.added import read_added
+    from bench.data.discover.remembered import read_added
 
     return _settle(read_added(root / "added")["train"])
 
@@ -112,7 +112,7 @@ def added_read(root: Path) -> int:
 def _settle(manifest: object) -> int:
     import numpy as np
 
-    from bench.types import Manifest
+    from bench.data.manifest import Manifest
 
     assert isinstance(manifest, Manifest)
     assert len(manifest.digest) == 64 and np.bincount(manifest.labels).sum() == len(manifest)

@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 
 from bench.config import Machine, RunConfig, home_folder
-from bench.run import evaluate
+from bench.evaluate.evaluate import evaluate
 from bench.types import Settings, Silent
 from benchmarks.moving_digits_networks import supervised_stills, supervised_videos
 

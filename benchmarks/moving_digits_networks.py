@@ -15,12 +15,13 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from bench.data.decode import read_frames
-from bench.data.images import read_image
-from bench.data.transforms import normalise, score_views
-from bench.types import IMAGENET_MEAN, IMAGENET_STD, Manifest
+from bench.data.decode.decode import read_frames
+from bench.data.decode.images import read_image
+from bench.data.manifest import Manifest
+from bench.data.views.transforms import normalise, score_views
+from bench.types import IMAGENET_MEAN, IMAGENET_STD
+from tasks.digits.scenes import DIGITS, MOTIONS
 from tasks.moving_digits import moving_digits_how, moving_digits_stills, moving_digits_what
-from tasks.moving_digits_scenes import DIGITS, MOTIONS
 
 SEEN = 48
 CROP = 57  # pixels of the file that the score view of 48 pixels shows

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from bench.encoders.video_vit import VideoViT, VitArchitecture
+from bench.encoders.networks.video_vit import VideoViT, VitArchitecture
 from bench.pretrain.masks import Mask
 from bench.pretrain.objective import JointEmbedding
 from bench.pretrain.recipe import PretrainRecipe

@@ -27,8 +27,8 @@ from statistics import median
 
 import torch
 
-from bench.distributed import World, join
-from bench.encoders.sizes import VIT_SIZES
+from bench.encoders.networks.sizes import VIT_SIZES
+from bench.launch.distributed import World, join
 from bench.pretrain.chunks import chunk_masks
 from bench.pretrain.engine import wrap
 from bench.pretrain.masks import Mask

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from bench.data.augment import augment
-from bench.data.transforms import Pixels, normalise, score_views
+from bench.data.views.augment import augment
+from bench.data.views.transforms import Pixels, normalise, score_views
 from bench.types import IMAGENET_MEAN, IMAGENET_STD
 
 SIZE = 224

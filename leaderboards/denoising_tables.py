@@ -6,8 +6,8 @@ Of ImageNet the 1 % of the labels are drawn here, three times; I-JEPA took SimCL
 
 from __future__ import annotations
 
+from bench.publish.leaderboard import Leaderboard
 from bench.registry import board
-from bench.types import Leaderboard
 from leaderboards.paper_tables import PaperColumn, PaperTable, paper_board
 
 PAPER = "denoising-talk-2024"

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
+from bench.publish.leaderboard import Column, Leaderboard
+from bench.records.record import Result
 from bench.registry import board
-from bench.result import Result
-from bench.types import Column, Leaderboard
-from leaderboards.encoder_facts import TITLES, facts_of_encoder, speed_note
-from leaderboards.join import Identity, identity_of, join
-from leaderboards.render import write
-from leaderboards.table import Table
+from leaderboards.render.encoder_facts import TITLES, facts_of_encoder, speed_note
+from leaderboards.render.write_all import write
+from leaderboards.rows.join import Identity, identity_of, join
+from leaderboards.rows.table import Table
 
 TASKS = {
     "moving_digits_what": "what",

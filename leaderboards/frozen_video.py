@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from bench.publish.leaderboard import Column, Leaderboard
 from bench.registry import board
-from bench.types import Column, Leaderboard
-from leaderboards.render import write
+from leaderboards.render.write_all import write
 
 TASKS = ("moving_digits_what", "moving_digits_how", "moving_digits_stills")
 PROBES = ("attentive", "linear", "logistic", "knn")

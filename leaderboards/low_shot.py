@@ -8,14 +8,14 @@ from pathlib import Path
 
 from bench.errors import UsageError
 from bench.files import write_whole
+from bench.publish.leaderboard import Leaderboard
+from bench.records.record import Result
 from bench.registry import board
-from bench.result import Result
-from bench.types import Leaderboard
-from leaderboards.low_shot_figure import alone, pictures
-from leaderboards.low_shot_files import json_text, latex_text
-from leaderboards.low_shot_join import join
-from leaderboards.low_shot_page import html_page
-from leaderboards.low_shot_text import csv_text, markdown
+from leaderboards.render.low_shot_figure import alone, pictures
+from leaderboards.render.low_shot_files import json_text, latex_text
+from leaderboards.render.low_shot_page import html_page
+from leaderboards.render.low_shot_text import csv_text, markdown
+from leaderboards.rows.low_shot_join import join
 
 
 @board

@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
+from bench.publish.leaderboard import Column, Leaderboard, Shows
+from bench.records.record import Result
 from bench.registry import board
-from bench.result import Result
-from bench.types import Column, Leaderboard, Shows
-from leaderboards.join import columns_of, join
-from leaderboards.render import write
-from leaderboards.table import Head, Table
+from leaderboards.render.write_all import write
+from leaderboards.rows.join import columns_of, join
+from leaderboards.rows.table import Head, Table
 
 
 @board

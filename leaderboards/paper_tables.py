@@ -11,12 +11,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from bench import registry
-from bench.data.low_shot import share_title
-from bench.result import Result
-from bench.types import Column, Leaderboard, Paper, PublishedNumber
-from leaderboards.paper_join import join_published
-from leaderboards.render import write
-from leaderboards.table import Table
+from bench.data.few_labels import share_title
+from bench.publish.leaderboard import Column, Leaderboard, Paper, PublishedNumber
+from bench.records.record import Result
+from leaderboards.render.write_all import write
+from leaderboards.rows.paper_join import join_published
+from leaderboards.rows.table import Table
 
 NATIVE_STRIDE = 4  # of every plan that a source states as frames x clips x views
 # The plans that the tasks have anyway: runs are asked for no other, which would be a deviation.

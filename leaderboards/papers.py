@@ -5,8 +5,8 @@ Numbers are percentages as printed; a spread is the one that the paper prints.
 
 from __future__ import annotations
 
+from bench.publish.leaderboard import Paper
 from bench.registry import register
-from bench.types import Paper
 from leaderboards.published import numbers_of
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from bench.publish.leaderboard import Leaderboard
 from bench.registry import board
-from bench.types import Leaderboard
-from leaderboards.render import write
+from leaderboards.render.write_all import write
 
 
 @board

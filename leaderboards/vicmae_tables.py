@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from bench.publish.leaderboard import Leaderboard
 from bench.registry import board
-from bench.types import Leaderboard
 from leaderboards.paper_tables import PaperColumn, PaperTable, paper_board
 
 PAPER = "vicmae-poster"

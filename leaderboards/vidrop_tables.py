@@ -6,8 +6,8 @@ by that of V-JEPA. It does not say which split of UCF101 and HMDB51 it scores; o
 
 from __future__ import annotations
 
+from bench.publish.leaderboard import Leaderboard
 from bench.registry import board
-from bench.types import Leaderboard
 from leaderboards.paper_tables import PaperColumn, PaperTable, paper_board, shares
 
 PAPER = "vidrop-2024"

@@ -7,8 +7,8 @@ the settings of AVA, which its task has under `vjepa@1`.
 
 from __future__ import annotations
 
+from bench.publish.leaderboard import Leaderboard
 from bench.registry import board
-from bench.types import Leaderboard
 from leaderboards.paper_tables import PaperColumn, PaperTable, paper_board, shares
 
 PAPER = "vjepa-2024"

@@ -17,11 +17,11 @@ import torch
 
 from bench.registry import probe
 from bench.types import FeatureSource, Head, Reads, Settings
-from probes.attentive_head import AttentiveHeads, divides
-from probes.released import read_released_probe
-from probes.stacked_fit import FittedStack, StackedProbe, restored_stack
-from probes.stacked_training import Recipe
-from probes.sweep import above_zero, at_least, grid
+from probes.stack.attentive_head import AttentiveHeads, divides
+from probes.stack.fit import FittedStack, StackedProbe, restored_stack
+from probes.stack.released_probe import read_released_probe
+from probes.stack.sweep import above_zero, at_least, grid
+from probes.stack.train_heads import Recipe
 
 
 @probe

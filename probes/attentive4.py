@@ -18,12 +18,12 @@ import torch
 from bench.errors import UsageError
 from bench.registry import probe
 from bench.types import FeatureSource, Head, Reads, Settings
-from probes.attentive_blocks import AttentiveBlocks, Precision
-from probes.attentive_head import divides
-from probes.released_blocks import read_released_blocks
-from probes.stacked_fit import FittedStack, StackedProbe, restored_stack
-from probes.stacked_training import Recipe
-from probes.sweep import above_zero, at_least, grid
+from probes.stack.attentive_blocks import AttentiveBlocks, Precision
+from probes.stack.attentive_head import divides
+from probes.stack.fit import FittedStack, StackedProbe, restored_stack
+from probes.stack.released_blocks import read_released_blocks
+from probes.stack.sweep import above_zero, at_least, grid
+from probes.stack.train_heads import Recipe
 
 
 @probe

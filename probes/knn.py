@@ -25,8 +25,8 @@ from torch.nn import functional
 from bench.errors import CheckpointError, UsageError
 from bench.registry import probe
 from bench.types import FeatureSource, Head, IntArray, Progress, Reads, Settings
-from probes.gathered import gather, require_one_label
-from probes.sweep import above_zero, at_least, grid
+from probes.stack.gathered import gather, require_one_label
+from probes.stack.sweep import above_zero, at_least, grid
 
 QUERY_BLOCK, KEY_BLOCK = 512, 4096  # the similarities that are held at once
 

@@ -24,9 +24,9 @@ from torch.nn import functional
 from bench.errors import UsageError
 from bench.registry import probe
 from bench.types import FeatureSource, Reads, Settings
-from probes.stacked_fit import Classifiers, FittedStack, StackedProbe, restored_stack
-from probes.stacked_training import Recipe
-from probes.sweep import above_zero, at_least, grid
+from probes.stack.fit import Classifiers, FittedStack, StackedProbe, restored_stack
+from probes.stack.sweep import above_zero, at_least, grid
+from probes.stack.train_heads import Recipe
 
 
 @probe

@@ -16,14 +16,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from bench.data.low_shot import low_shot_task
-from bench.data.regions import RegionReadout
+from bench.data.boxes.regions import RegionReadout
+from bench.data.few_labels import low_shot_task
+from bench.data.manifest import Task
 from bench.errors import DataError, UsageError, known
 from bench.registry import task
-from bench.types import Settings, Task
-from tasks.ava_build import FitBoxes, ScoreBoxes, box_task
-from tasks.ava_files import find_files, shipped_classes
-from tasks.ava_media import AvaTree, look_through
+from bench.types import Settings
+from tasks.ava_task import FitBoxes, ScoreBoxes, box_task
+from tasks.formats.ava_files import find_files, shipped_classes
+from tasks.formats.ava_media import AvaTree, look_through
 
 log = logging.getLogger(__name__)
 

@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from bench.data.dataset import DataSet, Listed
-from bench.data.label_map import LabelMap
+from bench.data.discover.dataset import DataSet, Listed
+from bench.data.discover.label_map import LabelMap
 from bench.errors import DataError
+from tasks.formats.official_files import read_json, same_order
 from tasks.labels import shipped
-from tasks.official_files import read_json, same_order
-from tasks.published import Choice, published
+from tasks.published_task import Choice, published
 
 if TYPE_CHECKING:
-    from bench.data.tree import Tree
+    from bench.data.discover.folder_scan import Tree
 
 TITLE = "COIN"
 

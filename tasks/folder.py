@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bench.data.low_shot import low_shot_task
-from bench.data.manifest import read_folder
+from bench.data.few_labels import low_shot_task
+from bench.data.manifest import Manifest, Task
+from bench.data.read_manifest import read_folder
 from bench.errors import DataError, UsageError
 from bench.registry import task
-from bench.types import ClipPlan, Manifest, Settings, Task
+from bench.types import ClipPlan, Settings
 
 DEFAULT_PLAN = "16x1x1@4"
 # A still is repeated to the frames of one clip (V-JEPA's image protocol).

@@ -6,15 +6,15 @@
     data/{train,validation}-00000-of-00014.parquet       Hugging Face
     train/n01440764.tar, imagenet1k-train-0000.tar       tar archives
 
-`tasks/imagenet_files.py` reads the lists and says what to beware of.
+`tasks/formats/imagenet_files.py` reads the lists and says what to beware of.
 """
 
 from __future__ import annotations
 
-from bench.data.dataset import DataSet
-from tasks.imagenet_files import GROUND_TRUTH, TITLE, image_id, read_imagenet, told_wnid
+from bench.data.discover.dataset import DataSet
+from tasks.formats.imagenet_files import GROUND_TRUTH, TITLE, image_id, read_imagenet, told_wnid
 from tasks.labels import shipped
-from tasks.published import published
+from tasks.published_task import published
 
 IN1K = DataSet(
     name="in1k",

@@ -1,6 +1,6 @@
 """iNaturalist 2021, Van Horn et al., arXiv 2103.16483.
 
-    train.json, train_mini.json, val.json                         COCO-like, `tasks/inat21_files.py`
+    train.json, train_mini.json, val.json      COCO-like, `tasks/formats/inat21_files.py`
     {train,train_mini,val}/00001_Animalia_Annelida_.../<uuid>.jpg
 
 The label map comes with the data: the category id is the number before the folder's name, so the
@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from bench.data.dataset import DataSet
-from tasks.inat21_files import TITLE, read_inat21
-from tasks.published import Choice, published
+from bench.data.discover.dataset import DataSet
+from tasks.formats.inat21_files import TITLE, read_inat21
+from tasks.published_task import Choice, published
 
 INAT21 = DataSet(
     name="inat21",

@@ -10,16 +10,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.data.annotations import read_lines
-from bench.data.dataset import DataSet, Listed
-from bench.data.label_map import LabelMap
+from bench.data.discover.annotations import read_lines
+from bench.data.discover.dataset import DataSet, Listed
+from bench.data.discover.label_map import LabelMap
 from bench.errors import DataError
+from tasks.formats.official_files import indices, read_id_lines, same_order
 from tasks.labels import shipped
-from tasks.official_files import indices, read_id_lines, same_order
-from tasks.published import published
+from tasks.published_task import published
 
 if TYPE_CHECKING:
-    from bench.data.tree import Tree
+    from bench.data.discover.folder_scan import Tree
 
 TITLE = "Jester"
 LABEL_FILE = "jester-v1-labels.csv"

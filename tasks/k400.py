@@ -11,10 +11,10 @@ Copies differ by what YouTube had left when they were made, so a record says how
 
 from __future__ import annotations
 
-from bench.data.dataset import DataSet
-from tasks.kinetics_files import REPLACEMENTS, WORDS, clip_id, clip_keys, patterns, reader
+from bench.data.discover.dataset import DataSet
+from tasks.formats.kinetics_files import REPLACEMENTS, WORDS, clip_id, clip_keys, patterns, reader
 from tasks.labels import shipped
-from tasks.published import published
+from tasks.published_task import published
 
 TITLE = "Kinetics-400"
 

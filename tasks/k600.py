@@ -15,16 +15,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.data.dataset import DataSet, Listed
-from bench.data.label_map import LabelMap
-from bench.data.plain_lists import read_plain_list
+from bench.data.discover.dataset import DataSet, Listed
+from bench.data.discover.label_map import LabelMap
+from bench.data.discover.plain_lists import read_plain_list
 from bench.errors import DataError
-from tasks.kinetics_files import WORDS, clip_id, clip_keys, patterns, reader
+from tasks.formats.kinetics_files import WORDS, clip_id, clip_keys, patterns, reader
 from tasks.labels import shipped
-from tasks.published import published
+from tasks.published_task import published
 
 if TYPE_CHECKING:
-    from bench.data.tree import Tree
+    from bench.data.discover.folder_scan import Tree
 
 TITLE = "Kinetics-600"
 _read_table = reader(TITLE)

@@ -11,10 +11,10 @@ Layouts and names are those of Kinetics-400.
 
 from __future__ import annotations
 
-from bench.data.dataset import DataSet
-from tasks.kinetics_files import WORDS, clip_id, clip_keys, patterns, reader
+from bench.data.discover.dataset import DataSet
+from tasks.formats.kinetics_files import WORDS, clip_id, clip_keys, patterns, reader
 from tasks.labels import shipped
-from tasks.published import published
+from tasks.published_task import published
 
 TITLE = "Kinetics-700"
 

@@ -1,7 +1,7 @@
 """Your own videos or images named by two annotation files; no code.
 
 train.csv      clips/one.mp4 0          (or a name instead of the index, comma, tab, a header,
-val.csv        clips/two.mp4 1           JSON lines, parquet: see bench/data/manifest.py)
+val.csv        clips/two.mp4 1           JSON lines, parquet: see bench/data/read_manifest.py)
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from bench.data.annotations import read_annotations
-from bench.data.low_shot import low_shot_task
-from bench.data.manifest import from_rows, read_classes
+from bench.data.discover.annotations import read_annotations
+from bench.data.few_labels import low_shot_task
+from bench.data.manifest import Manifest, Task
+from bench.data.read_manifest import from_rows, read_classes
 from bench.errors import DataError
 from bench.registry import task
-from bench.types import Manifest, Task
 from tasks.folder import DEFAULT_PLAN, own_data
 
 

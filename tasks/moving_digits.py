@@ -2,7 +2,7 @@
 
 One set of files, three tasks: *what* (ten digits: appearance), *how* (eight motions that no single
 frame tells: motion) and *stills* (ten digits, one picture each). The files are rendered on first
-use, see `tasks/moving_digits_files.py`; how hard they are was chosen by measurement, see
+use, see `tasks/digits/films.py`; how hard they are was chosen by measurement, see
 `benchmarks/DIFFICULTY.md`. Training and test scans are disjoint.
 """
 
@@ -15,12 +15,13 @@ from typing import Literal
 import numpy as np
 
 from bench.config import home_folder
-from bench.data.low_shot import low_shot_task
+from bench.data.few_labels import low_shot_task
+from bench.data.manifest import Manifest, Task
 from bench.errors import UsageError
 from bench.registry import task
-from bench.types import ClipPlan, Kind, Manifest, Task
-from tasks.moving_digits_files import ensure_files
-from tasks.moving_digits_scenes import DIGITS, MOTIONS, PAIRS, Split
+from bench.types import ClipPlan, Kind
+from tasks.digits.films import ensure_files
+from tasks.digits.scenes import DIGITS, MOTIONS, PAIRS, Split
 
 Size = Literal["full", "small"]
 Label = Literal["what", "how"]

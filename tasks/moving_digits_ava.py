@@ -1,7 +1,7 @@
 """Films of moving digits with boxes and key frames, in the formats of AVA: the embedded AVA.
 
 Every digit of a film does one of eight motions, fast or slow, near another one or alone; what it
-does is told by no single frame (see `tasks/moving_digits_ava_scenes.py`). The files are read by the
+does is told by no single frame (see `tasks/digits/ava_scenes.py`). The files are read by the
 readers of AVA. How hard they are was chosen by measurement, see `benchmarks/DIFFICULTY.md`.
 """
 
@@ -12,15 +12,14 @@ from pathlib import Path
 from typing import Literal
 
 from bench.config import home_folder
-from bench.data.low_shot import low_shot_task
-from bench.data.media import Media
-from bench.data.regions import RegionReadout
+from bench.data.boxes.regions import RegionReadout
+from bench.data.few_labels import low_shot_task
+from bench.data.manifest import Task
+from bench.data.media.media import Media
 from bench.errors import UsageError
 from bench.registry import task
-from bench.types import Task
-from tasks.ava_build import FitBoxes, ScoreBoxes, box_task
-from tasks.ava_files import AvaFiles
-from tasks.moving_digits_ava_files import (
+from tasks.ava_task import FitBoxes, ScoreBoxes, box_task
+from tasks.digits.ava_films import (
     DETECTIONS,
     NUM_FILMS,
     DetectionFormat,
@@ -28,6 +27,7 @@ from tasks.moving_digits_ava_files import (
     Size,
     ensure_films,
 )
+from tasks.formats.ava_files import AvaFiles
 
 # 22 of the 24 frames of a shot, as the other tasks on moving digits.
 PLAN = "8x1x1@3"

@@ -10,10 +10,10 @@ refused. The challenge of 2016 has the same classes and validation split and mor
 
 from __future__ import annotations
 
-from bench.data.dataset import DataSet
+from bench.data.discover.dataset import DataSet
+from tasks.formats.places_files import image_ids, listed_path, reader
 from tasks.labels import shipped
-from tasks.places_files import image_ids, listed_path, reader
-from tasks.published import published
+from tasks.published_task import published
 
 TITLE = "Places365"
 

@@ -13,15 +13,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.data.dataset import DataSet, Listed
-from bench.data.label_map import LabelMap
+from bench.data.discover.dataset import DataSet, Listed
+from bench.data.discover.label_map import LabelMap
 from bench.errors import DataError
+from tasks.formats.official_files import indices, read_id_lines, read_json, same_order
 from tasks.labels import shipped
-from tasks.official_files import indices, read_id_lines, read_json, same_order
-from tasks.published import published
+from tasks.published_task import published
 
 if TYPE_CHECKING:
-    from bench.data.tree import Tree
+    from bench.data.discover.folder_scan import Tree
 
 TITLE = "Something-Something v2"
 LABEL_FILES = ("something-something-v2-labels.json", "labels.json")

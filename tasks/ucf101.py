@@ -14,11 +14,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.data.annotations import read_lines
-from bench.data.dataset import DataSet, Listed
-from bench.data.label_map import LabelMap
+from bench.data.discover.annotations import read_lines
+from bench.data.discover.dataset import DataSet, Listed
+from bench.data.discover.label_map import LabelMap
 from bench.errors import DataError
-from tasks.class_lists import (
+from tasks.formats.class_lists import (
     by_split,
     known_split,
     list_names,
@@ -26,12 +26,12 @@ from tasks.class_lists import (
     refuse_other_split,
     split_words,
 )
+from tasks.formats.official_files import same_order
 from tasks.labels import shipped
-from tasks.official_files import same_order
-from tasks.published import Choice, published
+from tasks.published_task import Choice, published
 
 if TYPE_CHECKING:
-    from bench.data.tree import Tree
+    from bench.data.discover.folder_scan import Tree
 
 TITLE = "UCF101"
 ORDER_FILE = "classInd.txt"

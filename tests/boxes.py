@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.data.ava_files import Boxes, Frames
-from bench.data.regions import FrameTruth, Regions
-from bench.types import Manifest
+from bench.data.boxes.ava_csv import Boxes, Frames
+from bench.data.boxes.regions import FrameTruth, Regions
+from bench.data.manifest import Manifest
 
 CLASSES = ("stand", "swim", "sit", "run")  # ids 1, 2, 3 and 8
 IDS = np.array([1, 2, 3, 8])

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from bench.cli import main
+from bench.cli.main import main
 from tests.media import write_video
 
 WITH_HOME = {"run", "features", "board", "probe", "check", "data", "lowshot"}

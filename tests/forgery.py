@@ -15,14 +15,14 @@ import pyarrow.parquet as pq
 
 from bench import registry
 from bench.config import Machine, RunConfig
+from bench.evaluate.evaluate import evaluate
 from bench.files import file_sha256
-from bench.frame_record import FACTS
-from bench.result import seal_of
-from bench.run import evaluate
+from bench.records.box_predictions import FACTS
+from bench.records.record import seal_of
 from bench.types import Silent
+from tests.evaluate.test_box_run import MODULE
 from tests.media import write_video
 from tests.sound_record import id_of
-from tests.test_box_run import MODULE
 
 CLASSES = ("climb", "jump", "lift", "run", "sit", "swim")
 SETTINGS = {"epochs": 2, "lr": (1e-3, 1e-2)}

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from bench.data.regions import FrameTruth
-from bench.frame_record import frame_map_part, write_scored_boxes, write_truth
+from bench.data.boxes.regions import FrameTruth
+from bench.data.manifest import Manifest
+from bench.evaluate.record_parts import metrics_part
 from bench.metrics.detections import ScoredBoxes
-from bench.record_parts import metrics_part
-from bench.records import write_predictions, write_record
-from bench.result import Result
-from bench.types import Manifest
+from bench.records.box_predictions import frame_map_part, write_scored_boxes, write_truth
+from bench.records.record import Result
+from bench.records.record_files import write_predictions, write_record
 from tests.sound_record import box_fields, digest, id_of, sound_fields
 
 CLASSES = tuple(f"class {i}" for i in range(10))

@@ -6,9 +6,9 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any
 
-from bench.result import Result
-from bench.result_metrics import Bounds, ClassPart, FatePart, FrameMapPart
-from bench.run_id import result_id
+from bench.records.metrics import Bounds, ClassPart, FatePart, FrameMapPart
+from bench.records.record import Result
+from bench.records.run_id import result_id
 
 
 def digest(text: str) -> str:

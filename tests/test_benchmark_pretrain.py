@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from bench.distributed import World
-from bench.encoders.video_vit import VitArchitecture
+from bench.encoders.networks.video_vit import VitArchitecture
+from bench.launch.distributed import World
 from bench.pretrain.engine import plain_attention
 from bench.pretrain.masks import MultiBlock, draw_masks
 from bench.pretrain.objective import fresh_networks

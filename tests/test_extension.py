@@ -13,9 +13,10 @@ MODULE = '''
 from pathlib import Path
 import torch
 from bench import registry
-from bench.data.manifest import read_folder
+from bench.data.read_manifest import read_folder
 from bench.encoders.encoder import Encoder
-from bench.types import ClipPlan, EncoderSpec, Task, Tokens
+from bench.types import ClipPlan, EncoderSpec, Tokens
+from bench.data.manifest import Task
 
 
 class MeanColour(torch.nn.Module):

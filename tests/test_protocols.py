@@ -6,7 +6,7 @@ import pytest
 
 from bench import registry
 from bench.protocols import EvaluationProtocol
-from bench.run_id import protocol_digest
+from bench.records.run_id import protocol_digest
 
 # SHA-256 of everything a protocol fixes, as records hold it.
 DIGESTS = {

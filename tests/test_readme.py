@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from bench import registry
-from bench.data.dataset import DataSet
-from bench.encoders.layouts import save_released
-from bench.encoders.sizes import VIT_SIZES
-from bench.encoders.video_vit import fresh_vit
-from tasks import moving_digits_ava_files as films
+from bench.data.discover.dataset import DataSet
+from bench.encoders.networks.sizes import VIT_SIZES
+from bench.encoders.networks.video_vit import fresh_vit
+from bench.encoders.weights.layouts import save_released
+from tasks.digits import ava_films as films
 from tests.tasks.layouts import kinetics
 from tests.tasks.test_layouts import NAMES, items_of
 
@@ -26,9 +26,11 @@ IMPORTS = """
 from pathlib import Path
 from torch import nn
 from torch.nn import functional
-from bench.data.manifest import read_folder
-from bench.types import ClipPlan, Column, Leaderboard, Probe, Task
-from leaderboards.render import write
+from bench.data.read_manifest import read_folder
+from bench.types import ClipPlan, Probe
+from bench.publish.leaderboard import Column, Leaderboard
+from bench.data.manifest import Task
+from leaderboards.render.write_all import write
 """
 
 

@@ -1,6 +1,6 @@
 """Look at every file of a manifest before GPU time is spent: is it there, and can it be decoded?
 
-Rows that are boxes have `bench.data.check_boxes`.
+Rows that are boxes have `bench.data.boxes.check_boxes`.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from bench.data.contents import content_name, real_place
-from bench.data.looks import Looks, states_of
-from bench.data.media import Media, is_empty, place, without_folder
+from bench.data.manifest import Manifest
+from bench.data.media.checked_before import Looks, states_of
+from bench.data.media.content_digest import content_name, real_place
+from bench.data.media.media import Media, is_empty, place, without_folder
 from bench.errors import MissingMedia, UnreadableMedia
-from bench.types import Manifest, Progress
+from bench.types import Progress
 
 ROWS_AT_ONCE = 256
 SHOWN = 5

@@ -1,8 +1,8 @@
 """Rows of a manifest as pixels, decoded ahead in worker processes, in the order asked for.
 
 Shape letters: V views, U distinct frames of a row, S clips, T frames of a clip, H and W pixels.
-Rows that are boxes come in takes (`bench.data.key_frames`): a sample holds the clips around S key
-frames of one video, and the boxes on them.
+Rows that are boxes come in takes (`bench.data.views.key_frames`): a sample holds the clips around S
+key frames of one video, and the boxes on them.
 """
 
 from __future__ import annotations
@@ -14,22 +14,23 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from bench.data.augment import augment
-from bench.data.clips import frame_indices, repeated_frames
-from bench.data.decode import Frames, read_frames
-from bench.data.images import read_image
-from bench.data.media import Media
-from bench.data.recipe import Recipe
-from bench.data.sample import Sample as Sample
-from bench.data.sample import failed_sample
-from bench.data.takes import Takes
-from bench.data.transforms import score_views
-from bench.data.workers import deadline
-from bench.data.workers import deaths_explained as deaths_explained
-from bench.data.workers import explained as explained
-from bench.data.workers import one_thread as one_thread
+from bench.data.decode.decode import Frames, read_frames
+from bench.data.decode.images import read_image
+from bench.data.decode.workers import deadline
+from bench.data.decode.workers import deaths_explained as deaths_explained
+from bench.data.decode.workers import explained as explained
+from bench.data.decode.workers import one_thread as one_thread
+from bench.data.key_frame_loader import Takes
+from bench.data.manifest import Manifest
+from bench.data.media.media import Media
+from bench.data.views.augment import augment
+from bench.data.views.clip_frames import frame_indices, repeated_frames
+from bench.data.views.pixel_recipe import Recipe
+from bench.data.views.sample import Sample as Sample
+from bench.data.views.sample import failed_sample
+from bench.data.views.transforms import score_views
 from bench.errors import BenchError, UnreadableMedia
-from bench.types import IntArray, Manifest
+from bench.types import IntArray
 
 Seed = tuple[int, int, int]
 

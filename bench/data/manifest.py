@@ -1,334 +1,146 @@
-"""Annotation files and class folders -> `Manifest`: ids, media files, labels and the label map.
-
-Ids are file names relative to the root of the media with `/` between the parts, so that they are
-the same on every machine. Class indices follow the ASCII order of the names unless a label map is
-given.
-"""
+"""Rows of a split, and the task that is made of two of them."""
 
 from __future__ import annotations
 
-import os
-import posixpath
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import overload
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench.data.annotations import (
-    EXTENSIONS,
-    Annotations,
-    extension,
-    is_integer,
-    read_annotations,
-    read_lines,
-    unquote,
-)
-from bench.errors import DataError, closest
-from bench.types import IntArray, Kind, Manifest
+from bench.types import Progress as Progress
+from bench.types import Silent as Silent
 
-MAX_CLASSES = 1_000_000
+if TYPE_CHECKING:
+    from bench.data.boxes.regions import FrameTruth, RegionReadout, Regions
+    from bench.data.media.media import Media
+from bench.types import ClipPlan, IntArray, Kind, Settings, Unit
 
 
-def read_list(
-    path: Path,
-    *,
-    root: Path | None,
-    kind: Kind | None = None,
-    name: str,
-    split: str,
-    classes: Sequence[str] | Path | None = None,
-    where: Mapping[str, str] | None = None,
-) -> Manifest:
-    """Read a `path label` list, a CSV or TSV table, JSON lines or parquet as a manifest.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Manifest:
+    """Ordered rows of a split: ids, media and labels, as columns (they may be millions).
 
-    Relative names are looked up under `root`, without one beside the list. Labels are names, or
-    indices into `classes` (a sequence, or a file with one name a line); without classes, names are
-    sorted and integers are called "0" to "C-1". `kind` is found from the file extensions. `where`
-    keeps rows by the value of a column. Media files are not opened.
-
-    Raises:
-        DataError: with the line number, for everything that has no single reading: no label, a
-            label outside the label map, a sample that stands twice, videos among images.
+    `ids` are unique names that travel (no absolute paths), `media` what their pixels are read from,
+    `labels` int64 `[rows]`, `classes` the label map by index. Where a row may have several labels,
+    or none, `labels` are 0 and 1, int64 `[rows, C]`. `regions` says of rows that are boxes where
+    they are. `expected` is the published row count, if any, and `copies` the counts of known copies
+    by name. `excluded` are samples that a rule takes out (id -> rule); they are no rows. `source`
+    and `layout` say which files were read. A subset keeps `parent` and its `rows` there, so that it
+    shares its parent's features.
     """
-    rows = read_annotations(path, where=where)
-    return from_rows(rows, root=root, kind=kind, name=name, split=split, classes=classes)
 
-
-def from_rows(
-    rows: Annotations,
-    *,
-    root: Path | None,
-    kind: Kind | None = None,
-    name: str,
-    split: str,
-    classes: Sequence[str] | Path | None = None,
-) -> Manifest:
-    """Build the manifest of annotation rows that were read already; see `read_list`."""
-    known = read_classes(classes) if isinstance(classes, Path | str) else classes
-    labels, names = _index_labels(rows, known)
-    base, ids = _relative_names(rows, root)
-    _refuse_twins(rows, ids)
-    return Manifest(
-        name=name,
-        split=split,
-        kind=_find_kind(rows, kind),
-        ids=ids,
-        media=PathColumn(base, ids),
-        labels=labels,
-        classes=names,
-        source=str(rows.path),
-    )
-
-
-def read_folder(
-    root: Path, *, name: str, split: str, classes: Sequence[str] | None = None
-) -> Manifest:
-    """Read `root/<class>/**/file`, sorted by name; hidden files and folders are ignored.
-
-    A class is the first folder on the way down that holds media files itself, named by its path
-    below `root`: `abseiling`, or `a/abbey` where the folder `a` holds folders only.
-
-    Raises:
-        DataError: no such folder, nothing in it, media without a class folder, both videos and
-            images, a class that is not in `classes`.
-    """
-    if not root.is_dir():
-        raise DataError(f"there is no folder {root}; check the path of {name} {split}.")
-    others: Counter[str] = Counter()
-    found = sorted(_walk(root, "", None, others))
-    if not found:
-        seen = ", ".join(f"{number} .{tail or '(none)'}" for tail, number in others.most_common(5))
-        raise DataError(
-            f"{root} holds no videos or images{f', only other files ({seen})' if seen else ''};"
-            " expected class folders with media files in them."
-        )
-    files, labels = [file for file, _ in found], [label for _, label in found]
-    try:
-        "\n".join(files).encode()
-    except UnicodeEncodeError as error:
-        line = files["\n".join(files)[: error.start].count("\n")]
-        raise DataError(f"{root}: the file name {line!r} is not UTF-8; rename it.") from error
-    names = list(classes) if classes is not None else sorted(set(labels))
-    index = {label: i for i, label in enumerate(names)}
-    for label in sorted(set(labels)):
-        if label not in index:
-            raise DataError(
-                f"{root}: the class folder {label!r} is not among the {len(names)} classes that"
-                f" {name} {split} may have.{_near(label, names)}"
-            )
-    rows = Annotations(path=root, files=files, labels=labels, lines=range(1, len(files) + 1))
-    return Manifest(
-        name=name,
-        split=split,
-        kind=_find_kind(rows, None),
-        ids=files,
-        media=PathColumn(root, files),
-        labels=np.array([index[label] for label in labels], dtype=np.int64),
-        classes=names,
-        source=str(root),
-    )
-
-
-def read_classes(path: Path | str) -> list[str]:
-    """Read a label map: one name a line, line number = index, surrounding quotes dropped.
-
-    Raises:
-        DataError: missing, empty or undecodable file, an empty line, a name that stands twice.
-    """
-    names = [unquote(line.strip()) for line in read_lines(Path(path))]
-    first: dict[str, int] = {}
-    for number, name in enumerate(names, start=1):
-        if not name:
-            raise DataError(f"{path}, line {number}: no class name; remove the empty line.")
-        if name in first:
-            raise DataError(f"{path}: class {name!r} stands on lines {first[name]} and {number}.")
-        first[name] = number
-    if not names:
-        raise DataError(f"{path} is empty: it should hold one class name a line.")
-    return names
-
-
-@dataclass(frozen=True)
-class PathColumn(Sequence[Path]):
-    """`root / name` for every name, made on access: a million `Path` objects are never held."""
-
-    root: Path
-    names: Sequence[str]
+    name: str
+    split: str
+    kind: Kind
+    ids: Sequence[str]
+    media: Sequence[Media]
+    labels: IntArray
+    classes: Sequence[str]
+    expected: int | None = None
+    copies: Mapping[str, int] = field(default_factory=dict)
+    excluded: Mapping[str, str] = field(default_factory=dict)
+    source: str = ""
+    layout: str = ""
+    regions: Regions | None = None
+    parent: Manifest | None = None
+    rows: IntArray | None = None
 
     def __len__(self) -> int:
-        return len(self.names)
+        return len(self.ids)
 
-    @overload
-    def __getitem__(self, row: int) -> Path: ...
-    @overload
-    def __getitem__(self, row: slice) -> PathColumn: ...
-    def __getitem__(self, row: int | slice) -> Path | PathColumn:
-        if isinstance(row, slice):
-            return PathColumn(self.root, self.names[row])
-        return self.root / self.names[row]
+    @property
+    def has_many_labels(self) -> bool:
+        """Whether a row may have several labels, or none."""
+        return self.labels.ndim == 2
 
-    def take(self, rows: IntArray) -> PathColumn:
-        """Return the given rows, in the given order."""
-        return PathColumn(self.root, [self.names[row] for row in rows])
+    @property
+    def root(self) -> Manifest:
+        """The manifest whose stored features this one reads (itself unless a subset)."""
+        return self.parent if self.parent is not None else self
 
+    @property
+    def root_rows(self) -> IntArray:
+        """Row numbers of these samples in `root`, int64 `[rows]`."""
+        return self.rows if self.rows is not None else np.arange(len(self), dtype=np.int64)
 
-# ----------------------------------------------------------------------------------------- labels
-def _index_labels(
-    rows: Annotations, classes: Sequence[str] | None
-) -> tuple[IntArray, Sequence[str]]:
-    if classes is None and rows.numbered:
-        numbers = _numbers(rows, None)
-        return numbers, [str(i) for i in range(int(numbers.max()) + 1)]
-    if classes is None:
-        _refuse_mixture(rows)
-        classes = sorted(set(rows.labels))
-    index = {name: i for i, name in enumerate(classes)}
-    if rows.numbered and not _are_names(rows, classes, index):
-        return _numbers(rows, len(classes)), classes
-    try:
-        return np.array([index[label] for label in rows.labels], dtype=np.int64), classes
-    except KeyError:
-        row = next(i for i, label in enumerate(rows.labels) if label not in index)
-    raise DataError(
-        f"{rows.path}, line {rows.lines[row]}: label {rows.labels[row]!r} is not in the list of"
-        f" {len(classes)} classes.{_near(rows.labels[row], classes)}"
-    )
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 over ids, labels and class names, in order."""
+        return manifest_digest(self.ids, self._spelled_labels(), self.classes)
 
-
-def _are_names(rows: Annotations, classes: Sequence[str], index: Mapping[str, int]) -> bool:
-    """Whether integer labels are names of classes; refuses what could be names and indices."""
-    present = {label: int(label) for label in rows.labels}
-    if not present.keys() <= index.keys():
-        return False
-    differing = [label for label, number in present.items() if index[label] != number]
-    if differing and all(0 <= number < len(classes) for number in present.values()):
-        label = differing[0]
-        raise DataError(
-            f"{rows.path}, line {rows.lines[rows.labels.index(label)]}: label {label} could be the"
-            f" name of class number {index[label]} or the index of class"
-            f" {classes[present[label]]!r}; give the classes names that are no numbers."
-        )
-    return True
-
-
-def _numbers(rows: Annotations, num_classes: int | None) -> IntArray:
-    limit = MAX_CLASSES if num_classes is None else num_classes
-    numbers = [int(label) for label in rows.labels]
-    if min(numbers) >= 0 and max(numbers) < limit:
-        return np.array(numbers, dtype=np.int64)
-    line, bad = next((r, n) for r, n in zip(rows.lines, numbers, strict=True) if not 0 <= n < limit)
-    if bad < 0:
-        reason = "a class index is never negative; leave out rows that have no label"
-    elif num_classes is None:
-        reason = "that is no class index; is the last field of the line the label?"
-    else:
-        reason = f"the label map has {num_classes} classes, so 0 to {num_classes - 1} are allowed"
-    raise DataError(f"{rows.path}, line {line}: label {bad}: {reason}.")
-
-
-def _refuse_mixture(rows: Annotations) -> None:
-    numbers = [n for label, n in zip(rows.labels, rows.lines, strict=True) if is_integer(label)]
-    if numbers:
-        i = next(i for i, label in enumerate(rows.labels) if not is_integer(label))
-        raise DataError(
-            f"{rows.path}: line {rows.lines[i]} has the label {rows.labels[i]!r} but line"
-            f" {numbers[0]} has an integer; write names or integers in all lines, or give the"
-            " list of classes if integers are names."
+    def subset(self, rows: IntArray) -> Manifest:
+        """Return the given rows (in the given order) as a manifest that shares stored features."""
+        rows = np.asarray(rows, dtype=np.int64)
+        take = getattr(self.media, "take", None)  # a column stays one: no object for every row
+        return replace(
+            self,
+            ids=[self.ids[r] for r in rows],
+            media=take(rows) if take else [self.media[r] for r in rows],
+            labels=self.labels[rows],
+            regions=self.regions.take(rows) if self.regions is not None else None,
+            expected=None,
+            parent=self.root,
+            rows=self.root_rows[rows],
         )
 
+    def _spelled_labels(self) -> Iterator[object]:
+        """Yield the label of every row, or the indices of its labels with commas between."""
+        if not self.has_many_labels:
+            yield from self.labels.tolist()
+            return
+        for row in self.labels:
+            yield ",".join(map(str, np.flatnonzero(row).tolist()))
 
-def _near(word: str, names: Sequence[str]) -> str:
-    hint = closest(word, names)
-    return hint if len(names) <= 20 or "Did you mean" in hint else " Nothing there is similar."
+
+def manifest_digest(ids: Iterable[str], labels: Iterable[object], classes: Sequence[str]) -> str:
+    """Return `Manifest.digest` of rows with these ids and labels, as they are spelled."""
+    state = hashlib.sha256()
+    for sample, label in zip(ids, labels, strict=True):
+        state.update(f"{sample}\t{label}\n".encode())
+    state.update("\n".join(classes).encode())
+    return state.hexdigest()
 
 
-# ------------------------------------------------------------------------------------ files, kind
-def _relative_names(rows: Annotations, root: Path | None) -> tuple[Path, list[str]]:
-    """Return the folder of the media and the names below it.
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """What is measured: splits to fit and to score on, clip plans, classes and metric.
 
-    Without a root, names that are all absolute are cut at the folder that they share.
+    `flip` says whether a horizontal flip keeps the label (false where left and right are classes).
+    Plans carry the published number of frames; `run` puts the encoder's own in their place unless
+    the user set a plan. `metric` is `top1`, or `mean_ap` for boxes, which `truth` scores and
+    `readout` says how to read. `files` are the digests of the lists behind the splits by what they
+    are. `probe_options` are settings of probes that the published evaluation of this data set
+    fixes, by the protocol's rule of selection and the probe.
     """
-    names = [file.replace("\\", "/").removeprefix("./") for file in rows.files]
-    for number, name in zip(rows.lines, names, strict=True):
-        if not name:
-            raise DataError(f"{rows.path}, line {number}: no media file; fill the column.")
-    if root is None and all(name.startswith("/") for name in names):
-        ends = [posixpath.dirname(min(names)), posixpath.dirname(max(names))]
-        shared = posixpath.commonpath(ends).rstrip("/") + "/"
-        return Path(shared), [name[len(shared) :] for name in names]
-    base = rows.path.parent if root is None else root
-    for spelling in dict.fromkeys((base.absolute(), base.resolve())):
-        names = [name.removeprefix(f"{spelling.as_posix()}/") for name in names]
-    return base, names
 
+    name: str
+    title: str
+    fit: Manifest
+    score: Manifest
+    fit_plan: ClipPlan
+    score_plan: ClipPlan
+    flip: bool = True
+    metric: str = "top1"
+    options: Settings = field(default_factory=dict)
+    readout: RegionReadout | None = None
+    truth: FrameTruth | None = None
+    files: Mapping[str, str] = field(default_factory=dict)
+    probe_options: Mapping[str, Mapping[str, Settings]] = field(default_factory=dict)
 
-def _refuse_twins(rows: Annotations, ids: Sequence[str]) -> None:
-    if len(set(ids)) == len(ids):
-        return
-    first: dict[str, int] = {}
-    for line, sample in zip(rows.lines, ids, strict=True):
-        if sample in first:
-            raise DataError(
-                f"{rows.path}: {sample!r} stands on lines {first[sample]} and {line}; a sample may"
-                " be listed once, remove one of the two."
-            )
-        first[sample] = line
+    @property
+    def kind(self) -> Kind:
+        """`video` or `image`."""
+        return self.fit.kind
 
+    @property
+    def unit(self) -> Unit:
+        """What a row is: a whole clip or a box on a key frame."""
+        return "clip" if self.fit.regions is None else "box"
 
-def _find_kind(rows: Annotations, kind: Kind | None) -> Kind:
-    first: dict[str, int] = {}
-    for i, name in enumerate(rows.files):
-        first.setdefault(extension(name), i)
-    found = {tail: EXTENSIONS.get(tail) for tail in first}
-    kinds = {k for k in found.values() if k is not None}
-    if len(kinds | {kind} - {None}) > 1:
-        shown = ", ".join(f"{found[t]} {rows.files[i]!r}" for t, i in first.items() if found[t])
-        raise DataError(
-            f"{rows.path}: expected files of one kind{f' ({kind})' if kind else ''}, but it lists"
-            f" {shown}; put videos and images into separate lists."
-        )
-    if kind is not None:
-        return kind
-    for tail, i in first.items():
-        if found[tail] is None:
-            raise DataError(
-                f"{rows.path}, line {rows.lines[i]}: {rows.files[i]!r} does not end in a known"
-                f" extension ({' '.join(EXTENSIONS)}); is it a media file?"
-            )
-    return kinds.pop()
-
-
-# ---------------------------------------------------------------------------------------- folders
-def _walk(
-    root: Path, below: str, label: str | None, others: Counter[str], above: tuple[str, ...] = ()
-) -> Iterator[tuple[str, str]]:
-    """Yield (file, class) below a folder; links are followed, but never in a circle."""
-    place = os.path.realpath(root / below)
-    if place in above:
-        raise DataError(f"{root / below} is a link to a folder that holds it; remove the link.")
-    folders, files = [], []
-    with os.scandir(root / below) as entries:
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            if entry.is_dir():
-                folders.append(entry.name)
-            elif extension(entry.name) in EXTENSIONS:
-                files.append(entry.name)
-            else:
-                others[extension(entry.name)] += 1
-    prefix = f"{below}/" if below else ""
-    if files and not below:
-        raise DataError(
-            f"{root} holds {len(files)} media files (such as {min(files)!r}) outside of any class"
-            " folder; move them into one, or give their labels in a list (task `listing`)."
-        )
-    if files and label is None:
-        label = below
-    if label is not None:
-        yield from ((prefix + file, label) for file in files)
-    for folder in folders:
-        yield from _walk(root, prefix + folder, label, others, (*above, place))
+    @property
+    def classes(self) -> Sequence[str]:
+        """Class names by index."""
+        return self.fit.classes

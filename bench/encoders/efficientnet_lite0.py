@@ -12,10 +12,10 @@ from pathlib import Path
 import torch
 
 from bench import registry
-from bench.encoders.checkpoints import read_tensors
 from bench.encoders.encoder import Encoder
 from bench.encoders.timm_images import image_encoder
-from bench.encoders.timm_weights import fresh_network, pretrained_card, with_tensors
+from bench.encoders.weights.checkpoints import read_tensors
+from bench.encoders.weights.timm_weights import fresh_network, pretrained_card, with_tensors
 from bench.errors import CheckpointError
 from bench.files import file_sha256
 from bench.types import Card

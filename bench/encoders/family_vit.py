@@ -15,14 +15,14 @@ from typing import Any
 
 import torch
 
-from bench.encoders.architecture import TABLE_TOLERANCE, Asked
-from bench.encoders.checkpoints import check_coverage, load_all, shortened
 from bench.encoders.encoder import Encoder
-from bench.encoders.sizes import VIT_SIZES
-from bench.encoders.state_dicts import Tensors
-from bench.encoders.table_vit import Form, TableViT, position_table
-from bench.encoders.video_vit import VitArchitecture
+from bench.encoders.networks.sizes import VIT_SIZES
+from bench.encoders.networks.table_vit import Form, TableViT, position_table
+from bench.encoders.networks.video_vit import VitArchitecture
 from bench.encoders.vjepa import vit_spec
+from bench.encoders.weights.architecture import TABLE_TOLERANCE, Asked
+from bench.encoders.weights.checkpoints import check_coverage, load_all, shortened
+from bench.encoders.weights.state_dicts import Tensors
 from bench.errors import CheckpointError
 from bench.types import Card
 

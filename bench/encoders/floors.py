@@ -10,11 +10,10 @@ from torch import nn
 from torch.nn import functional
 
 from bench import registry
-from bench.encoders.architecture import Asked
 from bench.encoders.encoder import Encoder
-from bench.encoders.rotary_vit import RotaryViT, fresh_rotary
-from bench.encoders.sizes import RELEASED, VIT_SIZES, VJEPA2_RELEASED
-from bench.encoders.video_vit import (
+from bench.encoders.networks.rotary_vit import RotaryViT, fresh_rotary
+from bench.encoders.networks.sizes import RELEASED, VIT_SIZES, VJEPA2_RELEASED
+from bench.encoders.networks.video_vit import (
     INITIAL_STD,
     VideoViT,
     VitArchitecture,
@@ -23,6 +22,7 @@ from bench.encoders.video_vit import (
     tapped_layers,
 )
 from bench.encoders.vjepa import read_network, stem, vit_spec
+from bench.encoders.weights.architecture import Asked
 from bench.errors import UsageError, closest
 from bench.types import EncoderSpec, Tokens
 

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench import registry
-from bench.encoders.adapt import FrameByFrame
 from bench.encoders.encoder import Encoder, num_trainable
-from bench.encoders.hf_files import configuration, licence, loaded, model_folder
-from bench.encoders.hf_networks import FAMILIES, Family, LibraryNetwork, rotate_at
-from bench.encoders.hf_preprocessing import Preprocessing, read_preprocessing
+from bench.encoders.networks.adapt import FrameByFrame
+from bench.encoders.networks.hf_networks import FAMILIES, Family, LibraryNetwork, rotate_at
+from bench.encoders.weights.hf_files import configuration, licence, loaded, model_folder
+from bench.encoders.weights.hf_preprocessing import Preprocessing, read_preprocessing
 from bench.errors import UsageError
 from bench.types import Card, EncoderSpec
 

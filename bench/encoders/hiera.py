@@ -20,11 +20,11 @@ import torch
 from torch import nn
 
 from bench import registry
-from bench.encoders.checkpoints import load_all
 from bench.encoders.encoder import Encoder, num_trainable
-from bench.encoders.family_files import leave_out, read_state
-from bench.encoders.state_dicts import Tensors
 from bench.encoders.vjepa import stem
+from bench.encoders.weights.checkpoints import load_all
+from bench.encoders.weights.family_files import leave_out, read_state
+from bench.encoders.weights.state_dicts import Tensors
 from bench.errors import CheckpointError, UsageError
 from bench.types import Card, EncoderSpec, Tokens
 

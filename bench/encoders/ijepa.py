@@ -14,17 +14,17 @@ from typing import Any
 import torch
 
 from bench import registry
-from bench.encoders.adapt import FrameByFrame
-from bench.encoders.architecture import TABLE_TOLERANCE, Asked, agree, body_of, heads_of
-from bench.encoders.checkpoints import check_coverage, fetch, load_all, read_tensors
 from bench.encoders.encoder import Encoder, num_trainable
-from bench.encoders.held import Held, widened
-from bench.encoders.image_vit import ImageViT
-from bench.encoders.layouts import encoder_of
-from bench.encoders.sizes import IJEPA_RELEASED, NO_CARD, size_of_width
-from bench.encoders.state_dicts import Tensors
-from bench.encoders.video_vit import VitArchitecture
+from bench.encoders.networks.adapt import FrameByFrame
+from bench.encoders.networks.image_vit import ImageViT
+from bench.encoders.networks.sizes import IJEPA_RELEASED, NO_CARD, size_of_width
+from bench.encoders.networks.video_vit import VitArchitecture
 from bench.encoders.vjepa import Key, check_promised, stem
+from bench.encoders.weights.architecture import TABLE_TOLERANCE, Asked, agree, body_of, heads_of
+from bench.encoders.weights.checkpoints import check_coverage, fetch, load_all, read_tensors
+from bench.encoders.weights.held_tensors import Held, widened
+from bench.encoders.weights.layouts import encoder_of
+from bench.encoders.weights.state_dicts import Tensors
 from bench.errors import CheckpointError, UsageError
 from bench.types import Card, EncoderSpec
 

@@ -12,13 +12,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from bench import registry
-from bench.encoders.architecture import Asked
 from bench.encoders.encoder import Encoder
-from bench.encoders.family_files import leave_out, read_state
 from bench.encoders.family_vit import Found, build_encoder
-from bench.encoders.state_dicts import renamed
-from bench.encoders.table_vit import Form
+from bench.encoders.networks.table_vit import Form
 from bench.encoders.vjepa import stem
+from bench.encoders.weights.architecture import Asked
+from bench.encoders.weights.family_files import leave_out, read_state
+from bench.encoders.weights.state_dicts import renamed
 from bench.errors import CheckpointError
 from bench.types import Card
 

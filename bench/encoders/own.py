@@ -1,7 +1,8 @@
 """Encoders of your own: a function that builds one, named by its module.
 
 The function takes keyword-only options, which `--set encoder.OPTION=VALUE` gives, and returns a
-`bench.encoders.encoder.Encoder`; an image network goes into a `bench.encoders.adapt.FrameByFrame`.
+`bench.encoders.encoder.Encoder`; an image network goes into a
+`bench.encoders.networks.adapt.FrameByFrame`.
 """
 
 from __future__ import annotations

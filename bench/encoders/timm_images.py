@@ -14,11 +14,11 @@ from typing import Any
 from torch import nn
 
 from bench import registry
-from bench.data.transforms import STILL_FILTERS
-from bench.encoders.adapt import FrameByFrame
+from bench.data.views.transforms import STILL_FILTERS
 from bench.encoders.encoder import Encoder, num_trainable
-from bench.encoders.timm_networks import MapNetwork, PatchNetwork, has_patch_tokens
-from bench.encoders.timm_weights import (
+from bench.encoders.networks.adapt import FrameByFrame
+from bench.encoders.networks.timm_networks import MapNetwork, PatchNetwork, has_patch_tokens
+from bench.encoders.weights.timm_weights import (
     about,
     fresh_network,
     pretrained_card,

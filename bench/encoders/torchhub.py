@@ -14,10 +14,10 @@ import torch
 from torch import nn
 
 from bench import registry
-from bench.encoders.adapt import FrameByFrame
 from bench.encoders.encoder import Encoder, num_trainable
-from bench.encoders.fetch import first_line
-from bench.encoders.video_vit import tapped_layers
+from bench.encoders.networks.adapt import FrameByFrame
+from bench.encoders.networks.video_vit import tapped_layers
+from bench.encoders.weights.fetch import first_line
 from bench.errors import CheckpointError, UsageError
 from bench.types import EncoderSpec, Tokens
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from bench import registry
-from bench.encoders.architecture import Asked
 from bench.encoders.encoder import Encoder
-from bench.encoders.encoder_folder import FACTS_FILE
 from bench.encoders.vjepa import load_network, read_network
+from bench.encoders.weights.architecture import Asked
+from bench.encoders.weights.encoder_folder import FACTS_FILE
 from bench.errors import CheckpointError
 from bench.types import Card
 

@@ -20,14 +20,19 @@ import torch
 from torch import nn
 
 from bench import registry
-from bench.encoders.adapt import FrameByFrame
-from bench.encoders.checkpoints import load_all, shortened
 from bench.encoders.encoder import Encoder, num_trainable
-from bench.encoders.family_files import leave_out, read_state
 from bench.encoders.family_vit import SIZES
-from bench.encoders.state_dicts import Tensors
-from bench.encoders.video_vit import LAYER_NORM_EPS, gather_tokens, tapped_layers, tapped_tokens
+from bench.encoders.networks.adapt import FrameByFrame
+from bench.encoders.networks.video_vit import (
+    LAYER_NORM_EPS,
+    gather_tokens,
+    tapped_layers,
+    tapped_tokens,
+)
 from bench.encoders.vjepa import stem
+from bench.encoders.weights.checkpoints import load_all, shortened
+from bench.encoders.weights.family_files import leave_out, read_state
+from bench.encoders.weights.state_dicts import Tensors
 from bench.errors import CheckpointError, UsageError
 from bench.types import Card, EncoderSpec, Tokens
 

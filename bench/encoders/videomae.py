@@ -17,20 +17,20 @@ from dataclasses import replace
 from typing import Literal
 
 from bench import registry
-from bench.encoders.architecture import Asked
-from bench.encoders.checkpoints import shortened
 from bench.encoders.encoder import Encoder
-from bench.encoders.family_files import (
+from bench.encoders.family_vit import Found, build_encoder
+from bench.encoders.networks.table_vit import Form
+from bench.encoders.vjepa import stem
+from bench.encoders.weights.architecture import Asked
+from bench.encoders.weights.checkpoints import shortened
+from bench.encoders.weights.family_files import (
     State,
     joined_qkv,
     leave_out,
     read_state,
     refuse_other_facts,
 )
-from bench.encoders.family_vit import Found, build_encoder
-from bench.encoders.state_dicts import renamed
-from bench.encoders.table_vit import Form
-from bench.encoders.vjepa import stem
+from bench.encoders.weights.state_dicts import renamed
 from bench.errors import CheckpointError
 from bench.types import Card
 

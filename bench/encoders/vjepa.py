@@ -14,16 +14,16 @@ from typing import Literal
 import torch
 
 from bench import registry
-from bench.encoders.architecture import TABLE_TOLERANCE, Asked, architecture_of
-from bench.encoders.checkpoints import check_coverage, fetch, load_all
 from bench.encoders.encoder import Encoder, num_trainable
-from bench.encoders.encoder_folder import save_encoder
-from bench.encoders.layouts import read_held, save_released
 from bench.encoders.named import run_notes, step_of_run
-from bench.encoders.rotary_vit import RotaryViT
-from bench.encoders.sizes import NO_CARD, RELEASED, VIT_SIZES, size_of_width
-from bench.encoders.state_dicts import Tensors
-from bench.encoders.video_vit import VideoViT, VitArchitecture
+from bench.encoders.networks.rotary_vit import RotaryViT
+from bench.encoders.networks.sizes import NO_CARD, RELEASED, VIT_SIZES, size_of_width
+from bench.encoders.networks.video_vit import VideoViT, VitArchitecture
+from bench.encoders.weights.architecture import TABLE_TOLERANCE, Asked, architecture_of
+from bench.encoders.weights.checkpoints import check_coverage, fetch, load_all
+from bench.encoders.weights.encoder_folder import save_encoder
+from bench.encoders.weights.layouts import read_held, save_released
+from bench.encoders.weights.state_dicts import Tensors
 from bench.errors import CheckpointError, UsageError
 from bench.types import Card, EncoderSpec
 

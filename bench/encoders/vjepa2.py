@@ -12,14 +12,14 @@ from dataclasses import replace
 import torch
 
 from bench import registry
-from bench.encoders.architecture import Asked, agree, body_of, heads_of
-from bench.encoders.checkpoints import check_coverage, fetch, load_all
 from bench.encoders.encoder import Encoder
-from bench.encoders.rotary_vit import RotaryViT
-from bench.encoders.sizes import NO_CARD, VJEPA2_RELEASED, VJEPA2_SIZES, size_of_width
-from bench.encoders.video_vit import VitArchitecture
+from bench.encoders.networks.rotary_vit import RotaryViT
+from bench.encoders.networks.sizes import NO_CARD, VJEPA2_RELEASED, VJEPA2_SIZES, size_of_width
+from bench.encoders.networks.video_vit import VitArchitecture
 from bench.encoders.vjepa import Key, Network, check_promised, stem, vit_spec, with_still_frames
-from bench.encoders.vjepa2_layouts import read_rotary
+from bench.encoders.weights.architecture import Asked, agree, body_of, heads_of
+from bench.encoders.weights.checkpoints import check_coverage, fetch, load_all
+from bench.encoders.weights.vjepa2_layouts import read_rotary
 from bench.errors import CheckpointError
 from bench.types import Card
 

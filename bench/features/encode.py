@@ -14,12 +14,12 @@ from dataclasses import dataclass, field
 
 import torch
 
-from bench.counters import Counts
 from bench.data.loader import Sample
-from bench.data.recipe import Recipe
-from bench.data.transforms import normalise
+from bench.data.views.pixel_recipe import Recipe
+from bench.data.views.transforms import normalise
 from bench.encoders.encoder import Encoder, true_fp32
 from bench.errors import UsageError, known
+from bench.features.counts import Counts
 from bench.features.readout import Parts, Readout
 from bench.types import Tokens
 

@@ -10,20 +10,21 @@ from typing import Any
 import numpy as np
 import torch
 
-from bench.counters import Counts
-from bench.data.fingerprint import media_digests
-from bench.data.media import has_frame_folders
-from bench.data.recipe import Recipe
-from bench.data.regions import RegionReadout
+from bench.data.boxes.regions import RegionReadout
+from bench.data.manifest import Manifest
+from bench.data.media.digest_cache import media_digests
+from bench.data.media.media import has_frame_folders
+from bench.data.views.pixel_recipe import Recipe
 from bench.encoders.encoder import Encoder
 from bench.errors import BenchError, UsageError
-from bench.features.fill import Filling
+from bench.features.blocks_todo import Filling
+from bench.features.counts import Counts
 from bench.features.key import box_media, encoder_facts, feature_facts
 from bench.features.readout import Readout
 from bench.features.region_readout import BoxReadout
-from bench.features.rows import RowReader, readout_of
+from bench.features.row_reader import RowReader, readout_of
 from bench.features.store import STRETCH, FeatureSet, RowFeatures
-from bench.types import EncoderSpec, IntArray, Manifest, Progress, Reads
+from bench.types import EncoderSpec, IntArray, Progress, Reads
 
 
 def extract(

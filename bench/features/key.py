@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.data.regions import Regions
+from bench.data.boxes.regions import Regions
 from bench.encoders.encoder import Encoder, weight_digest
 from bench.types import Reads
 

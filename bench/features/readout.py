@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from bench.data.loader import Sample
-from bench.data.recipe import Recipe
+from bench.data.views.pixel_recipe import Recipe
 from bench.types import EncoderSpec, IntArray, Reads, Tokens
 
 Parts = tuple[torch.Tensor, ...]

@@ -20,9 +20,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from bench.data.boxes.regions import RegionReadout
 from bench.data.loader import Sample
-from bench.data.recipe import Recipe
-from bench.data.regions import RegionReadout
+from bench.data.views.pixel_recipe import Recipe
 from bench.errors import UsageError
 from bench.features.readout import Parts
 from bench.types import EncoderSpec, IntArray, Reads, Tokens

@@ -11,15 +11,16 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import torch
 
-from bench.counters import Counts
+from bench.data.boxes.regions import RegionReadout
 from bench.data.loader import explained
-from bench.data.recipe import Recipe
-from bench.data.regions import RegionReadout
+from bench.data.manifest import Manifest
+from bench.data.views.pixel_recipe import Recipe
 from bench.encoders.encoder import Encoder
 from bench.errors import UnreadableMedia
-from bench.features.rows import RowReader, readout_of
+from bench.features.counts import Counts
+from bench.features.row_reader import RowReader, readout_of
 from bench.features.store import RowFeatures
-from bench.types import Batch, IntArray, Manifest, Reads
+from bench.types import Batch, IntArray, Reads
 
 CACHED_BYTES = 2**30  # features of a set below this size stay in memory, as they are stored
 

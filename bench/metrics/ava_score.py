@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from bench.data.ava_files import Boxes, Frames, read_boxes, read_excluded
-from bench.data.ava_labels import read_action_list
+from bench.data.boxes.ava_csv import Boxes, Frames, read_boxes, read_excluded
+from bench.data.boxes.ava_labels import read_action_list
 from bench.errors import DataError, known
 from bench.files import file_sha256
 from bench.metrics.frame_map import FrameMap, frame_map

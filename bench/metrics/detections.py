@@ -9,14 +9,15 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from bench.data.ava_files import Boxes, Frames, joined_frames
-from bench.data.regions import FrameTruth
+from bench.data.boxes.ava_csv import Boxes, Frames, joined_frames
+from bench.data.boxes.regions import FrameTruth
+from bench.data.manifest import Manifest
 from bench.errors import DataError
 from bench.metrics.frame_map import FrameMap, frame_map
 from bench.metrics.frame_matching import BoolArray, FloatArray
 from bench.metrics.frame_rows import FrameIndex, annotated_frames, compared_detections
 from bench.metrics.frame_rules import RULES, Rules
-from bench.types import IntArray, Manifest
+from bench.types import IntArray
 
 FIRST = 2.0  # a score above every probability
 NOWHERE = (0.0, 0.0, 1e-6, 1e-6)  # corners of a box that overlaps nothing by half

@@ -35,7 +35,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bench.data.ava_files import Boxes, Frames
+from bench.data.boxes.ava_csv import Boxes, Frames
 from bench.errors import DataError
 from bench.metrics.frame_matching import BoolArray, average_precision, true_positives
 from bench.metrics.frame_rows import (

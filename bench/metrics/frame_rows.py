@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bench.data.ava_files import Boxes, Frames
-from bench.data.ava_rows import MAX_SECONDS
+from bench.data.boxes.ava_csv import Boxes, Frames
+from bench.data.boxes.ava_csv_lines import MAX_SECONDS
 from bench.errors import DataError
 from bench.metrics.frame_matching import BoolArray, best_of_frames
 from bench.metrics.frame_rules import Rules

@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bench.data.ava_files import Boxes
-from bench.data.regions import FrameTruth
+from bench.data.boxes.ava_csv import Boxes
+from bench.data.boxes.regions import FrameTruth
 from bench.metrics.detections import ScoredBoxes, compared_boxes
 from bench.metrics.frame_map import match
 from bench.metrics.frame_matching import BoolArray, FloatArray

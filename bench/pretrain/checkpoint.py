@@ -21,11 +21,11 @@ from typing import Any, BinaryIO
 import torch
 from torch.distributed import tensor as sharded
 
-from bench.encoders.checkpoints import check_coverage, read_tensors
-from bench.encoders.encoder_folder import write_encoder
-from bench.encoders.layouts import RELEASED_PREFIX, bare
-from bench.encoders.state_dicts import Tensors
-from bench.encoders.video_vit import VideoViT
+from bench.encoders.networks.video_vit import VideoViT
+from bench.encoders.weights.checkpoints import check_coverage, read_tensors
+from bench.encoders.weights.encoder_folder import write_encoder
+from bench.encoders.weights.layouts import RELEASED_PREFIX, bare
+from bench.encoders.weights.state_dicts import Tensors
 from bench.errors import CheckpointError
 from bench.files import write_whole
 from bench.pretrain.objective import JointEmbedding

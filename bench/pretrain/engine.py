@@ -19,9 +19,9 @@ from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.checkpoint import checkpoint
 
-from bench.distributed import World
-from bench.encoders.video_vit import VideoViT
+from bench.encoders.networks.video_vit import VideoViT
 from bench.errors import UsageError, known
+from bench.launch.distributed import World
 from bench.pretrain.objective import JointEmbedding
 
 EngineKind = Literal["auto", "plain", "ddp", "fsdp2"]

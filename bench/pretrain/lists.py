@@ -3,7 +3,7 @@
 A list is one of
 
     clips.csv           one media file a line; or rows with labels, which are ignored, in any layout
-                        of `bench.data.annotations`
+                        of `bench.data.discover.annotations`
     folder              every video and image below it, sorted; hidden files are left out
     task:NAME           the training split of a registered task
 
@@ -28,7 +28,7 @@ import numpy as np
 import torch
 
 from bench import registry
-from bench.data.annotations import (
+from bench.data.discover.annotations import (
     EXTENSIONS,
     FILE_COLUMNS,
     extension,

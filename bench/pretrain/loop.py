@@ -19,10 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from bench.distributed import any_rank, join
+from bench.launch.distributed import any_rank, join
+from bench.pretrain.clip_stream import explained
 from bench.pretrain.job import PretrainJob
 from bench.pretrain.observer import Observer
-from bench.pretrain.stream import explained
 from bench.pretrain.training import Training
 
 log = logging.getLogger(__name__)

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from bench.encoders.video_vit import VideoViT, fresh_vit, gather_tokens, tubelets
+from bench.encoders.networks.video_vit import VideoViT, fresh_vit, gather_tokens, tubelets
 from bench.pretrain.masks import Mask
 from bench.pretrain.predictor import Predictor, fresh_predictor
 from bench.pretrain.recipe import PretrainRecipe

@@ -9,8 +9,8 @@ from typing import Any, Self
 
 import torch
 
-from bench.distributed import World, gather_objects, mean_over_ranks
 from bench.files import write_whole
+from bench.launch.distributed import World, gather_objects, mean_over_ranks
 from bench.pretrain.display import Display
 from bench.pretrain.health import Health, collapse, feature_health, health_history
 from bench.pretrain.job import PretrainJob

@@ -21,15 +21,16 @@ from torch import nn
 
 from bench import registry
 from bench.data.loader import samples
-from bench.data.recipe import SCORE, Recipe
+from bench.data.manifest import Manifest, Task
 from bench.data.splits import stratified_fraction, stratified_holdout
-from bench.data.transforms import normalise
-from bench.encoders.video_vit import VitArchitecture
+from bench.data.views.pixel_recipe import SCORE, Recipe
+from bench.data.views.transforms import normalise
+from bench.encoders.networks.video_vit import VitArchitecture
 from bench.errors import UsageError
 from bench.features.arrays import ArraySource
 from bench.features.encode import PRECISIONS
 from bench.pretrain.health import Health, HealthMeter
-from bench.types import IMAGENET_MEAN, IMAGENET_STD, IntArray, Manifest, Probe, Silent, Task
+from bench.types import IMAGENET_MEAN, IMAGENET_STD, IntArray, Probe, Silent
 
 log = logging.getLogger(__name__)
 

@@ -16,8 +16,8 @@ import torch
 from timm.models.vision_transformer import Block
 from torch import nn
 
-from bench.encoders.positions import sincos_3d
-from bench.encoders.video_vit import (
+from bench.encoders.networks.positions import sincos_3d
+from bench.encoders.networks.video_vit import (
     INITIAL_STD,
     LAYER_NORM_EPS,
     VitArchitecture,

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.data.annotations import EXTENSIONS, extension
-from bench.data.clips import frame_indices
-from bench.data.decode import Pixels, read_frames
-from bench.data.images import read_image
+from bench.data.decode.decode import Pixels, read_frames
+from bench.data.decode.images import read_image
+from bench.data.discover.annotations import EXTENSIONS, extension
+from bench.data.views.clip_frames import frame_indices
 from bench.errors import UnreadableMedia
 from bench.types import ClipPlan, IntArray
 

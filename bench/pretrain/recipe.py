@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from bench.encoders.video_vit import INITIAL_STD, VitArchitecture
+from bench.encoders.networks.video_vit import INITIAL_STD, VitArchitecture
 from bench.errors import UsageError, closest
 from bench.pretrain.masks import MaskKind, Range
 from bench.pretrain.predictor import PredictorArchitecture

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from bench.encoders.sizes import VIT_SIZES
-from bench.encoders.video_vit import VitArchitecture
+from bench.encoders.networks.sizes import VIT_SIZES
+from bench.encoders.networks.video_vit import VitArchitecture
 from bench.pretrain.masks import MultiBlock
 from bench.pretrain.predictor import PredictorArchitecture
 from bench.pretrain.recipe import PretrainRecipe

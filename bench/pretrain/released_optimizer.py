@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from bench.encoders.checkpoints import check_shapes, shortened
+from bench.encoders.weights.checkpoints import check_shapes, shortened
 from bench.errors import CheckpointError
 
 MOMENTS = ("exp_avg", "exp_avg_sq")

@@ -16,7 +16,7 @@ from torch import nn
 from torch.distributed.fsdp import FSDPModule
 from torch.nn.parallel import DistributedDataParallel
 
-from bench.encoders.video_vit import VideoViT
+from bench.encoders.networks.video_vit import VideoViT
 from bench.errors import BenchError
 from bench.pretrain.masks import Mask
 from bench.pretrain.objective import JointEmbedding, hidden_features, hidden_pixels, losses

@@ -15,13 +15,13 @@ import numpy as np
 import torch
 
 from bench import registry
-from bench.distributed import World, any_rank
 from bench.encoders.named import FOLDERS
-from bench.environment import stamp
 from bench.errors import CheckpointError, UsageError
+from bench.launch.distributed import World, any_rank
 from bench.pretrain.checkpoint import load_checkpoint, save_checkpoint, save_evaluation_folder
 from bench.pretrain.chunks import chunk_masks, chunk_positions, plan_chunks, share_of
 from bench.pretrain.claim import check_folder, claim_folder, refuse_another, refuse_taken
+from bench.pretrain.clip_stream import ClipBatch, clip_batches
 from bench.pretrain.engine import Engine, wrap
 from bench.pretrain.job import PretrainJob
 from bench.pretrain.lists import read_lists
@@ -30,7 +30,7 @@ from bench.pretrain.objective import fresh_networks
 from bench.pretrain.order import Order
 from bench.pretrain.schedule import StepValues, step_values
 from bench.pretrain.step import Chunk, DivergedError, StepReport, make_optimizer, train_step
-from bench.pretrain.stream import ClipBatch, clip_batches
+from bench.records.environment import stamp
 from bench.types import IntArray
 
 CHECKPOINT_FILE = "latest.pth.tar"

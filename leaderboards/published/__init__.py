@@ -9,8 +9,8 @@ from functools import cache
 from importlib import resources
 from pathlib import Path
 
-from bench.published import read_numbers
-from bench.types import PublishedNumber
+from bench.publish.leaderboard import PublishedNumber
+from bench.publish.paper_numbers import read_numbers
 
 
 @cache

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from functools import cache
 from importlib import resources
 
-from bench.data.label_map import LabelMap
+from bench.data.discover.label_map import LabelMap
 from bench.errors import known
 
 SHIPPED = (

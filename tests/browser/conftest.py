@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from leaderboards.page import html_page
+from leaderboards.render.page import html_page
 from tests.leaderboards.tables import page_records, page_table
 
 FLAGS = (

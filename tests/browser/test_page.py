@@ -6,10 +6,10 @@ import re
 
 import pytest
 
-from leaderboards.low_shot_figure import pictures
-from leaderboards.low_shot_join import join as join_low_shot
-from leaderboards.low_shot_page import html_page as low_shot_page
-from leaderboards.page import html_page
+from leaderboards.render.low_shot_figure import pictures
+from leaderboards.render.low_shot_page import html_page as low_shot_page
+from leaderboards.render.page import html_page
+from leaderboards.rows.low_shot_join import join as join_low_shot
 from tests.sound_record import sound_record
 
 NAMES = """rows => rows.filter(r => !r.hidden).map(r => r.cells[0].dataset.value)"""
@@ -203,7 +203,7 @@ def test_boxes_have_an_ap_a_class(opened, site):
 
 
 def test_a_record_without_an_entry_is_told_by_the_table(opened, site, tmp_path, monkeypatch):
-    monkeypatch.setattr("leaderboards.drawer.ENTRIES_LIMIT", 0)
+    monkeypatch.setattr("leaderboards.render.drawer.ENTRIES_LIMIT", 0)
     path = tmp_path / "large.html"
     path.write_text(html_page(site[0]), encoding="utf-8")
     page = opened(address=path.as_uri())

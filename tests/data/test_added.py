@@ -12,11 +12,11 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from bench.data.added import DESCRIPTION, add, added_root, read_added, read_facts
-from bench.data.media import MediaColumn
-from bench.data.published import read_split
+from bench.data.discover.find_split import read_split
+from bench.data.discover.remembered import DESCRIPTION, add, added_root, read_added, read_facts
+from bench.data.manifest import Manifest
+from bench.data.media.media import MediaColumn
 from bench.errors import DataError
-from bench.types import Manifest
 from tasks.k400 import K400, k400
 
 CLIPS = {"aaaaaaaaaaa": "abseiling", "bbbbbbbbbbb": "zumba", "ccccccccccc": "yoga"}

@@ -11,9 +11,9 @@ import torch
 from PIL import Image
 from torch.nn import functional
 
-from bench.data import autoaugment, randaugment
-from bench.data.augment import AUGMENTATIONS, augment, crop_resize, erase, facts, sample_crop
-from bench.data.transforms import normalise
+from bench.data.views import autoaugment, randaugment
+from bench.data.views.augment import AUGMENTATIONS, augment, crop_resize, erase, facts, sample_crop
+from bench.data.views.transforms import normalise
 from bench.errors import UsageError
 from bench.types import IMAGENET_MEAN, IMAGENET_STD
 
@@ -115,7 +115,9 @@ def test_view_is_left_alone_when_no_box_is_smaller_than_the_frame():
 
 def test_a_quarter_of_the_released_views_is_erased(monkeypatch):
     erased = []
-    monkeypatch.setattr("bench.data.augment.erase", lambda view, **_: erased.append(view.shape))
+    monkeypatch.setattr(
+        "bench.data.views.augment.erase", lambda view, **_: erased.append(view.shape)
+    )
     monkeypatch.setattr(randaugment, "draw_steps", lambda rng: ())
     for seed in range(400):
         view_of("vjepa_released", CLIP[:1, :8, :8], seed, size=8)

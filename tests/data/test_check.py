@@ -10,12 +10,13 @@ import pytest
 from PIL import Image
 
 from bench.data.check import check_manifest
-from bench.data.looks import remembered_looks
-from bench.data.manifest import PathColumn, read_folder
-from bench.data.media import Cell, FrameFolder
+from bench.data.manifest import Manifest
+from bench.data.media.checked_before import remembered_looks
+from bench.data.media.media import Cell, FrameFolder
+from bench.data.read_manifest import PathColumn, read_folder
 from bench.errors import UnreadableMedia
-from bench.preflight import decode_planned
-from bench.types import ClipPlan, Manifest, Silent
+from bench.preflight.check_task import decode_planned
+from bench.types import ClipPlan, Silent
 from tests.data.test_media import write_frames, write_parquet, write_tar
 from tests.media import write_video
 

@@ -8,11 +8,11 @@ from threading import Lock
 import numpy as np
 import pytest
 
-from bench.data.check_boxes import check_boxes, look_at_key_frames
-from bench.data.children import DecodingChildren
-from bench.data.looks import remembered_looks
+from bench.data.boxes.check_boxes import check_boxes, look_at_key_frames
+from bench.data.decode.children import DecodingChildren
+from bench.data.media.checked_before import remembered_looks
 from bench.errors import MissingMedia, UnreadableMedia
-from bench.preflight import check_planned, look_only
+from bench.preflight.check_task import check_planned, look_only
 from bench.types import Silent
 from tests.data.test_key_frames import FPS, PLAN, every_second, manifest_of
 from tests.media import write_video

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from bench.data import children
-from bench.data.children import DecodingChildren
+from bench.data.decode import children
+from bench.data.decode.children import DecodingChildren
 from bench.errors import UnreadableMedia
-from bench.preflight import decode_only
+from bench.preflight.check_task import decode_only
 from bench.types import ClipPlan
 from tests.media import write_video
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.data.clips import frame_indices, repeated_frames
+from bench.data.views.clip_frames import frame_indices, repeated_frames
 from bench.errors import DataError, UsageError
 from bench.types import ClipPlan
 

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench.data import decode
-from bench.data.clips import frame_indices
-from bench.data.container import inspect
-from bench.data.decode import decoder_versions, read_frames
-from bench.data.images import read_image
-from bench.data.truncation import missing_bytes
+from bench.data.decode import decode
+from bench.data.decode.container import inspect
+from bench.data.decode.decode import decoder_versions, read_frames
+from bench.data.decode.images import read_image
+from bench.data.decode.truncation import missing_bytes
+from bench.data.views.clip_frames import frame_indices
 from bench.errors import UnreadableMedia, UsageError
 from bench.types import ClipPlan
 from tests.media import (

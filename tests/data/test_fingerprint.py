@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from bench.data import contents, fingerprint, parts
-from bench.data.fingerprint import media_digests
-from bench.data.media import MEMBER, Cell, FrameFolder, MediaColumn, Member
+from bench.data.media import archive_parts, content_digest, digest_cache
+from bench.data.media.digest_cache import media_digests
+from bench.data.media.media import MEMBER, Cell, FrameFolder, MediaColumn, Member
 from bench.errors import DataError
 from bench.types import Silent
 
@@ -35,13 +35,13 @@ def settled(path: Path, content: bytes) -> Path:
 @pytest.fixture
 def reads(monkeypatch) -> list[str]:
     seen: list[str] = []
-    original = fingerprint._read
+    original = digest_cache._read
 
     def counted(path: str):
         seen.append(path)
         return original(path)
 
-    monkeypatch.setattr(fingerprint, "_read", counted)
+    monkeypatch.setattr(digest_cache, "_read", counted)
     return seen
 
 
@@ -105,7 +105,7 @@ def test_folder_is_refused(tmp_path):
 
 
 def test_interrupted_run_keeps_what_was_committed(tmp_path, media, reads, monkeypatch):
-    monkeypatch.setattr(fingerprint, "FILES_PER_COMMIT", 2)
+    monkeypatch.setattr(digest_cache, "FILES_PER_COMMIT", 2)
 
     class Interrupting(Silent):
         steps = 0
@@ -123,7 +123,7 @@ def test_interrupted_run_keeps_what_was_committed(tmp_path, media, reads, monkey
 
 
 def fill(paths: list[Path], cache: Path, expected: list[str]) -> None:
-    fingerprint.FILES_PER_COMMIT = 1
+    digest_cache.FILES_PER_COMMIT = 1
     assert digests(paths, cache) == expected
 
 
@@ -192,7 +192,7 @@ def test_the_same_bytes_have_one_digest_in_a_file_a_tar_and_parquet(tmp_path):
 
 @pytest.mark.parametrize("make", [members, cells])
 def test_unchanged_archives_are_read_once(tmp_path, monkeypatch, make):
-    read = counting(monkeypatch, fingerprint, "_content")
+    read = counting(monkeypatch, digest_cache, "_content")
     media = make(tmp_path / "archive")
     for _ in range(2):
         assert digests(media, tmp_path / "c") == EXPECTED
@@ -209,7 +209,7 @@ def test_unchanged_archives_are_read_once(tmp_path, monkeypatch, make):
 
 
 def test_a_new_archive_is_not_trusted_next_time(tmp_path, monkeypatch):
-    read = counting(monkeypatch, fingerprint, "_content")
+    read = counting(monkeypatch, digest_cache, "_content")
     media = members(tmp_path / "s.tar")
     os.utime(tmp_path / "s.tar")
     for _ in range(2):
@@ -218,10 +218,10 @@ def test_a_new_archive_is_not_trusted_next_time(tmp_path, monkeypatch):
 
 
 def test_parquet_is_read_row_group_by_row_group_whatever_the_order(tmp_path, monkeypatch):
-    monkeypatch.setattr(fingerprint, "FILES_PER_COMMIT", 7)
-    monkeypatch.setattr(parts, "KEPT_BYTES", 0)
-    read = counting(monkeypatch, parts, "_read_cells")
-    monkeypatch.setattr(fingerprint, "THREADS", 1)
+    monkeypatch.setattr(digest_cache, "FILES_PER_COMMIT", 7)
+    monkeypatch.setattr(archive_parts, "KEPT_BYTES", 0)
+    read = counting(monkeypatch, archive_parts, "_read_cells")
+    monkeypatch.setattr(digest_cache, "THREADS", 1)
     media = cells(tmp_path / "p.parquet")
     order = np.random.default_rng(0).permutation(len(media)).tolist()
     found = digests([media[row] for row in order], tmp_path / "c")
@@ -230,8 +230,8 @@ def test_parquet_is_read_row_group_by_row_group_whatever_the_order(tmp_path, mon
 
 
 def test_an_archive_is_looked_at_for_each_chunk_and_not_for_each_part(tmp_path, monkeypatch):
-    before = counting(monkeypatch, contents, "file_state")
-    after = counting(monkeypatch, fingerprint, "file_state")
+    before = counting(monkeypatch, content_digest, "file_state")
+    after = counting(monkeypatch, digest_cache, "file_state")
     digests(members(tmp_path / "s.tar"), tmp_path / "c")
     looked = [*before, *after]
     assert len(looked) == 2  # before it is read, and after
@@ -294,7 +294,7 @@ def by_hand(pictures: dict[str, bytes]) -> str:
 
 
 def test_the_digest_of_a_folder_is_that_of_its_frames(tmp_path, clip, monkeypatch):
-    read = counting(monkeypatch, fingerprint, "_content")
+    read = counting(monkeypatch, digest_cache, "_content")
     expected = by_hand({f"img_{n}.jpg": b"picture %d" % n for n in (1, 2, 10)})
     for _ in range(2):
         assert digests([FrameFolder(clip)], tmp_path / "c") == [expected]

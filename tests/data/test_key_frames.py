@@ -8,16 +8,17 @@ import pytest
 import torch
 from PIL import Image
 
-from bench.data import recent
-from bench.data.decode import read_frames
-from bench.data.key_frames import TAKE, take_of, take_starts
-from bench.data.key_views import KEY_VIEWS, key_view, mirror_boxes, view_boxes, view_size
+from bench.data.boxes.regions import RegionReadout, Regions
+from bench.data.decode import recently_probed
+from bench.data.decode.decode import read_frames
 from bench.data.loader import samples
-from bench.data.media import FrameFolder
-from bench.data.recipe import keyframe_recipe, score_recipe
-from bench.data.regions import RegionReadout, Regions
+from bench.data.manifest import Manifest
+from bench.data.media.media import FrameFolder
+from bench.data.views.key_frames import TAKE, take_of, take_starts
+from bench.data.views.key_views import KEY_VIEWS, key_view, mirror_boxes, view_boxes, view_size
+from bench.data.views.pixel_recipe import keyframe_recipe, score_recipe
 from bench.errors import UsageError
-from bench.types import ClipPlan, EncoderSpec, Manifest
+from bench.types import ClipPlan, EncoderSpec
 from tests.media import paint, read_number, read_numbers, truncate, write_video
 
 FPS = 10
@@ -173,7 +174,7 @@ def test_pictures_of_a_folder_are_counted_at_the_rate_that_is_given(tmp_path):
     for number in range(60):
         Image.fromarray(paint(number)).save(folder / f"v_{number + 1:06d}.png")
     manifest = manifest_of([FrameFolder(folder)], every_second(0, range(900, 903)), frame_rate=20.0)
-    recent._pictures.cache_clear()
+    recently_probed._pictures.cache_clear()
     found = list(samples(manifest, np.arange(6), recipe_of()))
     assert read_numbers(found[0].pixels[0].numpy()).tolist() == [
         [0, 0, 0, 3],
@@ -181,7 +182,7 @@ def test_pictures_of_a_folder_are_counted_at_the_rate_that_is_given(tmp_path):
         [34, 37, 40, 43],
     ]
     list(samples(manifest, np.array([5]), recipe_of()))
-    assert recent._pictures.cache_info().misses == 1  # listed once
+    assert recently_probed._pictures.cache_info().misses == 1  # listed once
 
 
 # -------------------------------------------------------------------------------------------- takes
@@ -227,9 +228,9 @@ def test_pixels_and_boxes_depend_on_neither_neighbours_nor_order_nor_workers(man
 
 
 def test_a_film_is_probed_once_for_all_of_its_takes(manifest):
-    recent._container.cache_clear()
+    recently_probed._container.cache_clear()
     assert len(list(samples(manifest, np.arange(len(manifest)), recipe_of()))) == 4
-    assert recent._container.cache_info().misses == 2
+    assert recently_probed._container.cache_info().misses == 2
 
 
 def test_a_file_that_was_written_again_is_probed_again(tmp_path):

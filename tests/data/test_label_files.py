@@ -2,7 +2,7 @@
 
 import pytest
 
-from bench.data.label_files import read_label_map
+from bench.data.discover.label_files import read_label_map
 from bench.errors import DataError
 
 

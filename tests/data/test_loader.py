@@ -11,9 +11,9 @@ import torch
 from PIL import Image
 
 from bench.data import loader
-from bench.data.clips import frame_indices
 from bench.data.loader import samples
-from bench.data.transforms import score_views
+from bench.data.views.clip_frames import frame_indices
+from bench.data.views.transforms import score_views
 from bench.errors import BenchError, UsageError
 from bench.types import ClipPlan
 from tests.features import small
@@ -156,7 +156,7 @@ def test_a_decoder_that_hangs_ends_its_process_and_the_sentence_says_how_to_find
             time.sleep(1)
 
     monkeypatch.setattr(loader, "_read", hang)
-    monkeypatch.setattr("bench.data.workers.DEADLINE_SECONDS", 0.2)
+    monkeypatch.setattr("bench.data.decode.workers.DEADLINE_SECONDS", 0.2)
     with pytest.raises(
         BenchError, match=r"small train: .* hung for 0.2 s \(`bench check` finds it"
     ):

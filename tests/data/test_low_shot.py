@@ -7,12 +7,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.data.low_shot import RULES, Share, cut_tasks, low_shot_task, one_spelling
-from bench.data.manifest import PathColumn
-from bench.data.media import FILE, MediaColumn
-from bench.data.split_files import read_split, split_digest, split_name, split_text, write_split
+from bench.data.discover.split_files import (
+    read_split,
+    split_digest,
+    split_name,
+    split_text,
+    write_split,
+)
+from bench.data.few_labels import RULES, Share, cut_tasks, low_shot_task, one_spelling
+from bench.data.manifest import Manifest, Task
+from bench.data.media.media import FILE, MediaColumn
+from bench.data.read_manifest import PathColumn
 from bench.errors import DataError, UsageError
-from bench.types import ClipPlan, Manifest, Task
+from bench.types import ClipPlan
 
 PLAN = ClipPlan.parse("8@2")
 SIZES = (40, 25, 7, 3, 1)  # rows of classes 0 to 4

@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.data.low_shot import VIDEO_RULES, Share, cut_tasks, low_shot_task
-from bench.data.manifest import PathColumn
-from bench.data.regions import Regions, RepeatedMedia
-from bench.data.split_files import split_digest, split_name, split_text, write_split
+from bench.data.boxes.regions import Regions, RepeatedMedia
+from bench.data.discover.split_files import split_digest, split_name, split_text, write_split
+from bench.data.few_labels import VIDEO_RULES, Share, cut_tasks, low_shot_task
+from bench.data.manifest import Manifest, Task
+from bench.data.read_manifest import PathColumn
 from bench.errors import DataError, UsageError
-from bench.types import ClipPlan, Manifest, Task
+from bench.types import ClipPlan
 
 PLAN = ClipPlan.parse("8@2")
 # Video 5 has no box.

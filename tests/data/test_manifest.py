@@ -11,9 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bench.data.manifest import PathColumn, read_classes, read_folder, read_list
+from bench.data.manifest import Manifest
+from bench.data.read_manifest import PathColumn, read_classes, read_folder, read_list
 from bench.errors import DataError
-from bench.types import Manifest
 
 FORMATS = Path(__file__).parents[1] / "fixtures" / "formats"
 

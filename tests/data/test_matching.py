@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.data.dataset import DataSet, default_keys, stem
-from bench.data.label_map import LabelMap
-from bench.data.matching import match
-from bench.data.media import MediaColumn
-from bench.data.split_words import split_folder, splits_named
-from bench.data.tree import Tree
+from bench.data.discover.dataset import DataSet, default_keys, stem
+from bench.data.discover.folder_scan import Tree
+from bench.data.discover.label_map import LabelMap
+from bench.data.discover.matching import match
+from bench.data.discover.split_words import split_folder, splits_named
+from bench.data.media.media import MediaColumn
 from bench.errors import DataError
 
 WORDS = {"train": ("train",), "val": ("val", "validation"), "mini": ("train_mini",)}

@@ -15,11 +15,12 @@ import pytest
 import torch
 from PIL import Image
 
-from bench.data import parts as part_bytes
-from bench.data.decode import read_frames
-from bench.data.images import read_image
+from bench.data.decode.decode import read_frames
+from bench.data.decode.images import read_image
+from bench.data.decode.truncation import missing_bytes
 from bench.data.loader import samples
-from bench.data.media import (
+from bench.data.media import archive_parts as part_bytes
+from bench.data.media.media import (
     CELL,
     FILE,
     FRAMES,
@@ -31,7 +32,6 @@ from bench.data.media import (
     opened,
     place,
 )
-from bench.data.truncation import missing_bytes
 from bench.errors import MissingMedia, UnreadableMedia
 from bench.features.source import LiveSource, StoredSource
 from tests.features import small

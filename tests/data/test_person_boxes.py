@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.data.person_boxes import read_person_boxes, read_truth, together
+from bench.data.boxes.person_boxes import read_person_boxes, read_truth, together
 from bench.errors import DataError
 
 FORMATS = Path(__file__).parents[1] / "fixtures" / "formats" / "ava"

@@ -10,12 +10,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from bench.data.annotations import read_lines
-from bench.data.dataset import DataSet, Listed
-from bench.data.label_map import LabelMap
-from bench.data.published import read_split
+from bench.data.discover.annotations import read_lines
+from bench.data.discover.dataset import DataSet, Listed
+from bench.data.discover.find_split import read_split
+from bench.data.discover.label_map import LabelMap
+from bench.data.manifest import Manifest
 from bench.errors import DataError
-from bench.types import Manifest
 
 CLASSES = ("air drumming", "bee keeping", "shaking head")
 

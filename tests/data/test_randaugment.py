@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 from timm.data import auto_augment as timm_operations
 
-from bench.data import autoaugment, randaugment
-from bench.data.randaugment import OPERATIONS, Step, apply_steps
+from bench.data.views import autoaugment, randaugment
+from bench.data.views.randaugment import OPERATIONS, Step, apply_steps
 
 CLIP = np.load(Path(__file__).parents[1] / "fixtures" / "eval_views.npz")["video"]
 

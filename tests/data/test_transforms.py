@@ -9,7 +9,7 @@ from PIL import Image
 from torch.nn import functional
 from torchvision.transforms import v2
 
-from bench.data.transforms import normalise, score_views
+from bench.data.views.transforms import normalise, score_views
 from bench.errors import UsageError
 from bench.types import IMAGENET_MEAN, IMAGENET_STD
 

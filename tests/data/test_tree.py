@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from bench.data.media import Cell, FrameFolder, Member
-from bench.data.tree import scan
+from bench.data.discover.folder_scan import scan
+from bench.data.media.media import Cell, FrameFolder, Member
 from bench.errors import DataError
 
 FORMATS = Path(__file__).parents[1] / "fixtures" / "formats"

@@ -241,7 +241,7 @@ def mvd_pretraining() -> Tensors:
 
 
 def omnimae_pretraining() -> Tensors:
-    from bench.encoders.positions import sinusoid_1d
+    from bench.encoders.networks.positions import sinusoid_1d
 
     named = {
         name.replace("patch_embed.proj.", "patch_embed.proj.1."): tensor
@@ -314,7 +314,7 @@ def of_transformers(config: str, model: str, **facts: Any) -> Callable[[], Any]:
 
 def tiny_own(*, seed: int = 3) -> Encoder:
     """What a user writes: a function that builds an encoder."""
-    from bench.encoders.video_vit import fresh_vit
+    from bench.encoders.networks.video_vit import fresh_vit
     from bench.encoders.vjepa import vit_spec
 
     shape = open_encoder("random:vit_digits", {}).network.architecture

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from bench.encoders.card import formula_clip, fresh_norms, functional_check
 from bench.encoders.encoder import Encoder, open_encoder
+from bench.encoders.functional_check import formula_clip, fresh_norms, functional_check
 from bench.errors import CheckpointError
 from bench.types import Tokens
 from tests.encoders.files import CHECKPOINT, HEADS

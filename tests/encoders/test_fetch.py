@@ -6,9 +6,9 @@ from email.message import Message
 import huggingface_hub
 import pytest
 
-from bench.encoders import fetch as fetching
 from bench.encoders.encoder import open_encoder
-from bench.encoders.fetch import fetch
+from bench.encoders.weights import fetch as fetching
+from bench.encoders.weights.fetch import fetch
 from bench.errors import CheckpointError
 from tests.encoders.files import CHECKPOINT, HEADS
 

@@ -8,9 +8,9 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from bench.data.transforms import normalise, score_views
+from bench.data.views.transforms import normalise, score_views
 from bench.encoders.encoder import open_encoder
-from bench.encoders.hf_preprocessing import read_preprocessing
+from bench.encoders.weights.hf_preprocessing import read_preprocessing
 from bench.errors import CheckpointError, UsageError
 
 transformers = pytest.importorskip("transformers")

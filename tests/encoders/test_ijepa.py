@@ -8,10 +8,10 @@ import torch
 
 from bench.encoders import ijepa as families
 from bench.encoders.encoder import num_trainable, open_encoder
-from bench.encoders.image_vit import ImageViT
-from bench.encoders.positions import sincos_2d
-from bench.encoders.sizes import IJEPA_RELEASED, VIT_SIZES, Released
-from bench.encoders.video_vit import VitArchitecture, fresh_vit, initialise
+from bench.encoders.networks.image_vit import ImageViT
+from bench.encoders.networks.positions import sincos_2d
+from bench.encoders.networks.sizes import IJEPA_RELEASED, VIT_SIZES, Released
+from bench.encoders.networks.video_vit import VitArchitecture, fresh_vit, initialise
 from bench.encoders.vjepa import save_released
 from bench.errors import CheckpointError, UsageError
 from tests.encoders.files import CHECKPOINT as VIDEO

@@ -10,13 +10,13 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import nn
 
-from bench.data.recipe import frames_of, score_recipe
-from bench.data.transforms import normalise, score_views
-from bench.encoders import adapt
-from bench.encoders.adapt import FrameByFrame
+from bench.data.views.pixel_recipe import frames_of, score_recipe
+from bench.data.views.transforms import normalise, score_views
 from bench.encoders.encoder import Encoder, open_encoder, weight_digest
 from bench.encoders.named import name_and_weights
-from bench.encoders.timm_weights import about, pretrained_card
+from bench.encoders.networks import adapt
+from bench.encoders.networks.adapt import FrameByFrame
+from bench.encoders.weights.timm_weights import about, pretrained_card
 from bench.errors import CheckpointError, UsageError
 from bench.features.encode import encode_clips
 from bench.features.key import encoder_facts

@@ -2,9 +2,9 @@ import pytest
 
 from bench.config import RunConfig
 from bench.encoders.encoder import open_encoder, weight_digest
-from bench.encoders.encoder_folder import write_encoder
 from bench.encoders.named import encoder_folders, name_and_weights
-from bench.encoders.video_vit import VitArchitecture, fresh_vit
+from bench.encoders.networks.video_vit import VitArchitecture, fresh_vit
+from bench.encoders.weights.encoder_folder import write_encoder
 from bench.errors import UsageError
 from tests.encoders.files import CHECKPOINT, HEADS
 

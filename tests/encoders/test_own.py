@@ -12,7 +12,7 @@ from bench.errors import CheckpointError, UsageError
 
 MODULE = """
 import torch
-from bench.encoders.adapt import FrameByFrame
+from bench.encoders.networks.adapt import FrameByFrame
 from bench.encoders.encoder import Encoder
 from bench.types import EncoderSpec, Tokens
 

@@ -5,7 +5,7 @@ import re
 import pytest
 import torch
 
-from bench.encoders.positions import sincos_1d, sincos_2d, sincos_3d
+from bench.encoders.networks.positions import sincos_1d, sincos_2d, sincos_3d
 from bench.errors import UsageError
 from tests.encoders.files import FIXTURES, content
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from bench import registry
-from bench.data.transforms import normalise
-from bench.encoders.card import formula_clip, functional_check
+from bench.data.views.transforms import normalise
 from bench.encoders.encoder import num_trainable, open_encoder, weight_digest
+from bench.encoders.functional_check import formula_clip, functional_check
 from bench.errors import CheckpointError, UsageError
 from bench.features.key import encoder_facts
 from tests.encoders.families import FAMILIES, NAMED

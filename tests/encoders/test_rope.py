@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from bench.encoders.rope import RotaryAttention, axis_angles, axis_width, turned, turns_at
+from bench.encoders.networks.rope import RotaryAttention, axis_angles, axis_width, turned, turns_at
 from bench.errors import UsageError
 
 IO = np.load(Path(__file__).parent.parent / "fixtures" / "v2_encoder_io.npz")

@@ -3,12 +3,12 @@ import torch
 
 from bench import registry
 from bench.encoders import trained_here
-from bench.encoders.architecture import Asked
 from bench.encoders.encoder import weight_digest
-from bench.encoders.positions import sincos_3d
-from bench.encoders.sizes import VIT_SIZES
+from bench.encoders.networks.positions import sincos_3d
+from bench.encoders.networks.sizes import VIT_SIZES
+from bench.encoders.networks.video_vit import fresh_vit
 from bench.encoders.trained_here import _shipped
-from bench.encoders.video_vit import fresh_vit
+from bench.encoders.weights.architecture import Asked
 from bench.errors import CheckpointError
 from bench.pretrain.checkpoint import save_evaluation_folder
 

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from bench.encoders.encoder import Encoder, open_encoder, weight_digest
-from bench.encoders.positions import sincos_time_column_row, sinusoid_1d
+from bench.encoders.networks.positions import sincos_time_column_row, sinusoid_1d
 from bench.errors import CheckpointError, UsageError
 
 FRAMES, PIXELS, PATCH, WIDTH, DEPTH, HEADS = 4, 16, 8, 32, 2, 2

@@ -5,8 +5,8 @@ from torch import nn
 from torch.nn import functional
 
 from bench.encoders.encoder import num_trainable, open_encoder
-from bench.encoders.sizes import VIT_SIZES
-from bench.encoders.video_vit import VideoViT, VitArchitecture, fresh_vit, initialise
+from bench.encoders.networks.sizes import VIT_SIZES
+from bench.encoders.networks.video_vit import VideoViT, VitArchitecture, fresh_vit, initialise
 from bench.errors import UsageError
 from tests.encoders.files import CHECKPOINT, HEADS, bare, reference
 

@@ -6,9 +6,9 @@ import torch
 
 from bench.encoders import vjepa as families
 from bench.encoders.encoder import Encoder, open_encoder, weight_digest
-from bench.encoders.positions import sincos_3d
-from bench.encoders.sizes import VIT_SIZES, Released
-from bench.encoders.video_vit import VitArchitecture, fresh_vit
+from bench.encoders.networks.positions import sincos_3d
+from bench.encoders.networks.sizes import VIT_SIZES, Released
+from bench.encoders.networks.video_vit import VitArchitecture, fresh_vit
 from bench.encoders.vjepa import save_encoder, save_released, stem, vit_spec
 from bench.errors import CheckpointError, UsageError
 from tests.encoders.files import CHECKPOINT, HEADS, bare, reference

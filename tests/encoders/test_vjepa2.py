@@ -12,13 +12,13 @@ from safetensors.torch import load_file, save_file
 
 from bench.encoders import vjepa2 as families
 from bench.encoders.encoder import Encoder, num_trainable, open_encoder, weight_digest
-from bench.encoders.encoder_folder import save_encoder
-from bench.encoders.layouts import save_released
-from bench.encoders.rotary_vit import RotaryViT, fresh_rotary
-from bench.encoders.sizes import VJEPA2_RELEASED, VJEPA2_SIZES, Released
-from bench.encoders.video_vit import VitArchitecture
+from bench.encoders.networks.rotary_vit import RotaryViT, fresh_rotary
+from bench.encoders.networks.sizes import VJEPA2_RELEASED, VJEPA2_SIZES, Released
+from bench.encoders.networks.video_vit import VitArchitecture
 from bench.encoders.vjepa import vit_spec
-from bench.encoders.vjepa2_predictor import read_predictor
+from bench.encoders.weights.encoder_folder import save_encoder
+from bench.encoders.weights.layouts import save_released
+from bench.encoders.weights.vjepa2_predictor import read_predictor
 from bench.errors import CheckpointError, UsageError
 from tests.encoders.files import CHECKPOINT as FIRST
 from tests.encoders.files import FIXTURES

@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bench.counters import Counts
-from bench.data.recipe import Recipe
+from bench.data.manifest import Manifest
+from bench.data.views.pixel_recipe import Recipe
 from bench.encoders.encoder import Encoder
-from bench.encoders.video_vit import VitArchitecture, fresh_vit
+from bench.encoders.networks.video_vit import VitArchitecture, fresh_vit
+from bench.features.counts import Counts
 from bench.features.extract import extract
-from bench.types import ClipPlan, EncoderSpec, Manifest, Silent
+from bench.types import ClipPlan, EncoderSpec, Silent
 from tests.media import write_video
 
 PLAN = ClipPlan(num_frames=4, num_clips=2, num_views=2, stride=2)

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.data.recipe import keyframe_recipe
-from bench.data.regions import RegionReadout, Regions
-from bench.types import ClipPlan, Manifest
+from bench.data.boxes.regions import RegionReadout, Regions
+from bench.data.manifest import Manifest
+from bench.data.views.pixel_recipe import keyframe_recipe
+from bench.types import ClipPlan
 from tests.features.small import tiny_encoder
 from tests.media import write_video
 

@@ -8,12 +8,13 @@ import torch
 
 from bench import protocols
 from bench.config import Machine, RunConfig
+from bench.data.manifest import Task
 from bench.encoders.encoder import weight_digest
 from bench.errors import DataError
-from bench.feeds import Feeds
-from bench.stage import Stage
-from bench.study_feeds import StudyFeeds
-from bench.types import Silent, Task
+from bench.evaluate.prepare import Stage
+from bench.evaluate.split_features import Feeds
+from bench.studies.low_shot_features import StudyFeeds
+from bench.types import Silent
 from tests.features.small import tiny_encoder
 from tests.features.small_boxes import (
     FLIPPED,

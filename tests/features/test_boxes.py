@@ -8,18 +8,18 @@ import pytest
 import torch
 from torch import nn
 
-from bench.counters import Counts
-from bench.data.decode import read_frames
-from bench.data.key_views import is_mirrored, key_view
-from bench.data.transforms import normalise
+from bench.data.decode.decode import read_frames
+from bench.data.views.key_views import is_mirrored, key_view
+from bench.data.views.transforms import normalise
 from bench.encoders.encoder import Encoder
 from bench.errors import UnreadableMedia
+from bench.evaluate.prepare import _first
 from bench.features import store as store_module
+from bench.features.counts import Counts
 from bench.features.extract import estimate_bytes, feature_sets
-from bench.features.held import hold
+from bench.features.in_memory import hold
 from bench.features.region_readout import roi, roi_tokens
 from bench.features.source import LiveSource, StoredSource
-from bench.stage import _first
 from bench.types import Silent
 from tests.features.small import block_bytes, run, tiny_encoder
 from tests.features.small_boxes import (

@@ -9,9 +9,9 @@ import pytest
 import torch
 from PIL import Image
 
-from bench.data.clips import frame_indices
-from bench.data.decode import read_frames
-from bench.data.transforms import normalise, score_views
+from bench.data.decode.decode import read_frames
+from bench.data.views.clip_frames import frame_indices
+from bench.data.views.transforms import normalise, score_views
 from bench.errors import BenchError, UsageError
 from bench.features import extract as extract_module
 from bench.features import store as store_module

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from bench.data import recipe as recipe_module
+from bench.data.views import pixel_recipe as recipe_module
 from bench.features.extract import feature_sets
 from bench.features.key import canonical, digest
 from bench.types import Silent

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from bench.data.regions import RegionReadout
+from bench.data.boxes.regions import RegionReadout
 from bench.errors import UsageError
 from bench.features.region_readout import box_readout, region_layers, roi, roi_tokens
 from bench.types import Tokens

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from bench.counters import Counts
 from bench.errors import DataError, UnreadableMedia
 from bench.features import source as source_module
 from bench.features import store as store_module
 from bench.features.arrays import ArraySource, read_npz
+from bench.features.counts import Counts
 from bench.features.source import LiveSource, StoredSource
 from tests.features.small import (
     AUGMENTED,

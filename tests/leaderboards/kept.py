@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bench.records import write_predictions
-from bench.result import Result
-from bench.types import Manifest
+from bench.data.manifest import Manifest
+from bench.records.record import Result
+from bench.records.record_files import write_predictions
 from tests.sound_record import id_of, sound_fields
 
 CLASSES = 10

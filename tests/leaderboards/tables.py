@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from bench.metrics.intervals import wilson
-from bench.result import Result
-from bench.types import Column, Leaderboard, PublishedNumber
-from leaderboards.join import join
-from leaderboards.render import write
-from leaderboards.table import Cell, Row, Seeds, Table
+from bench.publish.leaderboard import Column, Leaderboard, PublishedNumber
+from bench.records.record import Result
+from leaderboards.render.write_all import write
+from leaderboards.rows.join import join
+from leaderboards.rows.table import Cell, Row, Seeds, Table
 from tests.leaderboards.kept import kept_record
 from tests.sound_record import box_record
 

@@ -8,10 +8,10 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from bench.records import write_predictions
-from bench.result import RecordError, Result
-from bench.types import Manifest
-from leaderboards.class_details import class_details, compact_json, details_of
+from bench.data.manifest import Manifest
+from bench.records.record import RecordError, Result
+from bench.records.record_files import write_predictions
+from leaderboards.rows.class_details import class_details, compact_json, details_of
 from tests.leaderboards.kept import kept_record
 from tests.sound_record import box_record, id_of, sound_fields
 

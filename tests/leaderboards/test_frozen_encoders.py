@@ -6,12 +6,12 @@ import pandas as pd
 import pytest
 
 from bench import registry
-from bench.result import Result
-from leaderboards.encoder_facts import clips_a_second, spelled
+from bench.records.record import Result
 from leaderboards.frozen_encoders import with_facts
-from leaderboards.join import join
-from leaderboards.notes import own_notes
-from leaderboards.provenance import facts_of
+from leaderboards.render.encoder_facts import clips_a_second, spelled
+from leaderboards.rows.join import join
+from leaderboards.rows.notes import own_notes
+from leaderboards.rows.provenance import facts_of
 from leaderboards.runs import runs
 from tests.leaderboards.test_render import Page
 from tests.sound_record import digest, sound_fields

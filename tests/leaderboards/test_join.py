@@ -8,14 +8,14 @@ import pytest
 from statsmodels.stats.proportion import proportion_confint
 
 from bench.errors import UsageError
-from bench.result import Result
-from bench.types import Column, Leaderboard
-from leaderboards.join import join
-from leaderboards.notes import notes_on
-from leaderboards.provenance import facts_of
-from leaderboards.render import write
-from leaderboards.sections import legend
-from leaderboards.table import Row, Table, percent
+from bench.publish.leaderboard import Column, Leaderboard
+from bench.records.record import Result
+from leaderboards.render.write_all import write
+from leaderboards.rows.join import join
+from leaderboards.rows.notes import notes_on
+from leaderboards.rows.provenance import facts_of
+from leaderboards.rows.sections import legend
+from leaderboards.rows.table import Row, Table, percent
 from tests.sound_record import box_record, digest, id_of, sound_fields, sound_record
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
-from bench.types import Column, Leaderboard
-from leaderboards.csv_text import csv_text
-from leaderboards.join import join
-from leaderboards.json_text import json_text
-from leaderboards.markdown import markdown
-from leaderboards.render import write, write_table
+from bench.publish.leaderboard import Column, Leaderboard
+from leaderboards.render.csv_text import csv_text
+from leaderboards.render.json_text import json_text
+from leaderboards.render.markdown import markdown
+from leaderboards.render.write_all import write, write_table
+from leaderboards.rows.join import join
 from tests.leaderboards.test_latex import PRINTED, published
 from tests.sound_record import sound_record
 

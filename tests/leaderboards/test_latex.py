@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from bench.metrics.intervals import Interval
-from bench.types import Column, Leaderboard, PublishedNumber
-from leaderboards.join import join
-from leaderboards.latex import escaped, latex_text
-from leaderboards.render import write
-from leaderboards.table import Cell, Fact, Head, Row, Seeds, Table
+from bench.publish.leaderboard import Column, Leaderboard, PublishedNumber
+from leaderboards.render.latex import escaped, latex_text
+from leaderboards.render.write_all import write
+from leaderboards.rows.join import join
+from leaderboards.rows.table import Cell, Fact, Head, Row, Seeds, Table
 from tests.leaderboards.latex_check import check_latex
 from tests.sound_record import sound_record
 

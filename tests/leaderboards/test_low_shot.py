@@ -16,15 +16,16 @@ from PIL import Image
 from bench import registry
 from bench.config import Machine, expand
 from bench.errors import UsageError
-from bench.lowshot import study
-from bench.publish import write_board
-from bench.result import Result
-from bench.types import Column, Leaderboard, Silent
-from leaderboards import join as tables
-from leaderboards.low_shot_figure import _figure
-from leaderboards.low_shot_join import join
-from leaderboards.low_shot_text import csv_text, markdown
-from leaderboards.render import write as write_table
+from bench.publish.leaderboard import Column, Leaderboard
+from bench.publish.write_board import write_board
+from bench.records.record import Result
+from bench.studies.low_shot_study import study
+from bench.types import Silent
+from leaderboards.render.low_shot_figure import _figure
+from leaderboards.render.low_shot_text import csv_text, markdown
+from leaderboards.render.write_all import write as write_table
+from leaderboards.rows import join as tables
+from leaderboards.rows.low_shot_join import join
 from tests.sound_record import box_fields, box_metrics, digest, id_of, sound_fields, sound_record
 
 CLASSES = 10

@@ -8,13 +8,13 @@ import pandas as pd
 import pytest
 
 from bench import registry
-from bench.result import Result
-from bench.types import Column, Leaderboard
+from bench.publish.leaderboard import Column, Leaderboard
+from bench.records.record import Result
 from leaderboards.frozen_video import frozen_video
-from leaderboards.join import join
-from leaderboards.markdown import markdown
 from leaderboards.optimism import with_gaps
-from leaderboards.render import write
+from leaderboards.render.markdown import markdown
+from leaderboards.render.write_all import write
+from leaderboards.rows.join import join
 from tests.sound_record import box_record, id_of, sound_fields
 
 

@@ -10,12 +10,12 @@ from html.parser import HTMLParser
 
 import pytest
 
-from leaderboards.drawer import shown_records
-from leaderboards.figures import figures_markup
-from leaderboards.labels import Box, placed
-from leaderboards.markup import breakable
-from leaderboards.page import html_page
-from leaderboards.points import frontier, points_of
+from leaderboards.render.drawer import shown_records
+from leaderboards.render.figures import figures_markup
+from leaderboards.render.labels import Box, placed
+from leaderboards.render.markup import breakable
+from leaderboards.render.page import html_page
+from leaderboards.render.points import frontier, points_of
 from tests.leaderboards.kept import kept_record
 from tests.leaderboards.tables import ENCODERS, page_records, page_table, published
 
@@ -237,8 +237,8 @@ def test_names_touch_neither_points_nor_one_another():
 
 
 def test_a_large_table_tells_every_fact_of_its_first_records_alone(monkeypatch, table):
-    monkeypatch.setattr("leaderboards.drawer.ENTRIES_LIMIT", 2)
-    monkeypatch.setattr("leaderboards.page.ENTRIES_LIMIT", 2)
+    monkeypatch.setattr("leaderboards.render.drawer.ENTRIES_LIMIT", 2)
+    monkeypatch.setattr("leaderboards.render.page.ENTRIES_LIMIT", 2)
     page = html_page(table)
     assert page.count("Everything on record") == 2
     assert "Every fact is told of the first 2 of " in page

@@ -15,13 +15,18 @@ import pytest
 from bench import registry
 from bench.errors import DataError, UsageError
 from bench.files import file_sha256
-from bench.published import NothingPublishedError, published_numbers, read_numbers, search
-from bench.result import Result
-from bench.types import Leaderboard, PublishedNumber
+from bench.publish.leaderboard import Leaderboard, PublishedNumber
+from bench.publish.paper_numbers import (
+    NothingPublishedError,
+    published_numbers,
+    read_numbers,
+    search,
+)
+from bench.records.record import Result
 from leaderboards import published
-from leaderboards.paper_join import join_published
 from leaderboards.paper_tables import NATIVE_STRIDE, OWN_PLANS
-from leaderboards.table import Row, Table, percent
+from leaderboards.rows.paper_join import join_published
+from leaderboards.rows.table import Row, Table, percent
 from tests.sound_record import digest, id_of, sound_fields
 
 FILE = Path(published.__file__).with_name("results.csv")

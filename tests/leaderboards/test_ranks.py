@@ -9,12 +9,12 @@ import pandas as pd
 import pytest
 from scipy.stats import binomtest
 
-from bench.records import RecordError
-from bench.types import Column, Leaderboard
-from leaderboards.join import join
-from leaderboards.markdown import markdown
-from leaderboards.render import write
-from leaderboards.table import Table
+from bench.publish.leaderboard import Column, Leaderboard
+from bench.records.record_files import RecordError
+from leaderboards.render.markdown import markdown
+from leaderboards.render.write_all import write
+from leaderboards.rows.join import join
+from leaderboards.rows.table import Table
 from tests.leaderboards.kept import kept_record
 from tests.sound_record import sound_record
 

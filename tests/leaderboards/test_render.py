@@ -12,11 +12,11 @@ import pytest
 from statsmodels.stats.proportion import proportion_confint
 
 from bench import registry
-from bench.types import Column, Leaderboard
-from leaderboards.csv_text import csv_text
-from leaderboards.join import join
-from leaderboards.markdown import markdown
-from leaderboards.render import write
+from bench.publish.leaderboard import Column, Leaderboard
+from leaderboards.render.csv_text import csv_text
+from leaderboards.render.markdown import markdown
+from leaderboards.render.write_all import write
+from leaderboards.rows.join import join
 from tests.sound_record import box_record, sound_record
 
 BOARD = Leaderboard(

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from bench import registry
-from bench.records import read_records
+from bench.records.record_files import read_records
 from tests.leaderboards.kept import kept_record
 
 ROOT = Path(__file__).parents[2]

@@ -6,12 +6,12 @@ import math
 
 import pytest
 
-from bench.result import Result
-from bench.types import Column, Leaderboard
-from leaderboards.join import join
-from leaderboards.markdown import markdown
-from leaderboards.render import write
-from leaderboards.table import Cell, percent
+from bench.publish.leaderboard import Column, Leaderboard
+from bench.records.record import Result
+from leaderboards.render.markdown import markdown
+from leaderboards.render.write_all import write
+from leaderboards.rows.join import join
+from leaderboards.rows.table import Cell, percent
 from tests.sound_record import digest, id_of, sound_fields, sound_record
 
 WHOLE = digest("train list")

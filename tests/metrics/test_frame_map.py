@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.data.ava_files import read_boxes, read_excluded
-from bench.data.ava_labels import read_action_list
+from bench.data.boxes.ava_csv import read_boxes, read_excluded
+from bench.data.boxes.ava_labels import read_action_list
 from bench.errors import DataError
 from bench.metrics.frame_map import frame_map
 from bench.metrics.frame_matching import average_precision, best_of_frames, iou

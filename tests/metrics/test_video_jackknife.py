@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.data.ava_files import Boxes, Frames
-from bench.data.regions import FrameTruth
+from bench.data.boxes.ava_csv import Boxes, Frames
+from bench.data.boxes.regions import FrameTruth
 from bench.errors import DataError
 from bench.metrics import video_jackknife
 from bench.metrics.detections import ScoredBoxes, compared_boxes, score_boxes

@@ -10,7 +10,7 @@ from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 
 from bench.encoders.encoder import open_encoder, weight_digest
-from bench.encoders.video_vit import VitArchitecture
+from bench.encoders.networks.video_vit import VitArchitecture
 from bench.errors import BenchError, CheckpointError
 from bench.files import remove_leftovers
 from bench.pretrain.checkpoint import (

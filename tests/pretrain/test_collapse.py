@@ -2,8 +2,8 @@
 
 import pytest
 
-from tasks.moving_digits_files import encode_video
-from tasks.moving_digits_scenes import PAIRS, render, scene
+from tasks.digits.films import encode_video
+from tasks.digits.scenes import PAIRS, render, scene
 from tests.pretrain.tiny_run import entries, run_here, words
 
 # Without moving average and with a predictor that sees only the mean of the context, nothing keeps

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench.distributed import World
 from bench.errors import UsageError
+from bench.launch.distributed import World
 from bench.pretrain.chunks import chunk_masks
 from bench.pretrain.engine import blocks_of, plain_attention, wrap
 from bench.pretrain.objective import fresh_networks

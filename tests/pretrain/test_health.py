@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from bench.encoders.video_vit import VitArchitecture, fresh_vit, gather_tokens
+from bench.encoders.networks.video_vit import VitArchitecture, fresh_vit, gather_tokens
 from bench.pretrain.health import (
     Health,
     HealthMeter,

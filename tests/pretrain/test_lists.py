@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from bench import registry
-from bench.data.media import FrameFolder
+from bench.data.media.media import FrameFolder
 from bench.errors import DataError, UsageError
 from bench.pretrain import lists as lists_module
 from bench.pretrain.lists import read_lists

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from bench.encoders.video_vit import VitArchitecture, tubelets
+from bench.encoders.networks.video_vit import VitArchitecture, tubelets
 from bench.pretrain.masks import Mask, MultiBlock
 from bench.pretrain.objective import (
     JointEmbedding,

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from bench.encoders.video_vit import VitArchitecture, fresh_vit
+from bench.encoders.networks.video_vit import VitArchitecture, fresh_vit
 from bench.errors import UsageError
 from bench.pretrain.health import feature_health
 from bench.pretrain.online import OnlineProbe

@@ -3,8 +3,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from bench.encoders.checkpoints import load_all
-from bench.encoders.video_vit import VideoViT, VitArchitecture
+from bench.encoders.networks.video_vit import VideoViT, VitArchitecture
+from bench.encoders.weights.checkpoints import load_all
 from bench.errors import UsageError
 from bench.pretrain.predictor import Predictor, PredictorArchitecture, fresh_predictor
 from tests.encoders.files import bare, content, reference

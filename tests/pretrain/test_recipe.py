@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from bench import registry
-from bench.encoders.video_vit import VitArchitecture
+from bench.encoders.networks.video_vit import VitArchitecture
 from bench.errors import UsageError
 from bench.pretrain.masks import MultiBlock, RandomTube
 from bench.pretrain.predictor import PredictorArchitecture

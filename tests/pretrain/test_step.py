@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from bench.encoders.checkpoints import load_all
-from bench.encoders.video_vit import VideoViT, VitArchitecture
+from bench.encoders.networks.video_vit import VideoViT, VitArchitecture
+from bench.encoders.weights.checkpoints import load_all
 from bench.errors import BenchError
 from bench.pretrain.masks import Mask, MultiBlock, draw_masks
 from bench.pretrain.objective import JointEmbedding, fresh_networks

@@ -13,17 +13,17 @@ import pytest
 import torch
 from PIL import Image
 
-from bench.data.augment import sample_crop
-from bench.data.clips import frame_indices
-from bench.data.decode import read_frames
-from bench.encoders.video_vit import VitArchitecture
+from bench.data.decode.decode import read_frames
+from bench.data.views.augment import sample_crop
+from bench.data.views.clip_frames import frame_indices
+from bench.encoders.networks.video_vit import VitArchitecture
 from bench.errors import BenchError, DataError, UsageError
+from bench.pretrain.clip_stream import clip_batches, explained, training_view
 from bench.pretrain.lists import read_lists
 from bench.pretrain.masks import RandomTube
 from bench.pretrain.order import Order
 from bench.pretrain.predictor import PredictorArchitecture
 from bench.pretrain.recipe import PretrainRecipe
-from bench.pretrain.stream import clip_batches, explained, training_view
 from bench.types import ClipPlan
 from tests.media import read_numbers, truncate, write_video
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from bench.cli import main
+from bench.cli.main import main
 from tests.media import write_video
 
 TINY = {

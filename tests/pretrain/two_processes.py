@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bench.distributed import gather_objects, join, mean_over_ranks
-from bench.encoders.video_vit import VitArchitecture
+from bench.encoders.networks.video_vit import VitArchitecture
+from bench.launch.distributed import gather_objects, join, mean_over_ranks
 from bench.pretrain.chunks import chunk_masks, chunk_positions, plan_chunks
 from bench.pretrain.engine import wrap
 from bench.pretrain.masks import MultiBlock

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from probes.attentive_blocks import AttentiveBlocks
-from probes.released_blocks import to_released
+from probes.stack.attentive_blocks import AttentiveBlocks
+from probes.stack.released_blocks import to_released
 
 
 class PlainBlocksProbe(nn.Module):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 
 from benchmarks.plain_attentive import PlainAttentiveProbe
-from probes.attentive_head import AttentiveHeads
-from probes.released import to_released
+from probes.stack.attentive_head import AttentiveHeads
+from probes.stack.released_probe import to_released
 
 KEY_BIAS = "pooler.cross_attention_block.xattn.kv.bias"
 

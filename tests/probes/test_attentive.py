@@ -6,8 +6,8 @@ import torch
 from bench.errors import BenchError, CheckpointError, UsageError
 from bench.types import Silent
 from probes.attentive import attentive
-from probes.released import read_released_probe, to_released
-from probes.stacked_fit import FittedStack
+from probes.stack.fit import FittedStack
+from probes.stack.released_probe import read_released_probe, to_released
 from tests.probes.sources import FIXTURES, accuracy, blobs
 from tests.probes.stacks import plain_probes, random_stack
 

@@ -7,8 +7,8 @@ from bench.errors import CheckpointError, UsageError
 from bench.types import Silent
 from probes.attentive import attentive
 from probes.attentive4 import attentive4
-from probes.released_blocks import read_released_blocks, to_released
-from probes.stacked_training import Recipe
+from probes.stack.released_blocks import read_released_blocks, to_released
+from probes.stack.train_heads import Recipe
 from tests.probes.sources import FIXTURES, accuracy, blobs
 
 CPU = torch.device("cpu")

@@ -9,12 +9,12 @@ from torch.nn import functional
 
 from bench.encoders.vjepa2 import vjepa2
 from bench.types import Head, Silent
-from probes import attentive_blocks
-from probes.attentive_blocks import AttentiveBlocks
-from probes.released_blocks import from_released, read_released_blocks, to_released
-from probes.stacked_fit import FittedStack
-from probes.stacked_optimizer import StackedOptimizer
-from probes.stacked_training import Recipe, head_losses, train
+from probes.stack import attentive_blocks
+from probes.stack.attentive_blocks import AttentiveBlocks
+from probes.stack.fit import FittedStack
+from probes.stack.optimizer import StackedOptimizer
+from probes.stack.released_blocks import from_released, read_released_blocks, to_released
+from probes.stack.train_heads import Recipe, head_losses, train
 from tests.probes.plain_blocks import plain_blocks, random_blocks, released_gradients
 from tests.probes.sources import FIXTURES, MemorySource
 

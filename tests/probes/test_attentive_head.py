@@ -8,9 +8,9 @@ import torch
 from torch.nn import functional
 
 from benchmarks.plain_attentive import PlainAttentiveProbe
-from probes.attentive_head import AttentiveHeads
-from probes.released import read_released_probe, to_released
-from probes.stacked_training import head_losses
+from probes.stack.attentive_head import AttentiveHeads
+from probes.stack.released_probe import read_released_probe, to_released
+from probes.stack.train_heads import head_losses
 from tests.probes.sources import FIXTURES
 from tests.probes.stacks import KEY_BIAS, plain_probes, random_stack, released_gradients
 

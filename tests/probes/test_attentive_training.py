@@ -10,11 +10,11 @@ from torch.nn import functional
 
 from bench.encoders.vjepa import vjepa
 from bench.types import Head, Silent
-from probes.released import read_released_probe, to_released
-from probes.stacked_fit import FittedStack
-from probes.stacked_linear import StackedHeads
-from probes.stacked_optimizer import StackedOptimizer
-from probes.stacked_training import Recipe, finite_heads, head_losses, train
+from probes.stack.fit import FittedStack
+from probes.stack.optimizer import StackedOptimizer
+from probes.stack.products import StackedHeads
+from probes.stack.released_probe import read_released_probe, to_released
+from probes.stack.train_heads import Recipe, finite_heads, head_losses, train
 from tests.probes.sources import FIXTURES, MemorySource
 from tests.probes.stacks import KEY_BIAS, plain_probes, random_stack
 

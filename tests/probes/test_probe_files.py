@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from bench.errors import CheckpointError
-from bench.probe_files import FACTS, TENSORS, load_fitted, save_fitted
+from bench.evaluate.probe_files import FACTS, TENSORS, load_fitted, save_fitted
 from bench.types import Silent
 from probes.attentive import attentive
 from probes.attentive4 import attentive4

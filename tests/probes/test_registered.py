@@ -9,7 +9,7 @@ import pytest
 
 from bench import registry
 from bench.errors import UsageError
-from bench.run_id import probe_facts
+from bench.records.run_id import probe_facts
 from bench.types import Probe
 
 OURS = ["attentive", "attentive4", "knn", "linear", "logistic"]

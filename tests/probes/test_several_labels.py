@@ -9,14 +9,14 @@ import torch
 from torch.nn import functional
 
 from bench.errors import CheckpointError, UsageError
+from bench.evaluate.probe_files import FACTS, load_fitted, save_fitted
 from bench.metrics.multilabel import mean_average_precision
-from bench.probe_files import FACTS, load_fitted, save_fitted
 from bench.types import Head, Silent
 from probes.attentive import attentive
 from probes.knn import knn
 from probes.linear import LinearHeads, linear
 from probes.logistic import logistic
-from probes.stacked_training import Recipe, head_losses
+from probes.stack.train_heads import Recipe, head_losses
 from tests.probes.sources import MemorySource, blobs, several_labels
 
 CPU = torch.device("cpu")

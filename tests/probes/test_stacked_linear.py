@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from probes.stacked_linear import GradientMemory, linear, matmul
-from probes.stacked_optimizer import StackedOptimizer
+from probes.stack.optimizer import StackedOptimizer
+from probes.stack.products import GradientMemory, linear, matmul
 from tests.probes.stacks import random_stack
 
 

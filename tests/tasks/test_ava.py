@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.data.regions import RegionReadout
+from bench.data.boxes.regions import RegionReadout
 from bench.errors import DataError, UsageError
 from bench.metrics.frame_map import frame_map
 from bench.registry import build
 from tasks.ava import ava
-from tasks.ava_build import box_task
-from tasks.ava_files import AvaFiles, shipped_classes
-from tasks.ava_rows import spelled_second
+from tasks.ava_task import box_task
+from tasks.formats.ava_files import AvaFiles, shipped_classes
+from tasks.formats.ava_rows import spelled_second
 from tests.tasks.ava_tree import EXCLUDED, FIT_FOUND, FOUND, TRAIN, VAL, touch, write_tree
 
 A, B, C, D, E = (letter * 11 for letter in "abcde")

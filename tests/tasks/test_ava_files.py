@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from bench.data.ava_labels import read_action_list
-from bench.data.media import FrameFolder
+from bench.data.boxes.ava_labels import read_action_list
+from bench.data.media.media import FrameFolder
 from bench.errors import DataError
-from tasks import ava_media
 from tasks.ava import ava
-from tasks.ava_files import find_files, read_seconds, shipped_classes
-from tasks.ava_media import look_through, media_facts
+from tasks.formats import ava_media
+from tasks.formats.ava_files import find_files, read_seconds, shipped_classes
+from tasks.formats.ava_media import look_through, media_facts
 from tests.tasks.ava_tree import FOUND, touch, write_tree
 
 A, B = "a" * 11, "-b_B" + "b" * 7

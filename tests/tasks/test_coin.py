@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from bench.data.label_map import LabelMap
+from bench.data.discover.label_map import LabelMap
 from bench.errors import DataError
 from tasks.coin import COIN, coin, read
 from tests.tasks.video_trees import copy, look, plant, write

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from bench.data.label_map import LabelMap
-from bench.data.published import read_split
+from bench.data.discover.find_split import read_split
+from bench.data.discover.label_map import LabelMap
 from bench.errors import DataError
 from tasks.diving48 import DIVING48, read
 from tests.tasks.video_trees import copy, look, plant, write

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bench.data.label_map import LabelMap
+from bench.data.discover.label_map import LabelMap
 from bench.errors import DataError, UsageError
 from tasks.hmdb51 import HMDB51, hmdb51, read
 from tests.tasks.video_trees import copy, look, plant, write

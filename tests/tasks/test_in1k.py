@@ -11,10 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from bench.data.label_map import LabelMap
-from bench.data.tree import scan
+from bench.data.discover.folder_scan import scan
+from bench.data.discover.label_map import LabelMap
 from bench.errors import DataError
-from tasks.imagenet_files import image_id, read_imagenet, told_wnid
+from tasks.formats.imagenet_files import image_id, read_imagenet, told_wnid
 from tasks.in1k import in1k
 from tasks.labels import shipped
 

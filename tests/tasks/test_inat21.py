@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from bench.data.label_map import LabelMap
-from bench.data.tree import scan
+from bench.data.discover.folder_scan import scan
+from bench.data.discover.label_map import LabelMap
 from bench.errors import DataError
+from tasks.formats.inat21_files import folder_number, read_inat21
 from tasks.inat21 import inat21
-from tasks.inat21_files import folder_number, read_inat21
 
 FORMATS = Path(__file__).parents[1] / "fixtures" / "formats" / "inat21"
 CLASSES = [

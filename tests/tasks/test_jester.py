@@ -2,9 +2,9 @@
 
 import pytest
 
-from bench.data.label_map import LabelMap
-from bench.data.media import FrameFolder
-from bench.data.published import read_split
+from bench.data.discover.find_split import read_split
+from bench.data.discover.label_map import LabelMap
+from bench.data.media.media import FrameFolder
 from bench.errors import DataError
 from tasks.jester import JESTER, read
 from tests.tasks.video_trees import copy, look, plant, write

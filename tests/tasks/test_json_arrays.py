@@ -6,8 +6,8 @@ import tracemalloc
 import pytest
 
 from bench.errors import DataError
-from tasks import json_arrays
-from tasks.json_arrays import elements
+from tasks.formats import json_arrays
+from tasks.formats.json_arrays import elements
 
 # Numbers that are a prefix of themselves, brackets in texts, escapes, nested and empty values.
 FACTS = {

@@ -11,12 +11,12 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from bench.data.media import Cell, FrameFolder, Member
-from bench.data.published import read_split
+from bench.data.discover.find_split import read_split
+from bench.data.media.media import Cell, FrameFolder, Member
 from bench.errors import DataError, UsageError
 from bench.types import ClipPlan
+from tasks.formats.kinetics_files import clip_id, clip_keys
 from tasks.k400 import K400, k400
-from tasks.kinetics_files import clip_id, clip_keys
 from tasks.labels import shipped
 
 FORMATS = Path(__file__).parents[1] / "fixtures" / "formats" / "kinetics400"

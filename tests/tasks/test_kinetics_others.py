@@ -2,7 +2,7 @@
 
 import pytest
 
-from bench.data.published import read_split
+from bench.data.discover.find_split import read_split
 from tasks.k600 import K600, k600
 from tasks.k600 import read as read_k600
 from tasks.k700 import K700, k700

@@ -18,11 +18,11 @@ import numpy as np
 import pytest
 
 from bench import registry
-from bench.data.decode import read_frames
-from bench.data.images import read_image
+from bench.data.decode.decode import read_frames
+from bench.data.decode.images import read_image
 from bench.errors import DataError, UsageError
-from tasks import moving_digits_files as files
-from tasks import moving_digits_scenes as scenes
+from tasks.digits import films as files
+from tasks.digits import scenes as scenes
 from tasks.moving_digits import (
     NUM_ROWS,
     moving_digits_how,
@@ -32,7 +32,7 @@ from tasks.moving_digits import (
 
 STEADY = replace(scenes.LOOK, flicker=0.0)
 OPPOSITES = [("left", "right"), ("clockwise", "counterclockwise"), ("grow", "shrink")]
-FILES = "from pathlib import Path; from tasks.moving_digits_files import ensure_files; "
+FILES = "from pathlib import Path; from tasks.digits.films import ensure_files; "
 
 
 def whole(path: Path) -> np.ndarray:

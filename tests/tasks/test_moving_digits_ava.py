@@ -20,18 +20,18 @@ from scipy import stats
 
 from bench import registry
 from bench.config import Machine, RunConfig
-from bench.data.ava_files import read_boxes, read_excluded
-from bench.data.ava_labels import read_action_list
-from bench.data.decode import read_frames
+from bench.data.boxes.ava_csv import read_boxes, read_excluded
+from bench.data.boxes.ava_labels import read_action_list
+from bench.data.decode.decode import read_frames
 from bench.errors import DataError, UsageError
-from bench.run import evaluate
+from bench.evaluate.evaluate import evaluate
 from bench.types import Silent
-from tasks import moving_digits_ava_files as files
-from tasks import moving_digits_ava_lists as lists
-from tasks import moving_digits_ava_scenes as scenes
 from tasks.ava import ava
+from tasks.digits import ava_films as files
+from tasks.digits import ava_lists as lists
+from tasks.digits import ava_scenes as scenes
+from tasks.digits.scenes import ink, scans
 from tasks.moving_digits_ava import moving_digits_ava
-from tasks.moving_digits_scenes import ink, scans
 
 FEW = {"full": {"train": 4, "val": 3}, "small": {"train": 2, "val": 1}}
 FORMATS = ("slowfast", "alphaction", "mmaction2")
@@ -50,7 +50,7 @@ def home(tmp_path_factory):
 
 @pytest.fixture
 def few(monkeypatch):
-    for module in ("tasks.moving_digits_ava_files", "tasks.moving_digits_ava"):
+    for module in ("tasks.digits.ava_films", "tasks.moving_digits_ava"):
         monkeypatch.setattr(f"{module}.NUM_FILMS", FEW)
 
 
@@ -422,7 +422,7 @@ def test_files_that_are_there_are_left_alone_and_missing_ones_made(home, few, tm
 
 def test_killed_rendering_resumes_with_whole_files(home, tmp_path):
     code = (
-        "from pathlib import Path; from tasks import moving_digits_ava_files as files;"
+        "from pathlib import Path; from tasks.digits import ava_films as files;"
         "files.NUM_FILMS = {'full': {'train': 40, 'val': 1}};"
         f"files.ensure_films(Path({str(tmp_path)!r}), 'full')"
     )

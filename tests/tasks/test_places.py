@@ -7,14 +7,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from bench.data.label_map import LabelMap
-from bench.data.media import Cell
-from bench.data.tree import scan
+from bench.data.discover.folder_scan import scan
+from bench.data.discover.label_map import LabelMap
+from bench.data.media.media import Cell
 from bench.errors import DataError
+from tasks.formats.places_files import easyformat, image_ids, listed_path, reader, scene_finder
 from tasks.labels import shipped
 from tasks.places205 import places205
 from tasks.places365 import places365
-from tasks.places_files import easyformat, image_ids, listed_path, reader, scene_finder
 
 FORMATS = Path(__file__).parents[1] / "fixtures" / "formats"
 CATEGORIES = "categories_places365.txt"

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from bench.data.label_map import LabelMap
-from bench.data.media import FrameFolder
-from bench.data.published import read_split
+from bench.data.discover.find_split import read_split
+from bench.data.discover.label_map import LabelMap
+from bench.data.media.media import FrameFolder
 from bench.errors import DataError
 from tasks.ssv2 import SSV2, read, ssv2
 from tests.tasks.video_trees import FORMATS, copy, look, plant, write

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bench.data.label_map import LabelMap
+from bench.data.discover.label_map import LabelMap
 from bench.errors import DataError, UsageError
 from tasks.ucf101 import SIZES, UCF101, read, ucf101
 from tests.tasks.video_trees import FORMATS, copy, look, plant, write

@@ -3,7 +3,7 @@
 import shutil
 from pathlib import Path
 
-from bench.data.tree import Tree, scan
+from bench.data.discover.folder_scan import Tree, scan
 
 FORMATS = Path(__file__).parent.parent / "fixtures" / "formats"
 

@@ -1,0 +1,96 @@
+"""The commands that look at data sets: `bench data add`, `bench data ls` and `bench check`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from bench.config import Machine, data_folder, home_folder
+
+app = typer.Typer(help="Data sets on this machine: find their layout once, list them.")
+
+Home = Annotated[Path | None, typer.Option("--home", help="Features and records [BENCH_HOME].")]
+Data = Annotated[Path | None, typer.Option("--data", help="Where the data sets are [BENCH_DATA].")]
+Sets = Annotated[list[str] | None, typer.Option("--set", help="OPTION=VALUE of the task.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+
+
+@app.command()
+def add(
+    task: Annotated[str, typer.Argument(help="Which data set (see: bench ls tasks).")],
+    root: Annotated[Path, typer.Argument(help="The folder that holds it.")],
+    set_: Sets = None,
+    home: Home = None,
+    json_: Json = False,
+) -> None:
+    """Find out how a data set lies in ROOT, say so, and remember it: later runs need no --data."""
+    from bench.preflight.add_data import add_data  # reads annotation files: only where it is needed
+
+    facts = add_data(task, root, set_ or [], home_folder(home))
+    if json_:
+        typer.echo(json.dumps(facts, indent=1))
+        return
+    _show(facts)
+
+
+@app.command("ls")
+def list_(home: Home = None, json_: Json = False) -> None:
+    """List the data sets that were added."""
+    from bench.preflight.add_data import added_data  # as above
+
+    every = added_data(home_folder(home))
+    if json_:
+        typer.echo(json.dumps(every, indent=1))
+    for facts in [] if json_ else every:
+        _show(facts)
+
+
+def check(
+    task: str,
+    data: Data = None,
+    set_: Sets = None,
+    plan: Annotated[str | None, typer.Option(help="Frames to decode, such as 8x1x1@4.")] = None,
+    workers: Annotated[int, typer.Option("--workers", "-j", help="Processes that decode.")] = 2,
+    deadline: Annotated[float, typer.Option(help="Seconds that one file may take.")] = 60.0,
+    home: Home = None,
+    json_: Json = False,
+) -> None:
+    """Count what a task lists, misses and cannot decode, before any GPU time is spent.
+
+    Nothing is deleted. The report is written as JSON and Markdown below the home folder; a check
+    that was killed goes on where it was.
+    """
+    from bench.cli.console import TerminalProgress
+    from bench.preflight.check_task import check_task, write_reports  # the decoders
+
+    machine = Machine(home=home_folder(home), data=data_folder(data), workers=workers)
+    reports = check_task(task, set_ or [], machine, TerminalProgress(), plan=plan, seconds=deadline)
+    if json_:
+        typer.echo(json.dumps({n: r.as_dict() for n, r in reports.items()}, indent=1, default=str))
+    for name, report in reports.items():
+        _print(f"{task} {name}", report.as_table_rows(), to_stderr=json_)
+    for path in write_reports(reports, machine.home / "checks"):
+        typer.echo(str(path), err=True)
+    if any(report.problems for report in reports.values()):
+        raise typer.Exit(4)
+
+
+def _show(facts: Mapping[str, object]) -> None:
+    _print(str(facts["task"]), [(key, str(facts[key])) for key in facts if key != "task"])
+
+
+def _print(title: str, rows: Sequence[tuple[str, str]], *, to_stderr: bool = False) -> None:
+    """Print (what, value) rows; long values go on in the next line, none is cut."""
+    from bench.cli.console import open_console
+
+    table = Table(title=title, title_justify="left", box=None, show_header=False)
+    table.add_column()
+    table.add_column(overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    open_console(to_stderr=to_stderr).print(table)

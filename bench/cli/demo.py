@@ -1,0 +1,52 @@
+"""The command demo: the main job on embedded data."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bench.cli.board import print_board
+from bench.cli.options import (
+    Home,
+    Workers,
+    _machine,
+)
+
+if TYPE_CHECKING:
+    pass
+from bench.cli.run import _run
+
+
+def demo(
+    home: Home = None,
+    size: Annotated[str, typer.Option(help="full, or small for a first look.")] = "full",
+    workers: Workers = 2,
+) -> None:
+    """Render the embedded data set, pretrain for a minute, compare encoders, study few labels."""
+    from bench.cli.console import TerminalProgress
+    from bench.pretrain.loop import pretrain
+    from bench.studies import demo_runs as job  # torch: only where it is needed
+    from bench.studies.low_shot_study import study
+
+    machine = _machine(home or Path(".demo"), None, "auto", workers, 16)
+    trained = pretrain(job.demo_pretraining(machine.home, size))
+    typer.echo(f"Pretrained for a minute, to show how; nothing is claimed of {trained}\n", err=True)
+    _run(job.demo_configs(machine.home, size), machine, json_=False)
+    # Records of their own: their splits are smaller, and columns do not mix splits.
+    families = replace(machine, home=machine.home / "families")
+    _run(job.demo_families(machine.home), families, json_=False)
+    fractions, draws = job.LOW_SHOT_FRACTIONS[size], job.LOW_SHOT_DRAWS
+    few = job.demo_study(machine.home, size)
+    for _ in study(few, machine, TerminalProgress(), fractions=fractions, draws=draws):
+        pass  # every one is a record now
+    for board, home, options in (
+        (job.LOW_SHOT_BOARD, machine.home, {}),
+        (job.FAMILY_BOARD, families.home, {"probe": job.FAMILY_PROBE}),
+        (job.BOARD, machine.home, {}),
+    ):
+        typer.echo()
+        made = print_board(board, home, include_all=True, options=options)
+        typer.echo(f"The same as a page: {next(p for p in made.paths if p.suffix == '.html')}")

@@ -1,0 +1,179 @@
+"""What `bench doctor` finds: is this machine fit to evaluate, and what to do where it is not."""
+
+from __future__ import annotations
+
+import json
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.config import home_folder
+from bench.records.environment import git_state, package_version
+
+REQUIRED = (
+    "torch",
+    "torchvision",
+    "timm",
+    "numpy",
+    "pandas",
+    "pyarrow",
+    "scikit-learn",
+    "huggingface-hub",
+    "safetensors",
+    "pydantic",
+    "pillow",
+    "typer",
+    "rich",
+    "tensorboard",
+    "matplotlib",
+)
+OPTIONAL = {"submitit": "bench pretrain --slurm"}
+CODECS = {"h264": "Kinetics, AVA", "vp9": "Something-Something v2", "mpeg4": "older clips"}
+SPACE_WANTED_GB = 20
+PROBE_SECONDS = 120
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One thing that was looked at: is it as it should be, what is there, and what mends it."""
+
+    name: str
+    ok: bool
+    value: str
+    fix: str = ""
+
+
+def examine(home: Path | None = None) -> list[Finding]:
+    """Look at versions, GPU, video decoders and `home`; change nothing and download nothing.
+
+    `home` is where features and records go, as `bench.config.home_folder` settles it.
+    """
+    return [
+        *_packages(),
+        _checkout(),
+        _gpu(),
+        _decoder("decord", optional=platform.machine() != "x86_64"),
+        _decoder("av", optional=False),
+        _decoder("torchcodec", optional=True),
+        _codecs(),
+        _home(home_folder(home)),
+    ]
+
+
+def _packages() -> list[Finding]:
+    own = package_version("frozenbench") or "runs from source, not installed"
+    found = [
+        Finding(name="python", ok=True, value=platform.python_version()),
+        Finding(name="frozenbench", ok=True, value=own),
+    ]
+    for name in REQUIRED:
+        installed = package_version(name)
+        fix = "" if installed else f"pip install {name}"
+        value = installed or "not installed"
+        found.append(Finding(name=name, ok=installed is not None, value=value, fix=fix))
+    for name, use in OPTIONAL.items():
+        installed = package_version(name)
+        value = installed or f"not installed (optional: {use})"
+        fix = "" if installed else f"pip install {name}"
+        found.append(Finding(name=name, ok=True, value=value, fix=fix))
+    return found
+
+
+def _checkout() -> Finding:
+    state = git_state(Path(__file__).resolve().parents[2])
+    if state["git_commit"] is None:
+        return Finding(name="code", ok=True, value="an installed package, no checkout")
+    commit = str(state["git_commit"])[:12]
+    if not state["git_dirty"]:
+        return Finding(name="code", ok=True, value=f"clean checkout at {commit}")
+    value = f"checkout at {commit} with uncommitted changes; records will say so"
+    return Finding(name="code", ok=False, value=value, fix="git commit")
+
+
+def _gpu() -> Finding:
+    """Ask a child process: a CUDA context would hold GPU memory for as long as this one lives."""
+    answer = _ask(
+        "import json, torch\n"
+        "names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]\n"
+        "sizes = [torch.cuda.get_device_properties(i).total_memory for i in range(len(names))]\n"
+        "print(json.dumps([torch.version.cuda, names, sizes]))"
+    )
+    if isinstance(answer, str):
+        return Finding(
+            name="gpu", ok=False, value=answer, fix="pip install --force-reinstall torch"
+        )
+    built_for, names, sizes = answer
+    if names:
+        cards = ", ".join(f"{n} ({s / 2**30:.0f} GiB)" for n, s in zip(names, sizes, strict=True))
+        return Finding(name="gpu", ok=True, value=f"{cards}, CUDA {built_for}")
+    if built_for is None:
+        value = "none in use: this torch is built for the CPU only"
+        fix = "install torch for your CUDA version, see https://pytorch.org/get-started"
+        return Finding(name="gpu", ok=False, value=value, fix=fix)
+    value = f"torch (built for CUDA {built_for}) sees none; large video encoders will be slow"
+    return Finding(name="gpu", ok=False, value=value, fix="nvidia-smi (is a driver loaded?)")
+
+
+def _decoder(name: str, *, optional: bool) -> Finding:
+    """Import a decoder in a child process: a bad build can take the whole process down."""
+    title, installed = f"decoder {name}", package_version(name)
+    if installed is None:
+        value = "not installed (optional)" if optional else "not installed"
+        return Finding(name=title, ok=optional, value=value, fix=f"pip install {name}")
+    answer = _ask(f"import json, {name}\nprint(json.dumps([]))")
+    if isinstance(answer, str):
+        value = f"{installed} is installed but cannot be imported: {answer}"
+        fix = f"pip install --force-reinstall {name}"
+        return Finding(name=title, ok=False, value=value, fix=fix)
+    return Finding(name=title, ok=True, value=installed)
+
+
+def _codecs() -> Finding:
+    answer = _ask("import av, json\nprint(json.dumps(sorted(av.codecs_available)))")
+    if isinstance(answer, str):
+        lacking = answer
+    else:
+        lacking = ", ".join(
+            f"{codec} ({use})" for codec, use in CODECS.items() if codec not in answer
+        )
+    if lacking:
+        fix = "pip install --force-reinstall --only-binary av av"
+        return Finding(name="codecs", ok=False, value=f"PyAV cannot read: {lacking}", fix=fix)
+    return Finding(name="codecs", ok=True, value=f"PyAV reads {', '.join(CODECS)}")
+
+
+def _home(place: Path) -> Finding:
+    """Try the nearest folder that exists: looking must not create the home."""
+    nearest = next(folder for folder in (place, *place.absolute().parents) if folder.exists())
+    try:
+        with tempfile.TemporaryFile(dir=nearest):
+            pass
+    except OSError as error:
+        value = f"{place} cannot be written: {error.strerror}"
+        return Finding(name="home", ok=False, value=value, fix="export BENCH_HOME=/your/folder")
+    free = shutil.disk_usage(nearest).free / 1e9
+    if free < SPACE_WANTED_GB:
+        value = f"{place} has {free:.1f} GB free; stored features take tens of GB"
+        return Finding(name="home", ok=False, value=value, fix="export BENCH_HOME=/a/larger/disk")
+    return Finding(name="home", ok=True, value=f"{place}, {free:.0f} GB free")
+
+
+def _ask(program: str) -> list[Any] | str:
+    """Run a program that prints one JSON list; return the list, or in words why there is none."""
+    try:
+        answer = subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True, timeout=PROBE_SECONDS
+        )
+    except subprocess.TimeoutExpired:
+        return f"no answer within {PROBE_SECONDS} s"
+    if answer.returncode < 0:
+        return f"the process was killed by signal {-answer.returncode}"
+    if answer.returncode:
+        return (answer.stderr.strip().splitlines() or ["no message"])[-1]
+    found: list[Any] = json.loads(answer.stdout.strip().splitlines()[-1])
+    return found

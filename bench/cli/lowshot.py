@@ -1,0 +1,244 @@
+"""The command for studies with few labels: lowshot."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeVar
+
+import typer
+from rich.table import Table
+
+from bench.cli.board import leave, tell_files
+from bench.cli.options import (
+    BatchSize,
+    Config,
+    Data,
+    Device,
+    Encoder,
+    Home,
+    Json,
+    OnUnreadable,
+    Overwrite,
+    Plan,
+    Probes,
+    Protocol,
+    Seed,
+    Sets,
+    Tasks,
+    Workers,
+    _configs,
+    _machine,
+)
+from bench.cli.outcomes import _leave, _tell_reasons
+from bench.errors import UsageError
+
+if TYPE_CHECKING:
+    from bench.config import Machine, RunConfig
+    from bench.evaluate.evaluate import Outcome
+    from bench.records.record import TrainLabelsPart
+
+BOARD = "low_shot"
+USUAL = "5,10,50,100"  # V-JEPA's table 7, and all labels
+
+N = TypeVar("N", int, float)
+
+
+def lowshot(
+    config: Config = None,
+    encoder: Encoder = None,
+    task: Tasks = None,
+    probe: Probes = None,
+    fractions: Annotated[
+        str | None, typer.Option(help=f"Percents of the training labels [{USUAL}].")
+    ] = None,
+    shots: Annotated[str | None, typer.Option(help="Training labels a class: 1,5,10.")] = None,
+    draws: Annotated[int, typer.Option(help="Random draws of each share of the labels.")] = 3,
+    target: Annotated[
+        str | None, typer.Option(help="Percents of accuracy: how many labels reach them?")
+    ] = None,
+    protocol: Protocol = None,
+    plan: Plan = None,
+    seed: Seed = None,
+    on_unreadable: OnUnreadable = None,
+    set_: Sets = None,
+    write_splits: Annotated[
+        Path | None, typer.Option(help="Folder for the training rows of every draw, as text.")
+    ] = None,
+    home: Home = None,
+    data: Data = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder for the table.")] = None,
+    device: Device = "auto",
+    workers: Workers = 2,
+    batch_size: BatchSize = 8,
+    overwrite: Overwrite = False,
+    json_: Json = False,
+) -> None:
+    """Evaluate with few labels: fractions or shots, draws and probes on one pass of features."""
+    given = {
+        "encoder": encoder, "task": task, "probe": probe, "protocol": protocol, "plan": plan,
+        "seed": seed, "on_unreadable": on_unreadable,
+    }  # fmt: skip
+    if fractions is None and shots is None:
+        fractions = USUAL
+    targets = _fractions(target, "--target")
+    machine = _machine(home, data, device, workers, batch_size, overwrite=overwrite)
+    configs = _configs(config, given, set_)
+    shares = _fractions(fractions, "--fractions")
+    outcomes, refusal = _study(
+        configs,
+        machine,
+        fractions=shares,
+        shots=_numbers(shots, "--shots", int),
+        draws=draws,
+        splits=write_splits,
+        json_=json_,
+    )
+    _publish(outcomes, machine, out, targets)
+    if refusal is not None:
+        raise refusal
+    _leave(outcomes)
+
+
+def _study(
+    configs: Sequence[RunConfig],
+    machine: Machine,
+    *,
+    fractions: Sequence[float],
+    shots: Sequence[int],
+    draws: int,
+    splits: Path | None,
+    json_: bool,
+) -> tuple[list[Outcome], UsageError | None]:
+    """Run the study and print it; return also why some of its runs could not be made."""
+    from bench.cli.console import TerminalProgress
+    from bench.studies.low_shot_study import study  # torch: only where it is needed
+
+    outcomes: list[Outcome] = []
+    refusal = None
+    made = study(
+        configs,
+        machine,
+        TerminalProgress(),
+        fractions=fractions,
+        shots=shots,
+        draws=draws,
+        splits=splits,
+    )
+    try:
+        for outcome in made:
+            outcomes.append(outcome)
+            if json_:
+                typer.echo(json.dumps(outcome.result.model_dump(mode="json")))
+    except UsageError as error:
+        if not outcomes:
+            raise
+        refusal = error
+    finally:  # what was finished before a failure is on record, and is shown
+        if not json_:
+            _print(outcomes)
+    return outcomes, refusal
+
+
+def _print(outcomes: Sequence[Outcome]) -> None:
+    """Print a line for every encoder, task and probe, with mean and deviation a share."""
+    from bench.cli.console import open_console
+    from bench.metrics.label_efficiency import spread
+    from bench.records.metrics import SHORT_NAMES  # pydantic: only where it is needed
+
+    if not outcomes:
+        return
+    rows = _by_row_and_share(outcomes)
+    shares = _titles(outcomes)
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    for title in ("encoder", "task", "probe"):
+        table.add_column(title)
+    for share in shares:
+        table.add_column(share, justify="right")
+    for row, found in rows.items():
+        cells = []
+        for share in shares:
+            values = found.get(share, [])
+            deviation = spread(values)
+            mean = f"{sum(values) / len(values):.1f}" if values else ""
+            cells.append(mean if deviation is None else f"{mean} ± {deviation:.1f}")
+        table.add_row(*row, *cells)
+    open_console().print(table)
+    names = sorted({SHORT_NAMES[outcome.result.task.metric] for outcome in outcomes})
+    number = " or ".join(names)
+    typer.echo(f"{number} in %, mean ± standard deviation over the draws (ddof = 1)", err=True)
+    _tell_reasons(outcomes)
+    kept = sum(outcome.kept for outcome in outcomes)
+    typer.echo(
+        f"records: {len(outcomes)} in {outcomes[0].path.parent}, {kept} of them kept", err=True
+    )
+
+
+def _titles(outcomes: Sequence[Outcome]) -> list[str]:
+    """Return the headings of the shares: shots, then fractions, ascending."""
+    ranks: dict[str, tuple[bool, float]] = {}
+    for outcome in outcomes:
+        labels = _labels(outcome)
+        ranks[labels.title] = (labels.shots is None, labels.shots or labels.fraction)
+    return sorted(ranks, key=ranks.__getitem__)
+
+
+def _by_row_and_share(
+    outcomes: Sequence[Outcome],
+) -> dict[tuple[str, ...], dict[str, list[float]]]:
+    """Return the metric in percent by (encoder, task, probe), then by share, for every draw."""
+    encoders = {(o.result.encoder.name, o.result.encoder.weights_sha256 or "") for o in outcomes}
+    times = Counter(name for name, _ in encoders)
+    rows: dict[tuple[str, ...], dict[str, list[float]]] = {}
+    for outcome in outcomes:
+        result = outcome.result
+        name = result.encoder.name
+        if times[name] > 1:
+            name += f" ({(result.encoder.weights_sha256 or 'no weights')[:10]})"
+        found = rows.setdefault((name, result.task.name, result.probe.name), {})
+        found.setdefault(_labels(outcome).title, []).append(100 * result.headline)
+    return rows
+
+
+def _labels(outcome: Outcome) -> TrainLabelsPart:
+    labels = outcome.result.train_labels
+    assert labels
+    return labels
+
+
+def _publish(
+    outcomes: Sequence[Outcome], machine: Machine, out: Path | None, targets: Sequence[float]
+) -> None:
+    """Write the table of all low-shot records, with those that are not reportable if ours are."""
+    from bench.publish.write_board import (
+        write_board,  # pydantic and pyarrow: only where they are needed
+    )
+
+    include_all = _asks_for_all(outcomes)
+    options = {"targets": tuple(targets)}
+    made = write_board(BOARD, machine.home, out, include_all=include_all, options=options)
+    tell_files(made)
+    leave(made)
+
+
+def _asks_for_all(outcomes: Sequence[Outcome]) -> bool:
+    """Say whether one of our own records is not reportable, so that the table shows such ones."""
+    return any(outcome.result.status == "not_reportable" for outcome in outcomes)
+
+
+def _numbers(text: str | None, option: str, kind: Callable[[str], N]) -> list[N]:
+    """Read numbers that are separated by commas; signs of percent are understood."""
+    parts = [part.strip(" %") for part in text.split(",")] if text else []
+    try:
+        return [kind(part) for part in parts if part]
+    except ValueError as error:
+        raise UsageError(f"{option} {text!r}: write numbers, such as 1,5,10.") from error
+
+
+def _fractions(text: str | None, option: str) -> list[float]:
+    """Read percents as fractions."""
+    from bench.data.few_labels import fraction_of  # numpy: only where it is needed
+
+    return [fraction_of(percent, option) for percent in _numbers(text, option, float)]

@@ -1,0 +1,196 @@
+"""The commands on papers' numbers and on what boards still lack: published and fill."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from bench import registry
+from bench.cli.board import leave, options_of, print_files, tell_files
+from bench.cli.options import BatchSize, Data, Device, Encoder, Home, Json, Workers, _machine
+from bench.cli.outcomes import _leave, _print
+from bench.errors import UsageError
+
+if TYPE_CHECKING:
+    from bench.config import Machine
+    from bench.evaluate.evaluate import Outcome
+    from bench.publish.leaderboard import Leaderboard, PublishedNumber
+    from bench.publish.missing_runs import Failure, Wanted
+    from bench.studies.fill_board import Todo
+
+FAILED = 1
+OF_BOARD = "board."
+RIGHT = ("px", "params M", "seen M", "labels", "value")
+
+
+def published(
+    task: Annotated[str | None, typer.Option("--task", "-t", help="Such as k400.")] = None,
+    method: Annotated[str | None, typer.Option(help="A part of the name, such as V-JEPA.")] = None,
+    source: Annotated[str | None, typer.Option(help="A paper (see: bench ls papers).")] = None,
+    table: Annotated[str | None, typer.Option(help="Such as 6.")] = None,
+    probe: Annotated[
+        str | None, typer.Option("--probe", "-p", help="In the paper's words, such as finetune.")
+    ] = None,
+    json_: Json = False,
+) -> None:
+    """Search the published numbers: in percent as printed, each with its source and table."""
+    from bench.publish.paper_numbers import published_numbers, search
+
+    found = search(
+        published_numbers(), method=method, task=task, source=source, table=table, probe=probe
+    )
+    if json_:
+        for number in found:
+            typer.echo(json.dumps(asdict(number)))
+        return
+    _print_numbers(found)
+    typer.echo(f"{len(found)} published numbers, in % as printed", err=True)
+
+
+def fill(
+    board: Annotated[str, typer.Argument(help="Which table (see: bench ls boards).")],
+    encoder: Encoder = None,
+    draws: Annotated[int, typer.Option(help="Random draws of a share of the labels.")] = 3,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the commands that are lacking, run nothing.")
+    ] = False,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="As of bench run; board.OPTION=VALUE is one of the table."),
+    ] = None,
+    home: Home = None,
+    data: Data = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder for the table.")] = None,
+    all_: Annotated[
+        bool, typer.Option("--all", help="In the table also records that are not reportable.")
+    ] = False,
+    device: Device = "auto",
+    workers: Workers = 2,
+    batch_size: BatchSize = 8,
+    json_: Json = False,
+) -> None:
+    """Run what the columns of a board still lack of an encoder, and write the board.
+
+    What is on record is not run again; what cannot be run is named and does not stop the others.
+    """
+    if not encoder:
+        raise UsageError("no encoder is named; give --encoder NAME (see: bench ls encoders).")
+    machine = _machine(home, data, device, workers, batch_size)
+    of_board = [setting for setting in set_ or [] if setting.startswith(OF_BOARD)]
+    options = options_of(of_board, OF_BOARD)
+    chosen: Leaderboard = registry.build("boards", board, options)
+    settings = [setting for setting in set_ or [] if setting not in of_board]
+
+    from bench.publish.write_board import write_board
+    from bench.studies.fill_board import todo  # torch: only where it is needed
+
+    left = todo(chosen, encoder, settings, machine, draws=draws, is_dry=dry_run)
+    _tell(chosen, left)
+    if dry_run:
+        places = {"--data": data, "--home": home}
+        more = [word for flag, path in places.items() if path for word in (flag, str(path))]
+        _print_commands(left.runs, more, json_=json_)
+        _leave_failed(left.failures)
+        return
+    outcomes, failures = _fill(left.runs, machine, json_=json_)
+    failures = [*left.failures, *failures]
+    include_all = all_ or any(o.result.status == "not_reportable" for o in outcomes)
+    made = write_board(board, machine.home, out, include_all=include_all, options=options)
+    if json_:
+        tell_files(made)
+    else:
+        print_files(made)
+    _leave_failed(failures)
+    leave(made)
+    _leave(outcomes)
+
+
+def _fill(
+    runs: Sequence[Wanted], machine: Machine, *, json_: bool
+) -> tuple[list[Outcome], list[Failure]]:
+    """Make the runs and print their records."""
+    from bench.cli.console import TerminalProgress
+    from bench.publish.missing_runs import Failure
+    from bench.studies.fill_board import fill as make  # torch: only where it is needed
+
+    outcomes: list[Outcome] = []
+    failures: list[Failure] = []
+    try:
+        for made in make(runs, machine, TerminalProgress()):
+            if isinstance(made, Failure):
+                failures.append(made)
+            else:
+                outcomes.append(made)
+    finally:  # what was finished before an interruption is on record, and is shown
+        _print(outcomes, json_=json_)
+    return outcomes, failures
+
+
+def _tell(board: Leaderboard, left: Todo) -> None:
+    """Say which columns nothing here measures, and how much is on record and how much not."""
+    from bench.publish.missing_runs import why_not_here
+
+    reasons: dict[str, list[str]] = {}
+    for column in board.columns:
+        if reason := why_not_here(column):
+            reasons.setdefault(reason, []).append(column.title)
+    for reason, titles in reasons.items():
+        typer.echo(f"published only: {', '.join(titles)} ({reason})", err=True)
+    typer.echo(f"{left.num_on_record} runs on record, {len(left.runs)} lacking", err=True)
+
+
+def _print_commands(runs: Sequence[Wanted], more: Sequence[str], *, json_: bool) -> None:
+    from bench.publish.missing_runs import command
+
+    for one in runs:
+        line = command(one.config, more)
+        typer.echo(json.dumps({"columns": one.columns, "command": line}) if json_ else line)
+
+
+def _leave_failed(failures: Sequence[Failure]) -> None:
+    """Name what could not be run and why, each reason once; end in code 1 if there was any."""
+    columns: dict[tuple[str, str], list[str]] = {}
+    for failure in failures:
+        columns.setdefault((failure.encoder, failure.reason), []).extend(failure.columns)
+    for (encoder, reason), titles in columns.items():
+        named = ", ".join(dict.fromkeys(titles))
+        typer.echo(f"cannot run {named} of {encoder}: {reason}", err=True)
+    if failures:
+        raise typer.Exit(FAILED)
+
+
+def _print_numbers(numbers: Sequence[PublishedNumber]) -> None:
+    """Print a line for every number; columns that would be empty are left out."""
+    from bench.cli.console import open_console
+
+    columns: dict[str, Callable[[PublishedNumber], object]] = {
+        "source": lambda n: n.source,
+        "table": lambda n: n.table,
+        "method": lambda n: n.method,
+        "arch": lambda n: n.arch,
+        "px": lambda n: n.resolution or "",
+        "params M": lambda n: "" if n.params_m is None else f"{n.params_m:g}",
+        "data": lambda n: n.pretrain_data,
+        "seen M": lambda n: n.samples_seen_m,
+        "task": lambda n: n.task,
+        "views": lambda n: n.views,
+        "probe": lambda n: n.probe,
+        "labels": lambda n: f"{100 * n.train_fraction:g} %",
+        "metric": lambda n: n.metric,
+        "value": lambda n: f"{n.value:.1f}" + ("" if n.std is None else f" ± {n.std:.1f}"),
+    }
+    texts = {title: [str(spell(n)) for n in numbers] for title, spell in columns.items()}
+    texts = {title: found for title, found in texts.items() if any(found)}
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    for title in texts:
+        table.add_column(title, justify="right" if title in RIGHT else "left", no_wrap=True)
+    for line in zip(*texts.values(), strict=True):
+        table.add_row(*map(escape, line))
+    open_console().print(table)

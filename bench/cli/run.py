@@ -1,0 +1,190 @@
+"""The commands that compute: run, features, encode, probe and demo."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bench.cli.options import (
+    BatchSize,
+    Config,
+    Data,
+    Device,
+    Encoder,
+    Home,
+    Json,
+    Names,
+    OnUnreadable,
+    Overwrite,
+    Plan,
+    Probes,
+    Protocol,
+    Seed,
+    Sets,
+    Tasks,
+    Workers,
+    _configs,
+    _machine,
+)
+from bench.cli.outcomes import _leave, _print
+from bench.config import Machine, RunConfig
+
+if TYPE_CHECKING:
+    from bench.evaluate.evaluate import Outcome
+
+
+def run(
+    config: Config = None,
+    encoder: Encoder = None,
+    task: Tasks = None,
+    probe: Probes = None,
+    protocol: Protocol = None,
+    plan: Plan = None,
+    seed: Seed = None,
+    draws: Annotated[int | None, typer.Option(help="Stored augmented draws a sample.")] = None,
+    limit: Annotated[
+        int | None, typer.Option("--limit", "-L", help="Rows a split; marked.")
+    ] = None,
+    on_unreadable: OnUnreadable = None,
+    set_: Sets = None,
+    probe_weights: Annotated[
+        Path | None, typer.Option(help="Score this released probe file as it is.")
+    ] = None,
+    head_classes: Annotated[
+        str | None,
+        typer.Option(help="Its class names in its order (FILE), or fit: learn it in training."),
+    ] = None,
+    home: Home = None,
+    data: Data = None,
+    device: Device = "auto",
+    workers: Workers = 2,
+    batch_size: BatchSize = 8,
+    overwrite: Overwrite = False,
+    json_: Json = False,
+) -> None:
+    """Evaluate encoders on tasks with probes: features, fit, score, one record a run."""
+    given = {
+        "encoder": encoder, "task": task, "probe": probe, "protocol": protocol, "plan": plan,
+        "seed": seed, "draws": draws, "limit": limit, "on_unreadable": on_unreadable,
+    }  # fmt: skip
+    machine = _machine(home, data, device, workers, batch_size, overwrite=overwrite)
+    outcomes = _run(
+        _configs(config, given, set_),
+        machine,
+        json_=json_,
+        probe_weights=probe_weights,
+        head_classes=head_classes,
+    )
+    _leave(outcomes)
+
+
+def features(
+    config: Config = None,
+    encoder: Encoder = None,
+    task: Tasks = None,
+    reads: Annotated[str, typer.Option(help="vector, tokens or both: vector,tokens.")] = "vector",
+    protocol: Protocol = None,
+    plan: Plan = None,
+    draws: Annotated[int | None, typer.Option(help="Stored augmented draws a sample.")] = None,
+    limit: Annotated[int | None, typer.Option("--limit", "-L", help="Rows a split.")] = None,
+    set_: Sets = None,
+    home: Home = None,
+    data: Data = None,
+    device: Device = "auto",
+    workers: Workers = 2,
+    batch_size: BatchSize = 8,
+) -> None:
+    """Extract and store the features of a task; can be killed and goes on where it was."""
+    from bench.cli.console import TerminalProgress
+    from bench.evaluate.evaluate import store_features  # torch: only where it is needed
+
+    given = {
+        "encoder": encoder, "task": task, "protocol": protocol, "plan": plan, "draws": draws,
+        "limit": limit, "probe": "none", "features": "stored",
+    }  # fmt: skip
+    machine = _machine(home, data, device, workers, batch_size)
+    wanted = [part.strip() for part in reads.split(",")]
+    for one in _configs(config, given, set_):
+        for folder in store_features(one, machine, wanted, TerminalProgress()):
+            typer.echo(str(folder))
+
+
+def encode(
+    encoder: Annotated[str, typer.Option("--encoder", "-m", help="NAME, NAME:WEIGHTS or a path.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The .npz file to write.")],
+    videos: Annotated[Path | None, typer.Option(help="A folder of videos or images.")] = None,
+    list_: Annotated[Path | None, typer.Option("--list", help="A file with a path a line.")] = None,
+    clips: Annotated[Path | None, typer.Option(help="An .npz with the array clip.")] = None,
+    pool: Annotated[str, typer.Option(help="tokens, mean or frames.")] = "mean",
+    plan: Annotated[str | None, typer.Option(help="Clips, such as 16x8x1@4.")] = None,
+    set_: Sets = None,
+    device: Device = "auto",
+    workers: Workers = 2,
+) -> None:
+    """Write the features of anybody's videos, images or clips to an .npz file."""
+    from bench.cli.console import TerminalProgress
+    from bench.evaluate.encode_files import encode_file  # torch: only where it is needed
+
+    given = {"encoder": [encoder], "task": "none", "probe": "none", "plan": plan}
+    [config] = _configs(None, given, set_)
+    sources = {"videos": videos, "list": list_, "clips": clips}
+    shapes = encode_file(
+        config, sources, out, pool=pool, device=device, workers=workers, progress=TerminalProgress()
+    )
+    for name, shape in shapes.items():
+        typer.echo(f"{name} {shape}")
+
+
+def probe(
+    train: Annotated[Path, typer.Option(help="An .npz with x [N,D] or [N,L,D] and y [N].")],
+    score: Annotated[Path, typer.Option(help="An .npz with x and y to score on.")],
+    probe: Annotated[str, typer.Option("--probe", "-p", help="See: bench ls probes.")] = "linear",
+    protocol: Annotated[str, typer.Option(help="See: bench ls protocols.")] = "honest@1",
+    seed: Annotated[int, typer.Option(help="Seed of the probe and of the order.")] = 0,
+    set_: Annotated[Names, typer.Option("--set", help="OPTION=VALUE, such as k=[10,20].")] = None,
+    home: Home = None,
+    device: Device = "auto",
+    json_: Json = False,
+) -> None:
+    """Fit a probe on features from elsewhere, print the scores and write a record."""
+    from bench.cli.console import TerminalProgress
+    from bench.evaluate.from_arrays import probe_arrays  # torch: only where it is needed
+
+    own = ("probe.", "on_permuted_labels=")
+    settings = [s if s.startswith(own) else f"probe.{s}" for s in set_ or []]
+    given = {
+        "encoder": ["none"], "task": "none", "probe": probe, "protocol": protocol, "seed": seed,
+    }  # fmt: skip
+    [config] = _configs(None, given, settings)
+    machine = _machine(home, None, device, 0, 1)
+    outcomes = [probe_arrays(config, machine, train, score, TerminalProgress())]
+    _print(outcomes, json_=json_)
+    _leave(outcomes)
+
+
+def _run(
+    configs: list[RunConfig],
+    machine: Machine,
+    *,
+    json_: bool,
+    probe_weights: Path | None = None,
+    head_classes: str | None = None,
+) -> list[Outcome]:
+    from bench.cli.console import TerminalProgress
+    from bench.evaluate.evaluate import evaluate  # torch: only where it is needed
+
+    outcomes: list[Outcome] = []
+    try:
+        for outcome in evaluate(
+            configs,
+            machine,
+            TerminalProgress(),
+            probe_weights=probe_weights,
+            head_classes=head_classes,
+        ):
+            outcomes.append(outcome)
+    finally:  # what was finished before a failure is on record, and is shown
+        _print(outcomes, json_=json_)
+    return outcomes

@@ -1,0 +1,97 @@
+"""The commands that score files of predictions: `bench score ava`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from bench.metrics.frame_map import FrameMap
+
+app = typer.Typer(help="Score files of predictions from anywhere, by the rules of a benchmark.")
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+
+
+@app.command()
+def ava(
+    gt: Annotated[Path, typer.Option(help="Ground truth, such as ava_val_v2.2.csv.")],
+    detections: Annotated[
+        Path, typer.Option(help="CSV: video, second, x1, y1, x2, y2, action, score.")
+    ],
+    label_map: Annotated[
+        Path, typer.Option(help="The evaluated classes, such as ava_action_list_v2.2_for_*.pbtxt.")
+    ],
+    excluded: Annotated[
+        Path | None, typer.Option(help="Frames to leave out of both files: video, second.")
+    ] = None,
+    rules: Annotated[
+        str, typer.Option(help="official, slowfast or mmaction2: whose number to print.")
+    ] = "official",
+    json_: Json = False,
+) -> None:
+    """Print the frame mAP at IoU 0.5 of detections on AVA, and the AP of every class.
+
+    Three programs print three numbers for one file: the official one keeps the 50 best rows of a
+    frame, SlowFast's matches in the order of the file, mmaction2's forgets classes without
+    detections. The rules that made a number are printed with it.
+    """
+    from bench.metrics.ava_score import as_json, score_files  # numpy and pyarrow
+
+    score = score_files(
+        truth=gt, detections=detections, label_map=label_map, excluded=excluded, rules=rules
+    )
+    if json_:
+        files = {
+            "ground_truth": gt,
+            "detections": detections,
+            "label_map": label_map,
+            "excluded": excluded,
+        }
+        typer.echo(json.dumps(as_json(score, files), indent=1))
+        return
+    _print(score)
+
+
+def _print(score: FrameMap) -> None:
+    from bench.cli.console import open_console
+
+    console = open_console()
+    classes = Table(box=None)
+    classes.add_column("id", justify="right")
+    classes.add_column("class", overflow="fold")
+    for title in ("AP", "ground truth", "detections"):
+        classes.add_column(title, justify="right")
+    for one in score.classes:
+        ap = "-" if one.ap is None else repr(one.ap)
+        classes.add_row(str(one.id), one.name, ap, f"{one.num_truth:,}", f"{one.num_detections:,}")
+    console.print(classes)
+    rows = Table(box=None)
+    rows.add_column("rows")
+    rows.add_column("ground truth", justify="right")
+    rows.add_column("detections", justify="right")
+    for title, name in (
+        ("in the file", "rows"),
+        ("dropped: excluded frame", "excluded"),
+        ("dropped: class outside of the label map", "other_classes"),
+        ("dropped: frame without ground truth", "frames_without_truth"),
+        ("dropped: beyond the best 50 of a frame", "beyond_best"),
+        ("dropped: no positive width and height", "without_area"),
+        ("scored", "scored"),
+    ):
+        counts = [f"{getattr(fate, name):,}" for fate in (score.truth, score.detections)]
+        rows.add_row(title, *counts)
+    console.print(rows)
+    typer.echo(
+        f"{score.num_frames:,} annotated frames, {score.num_silent_frames:,} of them without"
+        " scored detections"
+    )
+    if score.num_wrong_by_frame:
+        typer.echo(
+            f"{score.num_wrong_by_frame:,} detections on frames without ground truth count as wrong"
+        )
+    typer.echo(f"mAP@0.5 {score.mean_ap!r} ({score.rules} rules)")

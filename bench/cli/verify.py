@@ -1,0 +1,271 @@
+"""The commands that ask whether records hold: `bench verify`, `bench replay`, `bench explain`."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+
+from bench.config import Machine, data_folder, home_folder
+from bench.errors import BenchError
+from bench.records.find import record_file
+
+if TYPE_CHECKING:
+    from bench.compare.compare_records import Comparison
+    from bench.compare.explain import Explanation
+    from bench.records.differences import Difference
+    from bench.records.record import Result
+    from bench.studies.replay import Replayed
+    from bench.verify.findings import Verdict
+
+Home = Annotated[Path | None, typer.Option("--home", help="Features and records [BENCH_HOME].")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+STYLES = {"ok": "green", "unchecked": "dim", "suspect": "yellow", "failed": "red"}
+FAILED, DOUBTFUL = 5, 3
+
+
+def verify(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[RECORD|FOLDER]...", help="Files, ids or folders [HOME/records]."),
+    ] = None,
+    home: Home = None,
+    strict: Annotated[bool, typer.Option(help="What cannot be checked is suspect.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Also what is well.")] = False,
+    json_: Json = False,
+) -> None:
+    """Count the numbers of records again from the files beside them, and say what is wrong.
+
+    Of a folder every record below it is checked, with the others as controls: the checker of a
+    results repository. Exit code 5: a record contradicts itself or its files; 3: one cannot be
+    believed (not above chance or untrained weights, predictions of another model), or is not
+    reportable; 0 otherwise.
+    """
+    from bench.publish.results_repository import verify_paths  # pyarrow
+
+    folder = home_folder(home) / "records"
+    paths = [
+        Path(name) if Path(name).is_dir() else record_file(name, home)
+        for name in names or [str(folder)]
+    ]
+    verdicts = verify_paths(paths, strict=strict)
+    if json_:
+        for verdict in verdicts:
+            typer.echo(json.dumps(_verdict_facts(verdict)))
+    else:
+        _print_verdicts(verdicts, verbose=verbose)
+    statuses = {verdict.status for verdict in verdicts}
+    told = {verdict.result.status for verdict in verdicts if verdict.result is not None}
+    if "failed" in statuses:
+        raise typer.Exit(FAILED)
+    if "suspect" in statuses or told - {"complete"}:
+        raise typer.Exit(DOUBTFUL)
+
+
+def replay(
+    record: Annotated[str, typer.Argument(help="The file of a record, or its id.")],
+    home: Home = None,
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Where the data sets are [BENCH_DATA].")
+    ] = None,
+    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:0.")] = "auto",
+    workers: Annotated[int, typer.Option("--workers", "-j", help="Processes that decode.")] = 2,
+    reuse_features: Annotated[
+        bool, typer.Option(help="Read stored features of HOME instead of making them again.")
+    ] = False,
+    tolerance: Annotated[
+        float | None, typer.Option(min=0, help="Let the number move by this, such as 0.001.")
+    ] = None,
+    encoder: Annotated[
+        str | None, typer.Option("--encoder", "-m", help="NAME:WEIGHTS, where they are here.")
+    ] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="KEY=VALUE for places that are others here.")
+    ] = None,
+    probe_weights: Annotated[
+        Path | None, typer.Option(help="The released probe file that was scored.")
+    ] = None,
+    head_classes: Annotated[
+        str | None, typer.Option(help="As it was given to bench run with that file.")
+    ] = None,
+    json_: Json = False,
+) -> None:
+    """Run a record again in a scratch folder, and show every field that comes out differently.
+
+    Exit code 0: the outcome is equal, or within --tolerance; 5: it is not.
+    """
+    from bench.cli.console import TerminalProgress
+    from bench.studies.replay import replay as run_again  # torch
+
+    given = (*([f"encoder={encoder}"] if encoder else []), *(set_ or []))
+    machine = Machine(
+        home=home_folder(home), data=data_folder(data), device=device, workers=workers
+    )
+    found = run_again(
+        record_file(record, home),
+        machine,
+        TerminalProgress(),
+        reuse_features=reuse_features,
+        settings=given,
+        probe_weights=probe_weights,
+        head_classes=head_classes,
+    )
+    if json_:
+        typer.echo(json.dumps(_replay_facts(found)))
+    else:
+        _print_replay(found)
+    if not found.agrees(tolerance):
+        raise typer.Exit(FAILED)
+
+
+def explain(
+    a: Annotated[str, typer.Argument(help="The file of a record, or its id.")],
+    b: Annotated[str, typer.Argument(help="Another one.")],
+    home: Home = None,
+    json_: Json = False,
+) -> None:
+    """Show every input in which two records differ: what decides the number, and what cannot."""
+    from bench.compare.compare_records import compare_records
+    from bench.compare.explain import explain as sort_inputs
+    from bench.compare.paired_rows import Placed
+    from bench.records.record_files import read_record
+
+    paths = [record_file(name, home) for name in (a, b)]
+    one, other = (read_record(path) for path in paths)
+    found = sort_inputs(one, other, home_folder(home))
+    sides = [Placed(record=r, folder=p.parent) for r, p in zip((one, other), paths, strict=True)]
+    compared, why = None, ""
+    try:
+        compared = compare_records(*sides, cache=home_folder(home) / "cache")
+    except BenchError as error:  # that the numbers do not compare is part of the answer
+        why = str(error)
+    if json_:
+        facts = _explanation_facts(found, one, other, compared)
+        typer.echo(json.dumps({**facts, "not_compared": why}))
+    else:
+        _print_explanation(found, one, other, compared)
+        if why:
+            typer.echo(f"not compared: {why}")
+
+
+# ------------------------------------------------------------------------------------------- verify
+def _print_verdicts(verdicts: Sequence[Verdict], *, verbose: bool) -> None:
+    from bench.cli.console import open_console
+
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    for title in ("record", "check", "outcome"):
+        table.add_column(title, no_wrap=True)
+    table.add_column("what was found", overflow="fold")
+    for verdict in verdicts:
+        for finding in verdict.findings:
+            if verbose or finding.outcome != "ok":
+                mark = f"[{STYLES[finding.outcome]}]{finding.outcome}[/]"
+                name = verdict.record or verdict.path.name
+                table.add_row(name, finding.check, mark, _plain(finding.sentence))
+    if table.row_count:
+        open_console().print(table)
+    number = Counter(str(verdict.status) for verdict in verdicts)
+    parts = [f"{number[name]:,} {name}" for name in reversed(STYLES) if number[name]]
+    typer.echo(f"{len(verdicts):,} verified: {', '.join(parts)}", err=True)
+    told = [verdict.result.status for verdict in verdicts if verdict.result is not None]
+    if told.count("not_reportable"):
+        typer.echo(f"{told.count('not_reportable'):,} not reportable", err=True)
+
+
+def _verdict_facts(verdict: Verdict) -> dict[str, Any]:
+    return {
+        "record": verdict.record,
+        "path": str(verdict.path),
+        "status": verdict.status,
+        "recorded_status": verdict.result.status if verdict.result is not None else None,
+        "findings": [vars(finding) for finding in verdict.findings],
+    }
+
+
+# ------------------------------------------------------------------------------------------- replay
+def _print_replay(found: Replayed) -> None:
+    old, new = found.old.headline, found.new.headline
+    typer.echo(f"{found.old.task.metric} {old!r} on record, {new!r} again ({new - old:+.6f})")
+    if found.changes is None:
+        typer.echo("predictions cannot be compared: their file is gone, or has other rows")
+    else:
+        moved = found.changes
+        text = f"{moved.moved:,} of {moved.rows:,} predictions moved, at most {moved.largest:.3g}"
+        if moved.other_class is not None:
+            text += f"; {moved.other_class:,} are of another class"
+        typer.echo(text)
+    _print_differences("differs from the record", found.differing)
+    typer.echo("equal to the record" if found.is_equal else "not equal to the record", err=True)
+
+
+def _replay_facts(found: Replayed) -> dict[str, Any]:
+    from bench.records.differences import as_json
+
+    return {
+        "record": found.old.id,
+        "equal": found.is_equal,
+        "number": {"old": found.old.headline, "new": found.new.headline},
+        "predictions": vars(found.changes) if found.changes is not None else None,
+        "differing": [as_json(one) for one in found.differing],
+    }
+
+
+# ------------------------------------------------------------------------------------------ explain
+def _print_explanation(
+    found: Explanation, a: Result, b: Result, compared: Comparison | None
+) -> None:
+    _print_differences("decides the number", [*found.decide, *found.features])
+    for title in found.unknown:
+        typer.echo(f"  {title}: the store is not in HOME, so its facts are not known")
+    _print_differences("may move it by rounding", found.rounding)
+    _print_differences("cannot move it", found.harmless)
+    for name, record in (("A", a), ("B", b)):
+        metric = record.task.metric
+        typer.echo(f"{name} {record.id} {record.encoder.name}: {metric} {record.headline!r}")
+    if compared is None:
+        return
+    paired = compared.paired
+    low, high = paired.interval.low, paired.interval.high
+    typer.echo(
+        f"A - B {100 * paired.difference:+.2f} points, 95 % interval {100 * low:+.2f} to"
+        f" {100 * high:+.2f}, p {paired.p:.3g} ({paired.method}), over {paired.n:,}"
+        f" {compared.unit} in both"
+    )
+
+
+def _explanation_facts(
+    found: Explanation, a: Result, b: Result, compared: Comparison | None
+) -> dict[str, Any]:
+    from bench.metrics.paired import as_json as paired_facts
+    from bench.records.differences import as_json
+
+    groups = ("decide", "features", "rounding", "harmless")
+    return {
+        **{name: [as_json(one) for one in getattr(found, name)] for name in groups},
+        "unknown": list(found.unknown),
+        "numbers": {"a": a.headline, "b": b.headline},
+        "paired": paired_facts(compared.paired) if compared is not None else None,
+    }
+
+
+def _print_differences(title: str, found: Sequence[Difference]) -> None:
+    from bench.cli.console import open_console
+    from bench.records.differences import spelled
+
+    typer.echo(f"{title}: {'nothing' if not found else ''}".rstrip())
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 2))
+    for one in found:
+        table.add_row(_plain(one.field), _plain(spelled(one.a)), _plain(spelled(one.b)))
+    if found:
+        open_console().print(table)
+
+
+def _plain(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text.encode("utf-8", "replace").decode())  # a file may hold half a character

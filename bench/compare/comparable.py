@@ -1,0 +1,139 @@
+"""What two records must share for their numbers to compare encoders, and what they do not share."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from bench.data.few_labels import KEYS
+from bench.records.record import Result
+from bench.records.run_id import FILE_PLACES, PLACES
+
+Measurement = tuple[str, str, str, str, str]  # task, metric, protocol, probe, share of the labels
+
+
+def measurement(record: Result, metric: str | None = None) -> Measurement:
+    """Return what a number is called: what records of two encoders are matched by."""
+    labels = record.train_labels
+    return (
+        record.task.name,
+        metric or record.task.metric,
+        record.protocol.name,
+        record.probe.name,
+        labels.title if labels else "",
+    )
+
+
+def repeat_of(record: Result) -> tuple[int, int]:
+    """Return the seed and the draw of the labels: what may differ between repeats of one run."""
+    labels = record.train_labels
+    seed = record.config.get("seed")
+    return (seed if isinstance(seed, int) else 0), (labels.repeat if labels else 0)
+
+
+def inputs(record: Result) -> dict[str, str]:
+    """Return what decides a number beside the encoder, the seed and the draw, in words by name."""
+    labels, score, probe = record.train_labels, record.data.score, record.probe
+    heads = [json.dumps(head, sort_keys=True) for head in probe.heads]
+    return {
+        "task": record.task.name,
+        "metric": record.task.metric,
+        "protocol": f"{record.protocol.name} ({record.protocol.digest[:8]})",
+        "departures from the protocol": "; ".join(record.protocol.deviations) or "none",
+        "probe": probe.name,
+        "settings of the probe": json.dumps(probe.settings, sort_keys=True),
+        "heads": f"{len(heads)}: {', '.join(heads)}",
+        "choice of the head": probe.selection.rule,
+        "released probe": (probe.released_sha256 or "none")[:8],
+        "clips to score": record.plan.score,
+        "clips to fit": record.plan.fit,
+        "sampler": record.plan.sampler,
+        "layers": json.dumps(record.config.get("layers")),
+        "precision": record.features.precision,
+        "type of features": f"{record.features.dtype} {record.features.mode}",
+        "scored split": record.task.score_split,
+        "scored rows": f"{score.listed:,} (manifest {score.digest[:8]})",
+        "unreadable rows": "wrong" if record.counts_lost else "left out",
+        "limit": json.dumps(record.config.get("limit")),
+        "labels to fit": labels.title if labels else "none",
+        "options of the task": json.dumps(own_options(record), sort_keys=True),
+        "files of the task": json.dumps(
+            {name: digest[:8] for name, digest in sorted(record.task.files.items())}
+        ),
+    }
+
+
+def condition(record: Result) -> tuple[str, ...]:
+    """Return everything but seed and draw that repeats of one run have in common."""
+    options = json.dumps(record.config.get("encoder_options"), sort_keys=True)
+    weights = record.encoder.weights_sha256 or ""
+    return record.encoder.name, weights, options, *inputs(record).values()
+
+
+def differing(a: Result, b: Result) -> list[str]:
+    """Return a sentence for every input in which two records differ, beside the encoder."""
+    own, other = inputs(a), inputs(b)
+    said = [f"{name}: {own[name]} / {other[name]}" for name in own if own[name] != other[name]]
+    names = ("seed", "draw of the labels")
+    for name, x, y in zip(names, repeat_of(a), repeat_of(b), strict=True):
+        if x != y:
+            said.append(f"{name}: {x} / {y}")
+    digests = [record.data.fit.digest[:8] if record.data.fit else "none" for record in (a, b)]
+    if digests[0] != digests[1] and repeat_of(a)[1] == repeat_of(b)[1]:
+        said.append(f"rows to fit: manifest {digests[0]} / {digests[1]}")
+    return said
+
+
+def paired_repeats(a: Sequence[Result], b: Sequence[Result]) -> list[tuple[Result, Result]]:
+    """Pair the records of two encoders on one measurement, seed by seed and draw by draw.
+
+    All records of a side share a `condition`. Of several ways the one whose sides differ in the
+    fewest inputs is taken, then the one with the most pairs, then with complete records, then the
+    newest. Without a seed and draw in common it is one pair, of the newest ones.
+    """
+    candidates = [
+        pairs
+        for own in _by_condition(a)
+        for other in _by_condition(b)
+        if (pairs := _matched(own, other))
+    ]
+    if not candidates:
+        return [(_newest(a), _newest(b))] if a and b else []
+    return max(candidates, key=_merit)
+
+
+def _merit(pairs: Sequence[tuple[Result, Result]]) -> tuple[Any, ...]:
+    a, b = pairs[-1]
+    complete = all(r.status == "complete" for pair in pairs for r in pair)
+    created = max(r.created for pair in pairs for r in pair)
+    ids = [(x.id, y.id) for x, y in pairs]
+    return -len(differing(a, b)), len(pairs), complete, created, ids
+
+
+def _by_condition(records: Sequence[Result]) -> list[Mapping[tuple[int, int], Result]]:
+    """Return for every condition its newest record of each seed and draw."""
+    found: dict[tuple[str, ...], dict[tuple[int, int], Result]] = {}
+    for record in sorted(records, key=_age):
+        found.setdefault(condition(record), {})[repeat_of(record)] = record
+    return [found[key] for key in sorted(found)]
+
+
+def _matched(
+    own: Mapping[tuple[int, int], Result], other: Mapping[tuple[int, int], Result]
+) -> list[tuple[Result, Result]]:
+    return [(own[key], other[key]) for key in sorted(own.keys() & other.keys())]
+
+
+def _newest(records: Sequence[Result]) -> Result:
+    return max(records, key=_age)
+
+
+def _age(record: Result) -> tuple[bool, str, str]:
+    return record.status == "complete", record.created, record.id
+
+
+def own_options(record: Result) -> dict[str, Any]:
+    """Return the options of a task, but for its share of the labels and where its files are."""
+    apart = {*KEYS, *PLACES, *FILE_PLACES}
+    return {key: value for key, value in record.task.options.items() if key not in apart}

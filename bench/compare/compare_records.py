@@ -1,0 +1,259 @@
+"""Compare two encoders on the same rows: difference, interval, test, and what was not the same."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from bench.compare.comparable import Measurement, differing, measurement, paired_repeats
+from bench.compare.paired_rows import Placed, compare_on_rows, compare_on_videos, refuse_other_rows
+from bench.errors import UsageError
+from bench.metrics.paired import Paired, holm
+from bench.records.record import Result
+
+ALPHA = 0.05
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spread:
+    """Numbers (fractions) of several seeds or draws; `std` has ddof 1."""
+
+    mean: float
+    std: float
+    count: int
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Comparison:
+    """A minus B on one measurement.
+
+    `value_a` and `value_b` are over the rows that both counted: means over `pairs`, which are of
+    one seed and draw each. The spreads are over these pairs (None for one). `differing` names what
+    was not the same, beside the encoder; `remarks` what became of rows. `holm` is p adjusted for
+    all comparisons made at once.
+    """
+
+    measurement: Measurement
+    pairs: tuple[tuple[Result, Result], ...]
+    value_a: float
+    value_b: float
+    paired: Paired
+    holm: float
+    spread_a: Spread | None
+    spread_b: Spread | None
+    spread: Spread | None
+    differing: tuple[str, ...]
+    remarks: tuple[str, ...]
+
+    @property
+    def unit(self) -> str:
+        """What `paired.n` counts."""
+        return "videos" if self.measurement[1] == "mean_ap" else "rows"
+
+
+def compare_records(
+    a: Placed,
+    b: Placed,
+    *,
+    metric: str | None = None,
+    strict: bool = False,
+    cache: Path | None = None,
+) -> Comparison:
+    """Compare two records by `metric` (None: that of their task).
+
+    Raises:
+        UsageError: they did not measure the same task and metric, or have no such metric.
+        DataError: they share no rows, or disagree on labels, or with `strict` on rows.
+        RecordError: a kept file is missing, or not the one that was recorded.
+    """
+    own, other = a.record, b.record
+    for name in ("name", "metric"):
+        x, y = getattr(own.task, name), getattr(other.task, name)
+        if x != y:
+            what = "task" if name == "name" else "metric"
+            raise UsageError(
+                f"record {own.id} is of {what} {x!r}, record {other.id} of {y!r}: the two did not"
+                " measure the same. Name two records of one task and metric."
+            )
+    return _compare([(a, b)], metric, strict=strict, cache=cache)
+
+
+def compare_encoders(
+    name_a: str,
+    name_b: str,
+    records: Sequence[Result],
+    folder: Path,
+    *,
+    metric: str | None = None,
+    strict: bool = False,
+    include_unreportable: bool = False,
+    cache: Path | None = None,
+) -> tuple[list[Comparison], list[str]]:
+    """Compare two encoders on every measurement that both have; also say what only one has.
+
+    Encoders are named by their spec, or by their name in tables. P-values are adjusted for the
+    number of comparisons. Records that are not reportable are left out unless asked for. `metric`
+    picks another one than that of the tasks, where records have it.
+
+    Raises:
+        UsageError: an encoder has no records, or the two have no measurement in common.
+        DataError, RecordError: as `compare_records`.
+    """
+    usable = [r for r in records if include_unreportable or r.status != "not_reportable"]
+    hidden = len(records) - len(usable)
+    by_name = [
+        _by_measurement(name, named(name, usable, hidden), metric) for name in (name_a, name_b)
+    ]
+    both = [key for key in by_name[0] if key in by_name[1]]
+    if not both:
+        raise UsageError(
+            f"{name_a} and {name_b} have no measurement in common: {_listed(by_name[0])} against"
+            f" {_listed(by_name[1])}. Run one of them on a task of the other."
+        )
+    found = [
+        _compare(
+            [
+                (Placed(record=x, folder=folder), Placed(record=y, folder=folder))
+                for x, y in paired_repeats(by_name[0][key], by_name[1][key])
+            ],
+            metric,
+            strict=strict,
+            cache=cache,
+        )
+        for key in both
+    ]
+    adjusted = holm([one.paired.p for one in found]).tolist()
+    alone = [
+        f"{spelled(key)}: {name} alone"
+        for name, own in zip((name_a, name_b), by_name, strict=True)
+        for key in own
+        if key not in both
+    ]
+    return [replace(one, holm=p) for one, p in zip(found, adjusted, strict=True)], alone
+
+
+def named(name: str, records: Sequence[Result], hidden: int = 0) -> list[Result]:
+    """Return the records of one encoder, by its spec, its name, or `name (weights)` as in tables.
+
+    `hidden` is how many are not among them, because they are not reportable.
+
+    Raises:
+        UsageError: there are none, or the name stands for several networks.
+    """
+    found = [r for r in records if name in (r.encoder.spec, r.encoder.name, _with_weights(r))]
+    if not found:
+        known = sorted({r.encoder.spec for r in records})
+        raise UsageError(
+            f"no record is of an encoder {name!r}, nor is one called so. Encoders on record:"
+            f" {', '.join(known) or 'none'}."
+            + (f" Not reportable, and left out without --all: {hidden}." if hidden else "")
+        )
+    networks = sorted({_with_weights(r) for r in found})
+    if len(networks) > 1:
+        raise UsageError(
+            f"{name!r} stands for {len(networks)} networks: {'; '.join(networks)}. Name one of them"
+            " so, or two records."
+        )
+    return found
+
+
+def verdict(one: Comparison, name_a: str, name_b: str) -> str:
+    """Say in a sentence what the comparison shows."""
+    paired = one.paired
+    better, worse = (name_a, name_b) if paired.difference > 0 else (name_b, name_a)
+    gap = f"{100 * abs(paired.difference):.1f} points"
+    if one.holm < ALPHA:
+        return f"{better} is better than {worse}, by {gap}."
+    if paired.p < ALPHA:
+        return (
+            f"The two cannot be told apart: {gap} would be significant alone, but not among so many"
+            " comparisons."
+        )
+    if paired.interval.low == paired.interval.high:
+        return (
+            f"The two are equal: no {one.unit.removesuffix('s')} of {paired.n:,} tells them apart."
+        )
+    if paired.mde is None:
+        return f"The two cannot be told apart, and so few {one.unit} could hardly show anything."
+    return (
+        f"The two cannot be told apart; a difference of {100 * paired.mde:.1f} points would have"
+        " been found four times out of five."
+    )
+
+
+def spelled(key: Measurement) -> str:
+    """Return a measurement in words, such as `ssv2 top1, attentive, vjepa@1, 5 %`."""
+    task, metric, protocol, probe, share = key
+    return ", ".join(part for part in (f"{task} {metric}", probe, protocol, share) if part)
+
+
+# ---------------------------------------------------------------------------------- one comparison
+def _compare(
+    pairs: Sequence[tuple[Placed, Placed]],
+    metric: str | None,
+    *,
+    strict: bool,
+    cache: Path | None,
+) -> Comparison:
+    first_a, first_b = (one.record for one in pairs[0])
+    key = measurement(first_a, metric)
+    said = differing(first_a, first_b)
+    for record in (first_a, first_b):
+        if record.value(key[1]) is None:
+            raise UsageError(
+                f"record {record.id} of {record.task.name} has no {key[1]}; leave out --metric."
+            )
+    if strict:
+        refuse_other_rows(pairs)
+    if key[1] == "mean_ap":
+        values, paired = compare_on_videos(pairs, cache)
+        remarks: list[str] = []
+    else:
+        values, paired, remarks = compare_on_rows(pairs, metric)
+    a, b = values.T.tolist()
+    for placed in (one for pair in pairs for one in pair):
+        record = placed.record
+        if record.status != "complete":
+            remarks.append(f"record {record.id} is {record.status}: {'; '.join(record.reasons)}")
+    return Comparison(
+        measurement=key,
+        pairs=tuple((x.record, y.record) for x, y in pairs),
+        value_a=statistics.fmean(a),
+        value_b=statistics.fmean(b),
+        paired=paired,
+        holm=paired.p,
+        spread_a=_spread(a),
+        spread_b=_spread(b),
+        spread=_spread([x - y for x, y in zip(a, b, strict=True)]),
+        differing=tuple(said),
+        remarks=tuple(remarks),
+    )
+
+
+def _spread(values: Sequence[float]) -> Spread | None:
+    if len(values) < 2:
+        return None
+    return Spread(mean=statistics.fmean(values), std=statistics.stdev(values), count=len(values))
+
+
+# -------------------------------------------------------------------------------------------- names
+def _by_measurement(
+    name: str, records: Sequence[Result], metric: str | None
+) -> Mapping[Measurement, list[Result]]:
+    found: dict[Measurement, list[Result]] = {}
+    for record in records:
+        if metric is None or record.value(metric) is not None:
+            found.setdefault(measurement(record, metric), []).append(record)
+    if not found:
+        raise UsageError(f"no record of {name} has {metric}; leave out --metric.")
+    return dict(sorted(found.items()))
+
+
+def _with_weights(record: Result) -> str:
+    return f"{record.encoder.name} ({(record.encoder.weights_sha256 or 'no weights')[:8]})"
+
+
+def _listed(keys: Mapping[Measurement, object]) -> str:
+    return "; ".join(spelled(key) for key in keys)

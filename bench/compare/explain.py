@@ -1,0 +1,118 @@
+"""Why two records have different numbers: every input in which they differ, by what it can do."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.records.differences import Difference, differences
+from bench.records.record import Result
+from bench.records.run_id import FILE_PLACES, PLACES
+
+# What comes out of a run, and what only repeats other fields.
+OUTCOMES = (
+    "schema_version", "id", "seal", "status", "reasons", "metrics", "artifacts", "probe.log",
+    "probe.selected", "probe.selection", "encoder.check", "encoder.notes", "encoder.spec",
+    "protocol.deviations", "features.repeated_frames", "features.boxes_outside",
+)  # fmt: skip
+HARMLESS = (
+    "created", "timing", "encoder.source", "encoder.card", "features.decoded", "task.title",
+    "features.encoder_calls", "features.rows_from_store", "data.score.layout", "data.fit.layout",
+    "config.on_permuted_labels",
+)  # fmt: skip
+ROUNDING = (
+    "environment", "features.precision", "features.dtype", "features.mode", "features.decoders",
+    "config.precision", "config.dtype", "config.decoder", "config.features",
+    "encoder.clips_per_call",
+)  # fmt: skip
+FACTS_THAT_ROUND = ("precision", "dtype", "recipe.decoder")
+KEYS = {"features.fit_key": "fit features", "features.score_key": "scored features"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Explanation:
+    """Inputs in which two records differ: those that `decide` the number, those that may move it by
+    `rounding` (a commit that is another one may do more), and `harmless` ones, which cannot.
+
+    `features` are the deciding facts behind feature keys that differ, for stores that are here;
+    `unknown` names the keys whose facts are not. A key that differs by precision, type or decoder
+    alone is among those that round.
+    """
+
+    decide: tuple[Difference, ...]
+    rounding: tuple[Difference, ...]
+    harmless: tuple[Difference, ...]
+    features: tuple[Difference, ...]
+    unknown: tuple[str, ...]
+
+
+def explain(a: Result, b: Result, home: Path | None = None) -> Explanation:
+    """Sort every differing input of two records; `home` is where feature stores may be."""
+    found = differences(a.model_dump(mode="json"), b.model_dump(mode="json"))
+    groups: dict[str, list[Difference]] = {"decide": [], "rounding": [], "harmless": []}
+    for one in found:
+        for name, part in _sorted(one):
+            groups[name].append(part)
+    features: list[Difference] = []
+    unknown: list[str] = []
+    for key, title in KEYS.items():
+        changed = [one for one in groups["decide"] if one.field == key]
+        for one in changed:
+            here, there = _store_facts(home, one.a), _store_facts(home, one.b)
+            if here is None or there is None:
+                unknown.append(title)
+                continue
+            facts = differences(here, there)
+            deciding = [part for part in facts if not _is_in(part.field, FACTS_THAT_ROUND)]
+            rounding = [part for part in facts if part not in deciding]
+            features += [_titled(part, title) for part in deciding]
+            groups["rounding"] += [_titled(part, title) for part in rounding]
+            if rounding and not deciding:  # another key for that alone
+                groups["decide"].remove(one)
+                groups["rounding"].append(one)
+    return Explanation(
+        decide=tuple(groups["decide"]),
+        rounding=tuple(groups["rounding"]),
+        harmless=tuple(groups["harmless"]),
+        features=tuple(features),
+        unknown=tuple(unknown),
+    )
+
+
+def _sorted(one: Difference) -> list[tuple[str, Difference]]:
+    """Return the group of a difference; the name of an encoder and its place are two of them."""
+    if one.field == "config.encoder":
+        (name_a, _, place_a), (name_b, _, place_b) = (str(x).partition(":") for x in (one.a, one.b))
+        parts = [
+            ("decide", Difference(field="config.encoder", a=name_a, b=name_b)),
+            ("harmless", Difference(field="config.encoder (weights)", a=place_a, b=place_b)),
+        ]
+        return [(group, part) for group, part in parts if part.a != part.b]
+    if _is_in(one.field, OUTCOMES):
+        return []
+    places = tuple(f"config.task_options.{name}" for name in (*PLACES, *FILE_PLACES))
+    if _is_in(one.field, (*HARMLESS, *places)):
+        return [("harmless", one)]
+    return [("rounding" if _is_in(one.field, ROUNDING) else "decide", one)]
+
+
+def _is_in(field: str, names: tuple[str, ...]) -> bool:
+    return any(field == name or field.startswith(f"{name}.") for name in names)
+
+
+def _titled(one: Difference, title: str) -> Difference:
+    return Difference(field=f"{title}: {one.field}", a=one.a, b=one.b)
+
+
+def _store_facts(home: Path | None, key: Any) -> Mapping[str, Any] | None:
+    """Return what a feature key is the digest of, if the store is under `home`."""
+    if home is None or not isinstance(key, str):
+        return None
+    try:
+        held = json.loads((home / "features" / key[:2] / key / "facts.json").read_text())
+    except (OSError, ValueError):
+        return None
+    return held if isinstance(held, dict) else None

@@ -1,0 +1,123 @@
+"""The rows of records under each other, or their videos, and the tests of pairs on them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from bench.errors import DataError
+from bench.metrics.left_out import compare_left_out
+from bench.metrics.paired import BoolArray, Paired, compare_means, compare_rows
+from bench.records.record import Result
+from bench.records.rows import RightRows, right_rows, row_ids
+from bench.records.score_intervals import left_out_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class Placed:
+    """A record and the folder that its files are in."""
+
+    record: Result
+    folder: Path
+
+
+def compare_on_rows(
+    pairs: Sequence[tuple[Placed, Placed]], metric: str | None
+) -> tuple[npt.NDArray[np.float64], Paired, list[str]]:
+    """Return the numbers of every pair on the rows that all counted, `[pairs, 2]`, and the test."""
+    sides = [side for pair in pairs for side in pair]
+    read = [right_rows(side.record, side.folder, metric) for side in sides]
+    right, counted, remarks = _aligned(sides, read)
+    num_rows = int(counted.sum())
+    if not num_rows:
+        raise DataError(
+            f"records {sides[0].record.id} and {sides[1].record.id} have no row in common"
+            f" ({sides[0].record.task.score_split} and {sides[1].record.task.score_split} of"
+            f" {sides[0].record.task.name}); score both on one split."
+        )
+    if num_rows < len(counted):
+        remarks.append(
+            f"{len(counted) - num_rows:,} rows are left out that some record was told to skip"
+        )
+    right = right[:, counted]
+    values = right.mean(axis=1).reshape(-1, 2)
+    if len(pairs) == 1:
+        return values, compare_rows(right[0], right[1]), remarks
+    gaps = (right[0::2].sum(axis=0) - right[1::2].sum(axis=0, dtype=np.int64)) / len(pairs)
+    return values, compare_means(gaps), remarks
+
+
+def compare_on_videos(
+    pairs: Sequence[tuple[Placed, Placed]], cache: Path | None
+) -> tuple[npt.NDArray[np.float64], Paired]:
+    """Return the frame mAP of every pair, `[pairs, 2]`, and the test over videos left out."""
+    sides = [side for pair in pairs for side in pair]
+    left = [left_out_of(side.record, side.folder, cache) for side in sides]
+    if len({one.videos for one in left}) > 1:
+        raise DataError(
+            f"records {sides[0].record.id} and {sides[1].record.id} were scored against other"
+            " videos; score both on one ground truth."
+        )
+    values = np.array([side.record.headline for side in sides]).reshape(-1, 2)
+    left_out = np.stack([one.values for one in left])
+    found = compare_left_out(
+        float(values[:, 0].mean()),
+        left_out[0::2].mean(axis=0),
+        float(values[:, 1].mean()),
+        left_out[1::2].mean(axis=0),
+    )
+    if found is None:
+        raise DataError(
+            f"record {sides[0].record.id} is of so few videos that none can be left out; what"
+            " others would have given cannot be told from it."
+        )
+    return values, found
+
+
+def refuse_other_rows(pairs: Sequence[tuple[Placed, Placed]]) -> None:
+    """Refuse records that were not scored on one list of rows and one set of files."""
+    for a, b in pairs:
+        same_rows = a.record.data.score.digest == b.record.data.score.digest
+        if same_rows and a.record.task.files == b.record.task.files:
+            continue
+        lists = " and ".join(
+            f"{one.record.data.score.listed:,} rows, manifest {one.record.data.score.digest[:8]}"
+            for one in (a, b)
+        )
+        raise DataError(
+            f"records {a.record.id} and {b.record.id} were not scored on the same rows ({lists});"
+            " leave out --strict to compare what they have in common."
+        )
+
+
+def _aligned(
+    sides: Sequence[Placed], read: Sequence[RightRows]
+) -> tuple[BoolArray, BoolArray, list[str]]:
+    """Put the rows of all records under each other: by place, or by id where manifests differ."""
+    if len({side.record.data.score.digest for side in sides}) == 1:
+        counted = np.logical_and.reduce([rows.counted for rows in read])
+        return np.stack([rows.right for rows in read]), np.asarray(counted), []
+    ids = [row_ids(side.record, side.folder) for side in sides]
+    common = set(ids[0]).intersection(*ids[1:])
+    order = [i for i in ids[0] if i in common]
+    places = []
+    for names in ids:
+        place = {name: row for row, name in enumerate(names)}
+        places.append(np.array([place[name] for name in order], dtype=np.int64))
+    labels = [rows.labels[place] for rows, place in zip(read, places, strict=True)]
+    for side, own in zip(sides, labels, strict=True):
+        if wrong := np.flatnonzero(own != labels[0]).tolist():
+            raise DataError(
+                f"{len(wrong):,} of {len(order):,} common rows have another label in record"
+                f" {side.record.id} than in {sides[0].record.id}, the first is {order[wrong[0]]!r}:"
+                " the two did not measure the same. Score both with one annotation file."
+            )
+    sizes = " and ".join(dict.fromkeys(f"{len(names):,}" for names in ids))
+    remark = f"compared on the {len(order):,} rows that both manifests have ({sizes} rows)"
+    right = np.stack([rows.right[place] for rows, place in zip(read, places, strict=True)])
+    counted = [rows.counted[place] for rows, place in zip(read, places, strict=True)]
+    return right, np.asarray(np.logical_and.reduce(counted)), [remark]

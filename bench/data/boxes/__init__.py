@@ -1,0 +1,1 @@
+"""Rows that are person boxes on key frames."""

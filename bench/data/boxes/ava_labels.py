@@ -1,0 +1,72 @@
+"""AVA's lists of actions, in the text form of protocol buffers: which classes are evaluated.
+
+item { name: "bend/bow (at the waist)" id: 1 }                                    60 classes
+label { name: "crawl" label_id: 2 label_type: PERSON_MOVEMENT }                   80 classes
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from bench.data.boxes.ava_csv_lines import refuse_unreadable
+from bench.errors import DataError
+
+_TOKEN = re.compile(
+    r'#[^\n]*|(?P<open>\{)|(?P<close>\})|\bname\s*:\s*"(?P<name>(?:[^"\\]|\\.)*)"'
+    r"|\b(?:label_)?id\s*:\s*(?P<id>\S*?)(?=[\s}#]|$)"
+    r'|"(?:[^"\\]|\\.)*"'
+)
+
+
+def read_action_list(path: Path) -> Mapping[int, str]:
+    """Return the names of the classes by their id, in the order of the file.
+
+    `id:` and `label_id:` mean the same, and blanks and line ends mean nothing (AVA's own reader
+    passes over every line that is not indented by two blanks, in silence).
+
+    Raises:
+        DataError: missing file, no class, a class without id, an id that is no positive number or
+            stands twice, a block that is not closed.
+    """
+    refuse_unreadable(path)
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is no UTF-8 text ({error.reason}); save it as UTF-8.") from error
+    classes: dict[int, str] = {}
+    name, number, line, depth = "", "", 0, 0
+    for token in _TOKEN.finditer(text):
+        if token["open"]:
+            name, number, depth = "", "", depth + 1
+            line = text.count("\n", 0, token.start()) + 1
+        elif token["name"] is not None:
+            name = re.sub(r"\\(.)", r"\1", token["name"])
+        elif token["id"] is not None:
+            number = token["id"]
+        elif token["close"]:
+            depth -= 1
+            _add(classes, path, line, number, name)
+    if depth:
+        raise DataError(f"{path}: the block of line {line} is not closed; the file is cut short.")
+    if not classes:
+        raise DataError(
+            f'{path} lists no class; a label map has blocks such as item {{ name: "stand" id: 12 }}'
+            " (ava_action_list_v2.2_for_activitynet_2019.pbtxt)."
+        )
+    return classes
+
+
+def _add(classes: dict[int, str], path: Path, line: int, number: str, name: str) -> None:
+    if not number.isdecimal() or int(number) < 1:
+        raise DataError(
+            f"{path}, the block of line {line}: its id is {number!r}; write a number from 1 on as"
+            " id: or label_id:."
+        )
+    if int(number) in classes:
+        raise DataError(
+            f"{path}, the block of line {line}: the id {number} is that of"
+            f" {classes[int(number)]!r} already; give every class its own."
+        )
+    classes[int(number)] = name

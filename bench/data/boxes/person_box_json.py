@@ -1,0 +1,248 @@
+"""Person boxes in JSON: AlphAction's lists in pixels and mmaction2's proposals in fractions."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
+from operator import itemgetter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.data.boxes.ava_csv import FloatArray, Frames
+from bench.data.boxes.ava_csv_lines import parse_micros
+from bench.data.boxes.person_box_rows import (
+    Listed,
+    are_boxes,
+    are_scores,
+    beginning,
+    box_fault,
+    num_changed,
+)
+from bench.errors import DataError
+from bench.types import IntArray
+
+IMAGES = "*_min.json"
+
+
+def read_json(path: Path, *, images: Path | None) -> Listed:
+    """Read one of the three layouts of JSON, known by its content.
+
+    Raises:
+        DataError: no JSON, none of the layouts, a box of a key frame that is not listed, boxes or
+            scores out of their range.
+    """
+    content = _load(path)
+    if isinstance(content, list):
+        return _detections(path, content, _images(path, images))
+    if isinstance(content, dict) and "images" in content:
+        return _annotations(path, content)
+    if isinstance(content, dict):
+        return _proposals(path, content)
+    raise DataError(f"{path} holds no boxes but {str(content)[:40]!r}; check the file.")
+
+
+# -------------------------------------------------------------------------- AlphAction and VideoMAE
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Images:
+    """Key frames by the id that boxes name them by: row `place[id]` of `frames` and `sizes`."""
+
+    path: Path
+    place: Mapping[Any, int]
+    frames: Frames
+    sizes: FloatArray  # width and height in pixels, [images, 2]
+
+
+def _detections(path: Path, items: list[Any], images: _Images) -> Listed:
+    score = _column(path, items, "score")
+    listed = _in_pixels(path, items, images, score, "AlphAction JSON", ())
+    return replace(listed, images=images.path)
+
+
+def _annotations(path: Path, content: dict[str, Any]) -> Listed:
+    items = content.get("annotations")
+    if not isinstance(items, list) or not items:
+        raise DataError(
+            f"{path} lists key frames but no annotations; as a ground truth it needs boxes with"
+            " their action_ids."
+        )
+    try:
+        actions = [item["action_ids"] for item in items]
+        sizes = np.array([len(ids) for ids in actions], dtype=np.int64)
+        flat = np.array(list(chain.from_iterable(actions)), dtype=np.float64)
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(
+            f"{path}: an annotation has no list of action_ids ({error!r}); see the files of"
+            " AlphAction."
+        ) from error
+    if not ((flat >= 1) & (flat == np.rint(flat))).all():
+        raise DataError(f"{path}: an id among the action_ids is no whole number from 1 on.")
+    labels = np.repeat(np.arange(len(items), dtype=np.int64), sizes), flat.astype(np.int64)
+    listed = _images_of(path, content)
+    return _in_pixels(path, items, listed, np.ones(len(items)), "AlphAction annotations", labels)
+
+
+def _in_pixels(
+    path: Path,
+    items: list[Any],
+    images: _Images,
+    score: FloatArray,
+    format_: str,
+    labels: tuple[IntArray, IntArray] | tuple[()],
+) -> Listed:
+    """Turn x, y, width and height in pixels into corners as fractions."""
+    try:
+        keys = list(map(itemgetter("image_id"), items))
+        pixels = np.array(list(map(itemgetter("bbox"), items)), dtype=np.float64).reshape(-1, 4)
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(
+            f"{path}: an entry has no image_id or no bbox of four numbers ({error!r}); entries are"
+            ' {"image_id": 1, "bbox": [x, y, width, height], "score": 0.9}.'
+        ) from error
+    if len(pixels) != len(items):
+        raise DataError(f"{path}: a bbox has not four numbers x, y, width, height.")
+    place = np.array([images.place.get(key, -1) for key in keys], dtype=np.int64)
+    unknown = np.flatnonzero(place < 0)
+    if len(unknown):
+        raise DataError(
+            f"{path}: {len(unknown):,} of {len(place):,} boxes are on key frames that {images.path}"
+            f" does not list, the first on image_id {keys[unknown[0]]!r}; name the {IMAGES} that"
+            " belongs to the boxes."
+        )
+    corners = np.concatenate([pixels[:, :2], pixels[:, :2] + pixels[:, 2:]], axis=1)
+    corners /= np.tile(images.sizes[place], 2)
+    none = np.zeros(0, dtype=np.int64)
+    row, action = labels or (none, none)
+    return _listed(path, images.frames.at(place), corners, score, format_, row, action)
+
+
+def _images(path: Path, images: Path | None) -> _Images:
+    if images is None:
+        beside = sorted(path.parent.glob(IMAGES))
+        if len(beside) != 1:
+            found = ", ".join(one.name for one in beside) or "none"
+            raise DataError(
+                f"{path} names its key frames by number, and of the lists {IMAGES} beside it, which"
+                f" tell their videos and sizes, there is not one but {found}; put the list that"
+                " belongs to the boxes beside them."
+            )
+        images = beside[0]
+    content = _load(images)
+    if not isinstance(content, dict) or "images" not in content:
+        raise DataError(f"{images} lists no key frames under `images`; check the file.")
+    return _images_of(images, content)
+
+
+def _images_of(path: Path, content: dict[str, Any]) -> _Images:
+    items = content["images"]
+    codes: dict[str, int] = {}
+    try:
+        videos = [str(item["movie"]) for item in items]
+        video = [codes.setdefault(name, len(codes)) for name in videos]
+        micros = [parse_micros(str(item["timestamp"])) for item in items]
+        sizes = np.array([(item["width"], item["height"]) for item in items], dtype=np.float64)
+        place = {item["id"]: row for row, item in enumerate(items)}
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(
+            f"{path}: a key frame lacks id, movie, timestamp, width or height, or one is no number"
+            f" ({error})."
+        ) from error
+    if len(place) < len(items):
+        raise DataError(f"{path}: two key frames have one id; fetch the file again.")
+    if not (np.isfinite(sizes) & (sizes > 0)).all():
+        raise DataError(f"{path}: a key frame has no width or height in pixels.")
+    return _Images(
+        path=path,
+        place=place,
+        frames=Frames(
+            videos=tuple(codes),
+            video=np.array(video, dtype=np.int32),
+            micros=np.array(micros, dtype=np.int64),
+        ),
+        sizes=sizes.reshape(-1, 2),
+    )
+
+
+# ------------------------------------------------------------------------------------- mmaction2
+def _proposals(path: Path, content: dict[str, Any]) -> Listed:
+    codes: dict[str, int] = {}
+    video, micros = [], []
+    for key in content:
+        name, comma, second = key.rpartition(",")
+        try:
+            if not comma or not name:
+                raise ValueError("it should be a video and a second, such as video,0902")
+            video.append(codes.setdefault(name, len(codes)))
+            micros.append(parse_micros(second))
+        except ValueError as error:
+            raise DataError(f"{path}: the key {key!r} names no key frame: {error}.") from error
+    try:
+        sizes = np.array([len(boxes) for boxes in content.values()], dtype=np.int64)
+        flat = list(chain.from_iterable(content.values()))
+        values = np.array(flat, dtype=np.float64).reshape(len(flat), -1)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{path}: a value is no list of boxes [x1, y1, x2, y2, score].") from error
+    if len(flat) and values.shape[1] != 5:
+        raise DataError(
+            f"{path}: boxes have {values.shape[1]} numbers where 5 are expected: x1, y1, x2, y2,"
+            " score."
+        )
+    values = values.reshape(-1, 5)
+    keys = Frames(
+        videos=tuple(codes),
+        video=np.array(video, dtype=np.int32),
+        micros=np.array(micros, dtype=np.int64),
+    )
+    frames, none = keys.at(np.repeat(np.arange(len(sizes)), sizes)), np.zeros(0, dtype=np.int64)
+    return _listed(path, frames, values[:, :4], values[:, 4], "mmaction2 proposals", none, none)
+
+
+# ---------------------------------------------------------------------------------------- common
+def _load(path: Path) -> Any:
+    beginning(path)  # refuses what cannot be opened, and pickles
+    try:
+        return json.loads(path.read_bytes().removeprefix(b"\xef\xbb\xbf"))
+    except (ValueError, OSError) as error:
+        raise DataError(f"{path} is no JSON ({error}); fetch it again.") from error
+
+
+def _column(path: Path, items: Sequence[Any], key: str) -> FloatArray:
+    try:
+        return np.array(list(map(itemgetter(key), items)), dtype=np.float64)
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(
+            f"{path}: an entry has no {key} ({error!r}); entries are"
+            ' {"image_id": 1, "bbox": [x, y, width, height], "score": 0.9}.'
+        ) from error
+
+
+def _listed(
+    path: Path,
+    frames: Frames,
+    corners: FloatArray,
+    score: FloatArray,
+    format_: str,
+    row: IntArray,
+    action: IntArray,
+) -> Listed:
+    wrong = np.flatnonzero(~(are_boxes(corners) & are_scores(score)))
+    if len(wrong):
+        first = int(wrong[0])
+        said = box_fault([round(value, 6) for value in corners[first].tolist()], score[first])
+        raise DataError(
+            f"{path}, box {first + 1} ({frames.videos[frames.video[first]]}, second"
+            f" {frames.micros[first] / 1e6:g}): {said}."
+        )
+    inside = np.clip(corners, 0.0, 1.0)
+    return Listed(
+        frames=frames,
+        corners=inside,
+        score=score,
+        row=row,
+        action=action,
+        format=format_,
+        clipped=num_changed(corners, inside),
+    )

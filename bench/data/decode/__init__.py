@@ -1,0 +1,1 @@
+"""From media files to frames, in processes that may fail."""

@@ -1,0 +1,44 @@
+"""A video as a folder of pictures, one a frame, in the order of the numbers that end their names.
+
+    00001.jpg ...                                  Jester
+    img_00001.jpg, flow_x_00001.jpg, ...           mmaction2: flow is no picture of the video
+    <video>_000001.jpg ...                         SlowFast
+
+Numbers run on from any first one: a gap is a lost frame, which a plan must not step over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from bench.data.decode.images import read_image
+from bench.data.media.media import FrameFolder, unreadable
+from bench.errors import MissingMedia
+
+
+def read_pictures(folder: FrameFolder, names: Sequence[str]) -> npt.NDArray[np.uint8]:
+    """Return the pictures of a folder as RGB, uint8 `[len(names), H, W, 3]`.
+
+    Raises:
+        UnreadableMedia: one of them cannot be decoded, or they are not all of one size.
+    """
+    made: npt.NDArray[np.uint8] | None = None
+    for place, name in enumerate(names):
+        try:
+            picture = read_image(folder.path / name)[0]
+        except MissingMedia as error:
+            raise unreadable(folder, f"the picture {name} is not there") from error
+        if made is None:
+            made = np.empty((len(names), *picture.shape), dtype=np.uint8)
+        if picture.shape != made.shape[1:]:
+            raise unreadable(
+                folder,
+                f"the picture {name} has {picture.shape[1]} x {picture.shape[0]} pixels, but"
+                f" {names[0]} has {made.shape[2]} x {made.shape[1]}",
+            )
+        made[place] = picture
+    assert made is not None
+    return made

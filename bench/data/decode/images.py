@@ -1,0 +1,56 @@
+"""Still images as pixels."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from bench.data.media.media import Media, Source, missing, opened, unreadable
+
+
+def read_image(media: Media) -> npt.NDArray[np.uint8]:
+    """Return the image as 8-bit RGB, uint8 `[1, H, W, 3]`.
+
+    Of 16 bits the upper 8 are kept; transparency is dropped; the first picture of an animation is
+    taken. The orientation that EXIF may give is not applied: the loaders with which image numbers
+    were published (torchvision's) do not apply it either.
+
+    Raises:
+        MissingMedia: there is no such file.
+        UnreadableMedia: it is not a whole image.
+    """
+    from PIL import Image  # only image tasks need it
+
+    source = opened(media)
+    if not isinstance(source, Path) and not source.size:
+        raise unreadable(media, "the file is empty")
+    try:
+        with Image.open(source) as image:
+            image.load()
+            if image.mode.startswith("I"):  # 16 bits: Pillow would clip at 255 rather than scale
+                levels = np.asarray(image).astype(np.int64).clip(0, 65535) >> 8
+                pixels = np.repeat(levels.astype(np.uint8)[..., None], 3, axis=-1)
+            else:
+                pixels = np.asarray(image.convert("RGB"))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise missing(media) from error
+    except (
+        OSError,  # not an image, or truncated
+        SyntaxError,  # Pillow's word for a broken PNG
+        ValueError,
+        EOFError,
+        struct.error,
+        Image.DecompressionBombError,
+    ) as error:
+        reason = _in_short(error, source)
+        raise unreadable(media, reason) from error
+    return pixels[None]
+
+
+def _in_short(error: Exception, source: Source) -> str:
+    """What Pillow says, without the name and the address of what it read."""
+    said = str(error).replace(str(source), "it").replace(repr(source), "it")
+    return said.rstrip(".") or type(error).__name__

@@ -1,0 +1,128 @@
+"""A video opened for decoding in this thread alone, and what is wrong with a file, as sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from stat import S_ISDIR
+from typing import Any
+
+from bench.data.media.media import Source, missing, unreadable
+
+
+@contextmanager
+def open_video(source: Source) -> Iterator[tuple[Any, Any]]:
+    """Open a source with PyAV as (container, video stream), to be decoded in this thread alone.
+
+    Bytes are read from their beginning, and may be opened again.
+
+    Raises:
+        MissingMedia: there is no such file.
+        UnreadableMedia: there is no video in it.
+    """
+    import av  # loads FFmpeg
+    from av.stream import Disposition
+
+    _refuse_nothing(source)
+    # From PyAV 19 on, metadata that is not UTF-8 is no error when a file is opened.
+    old = int(av.__version__.split(".")[0]) < 19
+    lenient: dict[str, Any] = {"metadata_errors": "replace"} if old else {}
+    try:
+        media = av.open(str(source) if isinstance(source, Path) else source, **lenient)
+    except av.FFmpegError as error:
+        is_page = isinstance(error, av.InvalidDataError) and _starts_like_a_page(source)
+        reason = "it is a web page, not a video" if is_page else f"FFmpeg: {error.strerror}"
+        raise unreadable(source, reason) from error
+    with media:
+        stream = media.streams.best("video")
+        if stream is None or stream.disposition & Disposition.attached_pic:
+            raise unreadable(source, "it has no video stream")
+        if stream.codec_context is None or media.format.name == "tty":
+            raise unreadable(source, "it is not a video that this build of FFmpeg can decode")
+        stream.codec_context.thread_count = 1
+        stream.codec_context.thread_type = "NONE"
+        # Otherwise damage is painted over with parts of other frames.
+        stream.codec_context.options = {"err_detect": "explode"}
+        yield media, stream
+
+
+class Damage(Exception):  # noqa: N818 (a state of the file; callers turn it into a BenchError)
+    """Decoding met data that cannot be decoded; the text is the reason."""
+
+
+def decoded(media: Any, stream: Any) -> Iterator[Any]:
+    """Yield the frames from here on in presentation order, without those that an edit list cuts.
+
+    Packets that do not decode are passed over until the first frame came out: recordings may start
+    between two keyframes.
+
+    Raises:
+        Damage: after the last frame that is in order.
+    """
+    import av
+
+    has_started = False
+    for packet in intact_packets(media, stream):
+        try:
+            frames = packet.decode()
+        except av.FFmpegError as error:
+            if has_started:
+                raise Damage(f"FFmpeg: {error.strerror}") from error
+            continue
+        for frame in frames:
+            if frame.is_corrupt:
+                raise Damage("a frame is damaged")
+            has_started = True
+            yield frame
+
+
+def intact_packets(media: Any, stream: Any) -> Iterator[Any]:
+    """Yield the packets from here on in decoding order, the last one empty.
+
+    Raises:
+        Damage: after the last packet that is whole.
+    """
+    import av
+
+    packets = media.demux(stream)
+    while True:
+        try:
+            packet = next(packets, None)
+        except av.FFmpegError as error:
+            raise Damage(f"FFmpeg: {error.strerror}") from error
+        except IndexError as error:
+            raise Damage("a stream appears that was not announced") from error
+        if packet is None:
+            return
+        if packet.is_corrupt:
+            raise Damage("a packet is incomplete")
+        yield packet
+
+
+def _refuse_nothing(source: Source) -> None:
+    """Refuse what is not there, a folder and a file without bytes; put bytes at their beginning."""
+    if not isinstance(source, Path):
+        source.seek(0)
+        if not source.size:
+            raise unreadable(source, "the file is empty")
+        return
+    try:
+        found = source.stat()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise missing(source) from error
+    except OSError as error:
+        raise unreadable(source, error.strerror or str(error)) from error
+    if S_ISDIR(found.st_mode):
+        raise unreadable(source, "it is a folder")
+    if found.st_size == 0:
+        raise unreadable(source, "the file is empty")
+
+
+def _starts_like_a_page(source: Source) -> bool:
+    if isinstance(source, Path):
+        with source.open("rb") as file:
+            head = file.read(256)
+    else:
+        head = source.getvalue()[:256]
+    return head.lstrip()[:1] in (b"<", b"{")

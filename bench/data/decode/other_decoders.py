@@ -1,0 +1,113 @@
+"""decord and torchcodec: frames by number, unless they cannot be trusted with a file."""
+
+from __future__ import annotations
+
+import gc
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bench.data.decode.container import Container
+from bench.data.media.media import Source
+from bench.errors import UsageError
+from bench.types import IntArray
+
+Pixels = npt.NDArray[np.uint8]
+
+# Where a decoder counts or seeks wrongly, so that it is not used even if asked for.
+INEXACT = {
+    "decord": ("edit list", "open GOP", "no frame table", "ends early"),
+    "torchcodec": ("open GOP", "no frame table", "ends early"),
+}
+
+
+class Refusal(Exception):  # noqa: N818 (not a failure: another decoder takes over)
+    """A decoder cannot be trusted with this file; the text is the reason, in a few words."""
+
+
+def refuse_where_inexact(decoder: str, container: Container) -> None:
+    """Raise `Refusal` where a decoder is known to return other frames than it should."""
+    traits = [trait for trait in container.unusual if trait in INEXACT[decoder]]
+    if traits:
+        raise Refusal(f"inexact with {' and '.join(traits)}")
+
+
+def read_decord(source: Source, wanted: IntArray, container: Container) -> Pixels:
+    """Return the frames of these numbers, upright, uint8 `[U, H, W, 3]`; raises `Refusal`.
+
+    decord applies the rotation itself.
+    """
+    import decord  # loads an FFmpeg of its own
+    from decord._ffi.base import DECORDError, DECORDLimitReachedError
+
+    decord.logging.set_level(decord.logging.QUIET)
+    try:
+        # Unless told to tolerate less than one, it fills in a neighbour for a frame it misses.
+        reader = decord.VideoReader(
+            _whole(source), ctx=decord.cpu(0), num_threads=1, fault_tol=1e-9
+        )
+        if not isinstance(source, Path):
+            # It leaves its copy of the bytes in a reference cycle, where hundreds would wait.
+            gc.collect(0)
+        if len(reader) != container.num_frames:
+            raise Refusal(f"finds {len(reader)} frames, not {container.num_frames}")
+        pixels: Pixels = reader.get_batch(wanted.tolist()).asnumpy()
+    except DECORDLimitReachedError as error:
+        raise Refusal("misses frames") from error
+    except (DECORDError, RuntimeError, AssertionError) as error:  # it asserts that there are frames
+        raise Refusal(_in_short(error)) from error
+    return pixels
+
+
+def _whole(source: Source) -> Any:
+    """What decord opens: a path, or a file object that stands at its beginning."""
+    if isinstance(source, Path):
+        return str(source)
+    source.seek(0)
+    return source
+
+
+def read_torchcodec(source: Source, wanted: IntArray, container: Container) -> Pixels:
+    """As `read_decord`.
+
+    torchcodec applies the rotation itself where its metadata know of one (from 0.11 on).
+
+    Raises:
+        UsageError: it does not load.
+    """
+    try:
+        from torchcodec.decoders import VideoDecoder
+
+        reader: Any = VideoDecoder(
+            str(source) if isinstance(source, Path) else source.getvalue(),
+            seek_mode="exact",
+            num_ffmpeg_threads=1,
+            dimension_order="NHWC",
+        )
+        if len(reader) != container.num_frames:
+            raise Refusal(f"finds {len(reader)} frames, not {container.num_frames}")
+        pixels: Pixels = reader.get_frames_at(wanted.tolist()).data.numpy()
+    except (ImportError, OSError, RuntimeError, ValueError, IndexError) as error:
+        if isinstance(error, ImportError | OSError) or "libtorchcodec" in str(error):
+            raise UsageError(
+                f"torchcodec does not load ({_in_short(error)}): install FFmpeg's libraries and a"
+                " build that fits torch, or use decoder='pyav'."
+            ) from error
+        raise Refusal(_in_short(error)) from error
+    return pixels if hasattr(reader.metadata, "rotation") else upright(pixels, container)
+
+
+def upright(pixels: Pixels, container: Container) -> Pixels:
+    """Turn stored frames as the container says."""
+    quarter_turns = -container.rotation // 90  # numpy turns the other way
+    return np.ascontiguousarray(np.rot90(pixels, quarter_turns, axes=(1, 2)))
+
+
+def _in_short(error: Exception) -> str:
+    """The first line of a message without source positions, addresses and times of day."""
+    line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    text = re.sub(r"\[\d\d:\d\d:\d\d\] \S+:\d+: (\[.*?\])?", "", line)
+    return text.split(" (")[0].rstrip(".")[:90]

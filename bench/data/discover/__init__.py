@@ -1,0 +1,1 @@
+"""Find a data set in whatever layout its user holds it."""

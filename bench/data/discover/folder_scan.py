@@ -1,0 +1,260 @@
+"""One look at a folder: its media, in whatever form, and the files that may be annotations.
+
+Media are files, folders of frames (two or more pictures, no video, no folder below), members of
+uncompressed tar archives and cells of parquet files. Hidden files are ignored, links are followed.
+No medium is opened; of an archive only the index is read.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import posixpath
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from bench.data.discover.annotations import EXTENSIONS, extension
+from bench.data.media.archives import Part, read_parquet, read_tar
+from bench.data.media.media import CELL, FILE, FRAMES, MEMBER, MediaColumn
+from bench.errors import DataError
+from bench.types import IntArray, Kind, Progress, Silent
+
+COMPRESSED = (
+    *(".tgz", ".tbz2", ".txz", ".zip", ".rar", ".7z"),
+    *(f".tar.{tail}" for tail in ("gz", "bz2", "xz", "zst")),
+)
+PICTURES_OF_A_VIDEO = 2
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Tree:
+    """What lies below `root`, by names relative to it with `/` between the parts.
+
+    `others` are sorted names of files that are neither media nor archives. `media` are all media
+    of the kind: files and folders of frames sorted by name, then the parts of each archive in
+    their order there. By row of `media`, `names` are what lists may call it: a part of an archive
+    has the archive's name without extension as its folder (a cell without a path is called by its
+    number), and `labels` is the text that an archive says of it: a class name or an index, None
+    where it says nothing. `class_names` are the names of the indices, by archive, where it has
+    them. `compressed` are archives that cannot be read in place,
+    archives of archives among them.
+    """
+
+    root: Path
+    kind: Kind
+    others: Sequence[str]
+    media: MediaColumn
+    names: Sequence[str]
+    labels: Sequence[str | None]
+    class_names: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    compressed: Sequence[str] = ()
+
+    @cached_property
+    def folders(self) -> Mapping[str, int]:
+        """How many media lie directly in each folder that holds some."""
+        return Counter(name.rpartition("/")[0] for name in self.names)
+
+    def find(self, *patterns: str) -> list[Path]:
+        """Return the other files whose name ends in a match of a pattern, the best pattern first.
+
+        Patterns are those of `fnmatch`, part by part (`annotations/*.csv`), without regard to
+        case. Of one pattern the file nearest to the root goes first.
+        """
+        found: dict[str, None] = {}
+        for pattern in patterns:
+            parts = pattern.casefold().split("/")
+            fits = [name for name in self.others if _ends_in(name.casefold().split("/"), parts)]
+            found.update(dict.fromkeys(sorted(fits, key=lambda name: (name.count("/"), name))))
+        return [self.root / name for name in found]
+
+    def beside(self, path: Path, name: str) -> Path | None:
+        """Return the file of that name in the folder of `path`, else the first below the root."""
+        near = path.parent / name
+        if near.is_file():
+            return near
+        return next(iter(self.find(name)), None)
+
+    def below(self, *folders: Path) -> Tree:
+        """Return the same tree with the media below `folders` (within the root) only.
+
+        Raises:
+            DataError: folders without media.
+        """
+        names = [Path(os.path.normpath(f)).relative_to(self.root).as_posix() for f in folders]
+        inside = tuple(f"{name}/".removeprefix("./") for name in names)
+        rows = [row for row, name in enumerate(self.names) if f"{name}/".startswith(inside)]
+        if not rows:
+            raise DataError(f"{folders[0]} holds no {self.kind}s; name a folder that does.")
+        return self.take(np.array(rows, dtype=np.int64))
+
+    def take(self, rows: IntArray) -> Tree:
+        """Return the same tree with these media only, in the given order."""
+        return replace(
+            self,
+            media=self.media.take(rows),
+            names=[self.names[row] for row in rows],
+            labels=[self.labels[row] for row in rows],
+        )
+
+
+def scan(root: Path, kind: Kind, progress: Progress | None = None) -> Tree:
+    """Look through `root` for media of a kind; `progress` counts the archives that are indexed.
+
+    Raises:
+        DataError: no such folder, a link to a folder that holds it, a name that is not UTF-8, an
+            archive that cannot be read.
+    """
+    if not root.is_dir():
+        raise DataError(f"there is no folder {root}; check the path of the data.")
+    found = _Found(kind=kind)
+    for name, form in _walk(root, kind, "", str(root.resolve()), ()):
+        found.note(name, form)
+    plain = sorted([*found.files, *found.frames])
+    parts, class_names = _index(root, kind, found, progress or Silent())
+    return Tree(
+        root=root,
+        kind=kind,
+        others=sorted(found.others),
+        media=_column(root, plain, set(found.frames), parts),
+        names=[*plain, *(_inside(archive, name) for archive, part in parts for name in part.paths)],
+        labels=[*[None] * len(plain), *(label for _, part in parts for label in part.labels)],
+        class_names=class_names,
+        compressed=sorted(found.compressed),
+    )
+
+
+# ---------------------------------------------------------------------------------------- folders
+_FILE, _FRAMES, _OTHER = "file", "frames", "other"
+
+
+@dataclass(kw_only=True)
+class _Found:
+    kind: Kind
+    files: list[str] = field(default_factory=list)
+    frames: list[str] = field(default_factory=list)
+    tars: list[str] = field(default_factory=list)
+    parquets: list[str] = field(default_factory=list)
+    compressed: list[str] = field(default_factory=list)
+    others: list[str] = field(default_factory=list)
+
+    def note(self, name: str, form: str) -> None:
+        if form == _FILE:
+            self.files.append(name)
+        elif form == _FRAMES:
+            self.frames.append(name)
+        elif name.lower().endswith(".tar"):
+            self.tars.append(name)
+        elif name.lower().endswith(".parquet"):
+            self.parquets.append(name)
+        elif name.lower().endswith(COMPRESSED):
+            self.compressed.append(name)
+        else:
+            self.others.append(name)
+
+
+def _walk(
+    root: Path, kind: Kind, below: str, place: str, above: tuple[str, ...]
+) -> Iterator[tuple[str, str]]:
+    """Yield (name, what it is) below a folder; `place` is its real path, `above` those around."""
+    if place in above:
+        raise DataError(f"{root / below} is a link to a folder that holds it; remove the link.")
+    prefix = f"{below}/" if below else ""
+    folders, pictures, num_videos = [], 0, 0
+    try:
+        with os.scandir(root / below) as entries:
+            for entry in entries:
+                name = entry.name
+                if name.startswith("."):
+                    continue
+                if not name.isascii():
+                    _refuse_bytes(root / below, name)
+                if entry.is_dir():
+                    real = f"{place}/{name}"
+                    folders.append((name, os.path.realpath(real) if entry.is_symlink() else real))
+                    continue
+                found = EXTENSIONS.get(extension(name))
+                pictures += found == "image"
+                num_videos += found == "video"
+                if found == kind:
+                    yield prefix + name, _FILE
+                elif found is None:
+                    yield prefix + name, _OTHER
+    except OSError as error:
+        where = error.filename or root / below
+        raise DataError(f"cannot look at {where}: {error.strerror}; check or remove it.") from error
+    if kind == "video" and pictures >= PICTURES_OF_A_VIDEO and not folders and not num_videos:
+        yield below or ".", _FRAMES
+    for name, real in folders:
+        yield from _walk(root, kind, prefix + name, real, (*above, place))
+
+
+def _refuse_bytes(folder: Path, name: str) -> None:
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        raise DataError(f"{folder}: the name {name!r} is not UTF-8; rename it.") from error
+
+
+# --------------------------------------------------------------------------------------- archives
+def _index(
+    root: Path, kind: Kind, found: _Found, progress: Progress
+) -> tuple[list[tuple[str, Part]], dict[str, Sequence[str]]]:
+    """Read the index of every archive; a parquet file without media joins the other files."""
+    parts, class_names = [], {}
+    archives = sorted([*found.tars, *found.parquets])
+    if archives:
+        progress.start(f"index of archives in {root.name}", len(archives))
+    try:
+        for archive in archives:
+            reads = read_tar if archive.lower().endswith(".tar") else read_parquet
+            part = reads(root / archive, kind)
+            if part is None:
+                found.others.append(archive)
+            elif part.paths:
+                parts.append((archive, part))
+                if part.class_names is not None:
+                    class_names[archive] = part.class_names
+            elif part.holds_archives:
+                found.compressed.append(archive)
+            progress.advance()
+    finally:
+        progress.stop()
+    return parts, class_names
+
+
+def _inside(archive: str, name: str) -> str:
+    return f"{posixpath.splitext(archive)[0]}/{name}"
+
+
+def _column(
+    root: Path, plain: Sequence[str], frames: set[str], parts: Sequence[tuple[str, Part]]
+) -> MediaColumn:
+    if not frames and not parts:
+        return MediaColumn.of_files(root, plain)
+    forms = [FRAMES if name in frames else FILE for name in plain]
+    sizes = [len(part.paths) for _, part in parts]
+    count = len(plain)
+    ends = [MEMBER if archive.lower().endswith(".tar") else CELL for archive, _ in parts]
+    return MediaColumn(
+        root=root,
+        names=[*plain, *(name for _, part in parts for name in part.names)],
+        form=np.concatenate([np.array(forms, np.int8), np.repeat(np.array(ends, np.int8), sizes)]),
+        archives=[archive for archive, _ in parts],
+        archive=np.concatenate(
+            [np.full(count, -1, np.int32), np.repeat(np.arange(len(parts), dtype=np.int32), sizes)]
+        ),
+        offset=np.concatenate([np.zeros(count, np.int64), *(part.offset for _, part in parts)]),
+        size=np.concatenate([np.zeros(count, np.int64), *(part.size for _, part in parts)]),
+    )
+
+
+def _ends_in(parts: Sequence[str], pattern: Sequence[str]) -> bool:
+    return len(parts) >= len(pattern) and all(
+        fnmatch.fnmatchcase(part, wanted)
+        for part, wanted in zip(parts[-len(pattern) :], pattern, strict=True)
+    )

@@ -1,0 +1,153 @@
+"""Lists of `path label` rows as jepa, VideoMAE, SVT, mmaction2 and others write them."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from bench.data.discover.annotations import Annotations, read_annotations
+from bench.data.discover.dataset import Listed
+from bench.data.discover.label_files import read_label_map
+from bench.data.discover.label_map import LabelMap
+from bench.data.discover.search import label_index, nearest
+from bench.errors import DataError
+from bench.types import IntArray
+
+EXTENSIONS = (".csv", ".txt", ".tsv", ".list", ".lst", ".jsonl", ".ndjson", ".parquet")
+# Label maps that tools put beside their lists.
+LABEL_FILES = ("label_map*.txt", "label_map*.json", "classes.txt", "class_names.txt")
+
+_WITH_COUNT = re.compile(r"(.*\S)[\s,]+[0-9]+")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PlainList:
+    """The rows of a list, names as media are looked for, before labels are understood."""
+
+    rows: Annotations
+    names: Sequence[str]
+    layout: str
+
+    def listed(self, labels: LabelMap | None, *, is_shipped: bool = False) -> Listed:
+        """Return the rows with their classes; of the list's own names where `labels` is None.
+
+        With `is_shipped`, a label map beside a list of indices must not contradict `labels`, and
+        the layout tells how many indices are not those of the class folders in the names.
+
+        Raises:
+            DataError: a label that is no class, a label map in another order.
+        """
+        if labels is not None and self.rows.numbered and is_shipped:
+            _refuse_other_map(self.rows.path, labels)
+        classes: Sequence[str] | None = None
+        if labels is None:
+            indices, classes = _own_classes(self.rows)
+        else:
+            indices = _indices(self.rows, labels)
+        return Listed(
+            names=self.names,
+            labels=indices,
+            source=self.rows.path,
+            layout=self.layout + (_other_order(self.names, indices, labels) if is_shipped else ""),
+            classes=classes,
+        )
+
+
+def read_plain_list(
+    path: Path, labels: LabelMap | None, *, root: Path, is_shipped: bool = False
+) -> Listed:
+    """Read the rows of a list and understand their labels: `read_plain_rows` and `listed`."""
+    return read_plain_rows(path, root=root).listed(labels, is_shipped=is_shipped)
+
+
+def read_plain_rows(path: Path, *, root: Path) -> PlainList:
+    """Read rows of a media name and a class, a name or an index; see `read_annotations`.
+
+    `dir num_frames label` rows of folders of frames are taken too. The names in a `metadata` file
+    (Hugging Face) begin at its folder.
+
+    Raises:
+        DataError: an unreadable file, or no rows with labels.
+    """
+    rows = read_annotations(path)
+    names = [name.replace("\\", "/").removeprefix("./") for name in rows.files]
+    layout = "list of paths and indices" if rows.numbered else "list of paths and names"
+    bare = [_WITH_COUNT.fullmatch(name) for name in names]
+    if all(bare):
+        names = [match[1] for match in bare if match]
+        layout = "list of frame folders"
+    if path.stem.casefold() == "metadata":
+        names = _below(names, path, root)
+        layout = "metadata of folders"
+    return PlainList(rows=rows, names=names, layout=layout)
+
+
+def _below(names: Sequence[str], path: Path, root: Path) -> list[str]:
+    if not path.is_relative_to(root):
+        return list(names)
+    folder = path.parent.relative_to(root).as_posix()
+    return [posixpath.normpath(posixpath.join(folder, name)) for name in names]
+
+
+def _own_classes(rows: Annotations) -> tuple[IntArray, Sequence[str]]:
+    """Return indices and names where nothing but the list tells the classes."""
+    if rows.numbered:
+        numbers = np.array([int(label) for label in rows.labels], dtype=np.int64)
+        return numbers, [str(number) for number in range(int(numbers.max()) + 1)]
+    classes = sorted(set(rows.labels))
+    index = {name: number for number, name in enumerate(classes)}
+    return np.array([index[label] for label in rows.labels], dtype=np.int64), classes
+
+
+def _indices(rows: Annotations, labels: LabelMap) -> IntArray:
+    known: dict[str, int] = {}
+    for label, line in zip(rows.labels, rows.lines, strict=True):
+        if label in known:
+            continue
+        index = label_index(label, labels)
+        if index is None or index < 0:
+            from_one = label == str(len(labels)) and "0" not in rows.labels
+            hint = " Does the list count from 1?" if from_one else nearest(label, labels)
+            raise DataError(
+                f"{rows.path}, line {line}: label {label!r} is none of the {len(labels)} classes"
+                f" (0 to {len(labels) - 1}) of {labels.source}.{hint} Another"
+                " label map can be given with --set task.classes=FILE"
+            )
+        known[label] = index
+    return np.array([known[label] for label in rows.labels], dtype=np.int64)
+
+
+def _other_order(names: Sequence[str], indices: IntArray, labels: LabelMap | None) -> str:
+    """Say how many names lie in the folder of a class that their index does not mean."""
+    if labels is None:
+        return ""
+    meant: dict[str, int | None] = {}
+    others = 0
+    for name, index in zip(names, indices.tolist(), strict=True):
+        folder = posixpath.basename(posixpath.dirname(name))
+        if folder not in meant:
+            meant[folder] = labels.index(folder)
+        others += meant[folder] not in (None, index)
+    return f" ({others:,} are not those of the class folders)" if others else ""
+
+
+def _refuse_other_map(path: Path, labels: LabelMap) -> None:
+    """Refuse indices beside which lies a label map in another order.
+
+    Names that the label map does not have contradict nothing: some maps carry merged names.
+    """
+    found = [own for pattern in LABEL_FILES for own in sorted(path.parent.glob(pattern))]
+    for own in found:
+        for number, name in enumerate(read_label_map(own).names):
+            index = labels.index(name)
+            if index is not None and index != number:
+                raise DataError(
+                    f"{own} gives the class {name!r} the index {number}, but it has {index} in"
+                    f" {labels.source}, and {path.name} lists indices; if they are those of the"
+                    f" file say --set task.classes={own}, else remove it."
+                )

@@ -1,0 +1,220 @@
+"""Split files: the rows of a training split as text, one sample id a line, the same everywhere.
+
+    # frozenbench split task=k400 split=train fraction=0.05 draw=1 rows=12013 sha256=... rule=...
+    -0BtpH8ZgcQ
+    ...
+
+Ids are sorted by code point, lines end in a line feed, and the SHA-256 is that of all lines but
+the first (`tail -n +2 FILE | sha256sum`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import posixpath
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bench.data.discover.annotations import read_lines
+from bench.data.manifest import Manifest, Task
+from bench.data.media.media import MediaColumn
+from bench.errors import DataError
+from bench.files import write_whole
+from bench.types import IntArray
+
+if TYPE_CHECKING:
+    from bench.data.boxes.regions import Regions
+
+HEADER = "# frozenbench split "
+SHOWN = 3
+TWICE = -1  # a name that several rows have
+
+
+def split_digest(ids: Iterable[str]) -> str:
+    """Return the SHA-256 of the sorted ids, each with a line feed behind it."""
+    return hashlib.sha256(_body(ids)).hexdigest()
+
+
+def split_text(task: Task) -> bytes:
+    """Return the split file of a task's training rows: equal splits give equal bytes."""
+    asked = {key: task.options[key] for key in ("fraction", "shots", "draw") if key in task.options}
+    facts = {
+        "task": task.name,
+        "split": task.fit.split,
+        **asked,
+        "rows": len(task.fit),
+        "sha256": split_digest(task.fit.ids),
+        "rule": task.options.get("rule", "all training rows"),
+    }
+    header = HEADER + " ".join(f"{key}={value}" for key, value in facts.items())
+    return f"{header}\n".encode() + _body(task.fit.ids)
+
+
+def write_split(task: Task, path: Path) -> Path:
+    """Write the split file of a task's training rows and return its path.
+
+    Raises:
+        BenchError: the file cannot be written.
+    """
+    write_whole(path, split_text(task))
+    return path
+
+
+def split_name(task: Task) -> str:
+    """Return a file name that tells the share, such as `k400_train_5percent_draw1.txt`."""
+    options = task.options
+    draw = f"_draw{options.get('draw', 0)}"
+    if "shots" in options:
+        share = f"{options['shots']}shots{draw}"
+    elif options.get("fraction", 1.0) != 1.0:
+        share = f"{100 * options['fraction']:.10g}percent{draw}"
+    else:
+        share = f"subset_{options['subset_sha256'][:8]}" if "subset_sha256" in options else "all"
+    return f"{task.name}_{task.fit.split}_{share}.txt"
+
+
+def read_split(path: Path) -> list[str]:
+    """Return the names that a split file lists, one a line; the header of our own is checked.
+
+    Raises:
+        DataError: missing, empty or undecodable file, or ids that do not give the digest named.
+    """
+    names = read_lines(path)
+    if not names or not names[0].startswith(HEADER):
+        return names
+    header, names = names[0], names[1:]
+    stated = dict(word.partition("=")[::2] for word in header.split()).get("sha256")
+    if stated != split_digest(names):
+        raise DataError(
+            f"{path} was changed: its ids do not give the SHA-256 that its first line names; write"
+            " it again, or remove the first line to use it as it is."
+        )
+    return names
+
+
+def named_rows(manifest: Manifest, path: Path) -> IntArray:
+    """Return the sorted rows of `manifest` that the file names, int64 `[rows named]`.
+
+    A line is a sample id or a file name, with or without the folders above it and the extension.
+    Where ids are shorter than file names (Kinetics), the files that were found count too. Of rows
+    that are boxes a line may name a video, which is all boxes of it.
+
+    Raises:
+        DataError: a name that is not in the split, that several rows have, or that stands twice.
+    """
+    names = read_split(path)
+    if manifest.regions is not None:
+        return _named_boxes(manifest, manifest.regions, path, names)
+    index = _Index(manifest.ids)
+    rows = np.array([index.row(name) for name in names], dtype=np.int64)
+    lost = np.flatnonzero(rows == len(manifest))
+    if len(lost) and isinstance(manifest.media, MediaColumn):
+        files = _Index(manifest.media.names)
+        rows[lost] = [files.row(names[line]) for line in lost]
+    where = f"{manifest.name} {manifest.split}"
+    _refuse(path, names, np.flatnonzero(rows == len(manifest)), f"not among the samples of {where}")
+    _refuse(path, names, np.flatnonzero(rows == TWICE), f"not one sample of {where}, but several")
+    found, first = np.unique(rows, return_index=True)
+    _refuse(path, names, np.setdiff1d(np.arange(len(rows)), first), "named twice")
+    _require_some(path, found)
+    return found
+
+
+def _named_boxes(
+    manifest: Manifest, regions: Regions, path: Path, names: Sequence[str]
+) -> IntArray:
+    """Return the sorted rows that lines name by their ids or by their videos."""
+    ids = {sample: row for row, sample in enumerate(manifest.ids)}
+    rows = np.array([ids.get(name, -1) for name in names], dtype=np.int64)
+    index, unknown = _Index(regions.videos), len(regions.videos)
+    video = np.array(
+        [index.row(name) if row < 0 else unknown for name, row in zip(names, rows, strict=True)],
+        dtype=np.int64,
+    )
+    where = f"{manifest.name} {manifest.split}"
+    lost = np.flatnonzero((rows < 0) & (video == unknown))
+    _refuse(path, names, lost, f"neither among the samples nor among the videos of {where}")
+    _refuse(path, names, np.flatnonzero(video == TWICE), f"not one video of {where}, but several")
+    # A box of a video that is named too is named twice.
+    named = np.where(rows < 0, video, unknown + 1 + rows)
+    _, first = np.unique(named, return_index=True)
+    is_again = np.ones(len(names), dtype=np.bool_)
+    is_again[first] = False
+    is_again[rows >= 0] |= np.isin(regions.video[rows[rows >= 0]], video)
+    _refuse(path, names, np.flatnonzero(is_again), "named twice")
+    is_found = np.isin(regions.video, video[rows < 0])
+    is_found[rows[rows >= 0]] = True
+    found = np.flatnonzero(is_found)
+    _require_some(path, found)
+    return found
+
+
+class _Index:
+    """Row numbers by id and by shorter forms of it, made when one is first needed."""
+
+    def __init__(self, ids: Sequence[str]) -> None:
+        self._ids = ids
+        self._exact = {sample: row for row, sample in enumerate(ids)}
+        self._bare: dict[str, int] | None = None
+        self._stems: dict[str, int] | None = None
+
+    def row(self, name: str) -> int:
+        """Return the row of a name, the number of rows if there is none, TWICE if several."""
+        name = name.replace("\\", "/").strip("/")
+        for below in _without_folders(name):
+            row = self._exact.get(below)
+            if row is not None:
+                return row
+        if self._bare is None:
+            self._bare = self._by(_bare(sample) for sample in self._ids)
+        for below in _without_folders(name):
+            for form in (below, _bare(below)):
+                row = self._bare.get(form)
+                if row is not None:
+                    return row
+        if self._stems is None:
+            self._stems = self._by(posixpath.basename(_bare(sample)) for sample in self._ids)
+        base = posixpath.basename(name)
+        return self._stems.get(_bare(base), self._stems.get(base, len(self._ids)))
+
+    def _by(self, names: Iterable[str]) -> dict[str, int]:
+        rows: dict[str, int] = {}
+        for row, name in enumerate(names):
+            rows[name] = TWICE if name in rows else row
+        return rows
+
+
+def _without_folders(name: str) -> Iterator[str]:
+    """Yield a name, then the same without its first folder, and so on."""
+    while True:
+        yield name
+        _, slash, name = name.partition("/")
+        if not slash:
+            return
+
+
+def _bare(name: str) -> str:
+    return posixpath.splitext(name)[0]
+
+
+def _require_some(path: Path, found: IntArray) -> None:
+    if not len(found):
+        raise DataError(f"{path} names no sample; it should hold one id or file name a line.")
+
+
+def _refuse(path: Path, names: Sequence[str], bad: IntArray, what: str) -> None:
+    if not len(bad):
+        return
+    shown = ", ".join(repr(names[i]) for i in bad[:SHOWN])
+    rest = ", ..." if len(bad) > SHOWN else ""
+    raise DataError(
+        f"{path}: of {len(names):,} names {len(bad):,} {'is' if len(bad) == 1 else 'are'} {what}:"
+        f" {shown}{rest}. A line should be a sample id or a file name of the training split."
+    )
+
+
+def _body(ids: Iterable[str]) -> bytes:
+    return "".join(f"{sample}\n" for sample in sorted(ids)).encode()

@@ -1,0 +1,209 @@
+"""SHA-256 of what media hold, remembered so that what is unchanged is read once.
+
+A file or archive counts as unchanged while real path, size, modification time, change time and
+inode are the same, a folder of frames while those of all its pictures are. The change time is there
+because tools that copy data restore the modification time. Parts of archives are read in the order
+in which they lie there, whatever the order of the rows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from bench.data.media.content_digest import (
+    MISSING,
+    UNREADABLE,
+    State,
+    cell_digest,
+    content_name,
+    facts,
+    file_state,
+    folder_digest,
+    folder_state,
+    member_digest,
+    real_place,
+    state_of,
+)
+from bench.data.media.media import Cell, FrameFolder, Media, MediaColumn, Member
+from bench.errors import DataError
+from bench.types import IntArray, Progress
+
+FILES_PER_COMMIT = 256
+THREADS = 4
+BUSY_SECONDS = 120.0
+# Within the time resolution of a file system a second write leaves no trace, so the digest of a
+# file that was modified a moment ago is given but not remembered.
+SETTLED_SECONDS = 2.0
+
+_TABLE = """CREATE TABLE IF NOT EXISTS media (
+    path TEXT PRIMARY KEY, size INTEGER, mtime_ns INTEGER, ctime_ns INTEGER, inode INTEGER,
+    sha256 TEXT NOT NULL) WITHOUT ROWID"""
+
+
+def media_digests(media: Sequence[Media], *, cache: Path, progress: Progress) -> list[str]:
+    """Return the SHA-256 (hex) of what every medium holds, `"missing"` for one that is not there.
+
+    Of a part that its archive does not hold it is `"unreadable"`. What was read is committed to the
+    sqlite file `cache` every 256 media, so that a killed run goes on where it stopped; several
+    processes may share the cache.
+
+    Raises:
+        DataError: a file that exists but cannot be read, or a cache that is not usable.
+    """
+    order = _reading_order(media)
+    digests = [MISSING] * len(order)
+    known: dict[str, str] = {}  # links resolved
+    progress.start("media digests", len(order))
+    try:
+        with _opened(cache) as database, ThreadPoolExecutor(THREADS) as pool:
+            for start in range(0, len(order), FILES_PER_COMMIT):
+                rows = order[start : start + FILES_PER_COMMIT].tolist()
+                chunk = [media[row] for row in rows]
+                places = [real_place(medium, known) for medium in chunk]
+                found = _digest_chunk(chunk, places, database, pool)
+                for row, digest in zip(rows, found, strict=True):
+                    digests[row] = digest
+                progress.advance(len(rows))
+    finally:
+        progress.stop()
+    return digests
+
+
+def _reading_order(media: Sequence[Media]) -> IntArray:
+    """Return the rows so that parts follow each other as in their archives; files keep theirs."""
+    if isinstance(media, MediaColumn):
+        return np.lexsort((media.offset, media.archive)).astype(np.int64)
+    archive = np.full(len(media), -1, dtype=np.int32)
+    offset = np.zeros(len(media), dtype=np.int64)
+    numbers: dict[Path, int] = {}
+    for row, medium in enumerate(media):
+        if isinstance(medium, Member | Cell):
+            archive[row] = numbers.setdefault(medium.archive, len(numbers))
+            offset[row] = medium.offset if isinstance(medium, Member) else medium.row
+    return np.lexsort((offset, archive)).astype(np.int64)
+
+
+def _digest_chunk(
+    media: list[Media], places: list[str], database: sqlite3.Connection, pool: ThreadPoolExecutor
+) -> list[str]:
+    """Return the digests of media whose real places are given; each place is looked at once."""
+    names = [content_name(medium, real) for medium, real in zip(media, places, strict=True)]
+    looks = dict(zip(places, media, strict=True))
+    states = dict(zip(looks, pool.map(state_of, looks.values(), looks), strict=True))
+    known: dict[str, str] = {}
+    todo: dict[str, tuple[Media, str, State]] = {}
+    for name, medium, real in zip(names, media, places, strict=True):
+        state = states[real]
+        digest = MISSING if state is None else _remembered(database, name, state)
+        if digest is not None:
+            known[name] = digest
+        elif state is not None:
+            todo[name] = (medium, real, state)
+    with _open_archives(todo.values()) as archives:
+        fresh = list(pool.map(lambda what: _content(what, archives), todo.values()))
+    # Whether an archive changed meanwhile is asked once, and not for each of its parts.
+    changed = {real for real in archives if file_state(real) != states[real]}
+    settled = time.time_ns() - int(SETTLED_SECONDS * 1e9)
+    rows = []
+    for (name, (_, real, _)), (digest, seen) in zip(todo.items(), fresh, strict=True):
+        known[name] = digest
+        if seen is not None and seen[1] <= settled and real not in changed:
+            rows.append((name, *seen, digest))
+    if rows:
+        with database:
+            database.executemany("INSERT OR REPLACE INTO media VALUES (?, ?, ?, ?, ?, ?)", rows)
+    return [known[name] for name in names]
+
+
+def _remembered(database: sqlite3.Connection, name: str, state: State) -> str | None:
+    query = (
+        "SELECT sha256 FROM media WHERE path = ? AND size = ? AND mtime_ns = ? AND ctime_ns = ?"
+        " AND inode = ?"
+    )
+    row = database.execute(query, (name, *state)).fetchone()
+    return None if row is None else str(row[0])
+
+
+@contextmanager
+def _open_archives(todo: Iterable[tuple[Media, str, State]]) -> Iterator[Mapping[str, int]]:
+    """Open each archive once, as a file descriptor from which several threads may read."""
+    places = dict.fromkeys(real for medium, real, _ in todo if isinstance(medium, Member | Cell))
+    with ExitStack() as stack:
+        archives = {}
+        for real in places:
+            try:
+                archives[real] = os.open(real, os.O_RDONLY)
+            except OSError as error:
+                raise DataError(f"cannot read {real}: {error.strerror}; check it.") from error
+            stack.callback(os.close, archives[real])
+        yield archives
+
+
+def _content(
+    what: tuple[Media, str, State], archives: Mapping[str, int]
+) -> tuple[str, State | None]:
+    """Return the digest and the state it belongs to, None if it is not to be remembered."""
+    medium, real, state = what
+    if isinstance(medium, Path):
+        return _read(real)
+    if isinstance(medium, FrameFolder):
+        return folder_digest(real), state if folder_state(real) == state else None
+    if isinstance(medium, Member):
+        digest = member_digest(archives[real], medium)
+    else:
+        digest = cell_digest(real, medium, state)
+    return digest, None if digest == UNREADABLE else state
+
+
+def _read(path: str) -> tuple[str, State | None]:
+    """Return the digest and the state it belongs to, None if the file changed while it was read."""
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123 (a million files: no Path object for each)
+            before = facts(os.fstat(file.fileno()))
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            after = facts(os.fstat(file.fileno()))
+    except FileNotFoundError:
+        return MISSING, None
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}; check the file.") from error
+    return digest, before if before == after else None
+
+
+@contextmanager
+def _opened(cache: Path) -> Iterator[sqlite3.Connection]:
+    try:
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        with closing(sqlite3.connect(cache, timeout=BUSY_SECONDS)) as database:
+            _prepare(database)
+            yield database
+    except (sqlite3.DatabaseError, OSError) as error:
+        raise DataError(
+            f"the digest cache {cache} cannot be used ({error}); delete it, or choose a folder"
+            " that can be written to."
+        ) from error
+
+
+def _prepare(database: sqlite3.Connection) -> None:
+    """Make the table, and a write-ahead log so that readers go on while a process commits."""
+    deadline = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            database.execute("PRAGMA journal_mode = WAL")
+            database.execute("PRAGMA synchronous = NORMAL")
+            database.execute(_TABLE)
+            return
+        except sqlite3.OperationalError as error:
+            # Sqlite does not wait when two processes turn to the write-ahead log at once.
+            busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+            if not busy or time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)

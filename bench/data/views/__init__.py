@@ -1,0 +1,1 @@
+"""Which frames and pixels an encoder sees of a sample."""

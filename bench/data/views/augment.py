@@ -1,0 +1,260 @@
+"""Training augmentations of clips: random resized crop, flip, erasing, and the named recipes.
+
+Parameters are drawn once per clip, and from the generator that is passed in alone. Sources: the
+released V-JEPA evaluation and the appendix of its paper (arXiv 2404.08471); random erasing is
+arXiv 1708.04896. Boxes are (top, left, height, width) in pixels.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import PIL
+import torch
+from PIL import Image
+from torch.nn import functional
+
+from bench.data.views import autoaugment, randaugment
+from bench.data.views.key_views import FLIPS, KEY_VIEWS
+from bench.data.views.transforms import STILL_CROP, normalise
+from bench.errors import UsageError, known
+from bench.types import Kind
+
+Box = tuple[int, int, int, int]
+Range = tuple[float, float]
+# Part of every feature key: raise it when an augmentation or a score view changes its numbers.
+FORMAT = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Augmentation:
+    """A training transform: what is drawn for a clip.
+
+    `kind` image marks a recipe for stills alone; a video recipe takes stills too. `policy` is
+    RandAugment on the whole frames of a video, or AutoAugment on the finished crop of a still.
+    `scale` is the cropped fraction of the area, `ratio` its width over height. `flip` says whether
+    the recipe mirrors where the task allows it, `erasing` how often it erases a box, with at most
+    `erasing_tries` tries to place it.
+    """
+
+    kind: Kind
+    policy: Literal["none", "randaugment", "autoaugment"]
+    interpolation: Literal["bilinear", "bicubic"]
+    scale: Range = (0.08, 1.0)
+    ratio: Range = (3 / 4, 4 / 3)
+    flip: bool
+    erasing: float = 0.0
+    erasing_tries: int = 0
+
+
+AUGMENTATIONS = {
+    # The released video evaluation of V-JEPA and V-JEPA 2.
+    "vjepa_released": Augmentation(
+        kind="video",
+        policy="randaugment",
+        interpolation="bilinear",
+        flip=False,
+        erasing=0.25,
+        erasing_tries=100,
+    ),
+    # The V-JEPA paper's appendix, which differs from its code: no automatic augmentation.
+    "vjepa_paper": Augmentation(
+        kind="video",
+        policy="none",
+        interpolation="bilinear",
+        ratio=(0.75, 1.33),
+        flip=True,
+    ),
+    # The released image evaluation of V-JEPA and V-JEPA 2.
+    "vjepa_image": Augmentation(
+        kind="image",
+        policy="autoaugment",
+        interpolation="bicubic",
+        flip=True,
+        erasing=0.25,
+        erasing_tries=10,
+    ),
+}
+
+
+def augment(
+    name: str,
+    clip: npt.NDArray[np.uint8],
+    *,
+    size: int,
+    mean: Sequence[float],
+    std: Sequence[float],
+    flip: bool,
+    rng: np.random.Generator,
+) -> torch.Tensor:
+    """Return one random training view of a clip `[T, H, W, 3]`, normalised: `[3, T, size, size]`.
+
+    `flip` says whether mirroring keeps the label. A recipe for stills takes one picture, repeated
+    over the T frames or not, and gives T equal frames.
+
+    Raises:
+        UsageError: no recipe has that name, or a recipe for stills got a moving clip.
+    """
+    recipe = AUGMENTATIONS[known("augmentation", name, tuple(AUGMENTATIONS))]
+    if recipe.kind == "image" and not np.array_equal(clip[:-1], clip[1:]):
+        raise UsageError(
+            f"augmentation {name!r} is for stills, but the frames of this clip differ; use"
+            " 'vjepa_released' or 'vjepa_paper' for videos."
+        )
+    mirror = flip and recipe.flip
+    if recipe.kind == "image":
+        red, green, blue = (min(255, round(255 * level)) for level in mean)
+        levels = _still_view(recipe, clip[0], size, mirror, (red, green, blue), rng)
+    else:
+        levels = _video_view(recipe, clip, size, mirror, rng)
+    view = normalise(levels, mean, std)
+    if rng.random() < recipe.erasing:
+        erase(view, tries=recipe.erasing_tries, rng=rng)
+    return view.expand(-1, clip.shape[0], -1, -1).contiguous()
+
+
+def facts(
+    name: str,
+    *,
+    size: int,
+    num_views: int,
+    mean: Sequence[float],
+    std: Sequence[float],
+    flip: bool,
+    kind: Kind,
+    patch: int = 1,
+    crop_fraction: float = STILL_CROP,
+    interpolation: str = "bilinear",
+) -> dict[str, Any]:
+    """Return what the numbers of a transform depend on, and nothing else, as JSON-able values.
+
+    `name` is a recipe of `AUGMENTATIONS`, `score` for the deterministic views, or one of
+    `KEY_VIEWS` for clips around key frames, whose sides are multiples of `patch`. The last two are
+    those of `score_views`.
+
+    Raises:
+        UsageError: no transform has that name.
+    """
+    libraries = {"torch": torch.__version__.split("+")[0]}
+    own: dict[str, Any]
+    if known("transform", name, ("score", *KEY_VIEWS, *AUGMENTATIONS)) == "score":
+        own = {"kind": kind, "views": num_views}
+        pillow = kind == "image"
+        # Keys of stills in the usual geometry stay what they were before an encoder could differ.
+        if pillow and (crop_fraction, interpolation) != (STILL_CROP, "bilinear"):
+            own |= {"crop_fraction": crop_fraction, "interpolation": interpolation}
+    elif name in KEY_VIEWS:
+        own, pillow = {"patch": patch}, False
+        if name in FLIPS:
+            libraries["numpy"] = np.__version__  # as below
+    else:
+        recipe = AUGMENTATIONS[name]
+        own = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(recipe).items()}
+        own["flip"] = flip and recipe.flip
+        libraries["numpy"] = np.__version__  # its generators may change their streams
+        pillow = recipe.policy != "none"
+    if pillow:
+        libraries["pillow"] = PIL.__version__
+    common = {"format": FORMAT, "size": size, "mean": list(mean), "std": list(std)}
+    return {"transform": name, **common, **own, "libraries": libraries}
+
+
+def sample_crop(
+    height: int, width: int, *, scale: Range, ratio: Range, rng: np.random.Generator
+) -> Box:
+    """Draw the box of a random resized crop (arXiv 1409.4842, section 6).
+
+    The fraction of the area is uniform in `scale`, the logarithm of width over height in `ratio`.
+    After ten boxes that do not fit, the largest centred one whose shape is allowed is taken.
+    """
+    for _ in range(10):
+        area = height * width * rng.uniform(*scale)
+        aspect = math.exp(rng.uniform(math.log(ratio[0]), math.log(ratio[1])))
+        w, h = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+        if 0 < w <= width and 0 < h <= height:
+            top, left = rng.integers(height - h + 1), rng.integers(width - w + 1)
+            return int(top), int(left), h, w
+    w = min(width, round(height * ratio[1]))
+    h = min(height, round(width / ratio[0]))
+    return (height - h) // 2, (width - w) // 2, h, w
+
+
+def crop_resize(clip: torch.Tensor, box: Box, size: int) -> torch.Tensor:
+    """Return the box of a clip `[T, H, W, 3]` (uint8 or float) as float32 `[T, size, size, 3]`.
+
+    Bilinear with half-pixel centres and no antialiasing; grey levels keep their range and are not
+    rounded.
+    """
+    top, left, height, width = box
+    crop = clip[:, top : top + height, left : left + width].to(torch.float32)
+    resized = functional.interpolate(
+        crop.permute(0, 3, 1, 2), size=(size, size), mode="bilinear", align_corners=False
+    )
+    return resized.permute(0, 2, 3, 1)
+
+
+def erase(view: torch.Tensor, *, tries: int, rng: np.random.Generator) -> Box | None:
+    """Fill one random box of a normalised view `[3, T, H, W]` with N(0, 1) noise, in place.
+
+    The box is the same in all frames, the noise is not. Its area is uniform within 0.02 to 1/3 of
+    the frame, the logarithm of its height over width within 0.3 to 1/0.3. Returns the box, or None
+    when none of `tries` boxes was smaller than the frame on both sides.
+    """
+    channels, frames, height, width = view.shape
+    for _ in range(tries):
+        area = height * width * rng.uniform(0.02, 1 / 3)
+        aspect = math.exp(rng.uniform(math.log(0.3), -math.log(0.3)))
+        h, w = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+        if h < height and w < width:
+            top, left = int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1))
+            noise = rng.standard_normal((channels, frames, h, w), dtype=np.float32)
+            view[:, :, top : top + h, left : left + w] = torch.from_numpy(noise)
+            return top, left, h, w
+    return None
+
+
+def _video_view(
+    recipe: Augmentation,
+    clip: npt.NDArray[np.uint8],
+    size: int,
+    mirror: bool,
+    rng: np.random.Generator,
+) -> torch.Tensor:
+    """Grey levels as float32 `[T, size, size, 3]`.
+
+    The released code normalises before it crops; both orders give the same numbers up to float32
+    rounding, and this one does not touch pixels that the crop drops.
+    """
+    if recipe.policy == "randaugment":
+        clip = randaugment.apply_steps(clip, randaugment.draw_steps(rng))
+    top, left, height, width = sample_crop(
+        *clip.shape[1:3], scale=recipe.scale, ratio=recipe.ratio, rng=rng
+    )
+    kept = np.require(clip[:, top : top + height, left : left + width], requirements=["C", "W"])
+    view = crop_resize(torch.from_numpy(kept), (0, 0, height, width), size)
+    return view.flip(2) if mirror and rng.random() < 0.5 else view
+
+
+def _still_view(
+    recipe: Augmentation,
+    picture: npt.NDArray[np.uint8],
+    size: int,
+    mirror: bool,
+    fill: randaugment.Colour,
+    rng: np.random.Generator,
+) -> torch.Tensor:
+    """Grey levels as uint8 `[1, size, size, 3]`."""
+    top, left, height, width = sample_crop(
+        *picture.shape[:2], scale=recipe.scale, ratio=recipe.ratio, rng=rng
+    )
+    crop = Image.fromarray(picture[top : top + height, left : left + width])
+    view = np.asarray(crop.resize((size, size), Image.Resampling.BICUBIC))
+    if mirror and rng.random() < 0.5:
+        view = view[:, ::-1]
+    view = randaugment.apply_steps(view[None], autoaugment.draw_steps(rng), fill=fill)
+    return torch.from_numpy(np.require(view, requirements=["C", "W"]))

@@ -1,0 +1,174 @@
+"""The recipe from a media file to pixels, and the facts that identify those pixels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from bench.data.boxes.regions import RegionReadout
+from bench.data.decode.decode import decoder_versions
+from bench.data.views import augment
+from bench.data.views.clip_frames import KEYFRAME
+from bench.data.views.key_views import (
+    CENTRE,
+    CENTRE_FLIP,
+    FLIPS,
+    KEY_VIEWS,
+    WHOLE,
+    WHOLE_FLIP,
+    view_size,
+)
+from bench.data.views.transforms import STILL_CROP
+from bench.errors import UsageError
+from bench.types import ClipPlan, EncoderSpec, Kind
+
+SCORE = "score"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How the pixels of a row are made: which frames, which view or augmentation, which decoder.
+
+    `view` is `score` (deterministic, `plan.num_views` spatial views), the name of an augmentation
+    (one view, drawn from (`seed`, draw, row)), or one of `bench.data.views.key_views` (clips around
+    key frames). `size` is in pixels: of the whole frame around a box the short side, both of whose
+    sides are multiples of `patch`. `flip` says whether an augmentation may mirror. The score view
+    of a still is resized to `size` / `crop_fraction` by `interpolation`.
+    """
+
+    plan: ClipPlan
+    view: str
+    size: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    flip: bool
+    kind: Kind
+    decoder: str = "auto"
+    seed: int = 0
+    patch: int = 1
+    crop_fraction: float = STILL_CROP
+    interpolation: str = "bilinear"
+
+    def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise UsageError(f"seed = {self.seed}: it must be at least 0.")
+
+    @property
+    def is_random(self) -> bool:
+        """Whether two draws of a row differ."""
+        return self.view != SCORE and (self.view not in KEY_VIEWS or self.view in FLIPS)
+
+    @property
+    def is_normalised(self) -> bool:
+        """Whether pixels come as normalised float32 rather than uint8."""
+        return self.is_random and self.view not in KEY_VIEWS
+
+    @property
+    def num_views(self) -> int:
+        """Spatial views of a row: those of the plan, or one augmented view."""
+        return 1 if self.is_random else self.plan.num_views
+
+    @property
+    def clips_per_row(self) -> int:
+        """Clips that the encoder sees for one draw of a row, views times temporal clips."""
+        return self.num_views * self.plan.num_clips
+
+    def facts(self) -> dict[str, Any]:
+        """Everything that changes pixels and nothing else, as JSON-able values."""
+        plan = self.plan
+        return {
+            "frames": plan.num_frames,
+            "clips": plan.num_clips,
+            "views": self.num_views,
+            "sampling": [plan.sampler, plan.stride] if self.kind == "video" else "repeat",
+            "view": self.view,
+            "pixels": augment.facts(
+                self.view,
+                size=self.size,
+                num_views=self.num_views,
+                mean=self.mean,
+                std=self.std,
+                flip=self.flip,
+                kind=self.kind,
+                patch=self.patch,
+                crop_fraction=self.crop_fraction,
+                interpolation=self.interpolation,
+            ),
+            "decoder": self._decoder_facts(),
+            "seed": self.seed if self.is_random else None,
+        }
+
+    def _decoder_facts(self) -> dict[str, Any]:
+        if self.kind == "image":
+            import PIL  # only its version is asked for
+
+            return {"pillow": PIL.__version__}
+        return {"name": self.decoder, "versions": decoder_versions(self.decoder)}
+
+
+def score_recipe(spec: EncoderSpec, plan: ClipPlan, kind: Kind, decoder: str) -> Recipe:
+    """Return the deterministic recipe of an encoder: its size, its normalisation, no mirroring."""
+    return Recipe(
+        plan=plan,
+        view=SCORE,
+        size=spec.image_size,
+        mean=spec.mean,
+        std=spec.std,
+        flip=False,
+        kind=kind,
+        decoder=decoder,
+        crop_fraction=spec.crop_fraction,
+        interpolation=spec.interpolation,
+    )
+
+
+def frames_of(spec: EncoderSpec, kind: Kind) -> int:
+    """Return how many frames an encoder sees of one clip of a video, or of a still.
+
+    A video encoder sees copies of a still: 16 as released, though two would do (arXiv 2404.08471,
+    appendix); an encoder of images sees it once.
+    """
+    if kind == "video":
+        return spec.num_frames
+    if spec.still_frames is not None:
+        return spec.still_frames
+    return 1 if spec.takes == "image" else spec.num_frames
+
+
+def keyframe_recipe(
+    spec: EncoderSpec,
+    plan: ClipPlan,
+    readout: RegionReadout,
+    decoder: str,
+    *,
+    flip: bool = False,
+    seed: int = 0,
+) -> Recipe:
+    """Return the recipe of clips around key frames: one clip of each, one view, boxes to scale.
+
+    The `whole` frame of an encoder of 224 pixels in patches of 16 has a short side of 256, its
+    `centre` is a square of 224. With `flip` every key frame is mirrored half of the time. Decoder
+    `auto` means PyAV, which seeks with what was learned of the file once; decord reads the whole
+    index of a film each time it opens it.
+
+    Raises:
+        UsageError: a plan of several clips or views.
+    """
+    if (plan.num_clips, plan.num_views) != (1, 1):
+        raise UsageError(
+            f"plan {plan}: a key frame has one clip and one view; write"
+            f" {replace(plan, num_clips=1, num_views=1)}."
+        )
+    plain, mirrored = (WHOLE, WHOLE_FLIP) if readout.view == "whole" else (CENTRE, CENTRE_FLIP)
+    return Recipe(
+        plan=replace(plan, sampler=KEYFRAME),
+        view=mirrored if flip else plain,
+        size=view_size(plain, spec.image_size, spec.patch_size),
+        mean=spec.mean,
+        std=spec.std,
+        flip=flip,
+        kind="video",
+        decoder="pyav" if decoder == "auto" else decoder,
+        seed=seed,
+        patch=spec.patch_size,
+    )

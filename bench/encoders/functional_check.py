@@ -1,0 +1,168 @@
+"""The functional check of an encoder: what it makes of a clip that a formula draws.
+
+Its numbers go into the record, so that two machines, or two versions of a library, can be held
+against each other, and so that weights which look untrained are named. Shape letters: T frames,
+S pixels of a side, N tokens, D width.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import torch
+from torch import nn
+
+from bench.data.views.transforms import normalise
+from bench.encoders.encoder import Encoder, true_fp32
+from bench.encoders.weights.checkpoints import shortened
+from bench.errors import CheckpointError
+
+CLIP = "formula-1"
+DIGITS = 4
+BLOCKS = 8
+SAME = 1e-6  # of the largest feature: less is no answer to another picture
+
+# A check is of an open encoder, which many runs share, and is forgotten with it.
+_CHECKS: WeakKeyDictionary[Encoder, Check] = WeakKeyDictionary()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """What an encoder made of the clip of the formula, and what its weights look like.
+
+    `sha256` is that of the mean token rounded to `DIGITS` decimals, `blocks` the means of up to
+    `BLOCKS` equal parts of it, which may be compared with a tolerance where machines round
+    differently; `spread` is the standard deviation of features over tokens. Of the `num_norms`
+    normalisation layers `fresh_norms` still hold the ones and zeros that training starts from.
+    `num_tensors` counts the tensors of the network, all of which were loaded.
+    """
+
+    clip: str
+    sha256: str
+    blocks: tuple[float, ...]
+    spread: float
+    num_tensors: int
+    num_norms: int
+    fresh_norms: tuple[str, ...]
+    is_blind: bool
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Sentences for the record on weights or features that look wrong; often none."""
+        found = []
+        if self.fresh_norms and len(self.fresh_norms) == self.num_norms:
+            found.append(
+                f"the weights look random: all {self.num_norms} normalisation layers hold the ones"
+                " and zeros that training starts from"
+            )
+        elif self.fresh_norms:
+            found.append(
+                f"{len(self.fresh_norms)} of {self.num_norms} normalisation layers hold the ones"
+                f" and zeros that training starts from: {shortened(self.fresh_norms)}"
+            )
+        if self.is_blind:
+            found.append("the features of two different pictures are the same")
+        return tuple(found)
+
+
+def functional_check(encoder: Encoder) -> Check:
+    """Return the check of an open encoder, on the device it is on, in float32; made only once.
+
+    Raises:
+        CheckpointError: features that are not finite.
+    """
+    if encoder not in _CHECKS:
+        _CHECKS[encoder] = _check(encoder)
+    return _CHECKS[encoder]
+
+
+def formula_clip(num_frames: int, size: int) -> torch.Tensor:
+    """Return the clip, uint8 `[T, S, S, 3]`: slanted waves, and a disc of the opposite colours.
+
+    It is drawn with integers alone, so that it is the same everywhere. The disc moves to the
+    right; all sizes show the same picture.
+    """
+    t = (torch.arange(num_frames) * 256 // num_frames).view(-1, 1, 1)
+    y = (torch.arange(size) * 256 // size).view(1, -1, 1)
+    x = (torch.arange(size) * 256 // size).view(1, 1, -1)
+    planes = (2 * x + t + 0 * y, 2 * y - t + 128 + 0 * x, x + y + 2 * t)
+    waves = torch.stack([_wave(plane) for plane in planes], dim=-1)
+    disc = (x - 64 - t // 2) ** 2 + (y - 128) ** 2 < 48**2
+    return torch.where(disc.unsqueeze(-1), 255 - waves, waves).to(torch.uint8)
+
+
+def fresh_norms(network: nn.Module) -> tuple[list[str], list[str]]:
+    """Return the names of all normalisation layers with weights, and of those as constructed.
+
+    A layer is as constructed if its weights are all exactly one and its biases, running means and
+    the like all exactly zero, which no training leaves behind.
+    """
+    named = [
+        (name or type(module).__name__, module)
+        for name, module in network.named_modules()
+        if "norm" in type(module).__name__.lower() and _gains(module) is not None
+    ]
+    return [name for name, _ in named], [name for name, module in named if _is_fresh(module)]
+
+
+def _check(encoder: Encoder) -> Check:
+    spec = encoder.spec
+    clip = formula_clip(spec.num_frames, spec.image_size)
+    pair = torch.stack([clip, clip.flip(2)])
+    with torch.inference_mode(), true_fp32():
+        tokens = encoder(normalise(pair, spec.mean, spec.std).to(_device(encoder))).last
+    tokens = tokens.double().cpu()
+    if not torch.isfinite(tokens).all():
+        raise CheckpointError(
+            f"encoder {spec.name} gives features that are not finite for a plain clip of"
+            f" {spec.num_frames} frames of {spec.image_size} pixels; its weights are damaged or"
+            " diverged: give others."
+        )
+    mean, mirrored = tokens.mean(1)
+    names, fresh = fresh_norms(encoder.network)
+    return Check(
+        clip=f"{CLIP} {spec.num_frames}x{spec.image_size}",
+        sha256=_digest(mean),
+        blocks=tuple(
+            round(float(part.mean()), DIGITS)
+            for part in torch.tensor_split(mean, min(BLOCKS, len(mean)))
+        ),
+        spread=round(float(tokens[0].std(0, correction=0).mean()), DIGITS),
+        num_tensors=len(encoder.network.state_dict()),
+        num_norms=len(names),
+        fresh_norms=tuple(fresh),
+        is_blind=bool((mean - mirrored).abs().max() <= SAME * mean.abs().max()),
+    )
+
+
+def _wave(position: torch.Tensor) -> torch.Tensor:
+    """A triangle of period 512 between 0 and 255."""
+    return (position % 512 - 256).abs().clamp(max=255)
+
+
+def _digest(mean: torch.Tensor) -> str:
+    whole = np.rint(mean.numpy() * 10**DIGITS).astype("<i8")
+    return hashlib.sha256(whole.tobytes()).hexdigest()
+
+
+def _gains(module: nn.Module) -> torch.Tensor | None:
+    """Return the weights of a normalisation layer by channel; None if it has none."""
+    weight = getattr(module, "weight", None)
+    return weight if isinstance(weight, torch.Tensor) and weight.ndim == 1 else None
+
+
+def _is_fresh(module: nn.Module) -> bool:
+    gains, zeros = _gains(module), []
+    for name in ("bias", "running_mean"):
+        value = getattr(module, name, None)
+        zeros += [value] if isinstance(value, torch.Tensor) else []
+    return bool((gains == 1).all()) and not any(bool(value.any()) for value in zeros)  # type: ignore[union-attr]
+
+
+def _device(encoder: Encoder) -> torch.device:
+    """Where the weights are, or the CPU for an encoder without any."""
+    first = next(iter(encoder.state_dict().values()), torch.empty(0))
+    return first.device

@@ -1,0 +1,234 @@
+"""Backbones of the transformers library as networks: pixels in, tokens of the tapped blocks out.
+
+`FAMILIES` says of every `model_type` that is read what its library does not say: the order of its
+tokens, how many of them are no patches, and which tensors of its files belong to heads. Shape
+letters: B clips or images, T frames, H and W pixels, N = t*h*w tokens, P prefix tokens, D width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from bench.encoders.networks.video_vit import tapped_layers
+from bench.errors import UsageError
+from bench.types import Kind, Tokens
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family:
+    """One `model_type` of transformers.
+
+    Tokens are in (t, y, x) order unless `time_is_last`. A model of `any_size` takes clips of other
+    sizes than its configuration says, but where `fixed_side` its images are of the size that it was
+    built for. `norm` is the path of the final norm, `is_map` says that only the last map can be
+    read. Tensors under `heads` are classifiers, decoders and the like: they are left out. `forward`
+    are arguments of every call, `build` of the constructor.
+    """
+
+    takes: Kind
+    heads: tuple[str, ...]
+    pixels: str = "pixel_values"
+    has_class_token: bool = False
+    time_is_last: bool = False
+    any_size: bool = False
+    fixed_side: bool = False
+    is_map: bool = False
+    norm: str = "layernorm"
+    build: Mapping[str, Any] = field(default_factory=dict)
+    forward: Mapping[str, Any] = field(default_factory=dict)
+
+    def num_prefix(self, config: Any) -> int:
+        """Count class and register tokens, given the configuration."""
+        return self.has_class_token + int(getattr(config, "num_register_tokens", 0))
+
+
+FAMILIES = {
+    "videomae": Family(
+        takes="video",
+        heads=("classifier.", "fc_norm.", "encoder_to_decoder.", "decoder.", "mask_token"),
+    ),
+    "vivit": Family(
+        takes="video",
+        heads=("classifier.", "pooler."),
+        has_class_token=True,
+        build={"add_pooling_layer": False},
+    ),
+    "timesformer": Family(
+        takes="video", heads=("classifier.",), has_class_token=True, time_is_last=True
+    ),
+    "vjepa2": Family(
+        takes="video",
+        heads=("classifier.", "pooler."),
+        pixels="pixel_values_videos",
+        any_size=True,
+        fixed_side=True,
+        norm="encoder.layernorm",
+        forward={"skip_predictor": True},
+    ),
+    "vit": Family(
+        takes="image",
+        heads=("classifier.", "pooler."),
+        has_class_token=True,
+        build={"add_pooling_layer": False},
+    ),
+    "dinov2": Family(takes="image", heads=("classifier.",), has_class_token=True, any_size=True),
+    "dinov2_with_registers": Family(
+        takes="image", heads=("classifier.",), has_class_token=True, any_size=True
+    ),
+    "dinov3_vit": Family(
+        takes="image",
+        heads=("classifier.",),
+        has_class_token=True,
+        any_size=True,
+        norm="norm",
+    ),
+    "hiera": Family(
+        takes="image",
+        heads=("classifier.", "pooler.", "decoder.", "multiscale_fusion."),
+        is_map=True,
+        build={"add_pooling_layer": False},
+    ),
+}
+
+
+def rotate_at(network: nn.Module, image_size: int) -> None:
+    """Let a V-JEPA 2 of transformers count places on the grid of images of `image_size` pixels.
+
+    The library counts them on the grid of its configuration, whatever the images are, so that those
+    of another size would turn by the angles of wrong places.
+    """
+    config: Any = network.config
+    config.crop_size = image_size
+    for module in network.modules():
+        if hasattr(module, "grid_size"):
+            module.grid_size = image_size // config.patch_size
+
+
+class LibraryNetwork(nn.Module):
+    """Images `[B, 3, H, W]` or clips `[B, 3, T, H, W]` to patch tokens `[B, N, D]`.
+
+    Class and register tokens are in `Tokens.prefix`. `identity` names the class and what shapes it.
+    `only` are the frames and pixels of a side that a model takes, if it does not take any, and
+    `only_size` the pixels alone, where it takes any number of frames.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        family: Family,
+        *,
+        depth: int,
+        tubelet_size: int,
+        patch_size: int,
+        num_prefix: int,
+        identity: str,
+        only: tuple[int, int] | None = None,
+        only_size: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.family = family
+        self.depth = depth
+        self.kernel = (tubelet_size, patch_size, patch_size)
+        self.num_prefix = num_prefix
+        self.identity = identity
+        self.only = only
+        self.only_size = only_size
+
+    def forward(
+        self,
+        pixels: torch.Tensor,
+        *,
+        keep: torch.Tensor | None = None,
+        layers: Sequence[int] | None = None,
+        norm: bool = True,
+    ) -> Tokens:
+        """Return the tokens of `layers`; the last block gives the model's `last_hidden_state`.
+
+        Raises:
+            UsageError: a mask, layers that do not exist, or pixels that the model does not take.
+        """
+        if keep is not None:
+            raise UsageError(f"{self.identity} takes no token mask: encode whole clips.")
+        self._refuse_shape(pixels)
+        taps = tapped_layers(layers, self.depth)
+        given = pixels.transpose(1, 2) if pixels.ndim == 5 else pixels
+        needs_blocks = self.family.is_map or taps != (self.depth - 1,)
+        try:
+            made = self.model(
+                **{self.family.pixels: given},
+                **self.family.forward,
+                output_hidden_states=needs_blocks,
+            )
+        except ValueError as error:
+            raise UsageError(
+                f"{self.identity} does not take pixels of shape {tuple(pixels.shape)}: {error}"
+            ) from error
+        grid = self._grid(pixels)
+        if self.family.is_map:  # tokens of other layers are in an order of their own
+            taken = [made.reshaped_hidden_states[-1].flatten(1, 2)]
+        else:
+            last, blocks = made.last_hidden_state, made.hidden_states
+            taken = [
+                last if tap == self.depth - 1 else self._normed(blocks[tap + 1], norm)
+                for tap in taps
+            ]
+        expected = self.num_prefix + grid[0] * grid[1] * grid[2]
+        if taken[-1].shape[1] != expected:
+            raise UsageError(
+                f"{self.identity} gives {taken[-1].shape[1]} tokens of pixels of shape"
+                f" {tuple(pixels.shape)}, where {expected} were expected; give another size."
+            )
+        return Tokens(
+            layers=tuple(self._in_order(tokens[:, self.num_prefix :], grid) for tokens in taken),
+            grid=grid,
+            prefix=tuple(t[:, : self.num_prefix] for t in taken) if self.num_prefix else (),
+        )
+
+    def _refuse_shape(self, pixels: torch.Tensor) -> None:
+        is_video = self.family.takes == "video"
+        sides = (pixels.shape[2] if is_video else 1, *pixels.shape[-2:])
+        fits = pixels.ndim == (5 if is_video else 4) and pixels.shape[1] == 3 and 0 not in sides
+        fits = fits and not any(n % part for n, part in zip(sides, self.kernel, strict=True))
+        wanted = "sides that its patches and tubelets divide"
+        if self.only is not None:
+            frames, size = self.only
+            fits = fits and sides == (frames if is_video else 1, size, size)
+            wanted = f"{f'{frames} frames of ' if is_video else ''}{size} x {size} pixels"
+        if self.only_size is not None:
+            fits = fits and sides[1:] == (self.only_size, self.only_size)
+            wanted = (
+                f"images of {self.only_size} x {self.only_size} pixels (for those of any shape,"
+            )
+            wanted += " open its model.safetensors as vjepa2:FILE)"
+        if not fits:
+            raise UsageError(
+                f"{self.identity} does not take pixels of shape {tuple(pixels.shape)}: it takes"
+                f" three colours and {wanted}."
+            )
+
+    def _grid(self, pixels: torch.Tensor) -> tuple[int, int, int]:
+        frames = pixels.shape[2] if pixels.ndim == 5 else 1
+        t, h, w = (
+            side // part
+            for side, part in zip((frames, *pixels.shape[-2:]), self.kernel, strict=True)
+        )
+        return t, h, w
+
+    def _normed(self, tokens: torch.Tensor, norm: bool) -> torch.Tensor:
+        """Apply the final norm; a model fine-tuned on mean tokens has none."""
+        final: Any = self.model.get_submodule(self.family.norm) if norm else None
+        return tokens if final is None else final(tokens)
+
+    def _in_order(self, tokens: torch.Tensor, grid: tuple[int, int, int]) -> torch.Tensor:
+        if not self.family.time_is_last:
+            return tokens
+        t, h, w = grid
+        by_place = tokens.unflatten(1, (h * w, t))  # type: ignore[no-untyped-call]
+        ordered: torch.Tensor = by_place.transpose(1, 2).flatten(1, 2)
+        return ordered

@@ -1,0 +1,116 @@
+"""Sizes of video ViTs by name, and the files released of V-JEPA, V-JEPA 2 and I-JEPA.
+
+arXiv 2404.08471 (Table 7), 2506.09985 and 2301.08243.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from bench.encoders.networks.video_vit import VitArchitecture
+from bench.types import Card
+
+# The released "gigantic" factory misspells its MLP ratio, which therefore stays 4.
+VIT_SIZES: Mapping[str, VitArchitecture] = {
+    "vit_digits": VitArchitecture(
+        width=96, depth=4, num_heads=3, patch_size=8, num_frames=8, image_size=48
+    ),
+    "vit_tiny": VitArchitecture(width=192, depth=12, num_heads=3),
+    "vit_small": VitArchitecture(width=384, depth=12, num_heads=6),
+    "vit_base": VitArchitecture(width=768, depth=12, num_heads=12),
+    "vit_large": VitArchitecture(width=1024, depth=24, num_heads=16),
+    "vit_huge": VitArchitecture(width=1280, depth=32, num_heads=16),
+    "vit_giant": VitArchitecture(width=1408, depth=40, num_heads=16, mlp_ratio=48 / 11),
+    "vit_gigantic": VitArchitecture(width=1664, depth=48, num_heads=16, patch_size=14),
+}
+
+# V-JEPA 2 keeps heads at 64 channels in its two largest sizes; its evaluations take 16 frames.
+VJEPA2_SIZES: Mapping[str, VitArchitecture] = {
+    **{
+        name: replace(VIT_SIZES[name], image_size=256)
+        for name in ("vit_tiny", "vit_small", "vit_base", "vit_large", "vit_huge")
+    },
+    "vit_giant": replace(VIT_SIZES["vit_giant"], num_heads=22, image_size=256),
+    "vit_gigantic": replace(VIT_SIZES["vit_gigantic"], num_heads=26, patch_size=16, image_size=256),
+}
+
+NO_CARD = Card()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Released:
+    """A published encoder: its architecture, its address and its card."""
+
+    architecture: VitArchitecture
+    address: str
+    card: Card = NO_CARD
+
+
+_KINETICS = ("k400", "k600", "k700")
+_VIDEO_MIX_2M = Card(
+    licence="CC BY-NC 4.0", trained_on=(*_KINETICS, "ssv2", "howto100m"), labels="none"
+)
+_VIDEO_MIX_22M = Card(
+    licence="MIT",
+    trained_on=(*_KINETICS, "ssv2", "howto100m", "yt-temporal-1b", "in1k"),
+    labels="none",
+)
+
+_BASE = "https://dl.fbaipublicfiles.com/jepa"
+RELEASED: Mapping[str, Released] = {
+    "vjepa_vitl16": Released(
+        architecture=VIT_SIZES["vit_large"],
+        address=f"{_BASE}/vitl16/vitl16.pth.tar",
+        card=_VIDEO_MIX_2M,
+    ),
+    "vjepa_vith16": Released(
+        architecture=VIT_SIZES["vit_huge"],
+        address=f"{_BASE}/vith16/vith16.pth.tar",
+        card=_VIDEO_MIX_2M,
+    ),
+    "vjepa_vith16_384": Released(
+        architecture=replace(VIT_SIZES["vit_huge"], image_size=384),
+        address=f"{_BASE}/vith16-384/vith16-384.pth.tar",
+        card=_VIDEO_MIX_2M,
+    ),
+}
+
+_BASE_2 = "https://dl.fbaipublicfiles.com/vjepa2"
+VJEPA2_RELEASED: Mapping[str, Released] = {
+    name: Released(architecture=size, address=f"{_BASE_2}/{file}", card=_VIDEO_MIX_22M)
+    for name, size, file in (
+        ("vjepa2_vitl16", VJEPA2_SIZES["vit_large"], "vitl.pt"),
+        ("vjepa2_vith16", VJEPA2_SIZES["vit_huge"], "vith.pt"),
+        ("vjepa2_vitg16", VJEPA2_SIZES["vit_giant"], "vitg.pt"),
+        (
+            "vjepa2_vitg16_384",
+            replace(VJEPA2_SIZES["vit_giant"], image_size=384),
+            "vitg-384.pt",
+        ),
+    )
+}
+
+_BASE_I = "https://dl.fbaipublicfiles.com/ijepa"
+IJEPA_RELEASED: Mapping[str, Released] = {
+    name: Released(
+        architecture=replace(
+            VIT_SIZES[size], patch_size=patch, image_size=pixels, num_frames=1, tubelet_size=1
+        ),
+        address=f"{_BASE_I}/{file}",
+        card=Card(licence="CC BY-NC 4.0", trained_on=(trained_on,), labels="none"),
+    )
+    for name, size, patch, pixels, file, trained_on in (
+        ("ijepa_in1k_vith14", "vit_huge", 14, 224, "IN1K-vit.h.14-300e.pth.tar", "in1k"),
+        ("ijepa_in1k_vith16_448", "vit_huge", 16, 448, "IN1K-vit.h.16-448px-300e.pth.tar", "in1k"),
+        ("ijepa_in22k_vith14", "vit_huge", 14, 224, "IN22K-vit.h.14-900e.pth.tar", "in22k"),
+        ("ijepa_in22k_vitg16", "vit_giant", 16, 224, "IN22K-vit.g.16-600e.pth.tar", "in22k"),
+    )
+}
+
+
+def size_of_width(
+    width: int, sizes: Mapping[str, VitArchitecture] = VIT_SIZES
+) -> tuple[str, VitArchitecture] | None:
+    """Return the named size that has this width, if there is one (widths are unique)."""
+    return next(((n, size) for n, size in sizes.items() if size.width == width), None)

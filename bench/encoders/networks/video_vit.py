@@ -1,0 +1,239 @@
+"""A vision transformer over tubelets of a clip, on timm's blocks (V-JEPA, arXiv 2404.08471).
+
+The same module is evaluated frozen and trained by `bench.pretrain`. Its parameters are all
+trainable; the position table is a buffer, so that no optimiser can reach it.
+
+Shape letters: B clips, T frames, H and W pixels, D width, K kept tokens, N = t*h*w tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from timm.models.vision_transformer import Block
+from torch import nn
+from torch.nn import functional
+
+from bench.encoders.networks.positions import sincos_3d
+from bench.errors import UsageError
+from bench.types import Tokens
+
+LAYER_NORM_EPS = 1e-6
+INITIAL_STD = 0.02
+
+
+@dataclass(frozen=True, kw_only=True)
+class VitArchitecture:
+    """Everything that shapes a video ViT; sizes in pixels, `num_frames` of one clip.
+
+    Raises:
+        UsageError: heads, tubelets or patches that do not divide what they split.
+    """
+
+    width: int
+    depth: int
+    num_heads: int
+    mlp_ratio: float = 4.0
+    patch_size: int = 16
+    tubelet_size: int = 2
+    num_frames: int = 16
+    image_size: int = 224
+    uniform_power: bool = True
+
+    def __post_init__(self) -> None:
+        for whole, part, says in (
+            (self.width, self.num_heads, "width {} cannot be split over num_heads {}"),
+            (self.num_frames, self.tubelet_size, "num_frames {} is no multiple of tubelet_size {}"),
+            (self.image_size, self.patch_size, "image_size {} is no multiple of patch_size {}"),
+        ):
+            if part < 1 or whole < 1 or whole % part:
+                raise UsageError(f"{says.format(whole, part)}; give a value that fits.")
+
+    @property
+    def grid(self) -> tuple[int, int, int]:
+        """Tokens of a clip as (t, h, w)."""
+        side = self.image_size // self.patch_size
+        return self.num_frames // self.tubelet_size, side, side
+
+    @property
+    def mlp_hidden(self) -> int:
+        """Width inside the MLPs; the small term keeps a ratio such as 48/11 from rounding down."""
+        return int(self.width * self.mlp_ratio + 1e-6)
+
+
+class VideoViT(nn.Module):
+    """Clips `[B, 3, T, H, W]` to final-normed patch tokens, with token masks and layer taps.
+
+    State-dict names are the released ones: `pos_embed`, `patch_embed.proj.*`, `blocks.{i}.*`,
+    `norm.*`. Weights start as PyTorch makes them; call `initialise` before training.
+    """
+
+    pos_embed: torch.Tensor
+
+    def __init__(self, architecture: VitArchitecture) -> None:
+        super().__init__()
+        self.architecture = a = architecture
+        self.patch_embed = TubeletEmbedding(a)
+        norm: Any = partial(nn.LayerNorm, eps=LAYER_NORM_EPS)
+        ratio = (a.mlp_hidden + 0.5) / a.width  # timm multiplies and truncates
+        self.blocks = nn.ModuleList(
+            Block(a.width, a.num_heads, mlp_ratio=ratio, qkv_bias=True, norm_layer=norm)
+            for _ in range(a.depth)
+        )
+        self.norm = nn.LayerNorm(a.width, eps=LAYER_NORM_EPS)
+        table = sincos_3d(a.width, a.grid, uniform_power=a.uniform_power)
+        self.register_buffer("pos_embed", table.unsqueeze(0))
+
+    def forward(
+        self,
+        pixels: torch.Tensor,
+        *,
+        keep: torch.Tensor | None = None,
+        layers: Sequence[int] | None = None,
+        norm: bool = True,
+    ) -> Tokens:
+        """Return the tokens of `layers` (block numbers from 0, ascending; None is the last block).
+
+        `keep` int64 `[B, K]` numbers the tokens that enter the blocks, in any order; positions
+        are added before. Every tap goes through the final norm; without `norm` that of the last
+        block alone does. Blocks after the deepest tap are not run. Another clip size than that of
+        construction gets an interpolated table.
+
+        Raises:
+            UsageError: a clip that tubelets and patches do not divide, or layers that do not exist.
+        """
+        taps = tapped_layers(layers, len(self.blocks))
+        grid = clip_grid(self.architecture, pixels)
+        x, positions = self.patch_embed(pixels, keep), self.positions(grid)
+        if keep is not None:
+            positions = gather_tokens(positions.expand(len(x), -1, -1), keep)
+        tapped = tapped_tokens(x + positions, self.blocks, taps, self.norm, norm_all=norm)
+        return Tokens(layers=tapped, grid=grid)
+
+    def positions(self, grid: tuple[int, int, int]) -> torch.Tensor:
+        """Return the table `[1, t*h*w, D]`, interpolated where the grid is not the built one.
+
+        The released code resizes by scale factors, which can lose a row to rounding; the target
+        size is given here instead, with the same values otherwise.
+        """
+        built = self.architecture.grid
+        if grid == built:
+            return self.pos_embed
+        volume = self.pos_embed.reshape(1, *built, -1).permute(0, 4, 1, 2, 3)
+        resized = functional.interpolate(volume, size=grid, mode="trilinear", align_corners=False)
+        return resized.permute(0, 2, 3, 4, 1).flatten(1, 3)
+
+
+class TubeletEmbedding(nn.Module):
+    """Cut a clip into tubelets and project each to a token, in (t, y, x) row-major order."""
+
+    def __init__(self, architecture: VitArchitecture) -> None:
+        super().__init__()
+        a = architecture
+        self.kernel = (a.tubelet_size, a.patch_size, a.patch_size)
+        self.proj = nn.Conv3d(3, a.width, kernel_size=self.kernel, stride=self.kernel)
+
+    def forward(self, pixels: torch.Tensor, keep: torch.Tensor | None = None) -> torch.Tensor:
+        """`[B, 3, T, H, W]` pixels to `[B, N, D]` tokens, or to those at `keep` `[B, K]` alone."""
+        cut = tubelets(pixels, self.kernel)
+        if keep is not None:
+            cut = gather_tokens(cut, keep)
+        # A convolution leaves the width outermost in memory, and all blocks after it strided sums.
+        return functional.linear(cut, self.proj.weight.flatten(1), self.proj.bias)
+
+
+def clip_grid(architecture: VitArchitecture, pixels: torch.Tensor) -> tuple[int, int, int]:
+    """Return the token grid (t, h, w) of `[B, 3, T, H, W]` pixels, or raise `UsageError`."""
+    a = architecture
+    t, h, w = pixels.shape[-3:]
+    fits = t % a.tubelet_size == 0 and h % a.patch_size == 0 and w % a.patch_size == 0
+    if pixels.ndim != 5 or pixels.shape[1] != 3 or not fits or 0 in (t, h, w):
+        raise UsageError(
+            f"a clip of shape {tuple(pixels.shape)} cannot be encoded: expected"
+            f" [B, 3, frames, height, width] with frames a multiple of {a.tubelet_size} and"
+            f" height and width multiples of {a.patch_size}."
+        )
+    return t // a.tubelet_size, h // a.patch_size, w // a.patch_size
+
+
+def tubelets(pixels: torch.Tensor, kernel: tuple[int, int, int]) -> torch.Tensor:
+    """Cut `[B, 3, T, H, W]` into tubelets of `kernel` (t, y, x): `[B, N, 3 * t * y * x]`.
+
+    Values of a tubelet are in the order of a convolution's weight: channel, frame, row, column.
+    """
+    x = pixels
+    for axis, size in zip((2, 4, 6), kernel, strict=True):
+        x = x.unflatten(axis, (-1, size))  # type: ignore[no-untyped-call]
+    return x.permute(0, 2, 4, 6, 1, 3, 5, 7).flatten(4).flatten(1, 3)
+
+
+def gather_tokens(tokens: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:
+    """Return `tokens` `[B, N, D]` at the indices `keep` int64 `[B, K]`, as `[B, K, D]`."""
+    return tokens.gather(1, keep.unsqueeze(-1).expand(-1, -1, tokens.shape[-1]))
+
+
+def tapped_layers(layers: Sequence[int] | None, depth: int) -> tuple[int, ...]:
+    """Return the block numbers to tap (None is the last), or raise `UsageError`."""
+    taps = (depth - 1,) if layers is None else tuple(layers)
+    if not taps or list(taps) != sorted(set(taps)) or taps[0] < 0 or taps[-1] >= depth:
+        raise UsageError(
+            f"layers {list(taps)}: this encoder has the blocks 0 to {depth - 1}; name at least one,"
+            " in ascending order and each once."
+        )
+    return taps
+
+
+def tapped_tokens(
+    x: torch.Tensor,
+    blocks: nn.ModuleList,
+    taps: Sequence[int],
+    final_norm: nn.Module,
+    *,
+    norm_all: bool,
+    context: Sequence[Any] = (),
+) -> tuple[torch.Tensor, ...]:
+    """Run tokens `[B, N, D]` through the blocks up to the last tap; return them after each tap.
+
+    Those of the last block go through the final norm, and with `norm_all` those of every tap.
+    `context` is what every block takes beside the tokens.
+    """
+    tapped = []
+    for number, block in enumerate(blocks[: taps[-1] + 1]):
+        x = block(x, *context)
+        if number in taps:
+            tapped.append(final_norm(x) if norm_all or number == len(blocks) - 1 else x)
+    return tuple(tapped)
+
+
+def initialise(network: nn.Module, generator: torch.Generator, std: float = INITIAL_STD) -> None:
+    """Draw fresh weights: linear and conv normal with `std`, biases 0, layer norms 1 and 0.
+
+    This is what V-JEPA pretraining effectively starts from: the constructor's rescaling by depth
+    is undone by its second initialisation. The released truncation at +-2 lies at 100 standard
+    deviations, so a plain normal is the same. Modules are visited in state-dict order, so a seed
+    gives the same weights whatever was drawn before.
+    """
+    with torch.no_grad():
+        for module in network.modules():
+            if isinstance(module, (nn.Linear, nn.Conv3d)):
+                module.weight.normal_(std=std, generator=generator)
+                if module.bias is not None:
+                    module.bias.zero_()
+            elif isinstance(module, nn.LayerNorm):
+                module.weight.fill_(1.0)
+                module.bias.zero_()
+
+
+def fresh_vit(architecture: VitArchitecture, *, seed: int, std: float = INITIAL_STD) -> VideoViT:
+    """Return a CPU network with weights drawn by `initialise` from `seed` alone."""
+    with torch.device("meta"):  # skips PyTorch's own initialisation, which draws from global state
+        network = VideoViT(architecture)
+    table = network.pos_embed
+    network.to_empty(device="cpu")
+    network.pos_embed = table
+    initialise(network, torch.Generator().manual_seed(seed), std)
+    return network

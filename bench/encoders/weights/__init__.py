@@ -1,0 +1,1 @@
+"""How checkpoint files are read."""

@@ -1,0 +1,118 @@
+"""Encoder folders: video ViTs of the JEPA families as they are saved here and loaded again.
+
+A folder holds `model.safetensors` (bare names) and `encoder.json` (architecture and the SHA-256 of
+the tensors' file; the family too, if it is not V-JEPA).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from safetensors.torch import save
+
+from bench.encoders.encoder import Encoder
+from bench.encoders.networks.rotary_vit import RotaryViT
+from bench.encoders.networks.video_vit import VideoViT, VitArchitecture
+from bench.encoders.weights.checkpoints import read_tensors
+from bench.encoders.weights.held_tensors import Held, widened
+from bench.errors import CheckpointError, UsageError
+from bench.files import file_sha256, write_whole
+
+TENSORS_FILE = "model.safetensors"
+FACTS_FILE = "encoder.json"
+FORMAT = "frozenbench-encoder-1"
+VJEPA, VJEPA2 = "vjepa", "vjepa2"  # families that have encoder folders, by what opens them
+
+
+def save_encoder(folder: Path, encoder: Encoder) -> None:
+    """Write `model.safetensors` and `encoder.json`, which `vjepa:FOLDER` loads again.
+
+    A V-JEPA 2 encoder is loaded again by `vjepa2:FOLDER`.
+
+    Raises:
+        UsageError: the encoder is not a video ViT (a pixel floor has nothing to save).
+    """
+    network = encoder.network
+    if not isinstance(network, VideoViT | RotaryViT):
+        raise UsageError(
+            f"encoder {encoder.spec.name!r} is no video ViT, so it has no weights to save; name it"
+            " in the run instead."
+        )
+    write_encoder(
+        folder,
+        network.state_dict(),
+        network.architecture,
+        name=encoder.spec.name,
+        source=encoder.spec.source,
+        is_floor=encoder.spec.is_floor,
+        family=VJEPA2 if isinstance(network, RotaryViT) else VJEPA,
+    )
+
+
+def write_encoder(
+    folder: Path,
+    tensors: Mapping[str, torch.Tensor],
+    architecture: VitArchitecture,
+    *,
+    name: str,
+    source: str,
+    is_floor: bool = False,
+    family: str = VJEPA,
+) -> None:
+    """Write the two files of an encoder folder from a state dict under bare names."""
+    whole = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
+    write_whole(folder / TENSORS_FILE, save(whole))
+    facts = {
+        "format": FORMAT,
+        **({} if family == VJEPA else {"family": family}),
+        "name": name,
+        "source": source,
+        "is_floor": is_floor,
+        "architecture": asdict(architecture),
+        "sha256": file_sha256(folder / TENSORS_FILE),
+    }
+    write_whole(folder / FACTS_FILE, (json.dumps(facts, indent=2) + "\n").encode())
+
+
+def read_folder(folder: Path, family: str) -> Held:
+    """Return what a folder written here holds.
+
+    Raises:
+        CheckpointError: no such folder, one that was changed, or of another family.
+    """
+    if not (folder / FACTS_FILE).is_file() or not (folder / TENSORS_FILE).is_file():
+        raise CheckpointError(
+            f"{folder} is no encoder folder: it needs {FACTS_FILE} and {TENSORS_FILE}; to load a"
+            " checkpoint, name the file itself."
+        )
+    try:
+        facts = json.loads((folder / FACTS_FILE).read_text())
+        wrong_format = facts["format"] != FORMAT
+        architecture = VitArchitecture(**facts["architecture"])
+        recorded, is_floor = facts["sha256"], bool(facts["is_floor"])
+        written = str(facts.get("family", VJEPA))
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"{folder / FACTS_FILE} is not understood ({error!r}); write the folder again."
+        ) from error
+    if wrong_format or file_sha256(folder / TENSORS_FILE) != recorded:
+        raise CheckpointError(
+            f"{folder / TENSORS_FILE} is not the file that {FACTS_FILE} describes (format or"
+            " SHA-256 differ); copy the folder again, whole."
+        )
+    if written != family:
+        raise CheckpointError(
+            f"{folder} holds an encoder of the family {written}; open it as {written}:{folder}."
+        )
+    return widened(
+        Held(
+            where=str(folder),
+            tensors=read_tensors(folder / TENSORS_FILE),
+            architecture=architecture,
+            is_floor=is_floor,
+        )
+    )

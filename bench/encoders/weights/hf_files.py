@@ -1,0 +1,191 @@
+"""The files of a model of transformers: found on the hub or in a folder, and loaded completely.
+
+A folder is what `save_pretrained` writes: `config.json`, tensors, `preprocessor_config.json`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from bench.encoders.networks.hf_networks import FAMILIES, Family
+from bench.encoders.weights.checkpoints import shortened
+from bench.encoders.weights.fetch import first_line
+from bench.encoders.weights.hf_preprocessing import FILES
+from bench.encoders.weights.state_dicts import stored_otherwise
+from bench.errors import CheckpointError, UsageError
+
+FACTS = ("config.json", *FILES, "README.md")
+FLOATS = {"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64"}
+
+
+def model_folder(model: str) -> tuple[Path, str, tuple[str, ...]]:
+    """Return the folder with a model's files, where it came from, and notes.
+
+    Raises:
+        UsageError: no folder, and no name of a model on the hub.
+        CheckpointError: the hub cannot be reached, or has no such model or revision.
+    """
+    if Path(model).expanduser().is_dir():
+        return Path(model).expanduser(), model, ()
+    match = re.fullmatch(r"([\w.-]+/[\w.-]+)(?:@([\w./-]+))?", model)
+    if not match or model.startswith((".", "/")):
+        raise UsageError(
+            f"encoder 'hf:{model}': there is no such folder, and it is no model on the hub; write"
+            " hf:ORG/NAME@REVISION or hf:FOLDER. A single file is named with its family, such as"
+            " vjepa2:hf://ORG/NAME@REVISION/FILE."
+        )
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError
+
+    repository, revision = match.groups()
+    try:
+        folder = Path(
+            snapshot_download(
+                repository, revision=revision, allow_patterns=[*FACTS, "*.safetensors*"]
+            )
+        )
+        if not any(folder.glob("*.safetensors")):
+            snapshot_download(repository, revision=folder.name, allow_patterns=["pytorch_model*"])
+    except (HfHubHTTPError, OSError, ValueError) as error:
+        raise CheckpointError(
+            f"hf:{model} cannot be had ({first_line(error)}). Where there is no network, fetch it"
+            " elsewhere and pass the folder: --encoder hf:FOLDER."
+        ) from error
+    commit = folder.name
+    note = f"no revision was asked for: the newest was {commit}"
+    return folder, f"hf:{repository}@{commit}", () if revision else (note,)
+
+
+def configuration(folder: Path) -> dict[str, Any]:
+    """Return what `config.json` says, whose `model_type` is one of `FAMILIES`.
+
+    Raises:
+        UsageError: another kind of model.
+        CheckpointError: no such file, or one that is not understood.
+    """
+    path = folder / "config.json"
+    try:
+        config: dict[str, Any] = json.loads(path.read_text())
+        kind = config.get("model_type")
+    except (OSError, ValueError, AttributeError) as error:
+        raise CheckpointError(
+            f"{folder} is no folder of a transformers model: {path.name} cannot be read"
+            f" ({first_line(error)})."
+        ) from error
+    if kind not in FAMILIES:
+        raise UsageError(
+            f"{folder} holds a model of type {kind!r}; those that are read are"
+            f" {', '.join(sorted(FAMILIES))}. For another one write a function of your own:"
+            " --encoder py:MODULE:FUNCTION."
+        )
+    return config
+
+
+def loaded(folder: Path, family: Family) -> tuple[nn.Module, tuple[str, ...]]:
+    """Return the model with every tensor loaded in float32, and notes on heads that were left out.
+
+    The library replaces what a file lacks by random numbers and says so in passing; here it is
+    refused.
+
+    Raises:
+        UsageError: the library is not installed.
+        CheckpointError: tensors missing, unexpected, of another shape or type, or not finite.
+    """
+    try:
+        from transformers import AutoModel
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            "encoder hf needs the transformers library; run pip install 'frozenbench[hf]'."
+        ) from error
+
+    notes = _stored_types(folder)
+    try:
+        load: Any = AutoModel.from_pretrained
+        network, found = load(
+            folder,
+            local_files_only=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # else they are not named; they are refused below
+            dtype=torch.float32,
+            **family.build,
+        )
+    except (RuntimeError, OSError, ValueError) as error:
+        raise CheckpointError(
+            f"{folder} does not hold the network of its config.json"
+            f" ({' '.join(str(error).split())}); copy or download it again."
+        ) from error
+    heads = _heads_alone(network, found, family, folder)
+    bad = [key for key, tensor in network.state_dict().items() if not torch.isfinite(tensor).all()]
+    if bad:
+        raise CheckpointError(f"{folder}: {shortened(bad)} hold values that are not finite.")
+    if heads:
+        notes += (f"left out, as parts of heads: {shortened(heads)}",)
+    return network, notes
+
+
+def _heads_alone(network: Any, found: Mapping[str, Any], family: Family, folder: Path) -> list[str]:
+    """Return the tensors that were left out, if they are of heads and nothing else is amiss.
+
+    `found` is what the library says of its loading.
+    """
+    prefix = f"{network.base_model_prefix}."
+    extra = {key: key.removeprefix(prefix) for key in sorted(found["unexpected_keys"])}
+    heads = [key for key, bare in extra.items() if bare.startswith(family.heads)]
+    faults = {
+        "missing": sorted(found["missing_keys"]),
+        "unexpected": [key for key in extra if key not in heads],
+        "wrong shape": [
+            f"{key} (file {list(held)}, network {list(wanted)})"
+            for key, held, wanted in sorted(found["mismatched_keys"])
+        ],
+    }
+    said = [f"{title}: {shortened(keys)}" for title, keys in faults.items() if keys]
+    if said:
+        raise CheckpointError(
+            f"{folder} does not hold, exactly, the {len(network.state_dict())} tensors of"
+            f" {type(network).__name__}; {'; '.join(said)}. Give the complete folder."
+        )
+    return heads
+
+
+def _stored_types(folder: Path) -> tuple[str, ...]:
+    """Return notes on the precision of the tensors in a folder; only their headers are read.
+
+    Raises:
+        CheckpointError: a file that is cut short or damaged, or tensors that are no weights.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    kinds: dict[str, str] = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        try:
+            with safe_open(path, framework="pt") as file:
+                kinds |= {key: file.get_slice(key).get_dtype() for key in file.keys()}  # noqa: SIM118
+        except (SafetensorError, OSError) as error:
+            raise CheckpointError(
+                f"{path} is damaged or is no safetensors file ({first_line(error)}); copy or"
+                " download it again."
+            ) from error
+    whole = [key for key, kind in kinds.items() if kind not in FLOATS]
+    if whole:
+        raise CheckpointError(
+            f"{folder}: {shortened(whole)} are not floating-point tensors; give the unquantised"
+            " checkpoint."
+        )
+    return stored_otherwise({FLOATS[kind] for kind in kinds.values()})
+
+
+def licence(folder: Path) -> str:
+    """Return the licence that the model's README.md names in its head."""
+    readme = folder / "README.md"
+    text = readme.read_text(errors="replace") if readme.is_file() else ""
+    found = re.search(r"\A---\n(?:(?!---).*\n)*?license:\s*([\w.-]+)", text)
+    return found[1] if found else "unknown"

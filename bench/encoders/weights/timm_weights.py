@@ -1,0 +1,158 @@
+"""What timm knows of its models, and their weights: published, in a file, or from a seed."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from bench.encoders.weights.checkpoints import load_all, read_tensors, shortened
+from bench.encoders.weights.fetch import fetch, first_line
+from bench.encoders.weights.state_dicts import Tensors, as_float32, bare_names, unwrapped
+from bench.errors import CheckpointError, UsageError
+from bench.types import Card
+
+WRAPPERS = ("state_dict", "model")
+PREFIXES = ("module.", "_orig_mod.")
+# Data sets as the tags of timm spell them, most of which are their names here too.
+DATA_SETS = frozenset(
+    (
+        *("in1k", "in12k", "in21k", "in22k", "lvd142m", "lvd1689m", "sat493m", "sa1b", "ig1b"),
+        *("laion2b", "laion400m", "laiona", "webli", "merged2b", "datacompxl", "dfn2b", "dfn5b"),
+        *("metaclip", "yfcc100m", "yfcc15m", "cc12m", "jft300m"),
+    )
+)
+UNLABELLED = ("mae", "dino", "lvd142m", "lvd1689m", "sat493m", "mim")
+
+
+def pretrained_card(name: str) -> dict[str, Any]:
+    """Return what timm knows of `NAME` or `NAME.TAG`: its `pretrained_cfg`.
+
+    Raises:
+        UsageError: timm has no such model, or the model no such tag.
+    """
+    # Imported here: all of its networks are registered, which takes a second.
+    import timm as library
+
+    architecture, _, tag = name.partition(".")
+    if not library.is_model(architecture):
+        near = difflib.get_close_matches(architecture, library.list_models(), n=1)
+        hint = f"did you mean {near[0]!r}?" if near else "see timm.list_models()."
+        raise UsageError(f"encoder 'timm/{name}': timm {library.__version__} has none; {hint}")
+    tags = library.list_pretrained(f"{architecture}.*") if tag else [name]
+    if name not in tags:
+        raise UsageError(
+            f"encoder 'timm/{name}': timm {library.__version__} has no such weights of"
+            f" {architecture}; it has {shortened(tags) or 'none'}."
+        )
+    found: Any = library.get_pretrained_cfg(name)
+    card = dict(_empty(name).pretrained_cfg) if found is None else found.to_dict()  # type: ignore[arg-type]
+    return {**card, "architecture": architecture}
+
+
+def fresh_network(name: str, seed: int) -> nn.Module:
+    """Return a network as timm initialises it, from `seed` alone."""
+    return _built(name, seed=seed)
+
+
+def with_tensors(name: str, tensors: Tensors, where: str) -> tuple[nn.Module, tuple[str, ...]]:
+    """Return the network with every tensor loaded, and notes; the classifier may be of any size.
+
+    Raises:
+        CheckpointError: tensors missing, unexpected or of another shape, or not finite.
+    """
+    classifier = pretrained_card(name).get("classifier")
+    parts = (classifier,) if isinstance(classifier, str) else tuple(classifier or ())
+    heads = [tensors[key] for key in (f"{part}.weight" for part in parts) if key in tensors]
+    network = _empty(name, len(heads[0]) if heads else 0)
+    wanted = network.state_dict()
+    counters = {key for key, tensor in wanted.items() if not tensor.is_floating_point()}
+    weights, notes = as_float32(tensors, where, counters=counters)
+    load_all(network, weights, where)
+    return network, notes
+
+
+def about(card: Mapping[str, Any]) -> Card:
+    """Say what the tag of published weights says of their training."""
+    words = str(card.get("tag") or "").split("_")
+    labels: Any = "unknown"
+    if int(card.get("num_classes") or 0) >= 1000 and any(w in DATA_SETS for w in words):
+        labels = "all" if words[-1].startswith("in") else "unknown"
+    elif any(word in UNLABELLED for word in words):
+        labels = "none"
+    return Card(
+        licence=str(card.get("license") or "unknown"),
+        trained_on=tuple(dict.fromkeys(word for word in words if word in DATA_SETS)),
+        labels=labels,
+    )
+
+
+def _empty(name: str, num_classes: int | None = None) -> nn.Module:
+    """A network whose weights are about to be replaced, all of them."""
+    return _built(name, **({} if num_classes is None else {"num_classes": num_classes}))
+
+
+def _built(name: str, *, seed: int = 0, **asked: Any) -> nn.Module:
+    """A network that interpolates its positions to whatever shape it is given, if it can."""
+    import timm as library
+
+    def make(**options: Any) -> nn.Module:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            network: nn.Module = library.create_model(name, **options)
+        return network
+
+    try:
+        return make(dynamic_img_size=True, **asked)
+    except TypeError:  # a network that has no such option
+        return make(**asked)
+
+
+def published(name: str, revision: str, card: Mapping[str, Any]) -> tuple[nn.Module, str]:
+    """Return the network with the weights that timm publishes, and where they came from.
+
+    Raises:
+        UsageError: a revision of weights that do not lie on the hub.
+        CheckpointError: none are published, they cannot be had, or they are not the whole network.
+    """
+    from huggingface_hub.errors import HfHubHTTPError
+
+    place = card.get("hf_hub_id")
+    if not place and not card.get("url"):
+        raise CheckpointError(
+            f"timm/{name}: timm publishes no weights of it; give a file (--set"
+            " encoder.weights=FILE), or ask for random weights (--set encoder.random=true)."
+        )
+    if revision and not place:
+        raise UsageError(f"timm/{name}: its weights are not on a hub that has revisions.")
+    address = f"{place}@{revision}" if revision else place
+    overlay: dict[str, Any] = {"pretrained_cfg_overlay": {"hf_hub_id": address}}
+    try:
+        # With the classes of the card, since timm loads leniently where they differ.
+        network = _built(name, pretrained=True, **(overlay if revision else {}))
+    except RuntimeError as error:
+        raise CheckpointError(
+            f"timm/{name}: what is published under this name is not, completely, this network:"
+            f" {' '.join(str(error).split())}"
+        ) from error
+    except (HfHubHTTPError, OSError, ValueError) as error:
+        raise CheckpointError(
+            f"timm/{name}: its weights cannot be had ({first_line(error)}). Where there is no"
+            " network, fetch them elsewhere and pass the file: --set encoder.weights=FILE."
+        ) from error
+    return network, f"hf:{address}" if place else str(card["url"])
+
+
+def read_bare(weights: str) -> tuple[Tensors, str]:
+    """Return the tensors of a file under bare names, and the file.
+
+    Raises:
+        CheckpointError: no such file, or not the named tensors of one network.
+    """
+    path = fetch(weights)
+    named, where = unwrapped(read_tensors(path), WRAPPERS, str(path))
+    expected = "give the tensors of one network, at the top or under 'state_dict' or 'model'"
+    return bare_names(named, PREFIXES, where, expected=expected), str(path)

@@ -1,0 +1,1 @@
+"""One run in six steps, from a configuration to its record."""

@@ -1,0 +1,266 @@
+"""Arrays out: the features of anybody's videos, images or clips in one .npz file."""
+
+from __future__ import annotations
+
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from bench.config import RunConfig
+from bench.data.discover.annotations import EXTENSIONS, Annotations, extension, read_lines
+from bench.data.loader import samples
+from bench.data.manifest import Manifest
+from bench.data.media.media import place
+from bench.data.read_manifest import from_rows
+from bench.data.views.pixel_recipe import frames_of, score_recipe
+from bench.data.views.transforms import normalise
+from bench.encoders.encoder import Encoder, open_encoder
+from bench.errors import DataError, UsageError, closest
+from bench.evaluate.prepare import pick_device
+from bench.features.arrays import read_arrays
+from bench.features.encode import encode_clips, resolve_precision
+from bench.types import ClipPlan, Progress, Tokens
+
+Array = npt.NDArray[Any]
+
+
+def pool_tokens(tokens: Tokens) -> torch.Tensor:
+    """All tokens of a clip, `[B, N, D]`."""
+    return tokens.last
+
+
+def pool_mean(tokens: Tokens) -> torch.Tensor:
+    """The mean token of a clip, `[B, D]`."""
+    return tokens.last.mean(1)
+
+
+def pool_frames(tokens: Tokens) -> torch.Tensor:
+    """The mean token of each time step (tubelet) of a clip, `[B, t, D]`."""
+    last = tokens.last
+    return last.reshape(last.shape[0], tokens.grid[0], -1, last.shape[2]).mean(2)
+
+
+POOLS: Mapping[str, Callable[[Tokens], torch.Tensor]] = {
+    "tokens": pool_tokens,
+    "mean": pool_mean,
+    "frames": pool_frames,
+}
+
+
+def encode_file(
+    config: RunConfig,
+    sources: Mapping[str, Path | None],
+    out: Path,
+    *,
+    pool: str,
+    device: str,
+    workers: int,
+    progress: Progress,
+) -> dict[str, tuple[int, ...]]:
+    """Encode one source (`videos` folder, `list` of paths or `clips` npz) into `out`.
+
+    The file holds one array named after the pool (`tokens` [B, N, D], `mean` [B, D] or `frames`
+    [B, t, D], float32), `grid` (t, h, w) and, for media, `path` [B]. Several clips of a video
+    (plan `16x4x1@4`) are rows of their own, in order. Returns name -> shape.
+
+    Raises:
+        UsageError: not exactly one source, an unknown pool, a plan where there is nothing to plan,
+            or `out` exists.
+        DataError: a file that cannot be read, or clips that the encoder does not take.
+    """
+    name, path = _one_source(sources, out, pool)
+    if name == "clips" and config.plan is not None:
+        raise UsageError("--plan cuts clips out of videos; leave it out with --clips.")
+    encoder = open_encoder(config.encoder, config.encoder_options)
+    where = pick_device(device)
+    encoder.to(where)
+    if name == "clips":
+        total, batches, paths = *_npz_clips(path, encoder), None
+    else:
+        manifest = _media(name, path)
+        plan = _plan(config, encoder, manifest)
+        batches = _media_clips(manifest, plan, config, encoder, workers)
+        paths = [p for p in manifest.ids for _ in range(plan.num_clips * plan.num_views)]
+        total = len(paths)
+    progress.start(f"encode {path.name}", total)
+    try:
+        precision = resolve_precision(config.precision, where)
+        with _NpzWriter(out, total) as writer:
+            for clips in batches:
+                tokens = encode_clips(encoder, clips, where, precision)
+                writer.add(pool, POOLS[pool](tokens).float().cpu().numpy(), tokens.grid)
+                progress.advance(len(clips))
+            return writer.finish(paths)
+    finally:
+        progress.stop()
+
+
+def _one_source(sources: Mapping[str, Path | None], out: Path, pool: str) -> tuple[str, Path]:
+    """Return the one source that is given, once everything else of the command can work."""
+    given = {name: path for name, path in sources.items() if path is not None}
+    if len(given) != 1:
+        raise UsageError("give exactly one of --videos DIR, --list FILE and --clips FILE.npz.")
+    if pool not in POOLS:
+        raise UsageError(f"--pool {pool!r} is unknown.{closest(pool, POOLS)}")
+    if out.suffix != ".npz":
+        raise UsageError(f"--out {out} must end in .npz.")
+    if out.exists():
+        raise UsageError(f"--out {out} exists already; name another file, or delete it first.")
+    [source] = given.items()
+    return source
+
+
+def _media(name: str, path: Path) -> Manifest:
+    """List a folder (and what is below it) or a file with one path a line, without labels."""
+    if name == "videos":
+        if not path.is_dir():
+            raise DataError(f"--videos {path} is no folder.")
+        found = (p for p in path.rglob("*") if extension(p.name) in EXTENSIONS and p.is_file())
+        files, root = sorted(p.relative_to(path).as_posix() for p in found), path
+    else:
+        files, root = [line.strip() for line in read_lines(path) if line.strip()], path.parent
+    if not files:
+        raise DataError(f"{path} holds no video and no image; name another folder or list.")
+    rows = Annotations(
+        path=path, files=files, labels=["0"] * len(files), lines=range(1, len(files) + 1)
+    )
+    manifest = from_rows(rows, root=root, name=path.name, split="all")
+    missing = [row for row, file in enumerate(manifest.media) if not place(file).exists()]
+    if missing:
+        raise DataError(
+            f"{path}: {len(missing)} of {len(files)} listed files do not exist, the first is"
+            f" {files[missing[0]]!r} (looked for {manifest.media[missing[0]]}); correct the path or"
+            " leave it out."
+        )
+    return manifest
+
+
+def _plan(config: RunConfig, encoder: Encoder, manifest: Manifest) -> ClipPlan:
+    frames = frames_of(encoder.spec, manifest.kind)
+    if manifest.kind == "image":
+        if config.plan is not None:
+            raise UsageError(
+                f"--plan cuts clips out of videos, and {manifest.source} holds images; leave it"
+                " out."
+            )
+        return ClipPlan(num_frames=frames, num_clips=1, num_views=1, stride=0)
+    plan = ClipPlan.parse(config.plan or f"{frames}x1x1@4")
+    if plan.num_frames != frames:
+        raise UsageError(
+            f"--plan {plan} takes {plan.num_frames} frames, but {encoder.spec.name} takes {frames}."
+        )
+    return plan
+
+
+def _media_clips(
+    manifest: Manifest, plan: ClipPlan, config: RunConfig, encoder: Encoder, workers: int
+) -> Iterator[torch.Tensor]:
+    """Yield normalised clips `[V*S, 3, T, H, W]` of one file after the other."""
+    spec = encoder.spec
+    recipe = score_recipe(spec, plan, manifest.kind, config.decoder)
+    rows = np.arange(len(manifest), dtype=np.int64)
+    for sample in samples(manifest, rows, recipe, draw=0, workers=workers, batch_size=4):
+        if sample.pixels is None:
+            file = place(manifest.media[sample.row])
+            said = str(sample.error).replace(file.name, str(file), 1).rstrip(".")
+            raise DataError(f"{said}, or leave it out of {manifest.source}.")
+        yield normalise(sample.pixels, spec.mean, spec.std).flatten(0, 1)
+
+
+def _npz_clips(path: Path, encoder: Encoder) -> tuple[int, Iterator[torch.Tensor]]:
+    """Read `clip`: float32 `[B,3,T,H,W]`, normalised already, or uint8 `[B,T,H,W,3]`."""
+    [clip] = read_arrays(path, ("clip",))
+    layouts = {"uint8": "[B,T,H,W,3]", "float32": "[B,3,T,H,W]"}
+    channels = {"uint8": -1, "float32": 1}.get(clip.dtype.name)
+    if channels is None or clip.ndim != 5 or clip.shape[channels] != 3:
+        raise DataError(
+            f"{path}: clip is {clip.dtype} {clip.shape}; it must be uint8 {layouts['uint8']} or"
+            f" float32 {layouts['float32']} (normalised)."
+        )
+    _check_clips(path, clip, encoder)
+
+    def batches() -> Iterator[torch.Tensor]:
+        for start in range(0, len(clip), encoder.spec.clips_per_call):
+            part = torch.from_numpy(clip[start : start + encoder.spec.clips_per_call])
+            if part.dtype == torch.uint8:
+                part = normalise(part, encoder.spec.mean, encoder.spec.std)
+            yield part
+
+    return len(clip), batches()
+
+
+def _check_clips(path: Path, clip: Array, encoder: Encoder) -> None:
+    """Refuse clips that the encoder does not take: none, of another size, or not finite."""
+    if not len(clip):
+        raise DataError(f"{path}: clip is {clip.dtype} {clip.shape}, which holds no clip at all.")
+    frames, height, width = clip.shape[1:4] if clip.dtype == np.uint8 else clip.shape[2:5]
+    spec = encoder.spec
+    takes = {"num_frames": spec.num_frames, "image_size": spec.image_size}
+    has = {"num_frames": frames, "image_size": height}
+    if has != takes or height != width:
+        settings = [f"--set encoder.{key}={has[key]}" for key in takes if has[key] != takes[key]]
+        change = f", or build the encoder for them with {' '.join(settings)}"
+        raise DataError(
+            f"{path} holds clips of {frames} frames of {height} x {width} pixels, but {spec.name}"
+            f" takes {spec.num_frames} frames of {spec.image_size} x {spec.image_size}; make clips"
+            f" of that size{change if height == width and 0 not in has.values() else ''}."
+        )
+    spoilt = [row for row, one in enumerate(clip) if not np.isfinite(one).all()]
+    if spoilt:
+        raise DataError(
+            f"{path} has values that are not finite in {len(spoilt)} of {len(clip)} clips, first in"
+            f" clip {spoilt[0]}; repair or remove them."
+        )
+
+
+class _NpzWriter:
+    """An .npz written row by row through a file, so that memory does not grow with it."""
+
+    def __init__(self, out: Path, total: int) -> None:
+        self._out, self._total, self._done = out, total, 0
+        self._array: npt.NDArray[np.float32] | None = None
+        self._name, self._grid = "", (0, 0, 0)
+
+    def __enter__(self) -> _NpzWriter:
+        self._out.parent.mkdir(parents=True, exist_ok=True)
+        self._folder = tempfile.TemporaryDirectory(dir=self._out.parent, prefix=".encode-")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._array = None
+        self._folder.cleanup()
+
+    def add(self, name: str, rows: npt.NDArray[np.float32], grid: tuple[int, int, int]) -> None:
+        """Append rows of the array called `name`."""
+        if self._array is None:
+            self._name, self._grid = name, grid
+            self._array = np.lib.format.open_memmap(
+                Path(self._folder.name) / f"{name}.npy",
+                mode="w+",
+                dtype=np.float32,
+                shape=(self._total, *rows.shape[1:]),
+            )
+        self._array[self._done : self._done + len(rows)] = rows
+        self._done += len(rows)
+
+    def finish(self, paths: list[str] | None) -> dict[str, tuple[int, ...]]:
+        """Put all arrays into the file, whole, under its final name."""
+        assert self._array is not None and self._done == self._total
+        self._array.flush()  # type: ignore[attr-defined]
+        shape = self._array.shape
+        folder = Path(self._folder.name)
+        np.save(folder / "grid.npy", np.asarray(self._grid, dtype=np.int64))
+        if paths is not None:
+            np.save(folder / "path.npy", np.asarray(paths))
+        whole = folder / "whole"
+        with zipfile.ZipFile(whole, "w", allowZip64=True) as archive:
+            for file in sorted(folder.glob("*.npy")):
+                archive.write(file, file.name)
+        whole.replace(self._out)
+        return {self._name: shape, "grid": (3,)}

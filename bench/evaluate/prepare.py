@@ -1,0 +1,261 @@
+"""What all probes on one encoder and one task share: weights, splits, clip plans and recipes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+
+from bench import registry
+from bench.config import Machine, RunConfig
+from bench.data.manifest import Manifest, Task
+from bench.data.views.clip_frames import KEYFRAME
+from bench.data.views.pixel_recipe import Recipe, frames_of, keyframe_recipe, score_recipe
+from bench.encoders.encoder import Encoder, open_encoder, weight_digest
+from bench.errors import UsageError
+from bench.features.encode import resolve_precision
+from bench.metrics.frame_rows import FrameIndex
+from bench.protocols import EvaluationProtocol
+from bench.types import ClipPlan, Probe
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Stage:
+    """One encoder on one task under one protocol, ready to give features.
+
+    `draws` is the number of stored augmented draws of a training sample: 0 for the deterministic
+    view, None for a fresh draw in every epoch (live features). `layers` are the blocks of the
+    encoder that are read, None the last.
+    """
+
+    config: RunConfig
+    encoder: Encoder
+    weights_digest: str
+    task: Task
+    protocol: EvaluationProtocol
+    fit_recipe: Recipe
+    score_recipe: Recipe
+    draws: int | None
+    device: torch.device
+    precision: str
+    deviations: Sequence[str]
+    layers: tuple[int, ...] | None = None
+
+
+def prepare(config: RunConfig, machine: Machine) -> Stage:
+    """Open the encoder and the task of a run and settle plans, transforms and precision.
+
+    Raises:
+        UsageError: the plan does not fit the encoder, or the options contradict each other.
+        DataError: the task's files are missing or wrong.
+        CheckpointError: the weights are not, completely, what was asked for.
+    """
+    protocol: EvaluationProtocol = registry.build("protocols", config.protocol, {})
+    task = open_task(config, machine)
+    encoder = open_encoder(config.encoder, config.encoder_options)
+    device = pick_device(machine.device)
+    encoder.to(device)
+    deviations = []
+    if config.plan is not None:
+        deviations.append(f"plan {config.plan} instead of the task's {task.score_plan}")
+    draws = protocol.draws
+    if config.draws is not None and config.draws != protocol.draws:
+        draws = config.draws
+        deviations.append(f"draws {config.draws} instead of {spell_draws(protocol.draws)}")
+    elif config.features == "stored" and draws is None:
+        draws = 1
+        deviations.append("1 stored draw of every training sample instead of a fresh one an epoch")
+    if config.features == "live" and draws:
+        raise UsageError("features = live draws afresh in every epoch: leave draws out.")
+    layers = protocol.layers_of(task.name, encoder.spec.depth)
+    if config.layers is not None and config.layers != layers:
+        usual = "the last block alone" if layers is None else _spell_layers(layers)
+        deviations.append(f"{_spell_layers(config.layers)} instead of {usual}")
+        layers = config.layers
+    check_layers(layers, encoder, task)
+    if task.readout is not None and task.readout.num_layers > encoder.spec.depth:
+        deviations.append(
+            f"{task.readout.num_layers} layers a box were asked for, the encoder has"
+            f" {encoder.spec.depth}"
+        )
+    fit_recipe, score_recipe_ = recipes(config, encoder, task, protocol, draws)
+    return Stage(
+        config=config,
+        encoder=encoder,
+        weights_digest=weight_digest(encoder),
+        task=task,
+        protocol=protocol,
+        fit_recipe=fit_recipe,
+        score_recipe=score_recipe_,
+        draws=draws,
+        device=device,
+        precision=resolve_precision(config.precision, device),
+        deviations=deviations,
+        layers=layers,
+    )
+
+
+def check_layers(layers: Sequence[int] | None, encoder: Encoder, task: Task) -> None:
+    """Refuse blocks that the encoder does not have, or that the task chooses itself.
+
+    Raises:
+        UsageError: either of them.
+    """
+    if layers is None:
+        return
+    if task.readout is not None:
+        raise UsageError(
+            f"task {task.name} reads boxes from blocks that it chooses itself: leave layers out"
+            " (--set task.num_layers says how many there are)."
+        )
+    if layers[-1] >= encoder.spec.depth:
+        raise UsageError(
+            f"{_spell_layers(layers)}: {encoder.spec.name} has {encoder.spec.depth} blocks, counted"
+            " from 0; name some of them."
+        )
+
+
+def recipes(
+    config: RunConfig,
+    encoder: Encoder,
+    task: Task,
+    protocol: EvaluationProtocol,
+    draws: int | None,
+) -> tuple[Recipe, Recipe]:
+    """Return how the pixels to fit and to score on are made; see `plans` for the errors."""
+    fit_plan, score_plan = plans(config, encoder, task, protocol)
+    flip = task.flip and draws != 0
+    if task.readout is not None:
+        make = partial(keyframe_recipe, encoder.spec, readout=task.readout, decoder=config.decoder)
+        return make(plan=fit_plan, flip=flip, seed=config.seed), make(plan=score_plan)
+    score = score_recipe(encoder.spec, score_plan, task.kind, config.decoder)
+    view = "score" if draws == 0 else protocol.augment[task.kind]
+    return replace(score, plan=fit_plan, view=view, flip=flip, seed=config.seed), score
+
+
+def open_task(config: RunConfig, machine: Machine) -> Task:
+    """Build the task of a run, with `--data` as its `data` option and `limit` rows a split."""
+    options = config.settled_task_options(machine.data_of(config.task))
+    task: Task = registry.build("tasks", config.task, options)
+    if config.limit is None:
+        return task
+    fit, score = _first(task.fit, config.limit), _first(task.score, config.limit)
+    truth = task.truth
+    if truth is not None and score.regions is not None:
+        kept = FrameIndex([score.regions.frames]).number(truth.boxes.frames) >= 0
+        truth = replace(truth, boxes=truth.boxes.at(kept))
+    return replace(task, fit=fit, score=score, truth=truth)
+
+
+def build_probe(stage: Stage, config: RunConfig) -> tuple[Probe, list[str]]:
+    """Build the probe with the settings of protocol and task under the user's; name deviations."""
+    entry = registry.find("probes", config.probe)
+    protocol, task = stage.protocol, stage.task
+    fixed = {
+        **task.probe_options.get(protocol.selection, {}).get(config.probe, {}),
+        **protocol.fixed_options(task.name, task.kind, config.probe),
+    }
+    usual = {**_heads(entry, stage), **fixed}
+    given = registry.checked(entry, {**_heads(entry, stage), **config.probe_options})
+    probe: Probe = registry.build("probes", config.probe, {**fixed, **given})
+    deviations = [
+        f"{config.probe} {key} {given[key]} instead of {usual[key]}"
+        for key in config.probe_options
+        if key in usual and given[key] != usual[key]
+    ]
+    return probe, deviations
+
+
+def plans(
+    config: RunConfig, encoder: Encoder, task: Task, protocol: EvaluationProtocol
+) -> tuple[ClipPlan, ClipPlan]:
+    """Return the clip plans to fit and to score with; a training clip has one spatial view.
+
+    Raises:
+        UsageError: the plan's number of frames is not what the encoder takes.
+    """
+    frames = frames_of(encoder.spec, task.kind)
+    sampler = protocol.sampler if task.unit == "clip" else KEYFRAME
+    if config.plan is None:
+        fit, score = (
+            replace(plan, num_frames=frames, sampler=sampler)
+            for plan in (task.fit_plan, task.score_plan)
+        )
+        return fit, score
+    plan = ClipPlan.parse(config.plan, sampler)
+    if task.unit == "box" and (plan.num_clips, plan.num_views) != (1, 1):
+        raise UsageError(
+            f"task {task.name} reads one clip around each key frame: the plan {plan} must read"
+            f" {frames}@{plan.stride}."
+        )
+    if task.kind == "image" and (plan.num_clips, plan.num_views, plan.stride) != (1, 1, 0):
+        raise UsageError(
+            f"task {task.name} holds images: the plan {plan} must read {frames}x1x1@0."
+        )
+    if task.kind == "video" and plan.stride == 0:
+        raise UsageError(
+            f"plan {plan} would repeat one frame of every video: give a stride above 0."
+        )
+    if plan.num_frames != frames:
+        is_still = task.kind == "image" and encoder.spec.still_frames is not None
+        option = "still_frames" if is_still else "num_frames"
+        raise UsageError(
+            f"plan {plan} takes clips of {plan.num_frames} frames, but the encoder"
+            f" {encoder.spec.name} takes {frames}: write {replace(plan, num_frames=frames)}, or"
+            f" build the encoder for it with --set encoder.{option}={plan.num_frames}."
+        )
+    return replace(plan, num_views=1), plan
+
+
+def pick_device(name: str) -> torch.device:
+    """Return the device called `name`; `auto` is the first GPU, if there is one, else the CPU.
+
+    Raises:
+        UsageError: torch has no such device.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise UsageError(f"--device {name!r} is no device; write cpu, cuda or cuda:0.") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise UsageError(f"--device {name}: torch sees no GPU here; see: bench doctor.")
+    return device
+
+
+def spell_draws(draws: int | None) -> str:
+    """Say the number of draws in words."""
+    return "a fresh one an epoch" if draws is None else str(draws)
+
+
+def _first(manifest: Manifest, limit: int) -> Manifest:
+    """Keep `limit` rows spread evenly; features of their own, so that no other file is read."""
+    if limit >= len(manifest):
+        return manifest
+    rows = np.arange(limit, dtype=np.int64) * len(manifest) // limit
+    if manifest.regions is not None:  # whole key frames, so that what is kept can be scored
+        kept = np.isin(manifest.regions.clip, manifest.regions.clip[rows])
+        rows = np.flatnonzero(kept).astype(np.int64)
+    part = manifest.subset(rows)
+    if part.regions is not None:  # numbered without gaps, which would leave calls half empty
+        _, clip = np.unique(part.regions.clip, return_inverse=True)
+        part = replace(part, regions=replace(part.regions, clip=clip.astype(np.int64)))
+    return replace(part, parent=None, rows=None)
+
+
+def _spell_layers(layers: Sequence[int]) -> str:
+    return f"layer{'s' * (len(layers) > 1)} {', '.join(map(str, layers))}"
+
+
+def _heads(entry: registry.Entry, stage: Stage) -> dict[str, Any]:
+    """Give a probe that has no number of attention heads of its own the encoder's."""
+    needs = registry.needs(entry, "num_heads")
+    return {"num_heads": stage.encoder.spec.num_heads} if needs else {}

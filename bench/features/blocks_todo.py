@@ -1,0 +1,111 @@
+"""One pass over rows whose features are missing: decode, encode, read out, write blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+
+from bench.data.loader import explained
+from bench.errors import BenchError
+from bench.features.row_reader import RowRead, RowReader
+from bench.features.store import FeatureSet, RowNote
+from bench.types import IntArray, Progress, Reads
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Filling:
+    """One pass over the missing rows of a root manifest, which `reader` reads."""
+
+    reader: RowReader
+    draws: int
+
+    def run(
+        self,
+        sets: Mapping[Reads, FeatureSet],
+        todo: Mapping[Reads, Sequence[int]],
+        rows: IntArray,
+        *,
+        progress: Progress,
+    ) -> None:
+        """Decode and encode `rows` (ascending) and write every block of `todo` once it is whole."""
+        for reads, store in sets.items():
+            if todo[reads]:
+                store.start()
+        manifest = self.reader.manifest
+        progress.start(f"features {manifest.name} {manifest.split}", len(rows))
+        try:
+            with explained(manifest):
+                self._fill(sets, todo, self.reader.in_place(rows, self.draws), progress)
+        finally:
+            progress.stop()
+
+    def _fill(
+        self,
+        sets: Mapping[Reads, FeatureSet],
+        todo: Mapping[Reads, Sequence[int]],
+        stream: Iterator[RowRead],
+        progress: Progress,
+    ) -> None:
+        wanted = {reads: set(blocks) for reads, blocks in todo.items()}
+        open_blocks: dict[tuple[Reads, int], _Block] = {}
+        for read in stream:
+            for reads, store in sets.items():
+                number = read.row // store.block_rows
+                if number not in wanted[reads]:
+                    continue
+                block = open_blocks.setdefault((reads, number), _Block())
+                block.add(read, self._features(read, reads, store))
+                if len(block.notes) == len(store.rows_of(number)) * self.draws:
+                    self._write(store, number, open_blocks.pop((reads, number)))
+            if read.draw == self.draws - 1:
+                progress.advance()
+        assert not open_blocks
+
+    def _features(self, read: RowRead, reads: Reads, store: FeatureSet) -> torch.Tensor:
+        if read.features is None:
+            return torch.zeros(store.shape[1:], device=self.reader.device)
+        row = read.features[reads]
+        if row.shape != store.shape[1:]:
+            spec = self.reader.encoder.spec
+            raise BenchError(
+                f"encoder {spec.name} gave features of shape {tuple(row.shape)} where its spec"
+                f" (patch_size {spec.patch_size}, tubelet_size {spec.tubelet_size}, width"
+                f" {spec.width}) says {store.shape[1:]}; correct the spec."
+            )
+        return row
+
+    def _write(self, store: FeatureSet, number: int, block: _Block) -> None:
+        with self.reader.counts.timed("encode"):  # a GPU is waited for here
+            order = sorted(block.features)
+            x = torch.stack([block.features[key] for key in order]).float().cpu()
+            x = x.reshape(-1, *store.shape)
+        draws = [block.notes[key] for key in order]
+        notes = [row_note(draws[at : at + self.draws]) for at in range(0, len(draws), self.draws)]
+        for row, note in enumerate(notes):
+            if note.error is not None:
+                x[row] = 0
+        with self.reader.counts.timed("write"):
+            store.write(number, x, notes)
+
+
+@dataclass(kw_only=True, eq=False)
+class _Block:
+    """A block being filled, by (row, draw) in any order; features stay on the device."""
+
+    notes: dict[tuple[int, int], RowNote] = field(default_factory=dict)
+    features: dict[tuple[int, int], torch.Tensor] = field(default_factory=dict)
+
+    def add(self, read: RowRead, features: torch.Tensor) -> None:
+        key = read.row, read.draw
+        assert key not in self.notes, "a row came twice"
+        self.notes[key], self.features[key] = read.note, features
+
+
+def row_note(draws: Sequence[RowNote]) -> RowNote:
+    """Return what happened to one row over all of its draws; one failed draw fails the row."""
+    for note in draws:
+        if note.error is not None:
+            return note
+    return replace(draws[0], repeated=sum(note.repeated for note in draws))

@@ -1,0 +1,166 @@
+"""Live features that never change, encoded once and held in memory for many fits.
+
+Shape letters: V views, S clips, L tokens of a view, D width.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from bench.data.boxes.regions import RegionReadout
+from bench.data.loader import explained
+from bench.data.manifest import Manifest
+from bench.data.views.pixel_recipe import Recipe
+from bench.encoders.encoder import Encoder
+from bench.errors import UsageError
+from bench.features.counts import Counts
+from bench.features.extract import stored_shape
+from bench.features.row_reader import RowReader, readout_of
+from bench.features.store import RowNote
+from bench.types import IntArray, Progress, Reads
+
+MEMORY_SHARE = 0.5  # of the free memory: more is refused
+
+
+class HeldFeatures:
+    """Float32 features of some rows of a root manifest, read as a `FeatureSet` is.
+
+    `shape` is that of one row, `[1, V, 1, D]` (vectors are averaged over clips already) or
+    `[1, V, L, D]`.
+    """
+
+    def __init__(self, reads: Reads, shape: Sequence[int], rows: IntArray) -> None:
+        self.facts: Mapping[str, Any] = {"reads": reads}
+        self.shape = tuple(shape)
+        self.row_bytes = 4 * math.prod(shape)
+        self._rows = np.sort(rows)
+        self._x = torch.zeros((len(rows), *self.shape[1:]))
+        self._notes: list[RowNote] = [RowNote()] * len(rows)
+
+    def put(self, place: int, x: torch.Tensor | None, note: RowNote) -> None:
+        """Keep the features of the row at `place` in ascending order, None if unreadable."""
+        if x is not None:
+            self._x[place] = x.to("cpu", torch.float32).reshape(self._x.shape[1:])
+        self._notes[place] = note
+
+    def correct(self, row: int, note: RowNote) -> None:
+        """Put another note to a root row."""
+        [place] = self._places(np.array([row], dtype=np.int64))
+        self._notes[place] = note
+
+    def read(self, rows: IntArray, draw: int = 0) -> torch.Tensor:
+        """Return the features of the given root rows, `[rows, V, 1 or L, D]`."""
+        assert draw == 0
+        return self._x[torch.from_numpy(self._places(rows))]
+
+    def notes(self, rows: IntArray) -> list[RowNote]:
+        """Return what happened to each of the given root rows."""
+        return [self._notes[place] for place in self._places(rows)]
+
+    def unreadable(self, rows: IntArray) -> dict[int, RowNote]:
+        """Return root row -> note of the unreadable ones among `rows`."""
+        notes = zip(rows.tolist(), self.notes(rows), strict=True)
+        return {row: note for row, note in notes if note.error is not None}
+
+    def _places(self, rows: IntArray) -> IntArray:
+        places = np.searchsorted(self._rows, rows)
+        assert (self._rows[places] == rows).all(), "rows that were not encoded"
+        return places
+
+
+def hold(
+    encoder: Encoder,
+    manifest: Manifest,
+    recipe: Recipe,
+    readouts: Sequence[Reads],
+    *,
+    device: torch.device,
+    precision: str,
+    workers: int,
+    batch_size: int,
+    progress: Progress,
+    counts: Counts,
+    layers: Sequence[int] | None = None,
+    region: RegionReadout | None = None,
+) -> dict[Reads, HeldFeatures]:
+    """Decode and encode every row of `manifest` once, in order, for all readouts.
+
+    `layers` are read of whole clips; `region` says how boxes are read, where rows are boxes.
+
+    Raises:
+        UsageError: the features would take more than half of the free memory.
+        BenchError: a decoding process died.
+    """
+    assert not recipe.is_random, "an augmented view is another one in every epoch"
+    shapes = {reads: _shape(encoder, recipe, reads, layers, region) for reads in readouts}
+    _check_memory(manifest, sum(4 * math.prod(shape) for shape in shapes.values()))
+    order = np.argsort(manifest.root_rows, kind="stable")
+    held = {
+        reads: HeldFeatures(reads, shape, manifest.root_rows) for reads, shape in shapes.items()
+    }
+    reader = RowReader(
+        encoder=encoder,
+        manifest=manifest,
+        recipe=recipe,
+        readout=readout_of(encoder.spec, recipe, readouts, layers=layers, region=region),
+        device=device,
+        precision=precision,
+        workers=workers,
+        batch_size=batch_size,
+        counts=counts,
+    )
+    progress.start(f"live features {manifest.name} {manifest.split}", len(order))
+    try:
+        with explained(manifest):
+            for place, read in enumerate(reader.in_turn(order)):
+                assert read.row == order[place], (read.row, order[place])
+                for reads, kept in held.items():
+                    x = None if read.features is None else _averaged(read.features[reads], reads)
+                    kept.put(place, x, read.note)
+                progress.advance()
+    finally:
+        progress.stop()
+    return held
+
+
+def free_memory() -> int:
+    """Return the bytes of memory that programs may still take."""
+    facts = Path("/proc/meminfo")
+    if facts.exists():  # free pages and what the file cache would give back
+        for line in facts.read_text(encoding="ascii").splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _shape(
+    encoder: Encoder,
+    recipe: Recipe,
+    reads: Reads,
+    layers: Sequence[int] | None,
+    region: RegionReadout | None,
+) -> tuple[int, ...]:
+    shape = stored_shape(encoder.spec, recipe, 0, reads, layers, region)
+    return (*shape[:2], 1, shape[3]) if reads == "vector" else shape
+
+
+def _averaged(x: torch.Tensor, reads: Reads) -> torch.Tensor:
+    """Average the vectors of all clips of a view."""
+    return x.float().mean(dim=1) if reads == "vector" else x.float()
+
+
+def _check_memory(manifest: Manifest, row_bytes: int) -> None:
+    wanted, free = len(manifest) * row_bytes, free_memory()
+    if wanted > MEMORY_SHARE * free:
+        raise UsageError(
+            f"live features of {manifest.name} {manifest.split} would take {wanted / 2**30:.3g} GiB"
+            f" of memory, more than half of the {free / 2**30:.3g} GiB that are free: store them"
+            " with --set features=stored, or take fewer clips with --plan."
+        )

@@ -1,0 +1,1 @@
+"""One process or many, here or on a cluster."""

@@ -1,0 +1,105 @@
+"""One command on many processes: under torchrun on this machine, or as a job on Slurm.
+
+The processes find each other through the environment that torchrun sets (see
+`bench.launch.distributed`), and each runs the same `python -m bench ...`.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from bench.errors import UsageError
+from bench.launch.slurm import SlurmOptions, submit
+from bench.launch.slurm import parse_slurm as parse_slurm
+
+SECONDS_TO_SAVE = 600
+HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
+
+
+def launch(
+    arguments: Sequence[str],
+    *,
+    gpus: int | None = None,
+    slurm: SlurmOptions | None = None,
+    module: str = "bench",
+) -> int:
+    """Run `python -m bench ARGUMENTS` in several processes and return an exit code.
+
+    `gpus` is their number on this machine; None is one for every GPU. With `slurm` they are
+    submitted as a job instead: its number is printed, and the code says that it was accepted.
+
+    Raises:
+        UsageError: no GPU, a number of processes that cannot be, or no Slurm.
+    """
+    if slurm is None:
+        return launch_here(arguments, num_processes=_num_processes(gpus), module=module)
+    if gpus is not None:
+        raise UsageError("--gpus is for this machine; for a job write --slurm gpus=N.")
+    job = submit(arguments, slurm, module=module)
+    print(f"job {job.job_id}; its logs: {job.paths.folder}")
+    return 0
+
+
+def launch_here(arguments: Sequence[str], *, num_processes: int, module: str = "bench") -> int:
+    """Run `python -m bench ARGUMENTS` in processes under torchrun and return an exit code.
+
+    The code is 0 if all processes ended well, else that of the process that failed first (128 + N
+    for one that signal N killed); torchrun alone would make 1 of it. SIGTERM and SIGINT are passed
+    on, the processes have ten minutes to save (30 seconds before torch 2.12), and the code is 128 +
+    the signal.
+    """
+    # torch: only where it is needed, for the command line answers without it.
+    from torch.distributed import run as torchrun
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import elastic_launch
+
+    words = [
+        f"--nproc-per-node={num_processes}",
+        "--rdzv-backend=c10d",
+        "--rdzv-endpoint=localhost:0",  # any free port
+        f"--rdzv-id={uuid.uuid4()}",
+        "--module",
+        module,
+        *arguments,
+    ]
+    # A variable and no option of torchrun, since torch 2.11 does not know the option.
+    os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", str(SECONDS_TO_SAVE))
+    read = torchrun.parse_args(words)  # type: ignore[no-untyped-call]
+    config, command, rest = torchrun.config_from_args(read)
+    with _own_signal_handlers():
+        try:
+            elastic_launch(config, command)(*rest)
+        except SignalException as stopped:
+            return 128 + int(stopped.sigval)
+        except ChildFailedError as failed:
+            code = failed.get_first_failure()[1].exitcode
+            return code if code > 0 else 128 - code
+    return 0
+
+
+def _num_processes(gpus: int | None) -> int:
+    if gpus is None:
+        import torch  # only where it is needed
+
+        gpus = torch.cuda.device_count()
+        if not gpus:
+            raise UsageError("torch sees no GPU here; --gpus N starts N processes on the CPU.")
+    if gpus < 1:
+        raise UsageError(f"--gpus {gpus}: at least one process is needed.")
+    return gpus
+
+
+@contextmanager
+def _own_signal_handlers() -> Iterator[None]:
+    """Put back the handlers that torchrun replaces."""
+    before = {number: signal.getsignal(number) for number in HANDLED}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,187 @@
+"""Look at a task's files before any GPU time is spent, by decoding the frames that will be used."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from bench import registry
+from bench.config import Machine, expand
+from bench.data.boxes.check_boxes import check_boxes, look_at_key_frames
+from bench.data.boxes.regions import Regions
+from bench.data.check import CheckReport, check_manifest
+from bench.data.decode.children import DEADLINE_SECONDS, DecodingChildren
+from bench.data.decode.decode import decoder_versions, read_frames
+from bench.data.decode.images import read_image
+from bench.data.manifest import Manifest, Task
+from bench.data.media.checked_before import remembered_looks
+from bench.data.media.media import Media
+from bench.data.views.clip_frames import KEYFRAME, frame_indices, repeated_frames
+from bench.files import write_whole
+from bench.types import ClipPlan, IntArray, Kind, Progress
+
+
+def check_task(
+    name: str,
+    settings: Sequence[str],
+    machine: Machine,
+    progress: Progress,
+    *,
+    plan: str | None = None,
+    seconds: float = DEADLINE_SECONDS,
+) -> dict[str, CheckReport]:
+    """Check both splits of a task; return the reports by split name.
+
+    The frames of `plan` (the task's own if None) are decoded. What was decoded is remembered in
+    the home folder, so that a check that was killed goes on, and a second one is quick. Files are
+    decoded in `machine.workers` processes; one that takes longer than `seconds` is undecodable.
+    Where rows are boxes, three key frames of every video are decoded.
+
+    Raises:
+        UsageError: no such task or option.
+        DataError: the annotations themselves cannot be read.
+    """
+    task = task_of(name, settings, machine)
+    fit, score = task.fit_plan, task.score_plan
+    if plan is not None and task.kind == "video":
+        score = ClipPlan.parse(plan)
+        fit = replace(score, num_views=1)
+    workers = max(1, machine.workers)
+    notes = machine.home / "checks" / "looks.sqlite"
+    reports = {}
+    by_child = decode_only if task.unit == "clip" else look_only
+    with DecodingChildren(by_child, workers=workers, seconds=seconds) as children:
+        for manifest, plan_ in ((task.fit, fit), (task.score, score)):
+            with remembered_looks(notes, _what(plan_, task)) as looks:
+                if manifest.regions is not None:
+                    reports[manifest.split] = check_boxes(
+                        manifest,
+                        workers=workers,
+                        progress=progress,
+                        look=partial(
+                            _ask, children.decode, plan=plan_, **_place_of(manifest.regions)
+                        ),
+                        looks=looks,
+                    )
+                    continue
+                reports[manifest.split] = check_manifest(
+                    manifest,
+                    workers=workers,
+                    progress=progress,
+                    decode=partial(children.decode, plan=plan_, kind=task.kind),
+                    looks=looks,
+                )
+    return reports
+
+
+def check_planned(
+    manifest: Manifest,
+    plan: ClipPlan,
+    *,
+    workers: int,
+    progress: Progress,
+    seen: Callable[[Media, str, int], None],
+) -> CheckReport:
+    """Decode everything that `plan` takes of a split, in threads, and name what cannot be read.
+
+    `seen` is called with every medium, its decoder and the number of its repeated frames, from
+    several threads. Of rows that are boxes every key frame is decoded.
+    """
+    regions = manifest.regions
+    if regions is None:
+
+        def decode(media: Media) -> None:
+            seen(media, *decode_planned(media, plan=plan, kind=manifest.kind))
+
+        return check_manifest(manifest, workers=workers, progress=progress, decode=decode)
+
+    def look(media: Media, micros: IntArray) -> Mapping[int, str]:
+        found, decoder, repeated = look_at_key_frames(
+            media, micros, plan=plan, every=True, **_place_of(regions)
+        )
+        if decoder:
+            seen(media, decoder, repeated)
+        return found
+
+    return check_boxes(manifest, workers=workers, progress=progress, look=look)
+
+
+def task_of(name: str, settings: Sequence[str], machine: Machine) -> Task:
+    """Build a task from `option=value` settings, without an encoder or a probe.
+
+    Raises:
+        UsageError: no such task or option.
+        DataError: the annotations cannot be read.
+    """
+    prefixed = [s if s.startswith("task.") else f"task.{s}" for s in settings]
+    [config] = expand({"encoder": "none", "task": name, "probe": "none"}, prefixed)
+    task: Task = registry.build("tasks", name, config.settled_task_options(machine.data_of(name)))
+    return task
+
+
+def write_reports(reports: Mapping[str, CheckReport], folder: Path) -> list[Path]:
+    """Write every report as JSON with full lists and as a Markdown table; return the files."""
+    paths = []
+    for report in reports.values():
+        stem = f"{report.name}-{report.split}".replace("/", "-").replace(" ", "-")
+        lines = [f"# {report.name} {report.split}", "", "| what | found |", "| :-- | :-- |"]
+        lines += [
+            f"| {what} | {value.replace('|', '/')} |" for what, value in report.as_table_rows()
+        ]
+        for suffix, text in (
+            (".json", json.dumps(report.as_dict(), indent=1)),
+            (".md", "\n".join(lines)),
+        ):
+            paths.append(folder / (stem + suffix))
+            write_whole(paths[-1], f"{text}\n".encode())
+    return paths
+
+
+def _what(plan: ClipPlan, task: Task) -> str:
+    """Name the way of decoding: a look at other frames, or by another decoder, is another look."""
+    import PIL  # only its version is asked for
+
+    facts: dict[str, Any] = {"pillow": PIL.__version__}
+    if task.kind == "video":
+        sampler = plan.sampler if task.unit == "clip" else KEYFRAME
+        facts |= {"plan": str(plan), "sampler": sampler, "decoders": decoder_versions("auto")}
+    return json.dumps(facts, sort_keys=True)
+
+
+def decode_planned(media: Media, *, plan: ClipPlan, kind: Kind) -> tuple[str, int]:
+    """Decode what `plan` takes of one file; return the decoder and the number of repeated frames.
+
+    Raises:
+        UnreadableMedia: it cannot be decoded.
+    """
+    if kind == "image":
+        read_image(media)
+        return "pillow", 0
+    frames = read_frames(media, lambda num_frames, fps: frame_indices(plan, num_frames))
+    return frames.decoder, repeated_frames(frames.index)
+
+
+def decode_only(media: Media, *, plan: ClipPlan, kind: Kind) -> None:
+    """Decode what `plan` takes of one file, and forget it; raises as `decode_planned`."""
+    decode_planned(media, plan=plan, kind=kind)
+
+
+def look_only(media: Media, *, micros: IntArray, **place: Any) -> dict[int, str]:
+    """Return why key frames of one video cannot be read; arguments as `look_at_key_frames`."""
+    return look_at_key_frames(media, micros, **place)[0]
+
+
+def _ask(
+    decode: Callable[..., Any], media: Media, micros: IntArray, **place: Any
+) -> Mapping[int, str]:
+    found: dict[int, str] = decode(media, micros=micros, **place)
+    return found
+
+
+def _place_of(regions: Regions) -> dict[str, Any]:
+    """Return where key frames lie in a file, as `look_at_key_frames` asks for it."""
+    return {"start": regions.start, "frame_rate": regions.frame_rate}

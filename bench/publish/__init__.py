@@ -1,0 +1,1 @@
+"""What leaves the house: boards, papers' numbers, bundles, hub cards."""

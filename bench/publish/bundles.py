@@ -1,0 +1,231 @@
+"""A bundle: one record with everything that its number can be counted from, for a repository.
+
+    <encoder>/<task>/<id>/<id>.json            the record, without local paths
+    <encoder>/<task>/<id>/<id>.parquet         its predictions (<id>-truth.parquet: what boxes are
+                                               scored against)
+    <encoder>/<task>/<id>/manifest.csv         row,id,label of every sample of the score split
+    <encoder>/<task>/<id>/classes.txt          the names of the classes, by index
+    <encoder>/<task>/<id>/config.toml          the run again: `bench run config.toml --data DIR`
+    <encoder>/<task>/<id>/<id>-probe/          the probe, if it was asked for
+
+Ids, labels and class names give `data.score.digest`, see `bench.types.Manifest.digest`. Boxes of a
+detector have no labels; where a task gave some to boxes that it scores, they are not kept, and the
+digest cannot be counted again: the numbers of boxes rest on their `truth`.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bench.data.manifest import manifest_digest
+from bench.errors import BenchError
+from bench.publish.local_paths import places
+from bench.records.find import ID
+from bench.verify.findings import Answer, Finding
+
+MANIFEST, CLASSES, CONFIG = "manifest.csv", "classes.txt", "config.toml"
+BUNDLE_FILES: tuple[str, ...] = (MANIFEST, CLASSES, CONFIG)
+FINE = {
+    "place": "the folder is that of the record",
+    "files": "the files are those of a bundle",
+    "manifest": "the manifest has the digest of the record and the rows of the predictions",
+    "config": "the configuration is that of the record",
+    "paths": "there is no path of somebody's machine",
+}
+HEADER = ["row", "id", "label"]
+
+
+def place_of(fields: Mapping[str, Any]) -> Path:
+    """Return `<encoder>/<task>/<id>` of a record, with names that every file system takes."""
+    names = (fields["encoder"]["name"], fields["task"]["name"], fields["id"])
+    return Path(*(_file_name(str(name)) for name in names))
+
+
+def is_bundle(folder: Path) -> bool:
+    """Say whether a folder is meant to be a bundle: it is called by an id, or has a manifest."""
+    return bool(ID.fullmatch(folder.name)) or (folder / MANIFEST).exists()
+
+
+def check_bundle(folder: Path) -> list[Finding]:
+    """Check what a bundle holds beside its record; wrong content never raises.
+
+    Returns nothing for a folder that is no bundle. The record itself is for
+    `bench.verify.verify_records`.
+    """
+    if not is_bundle(folder):
+        return []
+    numbers = sorted(p.stem for p in folder.glob("*.json") if ID.fullmatch(p.stem))
+    if len(numbers) != 1:
+        said = f"{folder} holds {len(numbers)} records, a bundle has one; submit each by itself."
+        return [_finding("files", said)]
+    try:
+        fields = json.loads((folder / f"{numbers[0]}.json").read_text(encoding="utf-8"))
+        place = place_of(fields)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        return [_finding("files", f"{folder / numbers[0]}.json is no record: {error!r}.")]
+    return [
+        _place(folder, place),
+        _files(folder, fields),
+        _manifest(folder, fields),
+        _config(folder, fields),
+        _paths(fields),
+    ]
+
+
+# ----------------------------------------------------------------------------------------- manifest
+def manifest_bytes(ids: Sequence[str], labels: Sequence[object]) -> bytes:
+    """Return the text of manifest.csv."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(HEADER)
+    writer.writerows(zip(range(len(ids)), ids, labels, strict=True))
+    return text.getvalue().encode()
+
+
+def read_manifest(path: Path) -> tuple[list[str], list[str]]:
+    """Return the ids and the labels, as they are spelled, of a manifest.csv.
+
+    Raises:
+        BenchError: not a manifest, or rows that are not numbered from 0 on.
+    """
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = list(csv.reader(file, strict=True))
+    except (OSError, ValueError, csv.Error) as error:
+        raise BenchError(f"{path} cannot be read: {error}; submit the record again.") from error
+    if not rows or rows[0] != HEADER:
+        raise BenchError(f"{path} does not begin with {','.join(HEADER)}; submit it again.")
+    for number, row in enumerate(rows[1:]):
+        if len(row) != len(HEADER) or row[0] != str(number):
+            raise BenchError(
+                f"{path}: where row {number} should be stands {','.join(row)!r}; rows were left"
+                " out, moved or put in."
+            )
+    return [row[1] for row in rows[1:]], [row[2] for row in rows[1:]]
+
+
+def predicted_rows(path: Path) -> tuple[list[str], list[object]]:
+    """Return the ids and the labels of a predictions file; boxes have no labels, so empty ones."""
+    import pyarrow.parquet as pq  # heavy, and the command line must answer without it
+
+    names = [name for name in HEADER[1:] if name in pq.read_schema(path).names]
+    table = pq.read_table(path, columns=names)
+    ids: list[str] = table["id"].to_pylist()
+    return ids, table["label"].to_pylist() if "label" in names else [""] * len(ids)
+
+
+# ------------------------------------------------------------------------------------------- config
+def plain_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a configuration as TOML can tell it: without what is unset, and empty tables."""
+    kept = {key: value for key, value in config.items() if value is not None and value != {}}
+    return {
+        key: {k: v for k, v in value.items() if v is not None} if isinstance(value, dict) else value
+        for key, value in kept.items()
+    }
+
+
+# ------------------------------------------------------------------------------------------- checks
+def _place(folder: Path, place: Path) -> Finding:
+    parts = folder.resolve().parts[-len(place.parts) :]
+    fits = parts == place.parts
+    return _finding("place", "" if fits else f"{folder} holds the record of {place}; move it there")
+
+
+def _files(folder: Path, fields: Mapping[str, Any]) -> Finding:
+    number = fields["id"]
+    artifacts = fields.get("artifacts")
+    named = [
+        part["path"]
+        for name, part in (artifacts if isinstance(artifacts, Mapping) else {}).items()
+        if name != "probe" and isinstance(part, Mapping) and "path" in part
+    ]
+    wanted = {f"{number}.json", *named, *BUNDLE_FILES}
+    held = {path.name for path in folder.iterdir()}
+    strange = sorted(held - wanted - {f"{number}-probe"})
+    if missing := sorted(wanted - held):
+        return _finding("files", f"{folder} lacks {', '.join(missing)}; submit the record again")
+    if strange:
+        return _finding("files", f"{folder} holds {', '.join(strange)}, which is no part of it")
+    return _finding("files")
+
+
+def _manifest(folder: Path, fields: Mapping[str, Any]) -> Finding:
+    try:
+        ids, labels = read_manifest(folder / MANIFEST)
+        classes = read_classes(folder / CLASSES)
+        stated = fields["data"]["score"]["digest"]
+        counted = manifest_digest(ids, labels, classes)
+        is_box = fields["task"].get("unit") == "box"
+        if counted != stated and not is_box:
+            return _finding(
+                "manifest",
+                f"{MANIFEST} and {CLASSES} have the digest {counted[:12]}, the record says"
+                f" {stated[:12]}: rows, labels or class names were changed",
+            )
+        own, own_labels = predicted_rows(folder / fields["artifacts"]["predictions"]["path"])
+        if len(own) != len(ids):
+            return _finding(
+                "manifest", f"{MANIFEST} has {len(ids)} rows, the predictions have {len(own)}"
+            )
+        theirs = list(zip(own, map(str, own_labels), strict=True))
+        for row, listed in enumerate(zip(ids, labels, strict=True)):
+            if theirs[row] != listed:
+                sample, label = theirs[row]
+                return _finding(
+                    "manifest",
+                    f"row {row} is {listed[0]!r} with label {listed[1] or 'none'} in {MANIFEST},"
+                    f" but {sample!r} with label {label or 'none'} in the predictions",
+                )
+        if counted != stated:
+            said = "the labels of these boxes are not kept, so their digest cannot be counted again"
+            return Finding(check="bundle manifest", outcome="unchecked", sentence=said)
+    except BenchError as error:
+        return _finding("manifest", str(error))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        return _finding("manifest", f"the manifest of {folder} cannot be checked: {error!r}")
+    return _finding("manifest")
+
+
+def read_classes(path: Path) -> list[str]:
+    """Return the class names of a classes.txt."""
+    text = path.read_bytes().decode()
+    return text.removesuffix("\n").split("\n")
+
+
+def _config(folder: Path, fields: Mapping[str, Any]) -> Finding:
+    try:
+        held = tomllib.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        return _finding("config", f"{folder / CONFIG} cannot be read: {error}")
+    wanted = plain_config(fields["config"]) if isinstance(fields.get("config"), Mapping) else {}
+    for key in sorted(held.keys() | wanted.keys()):
+        if held.get(key) != wanted.get(key):
+            return _finding(
+                "config",
+                f"{CONFIG} says {key} = {held.get(key)!r}, the record says {wanted.get(key)!r}",
+            )
+    return _finding("config")
+
+
+def _paths(fields: Mapping[str, Any]) -> Finding:
+    found = next(places(fields), None)
+    if found is None:
+        return _finding("paths")
+    return _finding("paths", f"{found[0]} holds a path of somebody's machine: {found[1]!r}")
+
+
+def _finding(check: str, problem: str = "") -> Finding:
+    outcome: Answer = "failed" if problem else "ok"
+    return Finding(check=f"bundle {check}", outcome=outcome, sentence=problem or FINE[check])
+
+
+def _file_name(name: str) -> str:
+    kept = re.sub(r"[^\w.+@=-]+", "_", name, flags=re.ASCII)
+    return kept if kept.strip(".") else f"_{kept}"

@@ -1,0 +1,271 @@
+"""A record's numbers as a hub tells them: `model-index` of a model card, and `.eval_results`.
+
+Two formats. `model-index` stands in the front matter of README.md
+(https://github.com/huggingface/hub-docs/blob/main/modelcard.md). `.eval_results/NAME.yaml` is newer
+(https://huggingface.co/docs/hub/eval-results) and names a benchmark: a data set of the hub and a
+task in its `eval.yaml`, which only a person can know, so it is written for tasks whose `Benchmark`
+is given. Values are percent. Top-1 is the hub's metric `accuracy`; for top-5 and for the frame mAP
+it has no name, they are `top_5_accuracy` and `mean_average_precision` here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from bench.errors import BenchError, UsageError
+from bench.metrics.intervals import Interval
+from bench.records.metrics import MetricsPart
+from bench.records.record import Result
+from bench.records.score_intervals import interval_of
+
+EVAL_RESULTS = ".eval_results"
+METRICS = {
+    "top1": ("accuracy", "Top-1 accuracy"),
+    "top5": ("top_5_accuracy", "Top-5 accuracy"),
+    "mean_ap": ("mean_average_precision", "Frame mAP at IoU 0.5"),
+}
+KINDS = {"video": "video-classification", "image": "image-classification"}
+BOXES = "object-detection"
+_BENCHMARK = re.compile(r"(?P<task>[^=]+)=(?P<id>[\w.-]+/[\w.-]+)(:(?P<of>[^@]+))?(@(?P<at>\w+))?")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Benchmark:
+    """A data set of the hub that a task is measured on, and the task in its `eval.yaml`."""
+
+    id: str
+    task_id: str = "default"
+    revision: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """Where a reader finds the evaluation, such as a repository of results."""
+
+    url: str
+    name: str = "frozenbench"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Told:
+    """What is said of records: by task `benchmarks`, and the `source` of all of them."""
+
+    benchmarks: Mapping[str, Benchmark]
+    source: Source | None = None
+
+
+def benchmarks(texts: Sequence[str]) -> dict[str, Benchmark]:
+    """Read `TASK=ORG/NAME[:TASK_ID][@REVISION]`.
+
+    Raises:
+        UsageError: another spelling.
+    """
+    found = {}
+    for text in texts:
+        match = _BENCHMARK.fullmatch(text)
+        if match is None:
+            raise UsageError(
+                f"--dataset {text!r}: write TASK=ORG/NAME, TASK=ORG/NAME:TASK_ID or"
+                " TASK=ORG/NAME:TASK_ID@REVISION."
+            )
+        found[match["task"]] = Benchmark(
+            id=match["id"], task_id=match["of"] or "default", revision=match["at"]
+        )
+    return found
+
+
+def one_model(records: Sequence[Result], told: Told) -> str:
+    """Return the name of the encoder that all records are of.
+
+    Raises:
+        UsageError: they are of several weights, two measure the same, or a benchmark is told of a
+            task that no record is of.
+    """
+    models = {(record.encoder.weights_sha256, record.encoder.name) for record in records}
+    if len(models) != 1:
+        names = ", ".join(sorted(name for _, name in models))
+        raise UsageError(
+            f"a model card is of one model; these records are of {names or 'none'}, or of several"
+            " weights of one name: give those of one alone."
+        )
+    seen: dict[tuple[str, ...], Result] = {}
+    for record in records:
+        key = (record.task.name, record.task.score_split, measurement(record))
+        if key in seen:
+            raise UsageError(
+                f"records {seen[key].id} and {record.id} would stand on the card as the same:"
+                f" {key[2]} on {key[0]}; give one of them."
+            )
+        seen[key] = record
+    tasks = {record.task.name for record in records}
+    for name in told.benchmarks:
+        if name not in tasks:
+            raise UsageError(
+                f"--dataset {name}=...: the records are of {', '.join(sorted(tasks))}."
+            )
+    return records[0].encoder.name
+
+
+def measurement(record: Result) -> str:
+    """Return what tells a number from others on the same data: probe, views, protocol, labels."""
+    parts = [
+        f"{record.probe.name} probe on frozen features",
+        record.plan.score,
+        f"protocol {record.protocol.name}",
+    ]
+    labels = record.train_labels
+    if labels is not None and not labels.are_all:
+        parts.append(f"{labels.title} of the training labels, draw {labels.draw}")
+    if record.config.get("seed"):
+        parts.append(f"seed {record.config['seed']}")
+    return ", ".join(parts)
+
+
+# -------------------------------------------------------------------------------------- model-index
+def results_of(record: Result, folder: Path, told: Told) -> dict[str, Any]:
+    """Return one element of `results` in a `model-index`; `folder` is where the record lies."""
+    known = told.benchmarks.get(record.task.name)
+    kind = BOXES if record.task.unit == "box" else KINDS[record.task.kind]
+    dataset = {
+        "name": record.task.title,
+        "type": known.id if known else record.task.name,
+        "split": record.task.score_split,
+    }
+    if known and known.revision:
+        dataset["revision"] = known.revision
+    found: dict[str, Any] = {
+        "task": {"type": kind, "name": _title(kind)},
+        "dataset": dataset,
+        "metrics": [_metric(record, name, folder) for name in _shown(record)],
+    }
+    if told.source is not None:
+        found["source"] = {"url": told.source.url, "name": told.source.name}
+    return found
+
+
+def _metric(record: Result, name: str, folder: Path) -> dict[str, Any]:
+    kind, title = METRICS[name]
+    args: dict[str, Any] = {
+        "record": record.id,
+        "probe": record.probe.name,
+        "protocol": record.protocol.name,
+        "views": record.plan.score,
+        "n": _rows(record),
+        "manifest_sha256": record.data.score.digest,
+    }
+    interval = _interval(record, folder, name)
+    if interval is not None:
+        args["interval_95"] = [_percent(interval.low), _percent(interval.high)]
+        args["interval_method"] = interval.method
+    if isinstance(record.metrics, MetricsPart) and name == "top1":
+        args["correct"] = record.metrics.correct
+    if record.data.score.lost:
+        args["unreadable"] = _lost(record)
+    if record.protocol.deviations:
+        args["deviations"] = list(record.protocol.deviations)
+    return {
+        "type": kind,
+        "value": _percent(record.value(name)),
+        "name": f"{title} in percent ({measurement(record)})",
+        "args": args,
+    }
+
+
+# ------------------------------------------------------------------------------------- eval_results
+def entry_of(record: Result, folder: Path, told: Told) -> dict[str, Any] | None:
+    """Return the record's entry in `.eval_results`; None where its benchmark is not told."""
+    known = told.benchmarks.get(record.task.name)
+    if known is None:
+        return None
+    dataset = {"id": known.id, "task_id": known.task_id}
+    if known.revision:
+        dataset["revision"] = known.revision
+    entry: dict[str, Any] = {
+        "dataset": dataset,
+        "value": _percent(record.headline),
+        "date": record.created,
+        "notes": _notes(record, folder),
+    }
+    if told.source is not None:
+        entry["source"] = {"url": told.source.url, "name": told.source.name}
+    return entry
+
+
+def _notes(record: Result, folder: Path) -> str:
+    """Say in one line what the value is; up to the first semicolon it is what is measured."""
+    interval = _interval(record, folder, record.task.metric)
+    parts = [
+        f"{METRICS[record.task.metric][1]} in percent ({measurement(record)})",
+        f"split {record.task.score_split}, n = {_rows(record):,}",
+    ]
+    if interval is not None:
+        low, high = _percent(interval.low), _percent(interval.high)
+        parts.append(f"95 % interval {low} to {high} ({interval.method})")
+    if record.data.score.lost:
+        parts.append(_lost(record))
+    parts += record.protocol.deviations
+    parts.append(f"frozenbench record {record.id}")
+    return "; ".join(parts)
+
+
+# Quotes ids such as 12345678e1234567, which are numbers in YAML 1.2, as the hub reads it.
+_Dumper: Any = type("_Dumper", (yaml.SafeDumper,), {})
+_Dumper.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[0-9]+[eE][0-9]+"), list("0123456789")
+)
+
+
+def yaml_text(value: Any) -> str:
+    """Return YAML with keys in the order given and no folded lines."""
+    text: str = yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=10_000)
+    return text
+
+
+def parse_yaml(text: str, where: str) -> Any:
+    """Read YAML; `where` names the file.
+
+    Raises:
+        BenchError: it is none.
+    """
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise BenchError(
+            f"{where} is not YAML ({' '.join(str(error).split())}); mend it first."
+        ) from error
+
+
+# ------------------------------------------------------------------------------------------- values
+def _shown(record: Result) -> list[str]:
+    has_five = isinstance(record.metrics, MetricsPart) and record.metrics.top5 is not None
+    return [record.task.metric, *(["top5"] if has_five and record.task.num_classes > 5 else [])]
+
+
+def _rows(record: Result) -> int:
+    """Return how many rows the number is over."""
+    score = record.data.score
+    return score.listed if record.counts_lost else score.used
+
+
+def _lost(record: Result) -> str:
+    told = "counted as wrong" if record.counts_lost else "left out"
+    return f"{record.data.score.lost} of {record.data.score.listed} rows unreadable, {told}"
+
+
+def _interval(record: Result, folder: Path, metric: str) -> Interval | None:
+    return interval_of(record, folder, folder.parent / "cache", metric=metric)
+
+
+def _percent(fraction: float | None) -> float:
+    assert fraction is not None
+    return round(100 * fraction, 2)
+
+
+def _title(kind: str) -> str:
+    return kind.replace("-", " ").capitalize()

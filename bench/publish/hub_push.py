@@ -1,0 +1,183 @@
+"""One commit to a repository of the hub: a model card and its `.eval_results`.
+
+What is there is read at one commit, and the new commit is made on top of that one alone: if
+somebody else was faster it fails, and nothing is lost.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from bench.errors import BenchError
+from bench.publish.hub_card import EVAL_RESULTS, Told, entry_of, one_model, results_of
+from bench.publish.hub_merge import card_with, entries_with
+from bench.records.record import Result
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
+CARD = "README.md"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """A file as it is (None: not there) and as it should be."""
+
+    name: str
+    old: str | None
+    new: str
+
+    @property
+    def diff(self) -> str:
+        """The difference as a patch; empty if there is none."""
+        lines = difflib.unified_diff(
+            (self.old or "").splitlines(keepends=True),
+            self.new.splitlines(keepends=True),
+            "/dev/null" if self.old is None else f"a/{self.name}",
+            f"b/{self.name}",
+        )
+        return "".join(line if line.endswith("\n") else f"{line}\n" for line in lines)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """The commit that would be made on `parent`: only files that change. `untold` are the tasks
+    that have no `.eval_results`, for their benchmark was not told."""
+
+    repo: str
+    title: str
+    changes: tuple[Change, ...]
+    untold: tuple[str, ...] = ()
+    parent: str | None = None
+
+
+def changes_of(
+    records: Sequence[tuple[Result, Path]],
+    told: Told,
+    read: Callable[[str], str | None],
+    *,
+    name: str | None = None,
+) -> tuple[tuple[Change, ...], tuple[str, ...]]:
+    """Return the files that records, each with its folder, change, and the tasks left untold.
+
+    `read` returns the text of a file that is there, None for another; `name` is that of the model
+    on a card without one.
+
+    Raises:
+        UsageError: records of several models, or two that measure the same.
+        BenchError: a file that is there cannot be added to.
+    """
+    model = one_model([record for record, _ in records], told)
+    parts = [results_of(record, folder, told) for record, folder in records]
+    old = read(CARD)
+    found = [Change(name=CARD, old=old, new=card_with(old, name or model, parts))]
+    entries: dict[str, list[dict[str, Any]]] = {}
+    untold = set()
+    for record, folder in records:
+        entry = entry_of(record, folder, told)
+        if entry is None:
+            untold.add(record.task.name)
+        else:
+            entries.setdefault(f"{EVAL_RESULTS}/{record.task.name}.yaml", []).append(entry)
+    for path, ours in entries.items():
+        old = read(path)
+        found.append(Change(name=path, old=old, new=entries_with(old, path, ours)))
+    return tuple(one for one in found if one.new != one.old), tuple(sorted(untold))
+
+
+def plan_push(
+    records: Sequence[tuple[Result, Path]], told: Told, repo: str, *, endpoint: str | None = None
+) -> Plan:
+    """Read what is at the hub and return the commit that these records would be.
+
+    Raises:
+        BenchError: the hub cannot be reached, has no such repository, or its files cannot be added
+            to.
+    """
+    with _api(repo, endpoint) as api, tempfile.TemporaryDirectory() as folder:
+        info = api.model_info(repo)
+        held = {one.rfilename for one in info.siblings or []}
+
+        def read(name: str) -> str | None:
+            if name not in held:
+                return None
+            path = api.hf_hub_download(repo, name, revision=info.sha, cache_dir=folder)
+            return Path(path).read_bytes().decode()
+
+        changes, untold = changes_of(records, told, read, name=repo.rpartition("/")[2])
+    numbers = ", ".join(sorted(record.id for record, _ in records))
+    return Plan(
+        repo=repo,
+        title=f"Evaluation results of frozenbench: {numbers}",
+        changes=changes,
+        untold=untold,
+        parent=info.sha,
+    )
+
+
+def push(plan: Plan, *, as_pull_request: bool = False, endpoint: str | None = None) -> str:
+    """Make the commit and return its address, or that of the pull request.
+
+    Raises:
+        BenchError: the hub refuses it: no right to write there, or another commit came first.
+    """
+    from huggingface_hub import CommitOperationAdd  # only where it is needed
+
+    with _api(plan.repo, endpoint, unsure="look there whether the commit was made") as api:
+        made = api.create_commit(
+            plan.repo,
+            [
+                CommitOperationAdd(path_in_repo=one.name, path_or_fileobj=one.new.encode())
+                for one in plan.changes
+            ],
+            commit_message=plan.title,
+            parent_commit=plan.parent,
+            create_pr=as_pull_request,
+        )
+    return str(made.pr_url or made.commit_url) if as_pull_request else str(made.commit_url)
+
+
+def as_json(plan: Plan) -> Mapping[str, Any]:
+    """Return a plan as JSON values."""
+    return {
+        "repo": plan.repo,
+        "parent": plan.parent,
+        "title": plan.title,
+        "files": {one.name: one.new for one in plan.changes},
+        "without_benchmark": list(plan.untold),
+    }
+
+
+@contextmanager
+def _api(repo: str, endpoint: str | None, unsure: str = "nothing was sent") -> Iterator[HfApi]:
+    """Yield the hub's client; its errors become sentences.
+
+    A refusal has changed nothing. After another error, such as a lost answer, `unsure` says what is
+    known.
+    """
+    from huggingface_hub import HfApi  # only where it is needed
+    from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
+
+    api = HfApi(endpoint=endpoint)
+    # Its bases are the errors of whatever this version of the client sends requests with.
+    of_the_wire = cast("tuple[type[Exception], ...]", HfHubHTTPError.__bases__)
+    problems: tuple[type[Exception], ...] = (*of_the_wire, ValueError)
+    try:
+        yield api
+    except RepositoryNotFoundError as error:
+        raise BenchError(
+            f"{api.endpoint} has no model {repo}, or you may not see it: correct --repo, or log in"
+            " with hf auth login."
+        ) from error
+    except problems as error:
+        answer = getattr(error, "response", None)
+        is_refusal = answer is not None and answer.status_code < 500
+        said = " ".join(str(error).split())
+        known = "nothing was committed" if is_refusal else unsure
+        raise BenchError(f"{api.endpoint}, {repo}: {said}; {known}.") from error

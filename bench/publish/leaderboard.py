@@ -1,0 +1,104 @@
+"""The words of tables: columns, boards, writers, and numbers of papers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from bench.types import Progress as Progress
+from bench.types import Silent as Silent
+
+if TYPE_CHECKING:
+    from bench.records.record import Result
+from bench.types import Settings
+
+Shows = Literal["metric", "honest", "best_on_score", "gap"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """One column of a table: which runs it shows, and what of them.
+
+    `plan` is the frames x clips x views of the scored clips, with a stride or without; None is any.
+    Options are those of the runs, such as `{"fraction": 0.05}`. What it `shows` is the metric or,
+    of the heads that an honest choice was made from, the chosen one's score, that of the best one
+    on the scored rows, or the gap between the two.
+    """
+
+    title: str
+    task: str
+    probe: str
+    protocol: str | None = None
+    metric: str = "top1"
+    plan: str | None = None
+    task_options: Settings = field(default_factory=dict)
+    probe_options: Settings = field(default_factory=dict)
+    shows: Shows = "metric"
+
+
+class TableWriter(Protocol):
+    """Writes a table from records and returns the files made."""
+
+    def __call__(
+        self,
+        board: Leaderboard,
+        records: Sequence[Result],
+        folder: Path,
+        *,
+        include_unreportable: bool = False,
+    ) -> Sequence[Path]: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Leaderboard:
+    """A table: columns and how it is written.
+
+    Of the records that it is written from, `records` is their folder, and `refused` says in a
+    sentence each which ones verification kept out. A board with published rows, `has_published`,
+    can be written without any.
+    """
+
+    name: str
+    title: str
+    columns: Sequence[Column]
+    write: TableWriter
+    records: Path | None = None
+    refused: tuple[str, ...] = ()
+    has_published: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedNumber:
+    """One number of a paper's table, in percent as printed, with the spread printed beside it.
+
+    `views` is frames x clips x crops where the paper states it; `train_fraction` 1 is the whole
+    training set. Texts are empty, and numbers None, where the paper does not say.
+    """
+
+    source: str
+    table: str
+    method: str
+    arch: str
+    resolution: int | None
+    params_m: float | None
+    pretrain_data: str
+    samples_seen_m: str
+    task: str
+    views: str
+    probe: str
+    train_fraction: float
+    metric: str
+    value: float
+    std: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Paper:
+    """A publication and the numbers of its tables."""
+
+    name: str
+    title: str
+    url: str
+    numbers: Sequence[PublishedNumber]

@@ -1,0 +1,243 @@
+"""What a board asks of an encoder, run by run, and which of it is on record already."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shlex
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from bench import registry
+from bench.config import TABLES, Machine, RunConfig, expand
+from bench.errors import UsageError
+from bench.publish.leaderboard import Column, Leaderboard
+from bench.records.record import Result
+from bench.records.run_id import FILE_PLACES, PLACES, config_facts
+from bench.types import ClipPlan
+
+SHARES = ("fraction", "shots")
+FLAGS = ("encoder", "task", "probe", "protocol", "plan")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """One run that the columns of these titles show; `is_drawn` if it is one of several draws of
+    the training labels.
+    """
+
+    columns: tuple[str, ...]
+    config: RunConfig
+    is_drawn: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """A run that could not be made, and why."""
+
+    columns: tuple[str, ...]
+    encoder: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{', '.join(self.columns)} of {self.encoder}: {self.reason}"
+
+
+def why_not_here(column: Column) -> str | None:
+    """Say why nothing here measures a column; None if something does."""
+    for kind, name in (("tasks", column.task), ("probes", column.probe)):
+        if name not in registry.names(kind):
+            return f"there is no {kind[:-1]} {name!r} here"
+    return None
+
+
+def plan_runs(
+    board: Leaderboard,
+    encoders: Sequence[str],
+    settings: Sequence[str],
+    machine: Machine,
+    *,
+    draws: int = 3,
+    frames: Mapping[str, int] | None = None,
+) -> tuple[list[Wanted], list[Failure]]:
+    """Return the runs that the columns of a board ask for, and those that cannot be configured.
+
+    Of a column with a share of the labels there are as many as `draws`. `frames` is the number of
+    frames of a clip by encoder, as runs spell it; where it is not known that of the column stands.
+    Columns that nothing here measures ask for no run.
+
+    Raises:
+        UsageError: a board without columns of its own, fewer draws than one, settings that say what
+            the columns say, or that fit none of the runs.
+    """
+    if not board.columns:
+        raise UsageError(
+            f"board {board.name!r} has no columns of its own, it shows what is on record: use bench"
+            " run or bench lowshot."
+        )
+    if draws < 1:
+        raise UsageError(f"draws {draws}: a share of the labels is drawn at least once.")
+    columns = [column for column in board.columns if why_not_here(column) is None]
+    if not columns:
+        return [], []
+    _refuse_settings(board.name, columns, settings)
+    named = {"encoder": [*encoders], "task": [c.task for c in columns]}
+    bases = expand({**named, "probe": [c.probe for c in columns]}, settings)
+    found: dict[str, Wanted] = {}
+    failures: list[Failure] = []
+    for encoder in dict.fromkeys(base.encoder for base in bases):
+        for column in columns:
+            [base] = [
+                base
+                for base in bases
+                if (base.encoder, base.task, base.probe) == (encoder, column.task, column.probe)
+            ]
+            try:
+                configs = [
+                    _with_frames(config.settled(machine.data_of(config.task)), frames or {})
+                    for config in _configs(column, base, draws)
+                ]
+            except UsageError as error:
+                failures.append(
+                    Failure(columns=(column.title,), encoder=encoder, reason=str(error))
+                )
+                continue
+            for config in configs:
+                key = key_of(config)
+                titles = found[key].columns if key in found else ()
+                found[key] = Wanted(
+                    columns=(*titles, column.title), config=config, is_drawn=_is_drawn(column)
+                )
+    return list(found.values()), failures
+
+
+def lacking(
+    wanted: Sequence[Wanted],
+    records: Iterable[Result],
+    *,
+    weights: Mapping[str, str] | None = None,
+    any_seed: bool = True,
+) -> list[Wanted]:
+    """Return the runs that are not on record, whatever their seed unless that matters.
+
+    `weights` are the digests of the encoders by their text, empty for one without any; if they are
+    not given an encoder of the same text and options counts as the same.
+    """
+    known = weights is not None
+    there = {
+        _what_was_run(r.config, (r.encoder.weights_sha256 or "") if known else None, any_seed)
+        for r in records
+    }
+    return [
+        one
+        for one in wanted
+        if _what_was_run(
+            config_facts(one.config), weights[one.config.encoder] if weights else None, any_seed
+        )
+        not in there
+    ]
+
+
+def command(config: RunConfig, more: Sequence[str] = ()) -> str:
+    """Return the command line that makes a run, with `more` words such as `--data DIR`."""
+    words = ["bench", "run"]
+    for name in FLAGS:
+        value = getattr(config, name)
+        words += [f"--{name}", str(value)] if value is not None else []
+    for field in dataclasses.fields(RunConfig):
+        value = getattr(config, field.name)
+        if field.name not in (*FLAGS, *TABLES.values()) and value != field.default:
+            words += ["--set", f"{field.name}={_spelled(value)}"]
+    for kind, table in TABLES.items():
+        for key, value in getattr(config, table).items():
+            words += ["--set", f"{kind}.{key}={_spelled(value)}"]
+    return shlex.join([*words, *more])
+
+
+def key_of(config: RunConfig) -> str:
+    """Return a text that equal runs share."""
+    return json.dumps(config_facts(config), sort_keys=True)
+
+
+def _refuse_settings(board: str, columns: Sequence[Column], settings: Sequence[str]) -> None:
+    """Refuse settings of what the columns of a board say themselves."""
+    keys = [setting.partition("=")[0].strip() for setting in settings]
+    for key in keys:
+        option = key.rpartition(".")[2]
+        if key.startswith("task.") and option in (*SHARES, "draw", "subset"):
+            raise UsageError(
+                f"--set {key}: the columns of board {board!r} say which share of the labels they"
+                " show; leave it out, and use --draws."
+            )
+        if key in ("protocol", "plan") and any(getattr(column, key) for column in columns):
+            hint = f" or give the board one with --set board.{key}=NAME" * (
+                key in _options_of(board)
+            )
+            raise UsageError(
+                f"--set {key}: the columns of board {board!r} name their own {key}; leave it"
+                f" out{hint}."
+            )
+
+
+def _options_of(board: str) -> Collection[str]:
+    """Return the names of the options of a board, none for one that is not registered."""
+    is_known = board in registry.names("boards")
+    return registry.find("boards", board).options if is_known else ()
+
+
+def _configs(column: Column, base: RunConfig, draws: int) -> list[RunConfig]:
+    """Return the runs that a column asks for: one, or one a draw."""
+    config = replace(
+        base,
+        protocol=column.protocol or base.protocol,
+        # A plan without a stride is that of the task.
+        plan=column.plan if column.plan and "@" in column.plan else base.plan,
+        task_options={**base.task_options, **column.task_options},
+        probe_options={**base.probe_options, **column.probe_options},
+    )
+    if not _is_drawn(column):
+        return [config]
+    return [
+        replace(config, task_options={**config.task_options, "draw": draw}) for draw in range(draws)
+    ]
+
+
+def _is_drawn(column: Column) -> bool:
+    """Whether a column is one of a share of the labels, and does not name the draw."""
+    options = column.task_options
+    return "draw" not in options and any(options.get(key) not in (None, 1.0) for key in SHARES)
+
+
+def _with_frames(config: RunConfig, frames: Mapping[str, int]) -> RunConfig:
+    """Give the plan of a run the number of frames that its encoder takes."""
+    if config.plan is None or config.encoder not in frames:
+        return config
+    plan = replace(ClipPlan.parse(config.plan), num_frames=frames[config.encoder])
+    return replace(config, plan=str(plan))
+
+
+def _what_was_run(config: Mapping[str, Any], weights: str | None, any_seed: bool) -> str:
+    """Return what a run is, without places; with a digest of the weights also without theirs."""
+    facts: dict[str, Any] = {**DEFAULTS, **config}
+    facts["task_options"] = {
+        key: value
+        for key, value in facts["task_options"].items()
+        if key not in (*PLACES, *FILE_PLACES)
+    }
+    if weights is not None:
+        facts["encoder"] = [str(facts["encoder"]).partition(":")[0], weights]
+    if any_seed:
+        del facts["seed"]
+    return json.dumps(facts, sort_keys=True)
+
+
+def _spelled(value: Any) -> str:
+    """Spell an option so that `--set` reads it back."""
+    if isinstance(value, (tuple, list)):
+        return f"[{','.join(map(_spelled, value))}]"
+    return str(value).lower() if isinstance(value, bool) or value is None else str(value)
+
+
+# What a record from before an option leaves out has the option's default.
+DEFAULTS = config_facts(RunConfig(encoder="", task="", probe=""))

@@ -1,0 +1,70 @@
+"""From records to the files of a table: verified first, and only sound ones get in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from bench import registry
+from bench.errors import UsageError
+from bench.publish.leaderboard import Leaderboard
+from bench.records.record import Result
+from bench.types import Settings
+from bench.verify.verify_records import Verdict, verify_folder
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """The files of a table, and a sentence for every record that verification kept out."""
+
+    paths: Sequence[Path]
+    refused: tuple[str, ...]
+
+
+def write_board(
+    name: str,
+    home: Path,
+    out: Path | None,
+    *,
+    include_all: bool,
+    options: Settings | None = None,
+) -> Published:
+    """Write the table `name` from the sound records under `home`.
+
+    A record that does not prove itself is left out, and the table says so; one that fails a control
+    stands in it as suspect. `options` are those of the table, such as the targets of `low_shot`.
+
+    Raises:
+        UsageError: no such table, or no record yet for one that has no published rows.
+    """
+    board: Leaderboard = registry.build("boards", name, options or {})
+    folder = home / "records"
+    if not folder.is_dir() and not board.has_published:
+        raise UsageError(f"there are no records in {folder}: run an evaluation first.")
+    verdicts = verify_folder(folder, home / "cache") if folder.is_dir() else []
+    if not verdicts and not board.has_published:
+        raise UsageError(f"there is no record in {folder} yet: make one with bench run.")
+    refused = tuple(_refusal(verdict) for verdict in verdicts if verdict.status == "failed")
+    records = [_marked(verdict) for verdict in verdicts if verdict.status != "failed"]
+    records.sort(key=lambda record: (record.created, record.id))
+    board = replace(board, records=folder, refused=refused)
+    paths = board.write(board, records, out or home / "tables", include_unreportable=include_all)
+    return Published(paths=paths, refused=refused)
+
+
+def _refusal(verdict: Verdict) -> str:
+    reasons = "; ".join(finding.sentence.rstrip(".") for finding in verdict.having("failed"))
+    return f"{verdict.path.name} failed verification: {reasons}"
+
+
+def _marked(verdict: Verdict) -> Result:
+    """Return a record, as suspect if a control says so; one that is not reportable stays so."""
+    record = verdict.result
+    assert record is not None  # only a failed verdict has none
+    found = [finding.sentence.rstrip(".") for finding in verdict.having("suspect")]
+    if not found:
+        return record
+    reasons = tuple(dict.fromkeys([*record.reasons, *found]))
+    status = "suspect" if record.status == "complete" else record.status
+    return record.model_copy(update={"status": status, "reasons": reasons})

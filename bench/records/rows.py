@@ -1,0 +1,81 @@
+"""Which rows a record has right, read from its predictions: what paired tests are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from bench.errors import UsageError
+from bench.metrics.frame_matching import BoolArray
+from bench.records.metrics import MetricsPart
+from bench.records.record import Result
+from bench.records.record_files import kept_file
+from bench.types import IntArray
+
+ROW_METRICS = ("top1", "top5")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RightRows:
+    """Every listed row, in the order of the manifest.
+
+    `right` says whether the label was ranked first (or among the first five); `counted` whether the
+    row is part of the number, which an unreadable one is not where the run was told to skip it.
+    """
+
+    right: BoolArray
+    counted: BoolArray
+    labels: IntArray
+
+
+def right_rows(record: Result, folder: Path, metric: str | None = None) -> RightRows:
+    """Read which rows a record in `folder` has right by `metric` (None: its task's).
+
+    Raises:
+        UsageError: the metric is no share of rows.
+        RecordError: there is no file of predictions, or another one than was recorded.
+    """
+    metric = metric or record.task.metric
+    if metric not in ROW_METRICS or not isinstance(record.metrics, MetricsPart):
+        raise UsageError(
+            f"{metric} of record {record.id} ({record.task.name}) is no share of rows that are"
+            f" right; those are {' and '.join(ROW_METRICS)}."
+        )
+    columns = ["label", "status", "predicted" if metric == "top1" else "top_classes"]
+    table = pq.read_table(kept_file(record, "predictions", folder), columns=columns)
+    labels = table["label"].to_numpy()
+    right = _first(table, labels) if metric == "top1" else _among_five(table, labels)
+    scored = pc.equal(table["status"], "scored").to_numpy()
+    counted = np.ones(len(labels), dtype=np.bool_) if record.counts_lost else scored
+    return RightRows(right=right, counted=counted, labels=labels)
+
+
+def row_ids(record: Result, folder: Path) -> Sequence[str]:
+    """Read the ids of the listed rows, in order.
+
+    Raises:
+        RecordError: there is no file of predictions, or another one than was recorded.
+    """
+    path = kept_file(record, "predictions", folder)
+    found: list[str] = pq.read_table(path, columns=["id"])["id"].to_pylist()
+    return found
+
+
+def _first(table: pa.Table, labels: IntArray) -> BoolArray:
+    predicted = pc.fill_null(table["predicted"], -1).to_numpy()
+    return np.asarray(predicted == labels)
+
+
+def _among_five(table: pa.Table, labels: IntArray) -> BoolArray:
+    lists = table["top_classes"].combine_chunks()
+    sizes = pc.fill_null(pc.list_value_length(lists), 0).to_numpy(zero_copy_only=False)
+    owner = np.repeat(np.arange(len(labels)), sizes)
+    place = np.arange(len(owner)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    hit = (lists.flatten().to_numpy() == labels[owner]) & (place < 5)
+    return np.bincount(owner[hit], minlength=len(labels)) > 0

@@ -1,0 +1,174 @@
+"""What the scored sample leaves open of the number of a record, and of the order of records.
+
+CACHE/jackknife/<digest>.npz    a frame mAP without each video, by the digests of the kept files
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from bench.files import write_whole
+from bench.metrics.intervals import Interval, wilson
+from bench.metrics.left_out import compare_left_out, interval_of_left_out, places_of_left_out
+from bench.metrics.paired import FloatArray, Paired
+from bench.metrics.ranking import Places, places
+from bench.metrics.video_jackknife import names_digest, videos_of, without_each
+from bench.records.box_predictions import read_scored_boxes, read_truth
+from bench.records.metrics import FrameMapPart, MetricsPart
+from bench.records.record import Result
+from bench.records.record_files import kept_file
+from bench.records.rows import ROW_METRICS, right_rows
+
+FORMAT = 1  # of what is cached, and of how it is made
+
+
+def interval_of(
+    record: Result,
+    folder: Path | None = None,
+    cache: Path | None = None,
+    *,
+    metric: str | None = None,
+) -> Interval | None:
+    """Return the 95 % interval of `metric` (None: the task's) over samples of its size.
+
+    Top-1 and top-5 have Wilson's, from the counts of the record. A frame mAP has that of the
+    jackknife over videos, from the files kept in `folder` (what takes long is kept in `cache`);
+    None without these files, or of one video. The mean accuracy per class has none.
+
+    Raises:
+        RecordError: a kept file is not the one that was recorded.
+    """
+    metric = metric or record.task.metric
+    metrics, value = record.metrics, record.value(metric)
+    if value is None:
+        return None
+    if isinstance(metrics, MetricsPart):
+        if metric not in ROW_METRICS:
+            return None
+        total = record.data.score.listed if record.counts_lost else record.data.score.used
+        return wilson(round(value * total), total)
+    if metric != "mean_ap" or folder is None or not has_files(record, folder):
+        return None
+    return interval_of_left_out(value, left_out_of(record, folder, cache).values)
+
+
+def places_of(
+    records: Sequence[Result],
+    folder: Path,
+    cache: Path | None = None,
+    *,
+    metric: str | None = None,
+) -> Places | None:
+    """Return the best and the worst place that the data leave open to each of several records.
+
+    All of them have measured `metric` on the same rows. None where that cannot be tested: files are
+    missing, rows or videos differ, or the metric is neither a share of rows nor a frame mAP.
+
+    Raises:
+        RecordError: a kept file is not the one that was recorded.
+    """
+    if not records or not all(has_files(record, folder) for record in records):
+        return None
+    metric = metric or records[0].task.metric
+    if len({record.data.score.digest for record in records}) > 1:
+        return None
+    if metric == "mean_ap":
+        return _places_of_maps(records, folder, cache)
+    if metric not in ROW_METRICS or any(record.value(metric) is None for record in records):
+        return None
+    read = (right_rows(record, folder, metric) for record in records)
+    # Labels are let go of at once: those of a thousand records are most of what is read.
+    right, counted = map(np.stack, zip(*((one.right, one.counted) for one in read), strict=True))
+    is_counted = counted.all(axis=0)
+    return places(right[:, is_counted]) if is_counted.any() else None
+
+
+def _places_of_maps(records: Sequence[Result], folder: Path, cache: Path | None) -> Places | None:
+    found = [left_out_of(record, folder, cache) for record in records]
+    if len({one.videos for one in found}) > 1:
+        return None
+    values = [record.headline for record in records]
+    return places_of_left_out(values, np.stack([one.values for one in found]))
+
+
+def compare_boxes(
+    a: Result, folder_a: Path, b: Result, folder_b: Path, cache: Path | None = None
+) -> Paired | None:
+    """Compare the frame mAP of two records; None where their videos differ, or are too few.
+
+    Raises:
+        RecordError: a kept file is missing, or not the one that was recorded.
+        DataError: the rules of the truth give no number.
+    """
+    left_a, left_b = left_out_of(a, folder_a, cache), left_out_of(b, folder_b, cache)
+    if left_a.videos != left_b.videos:
+        return None
+    return compare_left_out(a.headline, left_a.values, b.headline, left_b.values)
+
+
+def has_files(record: Result, folder: Path) -> bool:
+    """Whether the files that a record was kept with are in `folder`."""
+    needed = [record.artifacts.predictions]
+    if isinstance(record.metrics, FrameMapPart):
+        needed.append(record.artifacts.truth)
+    return all(one is not None and (folder / one.path).is_file() for one in needed)
+
+
+# ---------------------------------------------------------------------------------------- jackknife
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LeftOut:
+    """The frame mAP of a record without each video, float64 `[V]`.
+
+    Where two have the same `videos` (a digest of their names), place by place the same is left out.
+    """
+
+    values: FloatArray
+    videos: str
+
+
+def left_out_of(record: Result, folder: Path, cache: Path | None = None) -> LeftOut:
+    """Return a frame mAP without each video, from `cache` if it was made before.
+
+    Raises:
+        RecordError: a kept file is missing, or not the one that was recorded.
+        DataError: the rules of the truth give no number.
+    """
+    predictions, truths = (kept_file(record, name, folder) for name in ("predictions", "truth"))
+    skip = not record.counts_lost
+    kept = _place(record, cache, skip=skip)
+    if kept is not None and (held := _held(kept)) is not None:
+        return held
+    truth = read_truth(truths)
+    found = LeftOut(
+        values=without_each(read_scored_boxes(predictions), truth, skip=skip),
+        videos=names_digest(videos_of(truth)),
+    )
+    if kept is not None:
+        content = io.BytesIO()
+        np.savez(content, values=found.values, videos=np.array(found.videos))
+        write_whole(kept, content.getvalue())
+    return found
+
+
+def _held(kept: Path) -> LeftOut | None:
+    """Return what a file of the cache holds; None if there is none, or not a whole one."""
+    try:
+        with np.load(kept) as held:
+            return LeftOut(values=held["values"], videos=str(held["videos"]))
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
+
+
+def _place(record: Result, cache: Path | None, *, skip: bool) -> Path | None:
+    predictions, truth = record.artifacts.predictions, record.artifacts.truth
+    if cache is None or predictions is None or truth is None:
+        return None
+    facts = f"{FORMAT} {skip} {predictions.sha256} {truth.sha256}"
+    return cache / "jackknife" / f"{hashlib.sha256(facts.encode()).hexdigest()}.npz"

@@ -1,0 +1,1 @@
+"""Many runs as one job: label efficiency, filling a board, tracking a pretraining, the demo."""

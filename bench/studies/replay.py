@@ -1,0 +1,229 @@
+"""Run a record again, from nothing or from stored features, and say what came out differently."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow.parquet as pq
+
+from bench.config import Machine, expand, read_config
+from bench.errors import BenchError, UsageError
+from bench.evaluate.evaluate import evaluate
+from bench.files import file_sha256
+from bench.records.differences import Difference, differences
+from bench.records.record import RecordError, Result
+from bench.records.record_files import read_record
+from bench.types import Progress
+
+Array = npt.NDArray[Any]
+
+DIRTY = "the code differs from its commit"
+# Digests of files follow from the rows, which are compared themselves.
+FOLLOWING = ("schema_version", "artifacts")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Changes:
+    """What became of the predictions: of `rows`, how many `moved` at all, how far the largest
+    probability or score moved, and for clips how many are predicted as another class.
+    """
+
+    rows: int
+    moved: int
+    largest: float
+    other_class: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replayed:
+    """A record and what its config gave again; `changes` is None where rows cannot be compared."""
+
+    old: Result
+    new: Result
+    differing: tuple[Difference, ...]
+    changes: Changes | None
+
+    @property
+    def is_equal(self) -> bool:
+        """Whether outcome and predictions are the same to the last bit."""
+        return not self.differing and (self.changes is None or self.changes.moved == 0)
+
+    def agrees(self, tolerance: float | None) -> bool:
+        """Whether it is equal, or the same run with a number that moved by `tolerance` at most."""
+        near = tolerance is not None and abs(self.new.headline - self.old.headline) <= tolerance
+        return self.is_equal or (near and self.new.id == self.old.id)
+
+
+def replay(
+    path: Path,
+    machine: Machine,
+    progress: Progress,
+    *,
+    reuse_features: bool = False,
+    settings: tuple[str, ...] = (),
+    probe_weights: Path | None = None,
+    head_classes: str | None = None,
+) -> Replayed:
+    """Run the config of a record in a scratch folder and compare what comes out.
+
+    Nothing of `machine.home` is reused but, if asked for, its features. `settings` are `KEY=VALUE`
+    over the config, for places that are others here.
+
+    Raises:
+        RecordError: the record is not sound.
+        UsageError: it cannot be run again from its config alone, or its code is not here.
+        DataError: its data are not here.
+        BenchError: what the steps of a run raise.
+    """
+    old = read_record(path)
+    _refuse(old, probe_weights)
+    [config] = expand(read_config(path), settings)
+    with tempfile.TemporaryDirectory(prefix="bench-replay-") as scratch:
+        home = Path(scratch)
+        if reuse_features:
+            stored = machine.home.resolve() / "features"
+            stored.mkdir(parents=True, exist_ok=True)
+            (home / "features").symlink_to(stored, target_is_directory=True)
+        try:
+            data = machine.data_of(config.task)
+            there = replace(machine, home=home, data=data, overwrite=False)
+            [outcome] = evaluate(
+                [config], there, progress, probe_weights=probe_weights, head_classes=head_classes
+            )
+        except BenchError as error:
+            raise _cannot(old, error) from error
+        return Replayed(
+            old=old,
+            new=outcome.result,
+            differing=tuple(_differing(path, old, outcome.result)),
+            changes=_changes(old, path.parent, outcome.result, outcome.path.parent),
+        )
+
+
+def _refuse(record: Result, probe_weights: Path | None) -> None:
+    """Refuse what a config does not say."""
+    if record.encoder.spec == "arrays":
+        raise UsageError(
+            f"record {record.id} is of features from elsewhere ({record.encoder.source}), which it"
+            " does not hold: run bench probe --train FILE --score FILE again."
+        )
+    released = record.probe.released_sha256
+    if released is None:
+        return
+    if probe_weights is None:
+        raise UsageError(
+            f"record {record.id} scored the probe file with the digest {released[:12]}: give it"
+            " with --probe-weights FILE."
+        )
+    if file_sha256(probe_weights) != released:
+        raise UsageError(
+            f"{probe_weights} is not the probe file of record {record.id}, whose digest begins with"
+            f" {released[:12]}."
+        )
+
+
+def _cannot(record: Result, error: BenchError) -> BenchError:
+    """Return an error of the same kind that says whose run it ended."""
+    own = type(error)
+    kind = own if own.__init__ is BenchError.__init__ else BenchError
+    return kind(f"record {record.id} cannot be run again here: {error}")
+
+
+# ------------------------------------------------------------------------------------ what differs
+def _differing(path: Path, old: Result, new: Result) -> list[Difference]:
+    """Return the fields of the outcome that differ; of older records those that they have."""
+    a, b = (_outcome(side) for side in (old, new))
+    raw = _raw_fields(path)
+    found = differences(a, b)
+    if raw.get("schema_version") == new.schema_version:
+        return found
+    return [one for one in found if one.a not in (None, "", [], {}) or _stands(raw, one.field)]
+
+
+def _outcome(record: Result) -> dict[str, Any]:
+    """Return the outcome but for what follows from rows, or from the state of the checkout."""
+    reasons = [reason for reason in record.reasons if reason != DIRTY]
+    status = record.status if reasons else "complete"
+    kept = {key: value for key, value in record.outcome().items() if key not in FOLLOWING}
+    return {**kept, "reasons": reasons, "status": status}
+
+
+def _raw_fields(path: Path) -> Mapping[str, Any]:
+    held: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return held
+
+
+def _stands(fields: Any, dotted: str) -> bool:
+    """Whether a dotted field is in the file as it was written."""
+    for name in dotted.split("."):
+        if not isinstance(fields, Mapping) or name not in fields:
+            return False
+        fields = fields[name]
+    return True
+
+
+def _changes(old: Result, folder: Path, new: Result, there: Path) -> Changes | None:
+    """Compare the predictions row by row; None where a file is gone, or has other rows."""
+    if old.artifacts.predictions is None or new.artifacts.predictions is None:
+        return None
+    paths = (folder / old.artifacts.predictions.path, there / new.artifacts.predictions.path)
+    if not paths[0].is_file():
+        return None
+    if file_sha256(paths[0]) != old.artifacts.predictions.sha256:
+        raise RecordError(f"{paths[0]} is not the file that record {old.id} was written with.")
+    a, b = (pq.read_table(path) for path in paths)
+    if not a["id"].equals(b["id"]):
+        return None
+    if old.task.unit == "box":
+        scores = [_lists(table, "scores") for table in (a, b)]
+        if scores[0].shape != scores[1].shape:
+            return None
+        return _summed(np.abs(scores[0].astype(np.float64) - scores[1]).max(axis=1, initial=0))
+    classes = [_lists(table, "top_classes") for table in (a, b)]
+    values = [_lists(table, "top_probabilities") for table in (a, b)]
+    if classes[0].shape != classes[1].shape:
+        return None
+    gap = np.maximum(
+        _gaps(classes[0], values[0], classes[1], values[1]),
+        _gaps(classes[1], values[1], classes[0], values[0]),
+    )
+    first = [table["predicted"].fill_null(-1).to_numpy() for table in (a, b)]
+    return _summed(gap, other_class=int((first[0] != first[1]).sum()))
+
+
+def _summed(gap: Array, other_class: int | None = None) -> Changes:
+    return Changes(
+        rows=len(gap),
+        moved=int((gap > 0).sum()),
+        largest=float(gap.max(initial=0)),
+        other_class=other_class,
+    )
+
+
+def _gaps(classes: Array, values: Array, others: Array, there: Array) -> Array:
+    """Return how far the probability of a listed class moved at most, `[rows]`.
+
+    One that is not listed on the other side had at most the lowest probability of the list there.
+    """
+    same = classes[:, :, None] == others[:, None, :]
+    found = np.where(same, there[:, None, :], 0).sum(axis=2)
+    moved_to = np.where(same.any(axis=2), found, there[:, -1:]) if classes.size else found
+    return np.asarray(np.abs(values.astype(np.float64) - moved_to).max(axis=1, initial=0))
+
+
+def _lists(table: Any, name: str) -> Array:
+    """Return a column of lists as `[rows, K]`; a row without one holds zeros."""
+    column = table[name].combine_chunks()
+    is_there = column.is_valid().to_numpy(zero_copy_only=False)
+    flat = column.flatten().to_numpy(zero_copy_only=False)
+    held = flat.reshape(max(1, int(is_there.sum())), -1) if len(flat) else np.zeros((0, 0))
+    values = np.zeros((len(is_there), held.shape[1]), dtype=held.dtype)
+    values[is_there] = held
+    return values

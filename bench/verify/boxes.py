@@ -1,0 +1,177 @@
+"""Scores of boxes: is every box there once, and does the frame mAP come out of them again?"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from bench.data.boxes.regions import FrameTruth
+from bench.errors import BenchError
+from bench.metrics.detections import ScoredBoxes
+from bench.metrics.frame_rules import RULES
+from bench.records.box_predictions import (
+    CORNERS,
+    PREDICTIONS,
+    TRUTH,
+    frame_map_part,
+    read_scored_boxes,
+    read_truth,
+)
+from bench.records.metrics import FrameMapPart
+from bench.records.predictions import refuse_other_count, texts
+from bench.records.record import Result
+from bench.verify.clips import MOST, listing_problems
+from bench.verify.findings import Finding, all_of, failed, ok, suspect
+from bench.verify.own_words import UNREADABLE, Opened
+from bench.verify.recount import Counted, content_digest, differing
+
+
+def check_boxes(opened: Opened) -> tuple[list[Finding], Counted]:
+    """Check the scores and the truth of a record of boxes; both files are there."""
+    result = opened.result
+    assert result is not None
+    predictions, truth = opened.place("predictions"), opened.place("truth")
+    try:
+        refuse_other_count(predictions, result)
+        table = _read(predictions, PREDICTIONS, ("row", "id", "video", "second", "status"))
+        _check_lengths(table)
+        boxes = read_scored_boxes(predictions)
+        truth_table = _read(truth, TRUTH, ("video", "second", "excluded"))
+        frame_truth = read_truth(truth)
+        _check_truth(frame_truth)
+    except (*UNREADABLE, pa.ArrowException, OverflowError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+        return [failed("rows", f"{predictions.name} or {truth.name}: {reason}")], Counted()
+    problems = _row_problems(table, boxes, result)
+    found = [
+        all_of("rows", problems, f"{len(table):,} boxes, each once"),
+        _counts(table, result),
+    ]
+    if not problems:
+        try:
+            again = frame_map_part(boxes, frame_truth, skip=not result.counts_lost)
+        except (BenchError, ValueError, IndexError) as error:
+            reason = str(error).splitlines()[0].rstrip(".")
+            found.append(failed("metrics", f"no number comes out of the files: {reason}"))
+        else:
+            assert isinstance(result.metrics, FrameMapPart)
+            counted = _numbers(again)
+            wrong = differing(_numbers(result.metrics), counted)
+            found.append(all_of("metrics", wrong, f"{len(counted)} numbers, counted again"))
+        found.append(_constant(boxes))
+    content = content_digest(boxes.scores[boxes.scored], boxes.scored)
+    return found, Counted(content=content, truth=_table_digest(truth_table))
+
+
+def _read(path: Path, schema: pa.Schema, filled: tuple[str, ...]) -> pa.Table:
+    """Read a file of that schema.
+
+    Raises:
+        ValueError: another schema, no classes, or a value that is missing.
+    """
+    table = pq.read_table(path)
+    if not table.schema.remove_metadata().equals(schema):
+        raise ValueError(f"{path.name} has the columns {table.schema.names}, which are others")
+    if b"classes" not in (table.schema.metadata or {}) or not len(table):
+        raise ValueError(f"{path.name} names no classes, or holds no rows")
+    for name in filled:
+        if table[name].null_count:
+            raise ValueError(f"{table[name].null_count} rows of {path.name} have no {name}")
+    return table
+
+
+def _check_lengths(table: pa.Table) -> None:
+    """Refuse scored rows without a score for every class, and others with any.
+
+    Raises:
+        ValueError: there is one.
+    """
+    num_classes = len(json.loads(table.schema.metadata[b"classes"]))
+    scored = np.asarray(table["status"].to_numpy() == "scored", dtype=np.bool_)
+    lengths = pc.fill_null(pc.list_value_length(table["scores"]), -1).to_numpy()
+    if (extra := np.flatnonzero(~scored & (lengths >= 0))).size:
+        raise ValueError(f"row {extra[0]} that is {table['status'][extra[0]]} has scores")
+    if (short := np.flatnonzero(scored & (lengths != num_classes))).size:
+        raise ValueError(f"row {short[0]} does not have {num_classes} scores")
+    if table["scores"].combine_chunks().flatten().null_count:
+        raise ValueError("a score is missing")
+
+
+def _check_truth(truth: FrameTruth) -> None:
+    """Refuse rules that no evaluator has, and true boxes that lie nowhere.
+
+    Raises:
+        ValueError: there are some.
+    """
+    if truth.rules not in RULES:
+        raise ValueError(f"the rules {truth.rules!r} of the truth are unknown")
+    if not np.isfinite(truth.boxes.corners).all():
+        raise ValueError("a true box has a corner that is no number")
+
+
+def _row_problems(table: pa.Table, boxes: ScoredBoxes, result: Result) -> list[str]:
+    ids = table["id"].to_pylist()
+    problems = listing_problems(table["row"].to_numpy(), ids, texts(table["status"]), result)
+    values = boxes.scores[boxes.scored]
+    bad = np.flatnonzero(~((values >= 0) & (values <= MOST)).all(axis=1))
+    if len(bad):
+        at = int(np.flatnonzero(boxes.scored)[bad[0]])
+        problems.append(f"row {at} ({ids[at]!r}) has a score that is no number from 0 to 1")
+    if not np.isfinite(boxes.corners).all():
+        problems.append("a box has a corner that is no number")
+    assert isinstance(result.metrics, FrameMapPart)
+    own = {one.id: one.name for one in result.metrics.classes}
+    if dict(boxes.classes) != own:
+        problems.append("the scores are not of the classes on record")
+    return problems
+
+
+def _counts(table: pa.Table, result: Result) -> Finding:
+    """Count boxes, key frames and videos again; labels of boxes are not kept."""
+    stated = {k: result.data.score.boxes.get(k) for k in ("boxes", "key_frames", "videos")}
+    if None in stated.values():
+        return failed("manifest", "the record does not count its boxes, key frames and videos")
+    frames = pa.table({"video": table["video"], "second": table["second"]})
+    counted: Mapping[str, Any] = {
+        "boxes": len(table),
+        "key_frames": len(frames.group_by(["video", "second"]).aggregate([])),
+        "videos": pc.count_distinct(table["video"]).as_py(),
+    }
+    wrong = differing(stated, counted)
+    return all_of("manifest", wrong, "boxes, key frames and videos as on record")
+
+
+def _numbers(metrics: FrameMapPart) -> dict[str, Any]:
+    """Return every number of a frame mAP by a name."""
+    fields = metrics.model_dump(mode="json", exclude={"undefined", "classes"})
+    found: dict[str, Any] = {}
+    for key, value in fields.items():
+        inner = value if isinstance(value, dict) else {"": value}
+        found |= {f"{key}.{name}".rstrip("."): number for name, number in inner.items()}
+    for one in metrics.classes:
+        found |= {f"classes.{one.id}.{name}": value for name, value in one}
+    return found
+
+
+def _constant(boxes: ScoredBoxes) -> Finding:
+    values = boxes.scores[boxes.scored]
+    if len(values) > 1 and (values == values[0]).all():
+        return suspect("constant", "every box has the same scores")
+    return ok("constant", "boxes have different scores")
+
+
+def _table_digest(table: pa.Table) -> str:
+    """Return a digest of the rows of a truth, whatever file they are in."""
+    state = hashlib.sha256()
+    for name in ("video", "second", *(key for key, _ in CORNERS), "action", "person", "excluded"):
+        column = table[name].to_pylist()
+        state.update(repr(column).encode())
+    return state.hexdigest()

@@ -1,0 +1,254 @@
+"""Can a number be believed: against chance, against untrained weights, and beside other records?
+
+A record may be whole and still worth nothing: features that are garbage, predictions of another
+model, a truth that was made easier. Such findings are suspect, never failed: nothing in the record
+itself is contradicted.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.errors import BenchError
+from bench.metrics.intervals import wilson
+from bench.metrics.mcnemar import mcnemar_above
+from bench.records.metrics import MetricsPart
+from bench.records.record import Result
+from bench.verify.findings import Finding, ok, suspect, unchecked
+from bench.verify.recount import Counted
+
+ALPHA = 0.05  # one-sided: better than untrained weights
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Peer:
+    """A sound record with what comparing needs of it."""
+
+    result: Result
+    path: Path
+    counted: Counted
+
+
+def controls(own: Peer, others: Sequence[Peer], cache: Path | None = None) -> list[Finding]:
+    """Return what chance, the untrained control and the other records say of a number."""
+    rest = [peer for peer in others if peer.result.id != own.result.id]
+    found = [*_chance(own.result), *_untrained(own, rest, cache)]
+    same_rows = [p for p in rest if p.result.data.score.digest == own.result.data.score.digest]
+    found += [*_copies(own, same_rows), *_names(own, same_rows), *_features(own, same_rows)]
+    return [*found, *_truths(own, rest)]
+
+
+def may_concern(own: Result, other: Result) -> bool:
+    """Whether the files of another record can tell anything on `own`: cheap to say."""
+    if own.id == other.id:
+        return False
+    same_rows = own.data.score.digest == other.data.score.digest
+    is_control = _is_untrained(other) and measured(own) == measured(other)
+    same_files = bool(own.task.files) and own.task.files == other.task.files
+    same_features = own.features.score_key == other.features.score_key
+    is_alike = is_control or same_features or own.metrics == other.metrics
+    return same_files or (same_rows and is_alike)
+
+
+def measured(result: Result) -> str:
+    """Return everything that two records must share for their numbers to compare encoders."""
+    fit, labels = result.data.fit, result.train_labels
+    facts: dict[str, Any] = {
+        "task": [result.task.name, result.task.metric, result.task.score_split],
+        "rows": [fit.digest if fit else None, result.data.score.digest],
+        "labels": [labels.used, labels.fraction, labels.draw] if labels else None,
+        "files": dict(result.task.files),
+        "protocol": result.protocol.digest,
+        "probe": [result.probe.name, dict(result.probe.settings), list(result.probe.heads)],
+        "released": result.probe.released_sha256,
+        "skips": not result.counts_lost,
+    }
+    return json.dumps(facts, sort_keys=True)
+
+
+# ------------------------------------------------------------------------------------------- chance
+def _chance(result: Result) -> list[Finding]:
+    metrics = result.metrics
+    if not isinstance(metrics, MetricsPart):
+        return []  # a mean AP has no chance level
+    if result.encoder.is_floor:
+        return [ok("chance", "a floor may be at chance")]
+    total = result.data.score.listed if result.counts_lost else metrics.scored
+    if not total:
+        return [suspect("chance", "no row was scored")]
+    interval = wilson(metrics.correct, total)
+    if interval.low > metrics.chance:
+        return [ok("chance", f"above chance, {_percent(metrics.chance)}")]
+    return [
+        suspect(
+            "chance",
+            f"{metrics.correct} of {total} right ({_percent(metrics.correct / total)}, 95 %"
+            f" interval {_percent(interval.low)} to {_percent(interval.high)}) is not above"
+            f" chance, {_percent(metrics.chance)}",
+        )
+    ]
+
+
+# ---------------------------------------------------------------------------------------- untrained
+def _is_untrained(result: Result) -> bool:
+    """Whether an encoder is a floor with random weights; raw pixels have none."""
+    return result.encoder.is_floor and result.encoder.weights_sha256 is not None
+
+
+def _untrained(own: Peer, others: Sequence[Peer], cache: Path | None) -> list[Finding]:
+    result = own.result
+    if result.encoder.is_floor:
+        return [ok("control", "a floor needs no untrained control")]
+    if result.data.fit is None:
+        return [ok("control", "a released probe cannot be put on untrained weights")]
+    wanted = measured(result)
+    found = [p for p in others if _is_untrained(p.result) and measured(p.result) == wanted]
+    if not found:
+        return [unchecked("control", f"there is no untrained control; {_command(own)}")]
+    network = _network(result)
+    same = [p for p in found if _network(p.result) == network]
+    control = max(same or found, key=lambda p: (p.result.headline, p.result.id))
+    name = f"{control.result.encoder.name} (record {control.result.id})"
+    try:
+        p_above = _p_above(own, control, cache)
+    except BenchError as error:
+        return [unchecked("control", f"{name} cannot be compared: {str(error).rstrip('.')}")]
+    if p_above is None:
+        return [unchecked("control", f"{name} was scored on other rows, or on too few videos")]
+    both = f"{_percent(result.headline)}, {name} {_percent(control.result.headline)}"
+    if p_above > ALPHA:
+        return [suspect("control", f"not better than untrained: {both}, one-sided p {p_above:.3g}")]
+    return [ok("control", f"better than untrained: {both}, one-sided p {p_above:.2g}")]
+
+
+def _network(result: Result) -> str:
+    """Return the name of a network without where its weights come from."""
+    spec = str(result.config.get("encoder", result.encoder.spec))
+    name, _, weights = spec.partition(":")
+    return weights if name == "random" else name
+
+
+def _command(own: Peer) -> str:
+    """Say how the untrained control of a record is made."""
+    result, network = own.result, _network(own.result)
+    if result.encoder.spec == "arrays":
+        return "make features with untrained weights, and probe them with the same settings"
+    words = ["bench", "run", str(own.path)]
+    if network in ("timm", "hf") or network.startswith("timm/"):
+        return f"make one: {shlex.join([*words, '--set', 'encoder.random=true'])}"
+    return f"make one: {shlex.join([*words, '--encoder', f'random:{network}'])}"
+
+
+def _p_above(own: Peer, control: Peer, cache: Path | None) -> float | None:
+    """Return the one-sided p of being better than the control on the same rows or videos.
+
+    Of boxes it is that of the jackknife over videos.
+    """
+    a, b = own.counted.right_rows(), control.counted.right_rows()
+    if a is not None and b is not None:
+        if a.shape != b.shape:
+            return None
+        return float(mcnemar_above(int((a & ~b).sum()), int((b & ~a).sum())))
+    if own.counted.truth is None or own.counted.truth != control.counted.truth:
+        return None
+    from bench.records.score_intervals import compare_boxes  # torch, which clips do not need
+
+    sides = (own.result, own.path.parent, control.result, control.path.parent)
+    paired = compare_boxes(*sides, cache)
+    return None if paired is None else paired.p_above
+
+
+# ----------------------------------------------------------------------------------- other records
+def _copies(own: Peer, others: Sequence[Peer]) -> list[Finding]:
+    """Name the first record of other weights with the same predictions, bit for bit."""
+    content, weights = own.counted.content, own.result.encoder.weights_sha256
+    if content is None:
+        return []
+    for other in others:
+        if other.counted.content == content and other.result.encoder.weights_sha256 != weights:
+            return [
+                suspect(
+                    "copies",
+                    f"the predictions are, bit for bit, those of {other.result.encoder.name}"
+                    f" (record {other.result.id}), which has other weights",
+                )
+            ]
+    return [ok("copies", "no record of other weights has the same predictions")] if others else []
+
+
+def _names(own: Peer, others: Sequence[Peer]) -> list[Finding]:
+    """Say whether the same rows are called another task or split elsewhere."""
+    task = own.result.task
+    for other in others:
+        there = other.result.task
+        if (there.name, there.score_split) != (task.name, task.score_split):
+            return [
+                suspect(
+                    "split",
+                    f"its rows are called {task.name} {task.score_split}, in record"
+                    f" {other.result.id} the same rows are {there.name} {there.score_split}",
+                )
+            ]
+    return [ok("split", "the same rows are called the same elsewhere")] if others else []
+
+
+def _features(own: Peer, others: Sequence[Peer]) -> list[Finding]:
+    """Say whether the same features are said to be of another network, or of other clips."""
+    facts = _made_by(own.result)
+    same = [p for p in others if p.result.features.score_key == own.result.features.score_key]
+    for other in same:
+        there = _made_by(other.result)
+        if wrong := [name for name in facts if facts[name] != there[name]]:
+            name = wrong[0]
+            return [
+                suspect(
+                    "features",
+                    f"its features are those of record {other.result.id}, but {name} is"
+                    f" {facts[name]!r} here and {there[name]!r} there",
+                )
+            ]
+    return [ok("features", "said to be of one network in other records too")] if same else []
+
+
+def _made_by(result: Result) -> dict[str, Any]:
+    """Return what follows from the key of the features that were scored."""
+    encoder = result.encoder
+    names = ("weights_sha256", "name", "num_parameters", "width", "is_floor")
+    return {
+        **{f"encoder.{name}": getattr(encoder, name) for name in names},
+        "plan.score": result.plan.score,
+    }
+
+
+def _truths(own: Peer, others: Sequence[Peer]) -> list[Finding]:
+    """Say whether another record of the same ground truth file holds another truth."""
+    if own.counted.truth is None or not own.result.task.files:
+        return []
+    same = [
+        peer
+        for peer in others
+        if peer.result.task.files == own.result.task.files
+        and peer.result.data.score.digest == own.result.data.score.digest
+        and peer.counted.truth is not None
+    ]
+    for peer in same:
+        if peer.counted.truth != own.counted.truth:
+            return [
+                suspect(
+                    "truth",
+                    f"its ground truth is not that of record {peer.result.id}, which was made from"
+                    " the same files",
+                )
+            ]
+    return [ok("truth", "the same ground truth as in other records")] if same else []
+
+
+def _percent(value: float) -> str:
+    return f"{np.round(100 * value, 1):g} %"

@@ -1,0 +1,86 @@
+"""A table as CSV: a line per row, numbers in percent."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+
+from leaderboards.rows.table import Cell, Head, Table
+
+MEASURED = ("low", "high", "seeds", "std", "place", "place_to")
+PUBLISHED = ("published", "published_std", "difference")
+
+
+def csv_text(table: Table) -> str:
+    """Return one line per row: kind, encoder, weights, facts, numbers, notes.
+
+    A column has its number under its label and behind that, as `LABEL:low` and so on, the ends of
+    its interval, how many `seeds` (or draws) it is the mean of with their `std` (ddof 1), the best
+    `place` and the worst (`place_to`) that the data leave open and, where the table has published
+    numbers, the `published` one and the `difference` to it. Columns that show how heads were
+    chosen have seeds and std alone.
+    """
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    labels = unique_labels(table)
+    has_published = any(cell.published for row in table.rows for cell in row.cells)
+    keys = [_keys(head, has_published=has_published) for head in table.heads]
+    named = [
+        name
+        for label, own in zip(labels, keys, strict=True)
+        for name in (label, *(f"{label}:{key}" for key in own))
+    ]
+    writer.writerow(["kind", "encoder", "weights_sha256", *table.facts, *named, "notes"])
+    for row in table.rows:
+        weights = row.record.encoder.weights_sha256 if row.record else None
+        values = []
+        for cell, own in zip(row.cells, keys, strict=True):
+            fields = _fields(cell)
+            values += [_percent(cell.value), *(fields[key] for key in own)]
+        notes = [
+            f"{label}: {table.notes[number - 1]}"
+            for label, cell in zip(labels, row.cells, strict=True)
+            for number in cell.notes
+        ]
+        facts = [fact.plain for fact in row.facts]
+        writer.writerow([row.kind, row.name, weights or "", *facts, *values, " | ".join(notes)])
+    return out.getvalue()
+
+
+def unique_labels(table: Table) -> list[str]:
+    """Return the labels of the columns, with their titles where two are the same."""
+    counts = Counter(head.label for head in table.heads)
+    labels = [
+        head.label if counts[head.label] == 1 else f"{head.label}:{head.column.title}"
+        for head in table.heads
+    ]
+    again = Counter(labels)
+    return [
+        label if again[label] == 1 else f"{label}:{place}"
+        for place, label in enumerate(labels, start=1)
+    ]
+
+
+def _keys(head: Head, *, has_published: bool) -> tuple[str, ...]:
+    own = MEASURED if head.column.shows == "metric" else ("seeds", "std")
+    return (*own, *PUBLISHED) if has_published else own
+
+
+def _fields(cell: Cell) -> dict[str, float | int | str]:
+    interval, seeds, published = cell.interval, cell.seeds, cell.published
+    return {
+        "low": _percent(interval.low if interval else None),
+        "high": _percent(interval.high if interval else None),
+        "seeds": seeds.count if seeds else "",
+        "std": _percent(seeds.std if seeds else None),
+        "place": cell.rank[0] if cell.rank else "",
+        "place_to": cell.rank[1] if cell.rank else "",
+        "published": published.value if published else "",
+        "published_std": published.std if published and published.std is not None else "",
+        "difference": _percent(cell.difference),
+    }
+
+
+def _percent(value: float | None) -> float | str:
+    return "" if value is None else round(100 * value, 6)

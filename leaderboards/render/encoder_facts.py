@@ -1,0 +1,81 @@
+"""What a table says of an encoder before its numbers: parameters, input, and clips a second.
+
+The speed is measured in the runs themselves: clips that went through the network over the seconds
+that this took, the way to the device and the readout included. Places of a call that hold no clip
+count, for they take the same time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from bench.records.record import Result
+from leaderboards.render.markup import millions
+from leaderboards.rows.layout import NONE
+from leaderboards.rows.table import Fact
+
+TITLES = ("parameters", "input", "clips/s")
+FRAMES_NOTE = (
+    "Input: frames x pixels²; 8 x (1 x 224²) is an image encoder that sees 8 frames one by one."
+)
+
+
+def facts_of_encoder(records: Sequence[Result], shown: Result | None) -> tuple[Fact, ...]:
+    """Return a fact for every one of `TITLES`; `shown` stands for the encoder in the table.
+
+    `records` are all of that encoder. Without one (chance) there is nothing to say.
+    """
+    if shown is None:
+        return tuple(Fact(text="", plain="", value=None) for _ in TITLES)
+    encoder = shown.encoder
+    count, frames, size = encoder.num_parameters, encoder.num_frames, encoder.image_size
+    seen = f"{frames} x {size}²" if encoder.takes == "video" else f"{frames} x (1 x {size}²)"
+    speed = clips_a_second(records, shown)
+    plain = seen.replace("²", "")
+    return (
+        Fact(text=millions(count) if count else NONE, plain=str(count), value=count),
+        Fact(text=seen, plain=plain, value=frames * size * size),
+        Fact(text=NONE, plain="", value=None)
+        if speed is None
+        else Fact(text=spelled(speed), plain=repr(speed), value=speed),
+    )
+
+
+def clips_a_second(records: Iterable[Result], shown: Result) -> float | None:
+    """Return clips a second over all runs on videos that encoded some where `shown` was made.
+
+    Runs on another device, in another precision or of another input do not count. None: no run
+    encoded anything, or the records are too old to say how many clips a call held.
+    """
+    clips, seconds = 0, 0.0
+    for record in records:
+        size = record.encoder.clips_per_call
+        if size and record.task.kind == "video" and _setting(record) == _setting(shown):
+            clips += record.features.encoder_calls * size
+            seconds += record.timing.encode_seconds
+    return clips / seconds if clips and seconds else None
+
+
+def speed_note(shown: Iterable[Result]) -> list[str]:
+    """Return the sentences that say what input and speed mean, and where speed was measured."""
+    places = sorted({f"{r.features.precision} on {r.environment.get('device')}" for r in shown})
+    if not places:
+        return []
+    where = " and ".join(places)
+    return [FRAMES_NOTE, f"clips/s: through the network, as measured in these runs, {where}."]
+
+
+def spelled(speed: float) -> str:
+    """Spell a speed with three significant digits, or whole above a thousand."""
+    digits = max(0, 3 - len(str(int(speed)))) if speed >= 1 else 2
+    return f"{speed:,.{digits}f}"
+
+
+def _setting(record: Result) -> tuple[object, ...]:
+    encoder = record.encoder
+    return (
+        record.environment.get("device"),
+        record.features.precision,
+        encoder.num_frames,
+        encoder.image_size,
+    )

@@ -1,0 +1,203 @@
+"""Label-efficiency curves as a picture: a panel per task and probe, a line per encoder.
+
+The task's metric against training labels on a logarithmic axis; a band is one standard deviation
+(ddof = 1) over the draws. The same records give the same bytes. Letters and axes take the colour of
+the text around them, so that one picture serves light and dark pages.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import textwrap
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from leaderboards.render.drawing import INK, own_style, plain_axes, svg_text
+from leaderboards.rows.low_shot_parts import Line, LowShot, Panel
+
+if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Told apart on white and on black, and with every common colour vision (Okabe and Ito).
+COLOURS = ("#0a85cc", "#e08a00", "#0c9c74", "#cc6fa5", "#d45a1e", "#8d7bd6", "#a39a1e", "#5aa9c4")
+MARKERS = "oXP*"
+FLOOR, DASHES, FLOOR_MARKERS = "#98999b", ((4, 2), (1.5, 1.5), (6, 2, 1.5, 2)), "s^vD"
+WIDTH, HEIGHT = 3.3, 2.7  # inches of a panel
+PANEL_WIDTH = 3.7  # of one that stands alone in a page
+LETTERS_AN_INCH = 13
+LETTERS_OF_A_SIGN = 8  # the line and the gaps before a name in the legend
+APART = 0.14  # decades between two ticks, so that their numbers do not touch
+LIGHT_OR_DARK = (
+    "<style>:root{color:#40454b}@media(prefers-color-scheme:dark){:root{color:#c6ccd2}}</style>"
+)
+
+
+def pictures(board: LowShot) -> tuple[str, bytes]:
+    """Return the curves as SVG text that inherits its colour, and as PNG."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    with own_style():
+        figure = _figure(board)
+        png = io.BytesIO()
+        # PNG first, for an SVG is drawn at 72 dots an inch and leaves the figure so.
+        FigureCanvasAgg(figure).print_png(  # type: ignore[no-untyped-call]
+            png, metadata={"Software": None}
+        )
+        return svg_text(figure), png.getvalue()
+
+
+def panel_svg(panel: Panel) -> str:
+    """Return the curves of one panel as SVG, with the names of its lines below."""
+    from matplotlib.figure import Figure
+
+    with own_style():
+        names = {line.name: line.is_floor for line in panel.lines}
+        styles = _styles(
+            sorted(n for n, floor in names.items() if not floor),
+            sorted(n for n, floor in names.items() if floor),
+        )
+        guessing = ["chance"] if panel.record.chance is not None else []
+        labels, ncols, num_lines = _legend([*styles, *guessing], PANEL_WIDTH)
+        figure = Figure(
+            figsize=(PANEL_WIDTH, HEIGHT + 0.3 + 0.18 * num_lines), layout="constrained"
+        )
+        figure.patch.set_alpha(0)
+        axes = figure.subplots()
+        axes.set_ylim(0, 1.04 * _top(panel))
+        handles = _draw(axes, panel, styles)
+        axes.set_ylabel(f"{panel.metric} (%)")
+        figure.legend(
+            [handles[name] for name in [*styles, *guessing]],
+            labels,
+            loc="outside lower left",
+            ncols=ncols,
+            frameon=False,
+            fontsize=8,
+        )
+        return svg_text(figure)
+
+
+def alone(svg: str) -> str:
+    """Return the SVG as a file of its own, which follows the reader's light or dark setting."""
+    start = svg.index(">") + 1
+    return f'<?xml version="1.0" encoding="utf-8"?>\n{svg[:start]}{LIGHT_OR_DARK}{svg[start:]}'
+
+
+def _figure(board: LowShot) -> Figure:
+    from matplotlib.figure import Figure
+
+    tasks = list(dict.fromkeys(_task(panel) for panel in board.panels))
+    rows = [[panel for panel in board.panels if _task(panel) == task] for task in tasks]
+    across = max(len(row) for row in rows)
+    names = list(dict.fromkeys(line.name for p in board.panels for line in p.lines))
+    floors = {line.name for panel in board.panels for line in panel.lines if line.is_floor}
+    encoders = sorted(name for name in names if name not in floors)
+    styles = _styles(encoders, sorted(floors))
+    width = WIDTH * across + 0.3
+    guessing = ["chance"] if any(p.record.chance is not None for p in board.panels) else []
+    order = [*encoders, *sorted(floors), *guessing]
+    labels, ncols, num_lines = _legend(order, width)
+    size = (width, HEIGHT * len(rows) + 0.2 * num_lines + 0.1)
+    figure = Figure(figsize=size, dpi=144, layout="constrained")
+    figure.patch.set_alpha(0)
+    grid = figure.subplots(len(rows), across, squeeze=False, sharey="row")
+    handles: dict[str, Artist] = {}
+    times = Counter(panel.title for panel in board.panels)
+    for axes_row, row in zip(grid, rows, strict=True):
+        axes_row[0].set_ylim(0, 1.04 * max(map(_top, row)))  # shared by the row
+        for place, axes in enumerate(axes_row):
+            if place < len(row):
+                handles.update(_draw(axes, row[place], styles))
+                title = _title(row[place], is_alone=times[row[place].title] == 1)
+                axes.set_title(title, fontsize=9)
+                axes.set_ylabel("" if place else f"{row[place].metric} (%)")
+            else:
+                axes.set_axis_off()
+    figure.legend(
+        [handles[name] for name in order],
+        labels,
+        loc="outside lower center",
+        ncols=ncols,
+        frameon=False,
+    )
+    return figure
+
+
+def _legend(names: Sequence[str], width: float) -> tuple[list[str], int, int]:
+    """Return names broken to a width in inches, the columns they fit in, and the lines needed."""
+    letters = int(width * LETTERS_AN_INCH)
+    labels = [textwrap.fill(name, letters - LETTERS_OF_A_SIGN) for name in names]
+    longest = max(map(len, "\n".join(labels).splitlines()))
+    ncols = max(1, min(3, letters // (longest + LETTERS_OF_A_SIGN)))
+    return labels, ncols, -(-len(names) // ncols) + "".join(labels).count("\n")
+
+
+def _title(panel: Panel, *, is_alone: bool) -> str:
+    record = panel.record
+    facts = f"{record.protocol.name}, n = {record.metrics.expected:,}"
+    return panel.title if is_alone else f"{panel.title}\n{facts}"
+
+
+def _top(panel: Panel) -> float:
+    """Return the upper end of the highest band, chance at least, in percent."""
+    cells = [cell for line in panel.lines for cell in line.cells if cell.mean is not None]
+    ends = [(cell.mean or 0.0) + (cell.spread() or 0.0) for cell in cells]
+    return 100 * max(panel.record.chance or 0.0, *ends)
+
+
+def _task(panel: Panel) -> tuple[str, ...]:
+    record = panel.record
+    return record.task.name, record.data.score.digest, record.protocol.name
+
+
+def _styles(encoders: Sequence[str], floors: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Return how each line is drawn: encoders by colour, then marker; floors grey and dashed."""
+    styles: dict[str, dict[str, Any]] = {}
+    for i, name in enumerate(encoders):
+        marker = MARKERS[i // len(COLOURS) % len(MARKERS)]
+        styles[name] = {"color": COLOURS[i % len(COLOURS)], "marker": marker}
+    for i, name in enumerate(floors):
+        dashes = (0, DASHES[i % len(DASHES)])
+        marker = FLOOR_MARKERS[i % len(FLOOR_MARKERS)]
+        styles[name] = {"color": FLOOR, "marker": marker, "linestyle": dashes}
+    return styles
+
+
+def _draw(axes: Axes, panel: Panel, styles: Mapping[str, Mapping[str, Any]]) -> dict[str, Artist]:
+    """Draw one panel and return what the legend shows, by name."""
+    handles: dict[str, Artist] = {}
+    for line in panel.lines:
+        style = styles[line.name]
+        cells = sorted((c for c in line.cells if c.records), key=lambda cell: cell.labels)
+        x = [cell.labels for cell in cells]
+        y = [100 * (cell.mean or 0.0) for cell in cells]
+        half = [100 * (cell.spread() or 0.0) for cell in cells]
+        [drawn] = axes.plot(x, y, markersize=3.5, linewidth=1.6, **style)
+        low = [value - h for value, h in zip(y, half, strict=True)]
+        high = [value + h for value, h in zip(y, half, strict=True)]
+        axes.fill_between(x, low, high, color=style["color"], alpha=0.22, linewidth=0)
+        handles[line.name] = drawn
+    if panel.record.chance is not None:
+        chance = 100 * panel.record.chance
+        handles["chance"] = axes.axhline(chance, linestyle=":", linewidth=1, color=INK)
+    axes.set_xscale("log")
+    ticks = _ticks(panel.lines)
+    axes.set_xticks(ticks, [f"{tick:,.0f}" for tick in ticks])
+    axes.set_xticks([], minor=True)
+    plain_axes(axes)
+    axes.set_xlabel(f"training {panel.rows}")
+    return handles
+
+
+def _ticks(lines: Sequence[Line]) -> list[float]:
+    """Return the numbers of labels that were measured, thinned where they would touch."""
+    found = sorted({cell.labels for line in lines for cell in line.cells if cell.records})
+    kept: list[float] = []
+    for labels in reversed(found):
+        if not kept or math.log10(kept[-1] / labels) >= APART:
+            kept.append(labels)
+    return kept[::-1]

@@ -1,0 +1,117 @@
+"""What the pictures of a page show: numbers against the parameters or the time of an encoder."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from bench.publish.leaderboard import PublishedNumber
+from bench.records.record import Result
+from leaderboards.render.encoder_facts import clips_a_second
+from leaderboards.rows.notes import measured
+from leaderboards.rows.paper_facts import USUAL_RESOLUTION
+from leaderboards.rows.table import Cell, Head, Row, Table
+
+Kind = Literal["encoder", "floor", "published", "other"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """A number in percent at `x`, with the ends of its interval; `href` is where it is told."""
+
+    name: str
+    kind: Kind
+    x: float
+    y: float
+    low: float
+    high: float
+    href: str
+
+
+def parameters(row: Row, cell: Cell) -> float | None:
+    """Return the millions of parameters of what a cell shows; None where it has none."""
+    if cell.value is None and cell.published:
+        return cell.published.params_m or None
+    record = cell.record or row.record
+    return record.encoder.num_parameters / 1e6 or None if record else None
+
+
+def milliseconds(
+    table: Table, records: Sequence[Result]
+) -> tuple[dict[int, float], str, list[str]]:
+    """Return milliseconds a clip by row, where they were measured, and the rows of other places."""
+    by_encoder: dict[tuple[str, str | None], list[Result]] = {}
+    for record in records or [c.record for row in table.rows for c in row.cells if c.record]:
+        identity = record.encoder.name, record.encoder.weights_sha256
+        by_encoder.setdefault(identity, []).append(record)
+    found: dict[int, tuple[str, float]] = {}
+    for row in table.rows:
+        if row.record is None:
+            continue
+        own = by_encoder.get((row.record.encoder.name, row.record.encoder.weights_sha256), [])
+        speed = clips_a_second(own, row.record)
+        device = row.record.environment.get("device")
+        if speed and device:
+            found[id(row)] = (f"{row.record.features.precision} on {device}", 1000 / speed)
+    if not found:
+        return {}, "", []
+    votes = Counter(place for place, _ in found.values())
+    where = min(votes, key=lambda place: (-votes[place], place))
+    elsewhere = [r.name for r in table.rows if id(r) in found and found[id(r)][0] != where]
+    return {key: ms for key, (place, ms) in found.items() if place == where}, where, elsewhere
+
+
+def points_of(table: Table, column: int, x_of: Callable[[Row, Cell], float | None]) -> list[Point]:
+    """Return the points of a column by falling number."""
+    head = table.heads[column]
+    points = []
+    for r, row in enumerate(table.rows):
+        cell = row.cells[column]
+        x = x_of(row, cell)
+        if x is None or row.kind == "chance":
+            continue
+        name = f"{row.name} {architecture(cell.published)}" if cell.published else row.name
+        if cell.value is not None and cell.record is not None:
+            ends = (cell.interval.low, cell.interval.high) if cell.interval else (cell.value,) * 2
+            points.append(
+                Point(
+                    name=name,
+                    kind=_kind(row, cell.record, head),
+                    x=x,
+                    y=100 * cell.value,
+                    low=100 * ends[0],
+                    high=100 * ends[1],
+                    href=f"#record-{cell.record.id}",
+                )
+            )
+        if cell.published:
+            y, key = cell.published.value, f"#paper-{r}-{column}"
+            if cell.record is not None:
+                name, key = "", f"#record-{cell.record.id}"
+            points.append(Point(name=name, kind="published", x=x, y=y, low=y, high=y, href=key))
+    return sorted(points, key=lambda point: (-point.y, point.x, point.name))
+
+
+def architecture(paper: PublishedNumber) -> str:
+    """Return the architecture of a published row, with its resolution if that is unusual."""
+    is_usual = paper.resolution in (None, USUAL_RESOLUTION)
+    return paper.arch if is_usual else f"{paper.arch} {paper.resolution}"
+
+
+def _kind(row: Row, record: Result, head: Head) -> Kind:
+    same = record.protocol.name == head.protocol and head.reference is not None
+    if not same or not head.reference or measured(record) != measured(head.reference):
+        return "other"
+    return "floor" if row.kind == "floor" else "encoder"
+
+
+def frontier(points: Sequence[Point]) -> list[Point]:
+    """Return the points that none to their left reaches."""
+    best, kept = float("-inf"), []
+    for point in sorted(points, key=lambda p: (p.x, -p.y, p.name)):
+        if point.y > best:
+            kept.append(point)
+            best = point.y
+    return kept

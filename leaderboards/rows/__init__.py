@@ -1,0 +1,1 @@
+"""From records and published numbers to the rows of a table."""

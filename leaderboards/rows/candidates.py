@@ -1,0 +1,106 @@
+"""Which records a column of a table may show, and what it shows of one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from bench.publish.leaderboard import Column
+from bench.records.record import Result
+from bench.records.run_id import plain
+
+SHARE_OPTIONS = ("fraction", "shots", "draw", "subset_sha256")
+
+
+def candidates(
+    column: Column, columns: Sequence[Column], records: Iterable[Result]
+) -> list[Result]:
+    """Return the records that a column may show: those for which another column is made stay there.
+
+    That is a column of the record's protocol or, where this one leaves plan or options open, one
+    that names the record's.
+    """
+    same = [c for c in columns if (c.task, c.probe) == (column.task, column.probe)]
+    elsewhere = {c.protocol for c in same if _asked(c) == _asked(column)} - {column.protocol}
+    closer = [c for c in same if _asked(c).items() > _asked(column).items()]
+    return [
+        record
+        for record in records
+        if fits(column, record)
+        and record.protocol.name not in elsewhere
+        and not any(fits(c, record) for c in closer)
+    ]
+
+
+def fits(column: Column, record: Result) -> bool:
+    """Say whether a record is of a column's task and probe, and of the plan and options it names.
+
+    The protocol is left open: a record of another one stands in with a mark; so is the number of
+    frames of a clip, which is the encoder's own (`plan_note`).
+    """
+    if (record.task.name, record.probe.name) != (column.task, column.probe):
+        return False
+    if column.shows != "metric" and record.optimism is None:
+        return False
+    if column.plan is not None and not _is_of_plan(column.plan, record):
+        return False
+    tasks = ((key, value, _task_option(record, key)) for key, value in column.task_options.items())
+    probe = (
+        (key, value, _probe_option(record, key)) for key, value in column.probe_options.items()
+    )
+    return all(plain(value) == own for _, value, own in [*tasks, *probe])
+
+
+def shown_value(column: Column, record: Result) -> float | None:
+    """Return the number that a column shows of a record, None where the record has none."""
+    if column.shows == "metric":
+        return record.value(column.metric)
+    optimism = record.optimism
+    if optimism is None:
+        return None
+    numbers = {"honest": optimism.honest, "best_on_score": optimism.best, "gap": optimism.gap}
+    return numbers[column.shows]
+
+
+def plan_note(column: Column, record: Result) -> str:
+    """Say that clips have another number of frames than the plan of the column; else nothing."""
+    if column.plan is None:
+        return ""
+    own, wanted = (int(plan.partition("x")[0]) for plan in (record.plan.score, column.plan))
+    return "" if own == wanted else f"clips of {own} frames; the column has {wanted}"
+
+
+def names_a_share(column: Column) -> bool:
+    """Say whether a column is one of a share of the training labels."""
+    return any(key in column.task_options for key in SHARE_OPTIONS)
+
+
+def _asked(column: Column) -> dict[str, str]:
+    """Return what a column asks for beside task, probe and protocol, each as text."""
+    asked = {"plan": str(column.plan)} if column.plan is not None else {}
+    for part, options in (("task", column.task_options), ("probe", column.probe_options)):
+        asked |= {f"{part}.{key}": repr(plain(value)) for key, value in options.items()}
+    return asked
+
+
+def _is_of_plan(wanted: str, record: Result) -> bool:
+    """Compare clips and views, and the stride if the plan that is wanted names one."""
+    clips, at, stride = wanted.partition("@")
+    own_clips, _, own_stride = record.plan.score.partition("@")
+    same = clips.split("x")[1:] == own_clips.split("x")[1:]
+    return same and (not at or stride == own_stride)
+
+
+def _task_option(record: Result, key: str) -> Any:
+    """Return an option of a run's task; how many labels it saw is always on record."""
+    if key in SHARE_OPTIONS and record.train_labels is not None:
+        return getattr(record.train_labels, key)
+    return record.task.options.get(key)
+
+
+def _probe_option(record: Result, key: str) -> Any:
+    """Return an option of a run's probe as it was asked for, or else what the probe made of it."""
+    asked = record.config.get("probe_options")
+    if isinstance(asked, dict) and key in asked:
+        return asked[key]
+    return record.probe.settings.get(key)

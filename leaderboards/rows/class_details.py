@@ -1,0 +1,158 @@
+"""Which classes a record gets right and wrong, counted from the predictions that were kept."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.records.metrics import FrameMapPart
+from bench.records.record import RecordError, Result
+from bench.types import IntArray
+
+ALL_UP_TO = 24  # classes: of more only the worst and the best are shown
+AT_EACH_END = 10
+CONFUSED = 5  # of the worst classes, what they are taken for
+TAKEN_FOR = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassScore:
+    """A class by its number among `names`; `value` is a fraction of `count` rows or true boxes."""
+
+    place: int
+    value: float
+    count: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Confusion:
+    """What the `count` rows of a class were taken for instead: (class, rows), most frequent first.
+
+    `lost` rows could not be read, which counts as wrong.
+    """
+
+    place: int
+    count: int
+    taken: tuple[tuple[int, int], ...]
+    lost: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassDetails:
+    """Classes from the worst to the best; `metric` says what their values are."""
+
+    metric: str
+    names: tuple[str, ...]
+    scores: tuple[ClassScore, ...]
+    confusions: tuple[Confusion, ...] = ()
+
+
+def class_details(record: Result, folder: Path) -> ClassDetails:
+    """Return what a record in `folder` tells of its classes; those without rows are left out.
+
+    Raises:
+        RecordError: its predictions are missing, or not the ones that it was written with.
+    """
+    if isinstance(record.metrics, FrameMapPart):
+        return _of_boxes(record.metrics)
+    import pyarrow.parquet as pq  # with pandas half a second, and not needed to list the boards
+
+    from bench.records.record_files import kept_file, prediction_facts
+
+    path = kept_file(record, "predictions", folder)
+    table = pq.read_table(path, columns=["label", "status", "predicted"])
+    told = (prediction_facts(path) or {}).get("classes") or ()
+    labels = np.asarray(table["label"].to_numpy(), dtype=np.int64)
+    predicted = table["predicted"].fill_null(-1).to_numpy().astype(np.int64)
+    if not record.counts_lost:
+        scored = np.asarray(table["status"].to_numpy() == "scored")
+        labels, predicted = labels[scored], predicted[scored]
+    highest = int(max(labels.max(initial=-1), predicted.max(initial=-1)))
+    number = max(record.task.num_classes, highest + 1, len(told))
+    names = [*told, *(f"class {i}" for i in range(len(told), number))]
+    return _of_clips(labels, predicted, tuple(names))
+
+
+def _of_boxes(metrics: FrameMapPart) -> ClassDetails:
+    scores = [
+        ClassScore(place=i, value=one.ap, count=one.num_truth)
+        for i, one in enumerate(metrics.classes)
+        if one.ap is not None
+    ]
+    return ClassDetails(
+        metric="AP",
+        names=tuple(one.name for one in metrics.classes),
+        scores=tuple(sorted(scores, key=_worst_first)),
+    )
+
+
+def _of_clips(labels: IntArray, predicted: IntArray, names: tuple[str, ...]) -> ClassDetails:
+    totals = np.bincount(labels, minlength=len(names))
+    right = np.bincount(labels[labels == predicted], minlength=len(names))
+    scores = [
+        ClassScore(place=int(i), value=float(right[i] / totals[i]), count=int(totals[i]))
+        for i in np.flatnonzero(totals)
+    ]
+    scores.sort(key=_worst_first)
+    imperfect = [one.place for one in scores if one.value < 1]
+    confusions = tuple(_confusion(place, labels, predicted) for place in imperfect[:CONFUSED])
+    return ClassDetails(metric="accuracy", names=names, scores=tuple(scores), confusions=confusions)
+
+
+def _worst_first(one: ClassScore) -> tuple[float, int, int]:
+    return one.value, -one.count, one.place
+
+
+def _confusion(place: int, labels: IntArray, predicted: IntArray) -> Confusion:
+    own = predicted[labels == place]
+    counts = np.bincount(own[(own >= 0) & (own != place)])
+    order = np.argsort(-counts, kind="stable")[:TAKEN_FOR]
+    taken = tuple((int(i), int(counts[i])) for i in order if counts[i])
+    return Confusion(place=place, count=len(own), taken=taken, lost=int((own < 0).sum()))
+
+
+# ------------------------------------------------------------------------------------- for the page
+def details_of(
+    records: Iterable[Result], folder: Path, limit: int
+) -> tuple[dict[str, ClassDetails], list[str]]:
+    """Return the details of the first `limit` records by id, and why some have none."""
+    found: dict[str, ClassDetails] = {}
+    failed: list[str] = []
+    for record in list(records)[:limit]:
+        try:
+            found[record.id] = class_details(record, folder)
+        except RecordError as error:
+            failed.append(str(error))
+    return found, failed
+
+
+def compact_json(details: Mapping[str, ClassDetails]) -> str:
+    """Return the details as JSON that is safe within a script element.
+
+    `names` are lists of class names; a record has the number of its list, its worst and its best
+    classes as [class, value, count], and confusions as [class, count, lost, [[class, rows]...]].
+    """
+    lists: dict[tuple[str, ...], int] = {}
+    records: dict[str, Any] = {}
+    for key, own in sorted(details.items()):
+        every = [[one.place, round(one.value, 4), one.count] for one in own.scores]
+        is_short = len(every) <= ALL_UP_TO
+        records[key] = {
+            "metric": own.metric,
+            "names": lists.setdefault(own.names, len(lists)),
+            "classes": len(every),
+            "worst": every if is_short else every[:AT_EACH_END],
+            "best": [] if is_short else every[-AT_EACH_END:],
+            "confused": [_confused(one) for one in own.confusions],
+        }
+    text = json.dumps({"names": [*lists], "records": records}, separators=(",", ":"))
+    return text.replace("<", "\\u003c")
+
+
+def _confused(one: Confusion) -> Sequence[object]:
+    return [one.place, one.count, one.lost, [list(pair) for pair in one.taken]]

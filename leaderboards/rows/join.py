@@ -1,0 +1,243 @@
+"""Join records into a table: encoders by columns, a footnote wherever numbers do not compare.
+
+A cell takes the newest complete record of its encoder that measured what the rest of the column
+measured, or the mean over those that differ from it in the seed or the draw alone. What departs
+from the column (another protocol, split, annotation list or share of the labels; rows that were not
+scored; a record that is suspect or not reportable) is shown only with a mark, and marked numbers
+that do not compare are never the best of a column.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from bench.errors import UsageError, closest
+from bench.publish.leaderboard import Column, Leaderboard
+from bench.records.record import Result
+from leaderboards.rows.best import with_best
+from leaderboards.rows.candidates import candidates, names_a_share, plan_note, shown_value
+from leaderboards.rows.layout import ordered
+from leaderboards.rows.notes import left_out, measured, notes_on, trained_on
+from leaderboards.rows.ranks import with_intervals, with_places
+from leaderboards.rows.seeds import repeats, spread
+from leaderboards.rows.table import METRICS, Cell, Head, Row, Table
+
+Identity = tuple[str, str, str]
+RANK = {"not_reportable": 0, "suspect": 1, "complete": 2}
+
+
+def join(
+    board: Leaderboard, records: Sequence[Result], *, include_unreportable: bool = False
+) -> Table:
+    """Return the table of a board; a board without columns gets every task and probe found.
+
+    Rows are encoders (best first by the first column), then floors, then chance.
+
+    Raises:
+        UsageError: a column shows a metric that records do not have, or those of its task do not.
+    """
+    for column in board.columns:
+        if column.metric not in METRICS:
+            raise UsageError(
+                f"board {board.name!r} shows {column.metric!r}.{closest(column.metric, METRICS)}"
+            )
+    shown = [r for r in records if include_unreportable or r.status != "not_reportable"]
+    columns = board.columns or columns_of(shown)
+    by_task = grouped(shown)
+    fields = [
+        candidates(column, columns, by_task.get((column.task, column.probe), []))
+        for column in columns
+    ]
+    heads = tuple(map(_head, columns, fields))
+    for head in heads:
+        _refuse_other_metric(board.name, head)
+    rows, pooled = _encoder_rows(heads, fields)
+    rows = [*ordered(rows, "encoder", 0), *ordered(rows, "floor", 0)]
+    rows, without_interval = with_intervals(with_best(rows, heads), heads, pooled, board.records)
+    rows, without_place = with_places(rows, heads, board.records)
+    rows, notes = _numbered([*rows, *_chance(heads)], heads)
+    return Table(
+        name=board.name,
+        title=board.title,
+        heads=heads,
+        rows=tuple(rows),
+        notes=tuple(notes),
+        hidden=len(records) - len(shown),
+        remarks=(*without_interval, *without_place),
+        refused=board.refused,
+    )
+
+
+def columns_of(records: Iterable[Result]) -> list[Column]:
+    """Return a column for every task, protocol, probe and metric found, sorted."""
+    found = sorted({(r.task.name, r.protocol.name, r.probe.name, r.task.metric) for r in records})
+    return [
+        Column(title=probe, task=task, probe=probe, protocol=protocol, metric=metric)
+        for task, protocol, probe, metric in found
+    ]
+
+
+def grouped(records: Iterable[Result]) -> dict[tuple[str, str], list[Result]]:
+    """Return the records by task and probe."""
+    found: dict[tuple[str, str], list[Result]] = {}
+    for record in records:
+        found.setdefault((record.task.name, record.probe.name), []).append(record)
+    return found
+
+
+def _refuse_other_metric(board: str, head: Head) -> None:
+    """Refuse a column whose records have numbers of another kind, which would show nothing."""
+    column, record = head.column, head.reference
+    if record and column.metric not in type(record.metrics).model_fields:
+        raise UsageError(
+            f"board {board!r} shows {column.metric} of {column.task}, whose records have"
+            f" {record.task.metric}; give its column {column.title!r} that metric."
+        )
+
+
+def _head(column: Column, field: Sequence[Result]) -> Head:
+    """Settle what a column measures: its own protocol or the most frequent, then the most frequent
+    splits under it; among equals the larger score split. Rows left out of the count are not what a
+    column measures as long as one record counts them.
+    """
+    protocol = column.protocol
+    if protocol is None and field:
+        votes = Counter(r.protocol.name for r in field)
+        protocol = min(votes, key=lambda name: (-votes[name], name))
+    agreed = [r for r in field if r.protocol.name == protocol] or list(field)
+    # A study of few labels leaves many records: the column still shows what all labels give.
+    agreed = [r for r in agreed if r.train_labels is None or r.train_labels.are_all] or agreed
+    kinds = Counter(measured(r) for r in agreed)
+    reference = max(
+        agreed,
+        key=lambda r: (
+            not left_out(r),
+            kinds[measured(r)],
+            r.data.score.listed,
+            measured(r),
+            *_age(r),
+        ),
+        default=None,
+    )
+    return Head(column=column, protocol=protocol, reference=reference)
+
+
+def _encoder_rows(
+    heads: Sequence[Head], fields: Sequence[Sequence[Result]]
+) -> tuple[list[Row], dict[str, list[Result]]]:
+    """Return a row per encoder (`identity_of`) that has a number in some column.
+
+    With them come the records that means are of, by the id of the one that stands in the cell.
+    """
+    by_encoder: list[dict[Identity, list[Result]]] = [{} for _ in fields]
+    newest: dict[Identity, Result] = {}
+    for field, own in zip(fields, by_encoder, strict=True):
+        for record in field:
+            identity = identity_of(record)
+            own.setdefault(identity, []).append(record)
+            newest[identity] = max(newest.get(identity, record), record, key=_age)
+    rows, pooled = [], {}
+    for identity, record in sorted(newest.items()):
+        cells = []
+        for head, own in zip(heads, by_encoder, strict=True):
+            cell, repeated = _cell(head, own.get(identity, []))
+            cells.append(cell)
+            if cell.record and head.column.shows == "metric":
+                pooled[cell.record.id] = repeated
+        rows.append(
+            Row(
+                kind="floor" if record.encoder.is_floor else "encoder",
+                name=_name(identity, newest),
+                record=record,
+                cells=tuple(cells),
+            )
+        )
+    return rows, pooled
+
+
+def _cell(head: Head, field: Sequence[Result]) -> tuple[Cell, list[Result]]:
+    """Take the newest complete record, one that compares with the column before one that does not.
+
+    Scores of the metric decide nothing here: the best of several runs is not their result. Records
+    that repeat it with other seeds or draws are averaged with it; they are returned too.
+    """
+    reference = head.reference
+    if not field or reference is None:
+        return Cell(), []
+    wanted = measured(reference)
+    chosen = max(
+        field,
+        key=lambda r: (
+            r.protocol.name == head.protocol,
+            measured(r) == wanted,
+            trained_on(r) == trained_on(reference),
+            RANK[r.status],
+            *_age(r),
+        ),
+    )
+    found = repeats(chosen, field) if len(field) > 1 else {}
+    seeds = spread(head.column, found)
+    value = seeds.mean if seeds else shown_value(head.column, chosen)
+    others = len(field) - (seeds.count if seeds else 1)
+    cell = Cell(value=value, record=chosen, others=others, seeds=seeds)
+    return cell, list(found.values())
+
+
+def _chance(heads: Sequence[Head]) -> list[Row]:
+    """Uniform guessing, which the record states for accuracies of one guess; a mAP has none.
+
+    Where no column has any, there is no such row.
+    """
+    values = [
+        head.reference.chance
+        if head.reference and head.column.metric != "top5" and head.column.shows == "metric"
+        else None
+        for head in heads
+    ]
+    cells = tuple(Cell(value=value) for value in values)
+    row = Row(kind="chance", name="chance", record=None, cells=cells)
+    return [row] if any(value is not None for value in values) else []
+
+
+def _numbered(rows: Sequence[Row], heads: Sequence[Head]) -> tuple[list[Row], list[str]]:
+    """Number the footnotes in reading order; equal sentences share a number."""
+    numbers: dict[str, int] = {}
+
+    def number(cell: Cell, head: Head) -> Cell:
+        if cell.record is None or head.reference is None:
+            return cell
+        drawn = cell.seeds is not None and cell.seeds.over == "draws"
+        said = notes_on(
+            cell.record,
+            head.reference,
+            head.protocol,
+            is_named=names_a_share(head.column),
+            draws=tuple(cell.seeds.values) if cell.seeds and drawn else (),
+        )
+        said = [sentence for sentence in [plan_note(head.column, cell.record), *said] if sentence]
+        return replace(cell, notes=tuple(numbers.setdefault(s, len(numbers) + 1) for s in said))
+
+    marked = [replace(row, cells=tuple(map(number, row.cells, heads))) for row in rows]
+    return marked, list(numbers)
+
+
+def identity_of(record: Result) -> Identity:
+    """Return name, weights and input of an encoder, by which records share a row."""
+    encoder = record.encoder
+    seen = f"{encoder.num_frames} x {encoder.image_size}²"
+    return encoder.name, encoder.weights_sha256 or "", seen
+
+
+def _name(identity: Identity, others: Iterable[Identity]) -> str:
+    """Return the name of an encoder, with what tells it from others of that name."""
+    name, weights, seen = identity
+    same = [other for other in others if other[0] == name]
+    said = [weights[:8] or "no weights"] if len({other[1] for other in same}) > 1 else []
+    said += [seen] if len({other[2] for other in same}) > 1 else []
+    return f"{name} ({', '.join(said)})" if said else name
+
+
+def _age(record: Result) -> tuple[str, str]:
+    return record.created, record.id

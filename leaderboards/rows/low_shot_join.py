@@ -1,0 +1,334 @@
+"""Join low-shot records: a panel per task and probe, encoders by shares of the labels.
+
+A line is one encoder with one set of choices (plan, seed, settings of the probe, precision); runs
+that differ in the share of the labels and the draw alone stand in it. Of several records of one
+share and draw the newest complete one is taken: scores decide nothing here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from bench.data.few_labels import KEYS
+from bench.metrics.label_efficiency import Curve, labels_to_reach, log_area, middle
+from bench.records.metrics import FrameMapPart
+from bench.records.record import ProbePart, Result, TrainLabelsPart
+from bench.records.run_id import FILE_PLACES, PLACES
+from leaderboards.rows.join import RANK
+from leaderboards.rows.low_shot_parts import Cell, Column, Line, LowShot, Panel, Reach
+from leaderboards.rows.notes import left_out, own_notes
+from leaderboards.rows.table import percent
+
+SHARE_OPTIONS = (*KEYS, *PLACES, *FILE_PLACES)
+NUM_TARGETS = 3
+
+
+def join(
+    title: str,
+    records: Sequence[Result],
+    *,
+    targets: Sequence[float] = (),
+    include_unreportable: bool = False,
+    refused: tuple[str, ...] = (),
+) -> LowShot:
+    """Return the panels of all tasks and probes that have a record with few labels.
+
+    `targets` are accuracies as fractions; without any, every panel gets up to three tens of
+    percent that some line reaches, but not every one with its first share.
+    """
+    groups: dict[tuple[str, ...], list[Result]] = {}
+    for record in sorted(records, key=lambda r: (r.created, r.id)):
+        if record.train_labels is not None:
+            groups.setdefault(_panel_key(record, record.train_labels), []).append(record)
+    numbers: dict[str, int] = {}
+    panels, hidden = [], 0
+    for _, group in sorted(groups.items()):
+        if not _has_few_labels(group):
+            continue
+        shown = [r for r in group if include_unreportable or r.status != "not_reportable"]
+        hidden += len(group) - len(shown)
+        if _has_few_labels(shown):
+            panels.append(_panel(shown, targets, numbers))
+    return LowShot(
+        title=title, panels=tuple(panels), notes=tuple(numbers), hidden=hidden, refused=refused
+    )
+
+
+def _has_few_labels(records: Iterable[Result]) -> bool:
+    return any(r.train_labels and not r.train_labels.are_all for r in records)
+
+
+def _panel_key(record: Result, labels: TrainLabelsPart) -> tuple[str, ...]:
+    whole = record.data.fit.digest if labels.are_all and record.data.fit else ""
+    return (
+        record.task.name,
+        record.probe.name,
+        record.protocol.name,
+        record.protocol.digest,
+        record.data.score.digest,
+        str(record.task.options.get("whole_sha256") or whole),
+        *(f"{name} {sha256}" for name, sha256 in sorted(record.task.files.items())),
+        record.metrics.rules if isinstance(record.metrics, FrameMapPart) else "",
+    )
+
+
+def _panel(records: Sequence[Result], targets: Sequence[float], numbers: dict[str, int]) -> Panel:
+    by_share = _columns(records)
+    columns = tuple(by_share.values())
+    by_line: dict[tuple[tuple[str, str], ...], list[Result]] = {}
+    for record in records:
+        by_line.setdefault(tuple(_choices(record).items()), []).append(record)
+    lines = [_line(group, list(by_share)) for group in by_line.values()]
+    draws = max(len(c.records) for line in lines for c in line.cells)
+    targets = tuple(targets) or _usual_targets(lines, records[0].chance or 0.0)
+    lines = [_measured(_named(line, lines), targets) for line in lines]
+    lines.sort(key=lambda line: (line.is_floor, -(line.area or 0.0), *_negated(line), line.name))
+    lines = [_noted(line, columns, draws, numbers) for line in _with_best(lines)]
+    return Panel(
+        record=records[-1], columns=columns, lines=tuple(lines), targets=targets, draws=draws
+    )
+
+
+def _columns(records: Iterable[Result]) -> dict[tuple[Any, ...], Column]:
+    """Return the shares found by their keys, by rising number of labels; all labels come last."""
+    found: dict[tuple[Any, ...], Column] = {}
+    for record in records:
+        labels = record.train_labels
+        assert labels
+        key = _share(labels)
+        found[key] = Column(
+            labels=labels,
+            rows=record.data.fit.listed if record.data.fit else labels.used,
+            num_classes=record.task.num_classes,
+            videos=_videos(record),
+        )
+    keys = sorted(found, key=lambda key: (found[key].rows, [str(part) for part in key]))
+    return {key: found[key] for key in keys}
+
+
+def _videos(record: Result) -> int | None:
+    """Return the number of videos that training boxes are of, None for other rows."""
+    found = record.data.fit.boxes.get("videos") if record.data.fit else None
+    return found if isinstance(found, int) else None
+
+
+def _share(labels: TrainLabelsPart) -> tuple[Any, ...]:
+    """Return what records share that are draws of one thing; all labels need no rule."""
+    rule = "" if labels.are_all else labels.rule
+    return labels.subset_sha256, labels.shots, labels.fraction, rule
+
+
+def _choices(record: Result) -> dict[str, str]:
+    """Return what tells two lines of a panel apart, as texts a reader can use."""
+    config, features, probe = record.config, record.features, record.probe
+    options, plan = record.task.options, record.plan
+    # A plan of one's own is named as such.
+    departures = [d for d in record.protocol.deviations if not d.startswith("plan ")]
+    return {
+        "encoder": record.encoder.name,
+        "weights": (record.encoder.weights_sha256 or "none")[:8],
+        "plan": plan.fit if plan.fit == plan.score else f"{plan.fit} to fit, {plan.score} to score",
+        "seed": str(config.get("seed", 0)),
+        "protocol": "; ".join(departures) or "as it is",
+        "features": f"{features.mode} {features.dtype} {features.precision}",
+        "limit": str(config.get("limit") or "none"),
+        "unreadable": str(config.get("on_unreadable", "stop")),
+        "decoder": str(config.get("decoder", "auto")),
+        "encoder options": _spelled(config.get("encoder_options")),
+        "task options": _spelled({k: v for k, v in options.items() if k not in SHARE_OPTIONS}),
+        **_settings(probe),
+    }
+
+
+def _settings(probe: ProbePart) -> dict[str, str]:
+    """Return the settings of a probe, and of each axis of its sweep the values."""
+    axes: dict[str, list[str]] = {}
+    for head in probe.heads:
+        for key, value in head.items():
+            axes.setdefault(key, []).append(str(value))
+    common = {key: [str(value)] for key, value in probe.settings.items()}
+    return {key: ", ".join(dict.fromkeys(values)) for key, values in (common | axes).items()}
+
+
+def _spelled(value: Any) -> str:
+    return json.dumps(value or {}, sort_keys=True, separators=(",", ":"))
+
+
+def _line(records: Sequence[Result], shares: Sequence[tuple[Any, ...]]) -> Line:
+    cells: dict[tuple[Any, ...], dict[int, Result]] = {share: {} for share in shares}
+    for record in sorted(records, key=lambda r: (RANK[r.status], r.created, r.id)):
+        labels = record.train_labels
+        assert labels
+        # All draws of everything are equal, and a list is not drawn.
+        cells[_share(labels)][0 if labels.are_all else labels.draw] = record
+    newest = max(records, key=lambda r: (r.created, r.id))
+    return Line(
+        name=newest.encoder.name,
+        record=newest,
+        is_floor=newest.encoder.is_floor,
+        cells=tuple(Cell(records=found) for found in cells.values()),
+    )
+
+
+def _named(line: Line, lines: Sequence[Line]) -> Line:
+    """Add to the name what tells a line apart from others of the same encoder."""
+    same = [_choices(other.record) for other in lines if other.name == line.name]
+    own = _choices(line.record)
+    differing = [key for key in own if len({choices.get(key) for choices in same}) > 1]
+    said = ", ".join(f"{key} {own[key]}" for key in differing)
+    return replace(line, name=f"{line.name} ({said})") if said else line
+
+
+def _measured(line: Line, targets: Sequence[float]) -> Line:
+    """Add areas and labels to reach the targets, on the curve of every draw."""
+    curves = _curves_by_draw(line.cells)
+    areas = [log_area(curve) for curve in curves]
+    return replace(
+        line,
+        areas=tuple(area for area in areas if area is not None),
+        reaches=tuple(_reach(curves, target) for target in targets),
+    )
+
+
+def _reach(curves: Sequence[Curve], target: float) -> Reach:
+    by_draw = tuple(labels_to_reach(curve, target) for curve in curves)
+    labels = middle(by_draw)
+    firsts = [min((n for n, _ in curve), default=None) for curve in curves]
+    from_the_first = sum(own == n for own, n in zip(by_draw, firsts, strict=True) if n is not None)
+    return Reach(
+        target=target,
+        labels=labels,
+        by_draw=by_draw,
+        is_bound=labels is not None and 2 * from_the_first >= len(by_draw),
+    )
+
+
+def _curves_by_draw(cells: Sequence[Cell]) -> list[list[tuple[float, float]]]:
+    """Return the curve of every draw that was measured at all shares; what was not drawn is in all.
+
+    Without any drawn share there is one curve.
+    """
+    measured = [cell for cell in cells if cell.records]
+    drawn = [cell for cell in measured if not _is_single(cell)]
+    fixed = [(c.labels, c.values[0]) for c in measured if _is_single(c)]
+    draws = set.intersection(*(set(cell.records) for cell in drawn)) if drawn else set()
+    if not drawn:
+        return [fixed]
+    return [
+        [*((_used(c.records[d]), c.records[d].headline) for c in drawn), *fixed]
+        for d in sorted(draws)
+    ]
+
+
+def _is_single(cell: Cell) -> bool:
+    """Whether a share has no draws: all labels, or those of a list."""
+    labels = next(iter(cell.records.values())).train_labels
+    assert labels
+    return labels.are_all or labels.subset_sha256 is not None
+
+
+def _used(record: Result) -> float:
+    assert record.train_labels
+    return float(record.train_labels.used)
+
+
+def _usual_targets(lines: Sequence[Line], chance: float) -> tuple[float, ...]:
+    curves = [[accuracy for _, accuracy in line.curve] for line in lines if not line.is_floor]
+    curves = curves or [[accuracy for _, accuracy in line.curve] for line in lines]
+    tens = [ten / 10 for ten in range(1, 10)]
+    useful = [
+        ten
+        for ten in tens
+        if ten > chance
+        and any(max(curve) >= ten for curve in curves)
+        and any(curve[0] < ten for curve in curves)
+    ]
+    return tuple(useful[-NUM_TARGETS:])
+
+
+def _negated(line: Line) -> tuple[float, ...]:
+    return tuple(-(cell.mean if cell.mean is not None else -1.0) for cell in line.cells)
+
+
+def _with_best(lines: Sequence[Line]) -> list[Line]:
+    """Mark the highest number of every column, and its equals as they are printed.
+
+    Lines compete that depart from the protocol as most do, or else as little. Those that left rows
+    out of the count compete only among themselves, and only where all lines did.
+    """
+    departures = Counter(_departures(line.record) for line in lines)
+    common = min(departures, key=lambda own: (own[0] != "", -departures[own], len(own), own))
+    tops = [
+        percent(
+            max(
+                (c.mean for c in cells if _competes(c, common) and c.mean is not None), default=None
+            )
+        )
+        for cells in zip(*(line.cells for line in lines), strict=True)
+    ]
+    return [
+        replace(
+            line,
+            cells=tuple(
+                replace(cell, is_best=_competes(cell, common) and percent(cell.mean) == top)
+                for cell, top in zip(line.cells, tops, strict=True)
+            ),
+        )
+        for line in lines
+    ]
+
+
+def _competes(cell: Cell, common: tuple[str, ...]) -> bool:
+    return bool(cell.records) and all(
+        r.status == "complete" and _departures(r) == common for r in cell.records.values()
+    )
+
+
+def _departures(record: Result) -> tuple[str, ...]:
+    """Return what competing numbers share: the rows left out, and how they depart."""
+    return left_out(record), *record.protocol.deviations
+
+
+def _noted(line: Line, columns: Sequence[Column], draws: int, numbers: dict[str, int]) -> Line:
+    """Number the footnotes in reading order; equal sentences share a number."""
+
+    def number(sentences: Iterable[str]) -> tuple[int, ...]:
+        found = {numbers.setdefault(said, len(numbers) + 1) for said in sentences}
+        return tuple(sorted(found))
+
+    titles = [column.title for column in columns]
+    cells = []
+    for column, cell in zip(columns, line.cells, strict=True):
+        said = _sentences(cell, draws)
+        if cell.records and titles.count(column.title) > 1:
+            said.append(f"drawn by the rule: {column.labels.rule or 'not on record'}")
+        cells.append(replace(cell, notes=number(said)))
+    measured = [c.title for c, cell in zip(columns, line.cells, strict=True) if cell.records]
+    narrow = line.areas and len(measured) < len(columns)
+    said = [f"area over the shares {', '.join(measured)} alone"] if narrow else []
+    return replace(line, cells=tuple(cells), area_notes=number(said))
+
+
+def _sentences(cell: Cell, draws: int) -> list[str]:
+    if not cell.records:
+        return []
+    said = []
+    if len(cell.records) < draws and not _is_single(cell):
+        said.append(f"{len(cell.records)} of {draws} draws")
+    for record in cell.records.values():
+        labels, options = record.train_labels, record.task.options
+        assert labels and record.data.fit
+        if labels.used < record.data.fit.listed:
+            said.append(f"fitted on {labels.used:,} of {record.data.fit.listed:,} rows drawn")
+        if short := options.get("short_classes"):
+            said.append(f"classes with fewer rows, which give all of them: {short}")
+        if lifted := options.get("lifted_classes"):
+            said.append(f"classes that give one row, more than the fraction: {lifted}")
+        if gone := options.get("lost_classes"):
+            said.append(f"classes that no drawn video has: {gone}")
+        said += own_notes(record)
+    return said

@@ -1,0 +1,48 @@
+"""Which encoders here are those of published rows: the one place that says so.
+
+Only weights that their authors released for the very model are named; a network of the same shape
+that was trained otherwise is no such row. Whose it is also depends on the resolution it ran at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from bench.publish.leaderboard import PublishedNumber
+from bench.records.record import Result
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedEncoder:
+    """How papers name an encoder; `methods` are the names of one model in several tables, and
+    `data` what they print as its pretraining data (where they print any).
+    """
+
+    methods: tuple[str, ...]
+    arch: str
+    data: str
+
+
+# Table 1 names the released ViT-L by its target; its numbers are those of tables 2 and 3.
+_VJEPA = ("V-JEPA", "V-JEPA (features target)")
+ENCODERS: Mapping[str, PublishedEncoder] = {
+    "vjepa_vitl16": PublishedEncoder(methods=_VJEPA, arch="ViT-L/16", data="VideoMix2M"),
+    "vjepa_vith16": PublishedEncoder(methods=_VJEPA[:1], arch="ViT-H/16", data="VideoMix2M"),
+    "vjepa_vith16_384": PublishedEncoder(methods=_VJEPA[:1], arch="ViT-H/16", data="VideoMix2M"),
+    "timm/vit_giant_patch14_dinov2.lvd142m": PublishedEncoder(
+        methods=("DINOv2",), arch="ViT-g/14", data="LVD-142M"
+    ),
+}
+
+
+def is_of(record: Result, number: PublishedNumber) -> bool:
+    """Whether a record is of the encoder that a published number is of."""
+    encoder = ENCODERS.get(record.encoder.name.partition("@")[0])
+    return (
+        encoder is not None
+        and number.method in encoder.methods
+        and number.arch == encoder.arch
+        and number.pretrain_data in ("", encoder.data)
+        and number.resolution == record.encoder.image_size
+    )

@@ -1,0 +1,62 @@
+"""What papers say of an encoder before its numbers: architecture, size, data and samples seen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from bench.publish.leaderboard import PublishedNumber
+from bench.records.record import Result
+from leaderboards.rows.table import Fact
+
+FIELDS: Mapping[str, str] = {
+    "arch": "arch",
+    "params (M)": "params_m",
+    "data": "pretrain_data",
+    "samples seen (M)": "samples_seen_m",
+}
+USUAL_RESOLUTION = 224  # pixels; others are printed as an index of the architecture
+EMPTY = Fact(text="", plain="", value=None)
+
+
+def titles_of(numbers: Sequence[PublishedNumber]) -> tuple[str, ...]:
+    """Return the headings of what these numbers say of their encoders."""
+    return tuple(
+        title for title, field in FIELDS.items() if any(getattr(n, field) for n in numbers)
+    )
+
+
+def facts_of_row(group: Sequence[PublishedNumber], titles: Sequence[str]) -> tuple[Fact, ...]:
+    """Return the facts of a published row; a number may leave out what another one says."""
+    return tuple(_printed(group, title) for title in titles)
+
+
+def facts_of_encoder(record: Result | None, titles: Sequence[str]) -> tuple[Fact, ...]:
+    """Return the same facts of an encoder that was measured here, empty where none are known."""
+    if record is None:
+        return tuple(EMPTY for _ in titles)
+    count = record.encoder.num_parameters
+    known = {
+        "params (M)": _millions(count / 1e6) if count else EMPTY,
+        "data": _text("+".join(record.encoder.card.trained_on)),
+    }
+    return tuple(known.get(title, EMPTY) for title in titles)
+
+
+def _printed(group: Sequence[PublishedNumber], title: str) -> Fact:
+    values = [value for n in group if (value := getattr(n, FIELDS[title])) not in (None, "")]
+    if not values:
+        return EMPTY
+    if title == "params (M)":
+        return _millions(values[0])
+    resolution = group[0].resolution
+    index = title == "arch" and resolution not in (None, USUAL_RESOLUTION)
+    return _text(f"{values[0]}_{resolution}" if index else values[0])
+
+
+def _text(text: str) -> Fact:
+    return Fact(text=text, plain=text, value=None)
+
+
+def _millions(count: float) -> Fact:
+    text = f"{count:.0f}" if count >= 10 else f"{count:.1f}"
+    return Fact(text=text, plain=text, value=count)

@@ -1,0 +1,105 @@
+"""What the scored sample leaves open: the interval of every number, and its places in a column.
+
+Both are those of `bench.records.score_intervals`. Places need the kept predictions, as does the
+interval of a frame mAP; accuracies have theirs from the counts of a record alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from statistics import fmean
+
+from bench.errors import DataError
+from bench.metrics.intervals import Interval
+from bench.records.record import Result
+from bench.records.score_intervals import has_files, interval_of, places_of
+from leaderboards.rows.best import competes
+from leaderboards.rows.table import Cell, Head, Row
+
+PLACED = ("top1", "top5", "mean_ap")
+NAMES_TOLD = 5
+
+
+def with_intervals(
+    rows: Sequence[Row],
+    heads: Sequence[Head],
+    repeats: Mapping[str, Sequence[Result]],
+    folder: Path | None,
+) -> tuple[list[Row], list[str]]:
+    """Give every number that a column measures its interval; return rows and what lacks one.
+
+    `repeats` are the records that a mean is of, by the id of the one in its cell: its interval is
+    the mean of theirs, for more fits of the same scored rows are no more rows. `folder` holds the
+    files of the records.
+    """
+    lacking: dict[str, None] = {}
+    cache = _cache(folder)
+
+    def widened(cell: Cell, head: Head) -> Cell:
+        if cell.record is None or cell.value is None or head.column.shows != "metric":
+            return cell
+        records = [cell.record] if cell.seeds is None else repeats[cell.record.id]
+        try:
+            found = [interval_of(r, folder, cache, metric=head.column.metric) for r in records]
+        except DataError as error:
+            lacking[f"No interval: {error}"] = None
+            return cell
+        return replace(cell, interval=_mean([one for one in found if one], len(records)))
+
+    widened_rows = [replace(row, cells=tuple(map(widened, row.cells, heads))) for row in rows]
+    return widened_rows, list(lacking)
+
+
+def with_places(
+    rows: Sequence[Row], heads: Sequence[Head], folder: Path | None
+) -> tuple[list[Row], list[str]]:
+    """Give every comparable number its best and worst place; return rows and who has none.
+
+    A mean over seeds has the place of its newest record. Without `folder`, or where a column has
+    fewer than two numbers whose predictions are kept, there are no places.
+    """
+    cells = [list(row.cells) for row in rows]
+    lacking = []
+    for i, head in enumerate(heads):
+        if folder is None or head.column.metric not in PLACED:
+            continue
+        field = [(r, row.cells[i]) for r, row in enumerate(rows) if competes(row.cells[i], head)]
+        known = [(r, cell.record) for r, cell in field if cell.record]
+        kept = [(r, record) for r, record in known if has_files(record, folder)]
+        if len(kept) < 2:
+            continue
+        if gone := [rows[r].name for r, record in known if not has_files(record, folder)]:
+            lacking.append(
+                f"Places of {head.label} are among those whose predictions are kept;"
+                f" not those of {_listed(gone)}."
+            )
+        try:
+            found = places_of(
+                [record for _, record in kept], folder, _cache(folder), metric=head.column.metric
+            )
+        except DataError as error:
+            lacking.append(f"No places: {error}")
+            continue
+        for (r, _), place in zip(kept, found or [], strict=bool(found)):
+            cells[r][i] = replace(cells[r][i], rank=place)
+    return [replace(row, cells=tuple(own)) for row, own in zip(rows, cells, strict=True)], lacking
+
+
+def _mean(found: Sequence[Interval], wanted: int) -> Interval | None:
+    """Return the interval from the mean of the low ends to that of the high ones."""
+    if not found or len(found) < wanted:
+        return None
+    low, high = fmean(one.low for one in found), fmean(one.high for one in found)
+    return replace(found[0], low=low, high=high)
+
+
+def _cache(folder: Path | None) -> Path | None:
+    """Return where the replicates of records in a home's folder are kept."""
+    return folder.parent / "cache" if folder is not None else None
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = len(names) - NAMES_TOLD
+    return ", ".join(names[:NAMES_TOLD]) + (f" and {more} more" if more > 0 else "")

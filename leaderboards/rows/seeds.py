@@ -1,0 +1,65 @@
+"""Records that differ in the seed alone, or in the draw of their training labels: one number.
+
+The number is their mean and its spread the standard deviation over them, which is another thing
+than the interval over the scored rows.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+
+from bench.compare.comparable import repeat_of
+from bench.publish.leaderboard import Column
+from bench.records.record import Result
+from bench.records.run_id import FILE_PLACES, PLACES, plain
+from leaderboards.rows.candidates import shown_value
+from leaderboards.rows.notes import measured
+from leaderboards.rows.table import Seeds
+
+CHANGING = ("seed", "encoder", "task_options")
+
+
+def repeats(chosen: Result, records: Sequence[Result]) -> dict[int, Result]:
+    """Return those of an encoder's records that repeat the chosen one, by draw or else by seed.
+
+    Fewer than two are none. All are complete, and of two with one seed the newer counts: what they
+    score decides nothing.
+    """
+    if chosen.status != "complete":
+        return {}
+    own = _but_for_the_seed(chosen)
+    same = [r for r in records if r.status == "complete" and _but_for_the_seed(r) == own]
+    same.sort(key=lambda r: (r.created, r.id))
+    seed, draw = repeat_of(chosen)
+    drawn = {repeat_of(r)[1]: r for r in same if repeat_of(r)[0] == seed}
+    seeded = {repeat_of(r)[0]: r for r in same if repeat_of(r)[1] == draw}
+    found = drawn if len(drawn) > 1 else seeded
+    return dict(sorted(found.items())) if len(found) > 1 else {}
+
+
+def spread(column: Column, found: Mapping[int, Result]) -> Seeds | None:
+    """Return the numbers that a column shows of records that repeat each other; None of none."""
+    values = {key: shown_value(column, record) for key, record in found.items()}
+    numbers = {key: value for key, value in values.items() if value is not None}
+    if len(numbers) < 2:
+        return None
+    is_drawn = len({repeat_of(record)[1] for record in found.values()}) > 1
+    return Seeds(values=numbers, over="draws" if is_drawn else "seeds")
+
+
+def _but_for_the_seed(record: Result) -> str:
+    """Return everything that decides a number apart from seed and draw, as text."""
+    options = record.config.get("task_options")
+    left = {*PLACES, *FILE_PLACES, "draw"}
+    facts = {
+        "config": {k: v for k, v in record.config.items() if k not in CHANGING},
+        "options": {k: v for k, v in options.items() if k not in left}
+        if isinstance(options, dict)
+        else {},
+        "measured": [record.protocol.name, *measured(record)],
+        "plan": record.plan.model_dump(),
+        "features": [record.features.mode, record.features.dtype, record.features.precision],
+        "probe": [record.probe.settings, record.probe.heads, record.probe.released_sha256],
+    }
+    return json.dumps(plain(facts), sort_keys=True)

@@ -1,0 +1,169 @@
+"""Fit a stack of classifiers, and score with what is left of it: what trained probes share.
+
+Shape letters: B samples, V views, K heads, C classes, D width.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal, Self, get_args
+
+import torch
+from torch import nn
+
+from bench.errors import CheckpointError, UsageError
+from bench.types import FeatureSource, Head, Progress
+from probes.stack.products import StackedHeads
+from probes.stack.train_heads import Recipe, train
+
+Output = Literal["softmax", "sigmoid"]
+
+
+class Classifiers(StackedHeads, ABC):
+    """K classifiers of one kind: features `[B, ..., D]` to logits `[K, B, C]`."""
+
+    probe: ClassVar[str]
+
+    @property
+    @abstractmethod
+    def width(self) -> int:
+        """D."""
+
+    @property
+    @abstractmethod
+    def facts(self) -> dict[str, Any]:
+        """What the probe needs beside the tensors to build this module again, JSON-able."""
+
+    @abstractmethod
+    def initialise(self, seed: int) -> None:
+        """Draw one start and give it to every head."""
+
+    def keep(self, indices: Sequence[int]) -> None:
+        """Forget all heads but these."""
+        for name, parameter in list(self.named_parameters(recurse=False)):
+            rows = torch.tensor(indices, device=parameter.device)
+            setattr(self, name, nn.Parameter(parameter.detach()[rows]))
+        for name, buffer in list(self.named_buffers(recurse=False)):
+            setattr(self, name, buffer[torch.tensor(indices, device=buffer.device)])
+
+
+def restored_stack(module: Classifiers, facts: Mapping[str, Any]) -> FittedStack:
+    """Rebuild what `FittedStack.state` gave around a module that holds its tensors.
+
+    Raises:
+        CheckpointError: it makes probabilities in a way that is not known here.
+    """
+    heads = tuple(Head(settings=settings) for settings in facts["heads"])
+    output = facts.get("output", "softmax")
+    if output not in get_args(Output):
+        raise CheckpointError(
+            f"this {module.probe} probe gives {output!r}, which this version does not know; fit it"
+            " again."
+        )
+    return FittedStack(heads=heads, log=facts["log"], module=module.eval(), output=output)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StackedProbe(ABC):
+    """A sweep of classifiers of one kind, all of whose heads are trained in one pass."""
+
+    heads: tuple[Head, ...]
+    recipe: Recipe
+
+    @abstractmethod
+    def classifiers(self, source: FeatureSource) -> Classifiers:
+        """Return the untrained classifiers of all heads, or raise `UsageError` if none fit."""
+
+    def only(self, index: int) -> Self:
+        """Return the same probe with the one head `heads[index]`."""
+        return replace(self, heads=(self.heads[index],))
+
+    def fit(
+        self, source: FeatureSource, *, seed: int, device: torch.device, progress: Progress
+    ) -> FittedStack:
+        """Train every head; those whose loss is not finite are left out and stand in the log.
+
+        Raises:
+            UsageError: the features do not fit the probe, there are fewer rows than in a batch and
+                these are dropped, or rows may have several labels, and none has any.
+            BenchError: no head is left.
+        """
+        module = self.classifiers(source)
+        has_many_labels = source.labels.ndim == 2
+        if has_many_labels and not source.labels.any():
+            raise UsageError(
+                f"none of the {len(source):,} training rows has a label, so there is nothing to"
+                " learn; give more rows, or check the labels."
+            )
+        module.initialise(seed)
+        module.to(device)
+        log = train(
+            module,
+            heads=self.heads,
+            recipe=self.recipe,
+            source=source,
+            seed=seed,
+            device=device,
+            progress=progress,
+        )
+        kept = log.pop("kept")
+        if len(kept) < len(self.heads):
+            module.keep(kept)
+        return FittedStack(
+            heads=tuple(self.heads[k] for k in kept),
+            log=log,
+            module=module,
+            output="sigmoid" if has_many_labels else "softmax",
+        )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FittedStack:
+    """Trained classifiers, one per head.
+
+    `output` is how logits become probabilities: those of one label a row add up to 1 (`softmax`),
+    of several each class has its own (`sigmoid`).
+    """
+
+    heads: Sequence[Head]
+    log: Mapping[str, Any]
+    module: Classifiers
+    output: Output = "softmax"
+
+    @torch.no_grad()
+    def probabilities(self, x: torch.Tensor) -> torch.Tensor:
+        """Return `[K, B, C]` on the CPU from `[B, V, ..., D]`: the mean over views.
+
+        Computes on the device of `x`, where the weights are moved to.
+
+        Raises:
+            CheckpointError: the probe was made for features of another width.
+        """
+        if x.shape[-1] != self.module.width:
+            raise CheckpointError(
+                f"this {self.module.probe} probe reads features of width {self.module.width}, and"
+                f" the encoder gives {x.shape[-1]}; use the encoder that it was trained on."
+            )
+        logits_KXC: torch.Tensor = self.module.to(x.device)(x.flatten(0, 1).float())
+        K, _, C = logits_KXC.shape
+        softmax = self.output == "softmax"
+        shares_KXC = logits_KXC.softmax(dim=-1) if softmax else logits_KXC.sigmoid()
+        return shares_KXC.reshape(K, *x.shape[:2], C).mean(dim=2).cpu()
+
+    def only(self, index: int) -> FittedStack:
+        """Return the head `heads[index]` alone; the module forgets the others."""
+        self.module.keep([index])
+        return replace(self, heads=(self.heads[index],))
+
+    def state(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+        """Return tensors and facts for the probe's `restore`."""
+        facts = {
+            "heads": [dict(head.settings) for head in self.heads],
+            "log": dict(self.log),
+            **self.module.facts,
+            # Left out where it is softmax, so that files are those of earlier versions.
+            **({"output": self.output} if self.output != "softmax" else {}),
+        }
+        return {name: t.cpu() for name, t in self.module.state_dict().items()}, facts

@@ -1,0 +1,131 @@
+"""Probe files as V-JEPA 1 released them, and their names in a stack of folded probes.
+
+On disk (`torch.save`): `{"classifier": state dict, "opt", "scaler", "epoch", ...}`, names prefixed
+with `module.` when training was distributed. V-JEPA 2 writes a list under `classifiers`, which
+`released_blocks` reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+
+from bench.encoders.weights.checkpoints import read_tensors, shortened
+from bench.errors import CheckpointError, UsageError
+from probes.stack.attentive_head import AttentiveHeads
+
+BLOCK = "pooler.cross_attention_block."
+KV_WEIGHT, KV_BIAS = BLOCK + "xattn.kv.weight", BLOCK + "xattn.kv.bias"
+NAMES = {
+    "query": "pooler.query_tokens",
+    "norm1_weight": BLOCK + "norm1.weight",
+    "norm1_bias": BLOCK + "norm1.bias",
+    "q_weight": BLOCK + "xattn.q.weight",
+    "q_bias": BLOCK + "xattn.q.bias",
+    "proj_weight": BLOCK + "xattn.proj.weight",
+    "proj_bias": BLOCK + "xattn.proj.bias",
+    "norm2_weight": BLOCK + "norm2.weight",
+    "norm2_bias": BLOCK + "norm2.bias",
+    "fc1_weight": BLOCK + "mlp.fc1.weight",
+    "fc1_bias": BLOCK + "mlp.fc1.bias",
+    "fc2_weight": BLOCK + "mlp.fc2.weight",
+    "fc2_bias": BLOCK + "mlp.fc2.bias",
+    "linear_weight": "linear.weight",
+    "linear_bias": "linear.bias",
+}
+
+
+def read_released_probe(path: Path, *, num_attention_heads: int) -> AttentiveHeads:
+    """Read a probe file of V-JEPA 1 as a stack of one.
+
+    Raises:
+        CheckpointError: the file is missing, is no probe file, or has other tensors than a probe.
+        UsageError: it is a probe file of V-JEPA 2.
+    """
+    if not path.exists():
+        raise CheckpointError(f"{path}: there is no such probe file; check the path.")
+    content = read_tensors(path)
+    if "classifiers" in content:
+        raise UsageError(
+            f"{path}: this is a probe file of V-JEPA 2 (a list of four-block probes); read it with"
+            " --probe attentive4. V-JEPA 1 files have the key 'classifier'."
+        )
+    classifier = content.get("classifier")
+    if not isinstance(classifier, Mapping):
+        raise CheckpointError(
+            f"{path}: no key 'classifier' in this file, it has {shortened(map(str, content))};"
+            " give the checkpoint of a frozen evaluation."
+        )
+    others = [name for name, t in classifier.items() if not isinstance(t, torch.Tensor)]
+    if others:
+        raise CheckpointError(
+            f"{path}: 'classifier' holds {shortened(map(str, others))}, which are no tensors; give"
+            " the checkpoint of a frozen evaluation."
+        )
+    state = {str(name).removeprefix("module."): t for name, t in classifier.items()}
+    return from_released(state, num_attention_heads=num_attention_heads, what=str(path))
+
+
+def from_released(
+    state: Mapping[str, torch.Tensor], *, num_attention_heads: int, what: str
+) -> AttentiveHeads:
+    """Return a stack of one probe from tensors under their released names, float32.
+
+    Raises:
+        CheckpointError: a tensor is missing, unknown or of another shape; `what` is the culprit.
+    """
+    expected = {*NAMES.values(), KV_WEIGHT, KV_BIAS}
+    missing, unknown = sorted(expected - set(state)), sorted(set(state) - expected)
+    if missing or unknown:
+        raise CheckpointError(
+            f"{what}: not a one-block attentive probe; missing {', '.join(missing) or 'nothing'},"
+            f" unknown {', '.join(unknown) or 'nothing'}."
+        )
+    width = state["pooler.query_tokens"].shape[-1]
+    if width % num_attention_heads:
+        raise CheckpointError(
+            f"{what}: width {width} cannot be split over {num_attention_heads} attention heads;"
+            " set num_heads to the encoder's number."
+        )
+    probe = AttentiveHeads(
+        num_probes=1,
+        width=width,
+        num_attention_heads=num_attention_heads,
+        num_classes=len(state["linear.bias"]),
+    )
+    tensors = {ours: state[theirs].float() for ours, theirs in NAMES.items()}
+    tensors["query"] = tensors["query"][0]
+    tensors["k_weight"], tensors["v_weight"] = state[KV_WEIGHT].float().chunk(2)
+    tensors["k_bias"], tensors["v_bias"] = state[KV_BIAS].float().chunk(2)
+    probe.proj_weight, probe.proj_bias = torch.empty(1, width, width), torch.empty(1, width)
+    _check_shapes(tensors, probe, what)
+    probe.load({name: tensor[None] for name, tensor in tensors.items()})
+    return probe
+
+
+def to_released(probes: AttentiveHeads, index: int) -> dict[str, torch.Tensor]:
+    """Return probe `index` of a stack under the released names.
+
+    The released block declares an output projection that it never applies; a probe that was
+    trained here has none, and gets zeros in that place.
+    """
+    stacked = {name: tensor[index].cpu() for name, tensor in probes.state_dict().items()}
+    stacked.setdefault("proj_weight", torch.zeros_like(stacked["q_weight"]))
+    stacked.setdefault("proj_bias", torch.zeros_like(stacked["q_bias"]))
+    stacked["query"] = stacked["query"][None]
+    state = {theirs: stacked[ours] for ours, theirs in NAMES.items()}
+    state[KV_WEIGHT] = torch.cat([stacked["k_weight"], stacked["v_weight"]])
+    state[KV_BIAS] = torch.cat([stacked["k_bias"], stacked["v_bias"]])
+    return state
+
+
+def _check_shapes(tensors: Mapping[str, torch.Tensor], probe: AttentiveHeads, what: str) -> None:
+    for name, expected in probe.state_dict().items():
+        shape = tuple(expected.shape[1:])
+        if tuple(tensors[name].shape) != shape:
+            raise CheckpointError(
+                f"{what}: {NAMES.get(name, KV_WEIGHT)} gives {name} the shape"
+                f" {tuple(tensors[name].shape)}, and a probe of width {probe.width} needs {shape}."
+            )

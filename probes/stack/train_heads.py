@@ -1,0 +1,233 @@
+"""Train all heads of a sweep in one pass over the features per epoch.
+
+Shape letters: B samples, K heads, C classes.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import torch
+from torch.nn import functional
+
+from bench.data.loader import one_thread
+from bench.errors import BenchError, UsageError
+from bench.schedules import cosine_lr, cosine_weight_decay
+from bench.types import FeatureSource, Head, Progress
+from probes.stack.optimizer import Kind, StackedOptimizer
+from probes.stack.products import StackedHeads
+
+log = logging.getLogger(__name__)
+
+ONE_THREAD_BELOW = 2**24  # multiplications of a step forward
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """What all heads of a sweep share in training.
+
+    `warmup` counts epochs, from a learning rate of `start_lr`; the cosine then ends at `final_lr`.
+    `final_weight_decay` is where the cosine of the weight decay ends; None keeps it constant.
+    `clip_norm` bounds each head's gradient. `decay_all` decays vectors and biases too. With
+    `drop_last` an epoch has no batch that is smaller than the others.
+    """
+
+    epochs: int
+    batch_size: int
+    warmup: float = 0.0
+    start_lr: float = 0.0
+    final_lr: float = 0.0
+    final_weight_decay: float | None = None
+    clip_norm: float | None = None
+    optimizer: Kind = "adamw"
+    momentum: float = 0.9
+    decay_all: bool = False
+    drop_last: bool = False
+
+    def steps_per_epoch(self, num_rows: int) -> int:
+        """Return the number of batches of an epoch.
+
+        Raises:
+            UsageError: there is none, as the only one is too small.
+        """
+        if not self.drop_last:
+            return math.ceil(num_rows / self.batch_size)
+        if num_rows < self.batch_size:
+            raise UsageError(
+                f"{num_rows:,} training rows are fewer than a batch of {self.batch_size}, and a"
+                " last batch that is smaller is dropped, so nothing would be trained: set"
+                " probe.batch_size to a smaller one, or probe.drop_last=false."
+            )
+        return num_rows // self.batch_size
+
+    def at(
+        self, step: int, heads: Sequence[Head], steps_per_epoch: int
+    ) -> tuple[list[float], list[float]]:
+        """Return learning rate and weight decay of every head at a step (counted from 1)."""
+        total = self.epochs * steps_per_epoch
+        warmup = int(self.warmup * steps_per_epoch)
+        rates, decays = [], []
+        for head in heads:
+            lr, decay = head.settings["lr"], head.settings["weight_decay"]
+            if self.final_weight_decay is not None:
+                decay = cosine_weight_decay(
+                    step, reference=decay, final=self.final_weight_decay, total_steps=total
+                )
+            rates.append(
+                cosine_lr(
+                    step,
+                    reference=lr,
+                    start=self.start_lr,
+                    final=self.final_lr,
+                    total_steps=total,
+                    warmup_steps=warmup,
+                )
+            )
+            decays.append(decay)
+        return rates, decays
+
+
+def train(
+    module: StackedHeads,
+    *,
+    heads: Sequence[Head],
+    recipe: Recipe,
+    source: FeatureSource,
+    seed: int,
+    device: torch.device,
+    progress: Progress,
+) -> dict[str, Any]:
+    """Train the stacked `module` in place; return the log, with the heads that had to be dropped.
+
+    Every head sees the same batches in the same order, in the precision of the parameters. A head
+    whose loss or gradient is not finite is not updated any further and stands in `dropped`; the
+    others are unaffected.
+
+    Raises:
+        UsageError: all rows would be in the last batch, and it is dropped.
+        BenchError: no head is left.
+    """
+    assert len(source), "there is nothing to train on"
+    dtype = next(module.parameters()).dtype
+    optimizer = StackedOptimizer(
+        module, kind=recipe.optimizer, momentum=recipe.momentum, decay_all=recipe.decay_all
+    )
+    book = _Book(heads)
+    steps_per_epoch = recipe.steps_per_epoch(len(source))
+    step = 0
+    module.train()
+    progress.start(
+        f"fit {len(heads)} head{'s' * (len(heads) > 1)}", recipe.epochs * steps_per_epoch
+    )
+    try:
+        for epoch in range(recipe.epochs):
+            batches = source.epoch(epoch, batch_size=recipe.batch_size, seed=seed)
+            for batch in islice(batches, steps_per_epoch if recipe.drop_last else None):
+                step += 1
+                rates, decays = recipe.at(step, heads, steps_per_epoch)
+                x, y = first_view(batch.x).to(device, dtype), batch.y.to(device)
+                # Not around the epoch: live features are encoded where the batch comes from.
+                with one_thread() if _is_small(module, x) else nullcontext():
+                    losses = module.backward(x, y, head_losses)
+                    book.note_losses(losses.cpu(), len(y), epoch, step)
+                    norms = optimizer.step(
+                        lr=rates,
+                        weight_decay=decays,
+                        clip_norm=recipe.clip_norm,
+                        active=book.active,
+                    )
+                if norms is not None:
+                    book.drop_where(~norms.isfinite().cpu(), "gradient", epoch, step)
+                book.check_that_one_is_left()
+                progress.advance()
+            book.close_epoch()
+    finally:
+        progress.stop()
+        module.memory.clear()
+    module.eval()
+    book.drop_where(~finite_heads(module), "weights", recipe.epochs - 1, step)
+    book.check_that_one_is_left()
+    return book.log(step)
+
+
+def _is_small(module: StackedHeads, x_BD: torch.Tensor) -> bool:
+    """Whether threads would cost a step on a CPU more than they give."""
+    if x_BD.device.type != "cpu" or x_BD.dim() != 2:
+        return False
+    parameters = sum(parameter.numel() for parameter in module.parameters())
+    return len(x_BD) * parameters < ONE_THREAD_BELOW
+
+
+def first_view(x: torch.Tensor) -> torch.Tensor:
+    """Return `[B, ...]` of `[B, 1, ...]`: training features have one view."""
+    assert x.shape[1] == 1, f"training features have one view, not {x.shape[1]}"
+    return x[:, 0]
+
+
+def head_losses(logits_KBC: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """Return the mean loss of every head, `[K]`.
+
+    That is the cross-entropy for labels `y` `[B]`, and for 0 and 1 `[B, C]` the binary
+    cross-entropy of every class, averaged over rows and classes.
+    """
+    K, B, _ = logits_KBC.shape
+    if y.ndim == 2:
+        wanted = y.to(logits_KBC).expand_as(logits_KBC)
+        losses = functional.binary_cross_entropy_with_logits(logits_KBC, wanted, reduction="none")
+        return losses.mean(dim=(1, 2))
+    losses = functional.cross_entropy(logits_KBC.flatten(0, 1), y.repeat(K), reduction="none")
+    return losses.view(K, B).mean(dim=1)
+
+
+def finite_heads(module: StackedHeads) -> torch.Tensor:
+    """Return which heads have finite parameters throughout, bool `[K]` on the CPU."""
+    parts = [p.detach().flatten(1).isfinite().all(dim=1) for p in module.parameters()]
+    return torch.stack(parts).all(dim=0).cpu()
+
+
+class _Book:
+    """Losses per epoch and the heads that are still trained."""
+
+    def __init__(self, heads: Sequence[Head]) -> None:
+        self._heads = heads
+        self.active = list(range(len(heads)))
+        self._dropped: list[dict[str, Any]] = []
+        self._curve: list[list[float | None]] = []
+        self._sums, self._rows = torch.zeros(len(heads), dtype=torch.float64), 0
+
+    def note_losses(self, losses: torch.Tensor, rows: int, epoch: int, step: int) -> None:
+        self._sums += losses.double() * rows
+        self._rows += rows
+        self.drop_where(~losses.isfinite(), "loss", epoch, step)
+
+    def drop_where(self, bad: torch.Tensor, what: str, epoch: int, step: int) -> None:
+        for k in [k for k in self.active if bool(bad[k])]:
+            self.active.remove(k)
+            place = {"head": dict(self._heads[k].settings), "reason": f"{what} not finite"}
+            self._dropped.append({**place, "epoch": epoch, "step": step})
+            log.warning("head %s dropped at step %d: %s not finite", self._heads[k], step, what)
+
+    def check_that_one_is_left(self) -> None:
+        if not self.active:
+            raise BenchError(
+                f"no head is left: {self._dropped[-1]['reason']} for the last of"
+                f" {len(self._heads)} at step {self._dropped[-1]['step']}; lower the learning rates"
+                " or check the features for values that are not finite."
+            )
+
+    def close_epoch(self) -> None:
+        means = (self._sums / self._rows).tolist()
+        self._curve.append([m if k in self.active else None for k, m in enumerate(means)])
+        self._sums.zero_()
+        self._rows = 0
+
+    def log(self, steps: int) -> dict[str, Any]:
+        kept: Mapping[str, Any] = {"steps": steps, "dropped": self._dropped}
+        curve = [[losses[k] for k in self.active] for losses in self._curve]
+        return {**kept, "loss_per_epoch": curve, "kept": self.active}

@@ -1,0 +1,1 @@
+"""Render the embedded data sets."""

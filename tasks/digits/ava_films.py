@@ -1,0 +1,268 @@
+"""The files of moving_digits_ava, in the formats of AVA, rendered on first use.
+
+    moving_digits_ava/v1/full/rendering.json
+    moving_digits_ava/v1/full/annotations/ava_train_v2.2.csv ...
+    moving_digits_ava/v1/full/detections/ava_val_predicted_boxes.csv ...
+    moving_digits_ava/v1/full/videos/train_0000.mp4 ... val_0047.mp4
+
+`small` holds the first films of `full`. Each of the two is a folder that the task `ava` reads, too.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+from bench.files import write_whole
+from tasks.digits.ava_lists import (
+    ACTIONS,
+    DETECTOR,
+    EXCLUDED_EVERY,
+    SPLITS,
+    TOWER,
+    Corners,
+    KeyFrame,
+    Listed,
+    key_frames,
+    video_name,
+)
+from tasks.digits.ava_scenes import FILM_LOOK, FPS, NUM_KEYS, TRIES, film, render_film
+from tasks.digits.rendered_files import CODEC, claim, encode_video, ensure_rendered
+from tasks.digits.scenes import scans
+
+Size = Literal["full", "small"]
+DetectionFormat = Literal["slowfast", "alphaction", "mmaction2"]
+
+FOLDER = "moving_digits_ava/v1"
+NUM_FILMS: dict[Size, dict[Listed, int]] = {
+    "full": {"train": 96, "val": 48},
+    "small": {"train": 16, "val": 8},
+}
+MATCHED = 0.5  # overlap from which on a training box of the detector has the labels of the truth
+
+
+@dataclass(frozen=True, kw_only=True)
+class DigitFilms:
+    """Where the files of one size are."""
+
+    root: Path
+
+    @property
+    def annotations(self) -> Path:
+        """The folder of AVA's own lists."""
+        return self.root / "annotations"
+
+    def video(self, name: str) -> Path:
+        """The file of a film."""
+        return self.root / "videos" / f"{name}.mp4"
+
+    def detections(self, form: DetectionFormat) -> Path:
+        """The detector's boxes on validation films in one of three formats, all the same boxes."""
+        return self.root / "detections" / DETECTIONS[form]
+
+    @property
+    def fit_detections(self) -> Path:
+        """The detector's boxes on training films, with the labels of the truth they overlap."""
+        return self.root / "detections" / "ava_detection_train_boxes_and_labels_v2.2.csv"
+
+
+DETECTIONS: dict[DetectionFormat, str] = {
+    "slowfast": "ava_val_predicted_boxes.csv",
+    "alphaction": "ava_val_det_person_bbox.json",
+    "mmaction2": "ava_dense_proposals_val.json",
+}
+
+
+def ensure_films(data: Path, size: Size) -> DigitFilms:
+    """Return where the files of a size lie below `data`, rendering those that are not there yet.
+
+    Raises:
+        DataError: the folder holds files that were rendered with other settings.
+        BenchError: the files cannot be written.
+    """
+    root = data / FOLDER / size
+    claim(root, _facts(size), what="films of moving digits")
+    _ensure_lists(root, size)
+    for split, num_films in NUM_FILMS[size].items():
+        names = [f"{video_name(split, number)}.mp4" for number in range(num_films)]
+        ensure_rendered(root / "videos", names, _maker(split), what=f"{split} films")
+    return DigitFilms(root=root)
+
+
+def _maker(split: Listed) -> Callable[[int], bytes]:
+    scans()  # read once, before the threads do
+    return lambda number: encode_video(render_film(film(SPLITS[split], number)), fps=FPS)
+
+
+def _facts(size: Size) -> dict[str, Any]:
+    """Everything that the files depend on."""
+    return {
+        "digest": FILM_LOOK.digest,
+        "look": asdict(FILM_LOOK),
+        "films": NUM_FILMS[size],
+        "keys": NUM_KEYS,
+        "tries": TRIES,
+        "fps": FPS,
+        "codec": CODEC,
+        "detector": asdict(DETECTOR),
+        "actions": [asdict(action) for action in ACTIONS],
+        "tower": TOWER,
+        "excluded_every": EXCLUDED_EVERY,
+        "matched": MATCHED,
+    }
+
+
+# ------------------------------------------------------------------------------------------- lists
+def _ensure_lists(root: Path, size: Size) -> None:
+    @cache
+    def frames(split: Listed) -> list[KeyFrame]:
+        return key_frames(split, NUM_FILMS[size][split])
+
+    lists: dict[str, Callable[[], str]] = {
+        "annotations/ava_action_list_v2.2.pbtxt": _all_actions,
+        "annotations/ava_action_list_v2.2_for_activitynet_2019.pbtxt": _evaluated_actions,
+        "annotations/ava_included_timestamps_v2.2.txt": _included,
+        "annotations/ava_train_v2.2.csv": lambda: _truth(frames("train")),
+        "annotations/ava_val_v2.2.csv": lambda: _truth(frames("val")),
+        "annotations/ava_train_excluded_timestamps_v2.2.csv": lambda: _excluded(frames("train")),
+        "annotations/ava_val_excluded_timestamps_v2.2.csv": lambda: _excluded(frames("val")),
+        f"detections/{DETECTIONS['slowfast']}": lambda: _slowfast(frames("val")),
+        f"detections/{DETECTIONS['alphaction']}": lambda: _alphaction(frames("val")),
+        f"detections/{DETECTIONS['mmaction2']}": lambda: _mmaction2(frames("val")),
+        "detections/ava_val_v2.2_min.json": lambda: _alphaction_truth(frames("val")),
+        "detections/ava_detection_train_boxes_and_labels_v2.2.csv": lambda: _labelled(
+            frames("train")
+        ),
+    }
+    for name, text in lists.items():
+        path = root / name
+        if not path.is_file():
+            write_whole(path, text().encode())
+
+
+def _all_actions() -> str:
+    blocks = (
+        f'label {{\n  name: "{action.name}"\n  label_id: {action.id}\n'
+        f"  label_type: {action.kind}\n}}"
+        for action in ACTIONS
+    )
+    return _lines(blocks)
+
+
+def _evaluated_actions() -> str:
+    return _lines(
+        f'item {{\n  name: "{action.name}"\n  id: {action.id}\n}}'
+        for action in ACTIONS
+        if action.evaluated
+    )
+
+
+def _included() -> str:
+    return _lines(f"{second:04d}" for second in range(1, NUM_KEYS + 1))
+
+
+def _truth(frames: Sequence[KeyFrame]) -> str:
+    return _lines(
+        f"{_key(frame)},{_spelled(box.corners)},{action},{box.person}"
+        for frame in frames
+        for box in frame.truth
+        for action in box.actions
+    )
+
+
+def _excluded(frames: Sequence[KeyFrame]) -> str:
+    return _lines(_key(frame) for frame in frames if frame.is_excluded)
+
+
+def _slowfast(frames: Sequence[KeyFrame]) -> str:
+    return _lines(
+        f"{_key(frame)},{_spelled(box.corners)},,{box.score:.6f}"
+        for frame in frames
+        for box in frame.found
+    )
+
+
+def _labelled(frames: Sequence[KeyFrame]) -> str:
+    """SlowFast's list for training: -1 is the label of a box that matches no truth."""
+    lines = []
+    for frame in frames:
+        for box in frame.found:
+            actions: tuple[int, ...] = (-1,)
+            if box.truth is not None:
+                truth = frame.truth[box.truth]
+                actions = truth.actions if overlap(box.corners, truth.corners) >= MATCHED else (-1,)
+            lines += [
+                f"{_key(frame)},{_spelled(box.corners)},{action},{box.score:.6f}"
+                for action in actions
+            ]
+    return _lines(lines)
+
+
+def _mmaction2(frames: Sequence[KeyFrame]) -> str:
+    boxes = {_key(frame): [[*box.corners, box.score] for box in frame.found] for frame in frames}
+    return json.dumps(boxes)
+
+
+def _alphaction(frames: Sequence[KeyFrame]) -> str:
+    boxes = [
+        {"image_id": number, "bbox": _pixels(box.corners), "score": box.score}
+        for number, frame in enumerate(frames, start=1)
+        for box in frame.found
+    ]
+    return json.dumps(boxes)
+
+
+def _alphaction_truth(frames: Sequence[KeyFrame]) -> str:
+    height, width = FILM_LOOK.shape
+    images = [
+        {
+            "id": number,
+            "movie": frame.video,
+            "timestamp": frame.second,
+            "width": width,
+            "height": height,
+        }
+        for number, frame in enumerate(frames, start=1)
+    ]
+    boxes = [
+        {"image_id": number, "bbox": _pixels(box.corners), "action_ids": list(box.actions)}
+        for number, frame in enumerate(frames, start=1)
+        for box in frame.truth
+    ]
+    numbered = [{"id": number, **box} for number, box in enumerate(boxes, start=1)]
+    return json.dumps({"images": images, "annotations": numbered})
+
+
+def overlap(one: Corners, other: Corners) -> float:
+    """Return the area that two boxes share over that of both (IoU)."""
+    width = min(one[2], other[2]) - max(one[0], other[0])
+    height = min(one[3], other[3]) - max(one[1], other[1])
+    shared = max(width, 0.0) * max(height, 0.0)
+    areas = sum((box[2] - box[0]) * (box[3] - box[1]) for box in (one, other))
+    return shared / (areas - shared)
+
+
+def _key(frame: KeyFrame) -> str:
+    return f"{frame.video},{frame.second:04d}"
+
+
+def _spelled(corners: Corners) -> str:
+    return ",".join(f"{value:.3f}" for value in corners)
+
+
+def _pixels(corners: Corners) -> list[float]:
+    """Return x, y, width and height in pixels; three decimals of a fraction stay exact."""
+    height, width = FILM_LOOK.shape
+    x1, y1, x2, y2 = corners
+    return [
+        round(value, 6)
+        for value in (x1 * width, y1 * height, (x2 - x1) * width, (y2 - y1) * height)
+    ]
+
+
+def _lines(lines: Iterable[str]) -> str:
+    return "".join(f"{line}\n" for line in lines)

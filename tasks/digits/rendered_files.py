@@ -1,0 +1,105 @@
+"""Files that the embedded data sets render on first use: whole or not there, and bit-equal.
+
+Rendering may be killed at any time, and several processes may render into one folder: each makes
+what is missing, and the bytes are the same.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import os
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import av
+
+from bench.errors import DataError
+from bench.files import remove_leftovers, write_whole
+from tasks.digits.scenes import Pixels
+
+log = logging.getLogger(__name__)
+
+# One build of libx264 gives the same bytes: one thread, no version strings of the muxer, and no
+# macroblock tree, whose vector code differs from call to call on frames as small as these.
+CODEC = {"crf": "18", "preset": "medium", "threads": "1", "x264-params": "mbtree=0"}
+CONTAINER = {"fflags": "+bitexact"}
+MAX_THREADS = 8
+
+
+def ensure_rendered(
+    folder: Path, names: Sequence[str], make: Callable[[int], bytes], *, what: str
+) -> list[Path]:
+    """Return the files `names` of a folder, making those not there yet; `make` gives one by place.
+
+    `what` says what they are, as in "train files".
+
+    Raises:
+        BenchError: the files cannot be written.
+    """
+    present = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    paths = [folder / name for name in names]
+    missing = [place for place, name in enumerate(names) if name not in present]
+    if missing:
+        log.info("rendering %d of %d %s into %s", len(missing), len(names), what, folder)
+        remove_leftovers(folder)
+        _on_all_cores(lambda place: write_whole(paths[place], make(place)), missing)
+    return paths
+
+
+def claim(root: Path, facts: Mapping[str, Any], *, what: str) -> None:
+    """Write down how the files of a folder are rendered, or check that it is how we do it.
+
+    `what` says what they are, as in "moving digits".
+
+    Raises:
+        DataError: the folder holds files that were rendered with other settings.
+        BenchError: the note cannot be written.
+    """
+    wanted = json.loads(json.dumps(facts))
+    note = root / "rendering.json"
+    try:
+        found = json.loads(note.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        write_whole(note, json.dumps(wanted, indent=1).encode())
+        return
+    except (OSError, ValueError) as error:
+        raise DataError(f"{note} cannot be read ({error}); remove the folder {root}.") from error
+    if found != wanted:
+        raise DataError(
+            f"{root} holds {what} that were rendered with other settings (see {note.name});"
+            " remove the folder, and they are rendered anew."
+        )
+
+
+def encode_video(frames: Pixels, *, fps: int) -> bytes:
+    """Return frames `[T, H, W, 3]` as an mp4 file: h264, 4:2:0."""
+    file = io.BytesIO()
+    with av.open(file, "w", format="mp4", options=CONTAINER) as container:
+        stream = container.add_stream("libx264", rate=fps, options=CODEC)
+        stream.height, stream.width = frames.shape[1:3]
+        stream.pix_fmt = "yuv420p"
+        stream.codec_context.flags |= av.codec.context.Flags.bitexact
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode(None))
+    return file.getvalue()
+
+
+def _on_all_cores(make: Callable[[int], None], places: Sequence[int]) -> None:
+    """Call `make` with every place; numpy and libx264 leave Python's lock while they work."""
+    from threadpoolctl import threadpool_limits  # changes the environment when it is imported
+
+    # One thread each for the small products inside: threads of threads were seen to spin forever.
+    workers = min(MAX_THREADS, os.cpu_count() or 1)
+    with threadpool_limits(limits=1), ThreadPoolExecutor(workers) as pool:
+        pending = [pool.submit(make, place) for place in places]
+        try:
+            for future in pending:
+                future.result()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise

@@ -1,0 +1,1 @@
+"""Annotation files as their data sets publish them."""

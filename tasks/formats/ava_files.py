@@ -1,0 +1,239 @@
+"""Which files an evaluation on person boxes reads, found by the names they are published under.
+
+ava_{train,val}_v2.2.csv                       ground truth (or AlphAction's ..._min.json)
+ava_{train,val}_excluded_timestamps_v2.2.csv   key frames that do not count
+ava_included_timestamps_v2.2.txt               the labelled seconds
+ava_action_list_v2.2.pbtxt                     80 classes; ..._for_activitynet_2019: those scored
+person_box_67091280_iou90/ava_detection_val_boxes_and_labels.csv   a detector's boxes: SlowFast,
+boxes/ava_val_det_person_bbox.json, ava_dense_proposals_val*.json  AlphAction, mmaction2
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+from bench.data.boxes.ava_csv_lines import parse_micros
+from bench.data.boxes.ava_labels import read_action_list
+from bench.data.discover.annotations import read_lines
+from bench.errors import DataError
+from bench.files import file_sha256
+from tasks.formats.ava_media import AvaTree
+
+Classes = Mapping[int, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AvaFiles:
+    """The files of an evaluation on boxes; None is a list that there is none of.
+
+    `detections` are needed to score on a detector's boxes, `fit_detections` to fit on them too.
+    `images` and `fit_images` are AlphAction's `*_min.json` that name the key frames of their
+    detections (None: the one beside them). Of `action_list` come all classes, of `label_map` those
+    that are scored (None: all of them).
+    """
+
+    ground_truth_train: Path
+    ground_truth: Path
+    detections: Path | None = None
+    fit_detections: Path | None = None
+    excluded_train: Path | None = None
+    excluded: Path | None = None
+    included: Path | None = None
+    action_list: Path | None = None
+    label_map: Path | None = None
+    images: Path | None = None
+    fit_images: Path | None = None
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """The SHA-256 of every file that there is, by what it is, but of lists of key frames.
+
+        Those are read with boxes of one format only, see `PersonBoxes.images`.
+        """
+        files = {k: v for k, v in vars(self).items() if k not in ("images", "fit_images")}
+        return {what: file_sha256(path) for what, path in files.items() if path is not None}
+
+
+def find_files(
+    tree: AvaTree,
+    *,
+    version: str,
+    detections: Path | None = None,
+    fit_detections: Path | None = None,
+    with_detections: bool = True,
+    with_fit_detections: bool = False,
+) -> AvaFiles:
+    """Find the files of a version ("2.1" or "2.2") below a folder, or those named.
+
+    A path that is named is one below the folder or any other. Without detections none is looked
+    for.
+
+    Raises:
+        DataError: a file that is needed is missing, or there are several with different content.
+    """
+    boxes = {
+        "detections": detections or (_one(tree, "detections", version) if with_detections else None)
+    }
+    boxes["fit_detections"] = fit_detections or (
+        _one(tree, "fit_detections", version) if with_fit_detections else None
+    )
+    for what, path in boxes.items():
+        if path is not None:
+            boxes[what] = _named(tree, path, what)
+    found = {what: _one(tree, what, version) for what in NAMES if what not in boxes}
+    for what in ("ground_truth_train", "ground_truth"):
+        if found[what] is None:
+            raise DataError(
+                f"{tree.root} holds no {_spelled(what, version)}; say --data with the folder of"
+                " AVA, or name that of its lists with --set task.annotations=DIR"
+            )
+    needs = {"detections": with_detections, "fit_detections": with_fit_detections}
+    for what in (what for what, is_needed in needs.items() if is_needed):
+        if boxes[what] is None:
+            raise DataError(
+                f"{tree.root} holds none of {_spelled(what, version)}; name the file of a"
+                f" detector's boxes with --set task.{what}=FILE"
+            )
+    return AvaFiles(**found, **boxes)  # type: ignore[arg-type]
+
+
+# Names under which the files are published, by what they are, the best first.
+NAMES: Mapping[str, Sequence[str]] = {
+    "ground_truth_train": ("ava_train_v{v}.csv", "ava_train_v{v}_min.json"),
+    "ground_truth": ("ava_val_v{v}.csv", "ava_val_v{v}_min.json"),
+    "excluded_train": ("ava_train_excluded_timestamps_v{v}.csv",),
+    "excluded": ("ava_val_excluded_timestamps_v{v}.csv",),
+    "included": ("ava_included_timestamps_v{v}.txt",),
+    "action_list": ("ava_action_list_v{v}.pbtxt",),
+    "label_map": ("ava_action_list_v{v}_for_activitynet_*.pbtxt",),
+    "images": ("ava_val_v{v}_min.json",),
+    "fit_images": ("ava_train_v{v}_min.json",),
+    "detections": (
+        "ava_val_predicted_boxes.csv",
+        "ava_detection_val_boxes_and_labels*.csv",
+        "ava_detection_val_boxes_include_negative*.csv",
+        "ava_val_det_person_bbox.json",
+        "ava_dense_proposals_val*.json",
+        "ava_dense_proposals_val*.pkl",
+    ),
+    "fit_detections": (
+        "ava_train_predicted_boxes.csv",
+        "ava_detection_train_boxes_and_labels*_v{v}.csv",
+        "ava_detection_train_boxes_and_labels.csv",
+        "ava_detection_train_boxes_and_labels_include_negative.csv",
+    ),
+}
+# Of several such files it matters which one is read: they are other boxes.
+CHOSEN = ("detections", "fit_detections")
+
+
+def _one(tree: AvaTree, what: str, version: str) -> Path | None:
+    """Return the file that is called so, None if there is none.
+
+    Raises:
+        DataError: several that are not the same, byte by byte.
+    """
+    found: list[Path] = []
+    for pattern in NAMES[what]:
+        wanted = pattern.format(v=version)
+        found += [
+            tree.root / name
+            for name in tree.lists
+            if fnmatch.fnmatchcase(name.rpartition("/")[2], wanted)
+        ]
+        if found and what not in CHOSEN:
+            break
+    readable = [path for path in found if path.suffix != ".pkl"] or found
+    if len(readable) < 2:
+        return next(iter(readable), None)
+    if len({file_sha256(path) for path in readable}) > 1:
+        option = f"task.{what}=FILE" if what in CHOSEN else "task.annotations=DIR"
+        shown = ", ".join(str(path.relative_to(tree.root)) for path in readable)
+        raise DataError(
+            f"{tree.root} holds {len(readable)} files that may be the {what.replace('_', ' ')}, and"
+            f" they differ: {shown}; choose with --set {option}"
+        )
+    return readable[0]
+
+
+def _named(tree: AvaTree, path: Path, what: str) -> Path:
+    """Return a file that was named, below the folder or anywhere.
+
+    Raises:
+        DataError: no such file.
+    """
+    for place in (tree.root / path, path):
+        if place.is_file():
+            return place
+    raise DataError(
+        f"there is no file {path}, neither in {tree.root} nor here; check --set task.{what}={path}"
+    )
+
+
+def _spelled(what: str, version: str) -> str:
+    return ", ".join(pattern.format(v=version) for pattern in NAMES[what])
+
+
+# ---------------------------------------------------------------------------------------- contents
+def read_classes(
+    files: AvaFiles, *, all_classes: Classes | None, evaluated: Classes | None
+) -> tuple[Classes, Classes]:
+    """Return all classes and those that are scored, id -> name, in the order of their ids.
+
+    Lists that there are go before those given.
+
+    Raises:
+        DataError: a list that cannot be read; no list and none given; a scored class that is not
+            among all of them, or has another name there.
+    """
+    scored = evaluated if files.label_map is None else read_action_list(files.label_map)
+    known = all_classes if files.action_list is None else read_action_list(files.action_list)
+    if known is None:
+        raise DataError(
+            f"there is no list of the classes of {files.ground_truth}; name one as action_list."
+        )
+    if scored is None:
+        scored = known
+    for number, name in scored.items():
+        if known.get(number, name) != name or number not in known:
+            other = f"called {known[number]!r}" if number in known else "not listed"
+            raise DataError(
+                f"{files.label_map or 'the scored classes'}: class {number} is {name!r}, but in"
+                f" {files.action_list or 'the list of all classes'} it is {other}; give lists that"
+                " belong together."
+            )
+    return dict(sorted(known.items())), dict(sorted(scored.items()))
+
+
+def read_seconds(path: Path) -> frozenset[int]:
+    """Return the labelled seconds of a list, one a line, as microseconds; empty lines are none.
+
+    Raises:
+        DataError: missing or empty file, or a line that is no second.
+    """
+    seconds = set()
+    for number, line in enumerate(read_lines(path), start=1):
+        try:
+            if line:
+                seconds.add(parse_micros(line))
+        except ValueError as error:
+            raise DataError(f"{path}, line {number}: {error}.") from error
+    if not seconds:
+        raise DataError(f"{path} is empty: it should list the labelled seconds, one a line.")
+    return frozenset(seconds)
+
+
+def shipped_classes() -> tuple[Classes, Classes]:
+    """Return the 80 classes of AVA v2.1 and v2.2 and the 60 that are scored, id -> name."""
+    text = resources.files("tasks.labels").joinpath("ava.txt").read_text(encoding="utf-8")
+    known, scored = {}, {}
+    for line in text.splitlines():
+        number, _, name = line.partition(" ")
+        known[int(number.rstrip("*"))] = name
+        if number.endswith("*"):
+            scored[int(number.rstrip("*"))] = name
+    return known, scored

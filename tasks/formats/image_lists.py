@@ -1,0 +1,105 @@
+"""Lists of millions of images: `name index` lines, read line by line into columns."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable, Iterator
+from itertools import repeat
+from pathlib import Path
+
+import numpy as np
+
+from bench.data.discover.label_map import LabelMap
+from bench.errors import DataError
+from bench.types import IntArray
+
+_SEPARATORS = "\t, "
+
+
+def read_indexed(path: Path) -> tuple[list[str], IntArray] | None:
+    """Return the names and the indices (int64 `[rows]`) of a `name index` list.
+
+    None if the first line is none. Lines are cut at the last blank, comma or tab (the separator of
+    the first line), so that names may hold what is left of it.
+
+    Raises:
+        DataError: a file that cannot be read, a later line without name or index.
+    """
+    names: list[str] = []
+    indices = array("q")
+    separator = ""
+    for number, line in enumerate(_lines(path), start=1):
+        if number == 1:
+            separator = next((s for s in _SEPARATORS if _cut(line, s)), "")
+            if not separator:
+                return None
+        cut = _cut(line, separator)
+        if cut is None:
+            raise DataError(
+                f"{path}, line {number}: expected a file name and an index with {separator!r}"
+                f" between them, found {line!r}; is the file cut off?"
+            )
+        names.append(cut[0])
+        indices.append(int(cut[1]))
+    return (names, np.frombuffer(indices, dtype=np.int64)) if names else None
+
+
+def read_names(path: Path) -> list[str]:
+    """Return the names of a list that holds nothing else, one a line.
+
+    Raises:
+        DataError: a file that cannot be read.
+    """
+    return list(_lines(path))
+
+
+def refuse_other_classes(
+    path: Path, told: Iterable[str | None], indices: IntArray, labels: LabelMap, *, title: str
+) -> None:
+    """Refuse a list in which a class that the name tells has another index beside it.
+
+    `told` is the class that each name tells, None where it tells none.
+
+    Raises:
+        DataError: the first such row, or one with a class that the label map lacks.
+    """
+    rows: dict[tuple[str | None, int], int] = {}
+    for line, pair in enumerate(zip(told, indices.tolist(), strict=True), start=1):
+        rows.setdefault(pair, line)
+    for (name, index), line in rows.items():
+        if name is None or labels.index(name) == index:
+            continue
+        there = repr(labels.names[index]) if 0 <= index < len(labels) else "no class"
+        raise DataError(
+            f"{path}, line {line}: the name tells the class {name!r}, but the index {index} beside"
+            f" it is {there} in the label map of {title}; if the list follows another order, give"
+            " that with --set task.classes=FILE, one name a line."
+        )
+
+
+def _cut(line: str, separator: str) -> tuple[str, str] | None:
+    name, _, index = line.rpartition(separator)
+    name = name.rstrip()
+    return (name, index) if name and index.isascii() and index.isdigit() else None
+
+
+def _lines(path: Path) -> Iterator[str]:
+    """Yield lines without BOM, line end and trailing blanks; empty lines only before a later one.
+
+    Reading stops at nothing else: names may hold form feeds and the like.
+    """
+    empty = 0
+    try:
+        with path.open(encoding="utf-8-sig", newline="\n") as file:
+            for raw in file:
+                line = raw.rstrip(" \t\r\n")
+                if not line:
+                    empty += 1
+                    continue
+                yield from repeat("", empty)
+                empty = 0
+                yield line
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not UTF-8 text ({error.reason}); save it as UTF-8.") from error
+    except OSError as error:
+        raise DataError(f"cannot read the annotation file {path}: {error.strerror}.") from error

@@ -1,6 +1,13 @@
 """`python -m bench` is the command `bench`."""
 
-from bench.cli.main import main
+import sys
+from pathlib import Path
 
 if __name__ == "__main__":
+    # Python has put the working directory first, but folders in it may be called like packages.
+    if not sys.flags.safe_path and Path(sys.path[0]) != Path(__file__).parents[1]:
+        del sys.path[0]
+
+    from bench.cli.main import main
+
     main()

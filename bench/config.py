@@ -20,13 +20,11 @@ import os
 import tomllib
 import typing
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from bench import registry
-from bench.data.few_labels import one_spelling
-from bench.encoders.named import builder, name_and_weights
 from bench.errors import UsageError, closest
 from bench.types import ClipPlan, Settings
 
@@ -81,43 +79,6 @@ class RunConfig:
                     f"{key} = {value}: it must be at least {1 if key == 'limit' else 0}."
                 )
 
-    def settled(self, data: Path | None = None) -> RunConfig:
-        """Check every name and option against what is registered, before any work.
-
-        Returns the same run with option texts converted to their types and the encoder as
-        `NAME:WEIGHTS` (one step, where a pretraining run is named), so that it has one spelling
-        and means the same later. `data` is the folder of the data sets, which a task may take as
-        its option.
-
-        Raises:
-            UsageError: an unknown name or option, or a value of the wrong type.
-        """
-        name, weights = name_and_weights(self.encoder)
-        builds, named = builder(name, weights)
-        encoder = registry.checked(builds, {**self.encoder_options, **named})
-        entry = registry.find("tasks", self.task)
-        task = registry.checked(entry, self.settled_task_options(data))
-        defaults = {key: option.default for key, option in entry.options.items()}
-        probe = registry.find("probes", self.probe)
-        given = dict(self.probe_options)
-        if registry.needs(probe, "num_heads"):
-            given.setdefault("num_heads", 1)
-        settled = registry.checked(probe, given)
-        registry.find("protocols", self.protocol)
-        return replace(
-            self,
-            encoder=f"{name}:{weights}" if weights else name,
-            encoder_options={key: encoder[key] for key in self.encoder_options},
-            task_options=one_spelling({key: task[key] for key in self.task_options}, defaults),
-            probe_options={key: settled[key] for key in self.probe_options},
-        )
-
-    def settled_task_options(self, data: Path | None) -> dict[str, Any]:
-        """Return the task's options, with `data` as its option of that name unless it is set."""
-        takes_data = "data" in registry.find("tasks", self.task).options
-        given = {"data": data} if data is not None and takes_data else {}
-        return {**given, **self.task_options}
-
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
@@ -132,13 +93,6 @@ class Machine:
     workers: int = 0
     batch_size: int = 8
     overwrite: bool = False
-
-    def data_of(self, task: str) -> Path | None:
-        """Return where a task finds its data: `data`, or what `bench data add` remembered."""
-        added = self.home / "data"
-        names = (task, task.removesuffix("_low_shot"))
-        remembered = any((added / name).is_dir() for name in names)
-        return added if self.data is None and remembered else self.data
 
 
 def home_folder(given: Path | None = None) -> Path:

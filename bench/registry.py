@@ -7,9 +7,12 @@ given with `--with`.
 
 from __future__ import annotations
 
-import importlib
+import dataclasses
+import functools
+import importlib.util
 import inspect
 import pkgutil
+import sys
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
@@ -22,9 +25,11 @@ from typing import Any, TypeVar
 from bench.errors import UsageError, closest
 
 ENTRY_POINT_GROUP = "frozenbench"
+DISTRIBUTION = "frozenbench"
 KINDS = ("encoders", "tasks", "probes", "protocols", "boards", "recipes", "papers")
 
 F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +96,53 @@ def register(kind: str, name: str | None = None) -> Callable[[F], F]:
     return decorate
 
 
+def grouped(
+    function: Callable[..., T], own: Callable[..., object] | None = None
+) -> Callable[..., T]:
+    """Return a function that takes the fields of its dataclass parameters one by one.
+
+    A parameter annotated with a frozen dataclass stands for options that several functions share:
+    their names, types and defaults are those of the fields. With `own`, a function of further
+    options, the result has the name, docstring and options of that one too; `function` takes its
+    values as `**options`.
+    """
+    options = {**(_flat(own) if own else {}), **_flat(function)}
+
+    @functools.wraps(own or function)
+    def ungrouped(**values: Any) -> T:
+        made: T = _call(function, values)
+        return made
+
+    hints = {name: option.annotation for name, option in options.items()}
+    ungrouped.__annotations__ = {**hints, "return": typing.get_type_hints(function)["return"]}
+    signature = inspect.Signature(list(options.values()))
+    ungrouped.__signature__ = signature  # type: ignore[attr-defined]
+    return ungrouped
+
+
+def _flat(source: Callable[..., object]) -> dict[str, inspect.Parameter]:
+    """Return the options of a function or dataclass, those of a dataclass within in its place."""
+    hints = typing.get_type_hints(source)
+    found: dict[str, inspect.Parameter] = {}
+    for name, parameter in inspect.signature(source).parameters.items():
+        if dataclasses.is_dataclass(hints[name]):
+            found |= _flat(hints[name])
+        elif parameter.kind is not inspect.Parameter.VAR_KEYWORD:
+            found[name] = parameter.replace(annotation=hints[name])
+    return found
+
+
+def _call(source: Callable[..., Any], values: dict[str, Any]) -> Any:
+    """Call a function or dataclass with the values of its flat options."""
+    hints = typing.get_type_hints(source)
+    for name in inspect.signature(source).parameters:
+        if dataclasses.is_dataclass(hints[name]):
+            own = _flat(hints[name])
+            inner = {option: values.pop(option) for option in own if option in values}
+            values[name] = _call(hints[name], inner)
+    return source(**values)
+
+
 def encoder(function: F) -> F:
     """Register an encoder family: `function(*, weights=..., ...) -> Encoder`."""
     return register("encoders")(function)
@@ -123,9 +175,45 @@ def paper(function: F) -> F:
 
 @cache
 def discover() -> None:
-    """Import every module of every package named by an entry point of `frozenbench`."""
+    """Import every module of every package named by an entry point of `frozenbench`.
+
+    Raises:
+        UsageError: another package hides one of this distribution.
+    """
+    for package in own_packages():
+        _refuse_foreign(package)
     for point in sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda p: p.name):
         load_module(point.value)
+
+
+@cache
+def own_packages() -> tuple[str, ...]:
+    """Return the names of the packages of this distribution."""
+    points = entry_points(group=ENTRY_POINT_GROUP)
+    own = [point.value for point in points if point.dist and point.dist.name == DISTRIBUTION]
+    return tuple(sorted({name.partition(".")[0] for name in [__name__, *own]}))
+
+
+def is_ours(module: str) -> bool:
+    """Whether the module of that name is part of this distribution."""
+    return module.partition(".")[0] in own_packages()
+
+
+def load_extension(name: str) -> None:
+    """Import a module that the user named, and all of its modules if it is a package.
+
+    Raises:
+        UsageError: it is not installed, or it is in the working directory and hidden by another.
+    """
+    path = Path.cwd().joinpath(*name.split("."))
+    here = [file for file in (path / "__init__.py", Path(f"{path}.py")) if file.is_file()]
+    top = name.partition(".")[0]
+    place = _place(top)
+    if here and name not in sys.modules and place and place.parent != Path.cwd().resolve():
+        raise UsageError(
+            f"{here[0]} is hidden, because Python finds {top!r} in {place}: rename yours."
+        )
+    load_module(name)
 
 
 def load_module(name: str) -> None:
@@ -143,6 +231,26 @@ def load_module(name: str) -> None:
         ) from error
     for item in pkgutil.iter_modules(getattr(module, "__path__", [])):
         importlib.import_module(f"{name}.{item.name}")
+
+
+def _refuse_foreign(package: str) -> None:
+    """Refuse a package called like one of ours, such as the user's own folder `tasks`."""
+    ours, place = Path(__file__).resolve().parents[1] / package, _place(package)
+    if place and place != ours:
+        raise UsageError(
+            f"{place} hides the package {package!r} of {DISTRIBUTION}, which is {ours}: rename"
+            " yours, take its folder off PYTHONPATH, or run from another folder."
+        )
+
+
+def _place(top: str) -> Path | None:
+    """Return the folder or the file in which Python finds a module, without importing it."""
+    spec = importlib.util.find_spec(top)
+    if spec is None:
+        return None
+    if spec.submodule_search_locations is None:
+        return Path(spec.origin or top).resolve()
+    return Path(next(iter(spec.submodule_search_locations))).resolve()
 
 
 def names(kind: str) -> list[str]:

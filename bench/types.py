@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 
 IntArray = npt.NDArray[np.int64]
+FloatArray = npt.NDArray[np.float64]
+BoolArray = npt.NDArray[np.bool_]
 Reads = Literal["vector", "tokens"]
 Kind = Literal["video", "image"]
 Unit = Literal["clip", "box"]

@@ -20,7 +20,7 @@ import torch
 
 from bench.config import Machine, RunConfig, home_folder
 from bench.data.manifest import Task
-from bench.evaluate.evaluate import evaluate
+from bench.evaluate.evaluate import evaluate, prepared_runs
 from bench.metrics.detections import ScoredBoxes, score_boxes
 from bench.records.metrics import FrameMapPart
 from bench.types import Silent
@@ -71,7 +71,7 @@ def floors(data: Path, seed: int, machine: Machine) -> None:
         )
         for encoder, probe in rows
     ]
-    outcomes = evaluate(configs, machine, Silent())
+    outcomes = evaluate(prepared_runs(configs, machine, Silent()))
     for (encoder, probe), outcome in zip(rows, outcomes, strict=True):
         metrics = outcome.result.metrics
         assert isinstance(metrics, FrameMapPart)

@@ -19,7 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from bench.config import Machine, RunConfig
-from bench.evaluate.evaluate import evaluate, store_features
+from bench.evaluate.evaluate import evaluate, prepared_runs, store_features
 from bench.studies.low_shot_study import shares_of, study
 from bench.types import Silent
 
@@ -66,7 +66,7 @@ def one_by_one(configs: list[RunConfig], machine: Machine) -> dict[str, float]:
             replace(config, task_options={**config.task_options, **share.options})
             for config in configs
         ]
-        for outcome in evaluate(own, machine, Silent()):
+        for outcome in evaluate(prepared_runs(own, machine, Silent())):
             found[outcome.result.id] = outcome.result.headline
     return found
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 
 from bench.config import Machine, RunConfig, home_folder
-from bench.evaluate.evaluate import evaluate
+from bench.evaluate.evaluate import evaluate, prepared_runs
 from bench.types import Settings, Silent
 from benchmarks.moving_digits_networks import supervised_stills, supervised_videos
 
@@ -79,7 +79,7 @@ def floors(data: Path, seed: int) -> None:
         for row, task in order
     ]
     with tempfile.TemporaryDirectory() as home:
-        outcomes = evaluate(configs, Machine(home=Path(home)), Silent())
+        outcomes = evaluate(prepared_runs(configs, Machine(home=Path(home)), Silent()))
         top1 = [100 * outcome.result.headline for outcome in outcomes]
     found = dict(zip(order, top1, strict=True))
     for row, (encoder, probe, settings) in enumerate(ROWS):

@@ -15,8 +15,8 @@ import time
 import numpy as np
 
 from bench.metrics.mcnemar import EXACT_UP_TO
-from bench.metrics.paired import BoolArray
 from bench.metrics.ranking import Places, places
+from bench.types import BoolArray
 
 
 def plain_places(right: BoolArray) -> Places:

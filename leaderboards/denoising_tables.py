@@ -8,42 +8,30 @@ from __future__ import annotations
 
 from bench.publish.leaderboard import Leaderboard
 from bench.registry import board
-from leaderboards.paper_tables import PaperColumn, PaperTable, paper_board
+from leaderboards.paper_tables import PaperTable, paper_board
 
 PAPER = "denoising-talk-2024"
-ONE_PERCENT = PaperColumn(title="IN1K 1 %", task="in1k", probe="linear", fraction=0.01)
 
 
 @board
 def denoising_clevr() -> Leaderboard:
     """Talk on denoising models: counting and distances on CLEVR, which nothing here measures."""
-    columns = tuple(
-        PaperColumn(title=f"CLEVR {what}", task=f"clevr_{what}", probe="linear", metric="accuracy")
-        for what in ("count", "dist")
-    )
-    return _board("clevr", "CLEVR, linear probes", columns, "honest@1")
+    return _board("clevr", "CLEVR, linear probes", "honest@1")
 
 
 @board
 def denoising_targets(*, protocol: str = "honest@1") -> Leaderboard:
     """Talk on denoising models: targets of I-JEPA by 1 % of ImageNet, with that `protocol`."""
-    return _board("targets", "targets of I-JEPA", (ONE_PERCENT,), protocol)
+    return _board("targets", "targets of I-JEPA", protocol)
 
 
 @board
 def denoising_masking(*, protocol: str = "honest@1") -> Leaderboard:
     """Talk on denoising models: masks of I-JEPA by 1 % of ImageNet, with that `protocol`."""
-    return _board("masking", "masks of I-JEPA", (ONE_PERCENT,), protocol)
+    return _board("masking", "masks of I-JEPA", protocol)
 
 
-def _board(table: str, what: str, columns: tuple[PaperColumn, ...], protocol: str) -> Leaderboard:
-    return paper_board(
-        PaperTable(
-            name=f"denoising_{table}",
-            title=f"Denoising models (talk): {what}",
-            paper=PAPER,
-            tables=(table,),
-            columns=columns,
-        ),
-        {"linear": protocol},
-    )
+def _board(table: str, what: str, protocol: str) -> Leaderboard:
+    own = PaperTable(paper=PAPER, tables=(table,))
+    told = f"Denoising models (talk): {what}"
+    return paper_board(f"denoising_{table}", told, own, {"linear": protocol})

@@ -11,8 +11,8 @@ from bench.records.record import Result
 from bench.registry import board
 from leaderboards.render.encoder_facts import TITLES, facts_of_encoder, speed_note
 from leaderboards.render.write_all import write
-from leaderboards.rows.join import Identity, identity_of, join
-from leaderboards.rows.table import Table
+from leaderboards.rows.join import identity_of, join
+from leaderboards.rows.table import Table, grouped
 
 TASKS = {
     "moving_digits_what": "what",
@@ -53,14 +53,10 @@ def with_facts(
     table = make(board)
     used = [head.column for head in table.heads if head.reference]
     table = make(replace(board, columns=used)) if used else table
-    by_encoder: dict[Identity, list[Result]] = {}
-    for record in records:
-        by_encoder.setdefault(identity_of(record), []).append(record)
-    rows = tuple(
-        replace(row, facts=facts_of_encoder(by_encoder[identity_of(row.record)], row.record))
-        if row.record
-        else replace(row, facts=facts_of_encoder([], None))
-        for row in table.rows
-    )
+    by_encoder = grouped(records, identity_of)
+    rows = []
+    for row in table.rows:
+        own = by_encoder[identity_of(row.record)] if row.record else []
+        rows.append(replace(row, facts=facts_of_encoder(own, row.record)))
     remarks = speed_note(row.record for row in rows if row.record)
-    return replace(table, rows=rows, facts=TITLES, remarks=(*remarks, *table.remarks))
+    return replace(table, rows=tuple(rows), facts=TITLES, remarks=(*remarks, *table.remarks))

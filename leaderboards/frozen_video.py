@@ -6,7 +6,6 @@ from dataclasses import replace
 
 from bench.publish.leaderboard import Column, Leaderboard
 from bench.registry import board
-from leaderboards.render.write_all import write
 
 TASKS = ("moving_digits_what", "moving_digits_how", "moving_digits_stills")
 PROBES = ("attentive", "linear", "logistic", "knn")
@@ -29,7 +28,6 @@ def frozen_video() -> Leaderboard:
                 for name in PROBES[:2]
             ),
         ],
-        write=write,
     )
 
 

@@ -7,14 +7,14 @@ from functools import partial
 from pathlib import Path
 
 from bench.errors import UsageError
-from bench.files import write_whole
 from bench.publish.leaderboard import Leaderboard
 from bench.records.record import Result
 from bench.registry import board
+from leaderboards.render.latex import latex_of
 from leaderboards.render.low_shot_figure import alone, pictures
-from leaderboards.render.low_shot_files import json_text, latex_text
 from leaderboards.render.low_shot_page import html_page
-from leaderboards.render.low_shot_text import csv_text, markdown
+from leaderboards.render.low_shot_text import csv_text, json_text, markdown, sheet_of
+from leaderboards.render.write_all import write_files
 from leaderboards.rows.low_shot_join import join
 
 
@@ -61,18 +61,10 @@ def write(
     files = {
         "md": markdown(table).encode(),
         "csv": csv_text(table).encode(),
-        "tex": latex_text(table, board.name).encode(),
+        "tex": latex_of(sheet_of(table, board.name)).encode(),
         "json": json_text(table, board.name).encode(),
         "html": html_page(table, svg).encode(),
         "svg": alone(svg).encode() if svg else b"",
         "png": png,
     }
-    paths = []
-    for suffix, content in files.items():
-        path = folder / f"{board.name}.{suffix}"
-        if content:
-            write_whole(path, content)
-            paths.append(path)
-        else:
-            path.unlink(missing_ok=True)
-    return paths
+    return write_files({folder / f"{board.name}.{kind}": text for kind, text in files.items()})

@@ -7,16 +7,18 @@ head was chosen on the held-out rows before any row was scored.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
-from bench.publish.leaderboard import Column, Leaderboard, Shows
+from bench.publish.leaderboard import Leaderboard, Shows
 from bench.records.record import Result
 from bench.registry import board
 from leaderboards.render.write_all import write
 from leaderboards.rows.join import columns_of, join
-from leaderboards.rows.table import Head, Table
+from leaderboards.rows.table import Table, TableHead
+
+TITLES: Mapping[Shows, str] = {"honest": "{}: honest", "best_on_score": "best", "gap": "gap"}
 
 
 @board
@@ -39,34 +41,18 @@ def with_gaps(
     """
     known = [record for record in records if record.optimism]
     shown = [r for r in known if include_unreportable or r.status != "not_reportable"]
-    columns = [column for own in columns_of(shown) for column in _three(own)]
-    if not columns:
-        return Table(
-            name=board.name,
-            title=board.title,
-            heads=(),
-            rows=(),
-            notes=(),
-            hidden=len(known),
-            refused=board.refused,
-        )
+    columns = [
+        replace(own, title=title.format(own.probe), shows=shows)
+        for own in columns_of(shown)
+        for shows, title in TITLES.items()
+    ]
     made = replace(board, columns=columns)
     table = join(made, known, include_unreportable=include_unreportable)
     heads = tuple(_counted(table, i) for i in range(len(table.heads)))
     return replace(table, heads=heads)
 
 
-def _three(column: Column) -> list[Column]:
-    """Return the columns of one task, protocol and probe."""
-    titles: dict[Shows, str] = {
-        "honest": f"{column.probe}: honest",
-        "best_on_score": "best",
-        "gap": "gap",
-    }
-    return [replace(column, title=title, shows=shows) for shows, title in titles.items()]
-
-
-def _counted(table: Table, place: int) -> Head:
+def _counted(table: Table, place: int) -> TableHead:
     """Return the head of a column; the title of the best one counts the heads of those shown."""
     head = table.heads[place]
     records = [row.cells[place].record for row in table.rows]

@@ -15,8 +15,8 @@ from bench.data.few_labels import share_title
 from bench.publish.leaderboard import Column, Leaderboard, Paper, PublishedNumber
 from bench.records.record import Result
 from leaderboards.render.write_all import write
-from leaderboards.rows.paper_join import join_published
-from leaderboards.rows.table import Table
+from leaderboards.rows.paper_join import Place, join_published, place_of
+from leaderboards.rows.table import Table, grouped
 
 NATIVE_STRIDE = 4  # of every plan that a source states as frames x clips x views
 # The plans that the tasks have anyway: runs are asked for no other, which would be a deviation.
@@ -27,38 +27,37 @@ METRICS = {"top1": "top1", "mAP": "mean_ap"}
 PROBES = {"attentive": "attentive", "linear": "linear", "knn": "knn", "linear-roi": "linear"}
 
 
-@dataclass(frozen=True, kw_only=True)
-class PaperColumn:
-    """A column as a paper has it; an empty `views` where the source does not state any."""
-
-    title: str
-    task: str
-    probe: str
-    views: str = ""
-    fraction: float = 1.0
-    metric: str = "top1"
-
-    def holds(self, number: PublishedNumber) -> bool:
-        """Whether a published number belongs into this column."""
-        own = (self.task, self.views, self.probe, self.fraction, self.metric)
-        return own == (
-            number.task,
-            number.views,
-            number.probe,
-            number.train_fraction,
-            number.metric,
-        )
+TITLES = {
+    "ava": "AVA", "birdsnap": "Birdsnap", "caltech101": "Caltech-101", "cifar10": "CIFAR-10",
+    "cifar100": "CIFAR-100", "clevr_count": "CLEVR count", "clevr_dist": "CLEVR dist",
+    "davis2017": "DAVIS 2017", "dtd": "DTD", "food101": "Food-101", "hmdb51": "HMDB51",
+    "in1k": "IN1K", "inat21": "iNat21", "k400": "K400", "places205": "Places205",
+    "places365": "Places365", "ssv2": "SSv2", "sun397": "SUN397", "thumos14": "THUMOS14",
+    "ucf101": "UCF101", "voc2007": "VOC 2007", "vsc2023": "VSC2023",
+}  # fmt: skip
+FINE_TUNED = "finetune"
+POOLING = {"linear": "average", "attentive": "attentive"}
+# Of columns with these probes, whatever the others of their board are called by.
+TITLES_BY_PROBE = {
+    "actionformer": "{task}",
+    "attentive-2layer": "{task}, 2-layer probe (5.2)",
+    "copy-detection": "{task}",
+    FINE_TUNED: "{task} {views} fine-tuned",
+    "label-propagation": "{task}",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
 class PaperTable:
-    """One or more tables of a paper that stand in one board."""
+    """One or more tables of a paper that stand in one board.
 
-    name: str
-    title: str
+    `title` is that of a column, made from its `task`, `views`, `probe` and `pooling`; a share of
+    the labels follows it.
+    """
+
     paper: str
     tables: tuple[str, ...]
-    columns: tuple[PaperColumn, ...]
+    title: str = "{task}"
 
     @property
     def numbers(self) -> list[PublishedNumber]:
@@ -68,13 +67,31 @@ class PaperTable:
             number for table in self.tables for number in paper.numbers if number.table == table
         ]
 
+    @property
+    def columns(self) -> list[PublishedNumber]:
+        """The first number of every column; those of one task stand together, apart from those of
+        few labels, of fine-tuned models, and of another table.
+        """
+        groups = grouped(
+            [own[0] for own in grouped(self.numbers, place_of).values()],
+            lambda n: (n.table, n.task, n.probe == FINE_TUNED, n.train_fraction < 1),
+        )
+        return [number for group in groups.values() for number in group]
 
-def paper_board(table: PaperTable, protocols: Mapping[str, str]) -> Leaderboard:
+    @property
+    def places(self) -> list[Place]:
+        """Which numbers stand in each column."""
+        return list(map(place_of, self.columns))
+
+
+def paper_board(
+    name: str, title: str, table: PaperTable, protocols: Mapping[str, str]
+) -> Leaderboard:
     """Return the board of a paper's table; `protocols` names that of runs by the paper's probe."""
     return Leaderboard(
-        name=table.name,
-        title=table.title,
-        columns=[measuring(column, protocols) for column in table.columns],
+        name=name,
+        title=title,
+        columns=[measuring(column, table.title, protocols) for column in table.columns],
         write=partial(write, make=partial(_both, table=table)),
         has_published=True,
     )
@@ -92,7 +109,7 @@ def _both(
         board,
         records,
         numbers=table.numbers,
-        places=[column.holds for column in table.columns],
+        places=table.places,
         include_unreportable=include_unreportable,
     )
     return replace(made, remarks=(_source(table), *made.remarks))
@@ -109,43 +126,39 @@ def _source(table: PaperTable) -> str:
     return f"Published: {paper.title}{where}, {' and '.join(places)}, in % as printed."
 
 
-def measuring(column: PaperColumn, protocols: Mapping[str, str]) -> Column:
-    """Return what measures a published column here; it keeps the paper's words if nothing does."""
-    probe = PROBES.get(column.probe)
-    metric = METRICS.get(column.metric)
-    if probe is None or metric is None:
-        return Column(
-            title=column.title, task=column.task, probe=column.probe, metric=column.metric
-        )
-    return Column(
-        title=column.title,
-        task=column.task,
-        probe=probe,
-        protocol=protocols[column.probe],
-        metric=metric,
-        plan=plan_of(column),
+def measuring(number: PublishedNumber, title: str, protocols: Mapping[str, str]) -> Column:
+    """Return what measures the column of a published number here; it keeps the paper's words if
+    nothing does. `title` is that of `PaperTable`.
+    """
+    title = TITLES_BY_PROBE.get(number.probe, title)
+    words = title.format(
+        task=TITLES.get(number.task, number.task),
+        views=number.views,
+        probe=number.probe,
+        pooling=POOLING.get(number.probe),
+    )
+    share = [] if number.train_fraction == 1 else [share_title(number.train_fraction, None)]
+    own = Column(
+        title=" ".join([*words.split(), *share]),
+        task=number.task,
+        probe=number.probe,
+        metric=number.metric,
+    )
+    if number.probe not in PROBES or number.metric not in METRICS:
+        return own
+    return replace(
+        own,
+        probe=PROBES[number.probe],
+        protocol=protocols[number.probe],
+        metric=METRICS[number.metric],
+        plan=plan_of(number),
         # Of all labels too: what few of them give is not set against a number for all.
-        task_options={"fraction": column.fraction},
+        task_options={"fraction": number.train_fraction},
     )
 
 
-def plan_of(column: PaperColumn) -> str | None:
+def plan_of(number: PublishedNumber) -> str | None:
     """Return the plan of a column, with its stride where it is not what the task has anyway."""
-    if not column.views or column.views == OWN_PLANS.get(column.task):
-        return column.views or None
-    return f"{column.views}@{NATIVE_STRIDE}"
-
-
-def shares(column: PaperColumn, fractions: Sequence[float]) -> list[PaperColumn]:
-    """Return a column for every share of the labels, named by it."""
-    return [
-        PaperColumn(
-            title=f"{column.title} {share_title(fraction, None)}",
-            task=column.task,
-            probe=column.probe,
-            views=column.views,
-            fraction=fraction,
-            metric=column.metric,
-        )
-        for fraction in fractions
-    ]
+    if not number.views or number.views == OWN_PLANS.get(number.task):
+        return number.views or None
+    return f"{number.views}@{NATIVE_STRIDE}"

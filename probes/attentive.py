@@ -13,15 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from bench.registry import probe
-from bench.types import FeatureSource, Head, Reads, Settings
-from probes.stack.attentive_head import AttentiveHeads, divides
-from probes.stack.fit import FittedStack, StackedProbe, restored_stack
+from bench.types import Head, Reads
+from probes.stack.attentive_head import AttentiveHeads
+from probes.stack.fit import FittedStack, StackedProbe
 from probes.stack.released_probe import read_released_probe
 from probes.stack.sweep import above_zero, at_least, grid
-from probes.stack.train_heads import Recipe
+from probes.stack.train_heads import TrainingRecipe
 
 
 @probe
@@ -49,7 +47,7 @@ def attentive(
     at_least("attentive", 1, num_heads=num_heads, epochs=epochs, batch_size=batch_size)
     at_least("attentive", 0, warmup=warmup, final_weight_decay=final_weight_decay)
     above_zero("attentive", lr=lr, clip_norm=clip_norm)
-    recipe = Recipe(
+    recipe = TrainingRecipe(
         epochs=epochs,
         batch_size=batch_size,
         warmup=warmup,
@@ -68,38 +66,16 @@ class AttentiveProbe(StackedProbe):
     name: str = "attentive"
     reads: Reads = "tokens"
 
-    @property
-    def settings(self) -> Settings:
-        """Settings that all heads share."""
-        return {
-            "num_heads": self.num_heads,
-            "epochs": self.recipe.epochs,
-            "batch_size": self.recipe.batch_size,
-            "final_weight_decay": self.recipe.final_weight_decay,
-            "warmup": self.recipe.warmup,
-            "clip_norm": self.recipe.clip_norm,
-        }
+    shared = ("num_heads", "epochs", "batch_size", "final_weight_decay", "warmup", "clip_norm")
 
-    def classifiers(self, source: FeatureSource) -> AttentiveHeads:
+    def classifiers(self, num_probes: int, facts: Mapping[str, Any]) -> AttentiveHeads:
         """Return the classifiers, or raise `UsageError` if heads do not divide the width."""
-        divides(self.name, self.num_heads, source.width)
         return AttentiveHeads(
-            num_probes=len(self.heads),
-            width=source.width,
-            num_attention_heads=self.num_heads,
-            num_classes=source.num_classes,
-        )
-
-    def restore(self, tensors: Mapping[str, torch.Tensor], facts: Mapping[str, Any]) -> FittedStack:
-        """Rebuild what `FittedStack.state` gave."""
-        module = AttentiveHeads(
-            num_probes=len(facts["heads"]),
+            num_probes=num_probes,
             width=facts["width"],
             num_attention_heads=facts["num_heads"],
             num_classes=facts["num_classes"],
         )
-        module.load(tensors)
-        return restored_stack(module, facts)
 
     def read_released(self, path: Path) -> FittedStack:
         """Read a probe file of V-JEPA 1; its one head has `num_heads` attention heads.

@@ -13,17 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from bench.errors import UsageError
 from bench.registry import probe
-from bench.types import FeatureSource, Head, Reads, Settings
+from bench.types import Head, Reads
 from probes.stack.attentive_blocks import AttentiveBlocks, Precision
-from probes.stack.attentive_head import divides
-from probes.stack.fit import FittedStack, StackedProbe, restored_stack
+from probes.stack.fit import FittedStack, StackedProbe
 from probes.stack.released_blocks import read_released_blocks
 from probes.stack.sweep import above_zero, at_least, grid
-from probes.stack.train_heads import Recipe
+from probes.stack.train_heads import TrainingRecipe
 
 
 @probe
@@ -54,7 +51,7 @@ def attentive4(
     at_least("attentive4", 1, num_heads=num_heads, epochs=epochs, batch_size=batch_size)
     at_least("attentive4", 0, warmup=warmup, start_lr=start_lr, released_head=released_head)
     above_zero("attentive4", lr=lr)
-    recipe = Recipe(
+    recipe = TrainingRecipe(
         epochs=epochs,
         batch_size=batch_size,
         warmup=warmup,
@@ -81,44 +78,19 @@ class Attentive4Probe(StackedProbe):
     name: str = "attentive4"
     reads: Reads = "tokens"
 
-    @property
-    def settings(self) -> Settings:
-        """Settings that all heads share."""
-        released = {"released_head": self.released_head} if self.released_head else {}
-        return {
-            "num_heads": self.num_heads,
-            "epochs": self.recipe.epochs,
-            "batch_size": self.recipe.batch_size,
-            "warmup": self.recipe.warmup,
-            "start_lr": self.recipe.start_lr,
-            "drop_last": self.recipe.drop_last,
-            "precision": self.precision,
-            **released,  # says nothing of a probe that is fitted
-        }
+    shared = ("num_heads", "epochs", "batch_size", "warmup", "start_lr", "drop_last", "precision")
+    shared_if_set = ("released_head",)  # says nothing of a probe that is fitted
 
-    def classifiers(self, source: FeatureSource) -> AttentiveBlocks:
+    def classifiers(self, num_probes: int, facts: Mapping[str, Any]) -> AttentiveBlocks:
         """Return the classifiers, or raise `UsageError` if heads do not divide the width."""
-        divides(self.name, self.num_heads, source.width)
         return AttentiveBlocks(
-            num_probes=len(self.heads),
-            width=source.width,
-            num_attention_heads=self.num_heads,
-            num_classes=source.num_classes,
-            precision=self.precision,
-        )
-
-    def restore(self, tensors: Mapping[str, torch.Tensor], facts: Mapping[str, Any]) -> FittedStack:
-        """Rebuild what `FittedStack.state` gave."""
-        module = AttentiveBlocks(
-            num_probes=len(facts["heads"]),
+            num_probes=num_probes,
             width=facts["width"],
             num_attention_heads=facts["num_heads"],
             num_classes=facts["num_classes"],
-            num_blocks=facts["num_blocks"],
+            num_blocks=facts.get("num_blocks", 4),
             precision=facts["precision"],
         )
-        module.load(tensors)
-        return restored_stack(module, facts)
 
     def read_released(self, path: Path) -> FittedStack:
         """Read head `released_head` of a probe file of V-JEPA 2, or the one of a hub model.

@@ -24,8 +24,8 @@ from torch.nn import functional
 
 from bench.errors import CheckpointError, UsageError
 from bench.registry import probe
-from bench.types import FeatureSource, Head, IntArray, Progress, Reads, Settings
-from probes.stack.gathered import gather, require_one_label
+from bench.types import FeatureSource, Head, Progress, Settings
+from probes.stack.gathered import GatheredProbe, gather
 from probes.stack.sweep import above_zero, at_least, grid
 
 QUERY_BLOCK, KEY_BLOCK = 512, 4096  # the similarities that are held at once
@@ -49,30 +49,16 @@ def knn(*, k: tuple[int, ...] = (10, 20, 100, 200), temperature: float = 0.07) -
 
 
 @dataclass(frozen=True, kw_only=True)
-class KnnProbe:
+class KnnProbe(GatheredProbe):
     """Nearest-neighbour votes over vectors, one per value of k."""
 
-    heads: tuple[Head, ...]
     temperature: float
     name: str = "knn"
-    reads: Reads = "vector"
 
     @property
     def settings(self) -> Settings:
         """Settings that all heads share."""
         return {"temperature": self.temperature}
-
-    def only(self, index: int) -> KnnProbe:
-        """Return the same probe with the one head `heads[index]`."""
-        return replace(self, heads=(self.heads[index],))
-
-    def check_labels(self, labels: IntArray) -> None:
-        """Refuse labels that this probe cannot learn from, before there are any features.
-
-        Raises:
-            UsageError: a row may have several labels.
-        """
-        require_one_label(self.name, labels)
 
     def fit(
         self, source: FeatureSource, *, seed: int, device: torch.device, progress: Progress
@@ -183,23 +169,19 @@ def nearest(
 
     Never holds more than a block of the similarities.
     """
-    parts = [_nearest_in_block(block, keys, k) for block in torch.split(queries, QUERY_BLOCK)]
-    similarities, rows = zip(*parts, strict=True)
-    return torch.cat(similarities), torch.cat(rows)
-
-
-def _nearest_in_block(
-    queries: torch.Tensor, keys: torch.Tensor, k: int
-) -> tuple[torch.Tensor, torch.Tensor]:
-    best = queries.new_empty(len(queries), 0)
-    rows = torch.empty(len(queries), 0, dtype=torch.int64, device=queries.device)
-    for start in range(0, len(keys), KEY_BLOCK):
-        similarity = queries @ keys[start : start + KEY_BLOCK].T
-        found, at = similarity.topk(min(k, similarity.shape[1]), dim=1)
-        pool, pool_rows = torch.cat([best, found], dim=1), torch.cat([rows, at + start], dim=1)
-        best, chosen = pool.topk(min(k, pool.shape[1]), dim=1)
-        rows = pool_rows.gather(1, chosen)
-    return best, rows
+    parts = []
+    for block in torch.split(queries, QUERY_BLOCK):
+        best = block.new_empty(len(block), 0)
+        rows = torch.empty(len(block), 0, dtype=torch.int64, device=block.device)
+        for start in range(0, len(keys), KEY_BLOCK):
+            similarity = block @ keys[start : start + KEY_BLOCK].T
+            found, at = similarity.topk(min(k, similarity.shape[1]), dim=1)
+            pool, pool_rows = torch.cat([best, found], dim=1), torch.cat([rows, at + start], dim=1)
+            best, chosen = pool.topk(min(k, pool.shape[1]), dim=1)
+            rows = pool_rows.gather(1, chosen)
+        parts.append((best, rows))
+    similarities, nearest_rows = zip(*parts, strict=True)
+    return torch.cat(similarities), torch.cat(nearest_rows)
 
 
 def weighted_votes(

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -23,10 +22,10 @@ from torch.nn import functional
 
 from bench.errors import UsageError
 from bench.registry import probe
-from bench.types import FeatureSource, Reads, Settings
-from probes.stack.fit import Classifiers, FittedStack, StackedProbe, restored_stack
+from bench.types import Reads
+from probes.stack.fit import Classifiers, FittedStack, StackedProbe
 from probes.stack.sweep import above_zero, at_least, grid
-from probes.stack.train_heads import Recipe
+from probes.stack.train_heads import TrainingRecipe
 
 
 @probe
@@ -57,7 +56,7 @@ def linear(
     at_least("linear", 0, momentum=momentum, warmup=warmup, start_lr=start_lr, final_lr=final_lr)
     above_zero("linear", lr=lr)
     _check_schedule(epochs, lr, warmup, start_lr, final_lr)
-    recipe = Recipe(
+    recipe = TrainingRecipe(
         epochs=epochs,
         batch_size=batch_size,
         optimizer=optimizer,
@@ -78,51 +77,22 @@ class LinearProbe(StackedProbe):
     name: str = "linear"
     reads: Reads = "vector"
 
-    @property
-    def settings(self) -> Settings:
-        """Settings that all heads share; those of the schedule only where they are not 0.
+    shared = ("epochs", "batch_size", "optimizer", "batch_norm", "momentum")
+    shared_if_set = ("warmup", "start_lr", "final_lr")
 
-        Runs without a warm-up then keep the ids that they had before there was one.
-        """
-        schedule = {
-            "warmup": self.recipe.warmup,
-            "start_lr": self.recipe.start_lr,
-            "final_lr": self.recipe.final_lr,
-        }
-        return {
-            "epochs": self.recipe.epochs,
-            "batch_size": self.recipe.batch_size,
-            "optimizer": self.recipe.optimizer,
-            "batch_norm": self.batch_norm,
-            "momentum": self.recipe.momentum,
-            **{name: value for name, value in schedule.items() if value},
-        }
-
-    def classifiers(self, source: FeatureSource) -> LinearHeads:
-        """Return the classifiers over vectors of the source's width."""
+    def classifiers(self, num_probes: int, facts: Mapping[str, Any]) -> LinearHeads:
+        """Return the classifiers over vectors."""
         return LinearHeads(
-            num_probes=len(self.heads),
-            width=source.width,
-            num_classes=source.num_classes,
-            batch_norm=self.batch_norm,
+            num_probes=num_probes,
+            width=facts["width"],
+            num_classes=facts["num_classes"],
+            batch_norm=facts["batch_norm"],
         )
 
     def restore(self, tensors: Mapping[str, torch.Tensor], facts: Mapping[str, Any]) -> FittedStack:
-        """Rebuild what `FittedStack.state` gave."""
-        K, C, D = tensors["weight"].shape
-        module = LinearHeads(num_probes=K, width=D, num_classes=C, batch_norm=facts["batch_norm"])
-        module.load_state_dict(dict(tensors))
-        return restored_stack(module, facts)
-
-    def read_released(self, path: Path) -> FittedStack:
-        """Refuse: there is no published layout of a linear probe.
-
-        Raises:
-            UsageError: always.
-        """
-        raise UsageError(
-            f"{path}: probe 'linear' has no published file layout that can be read; fit it instead."
-        )
+        """Rebuild what `FittedStack.state` gave; its weights say how wide it is."""
+        _, num_classes, width = tensors["weight"].shape
+        return super().restore(tensors, {**facts, "num_classes": num_classes, "width": width})
 
 
 def _check_schedule(
@@ -148,16 +118,12 @@ class LinearHeads(Classifiers):
 
     def __init__(self, *, num_probes: int, width: int, num_classes: int, batch_norm: bool) -> None:
         super().__init__()
+        self.width = width
         self.weight = nn.Parameter(torch.zeros(num_probes, num_classes, width))
         self.bias = nn.Parameter(torch.zeros(num_probes, num_classes))
         self.norm = (
             nn.BatchNorm1d(width, affine=False, eps=1e-6, momentum=None) if batch_norm else None
         )
-
-    @property
-    def width(self) -> int:
-        """D."""
-        return self.weight.shape[2]
 
     @property
     def facts(self) -> dict[str, Any]:

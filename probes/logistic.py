@@ -14,15 +14,14 @@ import logging
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from bench.errors import CheckpointError, UsageError
 from bench.registry import probe
-from bench.types import FeatureSource, Head, IntArray, Progress, Reads, Settings
-from probes.stack.gathered import gather, require_one_label
+from bench.types import FeatureSource, Head, Progress, Settings
+from probes.stack.gathered import GatheredProbe, gather
 from probes.stack.sweep import above_zero, at_least, grid
 
 log = logging.getLogger(__name__)
@@ -52,31 +51,17 @@ def logistic(
 
 
 @dataclass(frozen=True, kw_only=True)
-class LogisticProbe:
+class LogisticProbe(GatheredProbe):
     """Logistic regressions over vectors, one per value of C."""
 
-    heads: tuple[Head, ...]
     tol: float
     max_iter: int
     name: str = "logistic"
-    reads: Reads = "vector"
 
     @property
     def settings(self) -> Settings:
         """Settings that all heads share."""
         return {"tol": self.tol, "max_iter": self.max_iter}
-
-    def only(self, index: int) -> LogisticProbe:
-        """Return the same probe with the one head `heads[index]`."""
-        return replace(self, heads=(self.heads[index],))
-
-    def check_labels(self, labels: IntArray) -> None:
-        """Refuse labels that this probe cannot learn from, before there are any features.
-
-        Raises:
-            UsageError: a row may have several labels.
-        """
-        require_one_label(self.name, labels)
 
     def fit(
         self, source: FeatureSource, *, seed: int, device: torch.device, progress: Progress
@@ -155,17 +140,6 @@ class LogisticProbe:
         """Rebuild what `FittedLogistic.state` gave."""
         heads = tuple(Head(settings=settings) for settings in facts["heads"])
         return FittedLogistic(heads=heads, log=facts["log"], tensors=dict(tensors))
-
-    def read_released(self, path: Path) -> FittedLogistic:
-        """Refuse: there is no published layout of a logistic regression.
-
-        Raises:
-            UsageError: always.
-        """
-        raise UsageError(
-            f"{path}: probe 'logistic' has no published file layout that can be read; fit it"
-            " instead."
-        )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

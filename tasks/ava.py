@@ -16,15 +16,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from bench.data.boxes.regions import RegionReadout
-from bench.data.few_labels import low_shot_task
+from bench.data.few_labels import Share, cut_task
 from bench.data.manifest import Task
-from bench.errors import DataError, UsageError, known
-from bench.registry import task
+from bench.errors import UsageError, known
+from bench.registry import grouped, task
 from bench.types import Settings
-from tasks.ava_task import FitBoxes, ScoreBoxes, box_task
-from tasks.formats.ava_files import find_files, shipped_classes
-from tasks.formats.ava_media import AvaTree, look_through
+from tasks.ava_task import BoxData, BoxOptions, box_task
+from tasks.formats.ava_files import below, find_files, shipped_classes
+from tasks.formats.ava_media import look_through
+from tasks.formats.ava_rows import KeyTimes
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +46,7 @@ PROBE_OPTIONS: Mapping[str, Mapping[str, Settings]] = {
 
 
 @task
+@grouped
 def ava(
     *,
     data: Path | None = None,
@@ -54,23 +55,9 @@ def ava(
     annotations: Path | None = None,
     detections: Path | None = None,
     fit_detections: Path | None = None,
-    score_boxes: ScoreBoxes = "detector",
-    fit_boxes: FitBoxes = "ground_truth",
-    threshold: float = 0.8,
-    fit_threshold: float = 0.9,
-    view: Literal["whole", "centre"] = "whole",
-    pool: Literal["mean", "max"] = "mean",
-    num_layers: int = 4,
-    norm: bool = True,
-    bins: int = 3,
-    rules: Literal["official", "slowfast", "mmaction2"] = "official",
-    seconds: int = 1,
-    start: float | None = None,
-    frame_rate: float = 30.0,
-    fraction: float = 1.0,
-    draw: int = 0,
-    shots: int | None = None,
-    subset: Path | None = None,
+    boxes: BoxOptions,
+    times: KeyTimes,
+    share: Share,
 ) -> Task:
     """AVA actions: 80 classes, several a person; frame mAP of 60 on a detector's boxes.
 
@@ -93,51 +80,33 @@ def ava(
         raise UsageError("task 'ava' needs the folder of AVA; say --data DIR.")
     known("version", version, ["2.2", "2.1"])
     tree = look_through(data)
-    lists = tree if annotations is None else _below(data, annotations, "annotations")
-    places = tree if media is None else _below(data, media, "media")
+    lists, places = (
+        tree if path is None else look_through(below(data, path, f"task.{option}", "folder"))
+        for option, path in (("annotations", annotations), ("media", media))
+    )
     files = find_files(
         lists,
         version=version,
         detections=_from(data, detections),
         fit_detections=_from(data, fit_detections),
-        with_detections=score_boxes == "detector",
-        with_fit_detections=fit_boxes == "both",
+        with_detections=boxes.detector_scores,
+        with_fit_detections=boxes.detector_fits,
     )
     for split, path in (("training", files.excluded_train), ("validation", files.excluded)):
         if path is None:
             log.warning("%s lists no excluded %s key frames: all of them count", lists.root, split)
-    all_classes, evaluated = shipped_classes()
-    whole = box_task(
+    classes, evaluated = shipped_classes()
+    own = BoxData(
         name="ava",
         title=f"AVA v{version} actions",
         files=files,
         media=places.media_of,
-        classes=all_classes,
+        classes=classes,
         evaluated=evaluated,
-        readout=RegionReadout(view=view, pool=pool, num_layers=num_layers, norm=norm, bins=bins),
-        rules=rules,
-        score_boxes=score_boxes,
-        fit_boxes=fit_boxes,
-        threshold=threshold,
-        fit_threshold=fit_threshold,
-        seconds=seconds,
-        start=start,
-        frame_rate=frame_rate,
         options={"version": version},
         probe_options=PROBE_OPTIONS,
     )
-    return low_shot_task(whole, fraction=fraction, draw=draw, shots=shots, subset=subset)
-
-
-def _below(data: Path, folder: Path, option: str) -> AvaTree:
-    """Look through a folder that was named, below the root or anywhere."""
-    for place in (data / folder, folder):
-        if place.is_dir():
-            return look_through(place)
-    raise DataError(
-        f"there is no folder {folder}, neither in {data} nor here; check --set"
-        f" task.{option}={folder}"
-    )
+    return cut_task(box_task(own, boxes=boxes, times=times), share)
 
 
 def _from(data: Path, path: Path | None) -> Path | None:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
-from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, get_args, get_type_hints
 
 import numpy as np
 
@@ -21,130 +20,132 @@ from bench.metrics.frame_rows import FrameIndex
 from bench.metrics.frame_rules import RULES
 from bench.types import ClipPlan, Settings
 from tasks.formats.ava_files import AvaFiles, Classes, read_classes, read_seconds
-from tasks.formats.ava_rows import MICROS, FindMedia, Wanted, box_manifest
-
-ScoreBoxes = Literal["detector", "ground_truth"]
-FitBoxes = Literal["ground_truth", "both"]
+from tasks.formats.ava_rows import MICROS, BoxFilter, FindMedia, KeyTimes, SplitBoxes, box_manifest
 
 
-def box_task(
-    *,
-    name: str,
-    title: str,
-    files: AvaFiles,
-    media: FindMedia,
-    plan: str = "16x1x1@4",
-    flip: bool = True,
-    classes: Classes | None = None,
-    evaluated: Classes | None = None,
-    readout: RegionReadout | None = None,
-    rules: str = "official",
-    score_boxes: ScoreBoxes = "detector",
-    fit_boxes: FitBoxes = "ground_truth",
-    threshold: float = 0.8,
-    fit_threshold: float = 0.9,
-    seconds: int = 1,
-    start: float | None = None,
-    frame_rate: float = 30.0,
-    options: Settings | None = None,
-    probe_options: Mapping[str, Mapping[str, Settings]] | None = None,
-) -> Task:
-    """Make the task of boxes on key frames: fit on the ground truth, score on a detector's boxes.
+@dataclass(frozen=True, kw_only=True)
+class BoxOptions:
+    """Which boxes are fitted on and scored, how their features are read, and by whose rules.
+
+    Boxes to score on are a `detector`'s of score `threshold` and more, or those of the
+    `ground_truth`; to fit on those of the ground truth, or `both` with a detector's of score
+    `fit_threshold` and more. `rules` name the evaluator whose number is reported.
+    """
+
+    score_boxes: Literal["detector", "ground_truth"] = "detector"
+    fit_boxes: Literal["ground_truth", "both"] = "ground_truth"
+    threshold: float = 0.8
+    fit_threshold: float = 0.9
+    readout: RegionReadout = field(default_factory=RegionReadout)
+    rules: Literal["official", "slowfast", "mmaction2"] = "official"
+
+    @property
+    def detector_scores(self) -> bool:
+        """Whether a detector's boxes are scored."""
+        return self.score_boxes == "detector"
+
+    @property
+    def detector_fits(self) -> bool:
+        """Whether a detector's boxes are fitted on too."""
+        return self.fit_boxes == "both"
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """The options that decide something."""
+        return {
+            "score_boxes": self.score_boxes,
+            **({"threshold": self.threshold} if self.detector_scores else {}),
+            "fit_boxes": self.fit_boxes,
+            **({"fit_threshold": self.fit_threshold} if self.detector_fits else {}),
+            "rules": self.rules,
+        }
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class BoxData:
+    """A data set of boxes on key frames.
 
     `media` gives the medium of every video named, in their order. `classes` (id -> name) stand in
     for `files.action_list` and `evaluated` for `files.label_map` where there is no such file.
-    Boxes of the detector count from a score of `threshold` on, those that `fit_boxes="both"` adds
-    to the ground truth from `fit_threshold` on. Of the scored key frames those are kept whose
-    second `seconds` divides (4: the mini set of SlowFast). `start` and `frame_rate` as in
-    `Regions`. `options` are the task's beside those of this function, which it writes down itself.
+    `options` are those of the task besides `BoxOptions` and `KeyTimes`.
+    """
+
+    name: str
+    title: str
+    files: AvaFiles
+    media: FindMedia
+    plan: str = "16x1x1@4"
+    flip: bool = True
+    classes: Classes | None = None
+    evaluated: Classes | None = None
+    options: Settings = field(default_factory=dict)
+    probe_options: Mapping[str, Mapping[str, Settings]] = field(default_factory=dict)
+
+
+def box_task(data: BoxData, *, boxes: BoxOptions, times: KeyTimes) -> Task:
+    """Make the task of boxes on key frames: fit on the ground truth, score on a detector's boxes.
+
     Few labels are for the caller to cut, with `bench.data.few_labels`.
 
     Raises:
         UsageError: an option out of its range, or one that needs a file that is not named.
         DataError: files that cannot be read or do not belong together.
     """
-    readout, thresholds = readout or RegionReadout(), (threshold, fit_threshold)
-    _check(name, files, readout, score_boxes, fit_boxes, thresholds, seconds, start, frame_rate)
-    known("rules", rules, list(RULES))
-    all_classes, scored = read_classes(files, all_classes=classes, evaluated=evaluated)
+    files, readout = data.files, boxes.readout
+    _check(data.name, files, boxes, times)
+    known("rules", boxes.rules, list(RULES))
+    classes, scored = read_classes(files, all_classes=data.classes, evaluated=data.evaluated)
     labelled = read_seconds(files.included) if files.included else None
-    manifest = partial(
-        box_manifest,
-        name=name,
-        classes=all_classes,
-        media=media,
-        start=start,
-        frame_rate=frame_rate,
-    )
-    fitted = _fit_rows(files, fit_boxes, fit_threshold, labelled)
-    truth, truth_boxes, excluded = _truth(files, seconds)
+    manifest = partial(box_manifest, name=data.name, classes=classes, media=data.media, times=times)
+    fitted = _fit_rows(files, boxes, labelled)
+    truth, truth_boxes, excluded = _truth(files, times.seconds)
     _refuse_shared(files, fitted.boxes.frames, truth_boxes.frames)
     scores = _score_rows(
         files,
         truth_boxes,
-        Wanted(
+        BoxFilter(
             videos=_videos(truth, excluded),
             excluded=excluded,
             labelled=labelled,
-            every=seconds,
-            threshold=threshold if score_boxes == "detector" else None,
+            every=times.seconds,
+            threshold=boxes.threshold if boxes.detector_scores else None,
         ),
     )
-    facts = {**scores.facts, **_covered(truth, excluded, scores.boxes)}
-    asked = {
-        **(options or {}),
-        "score_boxes": score_boxes,
-        **({"threshold": threshold} if score_boxes == "detector" else {}),
-        "fit_boxes": fit_boxes,
-        **({"fit_threshold": fit_threshold} if fit_boxes == "both" else {}),
-        **{"rules": rules, "seconds": seconds, "start": start, "frame_rate": frame_rate},
-        **asdict(readout),
-    }
-    clip_plan = ClipPlan.parse(plan)
+    scores = replace(scores, facts={**scores.facts, **_covered(truth, excluded, scores.boxes)})
+    clip_plan = ClipPlan.parse(data.plan)
     return Task(
-        name=name,
-        title=title,
-        fit=manifest(fitted.boxes, split="train", path=fitted.path, facts=fitted.facts),
-        score=manifest(scores.boxes, split="val", path=scores.path, facts=facts),
+        name=data.name,
+        title=data.title,
+        fit=manifest(fitted, split="train"),
+        score=manifest(scores, split="val"),
         fit_plan=clip_plan,
         score_plan=clip_plan,
-        flip=flip,
+        flip=data.flip,
         metric="mean_ap",
-        options=asked,
+        options={**data.options, **boxes.asked, **asdict(times), **asdict(readout)},
         readout=readout,
         truth=FrameTruth(
             boxes=truth,
             excluded=excluded,
             classes=scored,
-            ids=np.array(list(all_classes), dtype=np.int64),
-            rules=rules,
+            ids=np.array(list(classes), dtype=np.int64),
+            rules=boxes.rules,
         ),
         files={**files.digests, **fitted.digests, **scores.digests},
-        probe_options=probe_options or {},
+        probe_options=data.probe_options,
     )
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Rows:
-    """The boxes of a split, which file they are of, and what to write down about them."""
-
-    boxes: PersonBoxes
-    path: Path
-    facts: dict[str, Any]
-    digests: dict[str, str]
-
-
-def _fit_rows(
-    files: AvaFiles, fit_boxes: FitBoxes, threshold: float, labelled: frozenset[int] | None
-) -> _Rows:
+def _fit_rows(files: AvaFiles, boxes: BoxOptions, labelled: frozenset[int] | None) -> SplitBoxes:
     """Read the boxes to fit on: those of the ground truth, and with "both" the detector's too."""
     path = files.ground_truth_train
-    truth, boxes = read_truth(path)
+    truth, true_boxes = read_truth(path)
     excluded = read_excluded(files.excluded_train) if files.excluded_train else None
-    rows, counts = Wanted(excluded=excluded, labelled=labelled).of(boxes, path)
-    facts: dict[str, Any] = {"from": fit_boxes, "ground_truth": counts}
-    if fit_boxes == "ground_truth":
-        return _Rows(boxes=rows, path=path, facts=facts, digests={})
+    own = BoxFilter(excluded=excluded, labelled=labelled)
+    rows, counts = own.of(true_boxes, path)
+    facts: dict[str, Any] = {"from": boxes.fit_boxes, "ground_truth": counts}
+    if not boxes.detector_fits:
+        return SplitBoxes(boxes=rows, path=path, facts=facts)
     assert files.fit_detections is not None
     found = read_person_boxes(files.fit_detections, images=files.fit_images)
     if not len(found.label):
@@ -154,17 +155,15 @@ def _fit_rows(
             " matched to the ground truth (ava_detection_train_boxes_and_labels...csv) with --set"
             " task.fit_detections=FILE"
         )
-    wanted = Wanted(
-        videos=_videos(truth, excluded), excluded=excluded, labelled=labelled, threshold=threshold
-    )
+    wanted = replace(own, videos=_videos(truth, excluded), threshold=boxes.fit_threshold)
     added, counts = wanted.of(found, files.fit_detections)
-    boxes = together([rows, added])
+    both = together([rows, added])
     facts |= {
         "detector": counts,
-        "in_both": len(rows) + len(added) - len(boxes),
-        "without_labels": len(boxes) - len(np.unique(boxes.label_row)),
+        "in_both": len(rows) + len(added) - len(both),
+        "without_labels": len(both) - len(np.unique(both.label_row)),
     }
-    return _Rows(boxes=boxes, path=path, facts=facts, digests=_images("fit_images", found))
+    return SplitBoxes(boxes=both, path=path, facts=facts, digests=_images("fit_images", found))
 
 
 def _truth(files: AvaFiles, seconds: int) -> tuple[Boxes, PersonBoxes, Frames | None]:
@@ -193,17 +192,17 @@ def _refuse_shared(files: AvaFiles, fitted: Frames, scored: Frames) -> None:
         )
 
 
-def _score_rows(files: AvaFiles, truth: PersonBoxes, wanted: Wanted) -> _Rows:
+def _score_rows(files: AvaFiles, truth: PersonBoxes, wanted: BoxFilter) -> SplitBoxes:
     """Choose the boxes to score on: a detector's, from a threshold on, or those of the truth."""
     if wanted.threshold is None:
         path = files.ground_truth
         rows, counts = wanted.of(truth, path)
         facts = {"from": "ground_truth", "ground_truth": counts}
-        return _Rows(boxes=rows, path=path, facts=facts, digests={})
+        return SplitBoxes(boxes=rows, path=path, facts=facts)
     assert files.detections is not None
     found = read_person_boxes(files.detections, images=files.images)
     rows, counts = wanted.of(found, files.detections)
-    return _Rows(
+    return SplitBoxes(
         boxes=rows.without_labels,
         path=files.detections,
         facts={"from": "detector", "detector": counts},
@@ -230,23 +229,16 @@ def _images(what: str, boxes: PersonBoxes) -> dict[str, str]:
     return {} if boxes.images is None else {what: file_sha256(boxes.images)}
 
 
-def _check(
-    name: str,
-    files: AvaFiles,
-    readout: RegionReadout,
-    score_boxes: ScoreBoxes,
-    fit_boxes: FitBoxes,
-    thresholds: tuple[float, float],
-    seconds: int,
-    start: float | None,
-    frame_rate: float,
-) -> None:
+def _check(name: str, files: AvaFiles, boxes: BoxOptions, times: KeyTimes) -> None:
     """Refuse options that cannot work, or that a file would be read for in vain."""
-    known("score_boxes", score_boxes, get_args(ScoreBoxes))
-    known("fit_boxes", fit_boxes, get_args(FitBoxes))
-    for option, value in zip(("threshold", "fit_threshold"), thresholds, strict=True):
+    hints = get_type_hints(BoxOptions)
+    for option in ("score_boxes", "fit_boxes"):
+        known(option, getattr(boxes, option), get_args(hints[option]))
+    for option in ("threshold", "fit_threshold"):
+        value = getattr(boxes, option)
         if not 0 <= value <= 1:
             raise UsageError(f"{name}: {option} {value} is no score; write one from 0 to 1.")
+    readout, seconds, start = boxes.readout, times.seconds, times.start
     if readout.num_layers < 1 or readout.bins < 1:
         raise UsageError(
             f"{name}: num_layers {readout.num_layers} and bins {readout.bins} must be at least 1."
@@ -255,13 +247,14 @@ def _check(
         raise UsageError(f"{name}: seconds {seconds}; write 1 for all key frames, 4 for a quarter.")
     if start is not None and not math.isfinite(start):
         raise UsageError(f"{name}: start {start}; write the second of the film, such as 900.")
-    if not 0 < frame_rate < math.inf:
-        raise UsageError(f"{name}: frame_rate {frame_rate}; write pictures a second, such as 30.")
-    for option, path, is_used in (
-        ("detections", files.detections, score_boxes == "detector"),
-        ("fit_detections", files.fit_detections, fit_boxes == "both"),
+    if not 0 < times.frame_rate < math.inf:
+        raise UsageError(
+            f"{name}: frame_rate {times.frame_rate}; write pictures a second, such as 30."
+        )
+    for option, path, other, is_used in (
+        ("detections", files.detections, "score_boxes", boxes.detector_scores),
+        ("fit_detections", files.fit_detections, "fit_boxes", boxes.detector_fits),
     ):
-        other = "score_boxes" if option == "detections" else "fit_boxes"
         if path is None and is_used:
             raise UsageError(f"{name}: the boxes of a detector are needed; name {option}.")
         if path is not None and not is_used:

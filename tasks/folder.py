@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bench.data.few_labels import low_shot_task
+from bench.data.few_labels import Share, cut_task
 from bench.data.manifest import Manifest, Task
 from bench.data.read_manifest import read_folder
 from bench.errors import DataError, UsageError
-from bench.registry import task
+from bench.registry import grouped, task
 from bench.types import ClipPlan, Settings
 
 DEFAULT_PLAN = "16x1x1@4"
@@ -22,6 +22,7 @@ IMAGE_PLAN = ClipPlan(num_frames=16, num_clips=1, num_views=1, stride=0)
 
 
 @task
+@grouped
 def folder(
     *,
     data: Path | None = None,
@@ -29,10 +30,7 @@ def folder(
     val: str = "val",
     plan: str = DEFAULT_PLAN,
     flip: bool = True,
-    fraction: float = 1.0,
-    draw: int = 0,
-    shots: int | None = None,
-    subset: Path | None = None,
+    share: Share,
 ) -> Task:
     """Class folders of your own: data/train/<class>/* and data/val/<class>/*, videos or images.
 
@@ -54,7 +52,7 @@ def folder(
     whole = own_data(
         "folder", f"Class folders {data.name}", fit, score, plan=plan, flip=flip, options={}
     )
-    return low_shot_task(whole, fraction=fraction, draw=draw, shots=shots, subset=subset)
+    return cut_task(whole, share)
 
 
 def own_data(

@@ -19,12 +19,10 @@ from bench.data.discover.dataset import DataSet, Listed
 from bench.data.discover.label_map import LabelMap
 from bench.errors import DataError
 from tasks.formats.class_lists import (
-    by_split,
-    known_split,
-    list_names,
+    choose_split,
     read_class_list,
     refuse_other_split,
-    split_words,
+    three_splits,
 )
 from tasks.formats.official_files import indices
 from tasks.labels import shipped
@@ -34,7 +32,7 @@ if TYPE_CHECKING:
     from bench.data.discover.folder_scan import Tree
 
 TITLE = "HMDB51"
-FIT, SCORE = "train_split{}", "test_split{}"
+PARTS = ("train_split{}", "test_split{}")
 
 
 def read(path: Path, split: str, tree: Tree, labels: LabelMap | None) -> Listed | None:
@@ -45,11 +43,17 @@ def read(path: Path, split: str, tree: Tree, labels: LabelMap | None) -> Listed 
     """
     assert labels is not None, "the label map of HMDB51 is shipped"
     refuse_other_split(path, int(split[-1]))
+
+    def class_folder(name: str) -> str | None:
+        """Return the folder that a file lies in, if it is called after a class."""
+        folder = name.rpartition("/")[0].rpartition("/")[-1]
+        return folder if labels.index(folder) is not None else None
+
     end = f"_test_split{split[-1]}.txt"
     listed = read_class_list(
         path,
         labels,
-        class_of=lambda name: _class_folder(name, labels),
+        class_of=class_folder,
         title=TITLE,
         check_numbers=labels is HMDB51.labels,
     )
@@ -87,28 +91,21 @@ def _files(path: Path, wanted: str) -> list[str]:
     return found
 
 
-def _class_folder(name: str, labels: LabelMap) -> str | None:
-    """Return the folder that a file lies in, if it is called after a class."""
-    folder = name.rpartition("/")[0].rpartition("/")[-1]
-    return folder if labels.index(folder) is not None else None
-
-
-def _patterns(number: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    fit, score = list_names("hmdb51", number)
-    lists = f"*_test_split{number}.txt"
-    official = (f"testTrainMulti_7030_splits/{lists}", lists)
-    return (*official, *fit), (*official, *score)
-
-
 HMDB51 = DataSet(
     name="hmdb51",
     title=TITLE,
     kind="video",
     labels=shipped("hmdb51"),
-    words=by_split(FIT, SCORE, split_words),
-    sizes=by_split(FIT, SCORE, lambda number: ({"published": 3_570}, {"published": 1_530})),
-    patterns=by_split(FIT, SCORE, _patterns),
     read=read,
+    **three_splits(
+        "hmdb51",
+        PARTS,
+        sizes=dict.fromkeys((1, 2, 3), (3_570, 1_530)),
+        official=(
+            "testTrainMulti_7030_splits/*_test_split{number}.txt",
+            "*_test_split{number}.txt",
+        ),
+    ),
 )
 
 
@@ -125,5 +122,4 @@ def hmdb51(*, split: int = 1) -> Choice:
         DataError: a line without 0, 1 or 2, a list of another split.
         UsageError: a split that is none.
     """
-    number = known_split(split, TITLE)
-    return Choice(fit=FIT.format(number), score=SCORE.format(number), options={"split": split})
+    return choose_split(PARTS, split, TITLE)

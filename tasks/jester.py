@@ -42,20 +42,16 @@ def read(path: Path, split: str, tree: Tree, labels: LabelMap | None) -> Listed 
         return None
     ids, names = found
     if labels is JESTER.labels:
-        _check_order(path, tree, labels)
+        own = tree.beside(path, LABEL_FILE)
+        if own is not None:
+            found_order = {name: index for index, name in enumerate(read_lines(own))}
+            same_order(own, found_order, labels, title=TITLE)
     return Listed(
         names=ids,
         labels=indices(path, names, labels, title=TITLE),
         source=path,
         layout="Jester csv",
     )
-
-
-def _check_order(path: Path, tree: Tree, labels: LabelMap) -> None:
-    own = tree.beside(path, LABEL_FILE)
-    if own is not None:
-        names = read_lines(own)
-        same_order(own, {name: i for i, name in enumerate(names)}, labels, title=TITLE)
 
 
 JESTER = DataSet(

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from bench.data.discover.dataset import DataSet, Listed
 from bench.data.discover.label_map import LabelMap
-from bench.data.discover.plain_lists import read_plain_list
+from bench.data.discover.plain_lists import read_plain_rows
 from bench.errors import DataError
 from tasks.formats.kinetics_files import WORDS, clip_id, clip_keys, patterns, reader
 from tasks.labels import shipped
@@ -49,7 +49,8 @@ def read(path: Path, split: str, tree: Tree, labels: LabelMap | None) -> Listed 
 
 def _read_names(path: Path, tree: Tree, labels: LabelMap | None) -> Listed | None:
     try:
-        return read_plain_list(path, labels, root=tree.root, is_shipped=labels is K600.labels)
+        rows = read_plain_rows(path, root=tree.root)
+        return rows.listed(labels, is_shipped=labels is K600.labels)
     except DataError:
         return None  # the tables come next, and their layout tells that this file was not used
 

@@ -10,15 +10,16 @@ from dataclasses import replace
 from pathlib import Path
 
 from bench.data.discover.annotations import read_annotations
-from bench.data.few_labels import low_shot_task
+from bench.data.few_labels import Share, cut_task
 from bench.data.manifest import Manifest, Task
 from bench.data.read_manifest import from_rows, read_classes
 from bench.errors import DataError
-from bench.registry import task
+from bench.registry import grouped, task
 from tasks.folder import DEFAULT_PLAN, own_data
 
 
 @task
+@grouped
 def listing(
     *,
     train: Path,
@@ -27,10 +28,7 @@ def listing(
     classes: Path | None = None,
     plan: str = DEFAULT_PLAN,
     flip: bool = True,
-    fraction: float = 1.0,
-    draw: int = 0,
-    shots: int | None = None,
-    subset: Path | None = None,
+    share: Share,
 ) -> Task:
     """Two lists of your own: `path label` lines, CSV, TSV, JSON lines or parquet.
 
@@ -54,7 +52,7 @@ def listing(
         flip=flip,
         options={"rows_in_both_splits": shared},
     )
-    return low_shot_task(whole, fraction=fraction, draw=draw, shots=shots, subset=subset)
+    return cut_task(whole, share)
 
 
 def _read_both(

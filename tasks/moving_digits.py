@@ -8,26 +8,25 @@ use, see `tasks/digits/films.py`; how hard they are was chosen by measurement, s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
 from bench.config import home_folder
-from bench.data.few_labels import low_shot_task
+from bench.data.few_labels import Share, cut_task
 from bench.data.manifest import Manifest, Task
 from bench.errors import UsageError
-from bench.registry import task
+from bench.registry import grouped, task
 from bench.types import ClipPlan, Kind
 from tasks.digits.films import ensure_files
-from tasks.digits.scenes import DIGITS, MOTIONS, PAIRS, Split
+from tasks.digits.scenes import DIGITS, MOTIONS, PAIRS, ScanSplit, Size
 
-Size = Literal["full", "small"]
-Label = Literal["what", "how"]
+Question = Literal["what", "how"]
 
 # Multiples of PAIRS: every digit does every motion equally often.
-NUM_ROWS: dict[Size, dict[Split, int]] = {
+NUM_ROWS: dict[Size, dict[ScanSplit, int]] = {
     "full": {"train": 16 * PAIRS, "test": 8 * PAIRS},
     "small": {"train": 2 * PAIRS, "test": PAIRS},
 }
@@ -36,85 +35,60 @@ VIDEO_PLAN = ClipPlan(num_frames=8, num_clips=1, num_views=1, stride=3)
 STILL_PLAN = ClipPlan(num_frames=8, num_clips=1, num_views=1, stride=0)
 
 
-@task
-def moving_digits_what(
-    *,
-    data: Path | None = None,
-    fraction: float = 1.0,
-    draw: int = 0,
-    shots: int | None = None,
-    subset: Path | None = None,
-    size: Size = "full",
-) -> Task:
+def _embedded(label: Question, kind: Kind) -> Callable[[Callable[[], None]], Callable[..., Task]]:
+    """Register one of the tasks under the name and the docstring of a function."""
+
+    def decorate(own: Callable[[], None]) -> Callable[..., Task]:
+        def build(*, data: Path | None = None, share: Share, size: Size = "full") -> Task:
+            folder, name = home_folder(data), own.__name__
+            if size not in NUM_ROWS:
+                raise UsageError(f"{name}: size {size!r} is unknown; write full or small.")
+            plan = VIDEO_PLAN if kind == "video" else STILL_PLAN
+            whole = Task(
+                name=name,
+                title=f"Moving digits: {name.removeprefix('moving_digits_')}",
+                fit=_manifest(name, label, kind, "train", folder, size),
+                score=_manifest(name, label, kind, "test", folder, size),
+                fit_plan=plan,
+                score_plan=plan,
+                flip=False,
+                options={"size": size},
+            )
+            return cut_task(whole, share)
+
+        return task(grouped(build, own))
+
+    return decorate
+
+
+@_embedded("what", "video")
+def moving_digits_what() -> None:
     """Embedded: which of 10 digits moves (appearance); 1,280 training and 640 test videos.
 
     The files are rendered below `data` (default: the home folder) on first use. `fraction` or
     `shots` a class, with `draw`, or the list `subset` cut the training split; `size="small"` takes
     the first 160 training and 80 test videos.
     """
-    whole = _whole("what", "video", data, size)
-    return low_shot_task(whole, fraction=fraction, draw=draw, shots=shots, subset=subset)
 
 
-@task
-def moving_digits_how(
-    *,
-    data: Path | None = None,
-    fraction: float = 1.0,
-    draw: int = 0,
-    shots: int | None = None,
-    subset: Path | None = None,
-    size: Size = "full",
-) -> Task:
+@_embedded("how", "video")
+def moving_digits_how() -> None:
     """Embedded: which of 8 motions a digit makes, told by no single frame; the videos of *what*.
 
     Options as for `moving_digits_what`.
     """
-    whole = _whole("how", "video", data, size)
-    return low_shot_task(whole, fraction=fraction, draw=draw, shots=shots, subset=subset)
 
 
-@task
-def moving_digits_stills(
-    *,
-    data: Path | None = None,
-    fraction: float = 1.0,
-    draw: int = 0,
-    shots: int | None = None,
-    subset: Path | None = None,
-    size: Size = "full",
-) -> Task:
+@_embedded("what", "image")
+def moving_digits_stills() -> None:
     """Embedded: which of 10 digits a picture shows; the middle frames of the videos of *what*.
 
     Options as for `moving_digits_what`.
     """
-    whole = _whole("what", "image", data, size)
-    return low_shot_task(whole, fraction=fraction, draw=draw, shots=shots, subset=subset)
-
-
-def _whole(label: Label, kind: Kind, data: Path | None, size: Size) -> Task:
-    folder = home_folder(data)
-    name = f"moving_digits_{label if kind == 'video' else 'stills'}"
-    if size not in NUM_ROWS:
-        raise UsageError(f"{name}: size {size!r} is unknown; write full or small.")
-    fit = _manifest(name, label, kind, "train", folder, size)
-    score = _manifest(name, label, kind, "test", folder, size)
-    plan = VIDEO_PLAN if kind == "video" else STILL_PLAN
-    title = label if kind == "video" else "stills"
-    return Task(
-        name=name,
-        title=f"Moving digits: {title}",
-        fit=fit,
-        score=score,
-        fit_plan=plan,
-        score_plan=plan,
-        flip=False,
-        options={"size": size},
-    )
 
 
 def _manifest(
-    name: str, label: Label, kind: Kind, split: Split, folder: Path, size: Size
+    name: str, label: Question, kind: Kind, split: ScanSplit, folder: Path, size: Size
 ) -> Manifest:
     num_rows = NUM_ROWS[size][split]
     paths = ensure_files(folder, kind, split, num_rows)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import fnmatch
-import inspect
 import os
 import re
-import typing
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +18,10 @@ from bench.data.discover.folder_scan import scan
 from bench.data.discover.label_map import LabelMap
 from bench.data.discover.remembered import DESCRIPTION, added_root, read_added
 from bench.data.discover.split_words import splits_named
-from bench.data.few_labels import low_shot_task
+from bench.data.few_labels import Share, cut_task
 from bench.data.manifest import Manifest, Task
 from bench.errors import DataError, UsageError
-from bench.registry import task
+from bench.registry import grouped, task
 from bench.types import ClipPlan, Settings
 from tasks.folder import IMAGE_PLAN
 
@@ -37,36 +36,36 @@ class Choice:
     options: Settings = field(default_factory=dict)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Sources:
+    """Where the splits of a data set are read from.
+
+    `data` is the root of the data set, a folder that holds one called like it, or what
+    `bench data add` wrote (or the folder that holds this). `train` and `val` are lists to read
+    instead of those found, `classes` and `media` as in `read_split`.
+    """
+
+    data: Path | None = None
+    train: Path | None = None
+    val: Path | None = None
+    classes: Path | None = None
+    media: Path | None = None
+
+
 def published(
     dataset: DataSet, *, plan: str | None, flip: bool, fit: str = "train", score: str = "val"
 ) -> Callable[[Callable[..., Choice | None]], Callable[..., Task]]:
     """Register the task of a data set under the name and the docstring of a function.
 
     The function takes the options that the data set has of its own, as keywords, and returns what
-    they decide; the task has those of every published data set beside them (see `build`). `plan` is
-    None for images; training clips have one view. `fit` and `score` are splits of the data set.
+    they decide; the task has those of every published data set beside them: `Sources`, and `Share`
+    to cut the training split. `plan` is None for images; training clips have one view. `fit` and
+    `score` are splits of the data set.
     """
 
     def decorate(own: Callable[..., Choice | None]) -> Callable[..., Task]:
-        def build(
-            *,
-            data: Path | None = None,
-            train: Path | None = None,
-            val: Path | None = None,
-            classes: Path | None = None,
-            media: Path | None = None,
-            fraction: float = 1.0,
-            draw: int = 0,
-            shots: int | None = None,
-            subset: Path | None = None,
-            **options: Any,
-        ) -> Task:
+        def build(*, sources: Sources, share: Share, **options: Any) -> Task:
             """Make the task.
-
-            `data` is the root of the data set, a folder that holds one called like it, or what
-            `bench data add` wrote (or the folder that holds this). `train` and `val` are lists to
-            read instead of those found, `classes` and `media` as in `read_split`. `fraction`,
-            `draw`, `shots` and `subset` cut the training split, see `bench/data/few_labels.py`.
 
             Raises:
                 UsageError: no data.
@@ -75,12 +74,7 @@ def published(
             choice = own(**options) or Choice()
             chosen = choice.dataset or dataset
             fitted, scored = _splits(
-                chosen,
-                data,
-                (choice.fit or fit, choice.score or score),
-                (train, val),
-                classes,
-                media,
+                chosen, sources, fit=choice.fit or fit, score=choice.score or score
             )
             fit_plan, score_plan = plans(chosen, plan)
             whole = Task(
@@ -93,43 +87,35 @@ def published(
                 flip=flip,
                 options=dict(choice.options),
             )
-            return low_shot_task(whole, fraction=fraction, draw=draw, shots=shots, subset=subset)
+            return cut_task(whole, share)
 
-        return task(_described(build, own))
+        return task(grouped(build, own))
 
     return decorate
 
 
-def _described(
-    build: Callable[..., Task], own: Callable[..., Choice | None]
-) -> Callable[..., Task]:
-    """Give `build` the name, place and docstring of a function, and its options beside its own."""
-    common, more = inspect.signature(build), inspect.signature(own)
-    shared = [p for p in common.parameters.values() if p.kind is inspect.Parameter.KEYWORD_ONLY]
-    joined = common.replace(parameters=[*more.parameters.values(), *shared])
-    hints = {**typing.get_type_hints(own), **typing.get_type_hints(build)}
-    for name in ("__module__", "__name__", "__qualname__", "__doc__"):
-        setattr(build, name, getattr(own, name))
-    build.__annotations__ = {name: hints[name] for name in (*joined.parameters, "return")}
-    build.__signature__ = joined  # type: ignore[attr-defined]
-    return build
-
-
 def _splits(
-    dataset: DataSet,
-    data: Path | None,
-    splits: tuple[str, str],
-    listings: tuple[Path | None, Path | None],
-    classes: Path | None,
-    media: Path | None,
+    dataset: DataSet, sources: Sources, *, fit: str, score: str
 ) -> tuple[Manifest, Manifest]:
     """Read both splits from what was added, or from the root where something else is asked for."""
-    folder = data_folder(dataset, data)
+    folder = data_folder(dataset, sources.data)
     was_added = (folder / DESCRIPTION).is_file()
-    if was_added and (*listings, classes, media) == (None,) * 4:
-        return _from_added(dataset, folder, splits)
+    if was_added and sources == Sources(data=sources.data):
+        found = read_added(folder)
+        for split in (fit, score):
+            if split not in found:
+                raise DataError(
+                    f"{folder} holds {', '.join(found) or 'no splits'} of {dataset.title} but not"
+                    f" {split}; run `bench data add {dataset.name} DIR` again."
+                )
+        return found[fit], found[score]
     root = added_root(folder) if was_added else folder
-    return _from_root(dataset, root, splits, listings, classes, media)
+    read = partial(read_split, dataset, root, media=sources.media, tree=scan(root, dataset.kind))
+    fitted = read(fit, listing=sources.train, classes=sources.classes)
+    known: Path | LabelMap | None = sources.classes
+    if known is None and dataset.labels is None:
+        known = LabelMap(names=fitted.classes, source=fitted.source)
+    return fitted, read(score, listing=sources.val, classes=known)
 
 
 def plans(dataset: DataSet, plan: str | None) -> tuple[ClipPlan, ClipPlan]:
@@ -196,40 +182,6 @@ def _tells_splits(dataset: DataSet, folder: Path, *, depth: int) -> bool:
                     return True
                 folders += [Path(entry.path)] if entry.is_dir() else []
     return depth > 1 and any(_tells_splits(dataset, path, depth=depth - 1) for path in folders)
-
-
-def _from_added(
-    dataset: DataSet, folder: Path, splits: tuple[str, str]
-) -> tuple[Manifest, Manifest]:
-    found = read_added(folder)
-    for split in splits:
-        if split not in found:
-            raise DataError(
-                f"{folder} holds {', '.join(found) or 'no splits'} of {dataset.title} but not"
-                f" {split}; run `bench data add {dataset.name} DIR` again."
-            )
-    return found[splits[0]], found[splits[1]]
-
-
-def _from_root(
-    dataset: DataSet,
-    root: Path,
-    splits: tuple[str, str],
-    listings: tuple[Path | None, Path | None],
-    classes: Path | None,
-    media: Path | None,
-) -> tuple[Manifest, Manifest]:
-    tree = scan(root, dataset.kind)
-    fit = read_split(
-        dataset, root, splits[0], listing=listings[0], classes=classes, media=media, tree=tree
-    )
-    known: Path | LabelMap | None = classes
-    if classes is None and dataset.labels is None:
-        known = LabelMap(names=fit.classes, source=fit.source)
-    score = read_split(
-        dataset, root, splits[1], listing=listings[1], classes=known, media=media, tree=tree
-    )
-    return fit, score
 
 
 def _bare(name: str) -> str:

@@ -72,18 +72,14 @@ def _items(path: Path, split: str) -> tuple[list[str], list[str]] | None:
         fields = item if isinstance(item, dict) else {}
         sample, template = fields.get("id"), fields.get("template")
         if not isinstance(sample, str | int) or not isinstance(template, str):
+            shown = repr(item)
             raise DataError(
                 f"{path}, item {number}: expected a text `id` and a text `template`, found"
-                f" {_shorten(item)}; fetch the file again."
+                f" {shown if len(shown) <= 80 else f'{shown[:80]}...'}; fetch the file again."
             )
         ids.append(str(sample))
         templates.append(template)
     return ids, templates
-
-
-def _shorten(item: object) -> str:
-    shown = repr(item)
-    return shown if len(shown) <= 80 else f"{shown[:80]}..."
 
 
 def _refuse_frames(path: Path, split: str, tree: Tree) -> None:

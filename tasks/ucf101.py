@@ -19,12 +19,10 @@ from bench.data.discover.dataset import DataSet, Listed
 from bench.data.discover.label_map import LabelMap
 from bench.errors import DataError
 from tasks.formats.class_lists import (
-    by_split,
-    known_split,
-    list_names,
+    choose_split,
     read_class_list,
     refuse_other_split,
-    split_words,
+    three_splits,
 )
 from tasks.formats.official_files import same_order
 from tasks.labels import shipped
@@ -35,7 +33,7 @@ if TYPE_CHECKING:
 
 TITLE = "UCF101"
 ORDER_FILE = "classInd.txt"
-FIT, SCORE = "trainlist0{}", "testlist0{}"
+PARTS = ("trainlist0{}", "testlist0{}")
 SIZES: Mapping[int, tuple[int, int]] = {1: (9_537, 3_783), 2: (9_586, 3_734), 3: (9_624, 3_696)}
 _FILE = re.compile(r"v_(\w+)_g\d+_c\d+")
 
@@ -74,29 +72,13 @@ def _check_order(path: Path, tree: Tree, labels: LabelMap) -> None:
     same_order(own, found, labels, title=TITLE)
 
 
-def _sizes(number: int) -> tuple[dict[str, int], dict[str, int]]:
-    fit, score = SIZES[number]
-    return {"published": fit}, {"published": score}
-
-
-def _patterns(number: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    fit, score = list_names("ucf101", number)
-    return (*_official(FIT.format(number)), *fit), (*_official(SCORE.format(number)), *score)
-
-
-def _official(split: str) -> tuple[str, str]:
-    return f"ucfTrainTestlist/{split}.txt", f"{split}.txt"
-
-
 UCF101 = DataSet(
     name="ucf101",
     title=TITLE,
     kind="video",
     labels=shipped("ucf101"),
-    words=by_split(FIT, SCORE, split_words),
-    sizes=by_split(FIT, SCORE, _sizes),
-    patterns=by_split(FIT, SCORE, _patterns),
     read=read,
+    **three_splits("ucf101", PARTS, SIZES, official=("ucfTrainTestlist/{part}.txt", "{part}.txt")),
 )
 
 
@@ -115,5 +97,4 @@ def ucf101(*, split: int = 1) -> Choice:
             is another class than the name beside it, a list of another split.
         UsageError: a split that is none.
     """
-    number = known_split(split, TITLE)
-    return Choice(fit=FIT.format(number), score=SCORE.format(number), options={"split": split})
+    return choose_split(PARTS, split, TITLE)

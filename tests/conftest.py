@@ -1,17 +1,20 @@
 """What several end-to-end tests share: a small set of real videos and the command line."""
 
 import json
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bench.cli.main import main
+from tests.commands import Bench, Records
 from tests.media import write_video
 
 WITH_HOME = {"run", "features", "board", "probe", "check", "data", "lowshot"}
 
 
 @pytest.fixture(scope="session")
-def video_set(tmp_path_factory):
+def video_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Class folders of real mp4 files: 3 classes, 4 to train and 2 to score each."""
     root = tmp_path_factory.mktemp("videos")
     for split, count in (("train", 4), ("val", 2)):
@@ -24,10 +27,10 @@ def video_set(tmp_path_factory):
 
 
 @pytest.fixture
-def bench(capsys, tmp_path):
+def bench(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Bench:
     """Run the command line in this process; returns (exit code, stdout, stderr)."""
 
-    def call(*arguments, home=True):
+    def call(*arguments: Path | str, home: bool = True) -> Any:
         words = [str(word) for word in arguments]
         if home and WITH_HOME & {*words} and "--home" not in words:
             words += ["--home", str(tmp_path / "home")]
@@ -41,10 +44,10 @@ def bench(capsys, tmp_path):
 
 
 @pytest.fixture
-def records(bench):
+def records(bench: Bench) -> Records:
     """Run `bench run --json` and return the records; a dirty checkout (3) is no failure here."""
 
-    def call(*arguments, codes=(0, 3)):
+    def call(*arguments: Path | str, codes: tuple[int, ...] = (0, 3)) -> Any:
         code, out, err = bench("run", *arguments, "--json")
         assert code in codes, err
         return [json.loads(line) for line in out.splitlines()]

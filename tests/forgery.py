@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from bench import registry
 from bench.config import Machine, RunConfig
-from bench.evaluate.evaluate import evaluate
+from bench.evaluate.evaluate import evaluate, prepared_runs
 from bench.files import file_sha256
 from bench.records.box_predictions import FACTS
 from bench.records.record import seal_of
@@ -66,7 +66,7 @@ def box_config(root: Path, **changes: Any) -> RunConfig:
 
 def run(config: RunConfig, home: Path, data: Path | None = None) -> Path:
     """Run one config and return the file of its record."""
-    [outcome] = evaluate([config], Machine(home=home, data=data), Silent())
+    [outcome] = evaluate(prepared_runs([config], Machine(home=home, data=data), Silent()))
     return outcome.path
 
 

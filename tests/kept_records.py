@@ -1,78 +1,107 @@
-"""Records on disk with the predictions that they are of: clips with rows right as told, boxes."""
+"""Records on disk beside the files of what they predicted: rows of clips, and boxes."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from bench.data.boxes.regions import FrameTruth
 from bench.data.manifest import Manifest
 from bench.evaluate.record_parts import metrics_part
 from bench.metrics.detections import ScoredBoxes
+from bench.protocols import honest
 from bench.records.box_predictions import frame_map_part, write_scored_boxes, write_truth
-from bench.records.record import Result
+from bench.records.record import Result, sealed
 from bench.records.record_files import write_predictions, write_record
+from bench.records.run_id import protocol_digest
 from tests.sound_record import box_fields, digest, id_of, sound_fields
 
 CLASSES = tuple(f"class {i}" for i in range(10))
 
 
 def kept_clips(
+    folder: Path, right: npt.ArrayLike, *, second: Sequence[bool] = (), **how: Any
+) -> Result:
+    """Write a record whose rows are right as told; of wrong ones the label is second or seventh.
+
+    Labels go round the ten classes unless `labels` says otherwise; `how` is that of
+    `kept_predictions`.
+    """
+    is_right = np.asarray(right, dtype=bool)
+    labels = np.asarray(how.pop("labels", np.arange(len(is_right)) % 10), dtype=np.int64)
+    scores = np.linspace(0.1, 0.01, 10)[(np.arange(10) - labels[:, None]) % 10]
+    for row in np.flatnonzero(~is_right):  # the next class goes first, or the next six
+        ahead = 1 if len(second) and second[row] else 6
+        scores[row, (labels[row] + np.arange(1, ahead + 1)) % 10] += 1
+    scores = (scores / scores.sum(axis=1, keepdims=True)).astype(np.float32)
+    return kept_predictions(folder, labels, scores, **how)
+
+
+def kept_predictions(
     folder: Path,
-    right: Sequence[bool],
+    labels: npt.NDArray[np.int64],
+    probabilities: npt.NDArray[np.float32],
     *,
-    second: Sequence[bool] = (),
-    unread: Sequence[int] = (),
-    skip: bool = False,
+    classes: Sequence[str] = CLASSES,
     ids: Sequence[str] | None = None,
-    labels: Sequence[int] | None = None,
+    unread: Collection[int] = (),
+    on_unreadable: str = "wrong",
     draw: int = 0,
     plan: str | None = None,
-    **changes: Any,
+    verifiable: bool = False,
+    **facts: Any,
 ) -> Result:
-    """Write a record whose rows are right as told; of wrong ones the label is second or seventh."""
-    count = len(right)
-    names = list(ids or [f"clip {i:04d}" for i in range(count)])
-    truth = np.array(labels if labels is not None else np.arange(count) % 10, dtype=np.int64)
+    """Write a record of `honest@1` with these probabilities `[rows, C]`, and return it.
+
+    The rows of `unread` could not be decoded; `facts` are those of `sound_fields`. A `verifiable`
+    record has the digest of the protocol as it is, and the scores that its readout was not chosen
+    by.
+    """
+    names = list(ids or [f"clip_{i}" for i in range(len(labels))])
     manifest = Manifest(
         name="clips",
         split="test",
         kind="video",
         ids=names,
         media=[Path(name) for name in names],
-        labels=truth,
-        classes=CLASSES,
+        labels=labels,
+        classes=classes,
     )
-    scores = np.linspace(0.1, 0.01, 10)[(np.arange(10) - truth[:, None]) % 10]
-    for row, is_right in enumerate(right):
-        if not is_right:  # the next class goes first, or the next six
-            ahead = 1 if len(second) and second[row] else 6
-            scores[row, (truth[row] + np.arange(1, ahead + 1)) % 10] += 1
-    scores = (scores / scores.sum(axis=1, keepdims=True)).astype(np.float32)
-    rows = np.setdiff1d(np.arange(count), unread)
-    metrics = metrics_part(scores[rows], manifest, rows, skip=skip)
+    scored = ~np.isin(np.arange(len(labels)), list(unread))
+    rows = np.flatnonzero(scored)
     fields = sound_fields(
-        rows=count,
-        correct=metrics.correct,
+        rows=len(labels),
+        correct=0,
+        classes=len(classes),
         unreadable=len(unread),
         manifest=manifest.digest,
-        **changes,
+        **facts,
     )
-    fields["metrics"] = metrics.model_dump()
+    skip = on_unreadable == "skip"
+    fields["metrics"] = metrics_part(probabilities[rows], manifest, rows, skip=skip).model_dump()
     fields["data"]["score"]["digest"] = manifest.digest
     fields["data"]["score"]["undecodable"] = {names[i]: "no video stream" for i in unread}
-    fields["config"] |= {"on_unreadable": "skip" if skip else "wrong", "draw": draw}
+    fields["config"] |= {"on_unreadable": on_unreadable, "draw": draw}
     fields["train_labels"]["draw"] = draw
     if draw:
         fields["data"]["fit"]["digest"] = digest(f"draw {draw}")
     fields["plan"]["score"] = plan or fields["plan"]["score"]
-    fields["id"] = id_of(fields)
-    scored = np.zeros(count, dtype=bool)
-    scored[rows] = True
-    artifact = write_predictions(folder / f"{fields['id']}.parquet", manifest, scores, scored)
+    if verifiable:
+        fields["protocol"]["digest"] = protocol_digest(honest())
+        beside = {"score_split_scores": [0.0, 1.0], "score_split_fit": "kept"}
+        fields["probe"]["selection"] |= beside
+    number = fields["id"] = id_of(fields)
+    artifact = write_predictions(
+        folder / f"{number}.parquet",
+        manifest,
+        probabilities,
+        scored,
+        facts={"record": number, "task": fields["task"]["name"], "split": "test"},
+    )
     fields["artifacts"]["predictions"] = artifact.model_dump()
     return _written(fields, folder)
 
@@ -83,27 +112,26 @@ def kept_boxes(
     boxes: ScoredBoxes,
     truth: FrameTruth,
     *,
-    skip: bool = False,
+    missing: Collection[str] = (),
+    on_unreadable: str = "wrong",
     **changes: Any,
 ) -> Result:
-    """Write the record of scored boxes."""
-    metrics = frame_map_part(boxes, truth, skip=skip)
+    """Write the record of scored boxes, its boxes and their truth, and return it."""
+    metrics = frame_map_part(boxes, truth, skip=on_unreadable == "skip")
     fields = box_fields(metrics=metrics, manifest=manifest.digest, **changes)
     fields["data"]["score"]["digest"] = manifest.digest
-    fields["config"]["on_unreadable"] = "skip" if skip else "wrong"
-    fields["id"] = id_of(fields)
-    stem = folder / fields["id"]
-    artifacts = fields["artifacts"]
-    artifacts["predictions"] = write_scored_boxes(
-        stem.with_suffix(".parquet"), manifest, boxes
-    ).model_dump()
-    artifacts["truth"] = write_truth(
-        stem.with_name(f"{stem.name}-truth.parquet"), truth
-    ).model_dump()
+    fields["config"]["on_unreadable"] = on_unreadable
+    number = fields["id"] = id_of(fields)
+    fields["artifacts"] |= {
+        "predictions": write_scored_boxes(
+            folder / f"{number}.parquet", manifest, boxes, missing
+        ).model_dump(),
+        "truth": write_truth(folder / f"{number}-truth.parquet", truth).model_dump(),
+    }
     return _written(fields, folder)
 
 
 def _written(fields: dict[str, Any], folder: Path) -> Result:
-    result = Result.model_validate(fields)
-    write_record(result, folder)
+    result = sealed(Result.model_validate(fields))
+    write_record(result, folder, overwrite=True)
     return result

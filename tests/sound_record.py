@@ -6,9 +6,11 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any
 
-from bench.records.metrics import Bounds, ClassPart, FatePart, FrameMapPart
+from bench.metrics.frame_map import ClassScore
+from bench.metrics.frame_rows import Fate
+from bench.records.metrics import Bounds, FrameMapPart
 from bench.records.record import Result
-from bench.records.run_id import result_id
+from bench.records.run_id import RunIdentity
 
 
 def digest(text: str) -> str:
@@ -148,7 +150,7 @@ def sound_fields(
 def id_of(fields: Mapping[str, Any]) -> str:
     """Return the id that follows from the fields of a record."""
     features, fit, probe = fields["features"], fields["data"]["fit"], fields["probe"]
-    return result_id(
+    return RunIdentity(
         config=fields["config"],
         feature_keys=[features["fit_key"], features["score_key"]],
         data_digests=[fit and fit["digest"], fields["data"]["score"]["digest"]],
@@ -158,7 +160,7 @@ def id_of(fields: Mapping[str, Any]) -> str:
         head_order=probe.get("head_order"),
         mode=features["mode"],
         files=fields["task"].get("files"),
-    )
+    ).id
 
 
 def sound_record(**changes: Any) -> Result:
@@ -189,11 +191,11 @@ def box_metrics(mean_ap: float, *, rules: str = "official", lost: int = 0) -> Fr
         rules=rules,
         by_rules={"official": mean_ap, "slowfast": mean_ap, "mmaction2": mean_ap},
         classes=tuple(
-            ClassPart(id=key, name=name, ap=mean_ap, num_truth=20, num_detections=100 - lost)
+            ClassScore(id=key, name=name, ap=mean_ap, num_truth=20, num_detections=100 - lost)
             for key, name in ((1, "stand"), (3, "sit"))
         ),
-        truth=FatePart(**counts),
-        detections=FatePart(**{**counts, "rows": 200 - 2 * lost, "scored": 200 - 2 * lost}),
+        truth=Fate(**counts),
+        detections=Fate(**{**counts, "rows": 200 - 2 * lost, "scored": 200 - 2 * lost}),
         num_frames=30,
         num_silent_frames=0,
         num_wrong_by_frame=0,

@@ -7,7 +7,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from bench.encoders.networks.video_vit import VitArchitecture
 from bench.launch.distributed import World
 from bench.pretrain.engine import plain_attention
-from bench.pretrain.masks import MultiBlock, draw_masks
+from bench.pretrain.masks import Mask, MultiBlock, draw_masks
 from bench.pretrain.objective import fresh_networks
 from bench.pretrain.predictor import PredictorArchitecture
 from bench.pretrain.recipe import PretrainRecipe
@@ -41,7 +41,7 @@ RECIPE = PretrainRecipe(
 )
 
 
-def drawn(recipe: PretrainRecipe, number: int):
+def drawn(recipe: PretrainRecipe, number: int) -> tuple[torch.Tensor, list[Mask]]:
     draws = torch.Generator().manual_seed(number)
     a = recipe.encoder
     clips = torch.randn(3, 3, a.num_frames, a.image_size, a.image_size, generator=draws)
@@ -50,7 +50,9 @@ def drawn(recipe: PretrainRecipe, number: int):
 
 @pytest.mark.parametrize("exponent", [1.0, 2.0])
 @pytest.mark.parametrize("clips_norms", [False, True])
-def test_plain_step_gives_the_losses_norms_and_weights_of_ours(exponent, clips_norms):
+def test_plain_step_gives_the_losses_norms_and_weights_of_ours(
+    exponent: float, clips_norms: bool
+) -> None:
     recipe = replace(RECIPE, loss_exponent=exponent)
     values = StepValues(lr=1e-3, weight_decay=0.1, momentum=0.9, clips=clips_norms)
     networks, target = fresh_networks(recipe, seed=0)
@@ -77,7 +79,7 @@ def test_plain_step_gives_the_losses_norms_and_weights_of_ours(exponent, clips_n
             torch.testing.assert_close(own, tensor, rtol=0, atol=1e-5, msg=name)
 
 
-def test_counted_operations_are_those_that_torch_counts_in_our_step():
+def test_counted_operations_are_those_that_torch_counts_in_our_step() -> None:
     networks, target = fresh_networks(RECIPE, seed=0)
     for network in (networks, target):
         plain_attention(network)  # the counter knows no fused attention on a CPU
@@ -89,7 +91,7 @@ def test_counted_operations_are_those_that_torch_counts_in_our_step():
     assert counter.get_total_flops() == 3 * flop_of_clip(RECIPE, masks)
 
 
-def test_another_model_keeps_the_masks_and_their_batch():
+def test_another_model_keeps_the_masks_and_their_batch() -> None:
     recipe = recipe_of("vit_tiny", 112, 2, "fp32")
     assert recipe.encoder.grid == (8, 7, 7)
     assert (recipe.batch_size, recipe.mask_batch, recipe.precision) == (2, 24, "fp32")
@@ -97,13 +99,13 @@ def test_another_model_keeps_the_masks_and_their_batch():
     assert recipe_of("vit_large", None, 48, "bf16").mask_batch == 48
 
 
-def test_both_steps_are_timed_in_turns():
+def test_both_steps_are_timed_in_turns() -> None:
     _, turns = measure(RECIPE, World(device=CPU), 2, compile_blocks=False)
     assert len(turns) == 2
     assert all(min(t.plain, t.ours, t.flop, t.peak) > 0 for t in turns)
 
 
-def test_report_has_ratio_and_shares_as_medians_of_turns():
+def test_report_has_ratio_and_shares_as_medians_of_turns() -> None:
     # 3 clips a step; shares of the matmul: ours 1/2, 1/4, 1/2; plain 1/8, 1/4, 1/4.
     turns = [
         Turn(plain=8.0, ours=2.0, flop=1e9, peak=1e9),

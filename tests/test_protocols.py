@@ -23,16 +23,16 @@ def protocol(name: str) -> EvaluationProtocol:
 
 
 @pytest.mark.parametrize("name", DIGESTS)
-def test_protocol_is_what_it_was(name):
+def test_protocol_is_what_it_was(name: str) -> None:
     assert protocol_digest(protocol(name)) == DIGESTS[name]
     assert protocol(name).name == name
 
 
-def test_every_protocol_is_pinned():
+def test_every_protocol_is_pinned() -> None:
     assert set(registry.names("protocols")) == set(DIGESTS)
 
 
-def test_settings_of_a_task_stand_over_those_of_its_kind():
+def test_settings_of_a_task_stand_over_those_of_its_kind() -> None:
     vjepa2 = protocol("vjepa2@1")
     k400, coin, diving48, in1k = (
         vjepa2.fixed_options(task, kind, "attentive4")
@@ -60,7 +60,7 @@ def test_settings_of_a_task_stand_over_those_of_its_kind():
     assert {**protocol("vjepa@1").fixed_options("ssv2", "video", "attentive")}["epochs"] == 20
 
 
-def test_layers_follow_from_the_task_and_the_depth_of_the_encoder():
+def test_layers_follow_from_the_task_and_the_depth_of_the_encoder() -> None:
     vjepa2 = protocol("vjepa2@1")
     assert vjepa2.layers_of("diving48", 24) == (17, 19, 21, 23)
     assert vjepa2.layers_of("jester", 40) == (24, 29, 34, 39)

@@ -17,28 +17,19 @@ from bench.encoders.networks.sizes import VIT_SIZES
 from bench.encoders.networks.video_vit import fresh_vit
 from bench.encoders.weights.layouts import save_released
 from tasks.digits import ava_films as films
+from tests.commands import Bench
 from tests.tasks.layouts import kinetics
 from tests.tasks.test_layouts import NAMES, items_of
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-IMPORTS = """
-from pathlib import Path
-from torch import nn
-from torch.nn import functional
-from bench.data.read_manifest import read_folder
-from bench.types import ClipPlan, Probe
-from bench.publish.leaderboard import Column, Leaderboard
-from bench.data.manifest import Task
-from leaderboards.render.write_all import write
-"""
 
 
-def blocks(language):
+def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
 
 
-def small_ava(folder, monkeypatch):
+def small_ava(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Lay out a few films as clips of AVA that are cut at second 900."""
     monkeypatch.setattr(films, "NUM_FILMS", {"small": {"train": 4, "val": 2}})
     films.ensure_films(folder, "small")
@@ -55,7 +46,7 @@ def small_ava(folder, monkeypatch):
 
 
 @pytest.fixture
-def newcomer(tmp_path, video_set, monkeypatch):
+def newcomer(tmp_path: Path, video_set: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with what the README's commands name."""
     shutil.copytree(video_set, tmp_path / "my_videos")
     for split, count in (("train", 2), ("val", 1)):
@@ -82,14 +73,14 @@ def newcomer(tmp_path, video_set, monkeypatch):
     small_ava(tmp_path, monkeypatch)
     [config] = blocks("toml")
     (tmp_path / "my_run.toml").write_text(config)
-    (tmp_path / "my_extension.py").write_text(IMPORTS + "\n".join(blocks("python")))
+    (tmp_path / "my_extension.py").write_text("\n".join(blocks("python")))
     monkeypatch.delenv("BENCH_DATA", raising=False)
     monkeypatch.setenv("BENCH_HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
-def test_commands_of_the_readme_run(newcomer, bench):
+def test_commands_of_the_readme_run(newcomer: Path, bench: Bench) -> None:
     commands = [line for block in blocks("bash") for line in block.splitlines() if line]
     assert len(commands) >= 9
     for command in commands:
@@ -106,14 +97,14 @@ def test_commands_of_the_readme_run(newcomer, bench):
     assert np.load("features.npz")["mean"].shape == (6, 96)
 
 
-def data_set(name, title):
+def data_set(name: str, title: str) -> DataSet:
     """Return the data set of a task that is called so."""
     found = vars(importlib.import_module(f"tasks.{name}")).values()
     [one] = [one for one in found if isinstance(one, DataSet) and title.startswith(one.title)]
     return one
 
 
-def test_the_table_of_data_sets_tells_what_the_tasks_are():
+def test_the_table_of_data_sets_tells_what_the_tasks_are() -> None:
     section = README.partition("## The data sets of the papers")[2].partition("\n## ")[0]
     rows = re.findall(r"^\| `(\w+)` \|(.*)\|$", section, flags=re.MULTILINE)
     assert {name for name, _ in rows} == set(NAMES)
@@ -128,7 +119,7 @@ def test_the_table_of_data_sets_tells_what_the_tasks_are():
         assert f"flip={flip == 'yes'}" in text
 
 
-def test_the_table_of_encoders_has_every_family():
+def test_the_table_of_encoders_has_every_family() -> None:
     section = README.partition("## Encoder families")[2].partition("\n## ")[0]
     first = "".join(line.split("|")[1] for line in section.splitlines() if line.startswith("| `"))
     first = first.replace("`--encoder`", "")
@@ -138,11 +129,11 @@ def test_the_table_of_encoders_has_every_family():
     assert named == {entry.name for entry in ours} - {"digits_tiny"}
 
 
-def test_make_targets_of_the_readme_exist():
+def test_make_targets_of_the_readme_exist() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
     assert set(re.findall(r"make ([a-z-]+)", README)) <= targets
 
 
-def test_links_of_the_readme_lead_to_files():
+def test_links_of_the_readme_lead_to_files() -> None:
     for link in re.findall(r"\]\((?!http)([^)#]+)\)", README):
         assert (ROOT / link).exists(), link

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 VERIFICATION_FAILED = 5
 
 Home = Annotated[Path | None, typer.Option("--home", help="Features and records [BENCH_HOME].")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
 
 def board(

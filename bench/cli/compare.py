@@ -10,15 +10,15 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from bench.cli.board import Home, Json
+from bench.cli.console import open_console
 from bench.config import home_folder
 from bench.errors import UsageError
 from bench.records.find import ID, record_file
 
 if TYPE_CHECKING:
-    from bench.compare.compare_records import Comparison, Spread
+    from bench.compare.compare_records import Comparison
     from bench.compare.paired_rows import Placed
-
-Home = Annotated[Path | None, typer.Option("--home", help="Features and records [BENCH_HOME].")]
 
 
 def compare(
@@ -34,7 +34,7 @@ def compare(
         bool, typer.Option("--all", help="Also records that are not reportable.")
     ] = False,
     home: Home = None,
-    json_: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
+    json_: Json = False,
 ) -> None:
     """Compare two records, or two encoders on every measurement that both have on record.
 
@@ -51,21 +51,25 @@ def compare(
     root = home_folder(home)
     cache = root / "cache"
     alone: list[str] = []
-    are_records = [_is_record(name, root) for name in (a, b)]
+    are_records = [
+        Path(name).suffix == ".json"
+        or bool(ID.fullmatch(name))
+        or (root / "records" / f"{name}.json").is_file()
+        for name in (a, b)
+    ]
     if any(are_records) and not all(are_records):
         raise UsageError(
             f"{a} and {b} are a record and an encoder; name two records, or two encoders."
         )
     if all(are_records):
-        one, other = _placed(a, home), _placed(b, home)
+        one, other = placed(a, home), placed(b, home)
         found = [compare_records(one, other, metric=metric, strict=strict, cache=cache)]
     else:
-        folder = root / "records"
         found, alone = compare_encoders(
             a,
             b,
-            read_records(folder),
-            folder,
+            read_records(root / "records"),
+            root / "records",
             metric=metric,
             strict=strict,
             include_unreportable=all_,
@@ -81,13 +85,8 @@ def compare(
         typer.echo(f"not compared: {line}", err=True)
 
 
-def _is_record(name: str, root: Path) -> bool:
-    """Whether a name is that of a record; else it is an encoder's."""
-    kept = root / "records" / f"{name}.json"
-    return Path(name).suffix == ".json" or bool(ID.fullmatch(name)) or kept.is_file()
-
-
-def _placed(name: str, home: Path | None) -> Placed:
+def placed(name: str, home: Path | None) -> Placed:
+    """Read the record of that file or id, and say where it is."""
     from bench.compare.paired_rows import Placed  # pydantic and pyarrow
     from bench.records.record_files import read_record
 
@@ -107,7 +106,6 @@ def _names(one: Comparison) -> tuple[str, str]:
 
 # ----------------------------------------------------------------------------------------- printing
 def _print(found: list[Comparison], names: tuple[str, str]) -> None:
-    from bench.cli.console import open_console
     from bench.compare.compare_records import spelled, verdict
 
     console = open_console()
@@ -170,14 +168,11 @@ def _facts(one: Comparison) -> dict[str, Any]:
         "unit": one.unit,
         **as_json(one.paired),
         "holm_p": one.holm,
-        "spread_a": _spread_facts(one.spread_a),
-        "spread_b": _spread_facts(one.spread_b),
-        "spread": _spread_facts(one.spread),
+        **{
+            name: vars(spread) if (spread := getattr(one, name)) else None
+            for name in ("spread_a", "spread_b", "spread")
+        },
         "differing": list(one.differing),
         "remarks": list(one.remarks),
         "records": [[a.id, b.id] for a, b in one.pairs],
     }
-
-
-def _spread_facts(spread: Spread | None) -> dict[str, float] | None:
-    return vars(spread) if spread else None

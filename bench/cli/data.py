@@ -10,12 +10,11 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from bench.cli.options import Data, Home
 from bench.config import Machine, data_folder, home_folder
 
 app = typer.Typer(help="Data sets on this machine: find their layout once, list them.")
 
-Home = Annotated[Path | None, typer.Option("--home", help="Features and records [BENCH_HOME].")]
-Data = Annotated[Path | None, typer.Option("--data", help="Where the data sets are [BENCH_DATA].")]
 Sets = Annotated[list[str] | None, typer.Option("--set", help="OPTION=VALUE of the task.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
@@ -34,8 +33,8 @@ def add(
     facts = add_data(task, root, set_ or [], home_folder(home))
     if json_:
         typer.echo(json.dumps(facts, indent=1))
-        return
-    _show(facts)
+    else:
+        _show(facts)
 
 
 @app.command("ls")

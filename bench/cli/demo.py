@@ -12,12 +12,12 @@ from bench.cli.board import print_board
 from bench.cli.options import (
     Home,
     Workers,
-    _machine,
+    machine_of,
 )
+from bench.cli.outcomes import printing
 
 if TYPE_CHECKING:
     pass
-from bench.cli.run import _run
 
 
 def demo(
@@ -27,17 +27,22 @@ def demo(
 ) -> None:
     """Render the embedded data set, pretrain for a minute, compare encoders, study few labels."""
     from bench.cli.console import TerminalProgress
+    from bench.evaluate.evaluate import evaluate, prepared_runs
     from bench.pretrain.loop import pretrain
     from bench.studies import demo_runs as job  # torch: only where it is needed
     from bench.studies.low_shot_study import study
 
-    machine = _machine(home or Path(".demo"), None, "auto", workers, 16)
+    machine = machine_of(home or Path(".demo"), None, "auto", workers, 16)
     trained = pretrain(job.demo_pretraining(machine.home, size))
     typer.echo(f"Pretrained for a minute, to show how; nothing is claimed of {trained}\n", err=True)
-    _run(job.demo_configs(machine.home, size), machine, json_=False)
     # Records of their own: their splits are smaller, and columns do not mix splits.
     families = replace(machine, home=machine.home / "families")
-    _run(job.demo_families(machine.home), families, json_=False)
+    for configs, where in (
+        (job.demo_configs(machine.home, size), machine),
+        (job.demo_families(machine.home), families),
+    ):
+        with printing(json_=False) as outcomes:
+            outcomes.extend(evaluate(prepared_runs(configs, where, TerminalProgress())))
     fractions, draws = job.LOW_SHOT_FRACTIONS[size], job.LOW_SHOT_DRAWS
     few = job.demo_study(machine.home, size)
     for _ in study(few, machine, TerminalProgress(), fractions=fractions, draws=draws):

@@ -39,7 +39,7 @@ PROBE_SECONDS = 120
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finding:
+class Advice:
     """One thing that was looked at: is it as it should be, what is there, and what mends it."""
 
     name: str
@@ -48,7 +48,7 @@ class Finding:
     fix: str = ""
 
 
-def examine(home: Path | None = None) -> list[Finding]:
+def examine(home: Path | None = None) -> list[Advice]:
     """Look at versions, GPU, video decoders and `home`; change nothing and download nothing.
 
     `home` is where features and records go, as `bench.config.home_folder` settles it.
@@ -65,37 +65,32 @@ def examine(home: Path | None = None) -> list[Finding]:
     ]
 
 
-def _packages() -> list[Finding]:
+def _packages() -> list[Advice]:
     own = package_version("frozenbench") or "runs from source, not installed"
     found = [
-        Finding(name="python", ok=True, value=platform.python_version()),
-        Finding(name="frozenbench", ok=True, value=own),
+        Advice(name="python", ok=True, value=platform.python_version()),
+        Advice(name="frozenbench", ok=True, value=own),
     ]
-    for name in REQUIRED:
+    for name, use in {**dict.fromkeys(REQUIRED, ""), **OPTIONAL}.items():
         installed = package_version(name)
+        value = installed or ("not installed" + (f" (optional: {use})" if use else ""))
         fix = "" if installed else f"pip install {name}"
-        value = installed or "not installed"
-        found.append(Finding(name=name, ok=installed is not None, value=value, fix=fix))
-    for name, use in OPTIONAL.items():
-        installed = package_version(name)
-        value = installed or f"not installed (optional: {use})"
-        fix = "" if installed else f"pip install {name}"
-        found.append(Finding(name=name, ok=True, value=value, fix=fix))
+        found.append(Advice(name=name, ok=bool(installed or use), value=value, fix=fix))
     return found
 
 
-def _checkout() -> Finding:
+def _checkout() -> Advice:
     state = git_state(Path(__file__).resolve().parents[2])
     if state["git_commit"] is None:
-        return Finding(name="code", ok=True, value="an installed package, no checkout")
+        return Advice(name="code", ok=True, value="an installed package, no checkout")
     commit = str(state["git_commit"])[:12]
     if not state["git_dirty"]:
-        return Finding(name="code", ok=True, value=f"clean checkout at {commit}")
+        return Advice(name="code", ok=True, value=f"clean checkout at {commit}")
     value = f"checkout at {commit} with uncommitted changes; records will say so"
-    return Finding(name="code", ok=False, value=value, fix="git commit")
+    return Advice(name="code", ok=False, value=value, fix="git commit")
 
 
-def _gpu() -> Finding:
+def _gpu() -> Advice:
     """Ask a child process: a CUDA context would hold GPU memory for as long as this one lives."""
     answer = _ask(
         "import json, torch\n"
@@ -104,50 +99,44 @@ def _gpu() -> Finding:
         "print(json.dumps([torch.version.cuda, names, sizes]))"
     )
     if isinstance(answer, str):
-        return Finding(
-            name="gpu", ok=False, value=answer, fix="pip install --force-reinstall torch"
-        )
+        return Advice(name="gpu", ok=False, value=answer, fix="pip install --force-reinstall torch")
     built_for, names, sizes = answer
     if names:
         cards = ", ".join(f"{n} ({s / 2**30:.0f} GiB)" for n, s in zip(names, sizes, strict=True))
-        return Finding(name="gpu", ok=True, value=f"{cards}, CUDA {built_for}")
+        return Advice(name="gpu", ok=True, value=f"{cards}, CUDA {built_for}")
     if built_for is None:
         value = "none in use: this torch is built for the CPU only"
         fix = "install torch for your CUDA version, see https://pytorch.org/get-started"
-        return Finding(name="gpu", ok=False, value=value, fix=fix)
+        return Advice(name="gpu", ok=False, value=value, fix=fix)
     value = f"torch (built for CUDA {built_for}) sees none; large video encoders will be slow"
-    return Finding(name="gpu", ok=False, value=value, fix="nvidia-smi (is a driver loaded?)")
+    return Advice(name="gpu", ok=False, value=value, fix="nvidia-smi (is a driver loaded?)")
 
 
-def _decoder(name: str, *, optional: bool) -> Finding:
+def _decoder(name: str, *, optional: bool) -> Advice:
     """Import a decoder in a child process: a bad build can take the whole process down."""
     title, installed = f"decoder {name}", package_version(name)
     if installed is None:
         value = "not installed (optional)" if optional else "not installed"
-        return Finding(name=title, ok=optional, value=value, fix=f"pip install {name}")
+        return Advice(name=title, ok=optional, value=value, fix=f"pip install {name}")
     answer = _ask(f"import json, {name}\nprint(json.dumps([]))")
     if isinstance(answer, str):
         value = f"{installed} is installed but cannot be imported: {answer}"
         fix = f"pip install --force-reinstall {name}"
-        return Finding(name=title, ok=False, value=value, fix=fix)
-    return Finding(name=title, ok=True, value=installed)
+        return Advice(name=title, ok=False, value=value, fix=fix)
+    return Advice(name=title, ok=True, value=installed)
 
 
-def _codecs() -> Finding:
-    answer = _ask("import av, json\nprint(json.dumps(sorted(av.codecs_available)))")
-    if isinstance(answer, str):
-        lacking = answer
-    else:
-        lacking = ", ".join(
-            f"{codec} ({use})" for codec, use in CODECS.items() if codec not in answer
-        )
+def _codecs() -> Advice:
+    lacking = answer = _ask("import av, json\nprint(json.dumps(sorted(av.codecs_available)))")
+    if not isinstance(answer, str):
+        lacking = ", ".join(f"{name} ({use})" for name, use in CODECS.items() if name not in answer)
     if lacking:
         fix = "pip install --force-reinstall --only-binary av av"
-        return Finding(name="codecs", ok=False, value=f"PyAV cannot read: {lacking}", fix=fix)
-    return Finding(name="codecs", ok=True, value=f"PyAV reads {', '.join(CODECS)}")
+        return Advice(name="codecs", ok=False, value=f"PyAV cannot read: {lacking}", fix=fix)
+    return Advice(name="codecs", ok=True, value=f"PyAV reads {', '.join(CODECS)}")
 
 
-def _home(place: Path) -> Finding:
+def _home(place: Path) -> Advice:
     """Try the nearest folder that exists: looking must not create the home."""
     nearest = next(folder for folder in (place, *place.absolute().parents) if folder.exists())
     try:
@@ -155,12 +144,12 @@ def _home(place: Path) -> Finding:
             pass
     except OSError as error:
         value = f"{place} cannot be written: {error.strerror}"
-        return Finding(name="home", ok=False, value=value, fix="export BENCH_HOME=/your/folder")
+        return Advice(name="home", ok=False, value=value, fix="export BENCH_HOME=/your/folder")
     free = shutil.disk_usage(nearest).free / 1e9
     if free < SPACE_WANTED_GB:
         value = f"{place} has {free:.1f} GB free; stored features take tens of GB"
-        return Finding(name="home", ok=False, value=value, fix="export BENCH_HOME=/a/larger/disk")
-    return Finding(name="home", ok=True, value=f"{place}, {free:.0f} GB free")
+        return Advice(name="home", ok=False, value=value, fix="export BENCH_HOME=/a/larger/disk")
+    return Advice(name="home", ok=True, value=f"{place}, {free:.0f} GB free")
 
 
 def _ask(program: str) -> list[Any] | str:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from bench.cli.board import Home
 from bench.errors import UsageError
 from bench.records.find import record_file
-
-Home = Annotated[Path | None, typer.Option("--home", help="Features and records [BENCH_HOME].")]
 
 
 def detections(

@@ -29,14 +29,14 @@ from bench.cli.options import (
     Sets,
     Tasks,
     Workers,
-    _configs,
-    _machine,
+    configs_of,
+    machine_of,
 )
-from bench.cli.outcomes import _leave, _tell_reasons
+from bench.cli.outcomes import exit_unless_complete, print_reasons
 from bench.errors import UsageError
 
 if TYPE_CHECKING:
-    from bench.config import Machine, RunConfig
+    from bench.config import Machine
     from bench.evaluate.evaluate import Outcome
     from bench.records.record import TrainLabelsPart
 
@@ -77,6 +77,9 @@ def lowshot(
     json_: Json = False,
 ) -> None:
     """Evaluate with few labels: fractions or shots, draws and probes on one pass of features."""
+    from bench.cli.console import TerminalProgress
+    from bench.studies.low_shot_study import study  # torch: only where it is needed
+
     given = {
         "encoder": encoder, "task": task, "probe": probe, "protocol": protocol, "plan": plan,
         "seed": seed, "on_unreadable": on_unreadable,
@@ -84,62 +87,34 @@ def lowshot(
     if fractions is None and shots is None:
         fractions = USUAL
     targets = _fractions(target, "--target")
-    machine = _machine(home, data, device, workers, batch_size, overwrite=overwrite)
-    configs = _configs(config, given, set_)
-    shares = _fractions(fractions, "--fractions")
-    outcomes, refusal = _study(
-        configs,
+    machine = machine_of(home, data, device, workers, batch_size, overwrite=overwrite)
+    made = study(
+        configs_of(config, given, set_),
         machine,
-        fractions=shares,
+        TerminalProgress(),
+        fractions=_fractions(fractions, "--fractions"),
         shots=_numbers(shots, "--shots", int),
         draws=draws,
         splits=write_splits,
-        json_=json_,
     )
-    _publish(outcomes, machine, out, targets)
-    if refusal is not None:
-        raise refusal
-    _leave(outcomes)
-
-
-def _study(
-    configs: Sequence[RunConfig],
-    machine: Machine,
-    *,
-    fractions: Sequence[float],
-    shots: Sequence[int],
-    draws: int,
-    splits: Path | None,
-    json_: bool,
-) -> tuple[list[Outcome], UsageError | None]:
-    """Run the study and print it; return also why some of its runs could not be made."""
-    from bench.cli.console import TerminalProgress
-    from bench.studies.low_shot_study import study  # torch: only where it is needed
-
     outcomes: list[Outcome] = []
     refusal = None
-    made = study(
-        configs,
-        machine,
-        TerminalProgress(),
-        fractions=fractions,
-        shots=shots,
-        draws=draws,
-        splits=splits,
-    )
     try:
         for outcome in made:
             outcomes.append(outcome)
             if json_:
                 typer.echo(json.dumps(outcome.result.model_dump(mode="json")))
-    except UsageError as error:
+    except UsageError as error:  # some runs could not be made
         if not outcomes:
             raise
         refusal = error
     finally:  # what was finished before a failure is on record, and is shown
         if not json_:
             _print(outcomes)
-    return outcomes, refusal
+    _publish(outcomes, machine, out, targets)
+    if refusal is not None:
+        raise refusal
+    exit_unless_complete(outcomes)
 
 
 def _print(outcomes: Sequence[Outcome]) -> None:
@@ -169,7 +144,7 @@ def _print(outcomes: Sequence[Outcome]) -> None:
     names = sorted({SHORT_NAMES[outcome.result.task.metric] for outcome in outcomes})
     number = " or ".join(names)
     typer.echo(f"{number} in %, mean ± standard deviation over the draws (ddof = 1)", err=True)
-    _tell_reasons(outcomes)
+    print_reasons(outcomes)
     kept = sum(outcome.kept for outcome in outcomes)
     typer.echo(
         f"records: {len(outcomes)} in {outcomes[0].path.parent}, {kept} of them kept", err=True

@@ -7,8 +7,9 @@ import logging
 import multiprocessing
 import signal
 import sys
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from types import FrameType
 from typing import Annotated
 
@@ -16,6 +17,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+import bench
 from bench import registry
 from bench.cli import (
     board,
@@ -32,6 +34,8 @@ from bench.cli import (
     track,
     verify,
 )
+from bench.cli.data import Json
+from bench.cli.options import Home
 from bench.config import home_folder
 from bench.errors import BenchError, UsageError, closest
 
@@ -70,8 +74,23 @@ app.command("submit")(publish.submit)
 app.command("card")(publish.card)
 app.command("push")(publish.push)
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
-Home = Annotated[Path | None, typer.Option("--home", help="Features and records [BENCH_HOME].")]
+
+def _say_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"frozenbench {bench.__version__}")
+        with suppress(PackageNotFoundError):
+            typer.echo(f"torch {version('torch')}")  # from its metadata: nothing is imported
+        raise typer.Exit
+
+
+@app.callback()
+def _before_a_command(
+    version_: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version.", is_eager=True, callback=_say_version),
+    ] = False,
+) -> None:
+    """Take the options in front of a command."""
 
 
 @app.command()
@@ -79,24 +98,20 @@ def ls(
     kind: Annotated[str, typer.Argument(help=", ".join(registry.KINDS))], json_: Json = False
 ) -> None:
     """List what is registered: encoders, tasks, probes, protocols, boards or recipes."""
-    entries = registry.entries(kind)
+    summaries = {entry.name: entry.summary for entry in registry.entries(kind)}
     if json_:
-        typer.echo(json.dumps({entry.name: entry.summary for entry in entries}, indent=1))
-        return
-    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    for entry in entries:
-        table.add_row(entry.name, entry.summary)
-    Console().print(table)
+        typer.echo(json.dumps(summaries, indent=1))
+    else:
+        _print(summaries.items())
 
 
 @app.command()
 def show(name: str, json_: Json = False) -> None:
     """Show what a registered name is and which options it takes, with their defaults."""
-    found = [e for kind in registry.KINDS for e in registry.entries(kind) if e.name == name]
-    if not found:
-        every = [e.name for kind in registry.KINDS for e in registry.entries(kind)]
-        raise UsageError(f"nothing is called {name!r}.{closest(name, every)}")
-    facts = [entry.facts for entry in found]
+    every = [entry for kind in registry.KINDS for entry in registry.entries(kind)]
+    facts = [entry.facts for entry in every if entry.name == name]
+    if not facts:
+        raise UsageError(f"nothing is called {name!r}.{closest(name, [e.name for e in every])}")
     if json_:
         typer.echo(json.dumps(facts, indent=1, default=str))
         return
@@ -116,16 +131,23 @@ def doctor(home: Home = None, json_: Json = False) -> None:
     if json_:
         typer.echo(json.dumps([vars(finding) for finding in findings], indent=1, default=str))
     else:
-        table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-        for finding in findings:
-            mark = "[green]ok[/]" if finding.ok else "[yellow]--[/]"
-            table.add_row(mark, finding.name, finding.value, finding.fix)
-        Console().print(table)
+        marks = ("[yellow]--[/]", "[green]ok[/]")
+        _print((marks[found.ok], found.name, found.value, found.fix) for found in findings)
+
+
+def _print(rows: Iterable[tuple[str, ...]]) -> None:
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; problems end in one sentence on stderr and an exit code."""
     before = {number: signal.signal(number, _stopped) for number in STOPPING}
+    searched = sys.path.copy()
+    # The working directory, last, since folders in it may be called like packages (tasks, probes).
+    sys.path.append("")
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     try:
         app(_prepared(list(sys.argv[1:] if arguments is None else arguments)))
@@ -139,6 +161,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             1,
         )
     finally:
+        sys.path[:] = searched
         for number, handler in before.items():
             signal.signal(number, handler)
 
@@ -155,8 +178,7 @@ def _prepared(arguments: list[str]) -> list[str]:
             module = word.partition("=")[2] or next(rest, "")
             if not module:
                 raise UsageError("--with needs the name of a module.")
-            sys.path.insert(0, str(Path.cwd()))
-            registry.load_module(module)
+            registry.load_extension(module)
         elif word in ("--trust-remote-code", "--trust_remote_code"):
             kept += ["--set", "encoder.trust_remote_code=true"]
         elif word.startswith("--"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -69,13 +70,14 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON lines for machine
 Config = Annotated[Path | None, typer.Argument(help="A TOML file, or a record to run again.")]
 
 
-def _configs(path: Path | None, given: dict[str, Any], settings: Names) -> list[RunConfig]:
+def configs_of(path: Path | None, given: Mapping[str, Any], settings: Names) -> list[RunConfig]:
+    """Return what to run: the file, options that were given over it, and `--set` over both."""
     values = read_config(path) if path is not None else {}
     values.update({key: value for key, value in given.items() if value is not None})
     return expand(values, settings or [])
 
 
-def _machine(
+def machine_of(
     home: Path | None,
     data: Path | None,
     device: str,
@@ -84,6 +86,11 @@ def _machine(
     *,
     overwrite: bool = False,
 ) -> Machine:
+    """Return where to run; the folders are those given or of the environment.
+
+    Raises:
+        UsageError: a number of processes or of samples that cannot be.
+    """
     if workers < 0 or batch_size < 1:
         raise UsageError("--workers must be at least 0 and --batch-size at least 1.")
     return Machine(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import typer
@@ -13,7 +14,21 @@ if TYPE_CHECKING:
     from bench.evaluate.evaluate import Outcome
 
 
-def _print(outcomes: list[Outcome], *, json_: bool) -> None:
+@contextmanager
+def printing(*, json_: bool) -> Iterator[list[Outcome]]:
+    """Give a list to collect records in, and print them at the end, whether or not runs fail.
+
+    What was finished before a failure is on record, and is shown.
+    """
+    outcomes: list[Outcome] = []
+    try:
+        yield outcomes
+    finally:
+        print_outcomes(outcomes, json_=json_)
+
+
+def print_outcomes(outcomes: Sequence[Outcome], *, json_: bool) -> None:
+    """Print a table of records, why some are not complete, and where they are; or JSON lines."""
     from bench.cli.console import open_console
     from bench.records.metrics import SHORT_NAMES  # pydantic: only where it is needed
 
@@ -40,18 +55,18 @@ def _print(outcomes: list[Outcome], *, json_: bool) -> None:
             result.id + (" (kept)" if outcome.kept else ""),
         )
     open_console().print(table)
-    _tell_reasons(outcomes)
+    print_reasons(outcomes)
     typer.echo(f"records: {outcomes[0].path.parent}", err=True)
 
 
-def _tell_reasons(outcomes: Sequence[Outcome]) -> None:
+def print_reasons(outcomes: Sequence[Outcome]) -> None:
     """Say why records are not complete, each reason once."""
     told = {(o.result.status, reason) for o in outcomes for reason in o.result.reasons}
     for status, reason in sorted(told):
         typer.echo(f"{status.replace('_', ' ')}: {reason}", err=True)
 
 
-def _leave(outcomes: list[Outcome]) -> None:
+def exit_unless_complete(outcomes: Sequence[Outcome]) -> None:
     """End in code 3 where a record is not reportable."""
     if any(outcome.result.status != "complete" for outcome in outcomes):
         raise typer.Exit(3)

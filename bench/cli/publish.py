@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bench.cli.board import Home, Json
 from bench.errors import UsageError
 from bench.records.find import record_file
 
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from bench.records.record import Result
 
 Records = Annotated[list[str], typer.Argument(help="Record files, or ids in the home folder.")]
-Home = Annotated[Path | None, typer.Option("--home", help="Features and records [BENCH_HOME].")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 Suspect = Annotated[
     bool, typer.Option("--include-suspect", help="Also what is suspect or not reportable.")
 ]
@@ -94,9 +92,8 @@ def card(
         if out is not None:
             write_whole(out / change.name, change.new.encode())
         if not json_:
-            typer.echo(
-                str(out / change.name) if out is not None else _shown(change.name, change.new)
-            )
+            shown = f"# {change.name}\n{change.new}"
+            typer.echo(str(out / change.name) if out is not None else shown)
     _tell_untold(untold)
 
 
@@ -112,16 +109,23 @@ def push(
     json_: Json = False,
 ) -> None:
     """Show what records change in the card of a model at the hub, and with --yes commit it."""
-    from bench.publish.hub_push import as_json, plan_push  # yaml and the hub's client
+    from bench.publish.hub_push import plan_push  # yaml and the hub's client
     from bench.publish.hub_push import push as commit
 
     told = _told(dataset, source)
     found = _sound(records, home, include_suspect=include_suspect)
-    endpoint = os.environ.get("HF_ENDPOINT")
-    plan = plan_push(found, told, repo, endpoint=endpoint)
-    place = commit(plan, as_pull_request=pr, endpoint=endpoint) if yes and plan.changes else None
+    plan = plan_push(found, told, repo)
+    place = commit(plan, as_pull_request=pr) if yes and plan.changes else None
     if json_:
-        typer.echo(json.dumps({**as_json(plan), "committed": place}, indent=1))
+        facts = {
+            "repo": repo,
+            "parent": plan.parent,
+            "title": plan.title,
+            "files": {one.name: one.new for one in plan.changes},
+            "without_benchmark": plan.untold,
+            "committed": place,
+        }
+        typer.echo(json.dumps(facts, indent=1))
     else:
         for change in plan.changes:
             typer.echo(change.diff, nl=False)
@@ -154,12 +158,11 @@ def _sound(
 
 
 def _told(dataset: list[str] | None, source: str | None) -> Told:
-    from bench.publish.hub_card import Source, Told, benchmarks
+    from bench.publish.hub_card import Told, benchmarks
 
     if source is not None and not source.startswith(("https://", "http://")):
         raise UsageError(f"--source {source!r}: give an address that begins with https://.")
-    where = Source(url=source) if source is not None else None
-    return Told(benchmarks=benchmarks(dataset or []), source=where)
+    return Told(benchmarks=benchmarks(dataset or []), source=source)
 
 
 def _tell_untold(tasks: Sequence[str]) -> None:
@@ -169,10 +172,6 @@ def _tell_untold(tasks: Sequence[str]) -> None:
             f" {task}=ORG/NAME:TASK_ID",
             err=True,
         )
-
-
-def _shown(name: str, text: str) -> str:
-    return f"# {name}\n{text}"
 
 
 def _leave(codes: Sequence[int]) -> None:

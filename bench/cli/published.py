@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,19 +14,24 @@ from rich.table import Table
 
 from bench import registry
 from bench.cli.board import leave, options_of, print_files, tell_files
-from bench.cli.options import BatchSize, Data, Device, Encoder, Home, Json, Workers, _machine
-from bench.cli.outcomes import _leave, _print
+from bench.cli.console import TerminalProgress, open_console
+from bench.cli.options import BatchSize, Data, Device, Encoder, Home, Json, Workers, machine_of
+from bench.cli.outcomes import exit_unless_complete, printing
 from bench.errors import UsageError
 
 if TYPE_CHECKING:
     from bench.config import Machine
     from bench.evaluate.evaluate import Outcome
     from bench.publish.leaderboard import Leaderboard, PublishedNumber
-    from bench.publish.missing_runs import Failure, Wanted
+    from bench.publish.missing_runs import Failure, PlannedRun
     from bench.studies.fill_board import Todo
 
 FAILED = 1
 OF_BOARD = "board."
+TITLES = {
+    "resolution": "px", "params_m": "params M", "pretrain_data": "data", "samples_seen_m": "seen M",
+    "train_fraction": "labels",
+}  # fmt: skip
 RIGHT = ("px", "params M", "seen M", "labels", "value")
 
 
@@ -82,21 +87,26 @@ def fill(
     """
     if not encoder:
         raise UsageError("no encoder is named; give --encoder NAME (see: bench ls encoders).")
-    machine = _machine(home, data, device, workers, batch_size)
+    machine = machine_of(home, data, device, workers, batch_size)
     of_board = [setting for setting in set_ or [] if setting.startswith(OF_BOARD)]
     options = options_of(of_board, OF_BOARD)
     chosen: Leaderboard = registry.build("boards", board, options)
     settings = [setting for setting in set_ or [] if setting not in of_board]
 
+    from bench.contracts import require_board  # torch: only where it is needed
+    from bench.publish.missing_runs import command
     from bench.publish.write_board import write_board
-    from bench.studies.fill_board import todo  # torch: only where it is needed
+    from bench.studies.fill_board import todo
 
+    require_board(board, chosen)
     left = todo(chosen, encoder, settings, machine, draws=draws, is_dry=dry_run)
     _tell(chosen, left)
     if dry_run:
         places = {"--data": data, "--home": home}
         more = [word for flag, path in places.items() if path for word in (flag, str(path))]
-        _print_commands(left.runs, more, json_=json_)
+        for one in left.runs:
+            line = command(one.config, more)
+            typer.echo(json.dumps({"columns": one.columns, "command": line}) if json_ else line)
         _leave_failed(left.failures)
         return
     outcomes, failures = _fill(left.runs, machine, json_=json_)
@@ -109,27 +119,23 @@ def fill(
         print_files(made)
     _leave_failed(failures)
     leave(made)
-    _leave(outcomes)
+    exit_unless_complete(outcomes)
 
 
 def _fill(
-    runs: Sequence[Wanted], machine: Machine, *, json_: bool
+    runs: Sequence[PlannedRun], machine: Machine, *, json_: bool
 ) -> tuple[list[Outcome], list[Failure]]:
     """Make the runs and print their records."""
-    from bench.cli.console import TerminalProgress
     from bench.publish.missing_runs import Failure
     from bench.studies.fill_board import fill as make  # torch: only where it is needed
 
-    outcomes: list[Outcome] = []
     failures: list[Failure] = []
-    try:
+    with printing(json_=json_) as outcomes:
         for made in make(runs, machine, TerminalProgress()):
             if isinstance(made, Failure):
                 failures.append(made)
             else:
                 outcomes.append(made)
-    finally:  # what was finished before an interruption is on record, and is shown
-        _print(outcomes, json_=json_)
     return outcomes, failures
 
 
@@ -146,14 +152,6 @@ def _tell(board: Leaderboard, left: Todo) -> None:
     typer.echo(f"{left.num_on_record} runs on record, {len(left.runs)} lacking", err=True)
 
 
-def _print_commands(runs: Sequence[Wanted], more: Sequence[str], *, json_: bool) -> None:
-    from bench.publish.missing_runs import command
-
-    for one in runs:
-        line = command(one.config, more)
-        typer.echo(json.dumps({"columns": one.columns, "command": line}) if json_ else line)
-
-
 def _leave_failed(failures: Sequence[Failure]) -> None:
     """Name what could not be run and why, each reason once; end in code 1 if there was any."""
     columns: dict[tuple[str, str], list[str]] = {}
@@ -168,29 +166,22 @@ def _leave_failed(failures: Sequence[Failure]) -> None:
 
 def _print_numbers(numbers: Sequence[PublishedNumber]) -> None:
     """Print a line for every number; columns that would be empty are left out."""
-    from bench.cli.console import open_console
-
-    columns: dict[str, Callable[[PublishedNumber], object]] = {
-        "source": lambda n: n.source,
-        "table": lambda n: n.table,
-        "method": lambda n: n.method,
-        "arch": lambda n: n.arch,
-        "px": lambda n: n.resolution or "",
-        "params M": lambda n: "" if n.params_m is None else f"{n.params_m:g}",
-        "data": lambda n: n.pretrain_data,
-        "seen M": lambda n: n.samples_seen_m,
-        "task": lambda n: n.task,
-        "views": lambda n: n.views,
-        "probe": lambda n: n.probe,
-        "labels": lambda n: f"{100 * n.train_fraction:g} %",
-        "metric": lambda n: n.metric,
-        "value": lambda n: f"{n.value:.1f}" + ("" if n.std is None else f" ± {n.std:.1f}"),
-    }
-    texts = {title: [str(spell(n)) for n in numbers] for title, spell in columns.items()}
-    texts = {title: found for title, found in texts.items() if any(found)}
+    lines = []
+    for n in numbers:
+        std = "" if n.std is None else f" ± {n.std:.1f}"
+        facts = {
+            **asdict(n),
+            "resolution": n.resolution or "",
+            "params_m": "" if n.params_m is None else f"{n.params_m:g}",
+            "train_fraction": f"{100 * n.train_fraction:g} %",
+            "value": f"{n.value:.1f}{std}",
+            "std": "",
+        }
+        lines.append({TITLES.get(name, name): str(fact) for name, fact in facts.items()})
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for title in texts:
+    titles = [title for title in lines[0] if any(line[title] for line in lines)]
+    for title in titles:
         table.add_column(title, justify="right" if title in RIGHT else "left", no_wrap=True)
-    for line in zip(*texts.values(), strict=True):
-        table.add_row(*map(escape, line))
+    for line in lines:
+        table.add_row(*(escape(line[title]) for title in titles))
     open_console().print(table)

@@ -25,14 +25,13 @@ from bench.cli.options import (
     Sets,
     Tasks,
     Workers,
-    _configs,
-    _machine,
+    configs_of,
+    machine_of,
 )
-from bench.cli.outcomes import _leave, _print
-from bench.config import Machine, RunConfig
+from bench.cli.outcomes import exit_unless_complete, print_outcomes, printing
 
 if TYPE_CHECKING:
-    from bench.evaluate.evaluate import Outcome
+    pass
 
 
 def run(
@@ -65,19 +64,23 @@ def run(
     json_: Json = False,
 ) -> None:
     """Evaluate encoders on tasks with probes: features, fit, score, one record a run."""
+    from bench.cli.console import TerminalProgress
+    from bench.evaluate.evaluate import evaluate, prepared_runs  # torch: only where it is needed
+
     given = {
         "encoder": encoder, "task": task, "probe": probe, "protocol": protocol, "plan": plan,
         "seed": seed, "draws": draws, "limit": limit, "on_unreadable": on_unreadable,
     }  # fmt: skip
-    machine = _machine(home, data, device, workers, batch_size, overwrite=overwrite)
-    outcomes = _run(
-        _configs(config, given, set_),
-        machine,
-        json_=json_,
+    runs = prepared_runs(
+        configs_of(config, given, set_),
+        machine_of(home, data, device, workers, batch_size, overwrite=overwrite),
+        TerminalProgress(),
         probe_weights=probe_weights,
         head_classes=head_classes,
     )
-    _leave(outcomes)
+    with printing(json_=json_) as outcomes:
+        outcomes.extend(evaluate(runs))
+    exit_unless_complete(outcomes)
 
 
 def features(
@@ -104,9 +107,9 @@ def features(
         "encoder": encoder, "task": task, "protocol": protocol, "plan": plan, "draws": draws,
         "limit": limit, "probe": "none", "features": "stored",
     }  # fmt: skip
-    machine = _machine(home, data, device, workers, batch_size)
+    machine = machine_of(home, data, device, workers, batch_size)
     wanted = [part.strip() for part in reads.split(",")]
-    for one in _configs(config, given, set_):
+    for one in configs_of(config, given, set_):
         for folder in store_features(one, machine, wanted, TerminalProgress()):
             typer.echo(str(folder))
 
@@ -128,7 +131,7 @@ def encode(
     from bench.evaluate.encode_files import encode_file  # torch: only where it is needed
 
     given = {"encoder": [encoder], "task": "none", "probe": "none", "plan": plan}
-    [config] = _configs(None, given, set_)
+    [config] = configs_of(None, given, set_)
     sources = {"videos": videos, "list": list_, "clips": clips}
     shapes = encode_file(
         config, sources, out, pool=pool, device=device, workers=workers, progress=TerminalProgress()
@@ -157,34 +160,8 @@ def probe(
     given = {
         "encoder": ["none"], "task": "none", "probe": probe, "protocol": protocol, "seed": seed,
     }  # fmt: skip
-    [config] = _configs(None, given, settings)
-    machine = _machine(home, None, device, 0, 1)
+    [config] = configs_of(None, given, settings)
+    machine = machine_of(home, None, device, 0, 1)
     outcomes = [probe_arrays(config, machine, train, score, TerminalProgress())]
-    _print(outcomes, json_=json_)
-    _leave(outcomes)
-
-
-def _run(
-    configs: list[RunConfig],
-    machine: Machine,
-    *,
-    json_: bool,
-    probe_weights: Path | None = None,
-    head_classes: str | None = None,
-) -> list[Outcome]:
-    from bench.cli.console import TerminalProgress
-    from bench.evaluate.evaluate import evaluate  # torch: only where it is needed
-
-    outcomes: list[Outcome] = []
-    try:
-        for outcome in evaluate(
-            configs,
-            machine,
-            TerminalProgress(),
-            probe_weights=probe_weights,
-            head_classes=head_classes,
-        ):
-            outcomes.append(outcome)
-    finally:  # what was finished before a failure is on record, and is shown
-        _print(outcomes, json_=json_)
-    return outcomes
+    print_outcomes(outcomes, json_=json_)
+    exit_unless_complete(outcomes)

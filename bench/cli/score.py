@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
+from bench.cli.board import Json
+from bench.cli.console import open_console
+
 if TYPE_CHECKING:
     from bench.metrics.frame_map import FrameMap
 
 app = typer.Typer(help="Score files of predictions from anywhere, by the rules of a benchmark.")
-
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
 
 @app.command()
@@ -58,8 +59,6 @@ def ava(
 
 
 def _print(score: FrameMap) -> None:
-    from bench.cli.console import open_console
-
     console = open_console()
     classes = Table(box=None)
     classes.add_column("id", justify="right")
@@ -72,8 +71,8 @@ def _print(score: FrameMap) -> None:
     console.print(classes)
     rows = Table(box=None)
     rows.add_column("rows")
-    rows.add_column("ground truth", justify="right")
-    rows.add_column("detections", justify="right")
+    for title in ("ground truth", "detections"):
+        rows.add_column(title, justify="right")
     for title, name in (
         ("in the file", "rows"),
         ("dropped: excluded frame", "excluded"),

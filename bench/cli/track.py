@@ -21,7 +21,7 @@ from bench.cli.options import (
     Sets,
     Tasks,
     Workers,
-    _machine,
+    machine_of,
 )
 from bench.errors import UsageError
 
@@ -62,7 +62,7 @@ def track(
     made = follow(
         run_folder,
         {key: value for key, value in given.items() if value is not None},
-        _machine(home, data, device, workers, batch_size),
+        machine_of(home, data, device, workers, batch_size),
         TerminalProgress(),
         settings=set_ or [],
         steps=_numbers(steps),

@@ -11,20 +11,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
+from bench.cli.board import Home, Json
+from bench.cli.compare import placed
+from bench.cli.console import TerminalProgress, open_console
+from bench.cli.options import Data, Device, Workers
 from bench.config import Machine, data_folder, home_folder
 from bench.errors import BenchError
+from bench.records.differences import Difference, as_json, spelled
 from bench.records.find import record_file
 
 if TYPE_CHECKING:
     from bench.compare.compare_records import Comparison
     from bench.compare.explain import Explanation
-    from bench.records.differences import Difference
     from bench.records.record import Result
     from bench.studies.replay import Replayed
     from bench.verify.findings import Verdict
 
-Home = Annotated[Path | None, typer.Option("--home", help="Features and records [BENCH_HOME].")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 STYLES = {"ok": "green", "unchecked": "dim", "suspect": "yellow", "failed": "red"}
 FAILED, DOUBTFUL = 5, 3
 
@@ -70,11 +72,9 @@ def verify(
 def replay(
     record: Annotated[str, typer.Argument(help="The file of a record, or its id.")],
     home: Home = None,
-    data: Annotated[
-        Path | None, typer.Option("--data", help="Where the data sets are [BENCH_DATA].")
-    ] = None,
-    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:0.")] = "auto",
-    workers: Annotated[int, typer.Option("--workers", "-j", help="Processes that decode.")] = 2,
+    data: Data = None,
+    device: Device = "auto",
+    workers: Workers = 2,
     reuse_features: Annotated[
         bool, typer.Option(help="Read stored features of HOME instead of making them again.")
     ] = False,
@@ -99,7 +99,6 @@ def replay(
 
     Exit code 0: the outcome is equal, or within --tolerance; 5: it is not.
     """
-    from bench.cli.console import TerminalProgress
     from bench.studies.replay import replay as run_again  # torch
 
     given = (*([f"encoder={encoder}"] if encoder else []), *(set_ or []))
@@ -132,16 +131,13 @@ def explain(
     """Show every input in which two records differ: what decides the number, and what cannot."""
     from bench.compare.compare_records import compare_records
     from bench.compare.explain import explain as sort_inputs
-    from bench.compare.paired_rows import Placed
-    from bench.records.record_files import read_record
 
-    paths = [record_file(name, home) for name in (a, b)]
-    one, other = (read_record(path) for path in paths)
+    here, there = placed(a, home), placed(b, home)
+    one, other = here.record, there.record
     found = sort_inputs(one, other, home_folder(home))
-    sides = [Placed(record=r, folder=p.parent) for r, p in zip((one, other), paths, strict=True)]
     compared, why = None, ""
     try:
-        compared = compare_records(*sides, cache=home_folder(home) / "cache")
+        compared = compare_records(here, there, cache=home_folder(home) / "cache")
     except BenchError as error:  # that the numbers do not compare is part of the answer
         why = str(error)
     if json_:
@@ -155,8 +151,6 @@ def explain(
 
 # ------------------------------------------------------------------------------------------- verify
 def _print_verdicts(verdicts: Sequence[Verdict], *, verbose: bool) -> None:
-    from bench.cli.console import open_console
-
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     for title in ("record", "check", "outcome"):
         table.add_column(title, no_wrap=True)
@@ -204,8 +198,6 @@ def _print_replay(found: Replayed) -> None:
 
 
 def _replay_facts(found: Replayed) -> dict[str, Any]:
-    from bench.records.differences import as_json
-
     return {
         "record": found.old.id,
         "equal": found.is_equal,
@@ -242,7 +234,6 @@ def _explanation_facts(
     found: Explanation, a: Result, b: Result, compared: Comparison | None
 ) -> dict[str, Any]:
     from bench.metrics.paired import as_json as paired_facts
-    from bench.records.differences import as_json
 
     groups = ("decide", "features", "rounding", "harmless")
     return {
@@ -254,9 +245,6 @@ def _explanation_facts(
 
 
 def _print_differences(title: str, found: Sequence[Difference]) -> None:
-    from bench.cli.console import open_console
-    from bench.records.differences import spelled
-
     typer.echo(f"{title}: {'nothing' if not found else ''}".rstrip())
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 2))
     for one in found:

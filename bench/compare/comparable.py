@@ -75,10 +75,8 @@ def differing(a: Result, b: Result) -> list[str]:
     """Return a sentence for every input in which two records differ, beside the encoder."""
     own, other = inputs(a), inputs(b)
     said = [f"{name}: {own[name]} / {other[name]}" for name in own if own[name] != other[name]]
-    names = ("seed", "draw of the labels")
-    for name, x, y in zip(names, repeat_of(a), repeat_of(b), strict=True):
-        if x != y:
-            said.append(f"{name}: {x} / {y}")
+    repeats = zip(("seed", "draw of the labels"), repeat_of(a), repeat_of(b), strict=True)
+    said += [f"{name}: {x} / {y}" for name, x, y in repeats if x != y]
     digests = [record.data.fit.digest[:8] if record.data.fit else "none" for record in (a, b)]
     if digests[0] != digests[1] and repeat_of(a)[1] == repeat_of(b)[1]:
         said.append(f"rows to fit: manifest {digests[0]} / {digests[1]}")
@@ -96,10 +94,10 @@ def paired_repeats(a: Sequence[Result], b: Sequence[Result]) -> list[tuple[Resul
         pairs
         for own in _by_condition(a)
         for other in _by_condition(b)
-        if (pairs := _matched(own, other))
+        if (pairs := [(own[key], other[key]) for key in sorted(own.keys() & other.keys())])
     ]
     if not candidates:
-        return [(_newest(a), _newest(b))] if a and b else []
+        return [(max(a, key=_age), max(b, key=_age))] if a and b else []
     return max(candidates, key=_merit)
 
 
@@ -117,16 +115,6 @@ def _by_condition(records: Sequence[Result]) -> list[Mapping[tuple[int, int], Re
     for record in sorted(records, key=_age):
         found.setdefault(condition(record), {})[repeat_of(record)] = record
     return [found[key] for key in sorted(found)]
-
-
-def _matched(
-    own: Mapping[tuple[int, int], Result], other: Mapping[tuple[int, int], Result]
-) -> list[tuple[Result, Result]]:
-    return [(own[key], other[key]) for key in sorted(own.keys() & other.keys())]
-
-
-def _newest(records: Sequence[Result]) -> Result:
-    return max(records, key=_age)
 
 
 def _age(record: Result) -> tuple[bool, str, str]:

@@ -68,14 +68,12 @@ def compare_records(
         DataError: they share no rows, or disagree on labels, or with `strict` on rows.
         RecordError: a kept file is missing, or not the one that was recorded.
     """
-    own, other = a.record, b.record
-    for name in ("name", "metric"):
-        x, y = getattr(own.task, name), getattr(other.task, name)
+    for what, field in (("task", "name"), ("metric", "metric")):
+        x, y = getattr(a.record.task, field), getattr(b.record.task, field)
         if x != y:
-            what = "task" if name == "name" else "metric"
             raise UsageError(
-                f"record {own.id} is of {what} {x!r}, record {other.id} of {y!r}: the two did not"
-                " measure the same. Name two records of one task and metric."
+                f"record {a.record.id} is of {what} {x!r}, record {b.record.id} of {y!r}: the two"
+                " did not measure the same. Name two records of one task and metric."
             )
     return _compare([(a, b)], metric, strict=strict, cache=cache)
 
@@ -108,22 +106,18 @@ def compare_encoders(
     ]
     both = [key for key in by_name[0] if key in by_name[1]]
     if not both:
+        listed = ("; ".join(map(spelled, keys)) for keys in by_name)
         raise UsageError(
-            f"{name_a} and {name_b} have no measurement in common: {_listed(by_name[0])} against"
-            f" {_listed(by_name[1])}. Run one of them on a task of the other."
+            f"{name_a} and {name_b} have no measurement in common: {' against '.join(listed)}. Run"
+            " one of them on a task of the other."
         )
-    found = [
-        _compare(
-            [
-                (Placed(record=x, folder=folder), Placed(record=y, folder=folder))
-                for x, y in paired_repeats(by_name[0][key], by_name[1][key])
-            ],
-            metric,
-            strict=strict,
-            cache=cache,
-        )
-        for key in both
-    ]
+    found = []
+    for key in both:
+        repeats = paired_repeats(by_name[0][key], by_name[1][key])
+        pairs = [
+            (Placed(record=x, folder=folder), Placed(record=y, folder=folder)) for x, y in repeats
+        ]
+        found.append(_compare(pairs, metric, strict=strict, cache=cache))
     adjusted = holm([one.paired.p for one in found]).tolist()
     alone = [
         f"{spelled(key)}: {name} alone"
@@ -207,16 +201,18 @@ def _compare(
             )
     if strict:
         refuse_other_rows(pairs)
+    remarks: list[str] = []
     if key[1] == "mean_ap":
         values, paired = compare_on_videos(pairs, cache)
-        remarks: list[str] = []
     else:
         values, paired, remarks = compare_on_rows(pairs, metric)
     a, b = values.T.tolist()
-    for placed in (one for pair in pairs for one in pair):
-        record = placed.record
-        if record.status != "complete":
-            remarks.append(f"record {record.id} is {record.status}: {'; '.join(record.reasons)}")
+    records = [one.record for pair in pairs for one in pair]
+    remarks += [
+        f"record {record.id} is {record.status}: {'; '.join(record.reasons)}"
+        for record in records
+        if record.status != "complete"
+    ]
     return Comparison(
         measurement=key,
         pairs=tuple((x.record, y.record) for x, y in pairs),
@@ -253,7 +249,3 @@ def _by_measurement(
 
 def _with_weights(record: Result) -> str:
     return f"{record.encoder.name} ({(record.encoder.weights_sha256 or 'no weights')[:8]})"
-
-
-def _listed(keys: Mapping[Measurement, object]) -> str:
-    return "; ".join(spelled(key) for key in keys)

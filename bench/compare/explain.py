@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -51,35 +51,28 @@ class Explanation:
 
 def explain(a: Result, b: Result, home: Path | None = None) -> Explanation:
     """Sort every differing input of two records; `home` is where feature stores may be."""
-    found = differences(a.model_dump(mode="json"), b.model_dump(mode="json"))
-    groups: dict[str, list[Difference]] = {"decide": [], "rounding": [], "harmless": []}
-    for one in found:
+    names = ("decide", "rounding", "harmless", "features")
+    groups: dict[str, list[Difference]] = {name: [] for name in names}
+    for one in differences(a.model_dump(mode="json"), b.model_dump(mode="json")):
         for name, part in _sorted(one):
             groups[name].append(part)
-    features: list[Difference] = []
     unknown: list[str] = []
-    for key, title in KEYS.items():
-        changed = [one for one in groups["decide"] if one.field == key]
-        for one in changed:
-            here, there = _store_facts(home, one.a), _store_facts(home, one.b)
-            if here is None or there is None:
-                unknown.append(title)
-                continue
-            facts = differences(here, there)
-            deciding = [part for part in facts if not _is_in(part.field, FACTS_THAT_ROUND)]
-            rounding = [part for part in facts if part not in deciding]
-            features += [_titled(part, title) for part in deciding]
-            groups["rounding"] += [_titled(part, title) for part in rounding]
-            if rounding and not deciding:  # another key for that alone
-                groups["decide"].remove(one)
-                groups["rounding"].append(one)
-    return Explanation(
-        decide=tuple(groups["decide"]),
-        rounding=tuple(groups["rounding"]),
-        harmless=tuple(groups["harmless"]),
-        features=tuple(features),
-        unknown=tuple(unknown),
-    )
+    for one in [one for one in groups["decide"] if one.field in KEYS]:
+        title = KEYS[one.field]
+        here, there = _store_facts(home, one.a), _store_facts(home, one.b)
+        if here is None or there is None:
+            unknown.append(title)
+            continue
+        facts = differences(here, there)
+        rounding = [part for part in facts if _is_in(part.field, FACTS_THAT_ROUND)]
+        for part in facts:
+            group = "rounding" if part in rounding else "features"
+            groups[group].append(replace(part, field=f"{title}: {part.field}"))
+        if rounding and len(rounding) == len(facts):  # another key for that alone
+            groups["decide"].remove(one)
+            groups["rounding"].append(one)
+    lists = {name: tuple(group) for name, group in groups.items()}
+    return Explanation(**lists, unknown=tuple(unknown))
 
 
 def _sorted(one: Difference) -> list[tuple[str, Difference]]:
@@ -101,10 +94,6 @@ def _sorted(one: Difference) -> list[tuple[str, Difference]]:
 
 def _is_in(field: str, names: tuple[str, ...]) -> bool:
     return any(field == name or field.startswith(f"{name}.") for name in names)
-
-
-def _titled(one: Difference, title: str) -> Difference:
-    return Difference(field=f"{title}: {one.field}", a=one.a, b=one.b)
 
 
 def _store_facts(home: Path | None, key: Any) -> Mapping[str, Any] | None:

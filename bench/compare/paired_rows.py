@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from bench.errors import DataError
 from bench.metrics.left_out import compare_left_out
-from bench.metrics.paired import BoolArray, Paired, compare_means, compare_rows
+from bench.metrics.paired import Paired, compare_means, compare_rows
 from bench.records.record import Result
 from bench.records.rows import RightRows, right_rows, row_ids
 from bench.records.score_intervals import left_out_of
@@ -31,7 +31,8 @@ def compare_on_rows(
     """Return the numbers of every pair on the rows that all counted, `[pairs, 2]`, and the test."""
     sides = [side for pair in pairs for side in pair]
     read = [right_rows(side.record, side.folder, metric) for side in sides]
-    right, counted, remarks = _aligned(sides, read)
+    rows, remarks = _aligned(sides, read)
+    counted = np.logical_and.reduce([one.counted for one in rows])
     num_rows = int(counted.sum())
     if not num_rows:
         raise DataError(
@@ -43,7 +44,7 @@ def compare_on_rows(
         remarks.append(
             f"{len(counted) - num_rows:,} rows are left out that some record was told to skip"
         )
-    right = right[:, counted]
+    right = np.stack([one.right[counted] for one in rows])
     values = right.mean(axis=1).reshape(-1, 2)
     if len(pairs) == 1:
         return values, compare_rows(right[0], right[1]), remarks
@@ -96,21 +97,19 @@ def refuse_other_rows(pairs: Sequence[tuple[Placed, Placed]]) -> None:
 
 def _aligned(
     sides: Sequence[Placed], read: Sequence[RightRows]
-) -> tuple[BoolArray, BoolArray, list[str]]:
+) -> tuple[Sequence[RightRows], list[str]]:
     """Put the rows of all records under each other: by place, or by id where manifests differ."""
     if len({side.record.data.score.digest for side in sides}) == 1:
-        counted = np.logical_and.reduce([rows.counted for rows in read])
-        return np.stack([rows.right for rows in read]), np.asarray(counted), []
+        return read, []
     ids = [row_ids(side.record, side.folder) for side in sides]
     common = set(ids[0]).intersection(*ids[1:])
     order = [i for i in ids[0] if i in common]
-    places = []
-    for names in ids:
-        place = {name: row for row, name in enumerate(names)}
-        places.append(np.array([place[name] for name in order], dtype=np.int64))
-    labels = [rows.labels[place] for rows, place in zip(read, places, strict=True)]
-    for side, own in zip(sides, labels, strict=True):
-        if wrong := np.flatnonzero(own != labels[0]).tolist():
+    found = []
+    for names, rows in zip(ids, read, strict=True):
+        row_of = {name: row for row, name in enumerate(names)}
+        found.append(rows.at(np.array([row_of[name] for name in order], dtype=np.int64)))
+    for side, rows in zip(sides, found, strict=True):
+        if wrong := np.flatnonzero(rows.labels != found[0].labels).tolist():
             raise DataError(
                 f"{len(wrong):,} of {len(order):,} common rows have another label in record"
                 f" {side.record.id} than in {sides[0].record.id}, the first is {order[wrong[0]]!r}:"
@@ -118,6 +117,4 @@ def _aligned(
             )
     sizes = " and ".join(dict.fromkeys(f"{len(names):,}" for names in ids))
     remark = f"compared on the {len(order):,} rows that both manifests have ({sizes} rows)"
-    right = np.stack([rows.right[place] for rows, place in zip(read, places, strict=True)])
-    counted = [rows.counted[place] for rows, place in zip(read, places, strict=True)]
-    return right, np.asarray(np.logical_and.reduce(counted)), [remark]
+    return found, [remark]

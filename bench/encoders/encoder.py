@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
@@ -12,7 +11,9 @@ import torch
 from torch import nn
 
 from bench import registry
+from bench.contracts import require_encoder
 from bench.encoders.named import builder, name_and_weights
+from bench.encoders.networks.adapt import norm_option
 from bench.errors import UsageError
 from bench.types import EncoderSpec, Tokens
 
@@ -49,13 +50,7 @@ class Encoder(nn.Module):
             UsageError: a clip shape or a layer that this encoder does not have, or `norm` false
                 where the network cannot leave it out.
         """
-        # Networks that do not know `norm` are asked for it by nobody who leaves it as it is.
-        asked = {} if norm else {"norm": False}
-        if asked and "norm" not in inspect.signature(self.network.forward).parameters:
-            raise UsageError(
-                f"encoder {self.spec.name} cannot tap blocks without its final norm, since its"
-                " network has no argument norm: leave norm as it is (true)."
-            )
+        asked = norm_option(self.network, norm, self.spec.name)
         tokens: Tokens = self.network(pixels, keep=keep, layers=layers, **asked)
         return tokens
 
@@ -85,6 +80,7 @@ def open_encoder(spec: str, options: Mapping[str, Any]) -> Encoder:
             f"encoder {spec!r}: its function returned a {type(encoder).__name__}; return a"
             " bench.encoders.encoder.Encoder."
         )
+    require_encoder(spec, encoder)
     return encoder.eval().requires_grad_(False)
 
 

@@ -7,206 +7,162 @@ that.
 
 from __future__ import annotations
 
-import math
-import re
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 
+from bench import registry
 from bench.encoders.encoder import Encoder
-from bench.encoders.networks.sizes import VIT_SIZES
+from bench.encoders.networks.sizes import VIT_SIZES, size_of_width
 from bench.encoders.networks.table_vit import Form, TableViT, position_table
 from bench.encoders.networks.video_vit import VitArchitecture
-from bench.encoders.vjepa import vit_spec
-from bench.encoders.weights.architecture import TABLE_TOLERANCE, Asked
+from bench.encoders.vjepa import head_notes, stem, vit_spec, with_still_frames
+from bench.encoders.weights.architecture import (
+    TABLE_TOLERANCE,
+    Asked,
+    Body,
+    agree,
+    body_of,
+    clip_options,
+    heads_of,
+    square_clips,
+)
 from bench.encoders.weights.checkpoints import check_coverage, load_all, shortened
+from bench.encoders.weights.family_files import read_state
+from bench.encoders.weights.held_tensors import Held
 from bench.encoders.weights.state_dicts import Tensors
 from bench.errors import CheckpointError
 from bench.types import Card
 
 SIZES = {
-    VIT_SIZES[name].width: (name, VIT_SIZES[name])
+    name: VIT_SIZES[name]
     for name in ("vit_small", "vit_base", "vit_large", "vit_huge", "vit_giant")
 }
 PUBLISHED_FRAMES, PUBLISHED_PIXELS = 16, 224
+SHAPING = ("patch_embed.proj.weight", "blocks.0.mlp.fc1.weight")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Found:
-    """An encoder in a file: tensors named as `VideoViT` names them, its stored table apart.
+def family(find: Callable[[Held], tuple[Held, Form, Card]]) -> Callable[..., Encoder]:
+    """Register a family of encoders by what finds one in a file; its docstring is the family's.
 
-    `config` are the hub's facts beside it, `rounding` the error of the stored precision on numbers
-    up to 1.
+    `find` is given the state dict of a file and returns the encoder's tensors as `VideoViT` names
+    them, where a position table must be the one that their form computes.
     """
+    name = find.__name__
 
-    where: str
-    tensors: Tensors
-    table: torch.Tensor | None
-    form: Form
-    config: Mapping[str, Any]
-    notes: tuple[str, ...]
-    rounding: float
+    def opened(
+        *,
+        weights: str,
+        depth: int | None = None,
+        num_heads: int | None = None,
+        num_frames: int | None = None,
+        image_size: int | None = None,
+    ) -> Encoder:
+        held, form, card = find(read_state(weights, name))
+        asked = Asked(
+            depth=depth, num_heads=num_heads, num_frames=num_frames, image_size=image_size
+        )
+        network, notes = _loaded(held, form, asked)
+        spec = vit_spec(network, name=f"{name}:{stem(weights)}", source=weights, card=card)
+        encoder = Encoder(network, spec, notes=notes)
+        return with_still_frames(encoder, spec.tubelet_size if form.first_moment else None)
+
+    for part in ("__module__", "__name__", "__doc__"):
+        setattr(opened, part, getattr(find, part))
+    return registry.encoder(opened)
 
 
-def build_encoder(found: Found, asked: Asked, *, name: str, source: str, card: Card) -> Encoder:
-    """Return the encoder with every tensor loaded, at the asked number of frames and pixels.
-
-    Raises:
-        CheckpointError: tensors that are missing, unknown or of another shape, or facts that
-            contradict each other.
-    """
-    held = _architecture(found, asked)
+def _loaded(held: Held, form: Form, asked: Asked) -> tuple[TableViT, tuple[str, ...]]:
+    """Return the network with every tensor loaded, for the asked frames and pixels, and notes."""
+    tensors = dict(held.tensors)
+    table = tensors.pop("pos_embed", None)
+    require(tensors, SHAPING, held.where, "encoder of this family")
+    body = body_of(tensors, held.where, has_table=False)
+    stored = _architecture(body, table, held, form, asked)
     wanted = replace(
-        held,
-        num_frames=asked.num_frames or held.num_frames,
-        image_size=asked.image_size or held.image_size,
+        stored,
+        num_frames=asked.num_frames or stored.num_frames,
+        image_size=asked.image_size or stored.image_size,
     )
     with torch.device("meta"):
-        network = TableViT(wanted, found.form)
+        network = TableViT(wanted, form)
     computed = {"pos_embed": network.pos_embed, "layer_norm_eps": network.layer_norm_eps}
-    stored = {n: t for n, t in network.state_dict().items() if n not in computed}
-    check_coverage(stored, found.tensors, found.where)
-    load_all(network, {**found.tensors, **computed}, found.where)
-    notes = list(found.notes)
+    learned = {n: t for n, t in network.state_dict().items() if n not in computed}
+    check_coverage(learned, tensors, held.where)
+    load_all(network, {**tensors, **computed}, held.where)
+    notes = held.notes
     if (wanted.num_frames, wanted.image_size) != (PUBLISHED_FRAMES, PUBLISHED_PIXELS):
-        notes.append(
+        notes += (
             f"position table computed for {wanted.num_frames} frames at {wanted.image_size}"
             f" pixels; published encoders of this family have {PUBLISHED_FRAMES} at"
-            f" {PUBLISHED_PIXELS}"
+            f" {PUBLISHED_PIXELS}",
         )
-    named = SIZES.get(held.width)
-    if named and named[1].num_heads != held.num_heads:
-        notes.append(f"{held.num_heads} heads as asked; {named[0]} has {named[1].num_heads}")
-    spec = replace(vit_spec(network, name=name, source=source), card=card)
-    return Encoder(network, spec, notes=notes)
+    return network, notes + head_notes(wanted, size_of_width(wanted.width, SIZES))
 
 
-def _architecture(found: Found, asked: Asked) -> VitArchitecture:
-    tensors, where = found.tensors, found.where
-    needed = ("patch_embed.proj.weight", "blocks.0.mlp.fc1.weight")
+def require(tensors: Tensors, needed: Sequence[str], where: str, what: str) -> None:
+    """Raise `CheckpointError` unless the tensors that shape a network are all there."""
     missing = [name for name in needed if name not in tensors]
     if missing:
         raise CheckpointError(
             f"{where} does not hold {', '.join(missing)} (it holds {shortened(sorted(tensors))}),"
-            " so it is no complete encoder of this family; give the whole checkpoint."
+            f" so it is no complete {what}; give the whole checkpoint."
         )
-    kernel, fc1 = (tuple(tensors[name].shape) for name in needed)
-    if len(kernel) != 5 or kernel[1] != 3 or kernel[3] != kernel[4] or len(fc1) != 2:
-        raise CheckpointError(
-            f"{where}: patch_embed.proj.weight has the shape {list(kernel)}; a video ViT has"
-            " [width, 3, tubelet, patch, patch]"
-            f"{' (this one is for single images)' if len(kernel) == 4 else ''}."
-        )
-    numbers = {int(m[1]) for name in tensors if (m := re.match(r"blocks\.(\d+)\.", name))}
-    gaps = [f"blocks.{i}.*" for i in range(len(numbers)) if i not in numbers]
-    if gaps:
-        raise CheckpointError(
-            f"{where} is incomplete: it lacks {shortened(gaps)} (its last block is"
-            f" {max(numbers)}); give the complete file."
-        )
-    width, depth = kernel[0], len(numbers)
-    _check_depth(width, depth, asked, found)
-    frames, pixels = _clip(found, asked, patch=kernel[3], tubelet=kernel[2])
-    return VitArchitecture(
-        width=width,
-        depth=depth,
-        num_heads=_heads(width, asked, found),
-        mlp_ratio=fc1[0] / width,
-        patch_size=kernel[3],
-        tubelet_size=kernel[2],
-        num_frames=frames,
-        image_size=pixels,
-    )
 
 
-def _check_depth(width: int, depth: int, asked: Asked, found: Found) -> None:
-    named = SIZES.get(width)
-    said = found.config.get("num_hidden_layers") if asked.depth is None else asked.depth
-    if said is not None and said != depth:
+def _architecture(
+    body: Body, table: torch.Tensor | None, held: Held, form: Form, asked: Asked
+) -> VitArchitecture:
+    named, config, where = size_of_width(body.width, SIZES), held.config, held.where
+    depth = config.get("num_hidden_layers") if asked.depth is None else asked.depth
+    if depth is not None and depth != body.depth:
         raise CheckpointError(
-            f"{found.where} has depth {depth}, but {said} was"
+            f"{where} has depth {body.depth}, but {depth} was"
             f" {'asked' if asked.depth is not None else 'written in config.json'}; give the"
             " complete file, or leave the option out."
         )
-    if said is None and named is not None and named[1].depth != depth:
-        raise CheckpointError(
-            f"{found.where} has {depth} blocks of width {width}, where {named[0]} has"
-            f" {named[1].depth}: is it complete? If it is, say --set encoder.depth={depth}."
-        )
+    asked = replace(asked, depth=depth, num_heads=asked.num_heads or None)
+    agree(body, asked, None, named, where)
+    frames, pixels = _clip(body, table, held, form, asked)
+    recorded = config.get("num_attention_heads")
+    heads = heads_of(body, asked, recorded, named, where, sizes="published")
+    return body.architecture(num_heads=int(heads), num_frames=frames, image_size=pixels)
 
 
-def _heads(width: int, asked: Asked, found: Found) -> int:
-    recorded = found.config.get("num_attention_heads")
-    if recorded and asked.num_heads not in (None, recorded):
-        raise CheckpointError(
-            f"{found.where} was written with num_heads {recorded}, but {asked.num_heads} was"
-            " asked; leave the option out."
-        )
-    named = SIZES.get(width)
-    heads = asked.num_heads or recorded or (named[1].num_heads if named else None)
-    if heads is None:
-        raise CheckpointError(
-            f"{found.where}: the number of attention heads cannot be read off the tensors (width"
-            f" {width} is no published size); say --set encoder.num_heads=N."
-        )
-    if width % heads:
-        raise CheckpointError(
-            f"{found.where}: width {width} cannot be split over num_heads {heads}; say the number"
-            " it was trained with."
-        )
-    return int(heads)
-
-
-def _clip(found: Found, asked: Asked, *, patch: int, tubelet: int) -> tuple[int, int]:
+def _clip(
+    body: Body, table: torch.Tensor | None, held: Held, form: Form, asked: Asked
+) -> tuple[int, int]:
     """Return (frames, pixels) of the clips of the file: as recorded, stored, asked or published."""
-    config = found.config
+    config, where = held.config, held.where
     if config.get("num_frames") and config.get("image_size"):
         return int(config["num_frames"]), int(config["image_size"])
     wanted = (asked.num_frames or PUBLISHED_FRAMES, asked.image_size or PUBLISHED_PIXELS)
-    if found.table is None:
+    if table is None:
         return wanted
-    possible = _stored_clips(found.table, found, patch=patch, tubelet=tubelet)
-    published = (PUBLISHED_FRAMES, PUBLISHED_PIXELS)
-    for clip in (published, wanted):
+    if table.ndim != 3 or table.shape[0] != 1 or table.shape[2] != body.width:
+        raise CheckpointError(
+            f"{where}: pos_embed {list(table.shape)} does not go with the width {body.width} of"
+            " patch_embed.proj.weight; the file is mixed up."
+        )
+    possible = []
+    for frames, pixels in square_clips(replace(body, num_tokens=table.shape[1])):
+        side = pixels // body.patch_size
+        grid = (frames // body.tubelet_size, side, side)
+        off = (position_table(form.positions, body.width, grid) - table[0]).abs().max()
+        if float(off) <= max(TABLE_TOLERANCE, held.rounding):
+            possible.append((frames, pixels))
+    for clip in ((PUBLISHED_FRAMES, PUBLISHED_PIXELS), wanted):
         if clip in possible:
             return clip
     if len(possible) == 1:
         return possible[0]
-    options = "; ".join(
-        f"--set encoder.num_frames={frames} --set encoder.image_size={pixels}"
-        for frames, pixels in possible
-    )
     raise CheckpointError(
-        f"{found.where}: its position table ({found.table.shape[1]} tokens)"
+        f"{where}: its position table ({table.shape[1]} tokens)"
         + (
-            f" is that of several clips; say which: {options}."
+            f" is that of several clips; say which: {clip_options(possible)}."
             if possible
             else " is not the one that this family computes; encoders with a learned table are not"
             " read."
         )
     )
-
-
-def _stored_clips(
-    table: torch.Tensor, found: Found, *, patch: int, tubelet: int
-) -> list[tuple[int, int]]:
-    """List (frames, pixels) of the square clips whose computed table is the stored one."""
-    width = found.tensors["patch_embed.proj.weight"].shape[0]
-    if table.ndim != 3 or table.shape[0] != 1 or table.shape[2] != width:
-        raise CheckpointError(
-            f"{found.where}: pos_embed {list(table.shape)} does not go with the width {width} of"
-            " patch_embed.proj.weight; the file is mixed up."
-        )
-    tokens = table.shape[1]
-    tolerance = max(TABLE_TOLERANCE, found.rounding)
-    fitting = []
-    for side in range(math.isqrt(tokens), 0, -1):
-        if tokens % (side * side) == 0:
-            grid = (tokens // (side * side), side, side)
-            computed = position_table(found.form.positions, width, grid)
-            off = float((computed - table[0]).abs().max())
-            if off <= tolerance:
-                fitting.append((grid[0] * tubelet, side * patch))
-    return fitting

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import torch
-from torch import nn
 from torch.nn import functional
 
 from bench import registry
@@ -15,11 +13,11 @@ from bench.encoders.networks.rotary_vit import RotaryViT, fresh_rotary
 from bench.encoders.networks.sizes import RELEASED, VIT_SIZES, VJEPA2_RELEASED
 from bench.encoders.networks.video_vit import (
     INITIAL_STD,
+    Keep,
+    TokenNetwork,
     VideoViT,
-    VitArchitecture,
     fresh_vit,
     gather_tokens,
-    tapped_layers,
 )
 from bench.encoders.vjepa import read_network, stem, vit_spec
 from bench.encoders.weights.architecture import Asked
@@ -56,12 +54,8 @@ def random(
         **rotary,
     }
     if weights in named:
-        size = named[weights]
-        architecture = replace(
-            size,
-            num_heads=size.num_heads if num_heads is None else num_heads,
-            num_frames=size.num_frames if num_frames is None else num_frames,
-            image_size=size.image_size if image_size is None else image_size,
+        architecture = named[weights].changed(
+            num_heads=num_heads, num_frames=num_frames, image_size=image_size
         )
         name = f"random:{weights}"
     else:
@@ -70,7 +64,8 @@ def random(
                 f"encoder 'random:{weights}': there is no such size.{closest(weights, named)} A"
                 " file is named by its path, such as ./latest.pth.tar."
             )
-        architecture = _architecture_in(weights, num_heads, num_frames, image_size)
+        asked = Asked(num_heads=num_heads, num_frames=num_frames, image_size=image_size)
+        architecture = read_network(weights, "target_encoder", asked).built
         name = f"random:{stem(weights)}"
     std = recipes[weights].initial_std if weights in recipes else INITIAL_STD
     network: VideoViT | RotaryViT
@@ -109,8 +104,13 @@ def pixel_mean(*, grid: int = 8, num_frames: int = 8, image_size: int = 48) -> E
     return Encoder(PixelMean(grid), spec)
 
 
-class PixelMean(nn.Module):
-    """Clips `[B, 3, T, H, W]` to `[B, T/2, 3*grid*grid]`: channel, row, column of pooled pairs."""
+class PixelMean(TokenNetwork):
+    """Clips `[B, 3, T, H, W]` to `[B, T/2, 3*grid*grid]`: channel, row, column of pooled pairs.
+
+    Clips have any even number of frames and any size. There is one layer, and no norm to leave out.
+    """
+
+    depth = 1
 
     def __init__(self, grid: int) -> None:
         super().__init__()
@@ -118,20 +118,7 @@ class PixelMean(nn.Module):
         self.register_buffer("grid", torch.tensor(grid))
         self.side = grid
 
-    def forward(
-        self,
-        pixels: torch.Tensor,
-        *,
-        keep: torch.Tensor | None = None,
-        layers: Sequence[int] | None = None,
-        norm: bool = True,
-    ) -> Tokens:
-        """Average and pool; any even number of frames and any size. There is no norm to leave out.
-
-        Raises:
-            UsageError: an odd number of frames, or a layer other than 0.
-        """
-        tapped_layers(layers, 1)
+    def _tokens(self, pixels: torch.Tensor, keep: Keep, taps: Sequence[int], norm: bool) -> Tokens:
         if pixels.ndim != 5 or pixels.shape[1] != 3 or pixels.shape[2] % 2:
             raise UsageError(
                 f"pixel_mean: a clip of shape {tuple(pixels.shape)} cannot be read; expected"
@@ -144,10 +131,3 @@ class PixelMean(nn.Module):
         if keep is not None:
             tokens = gather_tokens(tokens, keep)
         return Tokens(layers=(tokens,), grid=(pairs.shape[1], 1, 1))
-
-
-def _architecture_in(
-    weights: str, num_heads: int | None, num_frames: int | None, image_size: int | None
-) -> VitArchitecture:
-    asked = Asked(num_heads=num_heads, num_frames=num_frames, image_size=image_size)
-    return read_network(weights, "target_encoder", asked).built

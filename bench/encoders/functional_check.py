@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from bench.contracts import require_tokens
 from bench.data.views.transforms import normalise
 from bench.encoders.encoder import Encoder, true_fp32
 from bench.encoders.weights.checkpoints import shortened
@@ -73,6 +74,7 @@ def functional_check(encoder: Encoder) -> Check:
 
     Raises:
         CheckpointError: features that are not finite.
+        UsageError: a network of the user's own that returns no such tokens.
     """
     if encoder not in _CHECKS:
         _CHECKS[encoder] = _check(encoder)
@@ -100,21 +102,28 @@ def fresh_norms(network: nn.Module) -> tuple[list[str], list[str]]:
     A layer is as constructed if its weights are all exactly one and its biases, running means and
     the like all exactly zero, which no training leaves behind.
     """
-    named = [
-        (name or type(module).__name__, module)
-        for name, module in network.named_modules()
-        if "norm" in type(module).__name__.lower() and _gains(module) is not None
-    ]
-    return [name for name, _ in named], [name for name, module in named if _is_fresh(module)]
+    names, fresh = [], []
+    for name, module in network.named_modules():
+        gains = getattr(module, "weight", None)
+        is_norm = "norm" in type(module).__name__.lower()
+        if is_norm and isinstance(gains, torch.Tensor) and gains.ndim == 1:
+            names.append(name or type(module).__name__)
+            values = [getattr(module, zero, None) for zero in ("bias", "running_mean")]
+            zeros = [value for value in values if isinstance(value, torch.Tensor)]
+            if (gains == 1).all() and not any(value.any() for value in zeros):
+                fresh.append(names[-1])
+    return names, fresh
 
 
 def _check(encoder: Encoder) -> Check:
     spec = encoder.spec
     clip = formula_clip(spec.num_frames, spec.image_size)
     pair = torch.stack([clip, clip.flip(2)])
+    weight = next(iter(encoder.state_dict().values()), torch.empty(0))
     with torch.inference_mode(), true_fp32():
-        tokens = encoder(normalise(pair, spec.mean, spec.std).to(_device(encoder))).last
-    tokens = tokens.double().cpu()
+        made = encoder(normalise(pair, spec.mean, spec.std).to(weight.device))
+    require_tokens(spec, made, num_clips=len(pair))
+    tokens = made.last.double().cpu()
     if not torch.isfinite(tokens).all():
         raise CheckpointError(
             f"encoder {spec.name} gives features that are not finite for a plain clip of"
@@ -122,10 +131,11 @@ def _check(encoder: Encoder) -> Check:
             " diverged: give others."
         )
     mean, mirrored = tokens.mean(1)
+    whole = np.rint(mean.numpy() * 10**DIGITS).astype("<i8")
     names, fresh = fresh_norms(encoder.network)
     return Check(
         clip=f"{CLIP} {spec.num_frames}x{spec.image_size}",
-        sha256=_digest(mean),
+        sha256=hashlib.sha256(whole.tobytes()).hexdigest(),
         blocks=tuple(
             round(float(part.mean()), DIGITS)
             for part in torch.tensor_split(mean, min(BLOCKS, len(mean)))
@@ -141,28 +151,3 @@ def _check(encoder: Encoder) -> Check:
 def _wave(position: torch.Tensor) -> torch.Tensor:
     """A triangle of period 512 between 0 and 255."""
     return (position % 512 - 256).abs().clamp(max=255)
-
-
-def _digest(mean: torch.Tensor) -> str:
-    whole = np.rint(mean.numpy() * 10**DIGITS).astype("<i8")
-    return hashlib.sha256(whole.tobytes()).hexdigest()
-
-
-def _gains(module: nn.Module) -> torch.Tensor | None:
-    """Return the weights of a normalisation layer by channel; None if it has none."""
-    weight = getattr(module, "weight", None)
-    return weight if isinstance(weight, torch.Tensor) and weight.ndim == 1 else None
-
-
-def _is_fresh(module: nn.Module) -> bool:
-    gains, zeros = _gains(module), []
-    for name in ("bias", "running_mean"):
-        value = getattr(module, name, None)
-        zeros += [value] if isinstance(value, torch.Tensor) else []
-    return bool((gains == 1).all()) and not any(bool(value.any()) for value in zeros)  # type: ignore[union-attr]
-
-
-def _device(encoder: Encoder) -> torch.device:
-    """Where the weights are, or the CPU for an encoder without any."""
-    first = next(iter(encoder.state_dict().values()), torch.empty(0))
-    return first.device

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
+
+from torch import nn
 
 from bench import registry
 from bench.encoders.encoder import Encoder, num_trainable
@@ -48,66 +50,29 @@ def hf(
     config = configuration(folder)
     family = FAMILIES[config["model_type"]]
     network, dropped = loaded(folder, family)
-    own: Any = network.config
-    shape = _shape(own, family, read_preprocessing(folder), model)
-    takes = _sizes(shape, family, model, num_frames, image_size, still_frames)
-    if family.takes == "video" and config["model_type"] == "vjepa2":
+    is_vjepa2 = config["model_type"] == "vjepa2"
+    if is_vjepa2:
         del network.predictor  # loaded like the rest, to know that the file is whole; never run
-        rotate_at(network, takes[1])
-    name = f"hf:{model.rstrip('/').rpartition('/')[2]}" if source == model else f"hf:{model}"
-    spec = EncoderSpec(
-        name=name,
-        width=shape.width,
-        depth=shape.depth,
-        num_heads=shape.num_heads,
-        num_frames=takes[0],
-        image_size=takes[1],
-        patch_size=shape.patch_size,
-        tubelet_size=shape.tubelet_size,
-        source=source,
-        mean=shape.pixels.mean,
-        std=shape.pixels.std,
-        interpolation=shape.pixels.interpolation,
-        takes=family.takes,
-        still_frames=still_frames,
-        crop_fraction=shape.pixels.crop_fraction,
-        num_prefix=family.num_prefix(own),
-        num_parameters=num_trainable(network),
-        card=Card(licence=licence(folder)),
-    )
-    wrapped = LibraryNetwork(
-        network,
-        family,
-        depth=spec.depth,
-        tubelet_size=spec.tubelet_size,
-        patch_size=spec.patch_size,
-        num_prefix=spec.num_prefix,
-        only=None if family.any_size else takes,
-        only_size=takes[1] if family.fixed_side else None,
-        identity=f"transformers {type(network).__name__} {_digest(own)}",
-    )
+    pixels = read_preprocessing(folder)
+    native = _native(network, family, pixels, model, source)
+    spec = _sized(native, family, model, num_frames, image_size, still_frames)
+    spec = replace(spec, card=Card(licence=licence(folder)))
+    if is_vjepa2:
+        rotate_at(network, spec.image_size)
+    identity = f"transformers {type(network).__name__} {_digest(network.config)}"
+    wrapped = LibraryNetwork(network, family, spec, identity=identity)
     return Encoder(
         FrameByFrame(wrapped, spec) if family.takes == "image" else wrapped,
         spec,
-        notes=(*notes, *dropped, *shape.pixels.notes),
+        notes=(*notes, *dropped, *pixels.notes),
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Shape:
-    """What a configuration says of its network, in our words; `num_frames` of a clip."""
-
-    width: int
-    depth: int
-    num_heads: int
-    patch_size: int
-    tubelet_size: int
-    num_frames: int
-    image_size: int
-    pixels: Preprocessing
-
-
-def _shape(config: Any, family: Family, pixels: Preprocessing, model: str) -> _Shape:
+def _native(
+    network: nn.Module, family: Family, pixels: Preprocessing, model: str, source: str
+) -> EncoderSpec:
+    """Return what the configuration says of a network, for clips of its own size."""
+    config: Any = network.config
     kind, patch, tubelet = config.model_type, getattr(config, "patch_size", 0), 1
     own: Any = getattr(config, "image_size", None) or getattr(config, "crop_size", None)
     sides = list(own) if isinstance(own, (list, tuple)) else [own]
@@ -116,11 +81,8 @@ def _shape(config: Any, family: Family, pixels: Preprocessing, model: str) -> _S
             f"encoder hf:{model} is for images of {' x '.join(map(str, sides))} pixels, and only"
             " square ones are read; give a model of square images."
         )
-    own = sides[0]
-    heads, depth = (
-        getattr(config, "num_attention_heads", 1),
-        getattr(config, "num_hidden_layers", 1),
-    )
+    heads = getattr(config, "num_attention_heads", 1)
+    depth = getattr(config, "num_hidden_layers", 1)
     if kind == "vivit":
         tubelet, patch = int(config.tubelet_size[0]), config.tubelet_size[1]
     elif kind in ("videomae", "vjepa2"):
@@ -132,36 +94,44 @@ def _shape(config: Any, family: Family, pixels: Preprocessing, model: str) -> _S
     patch = patch[0] if isinstance(patch, (list, tuple)) else patch
     frames: Any = getattr(config, "frames_per_clip", None) or getattr(config, "num_frames", 16)
     preferred = pixels.size if family.any_size else None
-    size = own if preferred is None else preferred
+    size = sides[0] if preferred is None else preferred
     if size is None:
         raise UsageError(f"encoder hf:{model} does not say its image_size.")
-    return _Shape(
+    return EncoderSpec(
+        name=f"hf:{model.rstrip('/').rpartition('/')[2]}" if source == model else f"hf:{model}",
         width=int(config.hidden_size),
         depth=int(depth),
         num_heads=int(heads),
-        patch_size=int(patch),
-        tubelet_size=tubelet,
         num_frames=int(frames) if family.takes == "video" else 16,
         image_size=int(size),
-        pixels=pixels,
+        patch_size=int(patch),
+        tubelet_size=tubelet,
+        source=source,
+        mean=pixels.mean,
+        std=pixels.std,
+        interpolation=pixels.interpolation,
+        takes=family.takes,
+        crop_fraction=pixels.crop_fraction,
+        num_prefix=family.num_prefix(config),
+        num_parameters=num_trainable(network),
     )
 
 
-def _sizes(
-    shape: _Shape,
+def _sized(
+    native: EncoderSpec,
     family: Family,
     model: str,
     num_frames: int | None,
     image_size: int | None,
     still_frames: int | None,
-) -> tuple[int, int]:
-    """Return frames and pixels of a clip as asked for, or refuse what the model does not take."""
-    frames = shape.num_frames if num_frames is None else num_frames
-    size = shape.image_size if image_size is None else image_size
-    whole = [("image_size", size, shape.patch_size)]
-    whole += [("num_frames", frames, shape.tubelet_size)]
+) -> EncoderSpec:
+    """Return the spec for clips as asked for, or refuse what the model does not take."""
+    frames = native.num_frames if num_frames is None else num_frames
+    size = native.image_size if image_size is None else image_size
+    whole = [("image_size", size, native.patch_size)]
+    whole += [("num_frames", frames, native.tubelet_size)]
     if still_frames is not None:
-        whole += [("still_frames", still_frames, shape.tubelet_size)]
+        whole += [("still_frames", still_frames, native.tubelet_size)]
         if family.takes == "image":
             raise UsageError(f"encoder hf:{model} sees a still once; leave still_frames out.")
     for option, value, part in whole:
@@ -169,17 +139,18 @@ def _sizes(
             raise UsageError(
                 f"encoder hf:{model}: {option} {value} is no multiple of {part}; give one."
             )
-    fixed = [(f"image_size {shape.image_size}", size == shape.image_size)]
+    fixed = [(f"image_size {native.image_size}", size == native.image_size)]
     if family.takes == "video":
-        fixed += [(f"num_frames {shape.num_frames}", frames == shape.num_frames)]
-        fixed += [(f"still_frames {shape.num_frames}", still_frames in (None, shape.num_frames))]
+        own = native.num_frames
+        fixed += [(f"num_frames {own}", frames == own)]
+        fixed += [(f"still_frames {own}", still_frames in (None, own))]
     wrong = [text for text, fits in fixed if not fits]
     if wrong and not family.any_size:
         raise UsageError(
             f"encoder hf:{model} has positions for its own size alone: it takes"
             f" {' and '.join(wrong)}; leave these options out."
         )
-    return frames, size
+    return replace(native, num_frames=frames, image_size=size, still_frames=still_frames)
 
 
 def _digest(config: Any) -> str:

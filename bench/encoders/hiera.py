@@ -21,6 +21,7 @@ from torch import nn
 
 from bench import registry
 from bench.encoders.encoder import Encoder, num_trainable
+from bench.encoders.networks.video_vit import Keep, TokenNetwork
 from bench.encoders.vjepa import stem
 from bench.encoders.weights.checkpoints import load_all
 from bench.encoders.weights.family_files import leave_out, read_state
@@ -79,7 +80,7 @@ def hiera(*, weights: str, num_heads: int | None = None) -> Encoder:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Shape:
+class HieraShape:
     """What shapes a video Hiera; `width` and `num_heads` are those of its first stage."""
 
     width: int
@@ -90,10 +91,14 @@ class Shape:
     image_size: int
 
 
-class HieraTokens(nn.Module):
-    """Clips `[B, 3, T, H, W]` of one size to the tokens of the last stage, `[B, t*h*w, D]`."""
+class HieraTokens(TokenNetwork):
+    """Clips `[B, 3, T, H, W]` of one size to the tokens of the last stage, `[B, t*h*w, D]`.
 
-    def __init__(self, shape: Shape) -> None:
+    Layers are blocks of the last stage. There are no token masks, and no norm of tokens to leave
+    out.
+    """
+
+    def __init__(self, shape: HieraShape) -> None:
         super().__init__()
         from timm.models.hiera import Hiera  # slow to import, and only this family needs it
 
@@ -116,21 +121,7 @@ class HieraTokens(nn.Module):
         )
         self.trunk.add_module("head", nn.Identity())
 
-    def forward(
-        self,
-        pixels: torch.Tensor,
-        *,
-        keep: torch.Tensor | None = None,
-        layers: Sequence[int] | None = None,
-        norm: bool = True,
-    ) -> Tokens:
-        """Return the tokens of `layers`, blocks of the last stage (None is the last block).
-
-        There is no norm of tokens to leave out.
-
-        Raises:
-            UsageError: another clip size than the file's, a token mask, or blocks of other stages.
-        """
+    def _tokens(self, pixels: torch.Tensor, keep: Keep, taps: Sequence[int], norm: bool) -> Tokens:
         size = (3, self.shape.num_frames, self.shape.image_size, self.shape.image_size)
         if pixels.ndim != 5 or tuple(pixels.shape[1:]) != size:
             raise UsageError(
@@ -139,7 +130,6 @@ class HieraTokens(nn.Module):
             )
         if keep is not None:
             raise UsageError("Hiera masks whole units of its first stage, not tokens; leave keep.")
-        taps = self._taps(layers)
         x = self.trunk.unroll(self.trunk._pos_embed(self.trunk.patch_embed(pixels)))
         tapped = []
         for number, block in enumerate(self.trunk.blocks[: taps[-1] + 1]):
@@ -163,7 +153,7 @@ class HieraTokens(nn.Module):
         return taps
 
 
-def _shape_of(tensors: Tensors, num_heads: int | None, where: str) -> Shape:
+def _shape_of(tensors: Tensors, num_heads: int | None, where: str) -> HieraShape:
     needed = ("patch_embed.proj.weight", "blocks.0.mlp.fc1.weight")
     tables = ("pos_embed_spatial", "pos_embed_temporal")
     kernel = tuple(tensors[needed[0]].shape) if needed[0] in tensors else ()
@@ -194,7 +184,7 @@ def _shape_of(tensors: Tensors, num_heads: int | None, where: str) -> Shape:
             f"{where}: width {width} with {heads or 'an unknown number of'} heads in the first"
             " stage; say --set encoder.num_heads=N, which divides the width."
         )
-    return Shape(
+    return HieraShape(
         width=width,
         stages=stages,
         num_heads=heads,

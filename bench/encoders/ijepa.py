@@ -7,26 +7,32 @@ embedding is for single images, and in the fixed position table the column code 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-import torch
-
 from bench import registry
-from bench.encoders.encoder import Encoder, num_trainable
+from bench.encoders.encoder import Encoder
 from bench.encoders.networks.adapt import FrameByFrame
 from bench.encoders.networks.image_vit import ImageViT
-from bench.encoders.networks.sizes import IJEPA_RELEASED, NO_CARD, size_of_width
+from bench.encoders.networks.positions import sincos_2d
+from bench.encoders.networks.sizes import IJEPA_RELEASED, NO_CARD, Released, size_of_width
 from bench.encoders.networks.video_vit import VitArchitecture
-from bench.encoders.vjepa import Key, check_promised, stem
+from bench.encoders.vjepa import (
+    Key,
+    Network,
+    check_promised,
+    complete,
+    load_network,
+    register_released,
+    stem,
+)
 from bench.encoders.weights.architecture import TABLE_TOLERANCE, Asked, agree, body_of, heads_of
-from bench.encoders.weights.checkpoints import check_coverage, fetch, load_all, read_tensors
+from bench.encoders.weights.checkpoints import fetch, read_tensors
 from bench.encoders.weights.held_tensors import Held, widened
 from bench.encoders.weights.layouts import encoder_of
 from bench.encoders.weights.state_dicts import Tensors
 from bench.errors import CheckpointError, UsageError
-from bench.types import Card, EncoderSpec
 
 __all__ = ["IJEPA_RELEASED", "ijepa"]
 
@@ -56,67 +62,23 @@ def ijepa(
     return _opened(weights, f"ijepa:{stem(weights)}", key, asked, num_frames)
 
 
-@registry.encoder
-def ijepa_in1k_vith14(
-    *,
-    weights: str | None = None,
-    key: Key = "target_encoder",
-    num_frames: int = DEFAULT_FRAMES,
-    image_size: int | None = None,
-) -> Encoder:
-    """I-JEPA ViT-H/14 of 224 pixels, pretrained on ImageNet-1k for 300 epochs, as published."""
-    return _released("ijepa_in1k_vith14", weights, key, num_frames, image_size)
+def _released(name: str) -> Callable[..., Encoder]:
+    def released(
+        *,
+        weights: str | None = None,
+        key: Key = "target_encoder",
+        num_frames: int = DEFAULT_FRAMES,
+        image_size: int | None = None,
+    ) -> Encoder:
+        published = IJEPA_RELEASED[name]
+        promised = published.architecture
+        asked = Asked.like(promised, image_size=image_size, patch_size=promised.patch_size)
+        return _opened(weights or published.address, name, key, asked, num_frames, published)
+
+    return released
 
 
-@registry.encoder
-def ijepa_in1k_vith16_448(
-    *,
-    weights: str | None = None,
-    key: Key = "target_encoder",
-    num_frames: int = DEFAULT_FRAMES,
-    image_size: int | None = None,
-) -> Encoder:
-    """I-JEPA ViT-H/16 of 448 pixels, pretrained on ImageNet-1k for 300 epochs, as published."""
-    return _released("ijepa_in1k_vith16_448", weights, key, num_frames, image_size)
-
-
-@registry.encoder
-def ijepa_in22k_vith14(
-    *,
-    weights: str | None = None,
-    key: Key = "target_encoder",
-    num_frames: int = DEFAULT_FRAMES,
-    image_size: int | None = None,
-) -> Encoder:
-    """I-JEPA ViT-H/14 of 224 pixels, pretrained on ImageNet-22k for 900 epochs, as published."""
-    return _released("ijepa_in22k_vith14", weights, key, num_frames, image_size)
-
-
-@registry.encoder
-def ijepa_in22k_vitg16(
-    *,
-    weights: str | None = None,
-    key: Key = "target_encoder",
-    num_frames: int = DEFAULT_FRAMES,
-    image_size: int | None = None,
-) -> Encoder:
-    """I-JEPA ViT-g/16 of 224 pixels, pretrained on ImageNet-22k for 600 epochs, as published."""
-    return _released("ijepa_in22k_vitg16", weights, key, num_frames, image_size)
-
-
-def _released(
-    name: str, weights: str | None, key: str, num_frames: int, image_size: int | None
-) -> Encoder:
-    released = IJEPA_RELEASED[name]
-    promised = released.architecture
-    asked = Asked(
-        depth=promised.depth,
-        num_heads=promised.num_heads,
-        image_size=image_size,
-        patch_size=promised.patch_size,
-    )
-    source = weights or released.address
-    return _opened(source, name, key, asked, num_frames, promised=promised, card=released.card)
+register_released(IJEPA_RELEASED, _released)
 
 
 def _opened(
@@ -125,61 +87,26 @@ def _opened(
     key: str,
     asked: Asked,
     num_frames: int,
-    *,
-    promised: VitArchitecture | None = None,
-    card: Card = NO_CARD,
+    published: Released | None = None,
 ) -> Encoder:
     if num_frames < 1:
         raise UsageError(f"{name}: a clip has at least one frame; num_frames is {num_frames}.")
     path = fetch(weights)
     tensors, notes = encoder_of(read_tensors(path), key, str(path), _check_image_network)
-    content = widened(Held(where=str(path), tensors=tensors, notes=notes))
-    where = content.where if promised is None else f"{content.where} (opened as {name})"
-    held, is_sincos = _held(content.tensors, asked, where, max(TABLE_TOLERANCE, content.rounding))
-    if promised is not None:
-        check_promised(held, promised, where, f"ijepa:{weights}")
-    size = held.image_size if asked.image_size is None else asked.image_size
-    built = replace(held, image_size=size)
-    with torch.device("meta"):
-        network = ImageViT(built)
-    loaded = dict(content.tensors)
-    if built != held:
-        loaded["pos_embed"] = network.pos_embed
-    load_all(network, loaded, where)
-    table_notes = _table_notes(held, built, is_sincos, where)
-    spec = EncoderSpec(
-        name=name,
-        width=built.width,
-        depth=built.depth,
-        num_heads=built.num_heads,
-        num_frames=num_frames,
-        image_size=built.image_size,
-        patch_size=built.patch_size,
-        tubelet_size=1,
-        source=weights,
-        takes="image",
-        num_parameters=num_trainable(network),
-        card=card,
-    )
-    return Encoder(FrameByFrame(network, spec), spec, notes=(*content.notes, *table_notes))
-
-
-def _table_notes(
-    held: VitArchitecture, built: VitArchitecture, is_sincos: bool, where: str
-) -> tuple[str, ...]:
-    if is_sincos and built == held:
-        return ()
-    if is_sincos:
-        return (
-            f"position table rebuilt for {built.image_size} pixels; the file's is for"
-            f" {held.image_size}",
-        )
-    if built == held:
-        return ("the file's position table is not the sin-cos one; it is used as stored",)
-    raise CheckpointError(
-        f"{where}: its position table is not the I-JEPA one, so it cannot be rebuilt for"
-        f" {built.image_size} pixels; leave image_size out ({held.image_size})."
-    )
+    file = widened(Held(where=str(path), tensors=tensors, notes=notes))
+    if published is not None:
+        file = replace(file, where=f"{file.where} (opened as {name})")
+    held = _held(file.tensors, asked, file.where)
+    built = held.changed(image_size=asked.image_size)
+    network = Network(kind=ImageViT, file=file, held=held, built=built)
+    complete(network)
+    if published is not None:
+        check_promised(network, published.architecture, f"ijepa:{weights}")
+    file = replace(file, notes=(*file.notes, *_table_notes(network)))
+    card = NO_CARD if published is None else published.card
+    encoder = load_network(replace(network, file=file), name=name, source=weights, card=card)
+    spec = replace(encoder.spec, takes="image", num_frames=num_frames)
+    return Encoder(FrameByFrame(encoder.network, spec), spec, notes=encoder.notes)
 
 
 def _check_image_network(tensors: Tensors, networks: Mapping[str, Any], where: str) -> None:
@@ -196,10 +123,7 @@ def _check_image_network(tensors: Tensors, networks: Mapping[str, Any], where: s
         )
 
 
-def _held(
-    tensors: Tensors, asked: Asked, where: str, tolerance: float
-) -> tuple[VitArchitecture, bool]:
-    """Return the network in the file, and whether its position table is the I-JEPA one."""
+def _held(tensors: Tensors, asked: Asked, where: str) -> VitArchitecture:
     kernel = tensors.get("patch_embed.proj.weight")
     as_clips = {} if kernel is None else {"patch_embed.proj.weight": kernel.unsqueeze(2)}
     body = body_of({**tensors, **as_clips}, where)
@@ -212,18 +136,24 @@ def _held(
             f"{where}: its position table has {body.num_tokens} tokens, which make no square grid"
             " (I-JEPA has no class token); give an I-JEPA checkpoint."
         )
-    held = VitArchitecture(
-        width=body.width,
-        depth=body.depth,
-        num_heads=heads,
-        mlp_ratio=body.mlp_hidden / body.width,
-        patch_size=body.patch_size,
-        tubelet_size=1,
-        num_frames=1,
-        image_size=side * body.patch_size,
+    return body.architecture(num_heads=heads, num_frames=1, image_size=side * body.patch_size)
+
+
+def _table_notes(network: Network) -> tuple[str, ...]:
+    """Return notes on a table that is not as stored, or not the I-JEPA one."""
+    file, held, built = network.file, network.held, network.built
+    table = sincos_2d(held.width, held.grid[1:], column_first=True)
+    off = float((table - file.tensors["pos_embed"][0]).abs().max())
+    if off > max(TABLE_TOLERANCE, file.rounding):
+        if built == held:
+            return ("the file's position table is not the sin-cos one; it is used as stored",)
+        raise CheckpointError(
+            f"{file.where}: its position table is not the I-JEPA one, so it cannot be rebuilt for"
+            f" {built.image_size} pixels; leave image_size out ({held.image_size})."
+        )
+    if built == held:
+        return ()
+    return (
+        f"position table rebuilt for {built.image_size} pixels; the file's is for"
+        f" {held.image_size}",
     )
-    with torch.device("meta"):
-        wanted = ImageViT(held)
-    check_coverage(wanted.state_dict(), tensors, where)
-    is_sincos = float((wanted.pos_embed - tensors["pos_embed"]).abs().max()) <= tolerance
-    return held, is_sincos

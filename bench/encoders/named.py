@@ -71,7 +71,7 @@ def own_function(path: str) -> registry.Entry:
             f"encoder 'py:{path}' names no function; write py:MODULE:FUNCTION, such as"
             " py:my_lab.encoders:resnet."
         )
-    registry.load_module(module)
+    registry.load_extension(module)
     held = vars(sys.modules[module])
     found = held.get(function)
     if not callable(found):

@@ -8,7 +8,7 @@ pixels, N tokens of an image, P class and register tokens, D width.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from torch import nn
@@ -19,15 +19,15 @@ from bench.encoders.encoder import Encoder, num_trainable
 from bench.encoders.networks.adapt import FrameByFrame
 from bench.encoders.networks.timm_networks import MapNetwork, PatchNetwork, has_patch_tokens
 from bench.encoders.weights.timm_weights import (
-    about,
-    fresh_network,
+    TimmModel,
+    fresh,
     pretrained_card,
     published,
     read_bare,
     with_tensors,
 )
 from bench.errors import UsageError
-from bench.types import Card, EncoderSpec
+from bench.types import EncoderSpec
 
 
 @registry.encoder
@@ -56,40 +56,19 @@ def timm(
     if random and weights:
         raise UsageError(f"encoder timm/{name}: give weights or random, not both.")
     card = pretrained_card(name)
-    notes: tuple[str, ...] = ()
     if random:
-        network, source = fresh_network(name, seed), f"random seed {seed}"
+        made = fresh(name, seed)
     elif weights:
-        network, notes = with_tensors(name, *read_bare(weights))
-        source = weights
+        made = with_tensors(name, *read_bare(weights), source=weights)
     else:
-        network, source = published(name, revision, card)
-    return image_encoder(
-        network,
-        card,
-        name=f"timm/{model}",
-        source=source,
-        notes=notes,
-        is_floor=random,
-        num_frames=num_frames,
-        image_size=image_size,
-        about=Card() if random or weights else about(card),
-    )
+        made = published(name, revision, card)
+    return image_encoder(made, card, f"timm/{model}", num_frames, image_size)
 
 
 def image_encoder(
-    network: nn.Module,
-    card: Mapping[str, Any],
-    *,
-    name: str,
-    source: str,
-    num_frames: int,
-    image_size: int | None,
-    about: Card,
-    notes: Sequence[str] = (),
-    is_floor: bool = False,
+    made: TimmModel, card: Mapping[str, Any], name: str, num_frames: int, image_size: int | None
 ) -> Encoder:
-    """Return a network of timm as an encoder; `card` is its `pretrained_cfg`, as a mapping.
+    """Return a model of timm as an encoder; `card` is its `pretrained_cfg`, as a mapping.
 
     Raises:
         UsageError: an image size or a number of frames that it does not take.
@@ -99,50 +78,46 @@ def image_encoder(
     native = int(card["input_size"][-1])
     size = native if image_size is None else image_size
     interpolation, geometry = _geometry(card, name)
+    network: Any = made.network
     _resize(network, card, size, native, name)
-    _without_classifier(network)
+    try:
+        network.reset_classifier(0, "")
+    except AssertionError:  # some networks know no way to leave their pooling out
+        network.reset_classifier(0)
     patches = has_patch_tokens(network)
-    patch_size = int(network.feature_info[-1]["reduction"])  # type: ignore[index]
+    patch_size = int(network.feature_info[-1]["reduction"])
     if size < patch_size or (size % patch_size and patches):
         raise UsageError(
             f"encoder {name}: image_size {size} is no multiple of its patches of {patch_size}"
             " pixels; give one."
         )
-    width = int(network.num_features)  # type: ignore[arg-type]
+    width = int(network.num_features)
+    heads = max(1, width // 64)
+    if patches:
+        heads = int(getattr(getattr(network.blocks[0], "attn", None), "num_heads", heads))
     spec = EncoderSpec(
         name=name,
         width=width,
-        depth=len(network.blocks) if patches else 1,  # type: ignore[arg-type]
-        num_heads=_heads(network, width) if patches else max(1, width // 64),
+        depth=len(network.blocks) if patches else 1,
+        num_heads=heads,
         num_frames=num_frames,
         image_size=size,
         patch_size=patch_size,
         tubelet_size=1,
-        source=source,
+        source=made.source,
         mean=tuple(card["mean"]),
         std=tuple(card["std"]),
         interpolation=interpolation,
         takes="image",
         crop_fraction=float(card["crop_pct"]),
-        num_prefix=int(network.num_prefix_tokens) if patches else 0,  # type: ignore[arg-type]
+        num_prefix=int(network.num_prefix_tokens) if patches else 0,
         num_parameters=num_trainable(network),
-        card=about,
-        is_floor=is_floor,
+        card=made.card,
+        is_floor=made.is_floor,
     )
     kind = PatchNetwork if patches else MapNetwork
-    architecture = str(card["architecture"])
-    return Encoder(
-        FrameByFrame(kind(network, name=architecture, patch_size=patch_size), spec),
-        spec,
-        notes=(*notes, *geometry),
-    )
-
-
-def _without_classifier(network: nn.Module) -> None:
-    try:
-        network.reset_classifier(0, "")  # type: ignore[operator]
-    except AssertionError:  # some networks know no way to leave their pooling out
-        network.reset_classifier(0)  # type: ignore[operator]
+    wrapped = kind(network, spec, identity=f"timm {card['architecture']}")
+    return Encoder(FrameByFrame(wrapped, spec), spec, notes=(*made.notes, *geometry))
 
 
 def _geometry(card: Mapping[str, Any], name: str) -> tuple[str, tuple[str, ...]]:
@@ -169,8 +144,3 @@ def _resize(network: nn.Module, card: Mapping[str, Any], size: int, native: int,
         resize(img_size=(size, size))
     except AssertionError as error:
         raise UsageError(f"encoder {name}: image_size {size} does not fit: {error}.") from error
-
-
-def _heads(network: nn.Module, width: int) -> int:
-    attention = getattr(network.blocks[0], "attn", None)  # type: ignore[index]
-    return int(getattr(attention, "num_heads", max(1, width // 64)))

@@ -15,8 +15,8 @@ from torch import nn
 
 from bench import registry
 from bench.encoders.encoder import Encoder, num_trainable
-from bench.encoders.networks.adapt import FrameByFrame
-from bench.encoders.networks.video_vit import tapped_layers
+from bench.encoders.networks.adapt import FrameByFrame, ImageModel
+from bench.encoders.networks.video_vit import Keep
 from bench.encoders.weights.fetch import first_line
 from bench.errors import CheckpointError, UsageError
 from bench.types import EncoderSpec, Tokens
@@ -77,7 +77,7 @@ def torchhub(
         num_prefix=1,
         num_parameters=num_trainable(network),
     )
-    wrapped = _Dino(network, patch, f"torchhub {model}")
+    wrapped = _Dino(network, spec, identity=f"torchhub {model}")
     return Encoder(FrameByFrame(wrapped, spec), spec, notes=(note,))
 
 
@@ -101,30 +101,13 @@ def _made(repository: str, name: str) -> Any:
     return made
 
 
-class _Dino(nn.Module):
+class _Dino(ImageModel):
     """Images `[B, 3, H, W]` to patch tokens `[B, N, D]`, the class token apart."""
 
-    def __init__(self, model: nn.Module, patch_size: int, identity: str) -> None:
-        super().__init__()
-        self.model = model
-        self.patch_size = patch_size
-        self.identity = identity
+    leaves_norm = False
 
-    def forward(
-        self,
-        images: torch.Tensor,
-        *,
-        keep: torch.Tensor | None = None,
-        layers: Sequence[int] | None = None,
-    ) -> Tokens:
-        """Return the tokens of `layers` after the model's final norm.
-
-        Raises:
-            UsageError: a mask, layers that do not exist, or another number of tokens than patches.
-        """
-        if keep is not None:
-            raise UsageError(f"{self.identity} takes no token mask: encode whole images.")
-        taps = tapped_layers(layers, len(self.model.blocks))  # type: ignore[arg-type]
+    def _tokens(self, images: torch.Tensor, keep: Keep, taps: Sequence[int], norm: bool) -> Tokens:
+        self._refuse_mask(keep)
         tapped = self.model.get_intermediate_layers(  # type: ignore[operator]
             images, n=list(taps), return_class_token=True
         )

@@ -16,21 +16,14 @@ import re
 from dataclasses import replace
 from typing import Literal
 
-from bench import registry
-from bench.encoders.encoder import Encoder
-from bench.encoders.family_vit import Found, build_encoder
+import torch
+
+from bench.encoders.family_vit import family
 from bench.encoders.networks.table_vit import Form
-from bench.encoders.vjepa import stem
-from bench.encoders.weights.architecture import Asked
 from bench.encoders.weights.checkpoints import shortened
-from bench.encoders.weights.family_files import (
-    State,
-    joined_qkv,
-    leave_out,
-    read_state,
-    refuse_other_facts,
-)
-from bench.encoders.weights.state_dicts import renamed
+from bench.encoders.weights.family_files import leave_out, refuse_other_facts
+from bench.encoders.weights.held_tensors import Held
+from bench.encoders.weights.state_dicts import joined, renamed
 from bench.errors import CheckpointError
 from bench.types import Card
 
@@ -62,15 +55,8 @@ HUB_NAMES = (
 )
 
 
-@registry.encoder
-def videomae(
-    *,
-    weights: str,
-    depth: int | None = None,
-    num_heads: int | None = None,
-    num_frames: int | None = None,
-    image_size: int | None = None,
-) -> Encoder:
+@family
+def videomae(state: Held) -> tuple[Held, Form, Card]:
     """VideoMAE and VideoMAE v2 from a checkpoint, pretrained, fine-tuned or distilled.
 
     Official and hub naming are told apart by their names. Another `num_frames` or `image_size`
@@ -79,23 +65,14 @@ def videomae(
     Raises:
         CheckpointError: a file that does not hold, completely, one encoder of this family.
     """
-    asked = Asked(depth=depth, num_heads=num_heads, num_frames=num_frames, image_size=image_size)
-    state = read_state(weights, "videomae")
     by_hub = any(name.endswith(HUB_MARK) for name in state.tensors)
-    found, labels = _of_hub(state) if by_hub else _official(state)
+    state, form, labels = _of_hub(state) if by_hub else _official(state)
     card = Card(licence="CC-BY-NC-4.0 (VideoMAE) or MIT (v2)", labels=labels)
-    return build_encoder(found, asked, name=f"videomae:{stem(weights)}", source=weights, card=card)
+    return _joined(state), form, card
 
 
-@registry.encoder
-def mvd(
-    *,
-    weights: str,
-    depth: int | None = None,
-    num_heads: int | None = None,
-    num_frames: int | None = None,
-    image_size: int | None = None,
-) -> Encoder:
+@family
+def mvd(state: Held) -> tuple[Held, Form, Card]:
     """Masked Video Distillation: the student of a pretraining file, or a fine-tuned file.
 
     Another `num_frames` or `image_size` (pixels) than the file's gets a fresh position table.
@@ -103,8 +80,6 @@ def mvd(
     Raises:
         CheckpointError: a file that does not hold, completely, one encoder of this family.
     """
-    asked = Asked(depth=depth, num_heads=num_heads, num_frames=num_frames, image_size=image_size)
-    state = read_state(weights, "mvd")
     if any(name.startswith(("encoder.", "decoder.")) for name in state.tensors):
         raise CheckpointError(
             f"{state.where} has the layout of VideoMAE's pretraining (encoder.*, decoder.*), not"
@@ -113,12 +88,11 @@ def mvd(
     pooled, labels = _classified(state)
     state, parts = leave_out(state, {**MVD_DECODERS, **CLASSIFIER})
     form = Form(positions="sincos_time_column_row", final_norm=not pooled)
-    found = _found(state, form)
     card = Card(labels="none" if "the decoders" in parts else labels)
-    return build_encoder(found, asked, name=f"mvd:{stem(weights)}", source=weights, card=card)
+    return _joined(state), form, card
 
 
-def _official(state: State) -> tuple[Found, Labels]:
+def _official(state: Held) -> tuple[Held, Form, Labels]:
     """Find the encoder under VideoMAE's own names."""
     if any(name.startswith(MVD_MARKS) for name in state.tensors):
         raise CheckpointError(
@@ -128,13 +102,13 @@ def _official(state: State) -> tuple[Found, Labels]:
     if any(name.startswith(("encoder.", "decoder.")) for name in state.tensors):
         state, _ = leave_out(state, DECODER)
         tensors = renamed(state.tensors, [(r"encoder\.(.+)", r"\1")], state.where)
-        return _found(replace(state, tensors=tensors), Form(positions="sinusoid_1d")), "none"
+        return replace(state, tensors=tensors), Form(positions="sinusoid_1d"), "none"
     pooled, labels = _classified(state)
     state, _ = leave_out(state, CLASSIFIER)
-    return _found(state, Form(positions="sinusoid_1d", final_norm=not pooled)), labels
+    return state, Form(positions="sinusoid_1d", final_norm=not pooled), labels
 
 
-def _of_hub(state: State) -> tuple[Found, Labels]:
+def _of_hub(state: Held) -> tuple[Held, Form, Labels]:
     """Find the encoder under the names of transformers, v4 and v5."""
     refuse_other_facts(state.config, {"hidden_act": "gelu"}, state.where)
     if not isinstance(size := state.config.get("image_size", 0), int):
@@ -154,32 +128,29 @@ def _of_hub(state: State) -> tuple[Found, Labels]:
         form = replace(form, final_norm=False)
     state, _ = leave_out(state, {**DECODER, **CLASSIFIER})
     tensors = renamed(state.tensors, HUB_NAMES, state.where)
-    return _found(replace(state, tensors=tensors), form), "none" if has_decoder else labels
+    return replace(state, tensors=tensors), form, "none" if has_decoder else labels
 
 
-def _classified(state: State) -> tuple[bool, Labels]:
+def _classified(state: Held) -> tuple[bool, Labels]:
     """Say whether tokens are averaged before their norm, and whether a classifier was trained."""
     names = state.tensors.keys()
     has_head = bool({"head.weight", "classifier.weight"} & names)
     return "fc_norm.weight" in names, "all" if has_head else "unknown"
 
 
-def _found(state: State, form: Form) -> Found:
-    joined = [n for n in state.tensors if re.fullmatch(r"blocks\.\d+\.attn\.qkv\.bias", n)]
-    if joined:
+def _joined(state: Held) -> Held:
+    """Give every block one weight of queries, keys and values, as `VideoViT` has it."""
+    biases = [n for n in state.tensors if re.fullmatch(r"blocks\.\d+\.attn\.qkv\.bias", n)]
+    if biases:
         raise CheckpointError(
-            f"{state.where} has one bias for queries, keys and values ({shortened(joined)}), where"
+            f"{state.where} has one bias for queries, keys and values ({shortened(biases)}), where"
             " this family has separate q_bias and v_bias: it is another ViT, such as V-JEPA 2's;"
             " open it as what it is."
         )
     tensors = dict(state.tensors)
-    table = tensors.pop("pos_embed", None)
-    return Found(
-        where=state.where,
-        tensors=joined_qkv(tensors),
-        table=table,
-        form=form,
-        config=state.config,
-        notes=state.notes,
-        rounding=state.rounding,
-    )
+    for name, bias in state.tensors.items():
+        match = re.fullmatch(r"(blocks\.\d+\.attn\.)q_bias", name)
+        if match and getattr(tensors.get(f"{match[1]}v_bias"), "shape", None) == bias.shape:
+            tensors.setdefault(f"{match[1]}k_bias", torch.zeros_like(bias))  # keys have none
+    pattern = r"(blocks\.\d+\.attn\.)(?P<part>[qkv])[._](weight|bias)"
+    return replace(state, tensors=joined(tensors, pattern, r"\1qkv.\3"))

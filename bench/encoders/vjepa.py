@@ -6,7 +6,7 @@ without it is refused instead of giving the online encoder, and no tensor may be
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import PurePosixPath
 from typing import Literal
@@ -16,14 +16,13 @@ import torch
 from bench import registry
 from bench.encoders.encoder import Encoder, num_trainable
 from bench.encoders.named import run_notes, step_of_run
-from bench.encoders.networks.rotary_vit import RotaryViT
-from bench.encoders.networks.sizes import NO_CARD, RELEASED, VIT_SIZES, size_of_width
-from bench.encoders.networks.video_vit import VideoViT, VitArchitecture
-from bench.encoders.weights.architecture import TABLE_TOLERANCE, Asked, architecture_of
+from bench.encoders.networks.sizes import NO_CARD, RELEASED, VIT_SIZES, Released, size_of_width
+from bench.encoders.networks.video_vit import VideoViT, Vit, VitArchitecture
+from bench.encoders.weights.architecture import TABLE_TOLERANCE, Asked, Named, architecture_of
 from bench.encoders.weights.checkpoints import check_coverage, fetch, load_all
 from bench.encoders.weights.encoder_folder import save_encoder
+from bench.encoders.weights.held_tensors import Held
 from bench.encoders.weights.layouts import read_held, save_released
-from bench.encoders.weights.state_dicts import Tensors
 from bench.errors import CheckpointError, UsageError
 from bench.types import Card, EncoderSpec
 
@@ -66,60 +65,52 @@ def vjepa(
         uniform_power=uniform_power,
     )
     network = read_network(weights, key, asked)
-    network = replace(network, notes=(*network.notes, *run_notes(weights)))
     encoder = load_network(network, name=f"vjepa:{stem(weights)}", source=weights)
+    encoder.notes += run_notes(weights)
     return with_still_frames(encoder, still_frames)
 
 
-@registry.encoder
-def vjepa_vitl16(
-    *,
-    weights: str | None = None,
-    key: Key = "target_encoder",
-    num_frames: int | None = None,
-    image_size: int | None = None,
-    still_frames: int | None = None,
-) -> Encoder:
-    """V-JEPA ViT-L/16, 16 frames of 224 pixels, pretrained on VideoMix2M, as published."""
-    return _released("vjepa_vitl16", weights, key, num_frames, image_size, still_frames)
+def _released(name: str) -> Callable[..., Encoder]:
+    def released(
+        *,
+        weights: str | None = None,
+        key: Key = "target_encoder",
+        num_frames: int | None = None,
+        image_size: int | None = None,
+        still_frames: int | None = None,
+    ) -> Encoder:
+        published = RELEASED[name]
+        promised, source = published.architecture, weights or published.address
+        asked = Asked.like(promised, num_frames=num_frames, image_size=image_size)
+        network = read_network(source, key, asked, opened_as=f" (opened as {name})")
+        check_promised(network, promised, f"vjepa:{source}")
+        encoder = load_network(network, name=name, source=source, card=published.card)
+        return with_still_frames(encoder, still_frames)
+
+    return released
 
 
-@registry.encoder
-def vjepa_vith16(
-    *,
-    weights: str | None = None,
-    key: Key = "target_encoder",
-    num_frames: int | None = None,
-    image_size: int | None = None,
-    still_frames: int | None = None,
-) -> Encoder:
-    """V-JEPA ViT-H/16, 16 frames of 224 pixels, pretrained on VideoMix2M, as published."""
-    return _released("vjepa_vith16", weights, key, num_frames, image_size, still_frames)
+def register_released(
+    table: Mapping[str, Released], make: Callable[[str], Callable[..., Encoder]]
+) -> None:
+    """Register the function that `make` makes of every name in a table of released encoders."""
+    for name, released in table.items():
+        function = make(name)
+        function.__name__, function.__doc__ = name, released.about
+        registry.register("encoders", name)(function)
 
 
-@registry.encoder
-def vjepa_vith16_384(
-    *,
-    weights: str | None = None,
-    key: Key = "target_encoder",
-    num_frames: int | None = None,
-    image_size: int | None = None,
-    still_frames: int | None = None,
-) -> Encoder:
-    """V-JEPA ViT-H/16, 16 frames of 384 pixels, pretrained on VideoMix2M, as published."""
-    return _released("vjepa_vith16_384", weights, key, num_frames, image_size, still_frames)
+register_released(RELEASED, _released)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Network:
-    """A complete network as a file holds it: `held`, and as it is to be built: `built`."""
+    """A complete network in a JEPA file, with its architecture as `held` and as `built`."""
 
-    where: str
+    kind: Callable[[VitArchitecture], Vit]
+    file: Held
     held: VitArchitecture
     built: VitArchitecture
-    tensors: Tensors
-    notes: tuple[str, ...]
-    is_floor: bool
 
 
 def read_network(weights: str, key: str, asked: Asked, opened_as: str = "") -> Network:
@@ -131,47 +122,51 @@ def read_network(weights: str, key: str, asked: Asked, opened_as: str = "") -> N
     content = read_held(fetch(weights), key)
     where = content.where + opened_as
     tolerance = max(TABLE_TOLERANCE, content.rounding)
-    held, built, table_notes = architecture_of(
+    held, built, notes = architecture_of(
         content.tensors, asked, where, recorded=content.architecture, tolerance=tolerance
     )
-    check_coverage(_empty(held).state_dict(), content.tensors, where)
-    notes = [*content.notes, *table_notes]
-    named = size_of_width(held.width)
-    if named and named[1].num_heads != held.num_heads and content.architecture is None:
-        notes.append(f"{held.num_heads} heads as asked; {named[0]} has {named[1].num_heads}")
-    return Network(
-        where=where,
-        held=held,
-        built=built,
-        tensors=content.tensors,
-        notes=tuple(notes),
-        is_floor=content.is_floor,
-    )
+    if content.architecture is None:
+        notes += head_notes(held, size_of_width(held.width))
+    file = replace(content, where=where, notes=content.notes + notes)
+    return complete(Network(kind=VideoViT, file=file, held=held, built=built))
+
+
+def complete(network: Network) -> Network:
+    """Return a network whose file has, exactly, its tensors, or raise `CheckpointError`."""
+    with torch.device("meta"):
+        wanted = network.kind(network.held).state_dict()
+    check_coverage(wanted, network.file.tensors, network.file.where)
+    return network
+
+
+def head_notes(built: VitArchitecture, named: Named) -> tuple[str, ...]:
+    """Return a note on heads that are not those of the named size."""
+    if named and named[1].num_heads != built.num_heads:
+        return (f"{built.num_heads} heads as asked; {named[0]} has {named[1].num_heads}",)
+    return ()
 
 
 def load_network(network: Network, *, name: str, source: str, card: Card = NO_CARD) -> Encoder:
-    """Return the encoder that `read_network` found, with every tensor of it loaded."""
-    vit = _empty(network.built)
-    tensors = dict(network.tensors)
+    """Return the encoder that was found in a file, with every tensor of it loaded."""
+    file = network.file
+    with torch.device("meta"):
+        vit = network.kind(network.built)
+    tensors = dict(file.tensors)
     if network.built != network.held:
-        tensors["pos_embed"] = vit.pos_embed
-    load_all(vit, tensors, network.where)
-    spec = vit_spec(vit, name=name, source=source, is_floor=network.is_floor, card=card)
-    return Encoder(vit, spec, notes=network.notes)
+        tensors["pos_embed"] = vit.get_buffer("pos_embed")
+    load_all(vit, tensors, file.where)
+    spec = vit_spec(vit, name=name, source=source, is_floor=file.is_floor, card=card)
+    return Encoder(vit, spec, notes=file.notes)
 
 
 def check_promised(
-    held: VitArchitecture,
-    promised: VitArchitecture,
-    where: str,
-    as_it_is: str,
-    *,
-    unseen: Sequence[str] = (),
+    network: Network, promised: VitArchitecture, as_it_is: str, *, unseen: Sequence[str] = ()
 ) -> None:
     """Raise `CheckpointError` unless a file holds the network that its name promises.
 
     `as_it_is` opens the file without a promise; `unseen` are fields that tensors do not tell.
     """
+    held = network.held
     differences = [
         f"{f.name} {getattr(held, f.name)} instead of {getattr(promised, f.name)}"
         for f in fields(promised)
@@ -179,20 +174,15 @@ def check_promised(
     ]
     if differences:
         raise CheckpointError(
-            f"{where} is another encoder: {', '.join(differences)}; name the right file, or open"
-            f" it as what it is: --encoder {as_it_is}."
+            f"{network.file.where} is another encoder: {', '.join(differences)}; name the right"
+            f" file, or open it as what it is: --encoder {as_it_is}."
         )
 
 
 def vit_spec(
-    network: VideoViT | RotaryViT,
-    *,
-    name: str,
-    source: str,
-    is_floor: bool = False,
-    card: Card = NO_CARD,
+    network: Vit, *, name: str, source: str, is_floor: bool = False, card: Card = NO_CARD
 ) -> EncoderSpec:
-    """Return the spec of a video ViT."""
+    """Return the spec of a ViT, of videos unless it is changed."""
     a = network.architecture
     return EncoderSpec(
         name=name,
@@ -239,32 +229,3 @@ def stem(weights: str) -> str:
     for suffix in (".tar", ".pth", ".pt", ".safetensors"):
         name = name.removesuffix(suffix)
     return name
-
-
-def _released(
-    name: str,
-    weights: str | None,
-    key: str,
-    num_frames: int | None,
-    image_size: int | None,
-    still_frames: int | None,
-) -> Encoder:
-    released = RELEASED[name]
-    promised = released.architecture
-    source = weights or released.address
-    asked = Asked(
-        depth=promised.depth,
-        num_heads=promised.num_heads,
-        num_frames=num_frames,
-        image_size=image_size,
-    )
-    network = read_network(source, key, asked, opened_as=f" (opened as {name})")
-    check_promised(network.held, promised, network.where, f"vjepa:{source}")
-    encoder = load_network(network, name=name, source=source, card=released.card)
-    return with_still_frames(encoder, still_frames)
-
-
-def _empty(architecture: VitArchitecture) -> VideoViT:
-    """A network without memory for its weights (its position table is real)."""
-    with torch.device("meta"):
-        return VideoViT(architecture)

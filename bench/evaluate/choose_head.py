@@ -10,9 +10,8 @@ was published so; what it chose is marked wherever it is shown.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -20,10 +19,10 @@ import torch
 from bench.data.splits import group_holdout, stratified_holdout
 from bench.errors import UsageError
 from bench.metrics.head_scores import HeadScores, by_head
-from bench.types import FeatureSource, Fitted, IntArray, Probe, Progress
+from bench.types import FeatureSource, Fitted, IntArray, Probe
 
 HOLDOUT_FRACTION = 0.1
-VECTOR_BATCH = 1024  # rows per scoring call of a probe that names no batch size of its own
+HOLDOUT_BATCH = 1024  # rows per scoring call of a probe that names no batch size of its own
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,9 +32,8 @@ class Selected:
     `head` is its index in the probe's `heads`. `holdout_scores` has one fraction per head (None:
     the head was dropped in the fit) and is empty where there was nothing to choose: the accuracy
     on the held-out rows or, of rows with several labels, the mean average precision over the
-    classes that have a positive there. `holdout_log` is the log of the fit that chose.
-    `score_split_scores` are the same on the rows that are scored, where these chose the head.
-    `trial` is the fit that the head was chosen from, without the held-out rows.
+    classes that have a positive there. `score_split_scores` are the same on the rows that are
+    scored. A head chosen on held-out rows was fitted anew on all rows (`refit`).
     """
 
     fitted: Fitted
@@ -43,110 +41,19 @@ class Selected:
     holdout_scores: tuple[float | None, ...] = ()
     holdout_rows: int = 0
     refit: bool = False
-    holdout_log: Mapping[str, Any] = field(default_factory=dict)
     score_split_scores: tuple[float | None, ...] = ()
-    trial: Fitted | None = None
 
 
-def fit_single(
-    probe: Probe,
-    source: FeatureSource,
-    *,
-    seed: int,
-    device: torch.device,
-    progress: Progress,
-) -> Selected:
-    """Fit a probe that has one head on all training rows.
-
-    Raises:
-        UsageError: the probe is a sweep.
-    """
-    if len(probe.heads) != 1:
-        raise UsageError(
-            f"probe {probe.name!r} has {len(probe.heads)} heads and the protocol reports one: give"
-            " its settings one value each, or choose honestly among them with protocol honest@1."
-        )
-    fitted = probe.fit(source, seed=seed, device=device, progress=progress)
-    return Selected(fitted=fitted, head=0)
-
-
-def fit_honest(
-    probe: Probe,
-    source: FeatureSource,
-    *,
-    seed: int,
-    device: torch.device,
-    progress: Progress,
-) -> Selected:
-    """Choose a head on a tenth of the training rows and refit it alone on all of them.
+def hold_out(source: FeatureSource, seed: int) -> tuple[IntArray, IntArray]:
+    """Return the rows to fit on and the tenth to choose a head by.
 
     The tenth is one of each class or, where the source has `groups`, one of the groups, none of
-    which is split. Ties go to the first head. A probe with one head is fitted at once on all rows.
+    which is split.
 
     Raises:
         UsageError: there are too few training rows to hold some out, they are of one group, or
             none that is held out has a label.
     """
-    if len(probe.heads) == 1:
-        return fit_single(probe, source, seed=seed, device=device, progress=progress)
-    kept, held_out = _holdout(source, seed)
-    trial = probe.fit(source.subset(kept), seed=seed, device=device, progress=progress)
-    held = source.subset(held_out)
-    scores = _scores_by_head(probe, trial, held, device, _batch_size(probe))
-    head = scores.index(max(score for score in scores if score is not None))
-    fitted = probe.only(head).fit(source, seed=seed, device=device, progress=progress)
-    return Selected(
-        fitted=fitted,
-        head=head,
-        holdout_scores=scores,
-        holdout_rows=len(held_out),
-        refit=True,
-        holdout_log=trial.log,
-        trial=trial,
-    )
-
-
-def fit_best_on_score(
-    probe: Probe,
-    source: FeatureSource,
-    score: FeatureSource,
-    *,
-    batch_size: int,
-    seed: int,
-    device: torch.device,
-    progress: Progress,
-) -> Selected:
-    """Fit all heads on all training rows and keep the best on the scored ones, as V-JEPA 2 does.
-
-    Its score is too high by what luck adds to the best of so many. Ties go to the first head. The
-    score split is read once for this, `batch_size` rows at a time. A probe with one head is fitted
-    alone.
-
-    Raises:
-        UsageError: what this probe fits cannot be cut down to one head, or the fit raises it.
-    """
-    fitted = probe.fit(source, seed=seed, device=device, progress=progress)
-    if len(probe.heads) == 1:
-        return Selected(fitted=fitted, head=0)
-    only = getattr(fitted, "only", None)
-    if only is None:
-        raise UsageError(
-            f"probe {probe.name!r} fits {len(probe.heads)} heads that cannot be told apart later"
-            " (they have no method `only`): give its settings one value each, or choose among them"
-            " with protocol honest@1."
-        )
-    scores = _scores_by_head(probe, fitted, score, device, batch_size)
-    head = scores.index(max(value for value in scores if value is not None))
-    found = [kept.settings for kept in fitted.heads]
-    return Selected(
-        fitted=only(found.index(probe.heads[head].settings)),
-        head=head,
-        score_split_scores=scores,
-    )
-
-
-def _holdout(source: FeatureSource, seed: int) -> tuple[IntArray, IntArray]:
-    """Return the rows to fit on and those to choose by."""
     labels, groups = source.labels, source.groups
     has_many_labels = labels.ndim == 2
     if groups is None and not has_many_labels:
@@ -174,15 +81,32 @@ def _holdout(source: FeatureSource, seed: int) -> tuple[IntArray, IntArray]:
     return kept, held_out
 
 
-def _scores_by_head(
+def choose_head(
     probe: Probe, fitted: Fitted, source: FeatureSource, device: torch.device, batch_size: int
-) -> tuple[float | None, ...]:
-    """Return the score of every head of the probe, None for those that the fit dropped."""
-    scores = HeadScores(source.labels)
+) -> tuple[int, tuple[float | None, ...]]:
+    """Return the head that is best on these rows, the first of equal ones, and all scores.
+
+    There is one per head of the probe, None for those that the fit dropped.
+    """
+    counted = HeadScores(source.labels)
     for batch in source.epoch(0, batch_size=batch_size):
-        scores.add(fitted.probabilities(batch.x.to(device)), batch)
-    return by_head(scores.values(), fitted, probe.heads)
+        counted.add(fitted.probabilities(batch.x.to(device)), batch)
+    scores = by_head(counted.values(), fitted, probe.heads)
+    return scores.index(max(score for score in scores if score is not None)), scores
 
 
-def _batch_size(probe: Probe) -> int:
-    return int(probe.settings.get("batch_size", VECTOR_BATCH))
+def cut_to_head(probe: Probe, fitted: Fitted) -> Callable[[int], Fitted]:
+    """Return what cuts a fit of all heads down to one head of the probe.
+
+    Raises:
+        UsageError: what this probe fits cannot be cut down.
+    """
+    only: Callable[[int], Fitted] | None = getattr(fitted, "only", None)
+    if only is None:
+        raise UsageError(
+            f"probe {probe.name!r} fits {len(probe.heads)} heads that cannot be told apart later"
+            " (they have no method `only`): give its settings one value each, or choose among them"
+            " with protocol honest@1."
+        )
+    found = [kept.settings for kept in fitted.heads]
+    return lambda head: only(found.index(probe.heads[head].settings))

@@ -30,26 +30,11 @@ from bench.types import ClipPlan, Progress, Tokens
 Array = npt.NDArray[Any]
 
 
-def pool_tokens(tokens: Tokens) -> torch.Tensor:
-    """All tokens of a clip, `[B, N, D]`."""
-    return tokens.last
-
-
-def pool_mean(tokens: Tokens) -> torch.Tensor:
-    """The mean token of a clip, `[B, D]`."""
-    return tokens.last.mean(1)
-
-
-def pool_frames(tokens: Tokens) -> torch.Tensor:
-    """The mean token of each time step (tubelet) of a clip, `[B, t, D]`."""
-    last = tokens.last
-    return last.reshape(last.shape[0], tokens.grid[0], -1, last.shape[2]).mean(2)
-
-
+# What is kept of the tokens of clips; `frames` are time steps (tubelets).
 POOLS: Mapping[str, Callable[[Tokens], torch.Tensor]] = {
-    "tokens": pool_tokens,
-    "mean": pool_mean,
-    "frames": pool_frames,
+    "tokens": lambda t: t.last,
+    "mean": lambda t: t.last.mean(1),
+    "frames": lambda t: t.last.reshape(len(t.last), t.grid[0], -1, t.last.shape[2]).mean(2),
 }
 
 
@@ -91,12 +76,29 @@ def encode_file(
     progress.start(f"encode {path.name}", total)
     try:
         precision = resolve_precision(config.precision, where)
-        with _NpzWriter(out, total) as writer:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=out.parent, prefix=".encode-") as folder:
+            array, done, grid = None, 0, (0, 0, 0)
             for clips in batches:
                 tokens = encode_clips(encoder, clips, where, precision)
-                writer.add(pool, POOLS[pool](tokens).float().cpu().numpy(), tokens.grid)
+                rows, grid = POOLS[pool](tokens).float().cpu().numpy(), tokens.grid
+                if array is None:  # through a file, so that memory does not grow with it
+                    array = np.lib.format.open_memmap(
+                        Path(folder) / f"{pool}.npy",
+                        mode="w+",
+                        dtype=np.float32,
+                        shape=(total, *rows.shape[1:]),
+                    )
+                array[done : done + len(rows)] = rows
+                done += len(rows)
                 progress.advance(len(clips))
-            return writer.finish(paths)
+            assert array is not None and done == total
+            array.flush()
+            np.save(Path(folder) / "grid.npy", np.asarray(grid, dtype=np.int64))
+            if paths is not None:
+                np.save(Path(folder) / "path.npy", np.asarray(paths))
+            _pack(Path(folder), out)
+            return {pool: array.shape, "grid": (3,)}
     finally:
         progress.stop()
 
@@ -219,48 +221,10 @@ def _check_clips(path: Path, clip: Array, encoder: Encoder) -> None:
         )
 
 
-class _NpzWriter:
-    """An .npz written row by row through a file, so that memory does not grow with it."""
-
-    def __init__(self, out: Path, total: int) -> None:
-        self._out, self._total, self._done = out, total, 0
-        self._array: npt.NDArray[np.float32] | None = None
-        self._name, self._grid = "", (0, 0, 0)
-
-    def __enter__(self) -> _NpzWriter:
-        self._out.parent.mkdir(parents=True, exist_ok=True)
-        self._folder = tempfile.TemporaryDirectory(dir=self._out.parent, prefix=".encode-")
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._array = None
-        self._folder.cleanup()
-
-    def add(self, name: str, rows: npt.NDArray[np.float32], grid: tuple[int, int, int]) -> None:
-        """Append rows of the array called `name`."""
-        if self._array is None:
-            self._name, self._grid = name, grid
-            self._array = np.lib.format.open_memmap(
-                Path(self._folder.name) / f"{name}.npy",
-                mode="w+",
-                dtype=np.float32,
-                shape=(self._total, *rows.shape[1:]),
-            )
-        self._array[self._done : self._done + len(rows)] = rows
-        self._done += len(rows)
-
-    def finish(self, paths: list[str] | None) -> dict[str, tuple[int, ...]]:
-        """Put all arrays into the file, whole, under its final name."""
-        assert self._array is not None and self._done == self._total
-        self._array.flush()  # type: ignore[attr-defined]
-        shape = self._array.shape
-        folder = Path(self._folder.name)
-        np.save(folder / "grid.npy", np.asarray(self._grid, dtype=np.int64))
-        if paths is not None:
-            np.save(folder / "path.npy", np.asarray(paths))
-        whole = folder / "whole"
-        with zipfile.ZipFile(whole, "w", allowZip64=True) as archive:
-            for file in sorted(folder.glob("*.npy")):
-                archive.write(file, file.name)
-        whole.replace(self._out)
-        return {self._name: shape, "grid": (3,)}
+def _pack(folder: Path, out: Path) -> None:
+    """Put all arrays of a folder into one .npz, whole, under its final name."""
+    whole = folder / "whole"
+    with zipfile.ZipFile(whole, "w", allowZip64=True) as archive:
+        for file in sorted(folder.glob("*.npy")):
+            archive.write(file, file.name)
+    whole.replace(out)

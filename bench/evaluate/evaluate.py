@@ -8,24 +8,26 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from bench.config import Machine, RunConfig
+from bench.contracts import try_fit
 from bench.data.discover.label_map import LabelMap
-from bench.encoders.functional_check import functional_check
 from bench.errors import UsageError, known
 from bench.evaluate.fit_and_score import check_heads, check_label_kind, fit_and_score
 from bench.evaluate.head_order import Reordered, parse_head_classes, read_head_order
 from bench.evaluate.permuted_labels import check_labels, permuted_labels
-from bench.evaluate.prepare import Stage, build_probe, prepare
+from bench.evaluate.prepare import Job, Stage, build_probe, prepare
 from bench.evaluate.released_head import for_learning_head_order, learn_head_order, score_released
 from bench.evaluate.split_features import Feeds
-from bench.evaluate.write_record import Facts, assemble, identity
+from bench.evaluate.write_record import assemble, identity
+from bench.features.store import feature_folder
+from bench.preflight.settle import settled
 from bench.records.record import Result
 from bench.records.record_files import read_record
-from bench.types import Fitted, Probe, Progress, Reads
+from bench.types import Fitted, Progress, Reads
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,15 +39,53 @@ class Outcome:
     kept: bool
 
 
-def evaluate(
+def evaluate(runs: Iterable[tuple[Job, Feeds]]) -> Iterator[Outcome]:
+    """Fit, score and record every run of `prepared_runs`; one on record is not run again.
+
+    Raises:
+        BenchError: what the steps raise.
+    """
+    for job, feeds in runs:
+        begin = time.perf_counter()
+        path, reads, overwrite = record_path(job, feeds), job.probe.reads, feeds.machine.overwrite
+        if path.exists() and not overwrite:
+            yield Outcome(result=read_record(path), path=path, kept=True)
+            continue
+        feeds.begin_run(reads)
+        score = feeds.source(feeds.score, reads)
+        if job.released is not None:
+            released = _in_task_order(job, feeds)
+            scored = score_released(released, score, device=job.device, progress=feeds.progress)
+        else:
+            scored = fit_and_score(
+                job.probe,
+                job.protocol,
+                feeds.source(feeds.fit, reads),
+                score,
+                seed=job.config.seed,
+                device=job.device,
+                progress=feeds.progress,
+            )
+        keep = job.config.on_permuted_labels == "keep"
+        found = check_labels(scored.probabilities, score.labels, feeds.score.manifest, keep=keep)
+        suspect = permuted_labels(found, feeds.score.manifest) if found and found.alarm else None
+        if path.exists() and not overwrite:  # another process was faster: its files stay
+            yield Outcome(result=read_record(path), path=path, kept=True)
+            continue
+        seconds = time.perf_counter() - begin
+        result, path = assemble(job, feeds, scored, seconds=seconds, suspect=suspect)
+        yield Outcome(result=result, path=path, kept=False)
+
+
+def prepared_runs(
     configs: Sequence[RunConfig],
     machine: Machine,
     progress: Progress,
     *,
     probe_weights: Path | None = None,
     head_classes: str | None = None,
-) -> Iterator[Outcome]:
-    """Run every configuration and yield its record; a run on record already is not run again.
+) -> Iterator[tuple[Job, Feeds]]:
+    """Open encoders, tasks and probes for `evaluate`; what can share features does.
 
     `probe_weights` is a released probe file that is scored as it is, without any fitting;
     `head_classes` says where the order of its classes comes from (see `parse_head_classes`).
@@ -60,15 +100,14 @@ def evaluate(
             f"--head-classes {head_classes} tells the order of a released head: give its file with"
             " --probe-weights FILE."
         )
-    for group in grouped([config.settled(machine.data_of(config.task)) for config in configs]):
+    for group in grouped([settled(one, machine) for one in configs]):
         stage = prepare(group[0], machine)
         if isinstance(order, int):
             stage = for_learning_head_order(stage, order)
         jobs = [make_job(stage, config, probe_weights, order) for config in group]
         reads: list[Reads] = sorted({job.probe.reads for job in jobs})
         feeds = Feeds(stage, machine, reads, progress)
-        for job in jobs:
-            yield evaluate_job(job, feeds, machine, progress)
+        yield from ((job, feeds) for job in jobs)
 
 
 def store_features(
@@ -83,6 +122,7 @@ def store_features(
     stage = prepare(config, machine)
     wanted: list[Reads] = [known("readout", r, ("vector", "tokens")) for r in reads]  # type: ignore[misc]
     feeds = Feeds(stage, machine, wanted, progress)
+    folders = []
     for split in (feeds.fit, feeds.score):
         if "live" in split.modes.values():
             raise UsageError(
@@ -90,21 +130,8 @@ def store_features(
                 " of a training sample to store with --draws."
             )
         feeds.open(split)
-    return [store.folder for split in (feeds.fit, feeds.score) for store in split.sets.values()]
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Job:
-    """One probe on a stage; `released` is a probe from a file, which is scored without a fit.
-
-    With `learn_order` the training split is there to learn the order of its classes.
-    """
-
-    stage: Stage
-    probe: Probe
-    weights: Path | None
-    released: Fitted | None
-    learn_order: bool = False
+        folders += [feature_folder(machine.home, key) for key in split.keys.values()]
+    return folders
 
 
 def make_job(
@@ -119,90 +146,49 @@ def make_job(
     if weights is None:
         check_heads(probe, stage.protocol)
         check_label_kind(probe, stage.task.fit)
+        try_fit(
+            config.probe,
+            probe,
+            width=stage.score.encoder.spec.width,
+            num_classes=len(stage.task.classes),
+            many_labels=stage.task.fit.has_many_labels,
+        )
     else:
         released = probe.read_released(weights)
         if isinstance(head_classes, Path):
             labels = LabelMap(names=stage.task.classes, source=stage.task.name)
             released = Reordered(fitted=released, order=read_head_order(head_classes, labels))
-    own = replace(stage, config=config, deviations=[*stage.deviations, *deviations])
     return Job(
-        stage=own,
+        config=config,
+        task=stage.task,
+        protocol=stage.protocol,
         probe=probe,
+        device=stage.score.device,
+        deviations=[*stage.deviations, *deviations],
         weights=weights,
         released=released,
         learn_order=isinstance(head_classes, int),
     )
 
 
-def record_path(job: Job, feeds: Feeds, machine: Machine) -> Path:
+def record_path(job: Job, feeds: Feeds) -> Path:
     """Return where the record of a job is, or will be."""
-    return machine.home / "records" / f"{identity(_facts(job, feeds))}.json"
+    return feeds.machine.home / "records" / f"{identity(job, feeds)}.json"
 
 
-def evaluate_job(job: Job, feeds: Feeds, machine: Machine, progress: Progress) -> Outcome:
-    """Fit, score and record one probe; a job on record already is not run again."""
-    begin = time.perf_counter()
-    stage, probe, facts = job.stage, job.probe, _facts(job, feeds)
-    path = record_path(job, feeds, machine)
-    if path.exists() and not machine.overwrite:
-        return Outcome(result=read_record(path), path=path, kept=True)
-    functional_check(stage.encoder)  # refuses a broken encoder before anything is decoded
-    feeds.begin_run(probe.reads)
-    feeds.open(feeds.score)
-    score = feeds.source(feeds.score, probe.reads)
-    if job.released is not None:
-        released = _in_task_order(job, feeds, progress)
-        scored = score_released(released, score, device=stage.device, progress=progress)
-    else:
-        feeds.open(feeds.fit)
-        scored = fit_and_score(
-            probe,
-            stage.protocol,
-            feeds.source(feeds.fit, probe.reads),
-            score,
-            seed=stage.config.seed,
-            device=stage.device,
-            progress=progress,
-        )
-    keep = stage.config.on_permuted_labels == "keep"
-    found = check_labels(scored.probabilities, score.labels, feeds.score.manifest, keep=keep)
-    suspect = permuted_labels(found, feeds.score.manifest) if found and found.alarm else None
-    if path.exists() and not machine.overwrite:  # another process was faster: its files stay
-        return Outcome(result=read_record(path), path=path, kept=True)
-    seconds = time.perf_counter() - begin
-    result, path = assemble(facts, scored, machine, seconds=seconds, suspect=suspect)
-    return Outcome(result=result, path=path, kept=False)
-
-
-def _in_task_order(job: Job, feeds: Feeds, progress: Progress) -> Fitted:
+def _in_task_order(job: Job, feeds: Feeds) -> Fitted:
     """Return a released probe with its classes in the order of the task's."""
     assert job.released is not None
     if not job.learn_order:
         return job.released
-    feeds.open(feeds.fit)
     order = learn_head_order(
         job.released,
         feeds.source(feeds.fit, job.probe.reads),
         feeds.fit.manifest,
-        device=job.stage.device,
-        progress=progress,
+        device=job.device,
+        progress=feeds.progress,
     )
     return Reordered(fitted=job.released, order=order)
-
-
-def _facts(job: Job, feeds: Feeds) -> Facts:
-    order = None
-    if isinstance(job.released, Reordered):
-        order = f"names {job.released.order.digest}"
-    elif job.learn_order:
-        order = f"fit {feeds.fit.manifest.digest} {feeds.fit.sets[job.probe.reads].digest}"
-    return Facts(
-        stage=job.stage,
-        probe=job.probe,
-        feeds=feeds,
-        probe_weights=job.weights,
-        head_order=order,
-    )
 
 
 def grouped(configs: Sequence[RunConfig]) -> list[list[RunConfig]]:

@@ -21,8 +21,8 @@ import torch
 from bench.data.discover.label_files import read_label_map
 from bench.data.discover.label_map import LabelMap
 from bench.errors import UsageError
-from bench.metrics.assignment import BoolArray, best_relabelling, first_halves
-from bench.types import Fitted, Head, IntArray
+from bench.metrics.assignment import best_relabelling, first_halves
+from bench.types import BoolArray, Fitted, Head, IntArray
 
 LEARN = "fit"  # what stands for a file of names
 ROWS_PER_CLASS = 50

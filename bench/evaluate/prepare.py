@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,15 +14,18 @@ import torch
 
 from bench import registry
 from bench.config import Machine, RunConfig
+from bench.contracts import require_probe, require_task
 from bench.data.manifest import Manifest, Task
 from bench.data.views.clip_frames import KEYFRAME
 from bench.data.views.pixel_recipe import Recipe, frames_of, keyframe_recipe, score_recipe
 from bench.encoders.encoder import Encoder, open_encoder, weight_digest
 from bench.errors import UsageError
 from bench.features.encode import resolve_precision
+from bench.features.extraction import Extraction
 from bench.metrics.frame_rows import FrameIndex
+from bench.preflight.settle import settled_task_options
 from bench.protocols import EvaluationProtocol
-from bench.types import ClipPlan, Probe
+from bench.types import ClipPlan, Fitted, Probe
 
 log = logging.getLogger(__name__)
 
@@ -30,23 +34,38 @@ log = logging.getLogger(__name__)
 class Stage:
     """One encoder on one task under one protocol, ready to give features.
 
-    `draws` is the number of stored augmented draws of a training sample: 0 for the deterministic
-    view, None for a fresh draw in every epoch (live features). `layers` are the blocks of the
-    encoder that are read, None the last.
+    `fit` and `score` say how the features of the two splits are made, whatever probes read.
     """
 
     config: RunConfig
-    encoder: Encoder
-    weights_digest: str
     task: Task
     protocol: EvaluationProtocol
-    fit_recipe: Recipe
-    score_recipe: Recipe
-    draws: int | None
-    device: torch.device
-    precision: str
+    fit: Extraction
+    score: Extraction
     deviations: Sequence[str]
-    layers: tuple[int, ...] | None = None
+
+    def on(self, task: Task) -> Stage:
+        """The same with the task cut to other training rows."""
+        return replace(self, task=task, fit=self.fit.of(task.fit))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Job:
+    """One probe on one task under one protocol: all that is known before there are features.
+
+    `released` is a probe from the file `weights`, which is scored without a fit; with `learn_order`
+    the training split is there to learn the order of its classes.
+    """
+
+    config: RunConfig
+    task: Task
+    protocol: EvaluationProtocol
+    probe: Probe
+    device: torch.device
+    deviations: Sequence[str] = ()
+    weights: Path | None = None
+    released: Fitted | None = None
+    learn_order: bool = False
 
 
 def prepare(config: RunConfig, machine: Machine) -> Stage:
@@ -68,7 +87,8 @@ def prepare(config: RunConfig, machine: Machine) -> Stage:
     draws = protocol.draws
     if config.draws is not None and config.draws != protocol.draws:
         draws = config.draws
-        deviations.append(f"draws {config.draws} instead of {spell_draws(protocol.draws)}")
+        usual = "a fresh one an epoch" if protocol.draws is None else str(protocol.draws)
+        deviations.append(f"draws {config.draws} instead of {usual}")
     elif config.features == "stored" and draws is None:
         draws = 1
         deviations.append("1 stored draw of every training sample instead of a fresh one an epoch")
@@ -86,19 +106,24 @@ def prepare(config: RunConfig, machine: Machine) -> Stage:
             f" {encoder.spec.depth}"
         )
     fit_recipe, score_recipe_ = recipes(config, encoder, task, protocol, draws)
-    return Stage(
-        config=config,
+    score = Extraction(
         encoder=encoder,
         weights_digest=weight_digest(encoder),
-        task=task,
-        protocol=protocol,
-        fit_recipe=fit_recipe,
-        score_recipe=score_recipe_,
-        draws=draws,
+        manifest=task.score,
+        recipe=score_recipe_,
+        layers=layers,
+        region=task.readout,
         device=device,
         precision=resolve_precision(config.precision, device),
+        dtype=config.dtype,
+    )
+    return Stage(
+        config=config,
+        task=task,
+        protocol=protocol,
+        fit=replace(score, manifest=task.fit, recipe=fit_recipe, draws=draws),
+        score=score,
         deviations=deviations,
-        layers=layers,
     )
 
 
@@ -142,8 +167,9 @@ def recipes(
 
 def open_task(config: RunConfig, machine: Machine) -> Task:
     """Build the task of a run, with `--data` as its `data` option and `limit` rows a split."""
-    options = config.settled_task_options(machine.data_of(config.task))
+    options = settled_task_options(config, machine)
     task: Task = registry.build("tasks", config.task, options)
+    require_task(config.task, task)
     if config.limit is None:
         return task
     fit, score = _first(task.fit, config.limit), _first(task.score, config.limit)
@@ -165,6 +191,7 @@ def build_probe(stage: Stage, config: RunConfig) -> tuple[Probe, list[str]]:
     usual = {**_heads(entry, stage), **fixed}
     given = registry.checked(entry, {**_heads(entry, stage), **config.probe_options})
     probe: Probe = registry.build("probes", config.probe, {**fixed, **given})
+    require_probe(config.probe, probe)
     deviations = [
         f"{config.probe} {key} {given[key]} instead of {usual[key]}"
         for key in config.probe_options
@@ -231,11 +258,6 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
-def spell_draws(draws: int | None) -> str:
-    """Say the number of draws in words."""
-    return "a fresh one an epoch" if draws is None else str(draws)
-
-
 def _first(manifest: Manifest, limit: int) -> Manifest:
     """Keep `limit` rows spread evenly; features of their own, so that no other file is read."""
     if limit >= len(manifest):
@@ -258,4 +280,4 @@ def _spell_layers(layers: Sequence[int]) -> str:
 def _heads(entry: registry.Entry, stage: Stage) -> dict[str, Any]:
     """Give a probe that has no number of attention heads of its own the encoder's."""
     needs = registry.needs(entry, "num_heads")
-    return {"num_heads": stage.encoder.spec.num_heads} if needs else {}
+    return {"num_heads": stage.score.encoder.spec.num_heads} if needs else {}

@@ -3,43 +3,97 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 
 from bench.data.manifest import Manifest
-from bench.evaluate.choose_head import Selected
+from bench.encoders.functional_check import functional_check
 from bench.evaluate.fit_and_score import Scored
+from bench.evaluate.prepare import Job, Stage
 from bench.evaluate.probe_files import FACTS, save_fitted
 from bench.files import file_sha256
 from bench.metrics.accuracy import UNSCORED, label_ranks, predict, report
-from bench.protocols import EvaluationProtocol
 from bench.records.metrics import Bounds, MetricsPart
-from bench.records.record import Artifact, ProbePart, SelectionPart
+from bench.records.record import (
+    Artifact,
+    CardPart,
+    CheckPart,
+    EncoderPart,
+    PlanPart,
+    ProbePart,
+    SelectionPart,
+)
 from bench.records.run_id import plain
 from bench.types import IntArray, Probe
 
 
-def probe_part(
-    name: str,
-    probe: Probe,
-    protocol: EvaluationProtocol,
-    scored: Scored,
-    *,
-    released: Path | None = None,
-    head_order: str | None = None,
-) -> ProbePart:
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """How the features of a run were made, as its record says it.
+
+    `dtype` is that of stored features; `provenance` is kept with the fitted probe.
+    """
+
+    encoder: EncoderPart
+    plan: PlanPart
+    precision: str
+    dtype: str
+    provenance: Mapping[str, Any]
+
+
+def origin_of(stage: Stage) -> Origin:
+    """Describe an encoder that was run here, and the clips that it saw."""
+    encoder, plan = stage.score.encoder, stage.score.recipe.plan
+    spec, check = encoder.spec, functional_check(encoder)
+    digest = stage.score.weights_digest
+    warnings = () if spec.is_floor else check.warnings  # random weights are what a floor is
+    part = EncoderPart(
+        spec=stage.config.encoder,
+        name=spec.name,
+        source=spec.source,
+        weights_sha256=digest if spec.num_parameters else None,
+        num_parameters=spec.num_parameters,
+        width=spec.width,
+        num_frames=spec.num_frames,
+        image_size=spec.image_size,
+        is_floor=spec.is_floor,
+        notes=(*encoder.notes, *warnings),
+        takes=spec.takes,
+        depth=spec.depth,
+        clips_per_call=spec.clips_per_call,
+        card=CardPart(**asdict(spec.card)),
+        check=CheckPart(**asdict(check)),
+    )
+    provenance = {
+        "classes": list(stage.task.classes),
+        "protocol": stage.protocol.name,
+        "task": stage.task.name,
+        "encoder": spec.name,
+        "encoder_sha256": digest,
+    }
+    return Origin(
+        encoder=part,
+        plan=PlanPart(fit=str(stage.fit.recipe.plan), score=str(plan), sampler=plan.sampler),
+        precision=stage.score.precision,
+        dtype=stage.score.dtype,
+        provenance=provenance,
+    )
+
+
+def probe_part(job: Job, scored: Scored, *, head_order: str | None = None) -> ProbePart:
     """Describe the sweep and the head that was reported.
 
-    `name` is the one the probe is registered by, which may be made from another. `released` is a
-    probe file not fitted, `head_order` what its classes were put in order by.
+    Its name is the one the probe is registered by, which may be made from another. `head_order`
+    says what the classes of a released probe were put in order by.
     """
-    selected = scored.selected
-    rule = "released probe, no fit" if released else protocol.selection
+    probe, selected, on_score = job.probe, scored.selected, scored.selected.score_split_scores
+    rule = "released probe, no fit" if job.weights else job.protocol.selection
     return ProbePart(
-        name=name,
+        name=job.config.probe,
         reads=probe.reads,
         settings=plain(probe.settings),
         heads=tuple(plain(head.settings) for head in probe.heads),
@@ -48,20 +102,13 @@ def probe_part(
             rule=rule,
             holdout_rows=selected.holdout_rows,
             holdout_scores=selected.holdout_scores,
-            score_split_scores=selected.score_split_scores,
-            score_split_fit=_score_split_fit(selected),
+            score_split_scores=on_score,
+            score_split_fit=("kept" if selected.refit else "all") if on_score else None,
         ),
         log=plain(selected.fitted.log),
-        released_sha256=file_sha256(released) if released else None,
+        released_sha256=file_sha256(job.weights) if job.weights else None,
         head_order=head_order,
     )
-
-
-def _score_split_fit(selected: Selected) -> Literal["all", "kept"] | None:
-    """Say on which training rows the heads were fitted that were scored on the score split."""
-    if not selected.score_split_scores:
-        return None
-    return "kept" if selected.refit else "all"
 
 
 def metrics_part(
@@ -78,23 +125,20 @@ def metrics_part(
     hits[rows] = (label_ranks(scores, labels) < 5).numpy()
     expected = manifest.expected if manifest.expected is not None else len(manifest)
     kept = rows if skip else np.arange(len(manifest))
-    values = report(
+    values: dict[str, Any] = report(
         predicted[kept],
         manifest.labels[kept],
         hits[kept],
         num_classes=probabilities.shape[1],
         num_expected=expected,
     )
+    bounds = Bounds(low=values.pop("top1_lower"), high=values.pop("top1_upper"))
     return MetricsPart(
-        top1=values["top1"],
-        top5=values.get("top5"),
-        mean_per_class=values["mean_per_class"],
+        **{"top5": None, **values},
         correct=int((predicted == manifest.labels).sum()),
         scored=len(rows),
         expected=expected,
-        bounds=Bounds(low=values["top1_lower"], high=values["top1_upper"]),
-        chance=values["chance"],
-        majority=values["majority"],
+        bounds=bounds,
     )
 
 

@@ -11,30 +11,11 @@ from bench.data.manifest import Manifest
 from bench.data.splits import stratified_shots
 from bench.errors import UsageError
 from bench.evaluate.choose_head import Selected
-from bench.evaluate.fit_and_score import Scored, _check_classes, predict
+from bench.evaluate.fit_and_score import Probabilities, Scored, predict
 from bench.evaluate.head_order import HeadOrder, learned_order
 from bench.evaluate.prepare import Stage
 from bench.metrics.accuracy import predict as top_class
 from bench.types import FeatureSource, Fitted, Progress
-
-
-def score_released(
-    fitted: Fitted, source: FeatureSource, *, device: torch.device, progress: Progress
-) -> Scored:
-    """Score a probe from a file as it is.
-
-    Raises:
-        UsageError: it tells another number of classes apart than the task has.
-    """
-    begin = time.perf_counter()
-    probabilities = predict(fitted, source, device, progress)
-    _check_classes(probabilities, source)
-    return Scored(
-        selected=Selected(fitted=fitted, head=0),
-        probabilities=probabilities,
-        fit_seconds=0.0,
-        score_seconds=time.perf_counter() - begin,
-    )
 
 
 def for_learning_head_order(stage: Stage, rows_per_class: int) -> Stage:
@@ -47,7 +28,7 @@ def for_learning_head_order(stage: Stage, rows_per_class: int) -> Stage:
     _require_clips(fit)
     rows = stratified_shots(fit.labels, rows_per_class, draw=0, ids=fit.ids)
     task = replace(stage.task, fit=fit.subset(rows))
-    return replace(stage, task=task, fit_recipe=stage.score_recipe, draws=0)
+    return replace(stage, task=task, fit=stage.score.of(task.fit))
 
 
 def learn_head_order(
@@ -71,10 +52,37 @@ def learn_head_order(
     return learned_order(predicted, source.labels, manifest.classes)
 
 
+def score_released(
+    fitted: Fitted, source: FeatureSource, *, device: torch.device, progress: Progress
+) -> Scored:
+    """Score a probe from a file as it is.
+
+    Raises:
+        UsageError: it tells another number of classes apart than the task has.
+    """
+    begin = time.perf_counter()
+    probabilities = predict(fitted, source, device, progress)
+    _check_classes(probabilities, source)
+    return Scored(
+        selected=Selected(fitted=fitted, head=0),
+        probabilities=probabilities,
+        fit_seconds=0.0,
+        score_seconds=time.perf_counter() - begin,
+    )
+
+
 def _require_clips(manifest: Manifest) -> None:
     if manifest.regions is not None or manifest.has_many_labels:
         raise UsageError(
             "--head-classes fit learns the order of a head's classes from rows of one label each,"
             f" and rows of {manifest.name} are boxes or may have several; give the names in the"
             " head's order (--head-classes FILE)."
+        )
+
+
+def _check_classes(probabilities: Probabilities, source: FeatureSource) -> None:
+    if probabilities.shape[1] != source.num_classes:
+        raise UsageError(
+            f"the probe file tells {probabilities.shape[1]} classes apart, but the task has"
+            f" {source.num_classes}: name the task that it was trained for."
         )

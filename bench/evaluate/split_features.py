@@ -13,12 +13,13 @@ import numpy as np
 from bench.config import Machine
 from bench.data.manifest import Manifest
 from bench.data.media.media import Media
-from bench.data.views.pixel_recipe import Recipe
+from bench.encoders.functional_check import functional_check
 from bench.errors import DataError
 from bench.evaluate.prepare import Stage
+from bench.evaluate.record_parts import Origin, origin_of
 from bench.features.counts import Counts
-from bench.features.extract import decoder_name, extract, feature_sets
-from bench.features.in_memory import HeldFeatures
+from bench.features.extract import decoder_name, extract
+from bench.features.extraction import Extraction
 from bench.features.source import LiveSource, StoredSource
 from bench.features.store import FeatureSet, RowFeatures, RowNote
 from bench.preflight.check_task import check_planned
@@ -31,24 +32,28 @@ Mode = Literal["stored", "live"]
 
 @dataclass(kw_only=True, eq=False)
 class Split:
-    """One split of a stage: its rows, how their pixels are made, and where its features are.
+    """One split of a run: its rows, and where its features are.
 
-    `draws` is the number of stored draws, None for a fresh one in every epoch; `modes` says per
-    readout whether features are stored; live ones may be `held` in memory. Once the split was
-    opened, `rows` are the readable rows, `missing` the ids whose media are not there,
-    `undecodable` the reasons by id of the others.
+    `keys` name the features by readout, `modes` say which are stored; features that are there are
+    `kept`, on disk or in memory. Once the split was opened, `rows` are the readable rows, `missing`
+    the ids whose media are not there, `undecodable` the reasons by id of the others. How features
+    are made is in `extraction`; None where they come from elsewhere.
     """
 
     manifest: Manifest
-    recipe: Recipe
-    draws: int | None
+    keys: Mapping[Reads, str]
     modes: Mapping[Reads, Mode]
-    sets: Mapping[Reads, FeatureSet]
-    held: Mapping[Reads, HeldFeatures] = field(default_factory=dict)
+    extraction: Extraction | None = None
+    kept: dict[Reads, RowFeatures] = field(default_factory=dict)
     rows: IntArray | None = None
     missing: tuple[str, ...] = ()
     undecodable: dict[str, str] = field(default_factory=dict)
     counts: Counts = field(default_factory=Counts)
+
+    def reading(self, reads: Sequence[Reads]) -> Extraction:
+        """How these readouts of the split are made."""
+        assert self.extraction is not None, "features from elsewhere are not made here"
+        return self.extraction.reading(reads)
 
 
 class Feeds:
@@ -59,8 +64,11 @@ class Feeds:
     ) -> None:
         self.stage, self.machine, self.reads, self.progress = stage, machine, reads, progress
         machine.home.mkdir(parents=True, exist_ok=True)
-        self.fit = self._split(stage.task.fit, stage.fit_recipe, stage.draws)
-        self.score = self._split(stage.task.score, stage.score_recipe, 0)
+        self.fit, self.score = (self._split(made) for made in (stage.fit, stage.score))
+
+    def origin(self) -> Origin:
+        """How the features are made, as the record says it."""
+        return origin_of(self.stage)
 
     def open(self, split: Split) -> None:
         """Make the features of a split available, extracting what is not stored yet.
@@ -76,12 +84,19 @@ class Feeds:
         if not stored:
             bad = self._look_at_files(split)
         else:
-            self._extract(split, stored)
-            bad = by_row(split.sets[stored[0]], manifest.root_rows)
+            split.kept |= extract(
+                split.reading(stored), self.machine, progress=self.progress, counts=split.counts
+            )
+            bad = by_row(split.kept[stored[0]], manifest.root_rows)
         self._close(split, bad)
 
     def begin_run(self, reads: Reads) -> None:
-        """Start counting for the next run; what was stored for an earlier one is read, not made."""
+        """Start counting for the next run; what was stored for an earlier one is read, not made.
+
+        Raises:
+            CheckpointError: an encoder that gives no finite features, before anything is decoded.
+        """
+        functional_check(self.stage.score.encoder)
         for split in (self.fit, self.score):
             if split.rows is not None:
                 stored = split.modes[reads] == "stored"
@@ -93,76 +108,31 @@ class Feeds:
                 )
 
     def source(self, split: Split, reads: Reads) -> FeatureSource:
-        """Return the features of the readable rows of an opened split."""
-        assert split.rows is not None
-        if split.modes[reads] == "stored" or reads in split.held:
-            kept: RowFeatures = split.held.get(reads, split.sets[reads])
-            return StoredSource(kept, split.manifest, reads, rows=split.rows)
+        """Open a split and return the features of its readable rows; raises as `open`."""
+        self.open(split)
+        if reads in split.kept:
+            return StoredSource(split.kept[reads], split.manifest, reads, rows=split.rows)
         return LiveSource(
-            self.stage.encoder,
-            split.manifest,
-            split.recipe,
-            reads,
-            rows=split.rows,
-            device=self.stage.device,
-            precision=self.stage.precision,
-            workers=self.machine.workers,
-            batch_size=self.machine.batch_size,
-            layers=self.stage.layers,
-            region=self.stage.task.readout,
-            counts=split.counts,
+            split.reading([reads]), self.machine, rows=split.rows, counts=split.counts
         )
 
-    def _split(self, manifest: Manifest, recipe: Recipe, draws: int | None) -> Split:
-        config = self.stage.config
-        sets = feature_sets(
-            self.stage.encoder,
-            manifest,
-            recipe,
-            1 if draws is None else draws,
-            self.reads,
-            home=self.machine.home,
-            precision=self.stage.precision,
-            dtype=config.dtype,
-            progress=self.progress,
-            layers=self.stage.layers,
-            region=self.stage.task.readout,
-            weights=self.stage.weights_digest,
-        )
-        live = draws is None or config.features == "live"
+    def _split(self, extraction: Extraction) -> Split:
+        own = extraction.reading(self.reads)
+        sets = own.feature_sets(self.machine.home, self.progress)
+        live = own.draws is None or self.stage.config.features == "live"
         modes: dict[Reads, Mode] = {
-            reads: "live" if live or self._is_too_large(store, manifest) else "stored"
+            reads: "live" if live or self._is_too_large(store, own.manifest) else "stored"
             for reads, store in sets.items()
         }
-        return Split(manifest=manifest, recipe=recipe, draws=draws, modes=modes, sets=sets)
+        keys = {reads: store.digest for reads, store in sets.items()}
+        return Split(manifest=own.manifest, keys=keys, modes=modes, extraction=own)
 
     def _is_too_large(self, store: FeatureSet, manifest: Manifest) -> bool:
         """Say whether what is not stored yet would take too much of the disk."""
         if self.stage.config.features != "auto":
             return False
-        missing = sum(len(store.rows_of(block)) for block in store.missing(manifest.root_rows))
-        return missing * store.row_bytes > AUTO_SHARE * shutil.disk_usage(self.machine.home).free
-
-    def _extract(self, split: Split, stored: Sequence[Reads]) -> None:
-        extract(
-            self.stage.encoder,
-            split.manifest,
-            None,
-            split.recipe,
-            split.draws or 0,
-            stored,
-            home=self.machine.home,
-            device=self.stage.device,
-            precision=self.stage.precision,
-            dtype=self.stage.config.dtype,
-            workers=self.machine.workers,
-            batch_size=self.machine.batch_size,
-            progress=self.progress,
-            layers=self.stage.layers,
-            region=self.stage.task.readout,
-            weights=self.stage.weights_digest,
-            counts=split.counts,
-        )
+        free = shutil.disk_usage(self.machine.home).free
+        return store.missing_bytes(manifest.root_rows) > AUTO_SHARE * free
 
     def _look_at_files(self, split: Split) -> dict[int, RowNote]:
         """Return row -> what is wrong with it, for features that are not stored."""
@@ -178,7 +148,7 @@ class Feeds:
 
         found = check_planned(
             manifest,
-            split.recipe.plan,
+            split.reading(self.reads).recipe.plan,
             workers=max(1, self.machine.workers),
             progress=self.progress,
             seen=seen,

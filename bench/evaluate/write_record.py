@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from bench.config import Machine, RunConfig
+from bench.config import RunConfig
 from bench.data.boxes.regions import Regions
-from bench.encoders.functional_check import functional_check
+from bench.data.manifest import Task
 from bench.evaluate.fit_and_score import Scored
-from bench.evaluate.prepare import Stage
-from bench.evaluate.record_parts import metrics_part, probe_part, save_probe
+from bench.evaluate.head_order import Reordered
+from bench.evaluate.prepare import Job
+from bench.evaluate.record_parts import Origin, metrics_part, probe_part, save_probe
 from bench.evaluate.split_features import Feeds, Mode, Split
 from bench.files import file_sha256
 from bench.metrics.detections import ScoredBoxes
@@ -24,12 +25,8 @@ from bench.records.metrics import FrameMapPart, MetricsPart
 from bench.records.record import (
     Artifact,
     ArtifactsPart,
-    CardPart,
-    CheckPart,
     DataPart,
-    EncoderPart,
     FeaturesPart,
-    PlanPart,
     ProtocolPart,
     Result,
     SplitPart,
@@ -40,114 +37,96 @@ from bench.records.record import (
     utc_now,
 )
 from bench.records.record_files import write_predictions, write_record
-from bench.records.run_id import config_facts, plain, probe_facts, protocol_digest, result_id
-from bench.types import Probe
+from bench.records.run_id import RunIdentity, config_facts, plain, probe_facts, protocol_digest
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Facts:
-    """Everything that is known of a run before it is fitted.
-
-    `head_order` says what decides the order of a released head's classes, if it is not the task's.
-    """
-
-    stage: Stage
-    probe: Probe
-    feeds: Feeds
-    probe_weights: Path | None = None
-    head_order: str | None = None
-
-
-def identity(facts: Facts) -> str:
+def identity(job: Job, feeds: Feeds) -> str:
     """Return the id of the run: a digest of all that decides its number."""
-    stage, feeds, probe = facts.stage, facts.feeds, facts.probe
-    weights = file_sha256(facts.probe_weights) if facts.probe_weights else None
-    fit_key = None if weights else feeds.fit.sets[probe.reads].digest
-    return result_id(
-        config=config_facts(stage.config),
-        feature_keys=[fit_key, feeds.score.sets[probe.reads].digest],
-        data_digests=[None if weights else stage.task.fit.digest, stage.task.score.digest],
-        protocol_digest=protocol_digest(stage.protocol),
-        probe=probe_facts(probe),
-        released_sha256=weights,
-        head_order=facts.head_order,
-        mode=_mode(facts),
-        files=stage.task.files,
-    )
+    reads, released = job.probe.reads, job.weights is not None
+    return RunIdentity(
+        config=config_facts(job.config),
+        feature_keys=(None if released else feeds.fit.keys[reads], feeds.score.keys[reads]),
+        data_digests=(None if released else job.task.fit.digest, job.task.score.digest),
+        protocol_digest=protocol_digest(job.protocol),
+        probe=probe_facts(job.probe),
+        released_sha256=file_sha256(job.weights) if job.weights else None,
+        head_order=_head_order(job, feeds),
+        mode=_mode(job, feeds),
+        files=job.task.files,
+    ).id
 
 
 def assemble(
-    facts: Facts, scored: Scored, machine: Machine, *, seconds: float, suspect: str | None = None
+    job: Job, feeds: Feeds, scored: Scored, *, seconds: float, suspect: str | None = None
 ) -> tuple[Result, Path]:
     """Write predictions, probe and record of a finished run; return the record and its file.
 
     `suspect` says why its number is not to be trusted.
     """
-    stage, feeds = facts.stage, facts.feeds
-    number, folder = identity(facts), machine.home / "records"
+    machine, number = feeds.machine, identity(job, feeds)
+    folder = machine.home / "records"
     if machine.overwrite:  # a run killed below is then not on record, rather than with other files
         (folder / f"{number}.json").unlink(missing_ok=True)
-    metrics, files = _scores(facts, scored, folder, number)
-    released = facts.probe_weights is not None
-    environment = stamp(stage.device)
-    reasons = [*([suspect] if suspect else []), *_reasons(stage.config, environment)]
+    metrics, files = _scores(job, feeds.score, scored, folder, number)
+    origin, environment = feeds.origin(), stamp(job.device)
+    released = job.weights is not None
+    reasons = [*([suspect] if suspect else []), *_reasons(job.config, environment)]
     result = Result(
         id=number,
         status="suspect" if suspect else "not_reportable" if reasons else "complete",
         reasons=tuple(reasons),
         created=utc_now(),
-        config=config_facts(stage.config),
-        task=_task_part(stage, released=released),
+        config=config_facts(job.config),
+        task=_task_part(job.task, released=released),
         protocol=ProtocolPart(
-            name=stage.protocol.name,
-            digest=protocol_digest(stage.protocol),
-            deviations=tuple(stage.deviations),
+            name=job.protocol.name,
+            digest=protocol_digest(job.protocol),
+            deviations=tuple(job.deviations),
         ),
-        encoder=_encoder_part(stage),
-        plan=PlanPart(
-            fit=str(stage.fit_recipe.plan),
-            score=str(stage.score_recipe.plan),
-            sampler=stage.score_recipe.plan.sampler,
-        ),
+        encoder=origin.encoder,
+        plan=origin.plan,
         data=DataPart(
             fit=None if released else split_part(feeds.fit),
             score=split_part(feeds.score),
         ),
-        features=_features_part(facts, released=released),
-        train_labels=None if released else _train_labels(stage, feeds.fit),
-        probe=probe_part(
-            stage.config.probe,
-            facts.probe,
-            stage.protocol,
-            scored,
-            released=facts.probe_weights,
-            head_order=facts.head_order,
-        ),
+        features=_features_part(job, feeds, origin),
+        train_labels=None if released else _train_labels(job.task, feeds.fit),
+        probe=probe_part(job, scored, head_order=_head_order(job, feeds)),
         metrics=metrics,
         timing=_timing(feeds, scored, seconds),
         environment=environment,
         artifacts=ArtifactsPart(
-            **files, probe=save_probe(facts.probe, scored, folder, number, _provenance(stage))
+            **files, probe=save_probe(job.probe, scored, folder, number, origin.provenance)
         ),
     )
     result = sealed(result)
     return result, write_record(result, folder, overwrite=machine.overwrite)
 
 
+def _head_order(job: Job, feeds: Feeds) -> str | None:
+    """Say what decides the order of a released head's classes; None if it is the task's."""
+    if isinstance(job.released, Reordered):
+        return f"names {job.released.order.digest}"
+    if job.learn_order:
+        return f"fit {feeds.fit.manifest.digest} {feeds.fit.keys[job.probe.reads]}"
+    return None
+
+
 def _scores(
-    facts: Facts, scored: Scored, folder: Path, number: str
+    job: Job, split: Split, scored: Scored, folder: Path, number: str
 ) -> tuple[MetricsPart | FrameMapPart, dict[str, Artifact]]:
     """Count, and write what was counted; return the files by their names in the record."""
-    split, truth = facts.feeds.score, facts.stage.task.truth
-    manifest, rows, missing = split.manifest, split.rows, frozenset(split.missing)
+    manifest, rows, missing, truth = split.manifest, split.rows, split.missing, job.task.truth
     assert rows is not None
-    skip = facts.stage.config.on_unreadable == "skip"
-    told = {"record": number, "task": facts.stage.task.name, "split": manifest.split}
+    skip = job.config.on_unreadable == "skip"
+    told = {"record": number, "task": job.task.name, "split": manifest.split}
     place = folder / f"{number}.parquet"
     if truth is not None:
         boxes = ScoredBoxes.of(manifest, rows, scored.probabilities, truth)
         files = {
-            "predictions": write_scored_boxes(place, manifest, boxes, missing, facts=told),
+            "predictions": write_scored_boxes(
+                place, manifest, boxes, frozenset(missing), facts=told
+            ),
             "truth": write_truth(folder / f"{number}-truth.parquet", truth, facts=told),
         }
         return frame_map_part(boxes, truth, skip=skip), files
@@ -155,7 +134,9 @@ def _scores(
     probabilities[rows] = scored.probabilities
     was_scored = np.zeros(len(manifest), dtype=np.bool_)
     was_scored[rows] = True
-    predictions = write_predictions(place, manifest, probabilities, was_scored, missing, facts=told)
+    predictions = write_predictions(
+        place, manifest, probabilities, was_scored, frozenset(missing), facts=told
+    )
     metrics = metrics_part(scored.probabilities, manifest, rows, skip=skip)
     return metrics, {"predictions": predictions}
 
@@ -188,8 +169,7 @@ def _boxes(regions: Regions | None) -> dict[str, Any]:
     }
 
 
-def _task_part(stage: Stage, *, released: bool) -> TaskPart:
-    task = stage.task
+def _task_part(task: Task, *, released: bool) -> TaskPart:
     return TaskPart(
         name=task.name,
         title=task.title,
@@ -204,61 +184,39 @@ def _task_part(stage: Stage, *, released: bool) -> TaskPart:
     )
 
 
-def _encoder_part(stage: Stage) -> EncoderPart:
-    spec = stage.encoder.spec
-    check = functional_check(stage.encoder)
-    warnings = () if spec.is_floor else check.warnings  # random weights are what a floor is
-    return EncoderPart(
-        spec=stage.config.encoder,
-        name=spec.name,
-        source=spec.source,
-        weights_sha256=stage.weights_digest if spec.num_parameters else None,
-        num_parameters=spec.num_parameters,
-        width=spec.width,
-        num_frames=spec.num_frames,
-        image_size=spec.image_size,
-        is_floor=spec.is_floor,
-        notes=(*stage.encoder.notes, *warnings),
-        takes=spec.takes,
-        depth=spec.depth,
-        clips_per_call=spec.clips_per_call,
-        card=CardPart(**asdict(spec.card)),
-        check=CheckPart(**asdict(check)),
-    )
-
-
-def _features_part(facts: Facts, *, released: bool) -> FeaturesPart:
-    feeds, reads = facts.feeds, facts.probe.reads
-    splits = [feeds.score] if released else [feeds.fit, feeds.score]
-    decoders: dict[str, int] = {}
-    for split in splits:
-        for name, count in split.counts.decoders.items():
-            decoders[name] = decoders.get(name, 0) + count
+def _features_part(job: Job, feeds: Feeds, origin: Origin) -> FeaturesPart:
+    reads, released = job.probe.reads, job.weights is not None
+    counts = [split.counts for split in _read(job, feeds)]
+    mode = _mode(job, feeds)
     return FeaturesPart(
-        fit_key=None if released else feeds.fit.sets[reads].digest,
-        score_key=feeds.score.sets[reads].digest,
-        mode=_mode(facts),
-        dtype=facts.stage.config.dtype if _mode(facts) == "stored" else "float32",
-        precision=facts.stage.precision,
-        decoders=decoders,
-        repeated_frames=sum(split.counts.repeated_frames for split in splits),
-        boxes_outside=sum(split.counts.boxes_outside for split in splits),
-        decoded=sum(split.counts.decoded for split in splits),
-        encoder_calls=sum(split.counts.encoder_calls for split in splits),
-        rows_from_store=sum(split.counts.rows_read_from_store for split in splits),
+        fit_key=None if released else feeds.fit.keys[reads],
+        score_key=feeds.score.keys[reads],
+        mode=mode,
+        dtype=origin.dtype if mode == "stored" else "float32",
+        precision=origin.precision,
+        decoders=dict(sum((one.decoders for one in counts), Counter())),
+        repeated_frames=sum(one.repeated_frames for one in counts),
+        boxes_outside=sum(one.boxes_outside for one in counts),
+        decoded=sum(one.decoded for one in counts),
+        encoder_calls=sum(one.encoder_calls for one in counts),
+        rows_from_store=sum(one.rows_read_from_store for one in counts),
     )
 
 
-def _mode(facts: Facts) -> Mode:
+def _read(job: Job, feeds: Feeds) -> list[Split]:
+    """Return the splits that are in the number: a released probe is not fitted."""
+    return [feeds.score] if job.weights else [feeds.fit, feeds.score]
+
+
+def _mode(job: Job, feeds: Feeds) -> Mode:
     """Say whether any of the run's features are computed live."""
-    feeds, reads = facts.feeds, facts.probe.reads
-    splits = [feeds.score] if facts.probe_weights else [feeds.fit, feeds.score]
-    return "live" if any(split.modes[reads] == "live" for split in splits) else "stored"
+    modes = {split.modes[job.probe.reads] for split in _read(job, feeds)}
+    return "live" if "live" in modes else "stored"
 
 
-def _train_labels(stage: Stage, fit: Split) -> TrainLabelsPart:
+def _train_labels(task: Task, fit: Split) -> TrainLabelsPart:
     assert fit.rows is not None
-    options = stage.task.options
+    options = task.options
     return TrainLabelsPart(
         fraction=float(options.get("fraction", 1.0)),
         draw=int(options.get("draw", 0)),
@@ -283,16 +241,6 @@ def _timing(feeds: Feeds, scored: Scored, seconds: float) -> TimingPart:
         score_seconds=scored.score_seconds,
         total_seconds=seconds,
     )
-
-
-def _provenance(stage: Stage) -> dict[str, Any]:
-    return {
-        "classes": list(stage.task.classes),
-        "protocol": stage.protocol.name,
-        "task": stage.task.name,
-        "encoder": stage.encoder.spec.name,
-        "encoder_sha256": stage.weights_digest,
-    }
 
 
 def _reasons(config: RunConfig, environment: Mapping[str, Any]) -> list[str]:

@@ -45,38 +45,16 @@ class ArraySource:
     ) -> None:
         _check(x, y)
         self._x = torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32))
-        self._y: IntArray = y.astype(np.int64)
-        largest = int(self._y.max())
-        self._num_classes = largest + 1 if num_classes is None else num_classes
-        if largest >= self._num_classes:
+        self.labels: IntArray = y.astype(np.int64)
+        self.reads: Reads = "vector" if x.ndim == 2 else "tokens"
+        self.groups = None  # nothing is known of where rows come from
+        self.width = x.shape[-1]
+        largest = int(self.labels.max())
+        self.num_classes = largest + 1 if num_classes is None else num_classes
+        if largest >= self.num_classes:
             raise DataError(
-                f"label {largest} is outside the {self._num_classes} classes; labels count from 0."
+                f"label {largest} is outside the {self.num_classes} classes; labels count from 0."
             )
-
-    @property
-    def reads(self) -> Reads:
-        """`vector` or `tokens`."""
-        return "vector" if self._x.ndim == 2 else "tokens"
-
-    @property
-    def labels(self) -> IntArray:
-        """Labels by row, int64 `[rows]`."""
-        return self._y
-
-    @property
-    def groups(self) -> None:
-        """None: nothing is known of where rows come from."""
-        return None
-
-    @property
-    def num_classes(self) -> int:
-        """Number of classes C."""
-        return self._num_classes
-
-    @property
-    def width(self) -> int:
-        """Feature width D."""
-        return self._x.shape[-1]
 
     def __len__(self) -> int:
         return len(self._x)
@@ -84,11 +62,11 @@ class ArraySource:
     def epoch(self, number: int, *, batch_size: int, seed: int | None = None) -> Iterator[Batch]:
         """Yield every row exactly once; in row order without a seed, else by (seed, number)."""
         for rows in split_batches(epoch_order(len(self), number, seed), batch_size):
-            yield make_batch(self._x[torch.from_numpy(rows)].unsqueeze(1), self._y, rows)
+            yield make_batch(self._x[torch.from_numpy(rows)].unsqueeze(1), self.labels, rows)
 
     def subset(self, rows: IntArray) -> ArraySource:
         """The same features restricted to `rows`."""
-        return ArraySource(self._x.numpy()[rows], self._y[rows], self._num_classes)
+        return ArraySource(self._x.numpy()[rows], self.labels[rows], self.num_classes)
 
 
 def read_npz(path: Path) -> tuple[FloatArray, IntArray]:

@@ -19,7 +19,6 @@ class Filling:
     """One pass over the missing rows of a root manifest, which `reader` reads."""
 
     reader: RowReader
-    draws: int
 
     def run(
         self,
@@ -33,11 +32,11 @@ class Filling:
         for reads, store in sets.items():
             if todo[reads]:
                 store.start()
-        manifest = self.reader.manifest
+        manifest = self.reader.extraction.manifest
         progress.start(f"features {manifest.name} {manifest.split}", len(rows))
         try:
             with explained(manifest):
-                self._fill(sets, todo, self.reader.in_place(rows, self.draws), progress)
+                self._fill(sets, todo, self.reader.in_place(rows), progress)
         finally:
             progress.stop()
 
@@ -48,6 +47,7 @@ class Filling:
         stream: Iterator[RowRead],
         progress: Progress,
     ) -> None:
+        draws = self.reader.extraction.num_draws
         wanted = {reads: set(blocks) for reads, blocks in todo.items()}
         open_blocks: dict[tuple[Reads, int], _Block] = {}
         for read in stream:
@@ -57,18 +57,18 @@ class Filling:
                     continue
                 block = open_blocks.setdefault((reads, number), _Block())
                 block.add(read, self._features(read, reads, store))
-                if len(block.notes) == len(store.rows_of(number)) * self.draws:
+                if len(block.notes) == len(store.rows_of(number)) * draws:
                     self._write(store, number, open_blocks.pop((reads, number)))
-            if read.draw == self.draws - 1:
+            if read.draw == draws - 1:
                 progress.advance()
         assert not open_blocks
 
     def _features(self, read: RowRead, reads: Reads, store: FeatureSet) -> torch.Tensor:
         if read.features is None:
-            return torch.zeros(store.shape[1:], device=self.reader.device)
+            return torch.zeros(store.shape[1:], device=self.reader.extraction.device)
         row = read.features[reads]
         if row.shape != store.shape[1:]:
-            spec = self.reader.encoder.spec
+            spec = self.reader.extraction.encoder.spec
             raise BenchError(
                 f"encoder {spec.name} gave features of shape {tuple(row.shape)} where its spec"
                 f" (patch_size {spec.patch_size}, tubelet_size {spec.tubelet_size}, width"
@@ -81,8 +81,8 @@ class Filling:
             order = sorted(block.features)
             x = torch.stack([block.features[key] for key in order]).float().cpu()
             x = x.reshape(-1, *store.shape)
-        draws = [block.notes[key] for key in order]
-        notes = [row_note(draws[at : at + self.draws]) for at in range(0, len(draws), self.draws)]
+        read, draws = [block.notes[key] for key in order], store.shape[0]
+        notes = [row_note(read[at : at + draws]) for at in range(0, len(read), draws)]
         for row, note in enumerate(notes):
             if note.error is not None:
                 x[row] = 0

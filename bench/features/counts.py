@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TypeVar
 
 T = TypeVar("T")
 
@@ -52,19 +52,3 @@ class Counts:
                 return
             self.decoded += 1
             yield found
-
-    def facts(self) -> dict[str, Any]:
-        """JSON-able form for the record, with the share of each stage in the measured time."""
-        total = sum(self.seconds.values())
-        return {
-            "decoded": self.decoded,
-            "encoder_calls": self.encoder_calls,
-            "rows_read_from_store": self.rows_read_from_store,
-            "repeated_frames": self.repeated_frames,
-            "decoders": dict(sorted(self.decoders.items())),
-            "seconds": {stage: round(spent, 3) for stage, spent in sorted(self.seconds.items())},
-            "shares": {
-                stage: round(spent / total, 4) if total else 0.0
-                for stage, spent in sorted(self.seconds.items())
-            },
-        }

@@ -15,12 +15,12 @@ from dataclasses import dataclass, field
 import torch
 
 from bench.data.loader import Sample
-from bench.data.views.pixel_recipe import Recipe
 from bench.data.views.transforms import normalise
 from bench.encoders.encoder import Encoder, true_fp32
 from bench.errors import UsageError, known
 from bench.features.counts import Counts
-from bench.features.readout import Parts, Readout
+from bench.features.extraction import Extraction
+from bench.features.readout import Parts
 from bench.types import Tokens
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -67,39 +67,25 @@ def encode_clips(
 
 
 def encode_rows(
-    encoder: Encoder,
-    placed: Iterable[tuple[int, Sample]],
-    recipe: Recipe,
-    readout: Readout,
-    *,
-    device: torch.device,
-    precision: str,
-    counts: Counts,
+    extraction: Extraction, placed: Iterable[tuple[int, Sample]], counts: Counts
 ) -> Iterator[tuple[Sample, Parts | None]]:
-    """Yield every sample with what `readout` collects of its clips; None if it is unreadable.
+    """Yield every sample with what the readout collects of its clips; None if it is unreadable.
 
     Parts lie on `device`, the V*S clips of the sample first. `placed` gives each sample the place
     of its first clip, ascending; place p is clip p modulo `clips_per_call` of its call. A call
     whose clips are of several shapes is run once for each of them. Order is kept.
     """
-    size = encoder.spec.clips_per_call
+    size = extraction.encoder.spec.clips_per_call
     waiting: deque[_Row] = deque()
-    calls = _Calls(
-        encoder=encoder,
-        recipe=recipe,
-        readout=readout,
-        device=device,
-        precision=precision,
-        counts=counts,
-    )
-    current, clips = -1, _Clips()
+    calls = _Calls(extraction=extraction, counts=counts)
+    current, clips = -1, _CallClips()
     for place, sample in placed:
         row = _Row(sample=sample, missing=0 if sample.error else sample.num_clips)
         waiting.append(row)
         for clip, number in enumerate(range(place, place + row.missing)):
             if number // size != current:
                 calls.run(clips)
-                current, clips = number // size, _Clips()
+                current, clips = number // size, _CallClips()
             clips.add(number % size, row, clip)
         while waiting and not waiting[0].missing:
             yield waiting.popleft().finished()
@@ -123,7 +109,7 @@ class _Row:
         return self.sample, tuple(torch.stack(part) for part in zip(*self.parts, strict=True))
 
 
-class _Clips:
+class _CallClips:
     """The clips of one call by shape and by their place: (row, number of the clip within it)."""
 
     def __init__(self) -> None:
@@ -139,22 +125,20 @@ class _Clips:
 class _Calls:
     """Forward calls of one size, each of which hands its rows their parts."""
 
-    encoder: Encoder
-    recipe: Recipe
-    readout: Readout
-    device: torch.device
-    precision: str
+    extraction: Extraction
     counts: Counts
 
-    def run(self, clips: _Clips) -> None:
+    def run(self, clips: _CallClips) -> None:
         """Encode what a call holds, once for every shape; an empty call costs nothing."""
+        recipe, readout = self.extraction.recipe, self.extraction.readout
+        encoder, precision = self.extraction.encoder, self.extraction.precision
         for shape, placed in clips.by_shape.items():
             with self.counts.timed("encode"):
-                pixels = self._pixels(placed, shape).to(self.device, non_blocking=True)
+                pixels = self._pixels(placed, shape).to(self.extraction.device, non_blocking=True)
                 if pixels.dtype == torch.uint8:
-                    pixels = normalise(pixels, self.recipe.mean, self.recipe.std)
-                taps = self.readout.layers, self.readout.norm
-                parts = self.readout.collect(_forward(self.encoder, pixels, self.precision, *taps))
+                    pixels = normalise(pixels, recipe.mean, recipe.std)
+                tokens = _forward(encoder, pixels, precision, readout.layers, readout.norm)
+                parts = readout.collect(tokens)
                 for place, (row, _) in sorted(placed.items()):
                     row.parts.append(tuple(part[place] for part in parts))
                     row.missing -= 1
@@ -164,14 +148,15 @@ class _Calls:
         self, placed: Mapping[int, tuple[_Row, int]], shape: tuple[int, int]
     ) -> torch.Tensor:
         """Put the clips at their places: uint8 `[B, T, H, W, 3]`, or float32 if augmented."""
-        size, frames = self.encoder.spec.clips_per_call, self.recipe.plan.num_frames
+        size = self.extraction.encoder.spec.clips_per_call
+        frames = self.extraction.recipe.plan.num_frames
         first, _ = next(iter(placed.values()))
         assert first.sample.frames is not None
         dtype = first.sample.frames.dtype
         batch = torch.empty(
             (size, frames, *shape, 3) if dtype == torch.uint8 else (size, 3, frames, *shape),
             dtype=dtype,
-            pin_memory=self.device.type == "cuda",
+            pin_memory=self.extraction.device.type == "cuda",
         )
         for place in range(size):
             if place in placed:

@@ -3,198 +3,55 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import torch
 
-from bench.data.boxes.regions import RegionReadout
+from bench.config import Machine
 from bench.data.manifest import Manifest
-from bench.data.media.digest_cache import media_digests
-from bench.data.media.media import has_frame_folders
-from bench.data.views.pixel_recipe import Recipe
-from bench.encoders.encoder import Encoder
-from bench.errors import BenchError, UsageError
+from bench.errors import BenchError
 from bench.features.blocks_todo import Filling
 from bench.features.counts import Counts
-from bench.features.key import box_media, encoder_facts, feature_facts
-from bench.features.readout import Readout
-from bench.features.region_readout import BoxReadout
-from bench.features.row_reader import RowReader, readout_of
+from bench.features.extraction import Extraction
+from bench.features.row_reader import RowReader
 from bench.features.store import STRETCH, FeatureSet, RowFeatures
-from bench.types import EncoderSpec, IntArray, Progress, Reads
+from bench.types import IntArray, Progress, Reads
 
 
 def extract(
-    encoder: Encoder,
-    manifest: Manifest,
-    rows: IntArray | None,
-    recipe: Recipe,
-    draws: int,
-    readouts: Sequence[Reads],
+    extraction: Extraction,
+    machine: Machine,
     *,
-    home: Path,
-    device: torch.device,
-    precision: str,
-    dtype: str,
-    workers: int,
-    batch_size: int,
     progress: Progress,
+    counts: Counts,
     rank: int = 0,
     world: int = 1,
-    layers: Sequence[int] | None = None,
-    region: RegionReadout | None = None,
-    weights: str | None = None,
-    counts: Counts | None = None,
 ) -> dict[Reads, FeatureSet]:
-    """Store the features of `rows` (row numbers within `manifest`; None is all of them).
+    """Store the features of all rows of the manifest.
 
     All readouts are filled in one pass of the encoder. Blocks that are there are kept, and whole
-    blocks of the root manifest are filled, so rows beside the needed ones may be stored too.
-    `draws` is the number of augmented draws of a row, 0 or 1 for the score view. `region` says how
-    boxes are read, where rows are boxes. `precision` is resolved; `weights` is the encoder's weight
-    digest, if known. With `world` processes each fills its own part: a set is complete when all
-    have returned. What was done is added to `counts`.
+    blocks of the root manifest are filled, so rows beside those of a subset may be stored too. With
+    `world` processes each fills its own part: a set is complete when all have returned. What was
+    done is added to `counts`.
 
     Raises:
         BenchError: not enough space, values that cannot be stored, or a decoding process died.
-        UsageError: a number of draws that does not fit the recipe.
     """
-    counts = Counts() if counts is None else counts
-    sets = feature_sets(
-        encoder,
-        manifest,
-        recipe,
-        draws,
-        readouts,
-        home=home,
-        precision=precision,
-        dtype=dtype,
-        progress=progress,
-        layers=layers,
-        region=region,
-        weights=weights,
-    )
-    needed = manifest.root_rows if rows is None else manifest.root_rows[rows]
-    _check_space(sets, needed, home, manifest)
+    manifest, needed = extraction.manifest, extraction.manifest.root_rows
+    sets = extraction.feature_sets(machine.home, progress)
+    _check_space(sets, needed, machine.home, manifest)
     mine = needed[(needed // STRETCH) % world == rank]
     todo = {reads: store.missing(mine) for reads, store in sets.items()}
-    fresh = _union([sets[reads].rows_of(block) for reads in sets for block in todo[reads]])
+    blocks = [sets[reads].rows_of(block) for reads in sets for block in todo[reads]]
+    fresh = np.unique(np.concatenate(blocks)) if blocks else np.empty(0, dtype=np.int64)
     counts.rows_read_from_store += int((~np.isin(mine, fresh)).sum())
     if len(fresh):
-        reader = RowReader(
-            encoder=encoder,
-            manifest=manifest.root,
-            recipe=recipe,
-            readout=readout_of(encoder.spec, recipe, readouts, layers=layers, region=region),
-            device=device,
-            precision=precision,
-            workers=workers,
-            batch_size=batch_size,
-            counts=counts,
-        )
-        filling = Filling(reader=reader, draws=num_draws(recipe, draws))
-        filling.run(sets, todo, fresh, progress=progress)
-    count_notes(sets[readouts[0]], manifest.root, mine, counts)
+        whole = extraction.of(manifest.root)
+        reader = RowReader(extraction=whole, machine=machine, counts=counts)
+        Filling(reader=reader).run(sets, todo, fresh, progress=progress)
+    count_notes(next(iter(sets.values())), manifest.root, mine, counts)
     return sets
-
-
-def feature_sets(
-    encoder: Encoder,
-    manifest: Manifest,
-    recipe: Recipe,
-    draws: int,
-    readouts: Sequence[Reads],
-    *,
-    home: Path,
-    precision: str,
-    dtype: str,
-    progress: Progress,
-    layers: Sequence[int] | None = None,
-    region: RegionReadout | None = None,
-    weights: str | None = None,
-) -> dict[Reads, FeatureSet]:
-    """Name the feature sets of a manifest, as far as they are filled; reads every media file once.
-
-    `region` says how boxes are read, where rows are boxes.
-
-    Raises:
-        UsageError: a number of draws that does not fit the recipe.
-    """
-    root, regions = manifest.root, manifest.root.regions
-    files = root.media if regions is None else regions.media  # a video of many boxes once
-    media = media_digests(files, cache=home / "media.sqlite", progress=progress)
-    if regions is not None:
-        media = box_media(regions, media)
-    encoder_part, recipe_part = encoder_facts(encoder, weights), recipe.facts()
-    if recipe.kind == "video" and has_frame_folders(files):
-        import PIL  # only its version is asked for
-
-        recipe_part["pictures"] = {"pillow": PIL.__version__}
-    sets: dict[Reads, FeatureSet] = {}
-    for reads in readouts:
-        readout = readout_of(encoder.spec, recipe, [reads], layers=layers, region=region)
-        facts = feature_facts(
-            encoder=encoder_part,
-            layers=layers,
-            media=media,
-            recipe=recipe_part,
-            draws=num_draws(recipe, draws),
-            reads=reads,
-            precision=precision,
-            dtype=dtype,
-            region=_region_facts(readout, reads, root),
-        )
-        shape = stored_shape(encoder.spec, recipe, draws, reads, layers, region)
-        sets[reads] = FeatureSet(home, facts, shape=shape, num_rows=len(root))
-    return sets
-
-
-def estimate_bytes(
-    spec: EncoderSpec,
-    recipe: Recipe,
-    draws: int,
-    reads: Reads,
-    *,
-    num_rows: int,
-    dtype: str,
-    layers: Sequence[int] | None = None,
-    region: RegionReadout | None = None,
-) -> int:
-    """Return the bytes on disk of the features of `num_rows` rows, before anything is decoded."""
-    shape = stored_shape(spec, recipe, draws, reads, layers, region)
-    return num_rows * int(np.prod(shape)) * np.dtype(dtype).itemsize
-
-
-def stored_shape(
-    spec: EncoderSpec,
-    recipe: Recipe,
-    draws: int,
-    reads: Reads,
-    layers: Sequence[int] | None = None,
-    region: RegionReadout | None = None,
-) -> tuple[int, ...]:
-    """Shape of a stored row, `[draws, V, S, D]` or `[draws, V, L, D]`.
-
-    Joined layers widen the D of a vector and lengthen L.
-    """
-    readout = readout_of(spec, recipe, [reads], layers=layers, region=region)
-    return (num_draws(recipe, draws), *readout.shape(spec, recipe, reads))
-
-
-def num_draws(recipe: Recipe, draws: int) -> int:
-    """Return the stored draws of a row: `draws` augmented ones, or the one score view.
-
-    Raises:
-        UsageError: no draw of an augmentation, or several of a view that is always the same.
-    """
-    if recipe.is_random and draws < 1:
-        raise UsageError(f"draws = {draws}: stored augmentations {recipe.view!r} need at least 1.")
-    if not recipe.is_random and draws > 1:
-        raise UsageError(f"draws = {draws}: every draw of the score view is the same; store 1.")
-    return max(1, draws)
 
 
 def count_notes(features: RowFeatures, root: Manifest, rows: IntArray, counts: Counts) -> None:
@@ -220,29 +77,11 @@ def decoder_name(decoder: str) -> str:
     return f"{name})" if colon else name
 
 
-def _region_facts(readout: Readout, reads: Reads, root: Manifest) -> dict[str, Any] | None:
-    """Say how boxes are read and how their key frames are found; None where rows are clips."""
-    assert isinstance(readout, BoxReadout) == (root.regions is not None), "boxes need a readout"
-    if not isinstance(readout, BoxReadout) or root.regions is None:
-        return None
-    # Pictures alone have no rate of their own.
-    rate = root.regions.frame_rate if has_frame_folders(root.regions.media) else None
-    return {**readout.facts(reads), "start": root.regions.start, "frame_rate": rate}
-
-
-def _union(blocks: Sequence[IntArray]) -> IntArray:
-    return np.unique(np.concatenate(blocks)) if blocks else np.empty(0, dtype=np.int64)
-
-
 def _check_space(
     sets: Mapping[Reads, FeatureSet], needed: IntArray, home: Path, manifest: Manifest
 ) -> None:
     """Refuse before the first frame is decoded if the disk cannot hold what is missing."""
-    wanted = sum(
-        len(store.rows_of(block)) * store.row_bytes
-        for store in sets.values()
-        for block in store.missing(needed)
-    )
+    wanted = sum(store.missing_bytes(needed) for store in sets.values())
     place = next(folder for folder in (home, *home.absolute().parents) if folder.exists())
     free = shutil.disk_usage(place).free
     if wanted > free:

@@ -14,15 +14,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from bench.data.boxes.regions import RegionReadout
+from bench.config import Machine
 from bench.data.loader import explained
 from bench.data.manifest import Manifest
-from bench.data.views.pixel_recipe import Recipe
-from bench.encoders.encoder import Encoder
 from bench.errors import UsageError
 from bench.features.counts import Counts
-from bench.features.extract import stored_shape
-from bench.features.row_reader import RowReader, readout_of
+from bench.features.extraction import Extraction
+from bench.features.row_reader import RowReader
 from bench.features.store import RowNote
 from bench.types import IntArray, Progress, Reads
 
@@ -76,53 +74,35 @@ class HeldFeatures:
 
 
 def hold(
-    encoder: Encoder,
-    manifest: Manifest,
-    recipe: Recipe,
-    readouts: Sequence[Reads],
-    *,
-    device: torch.device,
-    precision: str,
-    workers: int,
-    batch_size: int,
-    progress: Progress,
-    counts: Counts,
-    layers: Sequence[int] | None = None,
-    region: RegionReadout | None = None,
+    extraction: Extraction, machine: Machine, *, progress: Progress, counts: Counts
 ) -> dict[Reads, HeldFeatures]:
-    """Decode and encode every row of `manifest` once, in order, for all readouts.
-
-    `layers` are read of whole clips; `region` says how boxes are read, where rows are boxes.
+    """Decode and encode every row of the manifest once, in order, for all readouts.
 
     Raises:
         UsageError: the features would take more than half of the free memory.
         BenchError: a decoding process died.
     """
-    assert not recipe.is_random, "an augmented view is another one in every epoch"
-    shapes = {reads: _shape(encoder, recipe, reads, layers, region) for reads in readouts}
+    assert not extraction.recipe.is_random, "an augmented view is another one in every epoch"
+    manifest = extraction.manifest
+    shapes = {reads: extraction.shape(reads) for reads in extraction.reads}
+    if "vector" in shapes:  # averaged over clips
+        draws, views, _, width = shapes["vector"]
+        shapes["vector"] = (draws, views, 1, width)
     _check_memory(manifest, sum(4 * math.prod(shape) for shape in shapes.values()))
     order = np.argsort(manifest.root_rows, kind="stable")
     held = {
         reads: HeldFeatures(reads, shape, manifest.root_rows) for reads, shape in shapes.items()
     }
-    reader = RowReader(
-        encoder=encoder,
-        manifest=manifest,
-        recipe=recipe,
-        readout=readout_of(encoder.spec, recipe, readouts, layers=layers, region=region),
-        device=device,
-        precision=precision,
-        workers=workers,
-        batch_size=batch_size,
-        counts=counts,
-    )
+    reader = RowReader(extraction=extraction, machine=machine, counts=counts)
     progress.start(f"live features {manifest.name} {manifest.split}", len(order))
     try:
         with explained(manifest):
             for place, read in enumerate(reader.in_turn(order)):
                 assert read.row == order[place], (read.row, order[place])
                 for reads, kept in held.items():
-                    x = None if read.features is None else _averaged(read.features[reads], reads)
+                    x = None if read.features is None else read.features[reads].float()
+                    if x is not None and reads == "vector":
+                        x = x.mean(dim=1)
                     kept.put(place, x, read.note)
                 progress.advance()
     finally:
@@ -138,22 +118,6 @@ def free_memory() -> int:
             if line.startswith("MemAvailable:"):
                 return int(line.split()[1]) * 1024
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-
-
-def _shape(
-    encoder: Encoder,
-    recipe: Recipe,
-    reads: Reads,
-    layers: Sequence[int] | None,
-    region: RegionReadout | None,
-) -> tuple[int, ...]:
-    shape = stored_shape(encoder.spec, recipe, 0, reads, layers, region)
-    return (*shape[:2], 1, shape[3]) if reads == "vector" else shape
-
-
-def _averaged(x: torch.Tensor, reads: Reads) -> torch.Tensor:
-    """Average the vectors of all clips of a view."""
-    return x.float().mean(dim=1) if reads == "vector" else x.float()
 
 
 def _check_memory(manifest: Manifest, row_bytes: int) -> None:

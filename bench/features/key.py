@@ -15,48 +15,8 @@ import numpy as np
 
 from bench.data.boxes.regions import Regions
 from bench.encoders.encoder import Encoder, weight_digest
-from bench.types import Reads
 
-# Raise it when code that makes features changes their numbers or their layout on disk.
-FORMAT_VERSION = 1
 CORNER_DIGITS = 64  # four float64 in hexadecimal
-
-
-def feature_facts(
-    *,
-    encoder: Mapping[str, Any],
-    layers: Sequence[int] | None,
-    media: Sequence[str],
-    recipe: Mapping[str, Any],
-    draws: int,
-    reads: Reads,
-    precision: str,
-    dtype: str,
-    region: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
-    """Collect what the numbers of a feature set depend on, as JSON-able values.
-
-    `encoder` comes from `encoder_facts`, `recipe` from `Recipe.facts`; `media` are the digests of
-    the media files of all rows, in row order, so that two tasks on the same files share features.
-    Of rows that are boxes they come from `box_media`, and `region` says how boxes are read.
-    """
-    # The kind of device is no fact: what it may change beyond `precision` is rounding.
-    rows = hashlib.sha256("\n".join(media).encode()).hexdigest()
-    facts = {
-        "format": FORMAT_VERSION,
-        "encoder": dict(encoder),
-        "layers": None if layers is None else list(layers),
-        "media": {"rows": len(media), "sha256": rows},
-        "recipe": dict(recipe),
-        "draws": draws,
-        "reads": reads,
-        "precision": precision,
-        "dtype": dtype,
-    }
-    # Keys stay what they were before there were boxes, and tokens of several layers in a row.
-    if reads == "tokens" and region is None and len(layers or ()) > 1:
-        facts["joined"] = "tokens"
-    return facts if region is None else {**facts, "region": dict(region)}
 
 
 def box_media(regions: Regions, digests: Sequence[str]) -> list[str]:

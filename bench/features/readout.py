@@ -1,13 +1,12 @@
 """From the tokens of clips to what a probe reads, for whole clips and for boxes on key frames.
 
 Shape letters: V views, S clips, N tokens of a clip, D width, t, h, w of a token grid, n boxes,
-b bins of a side. A readout of whole clips is one function of the tokens of a row, `[V, S, N, D]`,
-and an entry in `READOUTS`; boxes are in `region_readout`.
+b bins of a side. Readouts of boxes are in `region_readout`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -67,15 +66,11 @@ class ClipReadout:
     def shape(self, spec: EncoderSpec, recipe: Recipe, reads: Reads) -> tuple[int, ...]:
         """Shape of one row for one draw; joined layers lengthen L, or widen D of a vector."""
         joined = 1 if self.layers is None else len(self.layers)
-        longer, wider = (1, joined) if reads == "vector" else (joined, 1)
+        if reads == "vector":
+            return self.num_views, self.num_clips, spec.width * joined
         side = recipe.size // spec.patch_size
-        return row_shape(
-            reads,
-            num_views=self.num_views,
-            num_clips=self.num_clips,
-            num_tokens=recipe.plan.num_frames // spec.tubelet_size * side * side * longer,
-            width=spec.width * wider,
-        )
+        num_tokens = recipe.plan.num_frames // spec.tubelet_size * side * side
+        return self.num_views, self.num_clips * num_tokens * joined, spec.width
 
     def collect(self, tokens: Tokens) -> Parts:
         """Return the layers, `[B, N, D]` each."""
@@ -93,30 +88,9 @@ class ClipReadout:
 def read_out(tokens: torch.Tensor, reads: Reads, num_views: int, num_clips: int) -> torch.Tensor:
     """Reduce the tokens of one row, `[V*S, N, D]` in (view, clip) order, to what `reads` names.
 
-    `vector` gives `[V, S, D]`, `tokens` gives `[V, S*N, D]`.
+    `vector` gives `[V, S, D]`, the mean over the tokens of each clip: clips stay apart and are
+    averaged when they are read. `tokens` gives `[V, S*N, D]`, all tokens of a view in one sequence,
+    clip after clip (Bardes et al. 2024, appendix).
     """
-    return READOUTS[reads](tokens.reshape(num_views, num_clips, *tokens.shape[1:]))
-
-
-def row_shape(
-    reads: Reads, *, num_views: int, num_clips: int, num_tokens: int, width: int
-) -> tuple[int, ...]:
-    """Shape of what `read_out` gives for one row."""
-    tokens = torch.empty((num_views * num_clips, num_tokens, width), device="meta")
-    return tuple(read_out(tokens, reads, num_views, num_clips).shape)
-
-
-def vector(tokens_VSND: torch.Tensor) -> torch.Tensor:
-    """Mean over the tokens of each clip; clips stay apart and are averaged when they are read."""
-    return tokens_VSND.float().mean(dim=2)
-
-
-def tokens(tokens_VSND: torch.Tensor) -> torch.Tensor:
-    """All tokens of a view in one sequence, clip after clip (Bardes et al. 2024, appendix)."""
-    return tokens_VSND.flatten(1, 2)
-
-
-READOUTS: dict[Reads, Callable[[torch.Tensor], torch.Tensor]] = {
-    "vector": vector,
-    "tokens": tokens,
-}
+    tokens_VSND = tokens.reshape(num_views, num_clips, *tokens.shape[1:])
+    return tokens_VSND.float().mean(dim=2) if reads == "vector" else tokens_VSND.flatten(1, 2)

@@ -5,24 +5,20 @@ A row is a whole clip or a box; the boxes of one key frame share its pass throug
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from bench.data.boxes.regions import RegionReadout
+from bench.config import Machine
 from bench.data.loader import Sample, samples
-from bench.data.manifest import Manifest
 from bench.data.views.key_frames import TAKE
-from bench.data.views.pixel_recipe import Recipe
-from bench.encoders.encoder import Encoder
 from bench.features.counts import Counts
 from bench.features.encode import encode_rows
-from bench.features.readout import ClipReadout, Readout
-from bench.features.region_readout import box_readout
+from bench.features.extraction import Extraction
 from bench.features.store import STRETCH, RowNote
-from bench.types import EncoderSpec, IntArray, Reads
+from bench.types import IntArray, Reads
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,20 +36,14 @@ class RowRead:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class RowReader:
-    """How the features of a manifest are made; features lie on `device`.
+    """How the features of a manifest are made; features lie on the device of the encoder.
 
-    `workers` processes decode, `batch_size` rows (of boxes: takes) ahead. What was done is added to
-    `counts`.
+    `machine` says how many processes decode, and how many rows (of boxes: takes) ahead. What was
+    done is added to `counts`.
     """
 
-    encoder: Encoder
-    manifest: Manifest
-    recipe: Recipe
-    readout: Readout
-    device: torch.device
-    precision: str
-    workers: int
-    batch_size: int
+    extraction: Extraction
+    machine: Machine
     counts: Counts
 
     def in_turn(self, rows: IntArray, draw: int = 0) -> Iterator[RowRead]:
@@ -69,22 +59,23 @@ class RowReader:
                 yield place, sample
                 # A clip that cannot be read keeps its place.
                 is_clip = sample.boxes is None
-                place += self.recipe.clips_per_row if is_clip else sample.num_clips
+                place += self.extraction.recipe.clips_per_row if is_clip else sample.num_clips
 
         return self._read(placed())
 
-    def in_place(self, rows: IntArray, draws: int) -> Iterator[RowRead]:
+    def in_place(self, rows: IntArray) -> Iterator[RowRead]:
         """Yield all draws of `rows` (ascending), in an order of its own, for a root manifest.
 
         The place of a clip in its call follows from its row (its key frame) and draw, so that not
         a bit of it depends on what else is asked for.
         """
+        draws, regions = self.extraction.num_draws, self.extraction.manifest.regions
         every, draw = np.repeat(rows, draws), np.tile(np.arange(draws), len(rows))
-        if self.manifest.regions is None:
-            places = _clip_places(every, draw, draws, self.recipe, self.encoder.spec)
+        if regions is None:
+            places = _clip_places(every, draw, self.extraction)
             return self._read(zip(places.tolist(), self._samples(every, draw), strict=True))
         # Neighbours of one draw are decoded together.
-        take = self.manifest.regions.clip[every] // TAKE
+        take = regions.clip[every] // TAKE
         order = np.lexsort((every, draw, take))
         source = self._samples(every[order], draw[order])
         return self._read((_take_place(sample, draws), sample) for sample in source)
@@ -92,26 +83,17 @@ class RowReader:
     def _samples(self, rows: IntArray, draw: IntArray | int) -> Iterator[Sample]:
         return self.counts.decoding(
             samples(
-                self.manifest,
+                self.extraction.manifest,
                 rows,
-                self.recipe,
+                self.extraction.recipe,
                 draw=draw,
-                workers=self.workers,
-                batch_size=self.batch_size,
+                workers=self.machine.workers,
+                batch_size=self.machine.batch_size,
             )
         )
 
     def _read(self, placed: Iterator[tuple[int, Sample]]) -> Iterator[RowRead]:
-        encoded = encode_rows(
-            self.encoder,
-            placed,
-            self.recipe,
-            self.readout,
-            device=self.device,
-            precision=self.precision,
-            counts=self.counts,
-        )
-        for sample, parts in encoded:
+        for sample, parts in encode_rows(self.extraction, placed, self.counts):
             if parts is None:
                 rows = [sample.row] if sample.boxes is None else sample.boxes.rows.tolist()
                 note = RowNote(error=sample.error, missing=sample.missing)
@@ -119,41 +101,16 @@ class RowReader:
                     yield RowRead(row=row, draw=sample.draw, note=note, features=None)
                 continue
             with self.counts.timed("encode"), torch.inference_mode():
-                rows, found = self.readout.rows(sample, parts)
+                rows, found = self.extraction.readout.rows(sample, parts)
             for number, row in enumerate(rows.tolist()):
                 features = {reads: x[number] for reads, x in found.items()}
                 note = _note(sample, number)
                 yield RowRead(row=row, draw=sample.draw, note=note, features=features)
 
 
-def readout_of(
-    spec: EncoderSpec,
-    recipe: Recipe,
-    readouts: Sequence[Reads],
-    *,
-    layers: Sequence[int] | None = None,
-    region: RegionReadout | None = None,
-) -> Readout:
-    """Say what is read of an encoder: `layers` of whole clips, or boxes as `region` wants them.
-
-    Raises:
-        UsageError: a region readout of nothing.
-    """
-    if region is not None:
-        assert layers is None, "the layers of boxes follow from their readout"
-        return box_readout(region, readouts, spec)
-    return ClipReadout(
-        reads=readouts,
-        num_views=recipe.num_views,
-        num_clips=recipe.plan.num_clips,
-        layers=layers,
-    )
-
-
-def _clip_places(
-    rows: IntArray, draw: IntArray, draws: int, recipe: Recipe, spec: EncoderSpec
-) -> IntArray:
-    per_row, per_call = recipe.clips_per_row, spec.clips_per_call
+def _clip_places(rows: IntArray, draw: IntArray, extraction: Extraction) -> IntArray:
+    draws, per_row = extraction.num_draws, extraction.recipe.clips_per_row
+    per_call = extraction.encoder.spec.clips_per_call
     # Calls never cross a stretch, so a row's place follows from the row and its draw.
     per_stretch = -(-STRETCH * draws * per_row // per_call) * per_call
     stretch, within = np.divmod(rows, STRETCH)

@@ -5,57 +5,36 @@ Shape letters: B rows, V views, S clips, L tokens of a view, D width.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
 
-from bench.data.boxes.regions import RegionReadout
+from bench.config import Machine
 from bench.data.loader import explained
 from bench.data.manifest import Manifest
-from bench.data.views.pixel_recipe import Recipe
-from bench.encoders.encoder import Encoder
 from bench.errors import UnreadableMedia
 from bench.features.counts import Counts
-from bench.features.row_reader import RowReader, readout_of
+from bench.features.extraction import Extraction
+from bench.features.row_reader import RowReader
 from bench.features.store import RowFeatures
 from bench.types import Batch, IntArray, Reads
 
 CACHED_BYTES = 2**30  # features of a set below this size stay in memory, as they are stored
 
 
-class _Rows:
-    """Rows of a manifest as every source tells of them."""
+class SourceRows:
+    """Rows of a manifest as every `FeatureSource` tells of them; `groups` are videos of boxes."""
 
     def __init__(self, manifest: Manifest, reads: Reads, rows: IntArray | None) -> None:
-        self.manifest = manifest
-        self._reads: Reads = reads
+        self.manifest, self.reads = manifest, reads
         self._rows = np.arange(len(manifest), dtype=np.int64) if rows is None else rows
-        self._labels = manifest.labels[self._rows]
+        self.labels = manifest.labels[self._rows]
         regions = manifest.regions
-        self._groups = None if regions is None else regions.video[self._rows]
+        self.groups = None if regions is None else regions.video[self._rows]
         self._clips = None if regions is None else regions.clip[self._rows]
-
-    @property
-    def reads(self) -> Reads:
-        """`vector` or `tokens`."""
-        return self._reads
-
-    @property
-    def labels(self) -> IntArray:
-        """Labels by row, int64 `[rows]`; 0 and 1 `[rows, C]` where rows have several."""
-        return self._labels
-
-    @property
-    def groups(self) -> IntArray | None:
-        """The number of the video of every row that is a box, int64 `[rows]`; None for clips."""
-        return self._groups
-
-    @property
-    def num_classes(self) -> int:
-        """Classes of the label map, whether or not a row has them."""
-        return len(self.manifest.classes)
+        self.num_classes = len(manifest.classes)
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -64,7 +43,7 @@ class _Rows:
         return epoch_order(len(self), number, seed, self._clips)
 
 
-class StoredSource(_Rows):
+class StoredSource(SourceRows):
     """Features of `manifest`, or of its `rows`, from a complete `FeatureSet`; a `FeatureSource`.
 
     Rows must be readable: a caller takes out those in `features.unreadable(...)` first. With K
@@ -86,33 +65,26 @@ class StoredSource(_Rows):
         assert reads == features.facts["reads"], features.facts
         super().__init__(manifest, reads, rows)
         self.features = features
+        self.width = features.shape[-1]
         self._root_rows = manifest.root_rows[self._rows]
         self._cached: dict[int, torch.Tensor] = {}
-
-    @property
-    def width(self) -> int:
-        """Feature width D."""
-        return self.features.shape[-1]
 
     def epoch(self, number: int, *, batch_size: int, seed: int | None = None) -> Iterator[Batch]:
         """Yield every row exactly once; in row order without a seed, else by (seed, number)."""
         draw = number % self.features.shape[0]
-        cached = self._fits_in_memory()
+        cached = len(self) * self.features.row_bytes < CACHED_BYTES
         read = self._from_memory if cached else self._from_disk
         parts = split_batches(self._order(number, seed), batch_size)
 
         def batch(rows: IntArray) -> Batch:
-            return make_batch(read(rows, draw), self._labels, rows)
+            return make_batch(read(rows, draw), self.labels, rows)
 
         # Reading ahead from memory would only take the training's processor.
         return (batch(part) for part in parts) if cached else _one_ahead(batch, parts)
 
     def subset(self, rows: IntArray) -> StoredSource:
         """The same features restricted to `rows` (row numbers within this source)."""
-        return StoredSource(self.features, self.manifest, self._reads, rows=self._rows[rows])
-
-    def _fits_in_memory(self) -> bool:
-        return len(self) * self.features.row_bytes < CACHED_BYTES
+        return StoredSource(self.features, self.manifest, self.reads, rows=self._rows[rows])
 
     def _from_memory(self, rows: IntArray, draw: int) -> torch.Tensor:
         if draw not in self._cached:
@@ -124,45 +96,33 @@ class StoredSource(_Rows):
 
     def _readable(self, stored: torch.Tensor) -> torch.Tensor:
         """Turn rows as stored into what a probe reads: float32, vectors averaged over clips."""
-        return stored.float().mean(dim=2) if self._reads == "vector" else stored.float()
+        return stored.float().mean(dim=2) if self.reads == "vector" else stored.float()
 
 
-class LiveSource(_Rows):
-    """Features of `manifest`, or of its `rows`, encoded afresh in every epoch; a `FeatureSource`.
+class LiveSource(SourceRows):
+    """Features of a manifest, or of its `rows`, encoded afresh in every epoch; a `FeatureSource`.
 
-    Epoch `number` of an augmentation is draw `number` of it. Features are float32 on `device`;
-    `workers` processes decode, `batch_size` rows ahead. `precision` is resolved. `region` says how
-    boxes are read, where rows are boxes: a key frame is decoded once an epoch for all of its boxes.
+    The extraction has one readout. Epoch `number` of an augmentation is draw `number` of it.
+    Features are float32 on the device of the encoder. Of boxes a key frame is decoded once an epoch
+    for all of its boxes. What was done is added to `counts`.
     """
 
     def __init__(
         self,
-        encoder: Encoder,
-        manifest: Manifest,
-        recipe: Recipe,
-        reads: Reads,
+        extraction: Extraction,
+        machine: Machine,
         *,
         rows: IntArray | None = None,
-        device: torch.device,
-        precision: str,
-        workers: int = 0,
-        batch_size: int = 8,
-        layers: Sequence[int] | None = None,
-        region: RegionReadout | None = None,
         counts: Counts | None = None,
     ) -> None:
-        super().__init__(manifest, reads, rows)
-        assert (region is None) == (manifest.regions is None), "boxes need a readout"
-        self.encoder, self.recipe, self.layers, self.region = encoder, recipe, layers, region
-        self.readout = readout_of(encoder.spec, recipe, [reads], layers=layers, region=region)
-        self.device, self.precision = device, precision
-        self.workers, self.read_ahead = workers, batch_size
+        [reads] = extraction.reads
+        super().__init__(extraction.manifest, reads, rows)
+        assert (extraction.region is None) == (self.manifest.regions is None), (
+            "boxes need a readout"
+        )
+        self.extraction, self.machine = extraction, machine
+        self.width = extraction.shape(reads)[-1]
         self.counts = Counts() if counts is None else counts
-
-    @property
-    def width(self) -> int:
-        """Feature width D."""
-        return self.readout.shape(self.encoder.spec, self.recipe, self._reads)[-1]
 
     def epoch(self, number: int, *, batch_size: int, seed: int | None = None) -> Iterator[Batch]:
         """Yield every row exactly once; in row order without a seed, else by (seed, number).
@@ -172,42 +132,20 @@ class LiveSource(_Rows):
             BenchError: a decoding process died.
         """
         order = self._order(number, seed)
-        features = self._encode(order, draw=number if self.recipe.is_random else 0)
+        features = self._encode(order, draw=number if self.extraction.recipe.is_random else 0)
         for rows in split_batches(order, batch_size):
             with explained(self.manifest):
                 x = torch.stack([next(features) for _ in rows])
-            yield make_batch(x, self._labels, rows)
+            yield make_batch(x, self.labels, rows)
 
     def subset(self, rows: IntArray) -> LiveSource:
         """The same features restricted to `rows` (row numbers within this source)."""
-        return LiveSource(
-            self.encoder,
-            self.manifest,
-            self.recipe,
-            self._reads,
-            rows=self._rows[rows],
-            device=self.device,
-            precision=self.precision,
-            workers=self.workers,
-            batch_size=self.read_ahead,
-            layers=self.layers,
-            region=self.region,
-            counts=self.counts,
-        )
+        rows = self._rows[rows]
+        return LiveSource(self.extraction, self.machine, rows=rows, counts=self.counts)
 
     def _encode(self, order: IntArray, draw: int) -> Iterator[torch.Tensor]:
         """Yield the features of rows one by one, `[V, D]` or `[V, L, D]`."""
-        reader = RowReader(
-            encoder=self.encoder,
-            manifest=self.manifest,
-            recipe=self.recipe,
-            readout=self.readout,
-            device=self.device,
-            precision=self.precision,
-            workers=self.workers,
-            batch_size=self.read_ahead,
-            counts=self.counts,
-        )
+        reader = RowReader(extraction=self.extraction, machine=self.machine, counts=self.counts)
         wanted = self._rows[order]
         reads = reader.in_turn(wanted, draw)
         for row, read in zip(wanted.tolist(), reads, strict=True):
@@ -219,8 +157,8 @@ class LiveSource(_Rows):
                     " --on-unreadable skip."
                 )
             # A copy, since autograd refuses tensors that were made in inference mode.
-            x = read.features[self._reads].float().clone()
-            yield x.mean(dim=1) if self._reads == "vector" else x
+            x = read.features[self.reads].float().clone()
+            yield x.mean(dim=1) if self.reads == "vector" else x
 
 
 def epoch_order(

@@ -88,7 +88,7 @@ class FeatureSet:
     ) -> None:
         self.facts: Mapping[str, Any] = dict(facts)
         self.digest = digest(facts)
-        self.folder = home / "features" / self.digest[:2] / self.digest
+        self.folder = feature_folder(home, self.digest)
         self.shape = tuple(shape)
         self.num_rows = num_rows
         self.dtype = DTYPES[facts["dtype"]]
@@ -125,11 +125,6 @@ class FeatureSet:
         notes = zip(rows.tolist(), self.notes(rows), strict=True)
         return {row: note for row, note in notes if note.error is not None}
 
-    def blocks_of(self, rows: IntArray) -> list[int]:
-        """Return the numbers of the blocks that hold `rows`, ascending."""
-        blocks: list[int] = np.unique(np.asarray(rows) // self.block_rows).tolist()
-        return blocks
-
     def rows_of(self, block: int) -> IntArray:
         """Return the root row numbers of a block."""
         stop = min((block + 1) * self.block_rows, self.num_rows)
@@ -137,10 +132,14 @@ class FeatureSet:
 
     def missing(self, rows: IntArray) -> list[int]:
         """Return the numbers of the blocks that `rows` need and that are not there yet."""
-        needed = self.blocks_of(rows)
+        needed: list[int] = np.unique(rows // self.block_rows).tolist()
         folders = {self._path(block).parent for block in needed}
         there = {path.name for folder in folders if folder.is_dir() for path in folder.iterdir()}
         return [block for block in needed if self._path(block).name not in there]
+
+    def missing_bytes(self, rows: IntArray) -> int:
+        """Return what the missing blocks of `rows` will take on disk."""
+        return self.row_bytes * sum(len(self.rows_of(block)) for block in self.missing(rows))
 
     # --------------------------------------------------------------------------------- writing
     def start(self) -> None:
@@ -206,6 +205,11 @@ class FeatureSet:
             raise BenchError(
                 f"{path} is damaged ({error}); delete it and run the same command again."
             ) from error
+
+
+def feature_folder(home: Path, digest: str) -> Path:
+    """Return where the features of that digest are, or will be."""
+    return home / "features" / digest[:2] / digest
 
 
 def block_rows(row_bytes: int) -> int:

@@ -9,8 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import uuid
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 from bench.errors import UsageError
 from bench.launch.slurm import SlurmOptions, submit
@@ -35,8 +34,9 @@ def launch(
     Raises:
         UsageError: no GPU, a number of processes that cannot be, or no Slurm.
     """
+    os.environ["PYTHONSAFEPATH"] = "1"  # no folder `bench` of the user's is what they run
     if slurm is None:
-        return launch_here(arguments, num_processes=_num_processes(gpus), module=module)
+        return _launch_here(arguments, _num_processes(gpus), module)
     if gpus is not None:
         raise UsageError("--gpus is for this machine; for a job write --slurm gpus=N.")
     job = submit(arguments, slurm, module=module)
@@ -44,7 +44,7 @@ def launch(
     return 0
 
 
-def launch_here(arguments: Sequence[str], *, num_processes: int, module: str = "bench") -> int:
+def _launch_here(arguments: Sequence[str], num_processes: int, module: str) -> int:
     """Run `python -m bench ARGUMENTS` in processes under torchrun and return an exit code.
 
     The code is 0 if all processes ended well, else that of the process that failed first (128 + N
@@ -71,14 +71,17 @@ def launch_here(arguments: Sequence[str], *, num_processes: int, module: str = "
     os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", str(SECONDS_TO_SAVE))
     read = torchrun.parse_args(words)  # type: ignore[no-untyped-call]
     config, command, rest = torchrun.config_from_args(read)
-    with _own_signal_handlers():
-        try:
-            elastic_launch(config, command)(*rest)
-        except SignalException as stopped:
-            return 128 + int(stopped.sigval)
-        except ChildFailedError as failed:
-            code = failed.get_first_failure()[1].exitcode
-            return code if code > 0 else 128 - code
+    before = {number: signal.getsignal(number) for number in HANDLED}
+    try:
+        elastic_launch(config, command)(*rest)
+    except SignalException as stopped:
+        return 128 + int(stopped.sigval)
+    except ChildFailedError as failed:
+        code = failed.get_first_failure()[1].exitcode
+        return code if code > 0 else 128 - code
+    finally:
+        for number, handler in before.items():  # torchrun replaces them
+            signal.signal(number, handler)
     return 0
 
 
@@ -92,14 +95,3 @@ def _num_processes(gpus: int | None) -> int:
     if gpus < 1:
         raise UsageError(f"--gpus {gpus}: at least one process is needed.")
     return gpus
-
-
-@contextmanager
-def _own_signal_handlers() -> Iterator[None]:
-    """Put back the handlers that torchrun replaces."""
-    before = {number: signal.getsignal(number) for number in HANDLED}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -89,17 +89,15 @@ def submit(arguments: Sequence[str], options: SlurmOptions, *, module: str = "be
         raise UsageError(
             "submitting to Slurm needs submitit: pip install 'frozenbench[slurm]'."
         ) from error
-    folder = options.folder.absolute()
-    if options.cluster == "local":
-        executor: Any = submitit.LocalExecutor(folder, max_num_timeout=MAX_TURNS)
-    else:
-        try:
-            executor = submitit.SlurmExecutor(folder, max_num_timeout=MAX_TURNS)
-        except RuntimeError as error:
-            raise UsageError(
-                "there is no Slurm here (srun is missing): submit from a login node of the cluster,"
-                " or use --gpus to run on this machine."
-            ) from error
+    local = options.cluster == "local"
+    make = submitit.LocalExecutor if local else submitit.SlurmExecutor
+    try:
+        executor = make(options.folder.absolute(), max_num_timeout=MAX_TURNS)
+    except RuntimeError as error:
+        raise UsageError(
+            "there is no Slurm here (srun is missing): submit from a login node of the cluster,"
+            " or use --gpus to run on this machine."
+        ) from error
     executor.update_parameters(**_parameters(options))
     with submitit.helpers.clean_env():
         return executor.submit(SlurmTask(arguments, module, options.seconds_to_save))

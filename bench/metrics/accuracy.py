@@ -6,54 +6,13 @@ of processes. Equal probabilities are ordered by class index, lowest first.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from bench.errors import BenchError
-from bench.types import IntArray
+from bench.types import BoolArray, IntArray
 
 UNSCORED = -1
-
-
-@dataclass(frozen=True, kw_only=True)
-class Counts:
-    """Rows that were scored, and those with the label ranked first and among the first five."""
-
-    correct: int = 0
-    correct5: int = 0
-    scored: int = 0
-
-    def __add__(self, other: Counts) -> Counts:
-        return Counts(
-            correct=self.correct + other.correct,
-            correct5=self.correct5 + other.correct5,
-            scored=self.scored + other.scored,
-        )
-
-    @property
-    def top1(self) -> float:
-        """Share of the scored rows that are right, 0-1."""
-        return self.correct / self.scored
-
-    @property
-    def top5(self) -> float:
-        """Share of the scored rows with the label among the first five, 0-1."""
-        return self.correct5 / self.scored
-
-
-def top1(probabilities: torch.Tensor, labels: torch.Tensor) -> Counts:
-    """Count the right rows of `[B, C]` probabilities against int64 labels `[B]`.
-
-    Raises:
-        BenchError: probabilities that are not finite.
-    """
-    ranks = label_ranks(probabilities, labels)
-    return Counts(
-        correct=int((ranks == 0).sum()), correct5=int((ranks < 5).sum()), scored=len(ranks)
-    )
 
 
 def label_ranks(probabilities: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -87,7 +46,7 @@ def predict(probabilities: torch.Tensor) -> torch.Tensor:
 def report(
     predicted: IntArray,
     labels: IntArray,
-    top5_hits: npt.NDArray[np.bool_] | None,
+    top5_hits: BoolArray | None,
     *,
     num_classes: int,
     num_expected: int,

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
-from bench.types import IntArray
-
-FloatArray = npt.NDArray[np.float64]
-BoolArray = npt.NDArray[np.bool_]
+from bench.metrics.frame_matching import ranks
+from bench.types import BoolArray, FloatArray, IntArray
 
 
 def best_relabelling(
@@ -58,11 +55,9 @@ def first_halves(labels: IntArray) -> BoolArray:
     Blocks and not every other row, since neighbours are often clips of one recording.
     """
     order = np.argsort(labels, kind="stable")
-    starts = np.flatnonzero(np.diff(labels[order], prepend=-1))
-    sizes = np.diff(np.append(starts, len(labels)))
-    rank = np.arange(len(labels)) - np.repeat(starts, sizes)
+    sizes = np.bincount(labels)[labels[order]]
     first = np.zeros(len(labels), dtype=np.bool_)
-    first[order] = rank < np.repeat((sizes + 1) // 2, sizes)
+    first[order] = ranks(labels[order]) < (sizes + 1) // 2
     return first
 
 

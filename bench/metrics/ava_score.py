@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 
 from bench.data.boxes.ava_csv import Boxes, Frames, read_boxes, read_excluded
 from bench.data.boxes.ava_labels import read_action_list
+from bench.data.boxes.regions import FrameTruth
 from bench.errors import DataError, known
 from bench.files import file_sha256
 from bench.metrics.frame_map import FrameMap, frame_map
@@ -38,7 +38,8 @@ def score_files(
             f"{detections} has no detections, only {len(given.declared):,} frames that are declared"
             " to be without; check what wrote it."
         )
-    _refuse_other_split(detections, given.frames, truth, wanted)
+    _refuse_other_videos(detections, given.frames, truth, wanted)
+    _refuse_other_times(detections, given.frames, truth, wanted)
     if excluded is not None and out is not None and len(out):
         _refuse_other_videos(excluded, out, truth, wanted)
     if not np.isin(given.action, list(classes)).any():
@@ -48,7 +49,9 @@ def score_files(
             f" of {label_map}; its actions are {actions}, ... Person boxes of a detector have none"
             " and cannot be scored."
         )
-    return frame_map(wanted, given, classes, rules=chosen, excluded=out)
+    ids = np.array(list(classes), dtype=np.int64)
+    whole = FrameTruth(boxes=wanted, excluded=out, classes=classes, ids=ids, rules=rules)
+    return frame_map(whole, given, chosen)
 
 
 def as_json(score: FrameMap, files: Mapping[str, Path | None]) -> dict[str, Any]:
@@ -68,10 +71,10 @@ def as_json(score: FrameMap, files: Mapping[str, Path | None]) -> dict[str, Any]
         ],
         "ground_truth": {
             name: count
-            for name, count in asdict(score.truth).items()
+            for name, count in score.truth.model_dump().items()
             if name in ("rows", "excluded", "other_classes", "scored")
         },
-        "detections": asdict(score.detections),
+        "detections": score.detections.model_dump(),
         "frames": {
             "annotated": score.num_frames,
             "without_detections": score.num_silent_frames,
@@ -84,8 +87,7 @@ def as_json(score: FrameMap, files: Mapping[str, Path | None]) -> dict[str, Any]
     }
 
 
-def _refuse_other_split(path: Path, frames: Frames, truth: Path, wanted: Boxes) -> None:
-    _refuse_other_videos(path, frames, truth, wanted)
+def _refuse_other_times(path: Path, frames: Frames, truth: Path, wanted: Boxes) -> None:
     numbers = FrameIndex([wanted.frames, wanted.declared]).number(frames)
     if (numbers < 0).all():
         spans = [

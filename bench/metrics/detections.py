@@ -14,10 +14,9 @@ from bench.data.boxes.regions import FrameTruth
 from bench.data.manifest import Manifest
 from bench.errors import DataError
 from bench.metrics.frame_map import FrameMap, frame_map
-from bench.metrics.frame_matching import BoolArray, FloatArray
-from bench.metrics.frame_rows import FrameIndex, annotated_frames, compared_detections
-from bench.metrics.frame_rules import RULES, Rules
-from bench.types import IntArray
+from bench.metrics.frame_rows import FrameIndex, Scope, compared_detections
+from bench.metrics.frame_rules import RULES
+from bench.types import BoolArray, FloatArray, IntArray
 
 FIRST = 2.0  # a score above every probability
 NOWHERE = (0.0, 0.0, 1e-6, 1e-6)  # corners of a box that overlaps nothing by half
@@ -94,21 +93,25 @@ def score_boxes(boxes: ScoredBoxes, truth: FrameTruth, *, skip: bool = False) ->
     """
     lost = FrameIndex([boxes.frames.at(~boxes.scored)])
     given, wanted = compared_boxes(boxes, truth, skip=skip)
-    own = _scored(given, wanted, RULES[truth.rules])
-    by_rules: dict[str, float | None] = {truth.rules: own.mean_ap}
+    own = frame_map(wanted, given, RULES[truth.rules])
+    by_rules: dict[str, float | None] = {}
     undefined = {}
     for name, rules in RULES.items():
-        if name != truth.rules:
-            try:
-                by_rules[name] = _scored(given, wanted, rules).mean_ap
-            except DataError as error:
-                by_rules[name], undefined[name] = None, str(error)
+        try:
+            found = own if name == truth.rules else frame_map(wanted, given, rules)
+            by_rules[name] = found.mean_ap
+        except DataError as error:
+            by_rules[name], undefined[name] = None, str(error)
+    low = high = own.mean_ap
+    if len(lost):
+        elsewhere = _without(detections_of(boxes), lost)
+        low, high = _lowest(boxes, elsewhere, truth, lost), _highest(elsewhere, truth, lost)
     return BoxScore(
         frame_map=own,
-        by_rules={name: by_rules[name] for name in RULES},
+        by_rules=by_rules,
         undefined=undefined,
-        low=_lowest(boxes, truth, lost) if len(lost) else own.mean_ap,
-        high=_highest(boxes, truth, lost) if len(lost) else own.mean_ap,
+        low=low,
+        high=high,
     )
 
 
@@ -120,16 +123,16 @@ def compared_boxes(
     given = detections_of(boxes)
     if not (skip and len(lost)):
         return given, truth
-    kept = given.at(lost.number(given.frames) < 0)
-    return kept, replace(truth, boxes=_without(truth.boxes, lost))
+    return _without(given, lost), replace(truth, boxes=_without(truth.boxes, lost))
 
 
 def detections_of(boxes: ScoredBoxes) -> Boxes:
     """Return a detection for every scored box and class: box by box, classes by rising id."""
-    return _in_every_class(boxes, np.flatnonzero(boxes.scored))
+    return in_every_class(boxes, np.flatnonzero(boxes.scored))
 
 
-def _in_every_class(boxes: ScoredBoxes, rows: IntArray) -> Boxes:
+def in_every_class(boxes: ScoredBoxes, rows: IntArray) -> Boxes:
+    """Return a detection for each of these rows and every class, in the same order."""
     num_classes = len(boxes.classes)
     ids = np.fromiter(boxes.classes, dtype=np.int32, count=num_classes)
     return Boxes(
@@ -141,24 +144,18 @@ def _in_every_class(boxes: ScoredBoxes, rows: IntArray) -> Boxes:
     )
 
 
-def _scored(given: Boxes, truth: FrameTruth, rules: Rules) -> FrameMap:
-    return frame_map(truth.boxes, given, truth.classes, rules=rules, excluded=truth.excluded)
-
-
 def _without(boxes: Boxes, lost: FrameIndex) -> Boxes:
     kept = boxes.at(lost.number(boxes.frames) < 0)
     return replace(kept, declared=kept.declared.at(lost.number(kept.declared) < 0))
 
 
 # ------------------------------------------------------------------------------------------- bounds
-def _highest(boxes: ScoredBoxes, truth: FrameTruth, lost: FrameIndex) -> float:
+def _highest(elsewhere: Boxes, truth: FrameTruth, lost: FrameIndex) -> float:
     """Find all of the truth on the lost key frames before anything else."""
-    given = detections_of(boxes)
-    given = given.at(lost.number(given.frames) < 0)
     number = lost.number(truth.boxes.frames)
     found = truth.boxes.at(_findable(truth.boxes, number))
     found = replace(found, last=np.full(len(found), FIRST))
-    return _scored(_joined([found, given]), truth, RULES[truth.rules]).mean_ap
+    return frame_map(truth, _joined([found, elsewhere]), RULES[truth.rules]).mean_ap
 
 
 def _findable(truth: Boxes, number: IntArray) -> IntArray:
@@ -173,26 +170,21 @@ def _findable(truth: Boxes, number: IntArray) -> IntArray:
     return rows[np.sort(firsts)]
 
 
-def _lowest(boxes: ScoredBoxes, truth: FrameTruth, lost: FrameIndex) -> float:
+def _lowest(boxes: ScoredBoxes, elsewhere: Boxes, truth: FrameTruth, lost: FrameIndex) -> float:
     """Make every box of the lost key frames wrong in every class, before anything else.
 
     All of these count, though a frame may have a limited number of places: which of them would take
     the places cannot be known.
     """
     rules = RULES[truth.rules]
-    given = detections_of(boxes)
-    given = given.at(lost.number(given.frames) < 0)
-    ids = np.fromiter(boxes.classes, dtype=np.int64, count=len(boxes.classes))
-    out = None if truth.excluded is None else FrameIndex([truth.excluded])
-    annotated = annotated_frames(truth.boxes, ids, out, rules)
-    kept = given.at(compared_detections(given, ids, annotated, out, rules).rows)
-    wrong = _in_every_class(boxes, np.flatnonzero(lost.number(boxes.frames) >= 0))
+    kept = elsewhere.at(compared_detections(elsewhere, Scope.of(truth, rules)).rows)
+    wrong = in_every_class(boxes, np.flatnonzero(lost.number(boxes.frames) >= 0))
     wrong = replace(
         wrong,
         corners=np.tile(np.array(NOWHERE), (len(wrong), 1)),
         last=np.full(len(wrong), FIRST),
     )
-    return _scored(_joined([wrong, kept]), truth, replace(rules, best_of_frame=None)).mean_ap
+    return frame_map(truth, _joined([wrong, kept]), replace(rules, best_of_frame=None)).mean_ap
 
 
 def _joined(parts: Sequence[Boxes]) -> Boxes:

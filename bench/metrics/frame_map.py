@@ -32,32 +32,39 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
+from pydantic import BaseModel, Field
 
-from bench.data.boxes.ava_csv import Boxes, Frames
+from bench.data.boxes.ava_csv import Boxes
+from bench.data.boxes.regions import FrameTruth
 from bench.errors import DataError
-from bench.metrics.frame_matching import BoolArray, average_precision, true_positives
+from bench.metrics.frame_matching import average_precision, true_positives
 from bench.metrics.frame_rows import (
     Compared,
+    Count,
     Fate,
-    FrameIndex,
-    annotated_frames,
+    Scope,
     compared_detections,
     compared_truth,
 )
-from bench.metrics.frame_rules import OFFICIAL, Rules
+from bench.metrics.frame_rules import Rules
+from bench.types import BoolArray
+
+Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
 
-@dataclass(frozen=True, kw_only=True)
-class ClassScore:
-    """One class: its AP 0-1 (None: undefined by the rules), and how many boxes were compared."""
+class ClassScore(BaseModel, frozen=True, extra="forbid"):
+    """One class, as records keep it: its AP (None: undefined by the rules), and how many boxes were
+    compared.
+    """
 
     id: int
     name: str
-    ap: float | None
-    num_truth: int
-    num_detections: int
+    ap: Fraction | None
+    num_truth: Count
+    num_detections: Count
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,23 +95,16 @@ class Matched:
     num_frames: int
 
 
-def frame_map(
-    truth: Boxes,
-    detections: Boxes,
-    classes: Mapping[int, str],
-    *,
-    rules: Rules = OFFICIAL,
-    excluded: Frames | None = None,
-) -> FrameMap:
+def frame_map(truth: FrameTruth, detections: Boxes, rules: Rules) -> FrameMap:
     """Score detections against the ground truth; linear but for sorting, nothing loops over rows.
 
     Raises:
         DataError: no box of the ground truth counts, or no class has an AP, or a detection is
             inverted under rules that stop at that.
     """
-    found = match(truth, detections, classes, rules=rules, excluded=excluded)
-    wanted, given, right = found.truth, found.detections, found.right
-    scored = _classes(classes, detections, given, wanted, right, rules)
+    found = match(truth, detections, rules)
+    wanted, given = found.truth, found.detections
+    scored = _classes(truth.classes, detections, found, rules)
     defined = [one.ap for one in scored if one.ap is not None]
     if not defined:
         raise DataError(
@@ -123,36 +123,27 @@ def frame_map(
     )
 
 
-def match(
-    truth: Boxes,
-    detections: Boxes,
-    classes: Mapping[int, str],
-    *,
-    rules: Rules = OFFICIAL,
-    excluded: Frames | None = None,
-) -> Matched:
+def match(truth: FrameTruth, detections: Boxes, rules: Rules) -> Matched:
     """Find out which detections are right: the part of the number that no weights can change.
 
     Raises:
         DataError: no box of the ground truth counts, or a detection is inverted under rules that
             stop at that.
     """
-    ids = np.array(sorted(classes), dtype=np.int64)
-    out = None if excluded is None else FrameIndex([excluded])
-    annotated = annotated_frames(truth, ids, out, rules)
-    wanted = compared_truth(truth, ids, annotated, out, rules)
-    given = compared_detections(detections, ids, annotated, out, rules)
+    scope = Scope.of(truth, rules)
+    wanted, given = compared_truth(truth.boxes, scope), compared_detections(detections, scope)
     if not len(wanted.rows):
         raise DataError(
-            f"none of the {len(truth):,} boxes of the ground truth counts: {wanted.fate.excluded:,}"
-            f" are on excluded frames and {wanted.fate.other_classes:,} of none of the"
-            f" {len(ids)} classes of the label map; check that the files belong together."
+            f"none of the {len(truth.boxes):,} boxes of the ground truth counts:"
+            f" {wanted.fate.excluded:,} are on excluded frames and {wanted.fate.other_classes:,}"
+            f" of none of the {len(scope.ids)} classes of the label map; check that the files"
+            " belong together."
         )
     return Matched(
         truth=wanted,
         detections=given,
-        right=_right(detections, given, truth, wanted, rules),
-        num_frames=len(annotated),
+        right=_right(detections, given, truth.boxes, wanted, rules),
+        num_frames=len(scope.annotated),
     )
 
 
@@ -171,12 +162,11 @@ def _right(
     if rules.match_by_score:
         scores = detections.last[given.rows[seeking]]
         seeking = seeking[np.argsort(-scores, kind="stable")]
-    kind = np.float32 if rules.float32 else np.float64
     found = true_positives(
         group[seeking],
-        detections.corners[given.rows[seeking]].astype(kind),
+        detections.corners[given.rows[seeking]].astype(rules.dtype),
         truth_group,
-        truth.corners[wanted.rows[targets]].astype(kind),
+        truth.corners[wanted.rows[targets]].astype(rules.dtype),
     )
     right = np.zeros(len(given.rows), dtype=np.bool_)
     right[seeking[found]] = True
@@ -184,13 +174,9 @@ def _right(
 
 
 def _classes(
-    classes: Mapping[int, str],
-    detections: Boxes,
-    given: Compared,
-    wanted: Compared,
-    right: BoolArray,
-    rules: Rules,
+    classes: Mapping[int, str], detections: Boxes, matched: Matched, rules: Rules
 ) -> list[ClassScore]:
+    wanted, given = matched.truth, matched.detections
     num_truth = np.bincount(wanted.place, minlength=len(classes)).tolist()
     ends = np.cumsum(np.bincount(given.place, minlength=len(classes)))
     by_class = np.split(np.argsort(given.place, kind="stable"), ends[:-1])
@@ -198,9 +184,8 @@ def _classes(
     for (key, name), truths, own in zip(sorted(classes.items()), num_truth, by_class, strict=True):
         ap = None
         if truths and (len(own) or rules.silent_classes_count):
-            scores = detections.last[given.rows[own]]
-            scores = scores.astype(np.float32 if rules.float32 else np.float64)
-            ap = average_precision(scores, right[own], truths)
+            scores = detections.last[given.rows[own]].astype(rules.dtype)
+            ap = average_precision(scores, matched.right[own], truths)
         found.append(
             ClassScore(id=key, name=name, ap=ap, num_truth=truths, num_detections=len(own))
         )

@@ -8,10 +8,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from bench.types import IntArray
+from bench.types import BoolArray, FloatArray, IntArray
 
-FloatArray = npt.NDArray[np.float64]
-BoolArray = npt.NDArray[np.bool_]
 Numbers = npt.NDArray[np.floating]
 
 MIN_IOU = 0.5
@@ -34,7 +32,7 @@ def best_of_frames(
         return kept
     kept[crowded] = False
     order = crowded[np.lexsort((-score[crowded], frame[crowded]))]
-    rank = _ranks(frame[order])
+    rank = ranks(frame[order])
     last = np.full(frame.max() + 1, np.inf)
     last[frame[order[rank == most - 1]]] = score[order[rank == most - 1]]
     reaching = crowded[score[crowded] >= last[frame[crowded]]]
@@ -43,11 +41,11 @@ def best_of_frames(
     room = most - np.bincount(frame[reaching[above]], minlength=len(last))
     arrival = np.empty(len(reaching), dtype=np.int64)
     by_frame = np.argsort(frame[reaching], kind="stable")
-    arrival[by_frame] = _ranks(frame[reaching[by_frame]])
+    arrival[by_frame] = ranks(frame[reaching[by_frame]])
     tied = reaching[~above & (arrival < most)]
     x1, y1, x2, y2 = corners[tied].T
     largest = tied[np.lexsort((-x2, -y2, -x1, -y1, -action[tied], frame[tied]))]
-    kept[largest[_ranks(frame[largest]) < room[frame[largest]]]] = True
+    kept[largest[ranks(frame[largest]) < room[frame[largest]]]] = True
     return kept
 
 
@@ -107,7 +105,7 @@ def average_precision(score: Numbers, is_true: BoolArray, num_truth: int) -> flo
     return float(envelope.sum() / num_truth)
 
 
-def _ranks(group: IntArray) -> IntArray:
+def ranks(group: IntArray) -> IntArray:
     """Return the place of every row within its group, int64; groups stand together."""
     starts = np.flatnonzero(np.diff(group, prepend=-1))
     sizes = np.diff(np.append(starts, len(group)))

@@ -4,30 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated, Self
 
 import numpy as np
+from pydantic import BaseModel, Field
 
 from bench.data.boxes.ava_csv import Boxes, Frames
 from bench.data.boxes.ava_csv_lines import MAX_SECONDS
+from bench.data.boxes.regions import FrameTruth
 from bench.errors import DataError
-from bench.metrics.frame_matching import BoolArray, best_of_frames
+from bench.metrics.frame_matching import best_of_frames
 from bench.metrics.frame_rules import Rules
-from bench.types import IntArray
+from bench.types import BoolArray, IntArray
 
+Count = Annotated[int, Field(ge=0, lt=2**63)]
 _VIDEO = int(MAX_SECONDS * 1e6)  # a frame's key is one number: its video's times this + its time
 
 
-@dataclass(frozen=True, kw_only=True)
-class Fate:
-    """What became of the rows of a file; each counts at the first rule that drops it, in order."""
+class Fate(BaseModel, frozen=True, extra="forbid"):
+    """What became of the rows of a ground truth or of detections, as records keep it: each counts
+    at the first rule of the evaluator that drops it, in order.
+    """
 
-    rows: int
-    excluded: int
-    other_classes: int
-    frames_without_truth: int = 0
-    beyond_best: int = 0
-    without_area: int = 0
-    scored: int
+    rows: Count
+    excluded: Count
+    other_classes: Count
+    frames_without_truth: Count = 0
+    beyond_best: Count = 0
+    without_area: Count = 0
+    scored: Count
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -70,52 +75,53 @@ class FrameIndex:
         return np.array(codes, dtype=np.int64)[frames.video] * _VIDEO + frames.micros
 
 
-def annotated_frames(
-    truth: Boxes, ids: IntArray, excluded: FrameIndex | None, rules: Rules
-) -> FrameIndex:
-    """Return the frames on which a detection can be right or wrong."""
-    places = _places(truth, ids)
-    boxes = truth.frames if rules.any_row_annotates else truth.frames.at(places >= 0)
-    parts = [boxes, truth.declared] if rules.any_row_annotates else [boxes]
-    if excluded is not None:
-        parts = [part.at(excluded.number(part) < 0) for part in parts]
-    return FrameIndex(parts)
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Scope:
+    """What rows are compared on: the sorted ids of the evaluated classes, the frames on which a
+    detection can be right or wrong, those that are left out, and the rules of the evaluator.
+    """
+
+    ids: IntArray
+    annotated: FrameIndex
+    excluded: FrameIndex
+    rules: Rules
+
+    @classmethod
+    def of(cls, truth: FrameTruth, rules: Rules) -> Self:
+        """Return the scope of a ground truth."""
+        ids = np.array(sorted(truth.classes), dtype=np.int64)
+        excluded = FrameIndex([truth.excluded] if truth.excluded else [])
+        parts = [truth.boxes.frames, truth.boxes.declared]
+        if not rules.any_row_annotates:
+            parts = [truth.boxes.frames.at(_places(truth.boxes, ids) >= 0)]
+        annotated = FrameIndex([part.at(excluded.number(part) < 0) for part in parts])
+        return cls(ids=ids, annotated=annotated, excluded=excluded, rules=rules)
 
 
-def compared_truth(
-    truth: Boxes, ids: IntArray, annotated: FrameIndex, excluded: FrameIndex | None, rules: Rules
-) -> Compared:
+def compared_truth(truth: Boxes, scope: Scope) -> Compared:
     """Choose the boxes of the ground truth that count; one on frame -1 can never be found."""
-    place = _places(truth, ids)
-    out = _is_excluded(truth.frames, excluded)
-    if rules.excluded_truth_counts:
-        out[:] = False
+    place = _places(truth, scope.ids)
+    out = (scope.excluded.number(truth.frames) >= 0) & (not scope.rules.excluded_truth_counts)
     other = ~out & (place < 0)
     rows = np.flatnonzero(~out & ~other)
     fate = Fate(
         rows=len(truth), excluded=int(out.sum()), other_classes=int(other.sum()), scored=len(rows)
     )
-    frame = annotated.number(truth.frames.at(rows))
+    frame = scope.annotated.number(truth.frames.at(rows))
     return Compared(rows=rows, frame=frame, place=place[rows], fate=fate)
 
 
-def compared_detections(
-    detections: Boxes,
-    ids: IntArray,
-    annotated: FrameIndex,
-    excluded: FrameIndex | None,
-    rules: Rules,
-) -> Compared:
+def compared_detections(detections: Boxes, scope: Scope) -> Compared:
     """Choose the detections that are right or wrong.
 
     Raises:
         DataError: an inverted box under rules that stop at them.
     """
-    place = _places(detections, ids)
-    out = _is_excluded(detections.frames, excluded)
+    rules, place = scope.rules, _places(detections, scope.ids)
+    out = scope.excluded.number(detections.frames) >= 0
     other = ~out & (place < 0)
     rows = np.flatnonzero(~out & ~other)
-    frame = annotated.number(detections.frames.at(rows))
+    frame = scope.annotated.number(detections.frames.at(rows))
     ignored = 0
     if not rules.unannotated_are_wrong:
         ignored = int((frame < 0).sum())
@@ -149,12 +155,6 @@ def _places(boxes: Boxes, ids: IntArray) -> IntArray:
     places = np.minimum(np.searchsorted(ids, boxes.action), len(ids) - 1)
     places[ids[places] != boxes.action] = -1
     return places
-
-
-def _is_excluded(frames: Frames, excluded: FrameIndex | None) -> BoolArray:
-    if excluded is None:
-        return np.zeros(len(frames), dtype=np.bool_)
-    return excluded.number(frames) >= 0
 
 
 def _with_area(boxes: Boxes, rows: IntArray, rules: Rules) -> BoolArray:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
 
 @dataclass(frozen=True, kw_only=True)
 class Rules:
@@ -18,7 +20,7 @@ class Rules:
     unannotated_are_wrong: bool = False  # else ignored
     excluded_truth_counts: bool = False  # as boxes that nothing can find; else removed
     silent_classes_count: bool = True  # with an AP of 0; else left out of the mean
-    float32: bool = False
+    dtype: type[np.floating] = np.float64
     stops_at_inverted: bool = False  # and keeps boxes without width or height; else drops both
 
 
@@ -41,7 +43,7 @@ MMACTION2 = Rules(
     any_row_annotates=False,
     excluded_truth_counts=True,
     silent_classes_count=False,
-    float32=True,
+    dtype=np.float32,
     stops_at_inverted=True,
 )
 

@@ -27,11 +27,6 @@ class Interval:
         if not 0 < self.level < 1:
             raise ValueError(f"level {self.level} is not between 0 and 1")
 
-    @property
-    def half_width(self) -> float:
-        """Half of what lies between the ends; they need not be equally far from the number."""
-        return (self.high - self.low) / 2
-
     def __contains__(self, value: float) -> bool:
         return self.low <= value <= self.high
 

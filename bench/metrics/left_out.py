@@ -10,35 +10,31 @@ from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import stdtr, stdtrit
 
 from bench.metrics.intervals import LEVEL, Interval
 from bench.metrics.mcnemar import POWER
-from bench.metrics.paired import FloatArray, Paired, holm
-from bench.metrics.ranking import ALPHA, Places, places_of_ps
+from bench.metrics.paired import Paired, holm
+from bench.metrics.ranking import Places, places_of_ps
+from bench.types import FloatArray
 
 METHOD = "jackknife over videos"
 EQUAL = 1e-12  # of the spread: what rounding leaves between equal models
 
 
-def interval_of_left_out(value: float, left_V: FloatArray, level: float = LEVEL) -> Interval | None:
+def interval_of_left_out(value: float, left_V: FloatArray) -> Interval | None:
     """Return the interval of a number that is `left_V` with each video left out, within 0 and 1.
 
     None where there are not two videos, or none of them can be left out.
     """
     if len(left_V) < 2 or not np.isfinite(left_V).all():
         return None
-    half = _reach(len(left_V), level) * float(standard_errors(left_V[None])[0])
-    return Interval(
-        low=max(0.0, value - half), high=min(1.0, value + half), level=level, method=METHOD
-    )
+    half = _reach(len(left_V)) * float(standard_errors(left_V[None])[0])
+    return Interval(low=max(0.0, value - half), high=min(1.0, value + half), method=METHOD)
 
 
 def compare_left_out(
-    value_a: float,
-    left_a_V: FloatArray,
-    value_b: float,
-    left_b_V: FloatArray,
-    level: float = LEVEL,
+    value_a: float, left_a_V: FloatArray, value_b: float, left_b_V: FloatArray
 ) -> Paired | None:
     """Compare two numbers, from the same videos left out; None where these are too few.
 
@@ -48,21 +44,19 @@ def compare_left_out(
     gaps = left_a_V - left_b_V
     if len(gaps) < 2 or not np.isfinite(gaps).all():
         return None
-    from scipy.special import stdtr  # heavy, and only tests need it
-
     difference, error = value_a - value_b, float(standard_errors(gaps[None])[0])
     if error <= EQUAL:
         error = 0.0
-    freedom, half = len(gaps) - 1, _reach(len(gaps), level) * error
+    freedom, reach = len(gaps) - 1, _reach(len(gaps))
     t = difference / error if error else np.inf * np.sign(difference) if difference else 0.0
-    mde = (_reach(len(gaps), LEVEL) + NormalDist().inv_cdf(POWER)) * error
+    mde = (reach + NormalDist().inv_cdf(POWER)) * error
     return Paired(
         n=len(gaps),
         only_a=None,
         only_b=None,
         difference=difference,
         interval=Interval(
-            low=difference - half, high=difference + half, level=level, method=METHOD
+            low=difference - reach * error, high=difference + reach * error, method=METHOD
         ),
         p=float(2 * stdtr(freedom, -abs(t))),
         p_above=float(stdtr(freedom, -t)),
@@ -71,9 +65,7 @@ def compare_left_out(
     )
 
 
-def places_of_left_out(
-    values_M: npt.ArrayLike, left_MV: FloatArray, alpha: float = ALPHA
-) -> Places | None:
+def places_of_left_out(values_M: npt.ArrayLike, left_MV: FloatArray) -> Places | None:
     """Return the best and the worst place of M numbers, each `left_MV` with a video left out.
 
     None where the videos are too few.
@@ -81,8 +73,6 @@ def places_of_left_out(
     values, num_videos = np.asarray(values_M, dtype=np.float64), left_MV.shape[1]
     if num_videos < 2 or not np.isfinite(left_MV).all():
         return None
-    from scipy.special import stdtr  # heavy, and only tests need it
-
     around = left_MV - left_MV.mean(axis=1, keepdims=True)
     products = around @ around.T * (num_videos - 1) / num_videos
     first, second = np.triu_indices(len(values), k=1)
@@ -92,7 +82,7 @@ def places_of_left_out(
     apart = np.abs(values[first] - values[second])
     with np.errstate(divide="ignore", invalid="ignore"):
         t = np.where(apart <= EQUAL, 0.0, apart / np.sqrt(variance))
-    return places_of_ps(values, holm(2 * stdtr(num_videos - 1, -t)), alpha)
+    return places_of_ps(values, holm(2 * stdtr(num_videos - 1, -t)))
 
 
 def standard_errors(left_MV: FloatArray) -> FloatArray:
@@ -102,7 +92,5 @@ def standard_errors(left_MV: FloatArray) -> FloatArray:
     return np.asarray(np.sqrt((num_videos - 1) / num_videos * (around**2).sum(axis=1)))
 
 
-def _reach(num_videos: int, level: float) -> float:
-    from scipy.special import stdtrit  # heavy, and only intervals of boxes need it
-
-    return float(stdtrit(num_videos - 1, (1 + level) / 2))
+def _reach(num_videos: int) -> float:
+    return float(stdtrit(num_videos - 1, (1 + LEVEL) / 2))

@@ -14,8 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.metrics.intervals import quantile
-
-FloatArray = npt.NDArray[np.float64]
+from bench.types import FloatArray
 
 EXACT_UP_TO = 25  # the usual bound: above it the chi-square holds its size, the exact one less
 POWER = 0.8
@@ -27,14 +26,8 @@ def mcnemar(only_a: npt.ArrayLike, only_b: npt.ArrayLike) -> FloatArray:
     Up to `EXACT_UP_TO` discordant rows it is binomial, above it the chi-square without a
     correction for continuity.
     """
-    a, b = np.broadcast_arrays(np.asarray(only_a), np.asarray(only_b))
-    from scipy.special import erfc  # heavy, and only tests need it
-
-    total = a + b
-    few = total <= EXACT_UP_TO
-    z = np.abs(a - b) / np.sqrt(np.maximum(total, 1))
-    exact = 2 * _tails()[np.where(few, total, 0), np.where(few, np.minimum(a, b), 0)]
-    return np.asarray(np.where(few, np.minimum(exact, 1.0), erfc(z / math.sqrt(2))))
+    more, fewer = np.maximum(only_a, only_b), np.minimum(only_a, only_b)
+    return np.minimum(2 * mcnemar_above(more, fewer), 1.0)
 
 
 def mcnemar_above(only_a: npt.ArrayLike, only_b: npt.ArrayLike) -> FloatArray:
@@ -54,8 +47,7 @@ def _tails() -> FloatArray:
     """Return at `[n, k]` the probability of k or fewer heads in n throws of a fair coin."""
     tails = np.ones((EXACT_UP_TO + 1, EXACT_UP_TO + 1))
     for n in range(EXACT_UP_TO + 1):
-        for k in range(n + 1):
-            tails[n, k] = sum(math.comb(n, i) for i in range(k + 1)) / 2**n
+        tails[n, : n + 1] = np.cumsum([math.comb(n, k) for k in range(n + 1)]) / 2**n
     return tails
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from bench.metrics.frame_matching import FloatArray, average_precision
+from bench.metrics.frame_matching import average_precision
+from bench.types import FloatArray
 
 
 def class_precisions(

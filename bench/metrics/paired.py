@@ -9,14 +9,11 @@ from statistics import NormalDist
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from bench.metrics.intervals import LEVEL, Interval, quantile
+from bench.metrics.intervals import Interval, quantile
 from bench.metrics.mcnemar import EXACT_UP_TO, POWER, detectable, mcnemar, mcnemar_above
 from bench.metrics.tango import tango
-
-FloatArray = npt.NDArray[np.float64]
-BoolArray = npt.NDArray[np.bool_]
+from bench.types import BoolArray, FloatArray
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,35 +37,27 @@ class Paired:
     method: str
     mde: float | None
 
-    @property
-    def discordant(self) -> int | None:
-        """Rows that are right for one of the two alone."""
-        if self.only_a is None or self.only_b is None:
-            return None
-        return self.only_a + self.only_b
 
-
-def compare_rows(right_a: BoolArray, right_b: BoolArray, level: float = LEVEL) -> Paired:
+def compare_rows(right_a: BoolArray, right_b: BoolArray) -> Paired:
     """Compare two models row by row, bool `[rows]` each: right or not."""
     assert right_a.shape == right_b.shape and right_a.ndim == 1, (right_a.shape, right_b.shape)
     return compare_counts(
         n=len(right_a),
         only_a=int((right_a & ~right_b).sum()),
         only_b=int((right_b & ~right_a).sum()),
-        level=level,
     )
 
 
-def compare_counts(*, n: int, only_a: int, only_b: int, level: float = LEVEL) -> Paired:
+def compare_counts(*, n: int, only_a: int, only_b: int) -> Paired:
     """Compare two models of which, on `n` rows, A alone is right on some and B alone on others."""
     assert n > 0 and only_a >= 0 and only_b >= 0 and only_a + only_b <= n, (n, only_a, only_b)
-    low, high = tango(n, only_a, only_b, level)
+    low, high = tango(n, only_a, only_b)
     return Paired(
         n=n,
         only_a=only_a,
         only_b=only_b,
         difference=(only_a - only_b) / n,
-        interval=Interval(low=float(low), high=float(high), level=level, method="Tango score"),
+        interval=Interval(low=float(low), high=float(high), method="Tango score"),
         p=float(mcnemar(only_a, only_b)),
         p_above=float(mcnemar_above(only_a, only_b)),
         method="McNemar exact" if only_a + only_b <= EXACT_UP_TO else "McNemar chi-square",
@@ -76,7 +65,7 @@ def compare_counts(*, n: int, only_a: int, only_b: int, level: float = LEVEL) ->
     )
 
 
-def compare_means(gaps: FloatArray, level: float = LEVEL) -> Paired:
+def compare_means(gaps: FloatArray) -> Paired:
     """Compare two models that several fits of each were scored on the same rows with.
 
     `gaps` float64 `[rows]` are the shares of A's fits that have a row right, less those of B's. The
@@ -85,27 +74,21 @@ def compare_means(gaps: FloatArray, level: float = LEVEL) -> Paired:
     """
     assert gaps.ndim == 1 and len(gaps), gaps.shape
     n, difference = len(gaps), float(gaps.mean())
-    square, z = float((gaps**2).mean()), quantile(level)
+    square, z = float((gaps**2).mean()), quantile()
     spread = math.sqrt(max(0.0, square - difference**2))
     half = z * spread / math.sqrt(n - z * z) if n > z * z else 2.0
     score = difference * math.sqrt(n / square) if square else 0.0
-    mde = (quantile() + NormalDist().inv_cdf(POWER)) * math.sqrt(square / n)
-    interval = Interval(
-        low=max(-1.0, difference - half),
-        high=min(1.0, difference + half),
-        level=level,
-        method="score",
-    )
+    mde = (z + NormalDist().inv_cdf(POWER)) * math.sqrt(square / n)
+    low, high = max(-1.0, difference - half), min(1.0, difference + half)
     if not half:  # equal gaps, such as those of equal models, have no spread to go by
         counts = (n * max(0.0, difference), n * max(0.0, -difference))
-        low, high = tango(n, *counts, level)
-        interval = Interval(low=float(low), high=float(high), level=level, method="Tango score")
+        low, high = map(float, tango(n, *counts))
     return Paired(
         n=n,
         only_a=None,
         only_b=None,
         difference=difference,
-        interval=interval,
+        interval=Interval(low=low, high=high, method="score" if half else "Tango score"),
         p=math.erfc(abs(score) / math.sqrt(2)),
         p_above=math.erfc(score / math.sqrt(2)) / 2,
         method="score test over rows, fits averaged",

@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 
 from bench.metrics.mcnemar import mcnemar
-from bench.metrics.paired import BoolArray, FloatArray, holm
-from bench.types import IntArray
+from bench.metrics.paired import holm
+from bench.types import BoolArray, FloatArray
 
 ALPHA = 0.05
 ROWS_AT_A_TIME = 4096
@@ -19,40 +19,32 @@ ROWS_AT_A_TIME = 4096
 Places = list[tuple[int, int]]
 
 
-def places(correct_MN: BoolArray, alpha: float = ALPHA) -> Places:
+def places(correct_MN: BoolArray) -> Places:
     """Return the best and the worst place of M models that were right or not on the same N rows."""
-    correct, both = _agreements(correct_MN)
+    num_models, num_rows = correct_MN.shape
+    both = np.zeros((num_models, num_models), dtype=np.int64)  # rows that each two have right
+    for start in range(0, num_rows, ROWS_AT_A_TIME):
+        block = correct_MN[:, start : start + ROWS_AT_A_TIME].astype(np.float32)
+        both += (block @ block.T).astype(np.int64)  # whole numbers far below 2**24
+    correct = np.diagonal(both)
     only = correct[:, None] - both  # [i, j]: right for i alone
     first, second = np.triu_indices(len(correct), k=1)
     ps = mcnemar(only[first, second], only[second, first])
-    return places_of_ps(correct.astype(np.float64), holm(ps), alpha)
+    return places_of_ps(correct.astype(np.float64), holm(ps))
 
 
-def places_of_ps(values_M: FloatArray, adjusted: FloatArray, alpha: float = ALPHA) -> Places:
+def places_of_ps(values_M: FloatArray, adjusted: FloatArray) -> Places:
     """Return the places of M numbers from the adjusted p-values of all pairs of them.
 
     The pairs are in the order of `numpy.triu_indices`.
     """
     num_models = len(values_M)
     first, second = np.triu_indices(num_models, k=1)
-    apart = adjusted < alpha
+    apart = adjusted < ALPHA
     first, second = first[apart], second[apart]
     is_first = values_M[first] > values_M[second]
     worse = np.where(is_first, second, first)
     better = np.where(is_first, first, second)
     above = np.bincount(worse, minlength=num_models)  # how many beat this one
     below = np.bincount(better, minlength=num_models)
-    return [
-        (1 + over, num_models - under)
-        for over, under in zip(above.tolist(), below.tolist(), strict=True)
-    ]
-
-
-def _agreements(correct_MN: BoolArray) -> tuple[IntArray, IntArray]:
-    """Return how many rows each model has right, int64 `[M]`, and each two of them, `[M, M]`."""
-    num_models, num_rows = correct_MN.shape
-    both = np.zeros((num_models, num_models), dtype=np.int64)
-    for start in range(0, num_rows, ROWS_AT_A_TIME):
-        block = correct_MN[:, start : start + ROWS_AT_A_TIME].astype(np.float32)
-        both += (block @ block.T).astype(np.int64)  # whole numbers far below 2**24
-    return np.diagonal(both).copy(), both
+    return list(zip((1 + above).tolist(), (num_models - below).tolist(), strict=True))

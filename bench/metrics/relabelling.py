@@ -38,14 +38,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bench.metrics.assignment import (
-    BoolArray,
-    FloatArray,
-    best_relabelling,
-    first_halves,
-    mcnemar,
-)
-from bench.types import IntArray
+from bench.metrics.assignment import best_relabelling, first_halves, mcnemar
+from bench.types import BoolArray, FloatArray, IntArray
 
 MIN_MATCH = 0.5
 MIN_RATIO = 4.0
@@ -180,14 +174,19 @@ def _parts(halves: Sequence[_Half]) -> list[BoolArray] | None:
     for half in halves:
         num_parts = len(np.unique(half.part[half.moved]))
         passed.append(_far_better(half, half.part, max(1, num_parts))[half.part] & half.moved)
-    one, other = halves
-    both = passed[0] & passed[1] & (one.to == other.to) & (one.to >= 0)
-    both &= one.to != np.arange(len(one.to))
+    both = _agreed(halves, passed)
     if not both.any():
         return None
     chosen = [np.isin(half.part, half.part[both]) for half in halves]
     decent = all(_is_decent(half, moved) for half, moved in zip(halves, chosen, strict=True))
     return chosen if decent else None
+
+
+def _agreed(halves: Sequence[_Half], marked: Sequence[BoolArray]) -> BoolArray:
+    """Mark the classes that both halves have `marked` and send to the same other class."""
+    to, again = (half.to for half in halves)
+    found = marked[0] & marked[1] & (to == again) & (to >= 0) & (to != np.arange(len(to)))
+    return np.asarray(found)
 
 
 def _far_better(half: _Half, group: IntArray, num_tests: int) -> BoolArray:
@@ -241,8 +240,7 @@ def _report(
     moved_right = [int(half.right[m].sum()) for half, m in pairs]
     moved_hits = [int(half.hits[m].sum()) for half, m in pairs]
     tests = mcnemar(np.array(moved_hits, np.float64), np.array(moved_right, np.float64))
-    to = halves[0].to
-    agreed = moved[0] & moved[1] & (to == halves[1].to) & (to >= 0) & (to != np.arange(len(to)))
+    agreed = _agreed(halves, moved)
     return Relabelling(
         rows=len(labels),
         as_given=right,
@@ -251,7 +249,7 @@ def _report(
         moved_as_given=sum(moved_right),
         moved_relabelled=sum(moved_hits),
         num_moved=int(agreed.sum()),
-        moves=_most_telling(np.where(agreed, to, -1), predicted, labels),
+        moves=_most_telling(np.where(agreed, halves[0].to, -1), predicted, labels),
         p_value=float(tests.max()),
         alarm=alarm,
     )

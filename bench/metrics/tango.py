@@ -10,8 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.metrics.intervals import LEVEL, quantile
-
-FloatArray = npt.NDArray[np.float64]
+from bench.types import FloatArray
 
 
 def tango(

@@ -25,9 +25,8 @@ from bench.data.boxes.ava_csv import Boxes
 from bench.data.boxes.regions import FrameTruth
 from bench.metrics.detections import ScoredBoxes, compared_boxes
 from bench.metrics.frame_map import match
-from bench.metrics.frame_matching import BoolArray, FloatArray
 from bench.metrics.frame_rules import RULES, Rules
-from bench.types import IntArray
+from bench.types import BoolArray, FloatArray, IntArray
 
 BLOCK_BYTES = 64 << 20
 
@@ -73,7 +72,7 @@ def weighted_maps(
     rules = RULES[truth.rules]
     places = {name: place for place, name in enumerate(videos_of(truth))}
     given, wanted = compared_boxes(boxes, truth, skip=skip)
-    found = match(wanted.boxes, given, truth.classes, rules=rules, excluded=truth.excluded)
+    found = match(wanted, given, rules)
     truth_video = _video_of(wanted.boxes, found.truth.rows, places)
     video = _video_of(given, found.detections.rows, places)
     # A last column of ones is for detections in videos that the truth does not name.

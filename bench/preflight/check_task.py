@@ -11,6 +11,7 @@ from typing import Any
 
 from bench import registry
 from bench.config import Machine, expand
+from bench.contracts import require_task
 from bench.data.boxes.check_boxes import check_boxes, look_at_key_frames
 from bench.data.boxes.regions import Regions
 from bench.data.check import CheckReport, check_manifest
@@ -22,6 +23,7 @@ from bench.data.media.checked_before import remembered_looks
 from bench.data.media.media import Media
 from bench.data.views.clip_frames import KEYFRAME, frame_indices, repeated_frames
 from bench.files import write_whole
+from bench.preflight.settle import settled_task_options
 from bench.types import ClipPlan, IntArray, Kind, Progress
 
 
@@ -53,7 +55,7 @@ def check_task(
     workers = max(1, machine.workers)
     notes = machine.home / "checks" / "looks.sqlite"
     reports = {}
-    by_child = decode_only if task.unit == "clip" else look_only
+    by_child = decode_planned if task.unit == "clip" else look_only
     with DecodingChildren(by_child, workers=workers, seconds=seconds) as children:
         for manifest, plan_ in ((task.fit, fit), (task.score, score)):
             with remembered_looks(notes, _what(plan_, task)) as looks:
@@ -119,7 +121,8 @@ def task_of(name: str, settings: Sequence[str], machine: Machine) -> Task:
     """
     prefixed = [s if s.startswith("task.") else f"task.{s}" for s in settings]
     [config] = expand({"encoder": "none", "task": name, "probe": "none"}, prefixed)
-    task: Task = registry.build("tasks", name, config.settled_task_options(machine.data_of(name)))
+    task: Task = registry.build("tasks", name, settled_task_options(config, machine))
+    require_task(name, task)
     return task
 
 
@@ -163,11 +166,6 @@ def decode_planned(media: Media, *, plan: ClipPlan, kind: Kind) -> tuple[str, in
         return "pillow", 0
     frames = read_frames(media, lambda num_frames, fps: frame_indices(plan, num_frames))
     return frames.decoder, repeated_frames(frames.index)
-
-
-def decode_only(media: Media, *, plan: ClipPlan, kind: Kind) -> None:
-    """Decode what `plan` takes of one file, and forget it; raises as `decode_planned`."""
-    decode_planned(media, plan=plan, kind=kind)
 
 
 def look_only(media: Media, *, micros: IntArray, **place: Any) -> dict[int, str]:

@@ -68,11 +68,7 @@ def save_checkpoint(
         "scaler": None,
         "target_encoder": _released(averaged),
         **{key: plain[key] for key in COUNTERS},
-        OWN_KEY: {
-            **plain,
-            "format": FORMAT,
-            "without_state": without_state(optimizer, pair),
-        },
+        OWN_KEY: {**plain, "format": FORMAT, "without_state": without_state(optimizer, pair)},
     }
     if _writes():
         write_whole(path, lambda file: _save(content, file))
@@ -84,7 +80,9 @@ def load_checkpoint(
     target: VideoViT,
     optimizer: torch.optim.Optimizer,
 ) -> dict[str, Any]:
-    """Restore weights and optimizer bit by bit and return the facts (see `checkpoint_facts`).
+    """Restore weights and optimizer bit by bit and return the facts that were saved with them.
+
+    A released file has no facts but its counters: `step` is None then.
 
     Raises:
         CheckpointError: anything is missing, unexpected or of another shape; nothing is changed.
@@ -97,25 +95,18 @@ def load_checkpoint(
     held = {key: _bare(content, key, path) for key in own}
     for key, tensors in own.items():
         check_coverage(tensors, held[key], f"{path} [{key}]")
-    told = content[OWN_KEY]["without_state"] if OWN_KEY in content else None
+    told = content.get(OWN_KEY, {}).get("without_state")
     check_state(content["opt"], optimizer, pair, stateless=told, where=f"{path} [opt]")
-    with torch.no_grad():
-        for key, tensors in own.items():
-            for name, tensor in tensors.items():
-                tensor.detach().copy_(_as_placed(held[key][name], tensor))
-    load_state(content["opt"], optimizer, pair, _copy_like)
+    for key, tensors in own.items():
+        for name, tensor in tensors.items():
+            _copy(held[key][name], tensor.detach())
+    load_state(
+        content["opt"],
+        optimizer,
+        pair,
+        lambda value, like: _copy(value, torch.empty_like(like.detach())),
+    )
     return facts
-
-
-def checkpoint_facts(path: Path) -> dict[str, Any]:
-    """Return the facts that a checkpoint was saved with; its tensors are not read.
-
-    A released file has no facts but its counters: `step` is None then.
-
-    Raises:
-        CheckpointError: no checkpoint of pretraining, or one that cannot be read.
-    """
-    return _facts(read_tensors(path), path)
 
 
 def save_evaluation_folder(
@@ -181,27 +172,19 @@ def _save(content: Mapping[str, Any], file: BinaryIO) -> None:
         raise
 
 
-def _as_placed(value: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-    """Shard a whole tensor as `like` is, without talking: every process has read the file."""
-    if isinstance(like, sharded.DTensor):
-        return sharded.distribute_tensor(
-            value.to(like.device), like.device_mesh, like.placements, src_data_rank=None
+def _copy(value: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
+    """Copy a whole tensor, sharded as `out` is: every process has read the file, so none talks."""
+    if isinstance(out, sharded.DTensor):
+        value = sharded.distribute_tensor(
+            value.to(out.device), out.device_mesh, out.placements, src_data_rank=None
         )
-    return value
-
-
-def _copy_like(value: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
     with torch.no_grad():
-        made = torch.empty_like(like.detach())
-        return made.copy_(_as_placed(value, like))
+        return out.copy_(value)
 
 
 def _facts(content: Mapping[str, Any], path: Path) -> dict[str, Any]:
-    missing = [
-        key
-        for key in ("encoder", "predictor", "opt", "target_encoder", *COUNTERS)
-        if key not in content
-    ]
+    wanted = ("encoder", "predictor", "opt", "target_encoder", *COUNTERS)
+    missing = [key for key in wanted if key not in content]
     if missing:
         raise CheckpointError(
             f"{path} is no checkpoint of pretraining: it has no {', '.join(missing)}; give a file"

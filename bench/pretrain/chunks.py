@@ -38,14 +38,15 @@ def plan_chunks(
         UsageError: processes or chunks that do not divide the batch or cross the border of a group.
     """
     share = share_of(recipe, world_size=world_size)
-    largest = share
-    if recipe.batch_size > recipe.mask_batch:
-        largest = math.gcd(share, recipe.mask_batch)
+    has_groups = recipe.batch_size > recipe.mask_batch
+    largest = math.gcd(share, recipe.mask_batch) if has_groups else share
     size = largest if micro_batch is None else micro_batch
     if size < 1 or largest % size:
+        fitting = _divisors(largest)[::-1][:8]
         raise UsageError(
             f"{size} clips at a time do not divide the {share} clips of a process evenly within"
-            f" groups of mask_batch {recipe.mask_batch}; these do: {_sizes(share, largest)}."
+            f" groups of mask_batch {recipe.mask_batch}; these do:"
+            f" {', '.join(f'{fit} (--accumulate {share // fit})' for fit in fitting)}."
         )
     return tuple(range(s, s + size) for s in range(rank * share, (rank + 1) * share, size))
 
@@ -59,9 +60,11 @@ def share_of(recipe: PretrainRecipe, *, world_size: int, accumulate: int = 1) ->
     batch, parts = recipe.batch_size, world_size * accumulate
     if parts < 1 or batch % parts:
         over = f"{world_size} processes" + (f" x {accumulate} chunks" if accumulate != 1 else "")
+        below = [str(d) for d in _divisors(batch) if d < parts][-1:]
+        above = [str(d) for d in _divisors(batch) if d > parts][:1]
         raise UsageError(
             f"batch_size {batch} of recipe {recipe.name} cannot be divided over {over}; use"
-            f" {_nearest_divisors(batch, parts)} in all, or --set batch_size to a multiple."
+            f" {' or '.join(below + above)} in all, or --set batch_size to a multiple."
         )
     return batch // parts
 
@@ -98,20 +101,6 @@ def _group_masks(
     mixed = int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0]) >> 1
     generator = torch.Generator().manual_seed(mixed)
     return draw_masks(kinds, grid, num_clips, batch=key[1] - 1, generator=generator)
-
-
-def _sizes(share: int, largest: int) -> str:
-    """Spell the sizes of chunks that work, each with the number of chunks that it makes."""
-    return ", ".join(
-        f"{size} (--accumulate {share // size})" for size in _divisors(largest)[::-1][:8]
-    )
-
-
-def _nearest_divisors(number: int, wanted: int) -> str:
-    divisors = _divisors(number)
-    below = [d for d in divisors if d < wanted][-1:]
-    above = [d for d in divisors if d > wanted][:1]
-    return " or ".join(map(str, below + above))
 
 
 def _divisors(number: int) -> list[int]:

@@ -31,7 +31,7 @@ def check_folder(folder: Path, facts: Mapping[str, Any], *, resume: bool) -> Non
     if not path.exists():
         return
     if not resume:
-        refuse_taken(folder)
+        raise taken(folder)
     try:
         held = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -49,9 +49,9 @@ def claim_folder(folder: Path, facts: Mapping[str, Any]) -> None:
         write_whole(folder / RECIPE_FILE, (json.dumps(facts, indent=2) + "\n").encode())
 
 
-def refuse_taken(folder: Path) -> None:
-    """Raise `UsageError`: the folder holds a run and `--resume` was not said."""
-    raise UsageError(
+def taken(folder: Path) -> UsageError:
+    """Return the error: the folder holds a run and `--resume` was not said."""
+    return UsageError(
         f"{folder} holds a pretraining run already: go on with --resume, or name another folder"
         " with --out."
     )
@@ -59,9 +59,19 @@ def refuse_taken(folder: Path) -> None:
 
 def refuse_another(folder: Path, held: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
     """Raise `UsageError` if a run with the facts `held` is not one with these `facts`."""
+    recipe, here = held.get("recipe"), facts["recipe"]
+    if isinstance(recipe, dict) and recipe.get("name") != here["name"]:
+        other = f"{recipe.get('name')} there, {here['name']} here"
+    else:
+        other = _changes(recipe, here, "")
+    lists = ""
+    if held.get("lists") != facts["lists"]:
+        lists = f"{_spelt(held.get('lists'))} there, {_spelt(facts['lists'])} here"
+    elif held.get("lists_digest") != facts["lists_digest"]:
+        lists = "other files or weights in the same lists"
     changes = {
-        "recipe": _recipe_changes(held.get("recipe"), facts["recipe"]),
-        "--data": _list_changes(held, facts),
+        "recipe": other,
+        "--data": lists,
         "--seed": _changes(held.get("seed"), facts["seed"], "seed"),
     }
     different = [f"another {what} ({change})" for what, change in changes.items() if change]
@@ -72,25 +82,12 @@ def refuse_another(folder: Path, held: Mapping[str, Any], facts: Mapping[str, An
         )
 
 
-def _recipe_changes(held: Any, here: Mapping[str, Any]) -> str:
-    if isinstance(held, dict) and held.get("name") != here["name"]:
-        return f"{held.get('name')} there, {here['name']} here"
-    return _changes(held, here, "")
-
-
 def _changes(held: Any, here: Any, name: str) -> str:
     """Spell every setting that differs, such as `encoder.depth 4 there, 6 here`."""
     if not isinstance(held, dict) or not isinstance(here, Mapping):
         return "" if held == here else f"{name} {held} there, {here} here"
     inner = (_changes(held.get(k), here.get(k), f"{name}.{k}" if name else k) for k in here)
     return "; ".join(filter(None, inner))
-
-
-def _list_changes(held: Mapping[str, Any], here: Mapping[str, Any]) -> str:
-    if held.get("lists") != here["lists"]:
-        return f"{_spelt(held.get('lists'))} there, {_spelt(here['lists'])} here"
-    same = held.get("lists_digest") == here["lists_digest"]
-    return "" if same else "other files or weights in the same lists"
 
 
 def _spelt(lists: Any) -> str:

@@ -14,14 +14,13 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
 from bench.data.decode.decode import Pixels
-from bench.data.loader import deaths_explained, one_thread
+from bench.data.decode.workers import deaths_explained, one_thread, read_ahead, unchanged
 from bench.data.views.augment import Box, crop_resize, sample_crop
 from bench.data.views.transforms import normalise
 from bench.errors import BenchError, DataError, UnreadableMedia
@@ -84,29 +83,21 @@ def clip_batches(
         BenchError: a worker process died, or the decoder is not installed.
     """
     loader: DataLoader[ClipBatch | BenchError] = DataLoader(
-        _Clips(lists, order, recipe, seed, keep_decoded_bytes // max(workers, 1), decoder),
+        _ClipsByRequest(lists, order, recipe, seed, keep_decoded_bytes // max(workers, 1), decoder),
         batch_size=None,
-        sampler=_Requests(order, batches),
+        # The order is worked out in one process only, and as late as the loader asks for it.
+        sampler=((positions, order.rows(positions)) for positions in batches),
         num_workers=workers,
-        collate_fn=_unchanged,
+        collate_fn=unchanged,
         worker_init_fn=_leave_signals_to_the_parent,
         pin_memory=torch.cuda.is_available(),
         # The loader draws a seed for workers, here not from the generator that training uses.
         generator=torch.Generator().manual_seed(0),
     )
-    source = iter(loader)
-    try:
-        while True:
-            start = time.perf_counter()
-            with explained():
-                found = next(source, None)
-            if found is None:
-                return
-            if isinstance(found, BenchError):
-                raise found
-            yield replace(found, seconds_waited=time.perf_counter() - start)
-    finally:
-        del source  # ends the workers, even where the traceback of an error holds this frame
+    start = time.perf_counter()
+    for found in read_ahead(loader, explained):
+        yield replace(found, seconds_waited=time.perf_counter() - start)
+        start = time.perf_counter()
 
 
 def explained() -> AbstractContextManager[None]:
@@ -122,36 +113,12 @@ def training_view(clip_THW3: Pixels, box: Box, size: int, flip: bool) -> torch.T
 
     `box` is (top, left, height, width) in pixels. Grey levels are not rounded in between.
     """
-    top, left, height, width = box
-    kept = np.require(
-        clip_THW3[:, top : top + height, left : left + width], requirements=["C", "W"]
-    )
-    view = crop_resize(torch.from_numpy(kept), (0, 0, height, width), size)
+    view = crop_resize(clip_THW3, box, size)
     return normalise(view.flip(2) if flip else view, IMAGENET_MEAN, IMAGENET_STD)
 
 
-# ---------------------------------------------------------------------- what the workers work on
-@dataclass(frozen=True, eq=False)
-class _Request:
-    """Positions and the rows that stand there: the order is worked out in one process only."""
-
-    positions: IntArray
-    rows: IntArray
-
-
-class _Requests:
-    """One request per batch of positions, made as late as the loader asks for it."""
-
-    def __init__(self, order: Order, batches: Iterable[IntArray]) -> None:
-        self.order, self.batches = order, batches
-
-    def __iter__(self) -> Iterator[_Request]:
-        for positions in self.batches:
-            yield _Request(positions, self.order.rows(positions))
-
-
-class _Clips(Dataset[ClipBatch | BenchError]):
-    """Batches by request."""
+class _ClipsByRequest(Dataset[ClipBatch | BenchError]):
+    """Batches by request: positions, and the rows that stand there."""
 
     def __init__(
         self,
@@ -165,18 +132,17 @@ class _Clips(Dataset[ClipBatch | BenchError]):
         self.paths, self.order, self.recipe, self.seed = lists.paths, order, recipe, seed
         self.reader = ClipReader(recipe.plan, decoder, keep_bytes)
 
-    def __getitem__(self, request: Any) -> ClipBatch | BenchError:
-        recipe, unreadable = self.recipe, list[tuple[str, str]]()
-        size, num_frames = recipe.encoder.image_size, recipe.plan.num_frames
-        clips = torch.empty(len(request.positions), 3, num_frames, size, size)
-        entries = zip(request.positions.tolist(), request.rows.tolist(), clips, strict=True)
+    def __getitem__(self, request: tuple[IntArray, IntArray]) -> ClipBatch | BenchError:
+        positions, rows = request
+        unreadable: list[tuple[str, str]] = []
+        size, num_frames = self.recipe.encoder.image_size, self.recipe.plan.num_frames
+        clips = torch.empty(len(positions), 3, num_frames, size, size)
         try:
             with one_thread():
-                for position, row, clip in entries:
-                    self._fill(clip, position, row, unreadable)
+                for clip, position, row in zip(clips, positions, rows, strict=True):
+                    self._fill(clip, int(position), int(row), unreadable)
         except BenchError as error:
-            # Raised by the process that reads: a worker would wrap it into its traceback.
-            return error
+            return error  # raised by the reader: a worker would wrap it into its traceback
         return ClipBatch(clips=clips, unreadable=tuple(unreadable), seconds_waited=0.0)
 
     def _fill(
@@ -185,14 +151,17 @@ class _Clips(Dataset[ClipBatch | BenchError]):
         """Write the clip of a position into `clip`, of the first of its rows that decodes."""
         for attempt in range(MAX_ATTEMPTS):
             row = self.order.another(position, attempt) if attempt else row
-            path = self.paths[row]
-            seed = (self.seed, position, attempt)
+            path, seed = self.paths[row], (self.seed, position, attempt)
             try:
                 frames, index = self.reader.read(row, path, (*seed, FRAMES))
             except UnreadableMedia as error:
                 unreadable.append((str(path), str(error).replace(str(path), path.name)))
                 continue
-            view = self._view(frames, np.random.default_rng((*seed, CROP)))
+            rng, (height, width) = np.random.default_rng((*seed, CROP)), frames.shape[1:3]
+            scale, ratio = self.recipe.crop_scale, self.recipe.crop_aspect
+            box = sample_crop(height, width, scale=scale, ratio=ratio, rng=rng)
+            flip = self.recipe.flip and bool(rng.random() < 0.5)
+            view = training_view(frames, box, self.recipe.encoder.image_size, flip)
             torch.index_select(view, 1, torch.from_numpy(index), out=clip)
             return
         path_, reason = unreadable[-1]
@@ -201,18 +170,7 @@ class _Clips(Dataset[ClipBatch | BenchError]):
             f" {path_}: {reason} Are the disk and the lists in order? See: bench doctor."
         )
 
-    def _view(self, frames: Pixels, rng: np.random.Generator) -> torch.Tensor:
-        recipe = self.recipe
-        height, width = frames.shape[1:3]
-        box = sample_crop(height, width, scale=recipe.crop_scale, ratio=recipe.crop_aspect, rng=rng)
-        flip = recipe.flip and bool(rng.random() < 0.5)
-        return training_view(frames, box, recipe.encoder.image_size, flip)
-
 
 def _leave_signals_to_the_parent(worker: int) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-
-
-def _unchanged(batch: Any) -> Any:
-    return batch

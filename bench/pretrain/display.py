@@ -8,8 +8,8 @@ from __future__ import annotations
 import math
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Mapping
-from types import TracebackType
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import zip_longest
 from typing import Any, Self
 
 from rich.console import Console, Group, RenderableType
@@ -20,18 +20,41 @@ from rich.table import Table
 from rich.text import Text
 
 Shown = tuple[str, str]  # a title and its value
+Format = tuple[str, str | None]  # a title, and how its value is written (None: a list of sizes)
 
 BARS = "▁▂▃▄▅▆▇█"
 NUM_BARS = 16  # measurements in a sparkline
-HEALTH = {
-    "feature_std": "feature std",
-    "token_std": "token std",
-    "relative_std": "relative std",
-    "effective_rank": "effective rank",
-    "target_norm": "target norm",
-    "similarity": "token cosine",
+# What is shown of an entry, by its keys.
+TRAINING: Mapping[str, Format] = {
+    "loss": ("loss", "{:.4f}"),
+    "std_loss": ("std loss", "{:.4f}"),
+    "lr": ("lr", "{:.3g}"),
+    "weight_decay": ("weight decay", "{:.3g}"),
+    "momentum": ("momentum", "{:.6g}"),
+    "encoder_norm": ("encoder grad", "{:.3g}"),
+    "predictor_norm": ("predictor grad", "{:.3g}"),
 }
-ONLINE = {"knn": "online kNN", "linear": "online linear"}
+SPEED: Mapping[str, Format] = {
+    "clips_per_second": ("clips/s", "{:,.1f}"),
+    "step_seconds": ("s/step", "{:.3g}"),
+    "data_wait": ("data wait", "{:.0%}"),
+    "memory_gb": ("GPU memory", "{:.1f} GB"),
+    "context_tokens": ("context", None),
+    "target_tokens": ("target", None),
+    "unreadable": ("unreadable", "{:,}"),
+}
+MEASURED: Mapping[str, Mapping[str, Format]] = {
+    "online": {"knn": ("online kNN", "{:.1%}"), "linear": ("online linear", "{:.1%}")},
+    "health": {
+        "feature_std": ("feature std", "{:.3g}"),
+        "token_std": ("token std", "{:.3g}"),
+        "relative_std": ("relative std", "{:.3g}"),
+        "effective_rank": ("effective rank", "{:.3g}"),
+        "target_norm": ("target norm", "{:.3g}"),
+        "similarity": ("token cosine", "{:.3g}"),
+    },
+}
+HIDDEN_IF_ZERO = ("std_loss", "context_tokens", "target_tokens")  # zero, or an empty list
 
 
 class Display:
@@ -68,12 +91,7 @@ class Display:
             self._live.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._live is not None:
             self._live.stop()
             self._live = None
@@ -88,12 +106,14 @@ class Display:
 
     def render(self) -> RenderableType:
         """Return the bar and the panel of what is known now."""
-        parts: list[RenderableType] = [self._bar()]
         table = Table.grid(padding=(0, 3))
-        columns = _training(self._state), _speed(self._state), _measured(self._state, self._past)
-        for row in _side_by_side(*columns):
-            table.add_row(*row)
-        parts.append(table)
+        state = self._state
+        columns = _shown(state, TRAINING), _shown(state, SPEED), _measured(state, self._past)
+        for row in zip_longest(*columns, fillvalue=("", "")):
+            table.add_row(
+                *(text for title, value in row for text in (Text(title, style="dim"), Text(value)))
+            )
+        parts: list[RenderableType] = [self._bar(), table]
         if self._state.get("alarm"):
             parts.append(Text(str(self._state["alarm"]), style="bold red"))
         return Panel(Group(*parts), title=self._title, title_align="left")
@@ -135,7 +155,7 @@ class Display:
     def _line(self, entry: Mapping[str, Any]) -> str:
         total = self._state.get("num_steps")
         place = f"step {entry.get('step', '?')}" + (f"/{total}" if total else "")
-        held = [*_training(entry), *_speed(entry), *_measured(entry, {})]
+        held = [*_shown(entry, TRAINING), *_shown(entry, SPEED), *_measured(entry, {})]
         ends = [self._remaining(), f"ALARM {entry['alarm']}" if entry.get("alarm") else ""]
         return "  ".join([place, *(f"{title} {text}" for title, text in held), *filter(None, ends)])
 
@@ -152,50 +172,24 @@ def sparkline(values: Iterable[float]) -> str:
     return "".join(BARS[round((value - low) / (high - low) * top)] for value in numbers)
 
 
-def _training(s: Mapping[str, Any]) -> Iterable[Shown]:
-    yield from _shown(s, "loss", "loss", "{:.4f}")
-    if s.get("std_loss"):
-        yield from _shown(s, "std_loss", "std loss", "{:.4f}")
-    yield from _shown(s, "lr", "lr", "{:.3g}")
-    yield from _shown(s, "weight_decay", "weight decay", "{:.3g}")
-    yield from _shown(s, "momentum", "momentum", "{:.6g}")
-    yield from _shown(s, "encoder_norm", "encoder grad", "{:.3g}")
-    yield from _shown(s, "predictor_norm", "predictor grad", "{:.3g}")
-
-
-def _speed(s: Mapping[str, Any]) -> Iterable[Shown]:
-    yield from _shown(s, "clips_per_second", "clips/s", "{:,.1f}")
-    yield from _shown(s, "step_seconds", "s/step", "{:.3g}")
-    yield from _shown(s, "data_wait", "data wait", "{:.0%}")
-    yield from _shown(s, "memory_gb", "GPU memory", "{:.1f} GB")
-    for key, title in (("context_tokens", "context"), ("target_tokens", "target")):
-        if s.get(key):
-            yield title, " ".join(map(str, s[key]))
-    yield from _shown(s, "unreadable", "unreadable", "{:,}")
-
-
-def _measured(s: Mapping[str, Any], past: Mapping[str, Iterable[float]]) -> Iterable[Shown]:
-    for table, titles, form in (("online", ONLINE, "{:.1%}"), ("health", HEALTH, "{:.3g}")):
-        values = s.get(table) or {}
-        for key, title in titles.items():
-            bars = sparkline(past.get(f"{table}.{key}", ()))
-            for _, text in _shown(values, key, title, form):
-                yield title, f"{text} {bars}".rstrip()
-
-
-def _shown(values: Mapping[str, Any], key: str, title: str, form: str) -> Iterable[Shown]:
+def _shown(values: Mapping[str, Any], wanted: Mapping[str, Format]) -> Iterator[Shown]:
     """Yield nothing for what was not measured; a number that is not finite is said in words."""
-    value = values.get(key)
-    if value is not None:
-        yield title, form.format(value) if _is_number(value) else "not finite"
+    for key, (title, form) in wanted.items():
+        value = values.get(key)
+        if value is None or (key in HIDDEN_IF_ZERO and not value):
+            continue
+        if form is None:
+            yield title, " ".join(map(str, value))
+        else:
+            yield title, form.format(value) if _is_number(value) else "not finite"
 
 
-def _side_by_side(*columns: Iterable[Shown]) -> Iterable[list[Text]]:
-    """Lay columns of titles and values next to each other, row by row."""
-    held = [list(column) for column in columns]
-    for row in range(max(map(len, held))):
-        pairs = [column[row] if row < len(column) else ("", "") for column in held]
-        yield [text for title, value in pairs for text in (Text(title, style="dim"), Text(value))]
+def _measured(entry: Mapping[str, Any], past: Mapping[str, Iterable[float]]) -> Iterator[Shown]:
+    for table, wanted in MEASURED.items():
+        for key, format_ in wanted.items():
+            bars = sparkline(past.get(f"{table}.{key}", ()))
+            for title, text in _shown(entry.get(table) or {}, {key: format_}):
+                yield title, f"{text} {bars}".rstrip()
 
 
 def _is_number(value: Any) -> bool:

@@ -7,7 +7,7 @@ names never change, so that a checkpoint of one engine is read by every other.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
@@ -69,16 +69,26 @@ def wrap(
         network.to(world.device)
     if world.device.type == "cpu":
         plain_attention(networks)  # the slow part is the backward pass, and the target has none
-    if world.size > 1:
-        _same_everywhere(networks, target)
-    if checkpoint_activations:
-        _change_forward(networks, _recomputed)
-    if compile_blocks:
+    if world.size > 1:  # with the weights of the first process
         for network in (networks, target):
-            _change_forward(network, _compiled)
+            for value in (*network.parameters(), *network.buffers()):
+                distributed.broadcast(value.detach(), src=0)
+    # Below, what blocks do is changed, and neither their names nor the hooks of engines.
+    if checkpoint_activations:
+        for block in blocks_of(networks):
+            block.forward = partial(checkpoint, block.forward, use_reentrant=False)
+    if compile_blocks:
+        for block in (*blocks_of(networks), *blocks_of(target)):
+            # Contexts and targets have another number of tokens in every step.
+            block.forward = torch.compile(block.forward, dynamic=True)
     model: nn.Module = networks
     if chosen == "ddp":
-        model = _replicated(networks, world)
+        # The position tables never change. How to say so has another name since torch 2.15.
+        names = inspect.signature(DistributedDataParallel).parameters
+        once = "forward_sync_buffers" if "forward_sync_buffers" in names else "broadcast_buffers"
+        devices = [world.device.index] if world.device.type == "cuda" else None
+        options: dict[str, Any] = {once: False, "device_ids": devices}
+        model = DistributedDataParallel(networks, gradient_as_bucket_view=True, **options)
     elif chosen == "fsdp2":
         _shard(networks, world)
         _shard(target, world)
@@ -99,11 +109,9 @@ def plain_attention(network: nn.Module) -> None:
 def blocks_of(network: nn.Module) -> Iterator[nn.Module]:
     """Yield every transformer block of a network."""
     for name, module in network.named_modules():
-        if isinstance(module, nn.ModuleList) and name.rpartition(".")[2] in BLOCK_LISTS:
+        is_list = name.rpartition(".")[2] in ("blocks", "predictor_blocks")
+        if isinstance(module, nn.ModuleList) and is_list:
             yield from module
-
-
-BLOCK_LISTS = ("blocks", "predictor_blocks")
 
 
 def _chosen(kind: EngineKind, world: World) -> Literal["plain", "ddp", "fsdp2"]:
@@ -122,15 +130,6 @@ def _chosen(kind: EngineKind, world: World) -> Literal["plain", "ddp", "fsdp2"]:
     return kind
 
 
-def _replicated(networks: JointEmbedding, world: World) -> DistributedDataParallel:
-    # The position tables never change. How to say so has another name since torch 2.15.
-    names = inspect.signature(DistributedDataParallel).parameters
-    once = "forward_sync_buffers" if "forward_sync_buffers" in names else "broadcast_buffers"
-    on_gpu = world.device.type == "cuda"
-    options: dict[str, Any] = {once: False, "device_ids": [world.device.index] if on_gpu else None}
-    return DistributedDataParallel(networks, gradient_as_bucket_view=True, **options)
-
-
 def _shard(network: nn.Module, world: World) -> None:
     """Shard every block by itself, and all that is left with the network, over all processes."""
     mesh = init_device_mesh(world.device.type, (world.size,))
@@ -138,28 +137,3 @@ def _shard(network: nn.Module, world: World) -> None:
         fully_shard(block, mesh=mesh)
     # Said here because a root that has no backward pass, as the target, would stay unsharded.
     fully_shard(network, mesh=mesh, reshard_after_forward=True)
-
-
-def _same_everywhere(*networks: nn.Module) -> None:
-    """Give every process the weights of the first one."""
-    for network in networks:
-        for value in (*network.parameters(), *network.buffers()):
-            distributed.broadcast(value.detach(), src=0)
-
-
-def _change_forward(
-    network: nn.Module, change: Callable[[Callable[..., Any]], Callable[..., Any]]
-) -> None:
-    """Change what blocks do, and neither their names nor the hooks that engines put on them."""
-    for block in blocks_of(network):
-        block.forward = change(block.forward)
-
-
-def _recomputed(forward: Callable[..., Any]) -> Callable[..., Any]:
-    return partial(checkpoint, forward, use_reentrant=False)
-
-
-def _compiled(forward: Callable[..., Any]) -> Callable[..., Any]:
-    # Contexts and targets have another number of tokens in every step.
-    compiled: Callable[..., Any] = torch.compile(forward, dynamic=True)
-    return compiled

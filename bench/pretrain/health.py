@@ -174,13 +174,12 @@ def collapse(history: Sequence[tuple[int, Health]]) -> str | None:
 
 def health_history(entries: Iterable[Mapping[str, Any]]) -> list[tuple[int, Health]]:
     """Return the measurements in the entries of a journal, for `collapse` after a resume."""
-    return [(entry["step"], _read(entry["health"])) for entry in entries if entry.get("health")]
-
-
-def _read(values: Mapping[str, float | None]) -> Health:
-    """A journal writes null for what is not finite."""
-    numbers = {name: values.get(name) for name in MEASURED}
-    return Health(
-        num_clips=int(values.get("num_clips") or 0),
-        **{name: math.nan if v is None else v for name, v in numbers.items()},
-    )
+    history = []
+    for entry in entries:
+        if values := entry.get("health"):
+            held = {name: values.get(name) for name in MEASURED}
+            # A journal writes null for what is not finite.
+            numbers = {name: math.nan if value is None else value for name, value in held.items()}
+            health = Health(num_clips=int(values.get("num_clips") or 0), **numbers)
+            history.append((entry["step"], health))
+    return history

@@ -3,33 +3,22 @@
     RUN/log.jsonl       one JSON object a line, in the order it was measured
     RUN/tensorboard/    the same numbers for TensorBoard
 
-Only one process of a run has a journal; the others have a `SilentJournal`.
+Only one process of a run has a journal.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any
 
 from bench.errors import DataError
 from bench.files import write_whole
 
 LOG_FILE = "log.jsonl"
 TENSORBOARD_FOLDER = "tensorboard"
-
-
-class Notes(Protocol):
-    """Where a run writes its entries."""
-
-    def write(self, entry: Mapping[str, Any]) -> None:
-        """Keep an entry, which has a `step`."""
-
-    def close(self) -> None:
-        """End the journal."""
 
 
 class Journal:
@@ -50,7 +39,7 @@ class Journal:
 
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / LOG_FILE
-        _cut_log(path, step)
+        keep_lines(path, (line for line, entry in _entries(path) if step and entry["step"] <= step))
         self._file = path.open("a", encoding="utf-8")
         # The event files cannot be cut: TensorBoard is told to hide what comes after the step.
         self._board = SummaryWriter(
@@ -74,38 +63,6 @@ class Journal:
         self._file.close()
         self._board.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-
-class SilentJournal:
-    """A journal of the processes that write none."""
-
-    def write(self, entry: Mapping[str, Any]) -> None:
-        """Ignore an entry."""
-
-    def close(self) -> None:
-        """Do nothing."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        return None
-
 
 def read_journal(folder: Path) -> list[dict[str, Any]]:
     """Return the entries of a run, in order; none if there is no log.
@@ -115,41 +72,40 @@ def read_journal(folder: Path) -> list[dict[str, Any]]:
     Raises:
         DataError: another line that is no entry.
     """
-    path = folder / LOG_FILE
-    if not path.exists():
-        return []
-    return [entry for _, entry in _lines(path)]
+    return [entry for _, entry in _entries(folder / LOG_FILE)]
 
 
-def _cut_log(path: Path, step: int) -> None:
-    """Rewrite the log without torn and later lines, if it has any."""
-    if not path.exists():
-        return
-    kept = "".join(f"{line}\n" for line, entry in _lines(path) if step and entry["step"] <= step)
-    if kept.encode() != path.read_bytes():
-        write_whole(path, kept.encode())
+def whole_lines(path: Path) -> list[bytes]:
+    """Return the lines of a log, none if there is no such file.
+
+    A last line without its end, as a killed writer leaves it, is left out.
+    """
+    return path.read_bytes().split(b"\n")[:-1] if path.exists() else []
 
 
-def _lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield every whole line with its entry."""
-    *whole, _ = path.read_bytes().split(b"\n")
-    for number, line in enumerate(whole, start=1):
+def keep_lines(path: Path, lines: Iterable[bytes]) -> None:
+    """Rewrite a log with these lines alone, if it holds anything else.
+
+    Raises:
+        BenchError: the disk is full or may not be written.
+    """
+    kept = b"".join(line + b"\n" for line in lines)
+    if path.exists() and kept != path.read_bytes():
+        write_whole(path, kept)
+
+
+def _entries(path: Path) -> Iterator[tuple[bytes, dict[str, Any]]]:
+    for number, line in enumerate(whole_lines(path), start=1):
         try:
-            text = line.decode()
-            entry = json.loads(text)
-            has_step = isinstance(entry["step"], int)
+            entry = json.loads(line.decode())
+            if not isinstance(entry["step"], int):
+                raise TypeError("its step is not a whole number")
         except (ValueError, KeyError, TypeError) as error:
-            raise _stranger(path, number) from error
-        if not has_step:
-            raise _stranger(path, number)
-        yield text, entry
-
-
-def _stranger(path: Path, number: int) -> DataError:
-    return DataError(
-        f"{path}, line {number}: no entry of a journal (a JSON object with a step); remove the"
-        " line, or move the file away."
-    )
+            raise DataError(
+                f"{path}, line {number}: no entry of a journal (a JSON object with a step); remove"
+                " the line, or move the file away."
+            ) from error
+        yield line, entry
 
 
 def _plain(value: Any) -> Any:

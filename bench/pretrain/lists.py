@@ -18,16 +18,17 @@ import json
 import math
 import os
 import posixpath
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import overload
+from typing import Any, overload
 
 import numpy as np
 import torch
 
 from bench import registry
+from bench.contracts import require_task
 from bench.data.discover.annotations import (
     EXTENSIONS,
     FILE_COLUMNS,
@@ -36,6 +37,7 @@ from bench.data.discover.annotations import (
     read_lines,
     unquote,
 )
+from bench.data.manifest import Task
 from bench.errors import DataError, UsageError
 
 TASK = "task:"
@@ -79,22 +81,24 @@ def read_lists(specs: Sequence[str], data: Path | None) -> ClipLists:
     if not specs:
         raise UsageError("there is nothing to train on: give a list, a folder or task:NAME.")
     found = [_parse(spec) for spec in specs]
-    names, weights = [name for name, _ in found], [weight for _, weight in found]
-    given = [weight for weight in weights if weight is not None]
-    if given and len(given) < len(weights):
+    weights = tuple(weight for _, weight in found if weight is not None) or None
+    if weights and len(weights) < len(found):
+        bare = next(name for name, weight in found if weight is None)
         raise UsageError(
-            f"list {names[weights.index(None)]!r} has no weight but others have: write =WEIGHT"
-            " behind every list, or behind none."
+            f"list {bare!r} has no weight but others have: write =WEIGHT behind every list, or"
+            " behind none."
         )
-    files = [_read(name, data) for name in names]
+    files = [_read(name, data) for name, _ in found]
     sizes = tuple(len(rows) for _, rows in files)
-    shares = tuple(given) if given else None
+    digest = hashlib.sha256(json.dumps([sizes, weights]).encode())
+    for row in chain.from_iterable(rows for _, rows in files):
+        digest.update(b"\n" + os.fsencode(row))
     return ClipLists(
-        names=tuple(names),
+        names=tuple(name for name, _ in found),
         paths=PathTable(files),
         sizes=sizes,
-        weights=shares,
-        digest=_digest(sizes, shares, chain.from_iterable(rows for _, rows in files)),
+        weights=weights,
+        digest=digest.hexdigest(),
     )
 
 
@@ -145,11 +149,17 @@ def _parse(spec: str) -> tuple[str, float | None]:
 
 
 def _read(name: str, data: Path | None) -> Names:
+    path = Path(name)
     if name.startswith(TASK):
         return _task_files(name.removeprefix(TASK), data)
-    path = Path(name)
     if path.is_dir():
-        return _folder_files(path)
+        names = sorted(_walk(path, "", ()))
+        if names:
+            return path, names
+        raise DataError(
+            f"{path} holds no videos or images; it should hold files that end in one of"
+            f" {' '.join(EXTENSIONS)}."
+        )
     if not path.exists():
         raise DataError(
             f"there is no list or folder {name!r}; check the path, or write task:NAME for the"
@@ -158,9 +168,17 @@ def _read(name: str, data: Path | None) -> Names:
     return _list_files(path, data)
 
 
-def _task_files(name: str, data: Path | None) -> Names:
+def build_task(name: str, data: Path | None, options: Mapping[str, Any] | None = None) -> Task:
+    """Build a registered task; `data` is its option of that name, where it has one."""
     takes_data = data is not None and "data" in registry.find("tasks", name).options
-    task = registry.build("tasks", name, {"data": data} if takes_data else {})
+    given = {"data": data} if takes_data else {}
+    task: Task = registry.build("tasks", name, {**given, **(options or {})})
+    require_task(name, task)
+    return task
+
+
+def _task_files(name: str, data: Path | None) -> Names:
+    task = build_task(name, data)
     names = [str(media.absolute()) for media in task.fit.media if isinstance(media, Path)]
     if len(names) < len(task.fit):
         raise DataError(
@@ -171,32 +189,18 @@ def _task_files(name: str, data: Path | None) -> Names:
     return _below_shared_folder(names)
 
 
-def _folder_files(root: Path) -> Names:
-    names = sorted(_walk(root, "", ()))
-    if not names:
-        raise DataError(
-            f"{root} holds no videos or images; it should hold files that end in one of"
-            f" {' '.join(EXTENSIONS)}."
-        )
-    return root, names
-
-
 def _walk(root: Path, below: str, above: tuple[str, ...]) -> Iterator[str]:
     """Yield the names of the media below a folder; links are followed, but never in a circle."""
     place = os.path.realpath(root / below)
     if place in above:
         raise DataError(f"{root / below} is a link to a folder that holds it; remove the link.")
-    folders = []
     with os.scandir(root / below) as entries:
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            if entry.is_dir():
-                folders.append(f"{below}{entry.name}/")
-            elif extension(entry.name) in EXTENSIONS:
-                yield below + entry.name
-    for folder in folders:
-        yield from _walk(root, folder, (*above, place))
+        shown = [entry for entry in entries if not entry.name.startswith(".")]
+    for entry in shown:
+        if entry.is_dir():
+            yield from _walk(root, f"{below}{entry.name}/", (*above, place))
+        elif extension(entry.name) in EXTENSIONS:
+            yield below + entry.name
 
 
 def _list_files(path: Path, data: Path | None) -> Names:
@@ -208,11 +212,10 @@ def _list_files(path: Path, data: Path | None) -> Names:
                 f" ({' '.join(EXTENSIONS)}); every row should name a video or an image."
             )
     names = [name.removeprefix("./") for name in names]
+    roots = [path.parent] if data is None else [path.parent, data]
     if all(name.startswith("/") for name in names):
         root, names = _below_shared_folder(names)
         roots = [root]
-    else:
-        roots = [path.parent, *([data] if data is not None else [])]
     probed = names[:: -(-len(names) // NUM_PROBED)]
     for root in roots:
         if any((root / name).exists() for name in probed):
@@ -246,10 +249,3 @@ def _below_shared_folder(names: Sequence[str]) -> Names:
     ends = [posixpath.dirname(min(names)), posixpath.dirname(max(names))]
     shared = posixpath.commonpath(ends).rstrip("/") + "/"
     return Path(shared), [name[len(shared) :] for name in names]
-
-
-def _digest(sizes: Sequence[int], weights: Sequence[float] | None, names: Iterable[str]) -> str:
-    state = hashlib.sha256(json.dumps([list(sizes), weights and list(weights)]).encode())
-    for name in names:
-        state.update(b"\n" + os.fsencode(name))
-    return state.hexdigest()

@@ -15,7 +15,6 @@ import logging
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
@@ -39,16 +38,22 @@ def pretrain(job: PretrainJob) -> Path:
         BenchError: the loss is not a finite number.
         SystemExit: 143 after SIGTERM or 130 after SIGINT, with the checkpoint written.
     """
-    with join(job.device) as world, _stop_request() as stop, explained():
+    with join(job.device) as world, _stop_signals() as signals, explained():
         training = Training(job, world)
         if training.done == job.last_step and training.encoder_folder.is_dir():
             return training.encoder_folder
-        observer = Observer(job, world, training)
+        observer = Observer(training)
         training.claim()
         with observer:
-            while training.done < job.last_step and not any_rank(world, stop.wanted):
+            while training.done < job.last_step and not any_rank(world, bool(signals)):
                 observer.observe(training.step())
-                _save_when_due(job, training, observer)
+                ended = training.done == job.last_step
+                # The encoder first: a run that is killed between the two makes this step again,
+                # and both.
+                if job.encoder_every and training.done % job.encoder_every == 0 and not ended:
+                    training.save_encoder(observer.results)
+                if ended or training.done % job.save_every == 0:
+                    _save(training, observer)
             stopped = training.done < job.last_step
             if stopped:
                 if world.is_main:
@@ -59,17 +64,8 @@ def pretrain(job: PretrainJob) -> Path:
         # A process that leaves early makes the launcher end the one that still writes.
         any_rank(world, flag=True)
         if stopped:
-            raise SystemExit(128 + (stop.signal or signal.SIGTERM))
+            raise SystemExit(128 + (signals[-1] if signals else signal.SIGTERM))
         return folder
-
-
-def _save_when_due(job: PretrainJob, training: Training, observer: Observer) -> None:
-    ended = training.done == job.last_step
-    # The encoder first: a run that is killed between the two makes this step again, and both.
-    if job.encoder_every and training.done % job.encoder_every == 0 and not ended:
-        training.save_encoder(observer.results)
-    if ended or training.done % job.save_every == 0:
-        _save(training, observer)
 
 
 def _save(training: Training, observer: Observer) -> None:
@@ -78,29 +74,20 @@ def _save(training: Training, observer: Observer) -> None:
     training.save(observer.loss)
 
 
-@dataclass
-class _Stop:
-    signal: int | None = None
-
-    @property
-    def wanted(self) -> bool:
-        return self.signal is not None
-
-
 @contextmanager
-def _stop_request() -> Iterator[_Stop]:
+def _stop_signals() -> Iterator[list[int]]:
     """Note SIGINT and SIGTERM, so that the step under way ends; a second SIGINT ends at once."""
-    stop = _Stop()
+    noted: list[int] = []
 
     def note(number: int, frame: FrameType | None) -> None:
         # Launchers repeat SIGTERM to processes that are still saving.
-        if stop.signal is not None and number == signal.SIGINT:
+        if noted and number == signal.SIGINT:
             raise SystemExit(128 + number)
-        stop.signal = number
+        noted.append(number)
 
     before = {n: signal.signal(n, note) for n in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield stop
+        yield noted
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -31,6 +31,8 @@ from bench.errors import UsageError
 Grid = tuple[int, int, int]
 Range = tuple[float, float]
 
+MAX_TRIES = 1000  # to place the blocks of a clip so that some context is left
+
 
 @dataclass(frozen=True, kw_only=True)
 class MultiBlock:
@@ -176,9 +178,6 @@ def _uncovered(
         f"{kind} leaves no context on a grid of {grid} in {MAX_TRIES} tries: take fewer or smaller"
         " blocks."
     )
-
-
-MAX_TRIES = 1000
 
 
 def _tubes(kind: RandomTube, grid: Grid, num_clips: int, generator: torch.Generator) -> Mask:

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import torch
 
-from bench.files import write_whole
-from bench.launch.distributed import World, gather_objects, mean_over_ranks
+from bench.launch.distributed import gather_objects, mean_over_ranks
 from bench.pretrain.display import Display
-from bench.pretrain.health import Health, collapse, feature_health, health_history
-from bench.pretrain.job import PretrainJob
-from bench.pretrain.journal import Journal, SilentJournal, read_journal
+from bench.pretrain.health import collapse, feature_health, health_history
+from bench.pretrain.journal import Journal, keep_lines, read_journal, whole_lines
 from bench.pretrain.online import OnlineProbe
 from bench.pretrain.training import Stepped, Training
 
@@ -28,17 +25,16 @@ class Observer:
     A context manager that all processes enter; the first one writes and shows.
     """
 
-    def __init__(self, job: PretrainJob, world: World, training: Training) -> None:
+    def __init__(self, training: Training) -> None:
+        job, world = training.job, training.world
         self.job, self.world, self.training = job, world, training
         self._steps: list[Stepped] = []
         self._last_loss: torch.Tensor | None = None
         self._named = {path for path, _ in read_unreadable(job.out)}
         held = read_journal(job.out) if training.done else []
-        history = health_history(entry for entry in held if entry["step"] <= training.done)
-        self._history: list[tuple[int, Health]] = history
-        measured = [entry for entry in held if entry.get("health")]
-        kept = ("health", "online", "alarm")
-        self.results = {k: v for k, v in (measured or [{}])[-1].items() if k in kept}
+        self._history = health_history(e for e in held if e["step"] <= training.done)
+        last = next((entry for entry in reversed(held) if entry.get("health")), dict[str, Any]())
+        self.results = {k: v for k, v in last.items() if k in ("health", "online", "alarm")}
         # A sharded encoder needs all processes to be called; a copy on the first one does not.
         self._measures = world.is_main or training.engine.kind == "fsdp2"
         self._online: OnlineProbe | None = None
@@ -47,26 +43,22 @@ class Observer:
             self._online = OnlineProbe(job.watch, architecture=job.recipe.encoder, data=job.data)
         elif self._measures:
             self._clips = training.first_clips(HEALTH_CLIPS)
-        main = world.is_main
-        self._journal = Journal(job.out, step=training.done) if main else SilentJournal()
-        self._display = Display(job.recipe.name) if main else None
+        self._shown: tuple[Journal, Display] | None = None
+        if world.is_main:
+            self._shown = Journal(job.out, step=training.done), Display(job.recipe.name)
 
     def __enter__(self) -> Self:
-        if self._display is not None:
-            self._display.__enter__()
+        if self._shown:
+            self._shown[1].__enter__()
         if not self.training.done:
             self._write({"step": 0, **self._measured()})
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._journal.close()
-        if self._display is not None:
-            self._display.__exit__(kind, error, trace)
+    def __exit__(self, *_: object) -> None:
+        if self._shown:
+            journal, display = self._shown
+            journal.close()
+            display.__exit__()
 
     @property
     def loss(self) -> float:
@@ -88,26 +80,21 @@ class Observer:
     def name_unreadable(self) -> None:
         """Write down each file that could not be decoded, at its first time, on any process."""
         here = {path: reason for step in self._steps for path, reason in step.unreadable}
-        new = {
-            path: reason
-            for found in gather_objects(self.world, here)
-            for path, reason in found.items()
-            if path not in self._named
-        }
+        found = [pair for known in gather_objects(self.world, here) for pair in known.items()]
+        new = {path: reason for path, reason in found if path not in self._named}
         self._named |= new.keys()
         if new and self.world.is_main:
-            lines = [json.dumps({"path": path, "reason": new[path]}) + "\n" for path in new]
             with (self.job.out / UNREADABLE_FILE).open("a", encoding="utf-8") as file:
-                file.writelines(lines)
+                for path, reason in new.items():
+                    file.write(json.dumps({"path": path, "reason": reason}) + "\n")
 
     def _trained(self) -> dict[str, Any]:
         """Means over the steps since the last entry, over all processes."""
         steps, recipe = self._steps, self.job.recipe
         last = steps[-1]
-        losses = torch.stack([step.report.loss for step in steps])
-        std_losses = torch.stack([step.report.std_loss for step in steps])
+        losses = [step.report.loss for step in steps], [step.report.std_loss for step in steps]
         loss, std_loss = (
-            mean_over_ranks(self.world, values.mean()).item() for values in (losses, std_losses)
+            mean_over_ranks(self.world, torch.stack(values).mean()).item() for values in losses
         )
         self.name_unreadable()
         seconds = sum(step.seconds for step in steps)
@@ -130,9 +117,8 @@ class Observer:
         }
 
     def _mean_of_ranks(self, sizes: list[float]) -> list[float]:
-        return [
-            round(size, 1) for size in mean_over_ranks(self.world, torch.tensor(sizes)).tolist()
-        ]
+        means = mean_over_ranks(self.world, torch.tensor(sizes))
+        return [round(size, 1) for size in means.tolist()]
 
     def _measured(self) -> dict[str, Any]:
         """Health of the target encoder, and the probes on the watched set, if there is one."""
@@ -152,14 +138,14 @@ class Observer:
         measured["health"] = health.as_dict()
         if alarm := collapse(self._history):
             measured["alarm"] = alarm
-        self.results = dict(measured)
+        self.results = measured
         return measured
 
     def _write(self, entry: dict[str, Any]) -> None:
-        if len(entry) > 1:
-            self._journal.write(entry)
-            if self._display is not None:
-                self._display.update(entry)
+        if self._shown and len(entry) > 1:
+            journal, display = self._shown
+            journal.write(entry)
+            display.update(entry)
 
 
 def read_unreadable(folder: Path) -> list[tuple[str, str]]:
@@ -168,14 +154,9 @@ def read_unreadable(folder: Path) -> list[tuple[str, str]]:
     A last line without its end, as a killed writer leaves it, is left out and removed.
     """
     path = folder / UNREADABLE_FILE
-    if not path.exists():
-        return []
-    text = path.read_text(encoding="utf-8")
-    whole = text[: text.rfind("\n") + 1]
-    if whole != text:
-        write_whole(path, whole.encode())
-    entries = [json.loads(line) for line in whole.splitlines()]
-    return [(entry["path"], entry["reason"]) for entry in entries]
+    lines = whole_lines(path)
+    keep_lines(path, lines)
+    return [(entry["path"], entry["reason"]) for entry in map(json.loads, lines)]
 
 
 def _memory(device: torch.device) -> dict[str, float]:

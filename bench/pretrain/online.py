@@ -30,6 +30,7 @@ from bench.errors import UsageError
 from bench.features.arrays import ArraySource
 from bench.features.encode import PRECISIONS
 from bench.pretrain.health import Health, HealthMeter
+from bench.pretrain.lists import build_task
 from bench.types import IMAGENET_MEAN, IMAGENET_STD, IntArray, Probe, Silent
 
 log = logging.getLogger(__name__)
@@ -75,15 +76,14 @@ class OnlineProbe:
         architecture: VitArchitecture,
         rows: int = 1280,
         data: Path | None = None,
-        workers: int = 0,
     ) -> None:
-        built = _build_task(task, options or {}, data)
+        built = build_task(task, data, options)
         self.task = task
         self.unreadable: dict[str, str] = {}
         self._num_frames = architecture.num_frames
         self._recipe = _recipe(built, architecture)
         manifest = _cut(built.fit, rows)
-        self._pixels, self._labels = self._decode(manifest, workers)
+        self._pixels, self._labels = self._decode(manifest)
         self._num_classes = len(manifest.classes)
         self._fit_rows, self._held_out_rows = stratified_holdout(self._labels, fraction=0.5, seed=0)
         if not len(self._held_out_rows) or len(np.unique(self._labels)) < 2:
@@ -112,7 +112,9 @@ class OnlineProbe:
         flags and torch's random state are afterwards what they were. A sharded encoder must be
         measured by all processes at once.
         """
-        with _evaluating(encoder), _same_randomness(device):
+        # Else a probe's draws would change how training goes on.
+        randomness = torch.random.fork_rng([device] if device.type == "cuda" else [])
+        with _evaluating(encoder), randomness:
             clips, health = self._encode(encoder, device, precision, batch_size)
             if not health.is_finite:
                 # No probe can be fitted, and the health says so.
@@ -125,14 +127,14 @@ class OnlineProbe:
                 health=health,
             )
 
-    def _decode(self, manifest: Manifest, workers: int) -> tuple[torch.Tensor, IntArray]:
+    def _decode(self, manifest: Manifest) -> tuple[torch.Tensor, IntArray]:
         """Return a clip of every readable row, uint8 `[rows, T, H, W, 3]`, and the labels.
 
         A still has T = 1.
         """
         clips, kept = [], []
         rows = np.arange(len(manifest), dtype=np.int64)
-        for sample in samples(manifest, rows, self._recipe, workers=workers):
+        for sample in samples(manifest, rows, self._recipe):
             pixels = sample.pixels
             if pixels is None:
                 self.unreadable[manifest.ids[sample.row]] = sample.error or "unreadable"
@@ -173,9 +175,8 @@ class OnlineProbe:
 
     def _top1(self, probe: Probe, source: ArraySource) -> float:
         """Fit on the CPU, where so few rows are at home, and return the held-out accuracy."""
-        cpu = torch.device("cpu")
         fit, held_out = (source.subset(r) for r in (self._fit_rows, self._held_out_rows))
-        fitted = probe.fit(fit, seed=0, device=cpu, progress=Silent())
+        fitted = probe.fit(fit, seed=0, device=torch.device("cpu"), progress=Silent())
         correct = 0
         for batch in held_out.epoch(0, batch_size=len(held_out)):
             guesses_B = fitted.probabilities(batch.x)[0].argmax(dim=-1)
@@ -183,16 +184,8 @@ class OnlineProbe:
         return correct / len(held_out)
 
 
-def _build_task(name: str, options: Mapping[str, Any], data: Path | None) -> Task:
-    takes_data = "data" in registry.find("tasks", name).options
-    given = {"data": data} if data is not None and takes_data else {}
-    task: Task = registry.build("tasks", name, {**given, **options})
-    return task
-
-
-def _recipe(task: Task, architecture: VitArchitecture) -> Recipe:
+def _recipe(task: Task, a: VitArchitecture) -> Recipe:
     """One clip in one deterministic view, as an evaluation sees it."""
-    a = architecture
     plan = replace(task.fit_plan, num_frames=a.num_frames, num_clips=1, num_views=1)
     return Recipe(
         plan=plan,
@@ -226,10 +219,3 @@ def _evaluating(encoder: nn.Module) -> Iterator[None]:
     finally:
         for module, mode in modes:
             module.training = mode
-
-
-@contextmanager
-def _same_randomness(device: torch.device) -> Iterator[None]:
-    """Give torch its random state back, or a probe's draws would change how training goes on."""
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        yield

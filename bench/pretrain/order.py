@@ -66,16 +66,12 @@ class Order:
 
     def _pass(self, number: int) -> IntArray:
         if self._held is None or self._held[0] != number:
-            rng = np.random.default_rng((self._seed, number, 0, PASS))
-            draw = self._drawn if self._is_weighted else _shuffled
-            self._held = number, draw(rng, self._num_rows)
+            rng, num = np.random.default_rng((self._seed, number, 0, PASS)), self._num_rows
+            rows = self._drawn(rng, num) if self._is_weighted else rng.permutation(num)
+            self._held = number, rows
         return self._held[1]
 
     def _drawn(self, rng: np.random.Generator, count: int) -> IntArray:
         lists = np.searchsorted(self._bounds, rng.random(count), side="right")
         lists = np.minimum(lists, len(self._bounds) - 1)  # the last bound may be just below 1
         return self._starts[lists] + rng.integers(self._sizes[lists])
-
-
-def _shuffled(rng: np.random.Generator, count: int) -> IntArray:
-    return rng.permutation(count).astype(np.int64, copy=False)

@@ -38,23 +38,22 @@ class ClipReader:
         Raises:
             UnreadableMedia: the file, or a frame that the clip needs, cannot be decoded.
         """
+
+        def choose(length: int, fps: float = 0.0) -> IntArray:
+            return frame_indices(self._plan, length, np.random.default_rng(seed))
+
         whole = self._kept.get(row)
         if EXTENSIONS.get(extension(path.name)) == "image":
             picture = read_image(path) if whole is None else whole
             self._keep(row, picture)
             return picture, np.zeros(self._plan.num_frames, dtype=np.int64)
         if whole is not None:
-            wanted, index = np.unique(self._chosen(len(whole), seed), return_inverse=True)
+            wanted, index = np.unique(choose(len(whole)), return_inverse=True)
             return whole[wanted], index.reshape(-1).astype(np.int64)
-        frames = read_frames(
-            path, lambda length, fps: self._chosen(length, seed), decoder=self._decoder
-        )
+        frames = read_frames(path, choose, decoder=self._decoder)
         if row not in self._kept and frames.pixels[0].nbytes * frames.num_frames <= self._room:
             self._keep(row, self._whole(path, frames.decoder))
         return frames.pixels, frames.index[0]
-
-    def _chosen(self, length: int, seed: Seed) -> IntArray:
-        return frame_indices(self._plan, length, np.random.default_rng(seed))
 
     def _whole(self, path: Path, decoder: str) -> Pixels | None:
         """All frames `[frames, H, W, 3]`; None where they would not be those of single clips."""

@@ -73,13 +73,8 @@ def released_state(
 
 def without_state(optimizer: torch.optim.Optimizer, networks: Sequence[Named]) -> list[str]:
     """Return the names of trained parameters that have no state, for they had no gradient yet."""
-    trained = {id(p) for group in optimizer.param_groups for p in group["params"]}
-    return [
-        name
-        for network in networks
-        for name, tensor in network.items()
-        if id(tensor) in trained and tensor not in optimizer.state
-    ]
+    trained = _trained(optimizer, networks)
+    return [name for name, tensor in trained.items() if tensor not in optimizer.state]
 
 
 def check_state(
@@ -100,6 +95,7 @@ def check_state(
     """
     names = numbering(optimizer, networks)
     sizes = [len(group) for group in names]
+    parameters = _trained(optimizer, networks)
     try:
         found = [len(group["params"]) for group in held["param_groups"]]
         ordered = [number for group in held["param_groups"] for number in group["params"]]
@@ -119,8 +115,6 @@ def check_state(
             f"{where} has groups of {shortened(map(str, found))} parameters, but AdamW of these"
             f" networks has {shortened(map(str, sizes))}; give a checkpoint of the same recipe."
         )
-    trained = {id(p) for group in optimizer.param_groups for p in group["params"]}
-    parameters = {n: t for network in networks for n, t in network.items() if id(t) in trained}
     title = {number: name for name, number in _numbers(names).items()}
     if stateless is None:
         stateless = () if shapes else parameters
@@ -130,9 +124,8 @@ def check_state(
         if name not in set(stateless)
         for key in ("step", *MOMENTS)
     }
-    check_shapes(
-        wanted, {f"{key} of {title.get(n, n)}": shape for (n, key), shape in shapes.items()}, where
-    )
+    there = {f"{key} of {title.get(n, n)}": shape for (n, key), shape in shapes.items()}
+    check_shapes(wanted, there, where)
 
 
 def load_state(
@@ -148,11 +141,9 @@ def load_state(
     tensors = {name: tensor for network in networks for name, tensor in network.items()}
     numbers = _numbers(numbering(optimizer, networks))
     own = optimizer.state_dict()["param_groups"]
-    number_here = {
-        id(parameter): number
-        for group, listed in zip(optimizer.param_groups, own, strict=True)
-        for parameter, number in zip(group["params"], listed["params"], strict=True)
-    }
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    listed = [number for group in own for number in group["params"]]
+    number_here = {id(p): number for p, number in zip(parameters, listed, strict=True)}
     state = {}
     for name, number in numbers.items():
         if number in held["state"]:
@@ -165,6 +156,13 @@ def load_state(
         for group, told in zip(own, held["param_groups"], strict=True)
     ]
     optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+
+def _trained(
+    optimizer: torch.optim.Optimizer, networks: Sequence[Named]
+) -> dict[str, torch.Tensor]:
+    trained = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    return {n: t for network in networks for n, t in network.items() if id(t) in trained}
 
 
 def _numbers(names: Sequence[Sequence[str]]) -> dict[str, int]:

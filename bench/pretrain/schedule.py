@@ -22,8 +22,19 @@ def step_values(recipe: PretrainRecipe, step: int) -> StepValues:
     """Return the values of a step, counted from 1; they hold before its update, as released."""
     total = recipe.schedule_steps
     first, last = recipe.ema
+    if recipe.lr_decay == "linear":
+        lr = linear_lr(step, reference=recipe.lr, final=recipe.final_lr, total_steps=total)
+    else:
+        lr = cosine_lr(
+            step,
+            reference=recipe.lr,
+            final=recipe.final_lr,
+            start=recipe.start_lr,
+            warmup_steps=recipe.warmup_steps,
+            total_steps=total,
+        )
     return StepValues(
-        lr=_lr(recipe, step),
+        lr=lr,
         weight_decay=cosine_weight_decay(
             step,
             reference=recipe.weight_decay,
@@ -33,18 +44,4 @@ def step_values(recipe: PretrainRecipe, step: int) -> StepValues:
         # The released momentum divides by the stretched length before it is cut to whole steps.
         momentum=first + (step - 1) * (last - first) / (recipe.schedule_stretch * recipe.num_steps),
         clips=recipe.clip_norm is not None and step > recipe.clip_after,
-    )
-
-
-def _lr(recipe: PretrainRecipe, step: int) -> float:
-    total = recipe.schedule_steps
-    if recipe.lr_decay == "linear":
-        return linear_lr(step, reference=recipe.lr, final=recipe.final_lr, total_steps=total)
-    return cosine_lr(
-        step,
-        reference=recipe.lr,
-        final=recipe.final_lr,
-        start=recipe.start_lr,
-        warmup_steps=recipe.warmup_steps,
-        total_steps=total,
     )

@@ -49,7 +49,8 @@ def make_optimizer(networks: JointEmbedding, recipe: PretrainRecipe) -> torch.op
     groups = []
     for decays in (True, False):
         for network in (networks.encoder, networks.predictor):
-            parameters = [p for n, p in network.named_parameters() if _decays(n, p) == decays]
+            named = network.named_parameters()
+            parameters = [p for n, p in named if (p.ndim != 1 and "bias" not in n) == decays]
             groups.append({"params": parameters, "weight_decay": 0.0})
     # Fused and per-tensor updates differ in rounding, so one way is used everywhere.
     return torch.optim.AdamW(groups, lr=recipe.lr, betas=(0.9, 0.999), eps=1e-8, fused=True)
@@ -91,14 +92,26 @@ def train_step(
         done.append((found.total.detach(), found.std))
     assert len(done) == num_chunks, (len(done), num_chunks)
     loss, std = (torch.stack(parts).mean() for parts in zip(*done, strict=True))
-    norms = [
-        clip_gradients(network, recipe.clip_norm if values.clips else None)
-        for network in (networks.encoder, networks.predictor)
-    ]
-    _refuse_divergence(loss, norms)
+    limit = recipe.clip_norm if values.clips else None
+    encoder_norm = clip_gradients(networks.encoder, limit)
+    predictor_norm = clip_gradients(networks.predictor, limit)
+    # The norms are those of all processes together, so that all of them stop at the same step.
+    numbers = {
+        "loss": loss,
+        "encoder gradient": encoder_norm,
+        "predictor gradient": predictor_norm,
+    }
+    bad = [f"{name} {float(x)}" for name, x in numbers.items() if not math.isfinite(x)]
+    if bad:
+        raise DivergedError(
+            f"the run diverged and this step was not made: {', '.join(bad)}. Start a new one with a"
+            " lower lr or more warmup_steps; resumed, it would come to the same step."
+        )
     optimizer.step()
     move_target(target, networks.encoder, values.momentum)
-    return StepReport(loss=loss, std_loss=std, encoder_norm=norms[0], predictor_norm=norms[1])
+    return StepReport(
+        loss=loss, std_loss=std, encoder_norm=encoder_norm, predictor_norm=predictor_norm
+    )
 
 
 def apply_values(optimizer: torch.optim.Optimizer, values: StepValues) -> None:
@@ -120,8 +133,7 @@ def clip_gradients(network: nn.Module, largest: float | None) -> torch.Tensor:
     parameters = [p for p in network.parameters() if p.grad is not None]
     if not parameters:
         return torch.zeros(())
-    limit = float("inf") if largest is None else largest
-    norm = nn.utils.clip_grad_norm_(parameters, limit)
+    norm = nn.utils.clip_grad_norm_(parameters, math.inf if largest is None else largest)
     full = getattr(norm, "full_tensor", None)  # a sharded network's norm
     return norm if full is None else full()
 
@@ -129,22 +141,6 @@ def clip_gradients(network: nn.Module, largest: float | None) -> torch.Tensor:
 def autocast(recipe: PretrainRecipe, device: torch.device) -> AbstractContextManager[object]:
     """Return the precision of forward pass and loss; bf16 needs no gradient scaler."""
     return torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bf16")
-
-
-def _decays(name: str, parameter: torch.Tensor) -> bool:
-    return parameter.ndim != 1 and "bias" not in name
-
-
-def _refuse_divergence(loss: torch.Tensor, norms: Sequence[torch.Tensor]) -> None:
-    # The norms are those of all processes together, so that all of them stop at the same step.
-    numbers = {"loss": loss, "encoder gradient": norms[0], "predictor gradient": norms[1]}
-    bad = {name: float(x) for name, x in numbers.items() if not math.isfinite(x)}
-    if bad:
-        found = ", ".join(f"{name} {value}" for name, value in bad.items())
-        raise DivergedError(
-            f"the run diverged and this step was not made: {found}. Start a new one with a lower"
-            " lr or more warmup_steps; resumed, it would come to the same step."
-        )
 
 
 def _synchronised(model: nn.Module, *, last: bool) -> AbstractContextManager[object]:

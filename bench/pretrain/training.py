@@ -20,7 +20,7 @@ from bench.errors import CheckpointError, UsageError
 from bench.launch.distributed import World, any_rank
 from bench.pretrain.checkpoint import load_checkpoint, save_checkpoint, save_evaluation_folder
 from bench.pretrain.chunks import chunk_masks, chunk_positions, plan_chunks, share_of
-from bench.pretrain.claim import check_folder, claim_folder, refuse_another, refuse_taken
+from bench.pretrain.claim import check_folder, claim_folder, refuse_another, taken
 from bench.pretrain.clip_stream import ClipBatch, clip_batches
 from bench.pretrain.engine import Engine, wrap
 from bench.pretrain.job import PretrainJob
@@ -76,7 +76,7 @@ class Training:
         self.lists = read_lists(job.lists, job.data)
         check_folder(job.out, self.facts, resume=job.resume)
         if self.checkpoint.exists() and not job.resume:
-            refuse_taken(job.out)
+            raise taken(job.out)
         networks, target = fresh_networks(self.recipe, seed=job.seed)
         self.engine: Engine = wrap(
             networks,
@@ -119,17 +119,26 @@ class Training:
             DataError: so many unreadable files that the data set must be.
         """
         begin = time.perf_counter()
-        number = self.done + 1
+        number, device = self.done + 1, self.world.device
         values = step_values(self.recipe, number)
         batches: list[ClipBatch] = []
         masks: list[Sequence[Mask]] = []
+
+        def chunks() -> Iterator[Chunk]:
+            """Yield the chunks on the device, and note what they were made of."""
+            for chunk in self.chunks:
+                batches.append(next(self._batches))
+                masks.append(chunk_masks(self.recipe, chunk, step=number, seed=self.job.seed))
+                clips = batches[-1].clips.to(device, non_blocking=True)
+                yield clips, [mask.to(device) for mask in masks[-1]]
+
         try:
             report = train_step(
                 self.recipe,
                 self.engine.networks,
                 self.engine.target,
                 self.optimizer,
-                self._chunks_of(number, batches, masks),
+                chunks(),
                 len(self.chunks),
                 values,
                 wrapped=self.engine.model,
@@ -152,17 +161,6 @@ class Training:
         """Return the first clips of the run's order, `[count, 3, T, H, W]`, whatever its step."""
         batches = self._stream(iter([np.arange(count, dtype=np.int64)]), workers=0)
         return next(batches).clips
-
-    def _chunks_of(
-        self, step: int, batches: list[ClipBatch], masks: list[Sequence[Mask]]
-    ) -> Iterator[Chunk]:
-        """Yield the chunks of a step on the device, and note what they were made of."""
-        for chunk in self.chunks:
-            batches.append(next(self._batches))
-            masks.append(chunk_masks(self.recipe, chunk, step=step, seed=self.job.seed))
-            device = self.world.device
-            clips = batches[-1].clips.to(device, non_blocking=True)
-            yield clips, [mask.to(device) for mask in masks[-1]]
 
     def save(self, loss: float) -> None:
         """Write the checkpoint of the steps done so far, in place of the last one."""

@@ -39,13 +39,15 @@ FINE = {
     "config": "the configuration is that of the record",
     "paths": "there is no path of somebody's machine",
 }
+NOT_KEPT = "the labels of these boxes are not kept, so their digest cannot be counted again"
 HEADER = ["row", "id", "label"]
 
 
 def place_of(fields: Mapping[str, Any]) -> Path:
     """Return `<encoder>/<task>/<id>` of a record, with names that every file system takes."""
     names = (fields["encoder"]["name"], fields["task"]["name"], fields["id"])
-    return Path(*(_file_name(str(name)) for name in names))
+    kept = [re.sub(r"[^\w.+@=-]+", "_", str(name), flags=re.ASCII) for name in names]
+    return Path(*(name if name.strip(".") else f"_{name}" for name in kept))
 
 
 def is_bundle(folder: Path) -> bool:
@@ -70,13 +72,14 @@ def check_bundle(folder: Path) -> list[Finding]:
         place = place_of(fields)
     except (OSError, ValueError, KeyError, TypeError) as error:
         return [_finding("files", f"{folder / numbers[0]}.json is no record: {error!r}.")]
-    return [
-        _place(folder, place),
-        _files(folder, fields),
-        _manifest(folder, fields),
-        _config(folder, fields),
-        _paths(fields),
-    ]
+    problems = {
+        "place": _place(folder, place),
+        "files": _files(folder, fields),
+        "manifest": _manifest(folder, fields),
+        "config": _config(folder, fields),
+        "paths": _paths(fields),
+    }
+    return [_finding(check, problem) for check, problem in problems.items()]
 
 
 # ----------------------------------------------------------------------------------------- manifest
@@ -132,13 +135,12 @@ def plain_config(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 # ------------------------------------------------------------------------------------------- checks
-def _place(folder: Path, place: Path) -> Finding:
-    parts = folder.resolve().parts[-len(place.parts) :]
-    fits = parts == place.parts
-    return _finding("place", "" if fits else f"{folder} holds the record of {place}; move it there")
+def _place(folder: Path, place: Path) -> str:
+    fits = folder.resolve().parts[-len(place.parts) :] == place.parts
+    return "" if fits else f"{folder} holds the record of {place}; move it there"
 
 
-def _files(folder: Path, fields: Mapping[str, Any]) -> Finding:
+def _files(folder: Path, fields: Mapping[str, Any]) -> str:
     number = fields["id"]
     artifacts = fields.get("artifacts")
     named = [
@@ -150,82 +152,62 @@ def _files(folder: Path, fields: Mapping[str, Any]) -> Finding:
     held = {path.name for path in folder.iterdir()}
     strange = sorted(held - wanted - {f"{number}-probe"})
     if missing := sorted(wanted - held):
-        return _finding("files", f"{folder} lacks {', '.join(missing)}; submit the record again")
-    if strange:
-        return _finding("files", f"{folder} holds {', '.join(strange)}, which is no part of it")
-    return _finding("files")
+        return f"{folder} lacks {', '.join(missing)}; submit the record again"
+    return f"{folder} holds {', '.join(strange)}, which is no part of it" if strange else ""
 
 
-def _manifest(folder: Path, fields: Mapping[str, Any]) -> Finding:
+def _manifest(folder: Path, fields: Mapping[str, Any]) -> str:
     try:
         ids, labels = read_manifest(folder / MANIFEST)
         classes = read_classes(folder / CLASSES)
         stated = fields["data"]["score"]["digest"]
         counted = manifest_digest(ids, labels, classes)
-        is_box = fields["task"].get("unit") == "box"
-        if counted != stated and not is_box:
-            return _finding(
-                "manifest",
+        if counted != stated and fields["task"].get("unit") != "box":
+            return (
                 f"{MANIFEST} and {CLASSES} have the digest {counted[:12]}, the record says"
-                f" {stated[:12]}: rows, labels or class names were changed",
+                f" {stated[:12]}: rows, labels or class names were changed"
             )
         own, own_labels = predicted_rows(folder / fields["artifacts"]["predictions"]["path"])
         if len(own) != len(ids):
-            return _finding(
-                "manifest", f"{MANIFEST} has {len(ids)} rows, the predictions have {len(own)}"
-            )
-        theirs = list(zip(own, map(str, own_labels), strict=True))
-        for row, listed in enumerate(zip(ids, labels, strict=True)):
-            if theirs[row] != listed:
-                sample, label = theirs[row]
-                return _finding(
-                    "manifest",
+            return f"{MANIFEST} has {len(ids)} rows, the predictions have {len(own)}"
+        listed_rows = zip(ids, labels, strict=True)
+        predicted = zip(own, map(str, own_labels), strict=True)
+        for row, (listed, there) in enumerate(zip(listed_rows, predicted, strict=True)):
+            if there != listed:
+                return (
                     f"row {row} is {listed[0]!r} with label {listed[1] or 'none'} in {MANIFEST},"
-                    f" but {sample!r} with label {label or 'none'} in the predictions",
+                    f" but {there[0]!r} with label {there[1] or 'none'} in the predictions"
                 )
-        if counted != stated:
-            said = "the labels of these boxes are not kept, so their digest cannot be counted again"
-            return Finding(check="bundle manifest", outcome="unchecked", sentence=said)
     except BenchError as error:
-        return _finding("manifest", str(error))
+        return str(error)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        return _finding("manifest", f"the manifest of {folder} cannot be checked: {error!r}")
-    return _finding("manifest")
+        return f"the manifest of {folder} cannot be checked: {error!r}"
+    return "" if counted == stated else NOT_KEPT
 
 
 def read_classes(path: Path) -> list[str]:
     """Return the class names of a classes.txt."""
-    text = path.read_bytes().decode()
-    return text.removesuffix("\n").split("\n")
+    return path.read_bytes().decode().removesuffix("\n").split("\n")
 
 
-def _config(folder: Path, fields: Mapping[str, Any]) -> Finding:
+def _config(folder: Path, fields: Mapping[str, Any]) -> str:
     try:
         held = tomllib.loads((folder / CONFIG).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        return _finding("config", f"{folder / CONFIG} cannot be read: {error}")
+        return f"{folder / CONFIG} cannot be read: {error}"
     wanted = plain_config(fields["config"]) if isinstance(fields.get("config"), Mapping) else {}
     for key in sorted(held.keys() | wanted.keys()):
         if held.get(key) != wanted.get(key):
-            return _finding(
-                "config",
-                f"{CONFIG} says {key} = {held.get(key)!r}, the record says {wanted.get(key)!r}",
-            )
-    return _finding("config")
+            return f"{CONFIG} says {key} = {held.get(key)!r}, the record says {wanted.get(key)!r}"
+    return ""
 
 
-def _paths(fields: Mapping[str, Any]) -> Finding:
-    found = next(places(fields), None)
-    if found is None:
-        return _finding("paths")
-    return _finding("paths", f"{found[0]} holds a path of somebody's machine: {found[1]!r}")
+def _paths(fields: Mapping[str, Any]) -> str:
+    for where, text in places(fields):
+        return f"{where} holds a path of somebody's machine: {text!r}"
+    return ""
 
 
-def _finding(check: str, problem: str = "") -> Finding:
-    outcome: Answer = "failed" if problem else "ok"
+def _finding(check: str, problem: str) -> Finding:
+    outcome: Answer = "unchecked" if problem == NOT_KEPT else "failed" if problem else "ok"
     return Finding(check=f"bundle {check}", outcome=outcome, sentence=problem or FINE[check])
-
-
-def _file_name(name: str) -> str:
-    kept = re.sub(r"[^\w.+@=-]+", "_", name, flags=re.ASCII)
-    return kept if kept.strip(".") else f"_{kept}"

@@ -19,7 +19,6 @@ from typing import Any
 import yaml
 
 from bench.errors import BenchError, UsageError
-from bench.metrics.intervals import Interval
 from bench.records.metrics import MetricsPart
 from bench.records.record import Result
 from bench.records.score_intervals import interval_of
@@ -45,19 +44,17 @@ class Benchmark:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source:
-    """Where a reader finds the evaluation, such as a repository of results."""
-
-    url: str
-    name: str = "frozenbench"
-
-
-@dataclass(frozen=True, kw_only=True)
 class Told:
-    """What is said of records: by task `benchmarks`, and the `source` of all of them."""
+    """What is said of records: by task `benchmarks`, and the `source` of all of them: the address
+    where a reader finds the evaluation, such as a repository of results.
+    """
 
     benchmarks: Mapping[str, Benchmark]
-    source: Source | None = None
+    source: str | None = None
+
+    def of_source(self) -> dict[str, Any]:
+        """Return the source as both formats spell it."""
+        return {"source": {"url": self.source, "name": "frozenbench"}} if self.source else {}
 
 
 def benchmarks(texts: Sequence[str]) -> dict[str, Benchmark]:
@@ -132,21 +129,19 @@ def results_of(record: Result, folder: Path, told: Told) -> dict[str, Any]:
     """Return one element of `results` in a `model-index`; `folder` is where the record lies."""
     known = told.benchmarks.get(record.task.name)
     kind = BOXES if record.task.unit == "box" else KINDS[record.task.kind]
-    dataset = {
-        "name": record.task.title,
-        "type": known.id if known else record.task.name,
-        "split": record.task.score_split,
+    has_five = isinstance(record.metrics, MetricsPart) and record.metrics.top5 is not None
+    names = [record.task.metric, *(["top5"] if has_five and record.task.num_classes > 5 else [])]
+    return {
+        "task": {"type": kind, "name": kind.replace("-", " ").capitalize()},
+        "dataset": {
+            "name": record.task.title,
+            "type": known.id if known else record.task.name,
+            "split": record.task.score_split,
+            **({"revision": known.revision} if known and known.revision else {}),
+        },
+        "metrics": [_metric(record, name, folder) for name in names],
+        **told.of_source(),
     }
-    if known and known.revision:
-        dataset["revision"] = known.revision
-    found: dict[str, Any] = {
-        "task": {"type": kind, "name": _title(kind)},
-        "dataset": dataset,
-        "metrics": [_metric(record, name, folder) for name in _shown(record)],
-    }
-    if told.source is not None:
-        found["source"] = {"url": told.source.url, "name": told.source.name}
-    return found
 
 
 def _metric(record: Result, name: str, folder: Path) -> dict[str, Any]:
@@ -156,10 +151,10 @@ def _metric(record: Result, name: str, folder: Path) -> dict[str, Any]:
         "probe": record.probe.name,
         "protocol": record.protocol.name,
         "views": record.plan.score,
-        "n": _rows(record),
+        "n": record.num_counted,
         "manifest_sha256": record.data.score.digest,
     }
-    interval = _interval(record, folder, name)
+    interval = interval_of(record, folder, folder.parent / "cache", metric=name)
     if interval is not None:
         args["interval_95"] = [_percent(interval.low), _percent(interval.high)]
         args["interval_method"] = interval.method
@@ -183,26 +178,25 @@ def entry_of(record: Result, folder: Path, told: Told) -> dict[str, Any] | None:
     known = told.benchmarks.get(record.task.name)
     if known is None:
         return None
-    dataset = {"id": known.id, "task_id": known.task_id}
-    if known.revision:
-        dataset["revision"] = known.revision
-    entry: dict[str, Any] = {
-        "dataset": dataset,
+    return {
+        "dataset": {
+            "id": known.id,
+            "task_id": known.task_id,
+            **({"revision": known.revision} if known.revision else {}),
+        },
         "value": _percent(record.headline),
         "date": record.created,
         "notes": _notes(record, folder),
+        **told.of_source(),
     }
-    if told.source is not None:
-        entry["source"] = {"url": told.source.url, "name": told.source.name}
-    return entry
 
 
 def _notes(record: Result, folder: Path) -> str:
     """Say in one line what the value is; up to the first semicolon it is what is measured."""
-    interval = _interval(record, folder, record.task.metric)
+    interval = interval_of(record, folder, folder.parent / "cache")
     parts = [
         f"{METRICS[record.task.metric][1]} in percent ({measurement(record)})",
-        f"split {record.task.score_split}, n = {_rows(record):,}",
+        f"split {record.task.score_split}, n = {record.num_counted:,}",
     ]
     if interval is not None:
         low, high = _percent(interval.low), _percent(interval.high)
@@ -242,30 +236,11 @@ def parse_yaml(text: str, where: str) -> Any:
 
 
 # ------------------------------------------------------------------------------------------- values
-def _shown(record: Result) -> list[str]:
-    has_five = isinstance(record.metrics, MetricsPart) and record.metrics.top5 is not None
-    return [record.task.metric, *(["top5"] if has_five and record.task.num_classes > 5 else [])]
-
-
-def _rows(record: Result) -> int:
-    """Return how many rows the number is over."""
-    score = record.data.score
-    return score.listed if record.counts_lost else score.used
-
-
 def _lost(record: Result) -> str:
     told = "counted as wrong" if record.counts_lost else "left out"
     return f"{record.data.score.lost} of {record.data.score.listed} rows unreadable, {told}"
 
 
-def _interval(record: Result, folder: Path, metric: str) -> Interval | None:
-    return interval_of(record, folder, folder.parent / "cache", metric=metric)
-
-
 def _percent(fraction: float | None) -> float:
     assert fraction is not None
     return round(100 * fraction, 2)
-
-
-def _title(kind: str) -> str:
-    return kind.replace("-", " ").capitalize()

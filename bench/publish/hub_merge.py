@@ -42,7 +42,11 @@ def card_with(text: str | None, name: str, results: Sequence[Mapping[str, Any]])
     if not end:
         return f"{mark}---{newline}{block}---{newline}{''.join(lines)}"
     new = _spliced(lines[1:end], block)
-    if not _says(new, {**data, KEY: index}):
+    try:
+        is_replaced = parse_yaml(new, "") == {**data, KEY: index}
+    except BenchError:
+        is_replaced = False
+    if not is_replaced:
         raise BenchError(
             f"{KEY} cannot be replaced alone in the front matter of README.md as it is written;"
             " give the key lines of its own, or put in what bench card prints."
@@ -67,8 +71,11 @@ def merged(index: Any, name: str, results: Sequence[Mapping[str, Any]]) -> list[
     for model in models:
         for one in model["results"]:
             for ours in results:
-                if model is not models[0] or _of(one) != _of(ours):
-                    _drop(one, ours)
+                # Metrics of the same names on the same data had another source.
+                is_own = model is models[0] and _of(one) == _of(ours)
+                if not is_own and _of(one)[:-1] == _of(ours)[:-1]:
+                    names = {metric["name"] for metric in ours["metrics"]}
+                    one["metrics"] = [m for m in one["metrics"] if m.get("name") not in names]
     for ours in results:
         _put(models[0]["results"], ours)
     for model in models:
@@ -82,7 +89,7 @@ def entries_with(text: str | None, where: str, entries: Sequence[Mapping[str, An
     Raises:
         BenchError: it is not a list of entries.
     """
-    held = parse_yaml(text, where) if text is not None else []
+    held = parse_yaml(text or "", where)
     held = [] if held is None else held
     if not isinstance(held, list) or not all(isinstance(one, dict) for one in held):
         raise BenchError(f"{where} is not a list of evaluation results; mend it first.")
@@ -110,13 +117,6 @@ def _put(results: list[dict[str, Any]], ours: Mapping[str, Any]) -> None:
             twin["metrics"][places[0]] = dict(metric)
         else:
             twin["metrics"].append(dict(metric))
-
-
-def _drop(one: dict[str, Any], ours: Mapping[str, Any]) -> None:
-    """Take metrics of the same names on the same data out of what had another source."""
-    names = {metric["name"] for metric in ours["metrics"]}
-    if _of(one)[:-1] == _of(ours)[:-1]:
-        one["metrics"] = [m for m in one["metrics"] if m.get("name") not in names]
 
 
 def _of(result: Mapping[str, Any]) -> tuple[str, ...]:
@@ -152,13 +152,6 @@ def _end_of_front(lines: Sequence[str]) -> int:
         if _FENCE.fullmatch(line):
             return number
     raise BenchError("the front matter of README.md is not closed by a line ---; mend it first.")
-
-
-def _says(front: str, data: Mapping[str, Any]) -> bool:
-    try:
-        return bool(parse_yaml(front, "") == data)
-    except BenchError:
-        return False
 
 
 def _spliced(lines: Sequence[str], block: str) -> str:

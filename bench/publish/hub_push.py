@@ -7,8 +7,9 @@ somebody else was faster it fails, and nothing is lost.
 from __future__ import annotations
 
 import difflib
+import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,29 +79,24 @@ def changes_of(
     old = read(CARD)
     found = [Change(name=CARD, old=old, new=card_with(old, name or model, parts))]
     entries: dict[str, list[dict[str, Any]]] = {}
-    untold = set()
     for record, folder in records:
-        entry = entry_of(record, folder, told)
-        if entry is None:
-            untold.add(record.task.name)
-        else:
+        if entry := entry_of(record, folder, told):
             entries.setdefault(f"{EVAL_RESULTS}/{record.task.name}.yaml", []).append(entry)
+    untold = {record.task.name for record, _ in records} - told.benchmarks.keys()
     for path, ours in entries.items():
         old = read(path)
         found.append(Change(name=path, old=old, new=entries_with(old, path, ours)))
     return tuple(one for one in found if one.new != one.old), tuple(sorted(untold))
 
 
-def plan_push(
-    records: Sequence[tuple[Result, Path]], told: Told, repo: str, *, endpoint: str | None = None
-) -> Plan:
+def plan_push(records: Sequence[tuple[Result, Path]], told: Told, repo: str) -> Plan:
     """Read what is at the hub and return the commit that these records would be.
 
     Raises:
         BenchError: the hub cannot be reached, has no such repository, or its files cannot be added
             to.
     """
-    with _api(repo, endpoint) as api, tempfile.TemporaryDirectory() as folder:
+    with _api(repo) as api, tempfile.TemporaryDirectory() as folder:
         info = api.model_info(repo)
         held = {one.rfilename for one in info.siblings or []}
 
@@ -121,7 +117,7 @@ def plan_push(
     )
 
 
-def push(plan: Plan, *, as_pull_request: bool = False, endpoint: str | None = None) -> str:
+def push(plan: Plan, *, as_pull_request: bool = False) -> str:
     """Make the commit and return its address, or that of the pull request.
 
     Raises:
@@ -129,13 +125,14 @@ def push(plan: Plan, *, as_pull_request: bool = False, endpoint: str | None = No
     """
     from huggingface_hub import CommitOperationAdd  # only where it is needed
 
-    with _api(plan.repo, endpoint, unsure="look there whether the commit was made") as api:
+    files = [
+        CommitOperationAdd(path_in_repo=one.name, path_or_fileobj=one.new.encode())
+        for one in plan.changes
+    ]
+    with _api(plan.repo, unsure="look there whether the commit was made") as api:
         made = api.create_commit(
             plan.repo,
-            [
-                CommitOperationAdd(path_in_repo=one.name, path_or_fileobj=one.new.encode())
-                for one in plan.changes
-            ],
+            files,
             commit_message=plan.title,
             parent_commit=plan.parent,
             create_pr=as_pull_request,
@@ -143,19 +140,8 @@ def push(plan: Plan, *, as_pull_request: bool = False, endpoint: str | None = No
     return str(made.pr_url or made.commit_url) if as_pull_request else str(made.commit_url)
 
 
-def as_json(plan: Plan) -> Mapping[str, Any]:
-    """Return a plan as JSON values."""
-    return {
-        "repo": plan.repo,
-        "parent": plan.parent,
-        "title": plan.title,
-        "files": {one.name: one.new for one in plan.changes},
-        "without_benchmark": list(plan.untold),
-    }
-
-
 @contextmanager
-def _api(repo: str, endpoint: str | None, unsure: str = "nothing was sent") -> Iterator[HfApi]:
+def _api(repo: str, unsure: str = "nothing was sent") -> Iterator[HfApi]:
     """Yield the hub's client; its errors become sentences.
 
     A refusal has changed nothing. After another error, such as a lost answer, `unsure` says what is
@@ -164,7 +150,7 @@ def _api(repo: str, endpoint: str | None, unsure: str = "nothing was sent") -> I
     from huggingface_hub import HfApi  # only where it is needed
     from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 
-    api = HfApi(endpoint=endpoint)
+    api = HfApi(endpoint=os.environ.get("HF_ENDPOINT"))
     # Its bases are the errors of whatever this version of the client sends requests with.
     of_the_wire = cast("tuple[type[Exception], ...]", HfHubHTTPError.__bases__)
     problems: tuple[type[Exception], ...] = (*of_the_wire, ValueError)

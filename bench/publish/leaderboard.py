@@ -53,7 +53,7 @@ class TableWriter(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Leaderboard:
-    """A table: columns and how it is written.
+    """A table: columns and how it is written, by default as the board `runs` is.
 
     Of the records that it is written from, `records` is their folder, and `refused` says in a
     sentence each which ones verification kept out. A board with published rows, `has_published`,
@@ -63,7 +63,7 @@ class Leaderboard:
     name: str
     title: str
     columns: Sequence[Column]
-    write: TableWriter
+    write: TableWriter | None = None
     records: Path | None = None
     refused: tuple[str, ...] = ()
     has_published: bool = False

@@ -21,7 +21,7 @@ _NAME = r"[^\s/\\'\"<>|:;,()\[\]{}]+"
 _PATH = re.compile(rf"(?<![\w./\\])(?:[A-Za-z]:|~\w*)?(?:[/\\]{_NAME}){{2,}}[/\\]?")
 # A text that is one path, which may hold blanks: no sentence, which has a reason after its colon.
 _WHOLE = re.compile(r"(?:/|~|\\\\|[A-Za-z]:[/\\]|\.\.?[/\\])(?:(?!: )[^\n])*")
-DROPPED = "data"
+DROPPED = "config.task_options.data"
 SPECS = ("config.encoder", "encoder.spec")  # NAME:PATH
 IN_THE_ID = ("probe.settings", "probe.heads", "probe.head_order", "task.files")
 
@@ -32,11 +32,19 @@ def without_places(fields: Mapping[str, Any]) -> dict[str, Any]:
     The id stays right, so a path that it depends on stays too (`places` finds it). A record that
     has no seal gets none.
     """
-    roots = _roots(fields)
-    cut = {
-        key: _config(fields) if key == "config" else _mapped(value, key, lambda t: _cut(t, roots))
-        for key, value in fields.items()
-    }
+    roots, task = _roots(fields), fields.get("task")
+    has_files = isinstance(task, Mapping) and bool(task.get("files"))
+    names = (*PLACES, *FILE_PLACES) if has_files else PLACES
+    free = {f"config.task_options.{name}" for name in names}  # where the id leaves them out
+
+    def change(where: str, text: str) -> str:
+        if where in SPECS:
+            return cut_spec(text)
+        if where.partition(".")[0] == "config":
+            return _last(text) if where in free else text
+        return _cut(text, roots)
+
+    cut: dict[str, Any] = _mapped(fields, "", change)
     if cut == fields:
         return cut
     return {**cut, "seal": seal_of(cut)} if fields.get("seal") is not None else cut
@@ -44,43 +52,28 @@ def without_places(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 def places(fields: Any, where: str = "") -> Iterator[tuple[str, str]]:
     """Yield (dotted field, text) for every local path in JSON values, keys of mappings included."""
+    for place, text in _texts(fields, where):
+        if text != (cut_spec(text) if place in SPECS else _cut(text, [])):
+            yield place, text
+
+
+def _texts(fields: Any, where: str = "") -> Iterator[tuple[str, str]]:
+    """Yield (dotted field, text) for every text in JSON values, keys of mappings included."""
     if isinstance(fields, Mapping):
         for key, inner in fields.items():
-            yield from places(str(key), where)
-            yield from places(inner, f"{where}.{key}".lstrip("."))
+            yield where, str(key)
+            yield from _texts(inner, f"{where}.{key}".lstrip("."))
     elif isinstance(fields, list | tuple):
         for inner in fields:
-            yield from places(inner, where)
+            yield from _texts(inner, where)
     elif isinstance(fields, str):
-        cut = cut_spec(fields) if where in SPECS else _cut(fields, [])
-        if cut != fields:
-            yield where, fields
+        yield where, fields
 
 
 def cut_spec(spec: str) -> str:
     """Return the name of an encoder with the path of its weights cut to the last name."""
     name, colon, weights = spec.partition(":")
     return f"{name}{colon}{_last(weights)}" if _WHOLE.fullmatch(weights) else _cut(spec, [])
-
-
-def _config(fields: Mapping[str, Any]) -> Any:
-    """Cut the configuration where the id leaves it out."""
-    config, task = fields.get("config"), fields.get("task")
-    if not isinstance(config, Mapping):
-        return config
-    cut = {**config}
-    if isinstance(config.get("encoder"), str):
-        cut["encoder"] = cut_spec(config["encoder"])
-    options = config.get("task_options")
-    if isinstance(options, Mapping):
-        has_files = isinstance(task, Mapping) and bool(task.get("files"))
-        free = (*PLACES, *FILE_PLACES) if has_files else PLACES
-        cut["task_options"] = {
-            key: _last(value) if key in free and isinstance(value, str) else value
-            for key, value in options.items()
-            if key != DROPPED
-        }
-    return cut
 
 
 def _roots(fields: Mapping[str, Any]) -> list[str]:
@@ -90,35 +83,27 @@ def _roots(fields: Mapping[str, Any]) -> list[str]:
     sentence around it.
     """
     found: set[str] = set()
-    for text in _texts(fields.get("config")):
+    for _, text in _texts(fields.get("config")):
         for path in (text, text.partition(":")[2]):
             if _WHOLE.fullmatch(path) and len(Path(path).parts) > 2:
                 found.add(path.rstrip("/\\"))
     return sorted(found, key=lambda root: (-len(root), root))
 
 
-def _texts(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping | list | tuple):
-        for inner in value.values() if isinstance(value, Mapping) else value:
-            yield from _texts(inner)
-
-
-def _mapped(value: Any, where: str, change: Callable[[str], str]) -> Any:
+def _mapped(value: Any, where: str, change: Callable[[str, str], str]) -> Any:
     """Return JSON values with every text changed, keys of mappings too."""
     if where in IN_THE_ID:
         return value
     if isinstance(value, Mapping):
+        inside = {key: f"{where}.{key}".lstrip(".") for key in value}
         return {
-            change(str(key)): _mapped(inner, f"{where}.{key}", change)
-            for key, inner in value.items()
+            change(where, str(key)): _mapped(value[key], place, change)
+            for key, place in inside.items()
+            if place != DROPPED
         }
     if isinstance(value, list | tuple):
-        return [_mapped(inner, where, change) for inner in value]
-    if not isinstance(value, str):
-        return value
-    return cut_spec(value) if where in SPECS else change(value)
+        return [_mapped(inner, f"{where}.", change) for inner in value]
+    return change(where, value) if isinstance(value, str) else value
 
 
 def _cut(text: str, roots: list[str]) -> str:

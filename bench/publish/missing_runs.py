@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import json
 import shlex
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from bench import registry
 from bench.config import TABLES, Machine, RunConfig, expand
 from bench.errors import UsageError
+from bench.preflight.settle import settled
 from bench.publish.leaderboard import Column, Leaderboard
 from bench.records.record import Result
 from bench.records.run_id import FILE_PLACES, PLACES, config_facts
@@ -22,7 +23,7 @@ FLAGS = ("encoder", "task", "probe", "protocol", "plan")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wanted:
+class PlannedRun:
     """One run that the columns of these titles show; `is_drawn` if it is one of several draws of
     the training labels.
     """
@@ -39,9 +40,6 @@ class Failure:
     columns: tuple[str, ...]
     encoder: str
     reason: str
-
-    def __str__(self) -> str:
-        return f"{', '.join(self.columns)} of {self.encoder}: {self.reason}"
 
 
 def why_not_here(column: Column) -> str | None:
@@ -60,7 +58,7 @@ def plan_runs(
     *,
     draws: int = 3,
     frames: Mapping[str, int] | None = None,
-) -> tuple[list[Wanted], list[Failure]]:
+) -> tuple[list[PlannedRun], list[Failure]]:
     """Return the runs that the columns of a board ask for, and those that cannot be configured.
 
     Of a column with a share of the labels there are as many as `draws`. `frames` is the number of
@@ -84,7 +82,7 @@ def plan_runs(
     _refuse_settings(board.name, columns, settings)
     named = {"encoder": [*encoders], "task": [c.task for c in columns]}
     bases = expand({**named, "probe": [c.probe for c in columns]}, settings)
-    found: dict[str, Wanted] = {}
+    found: dict[str, PlannedRun] = {}
     failures: list[Failure] = []
     for encoder in dict.fromkeys(base.encoder for base in bases):
         for column in columns:
@@ -95,7 +93,7 @@ def plan_runs(
             ]
             try:
                 configs = [
-                    _with_frames(config.settled(machine.data_of(config.task)), frames or {})
+                    _with_frames(settled(config, machine), frames or {})
                     for config in _configs(column, base, draws)
                 ]
             except UsageError as error:
@@ -106,19 +104,19 @@ def plan_runs(
             for config in configs:
                 key = key_of(config)
                 titles = found[key].columns if key in found else ()
-                found[key] = Wanted(
+                found[key] = PlannedRun(
                     columns=(*titles, column.title), config=config, is_drawn=_is_drawn(column)
                 )
     return list(found.values()), failures
 
 
 def lacking(
-    wanted: Sequence[Wanted],
+    wanted: Sequence[PlannedRun],
     records: Iterable[Result],
     *,
     weights: Mapping[str, str] | None = None,
     any_seed: bool = True,
-) -> list[Wanted]:
+) -> list[PlannedRun]:
     """Return the runs that are not on record, whatever their seed unless that matters.
 
     `weights` are the digests of the encoders by their text, empty for one without any; if they are
@@ -129,14 +127,12 @@ def lacking(
         _what_was_run(r.config, (r.encoder.weights_sha256 or "") if known else None, any_seed)
         for r in records
     }
-    return [
-        one
-        for one in wanted
-        if _what_was_run(
-            config_facts(one.config), weights[one.config.encoder] if weights else None, any_seed
-        )
-        not in there
-    ]
+    left = []
+    for one in wanted:
+        own = weights[one.config.encoder] if weights else None
+        if _what_was_run(config_facts(one.config), own, any_seed) not in there:
+            left.append(one)
+    return left
 
 
 def command(config: RunConfig, more: Sequence[str] = ()) -> str:
@@ -162,8 +158,9 @@ def key_of(config: RunConfig) -> str:
 
 def _refuse_settings(board: str, columns: Sequence[Column], settings: Sequence[str]) -> None:
     """Refuse settings of what the columns of a board say themselves."""
-    keys = [setting.partition("=")[0].strip() for setting in settings]
-    for key in keys:
+    is_known = board in registry.names("boards")
+    options = registry.find("boards", board).options if is_known else ()
+    for key in [setting.partition("=")[0].strip() for setting in settings]:
         option = key.rpartition(".")[2]
         if key.startswith("task.") and option in (*SHARES, "draw", "subset"):
             raise UsageError(
@@ -171,19 +168,11 @@ def _refuse_settings(board: str, columns: Sequence[Column], settings: Sequence[s
                 " show; leave it out, and use --draws."
             )
         if key in ("protocol", "plan") and any(getattr(column, key) for column in columns):
-            hint = f" or give the board one with --set board.{key}=NAME" * (
-                key in _options_of(board)
-            )
+            hint = f" or give the board one with --set board.{key}=NAME" * (key in options)
             raise UsageError(
                 f"--set {key}: the columns of board {board!r} name their own {key}; leave it"
                 f" out{hint}."
             )
-
-
-def _options_of(board: str) -> Collection[str]:
-    """Return the names of the options of a board, none for one that is not registered."""
-    is_known = board in registry.names("boards")
-    return registry.find("boards", board).options if is_known else ()
 
 
 def _configs(column: Column, base: RunConfig, draws: int) -> list[RunConfig]:
@@ -210,7 +199,6 @@ def _is_drawn(column: Column) -> bool:
 
 
 def _with_frames(config: RunConfig, frames: Mapping[str, int]) -> RunConfig:
-    """Give the plan of a run the number of frames that its encoder takes."""
     if config.plan is None or config.encoder not in frames:
         return config
     plan = replace(ClipPlan.parse(config.plan), num_frames=frames[config.encoder])
@@ -220,11 +208,8 @@ def _with_frames(config: RunConfig, frames: Mapping[str, int]) -> RunConfig:
 def _what_was_run(config: Mapping[str, Any], weights: str | None, any_seed: bool) -> str:
     """Return what a run is, without places; with a digest of the weights also without theirs."""
     facts: dict[str, Any] = {**DEFAULTS, **config}
-    facts["task_options"] = {
-        key: value
-        for key, value in facts["task_options"].items()
-        if key not in (*PLACES, *FILE_PLACES)
-    }
+    options, places = facts["task_options"], (*PLACES, *FILE_PLACES)
+    facts["task_options"] = {key: options[key] for key in options if key not in places}
     if weights is not None:
         facts["encoder"] = [str(facts["encoder"]).partition(":")[0], weights]
     if any_seed:

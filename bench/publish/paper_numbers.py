@@ -21,7 +21,7 @@ from bench.publish.leaderboard import Paper, PublishedNumber
 FIELDS = tuple(field.name for field in fields(PublishedNumber))
 # A number without these says nothing; where a paper leaves the others out they are empty.
 NEEDED = ("source", "table", "method", "task", "probe", "train_fraction", "metric", "value")
-EXACT = ("source", "table", "task", "probe")
+NUMBERS = ("resolution", "params_m", "train_fraction", "value", "std")
 
 
 class NothingPublishedError(BenchError):
@@ -119,9 +119,8 @@ def _number(
         raise DataError(f"{where}: train_fraction {fraction:g} should be above 0 and at most 1.")
     if not 0 <= value <= 100:
         raise DataError(f"{where}: value {value:g} is no percentage.")
-    named = ("source", "table", "method", "arch", "pretrain_data", "samples_seen_m", "task")
     return PublishedNumber(
-        **{name: texts[name] for name in (*named, "views", "probe", "metric")},
+        **{name: text for name, text in texts.items() if name not in NUMBERS},
         resolution=None if resolution is None else int(resolution),
         params_m=_value(where, "params_m", texts),
         train_fraction=fraction,

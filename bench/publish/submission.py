@@ -12,13 +12,13 @@ import re
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from bench.data.manifest import manifest_digest
 from bench.errors import BenchError
 from bench.files import file_sha256, write_whole
-from bench.publish.bundles import BUNDLE_FILES as BUNDLE_FILES
 from bench.publish.bundles import (
     CLASSES,
     CONFIG,
@@ -28,7 +28,6 @@ from bench.publish.bundles import (
     plain_config,
     predicted_rows,
 )
-from bench.publish.bundles import check_bundle as check_bundle
 from bench.publish.local_paths import places, without_places
 from bench.publish.results_repository import readable
 from bench.records.box_predictions import read_scored_boxes
@@ -65,7 +64,19 @@ class Submitted:
 def checked(paths: Sequence[Path]) -> list[Checked]:
     """Verify records; those beside them serve as controls, such as the untrained network."""
     others = {folder: readable(folder) for folder in {path.parent for path in paths}}
-    return [_checked(path, others[path.parent]) for path in paths]
+    found = []
+    for path in paths:
+        cache = path.parent.parent / "cache" if path.parent.name == "records" else None
+        verdict = verify(path, others=others[path.parent], cache=cache)
+        wrong = [f"{one.check}: {one.sentence}" for one in verdict.having("failed")]
+        doubts = [f"{one.check}: {one.sentence}" for one in verdict.having("suspect")]
+        result = verdict.result
+        if result is not None and result.status != "complete":
+            told = "; ".join(result.reasons)
+            doubts.append(f"the record is {result.status.replace('_', ' ')}: {told}")
+        code = 5 if wrong or result is None else 3 if doubts else 0
+        found.append(Checked(path=path, result=result, code=code, refusals=(*wrong, *doubts)))
+    return found
 
 
 def submit(
@@ -83,22 +94,17 @@ def submit(
     """
     found = []
     for one in checked(paths):
-        if one.result is None or one.code == 5 or (one.code and not include_suspect):
-            found.append(_refused(one))
-            continue
-        try:
-            folder, is_new = bundle(one.path, out, with_probe=with_probe, keep_paths=keep_paths)
-        except BenchError as error:
-            refusal = Checked(
-                path=one.path, result=one.result, code=error.exit_code, refusals=(str(error),)
-            )
-            found.append(_refused(refusal))
-        else:
-            found.append(
-                Submitted(
-                    record=one.result.id, folder=folder, is_new=is_new, sentences=one.refusals
-                )
-            )
+        code, sentences, folder, is_new = one.code, one.refusals, None, False
+        if one.result is not None and code != 5 and (not code or include_suspect):
+            try:
+                folder, is_new = bundle(one.path, out, with_probe=with_probe, keep_paths=keep_paths)
+                code = 0
+            except BenchError as error:
+                code, sentences = error.exit_code, (str(error),)
+        record = one.result.id if one.result is not None else one.path.stem
+        found.append(
+            Submitted(record=record, folder=folder, is_new=is_new, code=code, sentences=sentences)
+        )
     return found
 
 
@@ -123,10 +129,12 @@ def bundle(
             f"record {result.id}: {left[0]} holds {left[1]!r}, a path of this machine that its id"
             " depends on; run it again with a path relative to where you run, or say --keep-paths."
         )
-    text = path.read_bytes() if cut == fields else _json(cut)
+    text = path.read_bytes()
+    if cut != fields:
+        text = f"{json.dumps(cut, indent=2, ensure_ascii=False, allow_nan=False)}\n".encode()
     parse_record(text.decode(), f"the bundle of {result.id}")
     folder = out / place_of(cut)
-    files = {name: content.encode() for name, content in _texts(result, cut, path.parent).items()}
+    texts = _texts(result, cut, path.parent)
     sources = [
         kept_file(result, name, path.parent)
         for name in ("predictions", "truth")
@@ -135,41 +143,22 @@ def bundle(
     if with_probe:
         probe = kept_file(result, "probe", path.parent).parent
         sources += sorted(p for p in probe.iterdir() if p.is_file())
-    copies = {str(source.relative_to(path.parent)): source for source in sources}
-    last = {f"{result.id}.json": text}
-    wanted: dict[str, bytes | Path] = {**copies, **files, **last}
+    wanted: dict[str, bytes | Path] = {str(one.relative_to(path.parent)): one for one in sources}
+    wanted |= {name: content.encode() for name, content in texts.items()}
+    wanted[f"{result.id}.json"] = text  # last
     new = [name for name, content in wanted.items() if not _holds(folder / name, content)]
     for name in new:
-        _write(folder / name, wanted[name])
+        content = wanted[name]
+        if isinstance(content, bytes):
+            write_whole(folder / name, content)
+            continue
+        with content.open("rb") as source:
+            write_whole(folder / name, partial(shutil.copyfileobj, source))
     return folder, bool(new)
-
-
-# ---------------------------------------------------------------------------------------- verifying
-def _checked(path: Path, others: Sequence[Result]) -> Checked:
-    home = path.parent.parent if path.parent.name == "records" else None
-    verdict = verify(path, others=others, cache=home / "cache" if home is not None else None)
-    wrong = [f"{one.check}: {one.sentence}" for one in verdict.having("failed")]
-    doubts = [f"{one.check}: {one.sentence}" for one in verdict.having("suspect")]
-    result = verdict.result
-    if result is not None and result.status != "complete":
-        told = "; ".join(result.reasons)
-        doubts.append(f"the record is {result.status.replace('_', ' ')}: {told}")
-    return Checked(
-        path=path,
-        result=result,
-        code=5 if wrong or result is None else 3 if doubts else 0,
-        refusals=(*wrong, *doubts),
-    )
-
-
-def _refused(one: Checked) -> Submitted:
-    number = one.result.id if one.result is not None else one.path.stem
-    return Submitted(record=number, folder=None, code=one.code, sentences=one.refusals)
 
 
 # ----------------------------------------------------------------------------------------- contents
 def _texts(result: Result, fields: Mapping[str, Any], folder: Path) -> dict[str, str]:
-    """Return the manifest, the class names and the configuration of a record."""
     predictions = kept_file(result, "predictions", folder)
     ids, labels = predicted_rows(predictions)
     classes = _classes(result, predictions, folder)
@@ -191,9 +180,6 @@ def _classes(result: Result, predictions: Path, folder: Path) -> list[str]:
     """Return the class names: from the predictions, or of older ones and of boxes from the probe.
 
     Without the file of the probe those of boxes are the evaluated ones.
-
-    Raises:
-        RecordError: neither has them.
     """
     told = prediction_facts(predictions)
     if told is not None and "classes" in told:
@@ -241,36 +227,18 @@ def _key(name: str) -> str:
     return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else _toml(name)
 
 
-def _json(fields: Mapping[str, Any]) -> bytes:
-    text = json.dumps(fields, indent=2, ensure_ascii=False, allow_nan=False)
-    return f"{text}\n".encode()
-
-
 # ------------------------------------------------------------------------------------------ writing
 def _holds(path: Path, content: bytes | Path) -> bool:
-    """Say whether a file is there with that content.
-
-    Raises:
-        RecordError: it is there with another.
-    """
+    """Say whether a file is there with that content; refuse one with another."""
     if not path.exists():
         return False
-    same = (
-        path.read_bytes() == content
-        if isinstance(content, bytes)
-        else file_sha256(path) == file_sha256(content)
-    )
+    if isinstance(content, bytes):
+        same = path.read_bytes() == content
+    else:
+        same = file_sha256(path) == file_sha256(content)
     if not same:
         raise RecordError(
             f"{path} is there and is another file; nothing was written. Choose another --out, or"
             f" remove {path.parent} if it should be replaced."
         )
     return True
-
-
-def _write(path: Path, content: bytes | Path) -> None:
-    if isinstance(content, bytes):
-        write_whole(path, content)
-        return
-    with content.open("rb") as source:
-        write_whole(path, lambda file: shutil.copyfileobj(source, file))

@@ -7,11 +7,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench import registry
+from bench.contracts import require_board
 from bench.errors import UsageError
-from bench.publish.leaderboard import Leaderboard
+from bench.publish.leaderboard import Leaderboard, TableWriter
 from bench.records.record import Result
 from bench.types import Settings
-from bench.verify.verify_records import Verdict, verify_folder
+from bench.verify.findings import Verdict
+from bench.verify.verify_records import verify_folder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,30 +41,39 @@ def write_board(
         UsageError: no such table, or no record yet for one that has no published rows.
     """
     board: Leaderboard = registry.build("boards", name, options or {})
+    require_board(name, board)
     folder = home / "records"
     if not folder.is_dir() and not board.has_published:
         raise UsageError(f"there are no records in {folder}: run an evaluation first.")
     verdicts = verify_folder(folder, home / "cache") if folder.is_dir() else []
     if not verdicts and not board.has_published:
         raise UsageError(f"there is no record in {folder} yet: make one with bench run.")
-    refused = tuple(_refusal(verdict) for verdict in verdicts if verdict.status == "failed")
+    refused = tuple(
+        f"{verdict.path.name} failed verification: {'; '.join(verdict.reasons('failed'))}"
+        for verdict in verdicts
+        if verdict.status == "failed"
+    )
     records = [_marked(verdict) for verdict in verdicts if verdict.status != "failed"]
     records.sort(key=lambda record: (record.created, record.id))
     board = replace(board, records=folder, refused=refused)
-    paths = board.write(board, records, out or home / "tables", include_unreportable=include_all)
+    write = writer_of(board)
+    paths = write(board, records, out or home / "tables", include_unreportable=include_all)
     return Published(paths=paths, refused=refused)
 
 
-def _refusal(verdict: Verdict) -> str:
-    reasons = "; ".join(finding.sentence.rstrip(".") for finding in verdict.having("failed"))
-    return f"{verdict.path.name} failed verification: {reasons}"
+def writer_of(board: Leaderboard) -> TableWriter:
+    """Return how a board is written: in a way of its own, or as the board of all runs is."""
+    usual: Leaderboard = registry.build("boards", "runs", {})
+    write = board.write or usual.write
+    assert write
+    return write
 
 
 def _marked(verdict: Verdict) -> Result:
     """Return a record, as suspect if a control says so; one that is not reportable stays so."""
     record = verdict.result
     assert record is not None  # only a failed verdict has none
-    found = [finding.sentence.rstrip(".") for finding in verdict.having("suspect")]
+    found = verdict.reasons("suspect")
     if not found:
         return record
     reasons = tuple(dict.fromkeys([*record.reasons, *found]))

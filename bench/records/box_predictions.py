@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +21,11 @@ from bench.data.boxes.ava_csv import Boxes, Frames
 from bench.data.boxes.regions import FrameTruth
 from bench.data.manifest import Manifest
 from bench.files import file_sha256, write_whole
-from bench.metrics.detections import ScoredBoxes, detections_of, score_boxes
-from bench.metrics.frame_matching import BoolArray
-from bench.records.metrics import Bounds, ClassPart, FatePart, FrameMapPart
+from bench.metrics.detections import ScoredBoxes, in_every_class, score_boxes
+from bench.metrics.frame_rows import FrameIndex
+from bench.records.metrics import Bounds, FrameMapPart
 from bench.records.record import Artifact, RecordError
+from bench.types import BoolArray, FloatArray
 
 FRAME = [("video", pa.string()), ("second", pa.float64())]
 CORNERS = [(name, pa.float64()) for name in ("x1", "y1", "x2", "y2")]
@@ -60,18 +60,10 @@ def frame_map_part(boxes: ScoredBoxes, truth: FrameTruth, *, skip: bool) -> Fram
         DataError: the rules of the truth give no number.
     """
     found = score_boxes(boxes, truth, skip=skip)
-    own = found.frame_map
     return FrameMapPart(
-        mean_ap=own.mean_ap,
-        rules=own.rules,
+        **vars(found.frame_map),
         by_rules=dict(found.by_rules),
         undefined=dict(found.undefined),
-        classes=tuple(ClassPart(**asdict(one)) for one in own.classes),
-        truth=FatePart(**asdict(own.truth)),
-        detections=FatePart(**asdict(own.detections)),
-        num_frames=own.num_frames,
-        num_silent_frames=own.num_silent_frames,
-        num_wrong_by_frame=own.num_wrong_by_frame,
         scored=int(boxes.scored.sum()),
         expected=len(boxes.scored),
         bounds=Bounds(low=found.low, high=found.high),
@@ -114,14 +106,11 @@ def write_scored_boxes(
         "id": list(manifest.ids),
         **_frame_columns(boxes.frames),
         **dict(zip(("x1", "y1", "x2", "y2"), boxes.corners.T, strict=True)),
-        "status": [
-            "scored" if ok else "missing" if sample in missing else "undecodable"
-            for sample, ok in zip(manifest.ids, boxes.scored, strict=True)
-        ],
+        "status": statuses(manifest, boxes.scored, missing),
         "scores": scores,
     }
     told = {"classes": _spelled(boxes.classes), **_told(facts, manifest=manifest.digest)}
-    return _write(path, columns, PREDICTIONS, told)
+    return write_table(path, columns, PREDICTIONS, told)
 
 
 def read_scored_boxes(path: Path) -> ScoredBoxes:
@@ -155,18 +144,15 @@ def detection_lines(boxes: ScoredBoxes) -> Iterator[str]:
     )
     for start in range(0, len(boxes.scored), ROWS_AT_A_TIME):
         rows = np.arange(start, min(start + ROWS_AT_A_TIME, len(boxes.scored)))
-        given = detections_of(
-            ScoredBoxes(
-                frames=boxes.frames.at(rows),
-                corners=boxes.corners[rows],
-                scores=boxes.scores[rows],
-                scored=boxes.scored[rows],
-                classes=boxes.classes,
-            )
-        )
+        given = in_every_class(boxes, rows[boxes.scored[rows]])
         named = _frame_columns(given.frames)
         micros, inverse = np.unique(given.frames.micros, return_inverse=True)
-        seconds = pa.array([_second(int(one)) for one in micros]).take(pa.array(inverse))
+        spelled = [
+            # As AVA does, 0902, where it is a whole second.
+            f"{one // 1_000_000:04d}" if one % 1_000_000 == 0 else repr(one / 1e6)
+            for one in micros.tolist()
+        ]
+        seconds = pa.array(spelled).take(pa.array(inverse))
         columns = [
             named["video"],
             seconds,
@@ -188,7 +174,8 @@ def write_truth(
     boxes, out = truth.boxes, truth.excluded
     bare = [boxes.declared, *([out] if out is not None else [])]
     num_bare = sum(map(len, bare))
-    excluded = [*_excluded(truth, boxes.frames), *_excluded(truth, boxes.declared)]
+    index = FrameIndex([out] if out else [])
+    excluded = [*(index.number(boxes.frames) >= 0), *(index.number(boxes.declared) >= 0)]
     frames = [_frame_columns(part) for part in (boxes.frames, *bare)]
     none = pa.nulls(num_bare)
     columns = {
@@ -202,7 +189,7 @@ def write_truth(
         "excluded": [*excluded, *([True] * (num_bare - len(boxes.declared)))],
     }
     told = {"classes": _spelled(truth.classes), "rules": truth.rules, **_told(facts)}
-    return _write(path, columns, TRUTH, told)
+    return write_table(path, columns, TRUTH, told)
 
 
 def read_truth(path: Path) -> FrameTruth:
@@ -227,21 +214,24 @@ def read_truth(path: Path) -> FrameTruth:
     )
 
 
-def _excluded(truth: FrameTruth, frames: Frames) -> BoolArray:
-    from bench.metrics.frame_rows import FrameIndex
-
-    if truth.excluded is None:
-        return np.zeros(len(frames), dtype=np.bool_)
-    return np.asarray(FrameIndex([truth.excluded]).number(frames) >= 0)
-
-
 # ------------------------------------------------------------------------------------------ columns
-def _write(
+def write_table(
     path: Path, columns: Mapping[str, Any], schema: pa.Schema, facts: Mapping[str, str]
 ) -> Artifact:
+    """Write a file of a record, with `facts` as its metadata; return its name and digest."""
     table = pa.table(dict(columns), schema=schema.with_metadata(dict(facts)))
     write_whole(path, lambda file: pq.write_table(table, file, compression="zstd"))
     return Artifact(path=path.name, sha256=file_sha256(path))
+
+
+def statuses(manifest: Manifest, scored: BoolArray, missing: Collection[str]) -> list[str]:
+    """Return what became of every row: rows not scored are missing if their id is, or else
+    undecodable.
+    """
+    return [
+        "scored" if ok else "missing" if sample in missing else "undecodable"
+        for sample, ok in zip(manifest.ids, scored, strict=True)
+    ]
 
 
 def _told(facts: Mapping[str, str] | None, **more: str) -> dict[str, str]:
@@ -264,7 +254,7 @@ def _frames(table: pa.Table) -> Frames:
     )
 
 
-def _corners(table: pa.Table) -> np.ndarray[Any, np.dtype[np.float64]]:
+def _corners(table: pa.Table) -> FloatArray:
     return np.column_stack([table[key].to_numpy() for key, _ in CORNERS])
 
 
@@ -280,8 +270,3 @@ def _spelled(classes: Mapping[int, str]) -> str:
 def _classes(table: pa.Table) -> dict[int, str]:
     held = json.loads(table.schema.metadata[b"classes"])
     return {int(key): name for key, name in held.items()}
-
-
-def _second(micros: int) -> str:
-    """Spell a time as AVA does, `0902`, where it is a whole second."""
-    return f"{micros // 1_000_000:04d}" if micros % 1_000_000 == 0 else repr(micros / 1e6)

@@ -15,9 +15,6 @@ class Difference:
     a: Any
     b: Any
 
-    def __str__(self) -> str:
-        return f"{self.field}: {spelled(self.a)} -> {spelled(self.b)}"
-
 
 class Absent:
     """What stands for a value where there is no such field."""
@@ -43,10 +40,10 @@ def differences(a: Any, b: Any, place: str = "") -> list[Difference]:
     return [] if a == b and type(a) is type(b) else [Difference(field=place, a=a, b=b)]
 
 
-def spelled(value: Any, most: int = 60) -> str:
+def spelled(value: Any) -> str:
     """Return a value as short text."""
     text = value if isinstance(value, str) else repr(value)
-    return text if len(text) <= most else f"{text[: most - 3]}..."
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def as_json(difference: Difference) -> dict[str, Any]:

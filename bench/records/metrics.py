@@ -2,38 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Tag, model_validator
+
+from bench.metrics.frame_map import ClassScore, Fraction
+from bench.metrics.frame_rows import Count, Fate
 
 ROUNDING = 1e-9  # metrics are ratios of integers in float64; anything larger is another number
 SHORT_NAMES = {"top1": "top-1", "mean_ap": "mAP"}  # of the metrics that a task may have
 
-Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=0, lt=2**63)]
 
+class RecordPart(BaseModel):
+    """A frozen piece of a record that refuses fields it does not know.
 
-class Part(BaseModel):
-    """A frozen piece of a record that refuses fields it does not know."""
+    A record that breaks one of the rules in `_contradictions` cannot be read; what a whole one may
+    still get wrong is for `bench verify` to say.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    @model_validator(mode="after")
+    def _holds_together(self) -> Self:
+        for problem in self._contradictions():
+            raise ValueError(problem)
+        return self
 
-class Bounds(Part):
+    def _contradictions(self) -> Iterator[str]:
+        """Yield a sentence for every pair of fields that cannot both be true."""
+        return iter(())
+
+
+class Bounds(RecordPart):
     """The number if every row that was expected but not scored were wrong (low) or right (high)."""
 
     low: Fraction
     high: Fraction
 
-    @model_validator(mode="after")
-    def _order(self) -> Self:
+    def _contradictions(self) -> Iterator[str]:
         if self.low > self.high + ROUNDING:
-            raise ValueError(f"bounds {self.low} to {self.high} are reversed")
-        return self
+            yield f"bounds {self.low} to {self.high} are reversed"
 
 
-class MetricsPart(Part):
+class MetricsPart(RecordPart):
     """Accuracies as fractions. `top1` is `correct` over the listed rows, an unreadable row being
     wrong, or over the scored rows where the run was told to skip unreadable ones.
 
@@ -51,38 +63,14 @@ class MetricsPart(Part):
     chance: Fraction
     majority: Fraction
 
-    @model_validator(mode="after")
-    def _order(self) -> Self:
+    def _contradictions(self) -> Iterator[str]:
         if self.top5 is not None and self.top5 < self.top1 - ROUNDING:
-            raise ValueError(f"top5 {self.top5} is below top1 {self.top1}")
+            yield f"top5 {self.top5} is below top1 {self.top1}"
         if self.correct > self.scored:
-            raise ValueError(f"{self.correct} correct out of {self.scored} scored")
-        return self
+            yield f"{self.correct} correct out of {self.scored} scored"
 
 
-class FatePart(Part):
-    """What became of the rows of a ground truth or of detections, by the rules of the evaluator."""
-
-    rows: Count
-    excluded: Count
-    other_classes: Count
-    frames_without_truth: Count = 0
-    beyond_best: Count = 0
-    without_area: Count = 0
-    scored: Count
-
-
-class ClassPart(Part):
-    """One class: its AP (None: undefined by the rules), and how many boxes were compared."""
-
-    id: int
-    name: str
-    ap: Fraction | None
-    num_truth: Count
-    num_detections: Count
-
-
-class FrameMapPart(Part):
+class FrameMapPart(RecordPart):
     """Frame mAP at IoU 0.5 as a fraction, by the `rules` named, and what it was made of.
 
     `by_rules` has the number by the rules of every evaluator; where one has none, `undefined` says
@@ -98,9 +86,9 @@ class FrameMapPart(Part):
     rules: str
     by_rules: dict[str, Fraction | None]
     undefined: dict[str, str] = {}
-    classes: tuple[ClassPart, ...]
-    truth: FatePart
-    detections: FatePart
+    classes: tuple[ClassScore, ...]
+    truth: Fate
+    detections: Fate
     num_frames: Count
     num_silent_frames: Count
     num_wrong_by_frame: Count
@@ -108,26 +96,21 @@ class FrameMapPart(Part):
     expected: Count
     bounds: Bounds
 
-    @model_validator(mode="after")
-    def _holds_together(self) -> Self:
+    def _contradictions(self) -> Iterator[str]:
         defined = [one.ap for one in self.classes if one.ap is not None]
         mean = sum(defined) / len(defined) if defined else None
         if mean is None or abs(mean - self.mean_ap) > ROUNDING:
-            raise ValueError(f"mean_ap {self.mean_ap} is not {mean}, the mean over the classes")
-        if self.by_rules.get(self.rules) != self.mean_ap:
-            raise ValueError(
-                f"mean_ap {self.mean_ap} is not {self.by_rules.get(self.rules)}, the number of the"
-                f" {self.rules} rules"
-            )
+            yield f"mean_ap {self.mean_ap} is not {mean}, the mean over the classes"
+        if (own := self.by_rules.get(self.rules)) != self.mean_ap:
+            yield f"mean_ap {self.mean_ap} is not {own}, the number of the {self.rules} rules"
         silent = {name for name, value in self.by_rules.items() if value is None}
         if silent != set(self.undefined):
-            raise ValueError(
+            yield (
                 f"rules without a number are {sorted(silent)}, but reasons are given for"
                 f" {sorted(self.undefined)}"
             )
         if self.mean_ap < self.bounds.low - ROUNDING:
-            raise ValueError(f"mean_ap {self.mean_ap} is below its bound {self.bounds.low}")
-        return self
+            yield f"mean_ap {self.mean_ap} is below its bound {self.bounds.low}"
 
 
 def _kind(value: Any) -> str:
@@ -135,7 +118,7 @@ def _kind(value: Any) -> str:
     return "frame_map" if has else "accuracy"
 
 
-KINDS: Mapping[str, type[Part]] = {"accuracy": MetricsPart, "frame_map": FrameMapPart}
+KINDS: Mapping[str, type[RecordPart]] = {"accuracy": MetricsPart, "frame_map": FrameMapPart}
 Metrics = Annotated[
     Annotated[MetricsPart, Tag("accuracy")] | Annotated[FrameMapPart, Tag("frame_map")],
     Discriminator(_kind),

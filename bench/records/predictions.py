@@ -13,10 +13,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from bench.metrics.frame_matching import BoolArray
 from bench.records.record import Result
 from bench.records.record_files import ALL_CLASSES_UP_TO, SCHEMA, TOP
-from bench.types import IntArray
+from bench.types import BoolArray, IntArray
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -61,9 +60,12 @@ def read_rows(path: Path, result: Result) -> Rows:
     statuses = texts(table["status"])
     scored = np.asarray(statuses == "scored", dtype=np.bool_)
     held = table.filter(pa.array(scored))
-    keep = result.task.num_classes
-    keep = keep if keep <= ALL_CLASSES_UP_TO else TOP
-    problems = _unscored_values(table.filter(pa.array(~scored)))
+    keep = result.task.num_classes if result.task.num_classes <= ALL_CLASSES_UP_TO else TOP
+    problems = []
+    lost = table.filter(pa.array(~scored))
+    values = ("predicted", "probability", "top_classes", "top_probabilities")
+    if any(lost[name].null_count != len(lost) for name in values):
+        problems.append("a row that was not scored has a prediction")
     own, top = held["predicted"], held["probability"]
     if own.null_count or top.null_count:
         raise ValueError(f"{max(own.null_count, top.null_count)} scored rows have no prediction")
@@ -114,10 +116,3 @@ def _matrix(column: pa.ChunkedArray, keep: int, dtype: Any) -> npt.NDArray[Any]:
     if flat.null_count:
         raise ValueError("a class or a probability in a list is missing")
     return np.asarray(flat.to_numpy(zero_copy_only=False), dtype=dtype).reshape(-1, keep)
-
-
-def _unscored_values(table: pa.Table) -> list[str]:
-    names = ("predicted", "probability", "top_classes", "top_probabilities")
-    if any(table[name].null_count != len(table) for name in names):
-        return ["a row that was not scored has a prediction"]
-    return []

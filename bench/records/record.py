@@ -9,28 +9,28 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, JsonValue, model_validator
+from pydantic import Field, JsonValue
 
 from bench.data.few_labels import share_title
 from bench.data.read_manifest import MAX_CLASSES
 from bench.errors import BenchError
+from bench.metrics.frame_map import Fraction
+from bench.metrics.frame_rows import Count
 from bench.records.metrics import (
     ROUNDING,
-    Count,
-    Fraction,
     FrameMapPart,
     Metrics,
     MetricsPart,
-    Part,
+    RecordPart,
     is_ratio,
     metrics_type,
 )
-from bench.records.run_id import result_id
+from bench.records.run_id import RunIdentity
 
 SCHEMA_VERSION: Literal[4] = 4
 
@@ -46,7 +46,7 @@ class RecordError(BenchError):
     exit_code = 5
 
 
-class TaskPart(Part):
+class TaskPart(RecordPart):
     """What was measured; `fit_split` is None where a released probe was only scored.
 
     `unit` says what a row is, `files` are the digests of the lists behind the splits.
@@ -64,7 +64,7 @@ class TaskPart(Part):
     files: dict[str, Sha256] = Field(default_factory=dict)
 
 
-class ProtocolPart(Part):
+class ProtocolPart(RecordPart):
     """The named protocol, its digest, and a sentence for every setting that departs from it."""
 
     name: str
@@ -72,7 +72,7 @@ class ProtocolPart(Part):
     deviations: tuple[str, ...]
 
 
-class CardPart(Part):
+class CardPart(RecordPart):
     """Licence of an encoder, the data sets it was `trained_on`, how much of them was labelled."""
 
     licence: str = "unknown"
@@ -80,7 +80,7 @@ class CardPart(Part):
     labels: Literal["none", "some", "all", "unknown"] = "unknown"
 
 
-class CheckPart(Part):
+class CheckPart(RecordPart):
     """What an encoder made of a clip that a formula draws (`bench/encoders/functional_check.py`).
 
     `sha256` is that of the mean token rounded to four decimals, `blocks` the means of equal parts
@@ -99,7 +99,7 @@ class CheckPart(Part):
     is_blind: bool = False
 
 
-class EncoderPart(Part):
+class EncoderPart(RecordPart):
     """The frozen network. `spec` is the text that names it on a command line; an encoder without
     weights (raw pixels) has no `weights_sha256`. `is_floor` marks random weights or raw pixels.
 
@@ -124,7 +124,7 @@ class EncoderPart(Part):
     check: CheckPart | None = None
 
 
-class PlanPart(Part):
+class PlanPart(RecordPart):
     """Clip plans as text, such as `16x8x3@4`, and the sampler that turned them into frames."""
 
     fit: str
@@ -132,7 +132,7 @@ class PlanPart(Part):
     sampler: str
 
 
-class SplitPart(Part):
+class SplitPart(RecordPart):
     """What became of every sample of one split.
 
     Of the `listed` rows some were `used`, the media of some are `missing` (ids), and some are
@@ -156,24 +156,22 @@ class SplitPart(Part):
         """Listed rows that could not be read, missing or undecodable."""
         return len(self.missing) + len(self.undecodable)
 
-    @model_validator(mode="after")
-    def _counts(self) -> Self:
+    def _contradictions(self) -> Iterator[str]:
         if self.used + self.lost != self.listed:
-            raise ValueError(
+            yield (
                 f"{self.used} used, {len(self.missing)} missing and {len(self.undecodable)}"
                 f" undecodable rows do not make the {self.listed} listed"
             )
-        return self
 
 
-class DataPart(Part):
+class DataPart(RecordPart):
     """Both splits; `fit` is None where a released probe was only scored."""
 
     fit: SplitPart | None
     score: SplitPart
 
 
-class FeaturesPart(Part):
+class FeaturesPart(RecordPart):
     """Where the features came from. `decoders` counts samples by decoder; `repeated_frames` counts
     frames that short videos had to repeat, `boxes_outside` boxes that the view does not show, which
     were read at its edge; `decoded`, `encoder_calls` and `rows_from_store` say how much of the work
@@ -193,7 +191,7 @@ class FeaturesPart(Part):
     rows_from_store: Count
 
 
-class TrainLabelsPart(Part):
+class TrainLabelsPart(RecordPart):
     """Which training labels the probe saw: a fraction of each class (1.0: all), a number of `shots`
     a class, or the subset that a file lists; which draw, by which rule, how many rows, and the
     sizes of the smallest and the largest class (before unreadable rows were left out).
@@ -226,7 +224,7 @@ class TrainLabelsPart(Part):
         return share_title(self.fraction, self.shots)
 
 
-class SelectionPart(Part):
+class SelectionPart(RecordPart):
     """How the head was chosen. `holdout_scores` has one entry per head (None: the head was
     dropped) or is empty where nothing had to be chosen: accuracies, or the mean AP over classes
     where rows have several labels. `score_split_scores`, if kept, are all heads on the score split:
@@ -241,7 +239,7 @@ class SelectionPart(Part):
     score_split_fit: Literal["all", "kept"] | None = None
 
 
-class ProbePart(Part):
+class ProbePart(RecordPart):
     """The probe: common settings, the settings of every head, and the head that was reported.
 
     `released_sha256` is the digest of a probe file that was scored as it is, None for a fitted one;
@@ -259,18 +257,16 @@ class ProbePart(Part):
     released_sha256: Sha256 | None = None
     head_order: str | None = None
 
-    @model_validator(mode="after")
-    def _heads(self) -> Self:
+    def _contradictions(self) -> Iterator[str]:
         if self.selected >= len(self.heads):
-            raise ValueError(f"head {self.selected} is selected out of {len(self.heads)}")
+            yield f"head {self.selected} is selected out of {len(self.heads)}"
         for name in ("holdout_scores", "score_split_scores"):
             scores = getattr(self.selection, name)
             if scores and len(scores) != len(self.heads):
-                raise ValueError(f"{len(scores)} {name} for {len(self.heads)} heads")
-        return self
+                yield f"{len(scores)} {name} for {len(self.heads)} heads"
 
 
-class TimingPart(Part):
+class TimingPart(RecordPart):
     """Wall-clock seconds by step; decoding and encoding overlap, so they may exceed the total."""
 
     decode_seconds: Seconds
@@ -280,14 +276,14 @@ class TimingPart(Part):
     total_seconds: Seconds
 
 
-class Artifact(Part):
+class Artifact(RecordPart):
     """A file that belongs to the record; `path` is relative to the folder of the record."""
 
     path: str
     sha256: Sha256
 
 
-class ArtifactsPart(Part):
+class ArtifactsPart(RecordPart):
     """Files written with the record; predictions of boxes are scored against the `truth`."""
 
     predictions: Artifact | None
@@ -313,7 +309,7 @@ class Optimism:
         return self.best - self.honest
 
 
-class Result(Part):
+class Result(RecordPart):
     """The immutable record of one run; `Result.model_validate` checks that it holds together.
 
     `seal` is a digest of everything else in the file (`seal_of`); records of before have none.
@@ -339,11 +335,49 @@ class Result(Part):
     artifacts: ArtifactsPart
     seal: Sha256 | None = None
 
-    @model_validator(mode="after")
-    def _holds_together(self) -> Self:
-        for problem in _contradictions(self):
-            raise ValueError(problem)
-        return self
+    def _contradictions(self) -> Iterator[str]:
+        metrics, score, fit = self.metrics, self.data.score, self.data.fit
+        totals = (score.listed, score.used)
+        key = RunIdentity(
+            config=self.config,
+            feature_keys=[self.features.fit_key, self.features.score_key],
+            data_digests=[fit.digest if fit else None, score.digest],
+            protocol_digest=self.protocol.digest,
+            probe={"settings": self.probe.settings, "heads": list(self.probe.heads)},
+            released_sha256=self.probe.released_sha256,
+            head_order=self.probe.head_order,
+            mode=self.features.mode,
+            files=self.task.files,
+        ).id
+        if (told := self.config.get("protocol", self.protocol.name)) != self.protocol.name:
+            yield f"config.protocol is {told!r}, but protocol.name is {self.protocol.name!r}"
+        if (self.task.unit == "box") != isinstance(metrics, FrameMapPart):
+            yield f"task.unit is {self.task.unit!r}, which metrics are not of"
+        if self.id != key:
+            yield f"config, features, data and probe give the id {key}, the record says {self.id}"
+        if (self.status == "complete") == bool(self.reasons):
+            yield f"status {self.status!r} does not go with reasons {list(self.reasons)}"
+        if score.used != metrics.scored:
+            yield f"{metrics.scored} rows scored, but data.score.used is {score.used}"
+        if metrics.expected != (score.expected if score.expected is not None else score.listed):
+            yield (
+                f"expected {metrics.expected} is not the published, nor else the listed number of"
+                " rows"
+            )
+        if not isinstance(metrics, metrics_type(self.task.metric)):
+            yield f"task.metric is {self.task.metric!r}, which metrics do not hold"
+        elif isinstance(metrics, FrameMapPart):
+            if self.artifacts.predictions and not self.artifacts.truth:
+                yield "predictions of boxes need artifacts.truth, what they are scored against"
+            high = metrics.bounds.high
+            if metrics.mean_ap > high + ROUNDING and self.counts_lost:
+                yield f"mean_ap {metrics.mean_ap} is above its bound {high}"
+        elif not any(is_ratio(metrics.top1, metrics.correct, n) for n in totals):
+            yield f"top1 {metrics.top1} is not {metrics.correct} correct of {score.listed}"
+        if (fit is None) != (self.train_labels is None):
+            yield "train_labels and data.fit must be given together"
+        elif fit and self.train_labels and fit.used != self.train_labels.used:
+            yield f"train_labels.used is {self.train_labels.used}, data.fit.used is {fit.used}"
 
     @property
     def headline(self) -> float:
@@ -366,6 +400,11 @@ class Result(Part):
     def counts_lost(self) -> bool:
         """Whether rows that could not be read are in the number, as wrong ones; else left out."""
         return self.config.get("on_unreadable") != "skip"
+
+    @property
+    def num_counted(self) -> int:
+        """How many rows the number is over."""
+        return self.data.score.listed if self.counts_lost else self.data.score.used
 
     @property
     def optimism(self) -> Optimism | None:
@@ -394,62 +433,11 @@ class Result(Part):
         return self.model_dump(mode="json", exclude=exclude)
 
 
-def _contradictions(result: Result) -> list[str]:
-    """Return a sentence for every pair of fields that cannot both be true."""
-    metrics, score, fit = result.metrics, result.data.score, result.data.fit
-    key = result_id(
-        config=result.config,
-        feature_keys=[result.features.fit_key, result.features.score_key],
-        data_digests=[fit.digest if fit else None, score.digest],
-        protocol_digest=result.protocol.digest,
-        probe={"settings": result.probe.settings, "heads": list(result.probe.heads)},
-        released_sha256=result.probe.released_sha256,
-        head_order=result.probe.head_order,
-        mode=result.features.mode,
-        files=result.task.files,
-    )
-    found = []
-    if (told := result.config.get("protocol", result.protocol.name)) != result.protocol.name:
-        found.append(f"config.protocol is {told!r}, but protocol.name is {result.protocol.name!r}")
-    if (result.task.unit == "box") != isinstance(metrics, FrameMapPart):
-        found.append(f"task.unit is {result.task.unit!r}, which metrics are not of")
-    if result.id != key:
-        found.append(
-            f"config, features, data and probe give the id {key}, the record says {result.id}"
-        )
-    if (result.status == "complete") == bool(result.reasons):
-        found.append(f"status {result.status!r} does not go with reasons {list(result.reasons)}")
-    if score.used != metrics.scored:
-        found.append(f"{metrics.scored} rows scored, but data.score.used is {score.used}")
-    if metrics.expected != (score.expected if score.expected is not None else score.listed):
-        found.append(
-            f"expected {metrics.expected} is not the published, nor else the listed number of rows"
-        )
-    if not isinstance(metrics, metrics_type(result.task.metric)):
-        found.append(f"task.metric is {result.task.metric!r}, which metrics do not hold")
-    elif isinstance(metrics, FrameMapPart):
-        if result.artifacts.predictions and not result.artifacts.truth:
-            found.append("predictions of boxes need artifacts.truth, what they are scored against")
-        high = metrics.bounds.high
-        if metrics.mean_ap > high + ROUNDING and result.counts_lost:
-            found.append(f"mean_ap {metrics.mean_ap} is above its bound {high}")
-    elif not any(is_ratio(metrics.top1, metrics.correct, n) for n in (score.listed, score.used)):
-        found.append(f"top1 {metrics.top1} is not {metrics.correct} correct of {score.listed}")
-    if (fit is None) != (result.train_labels is None):
-        found.append("train_labels and data.fit must be given together")
-    elif fit and result.train_labels and fit.used != result.train_labels.used:
-        found.append(
-            f"train_labels.used is {result.train_labels.used}, data.fit.used is {fit.used}"
-        )
-    return found
-
-
 def seal_of(fields: Mapping[str, Any]) -> str:
     """Return the SHA-256 over all fields of a record's file but its seal."""
     rest = {key: value for key, value in fields.items() if key != "seal"}
-    text = json.dumps(
-        rest, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-    )
+    marks = (",", ":")
+    text = json.dumps(rest, sort_keys=True, separators=marks, ensure_ascii=False, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

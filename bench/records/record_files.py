@@ -24,7 +24,7 @@ from pydantic import BaseModel, ValidationError
 from bench.data.manifest import Manifest
 from bench.errors import UsageError, closest
 from bench.files import file_sha256, write_whole
-from bench.records.box_predictions import FACTS
+from bench.records.box_predictions import FACTS, statuses, write_table
 from bench.records.differences import differences
 from bench.records.metrics import KINDS
 from bench.records.older_schemas import upgraded
@@ -158,19 +158,14 @@ def write_predictions(
         "row": np.arange(rows, dtype=np.int64),
         "id": list(manifest.ids),
         "label": manifest.labels,
-        "status": [
-            "scored" if ok else "missing" if sample in missing else "undecodable"
-            for sample, ok in zip(manifest.ids, scored, strict=True)
-        ],
+        "status": statuses(manifest, scored, missing),
         "predicted": pa.array(order[:, 0], mask=~scored),
         "probability": pa.array(values[:, 0], mask=~scored),
         "top_classes": lists,
         "top_probabilities": floats,
     }
     told = {**(facts or {}), "manifest": manifest.digest, "classes": list(manifest.classes)}
-    table = pa.table(columns, schema=SCHEMA.with_metadata({FACTS: json.dumps(told)}))
-    write_whole(path, lambda file: pq.write_table(table, file, compression="zstd"))
-    return Artifact(path=path.name, sha256=file_sha256(path))
+    return write_table(path, columns, SCHEMA, {FACTS: json.dumps(told)})
 
 
 def prediction_facts(path: Path) -> dict[str, Any] | None:
@@ -223,11 +218,10 @@ def _fields_at(path: Sequence[int | str]) -> list[str]:
     for name in path:
         if name in KINDS:
             model = KINDS[str(name)]
-            continue
+        if name in KINDS or name == "metrics":
+            continue  # which kind of metrics it is comes next
         field = model.model_fields.get(str(name))
         inner = field.annotation if field else None
-        if field and str(name) == "metrics":
-            continue  # which of its kinds it is comes next
         if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
             return []
         model = inner

@@ -12,11 +12,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from bench.errors import UsageError
-from bench.metrics.frame_matching import BoolArray
 from bench.records.metrics import MetricsPart
 from bench.records.record import Result
 from bench.records.record_files import kept_file
-from bench.types import IntArray
+from bench.types import BoolArray, IntArray
 
 ROW_METRICS = ("top1", "top5")
 
@@ -32,6 +31,11 @@ class RightRows:
     right: BoolArray
     counted: BoolArray
     labels: IntArray
+
+    def at(self, rows: IntArray) -> RightRows:
+        """Return these rows, in their order."""
+        own = {"right": self.right[rows], "counted": self.counted[rows]}
+        return RightRows(**own, labels=self.labels[rows])
 
 
 def right_rows(record: Result, folder: Path, metric: str | None = None) -> RightRows:
@@ -50,7 +54,10 @@ def right_rows(record: Result, folder: Path, metric: str | None = None) -> Right
     columns = ["label", "status", "predicted" if metric == "top1" else "top_classes"]
     table = pq.read_table(kept_file(record, "predictions", folder), columns=columns)
     labels = table["label"].to_numpy()
-    right = _first(table, labels) if metric == "top1" else _among_five(table, labels)
+    if metric == "top1":
+        right = np.asarray(pc.fill_null(table["predicted"], -1).to_numpy() == labels)
+    else:
+        right = _among_five(table, labels)
     scored = pc.equal(table["status"], "scored").to_numpy()
     counted = np.ones(len(labels), dtype=np.bool_) if record.counts_lost else scored
     return RightRows(right=right, counted=counted, labels=labels)
@@ -65,11 +72,6 @@ def row_ids(record: Result, folder: Path) -> Sequence[str]:
     path = kept_file(record, "predictions", folder)
     found: list[str] = pq.read_table(path, columns=["id"])["id"].to_pylist()
     return found
-
-
-def _first(table: pa.Table, labels: IntArray) -> BoolArray:
-    predicted = pc.fill_null(table["predicted"], -1).to_numpy()
-    return np.asarray(predicted == labels)
 
 
 def _among_five(table: pa.Table, labels: IntArray) -> BoolArray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,19 +20,9 @@ PLACES = ("data", "subset")  # options of a task; digests hold what lies there
 FILE_PLACES = ("annotations", "detections", "fit_detections", "media")
 
 
-def result_id(
-    *,
-    config: Mapping[str, Any],
-    feature_keys: Sequence[str | None],
-    data_digests: Sequence[str | None],
-    protocol_digest: str,
-    probe: Mapping[str, Any],
-    released_sha256: str | None = None,
-    head_order: str | None = None,
-    mode: str = "stored",
-    files: Mapping[str, str] | None = None,
-) -> str:
-    """Return the id of a run: the first 16 hex digits of a SHA-256 over what decides its number.
+@dataclass(frozen=True, kw_only=True)
+class RunIdentity:
+    """Everything that decides the number of a run.
 
     That is the resolved configuration, the keys of the features and the digests of ids and labels
     (each fit, then score; fit is None where nothing was fitted), the protocol, the settings and
@@ -42,20 +32,34 @@ def result_id(
     `data` folder and the `subset` file of the task, and where its files are), for keys and digests
     hold what lies there: the same run has the same id on every machine.
     """
-    places = (*PLACES, *FILE_PLACES) if files else PLACES
-    facts = {
-        "config": _without_places(config, places),
-        "features": list(feature_keys),
-        "data": list(data_digests),
-        "protocol": protocol_digest,
-        "probe": probe,
-        "released": released_sha256,
-        "mode": mode,
-        **({"head_order": head_order} if head_order is not None else {}),
-        **({"files": dict(files)} if files else {}),
-    }
-    text = json.dumps(facts, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    config: Mapping[str, Any]
+    feature_keys: Sequence[str | None]
+    data_digests: Sequence[str | None]
+    protocol_digest: str
+    probe: Mapping[str, Any]
+    released_sha256: str | None = None
+    head_order: str | None = None
+    mode: str = "stored"
+    files: Mapping[str, str] | None = None
+
+    @property
+    def id(self) -> str:
+        """The first 16 hex digits of a SHA-256 over all of it."""
+        places = (*PLACES, *FILE_PLACES) if self.files else PLACES
+        facts = {
+            "config": _without_places(self.config, places),
+            "features": list(self.feature_keys),
+            "data": list(self.data_digests),
+            "protocol": self.protocol_digest,
+            "probe": self.probe,
+            "released": self.released_sha256,
+            "mode": self.mode,
+            **({"head_order": self.head_order} if self.head_order is not None else {}),
+            **({"files": dict(self.files)} if self.files else {}),
+        }
+        text = json.dumps(facts, sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def config_facts(config: RunConfig) -> dict[str, Any]:

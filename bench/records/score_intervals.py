@@ -17,7 +17,7 @@ import numpy as np
 from bench.files import write_whole
 from bench.metrics.intervals import Interval, wilson
 from bench.metrics.left_out import compare_left_out, interval_of_left_out, places_of_left_out
-from bench.metrics.paired import FloatArray, Paired
+from bench.metrics.paired import Paired
 from bench.metrics.ranking import Places, places
 from bench.metrics.video_jackknife import names_digest, videos_of, without_each
 from bench.records.box_predictions import read_scored_boxes, read_truth
@@ -25,6 +25,7 @@ from bench.records.metrics import FrameMapPart, MetricsPart
 from bench.records.record import Result
 from bench.records.record_files import kept_file
 from bench.records.rows import ROW_METRICS, right_rows
+from bench.types import FloatArray
 
 FORMAT = 1  # of what is cached, and of how it is made
 
@@ -52,8 +53,7 @@ def interval_of(
     if isinstance(metrics, MetricsPart):
         if metric not in ROW_METRICS:
             return None
-        total = record.data.score.listed if record.counts_lost else record.data.score.used
-        return wilson(round(value * total), total)
+        return wilson(round(value * record.num_counted), record.num_counted)
     if metric != "mean_ap" or folder is None or not has_files(record, folder):
         return None
     return interval_of_left_out(value, left_out_of(record, folder, cache).values)
@@ -80,7 +80,11 @@ def places_of(
     if len({record.data.score.digest for record in records}) > 1:
         return None
     if metric == "mean_ap":
-        return _places_of_maps(records, folder, cache)
+        found = [left_out_of(record, folder, cache) for record in records]
+        if len({one.videos for one in found}) > 1:
+            return None
+        values = [record.headline for record in records]
+        return places_of_left_out(values, np.stack([one.values for one in found]))
     if metric not in ROW_METRICS or any(record.value(metric) is None for record in records):
         return None
     read = (right_rows(record, folder, metric) for record in records)
@@ -88,14 +92,6 @@ def places_of(
     right, counted = map(np.stack, zip(*((one.right, one.counted) for one in read), strict=True))
     is_counted = counted.all(axis=0)
     return places(right[:, is_counted]) if is_counted.any() else None
-
-
-def _places_of_maps(records: Sequence[Result], folder: Path, cache: Path | None) -> Places | None:
-    found = [left_out_of(record, folder, cache) for record in records]
-    if len({one.videos for one in found}) > 1:
-        return None
-    values = [record.headline for record in records]
-    return places_of_left_out(values, np.stack([one.values for one in found]))
 
 
 def compare_boxes(
@@ -142,9 +138,13 @@ def left_out_of(record: Result, folder: Path, cache: Path | None = None) -> Left
     """
     predictions, truths = (kept_file(record, name, folder) for name in ("predictions", "truth"))
     skip = not record.counts_lost
-    kept = _place(record, cache, skip=skip)
-    if kept is not None and (held := _held(kept)) is not None:
-        return held
+    kept = None
+    if cache is not None:
+        digests = (getattr(record.artifacts, name).sha256 for name in ("predictions", "truth"))
+        facts = " ".join([f"{FORMAT} {skip}", *digests])
+        kept = cache / "jackknife" / f"{hashlib.sha256(facts.encode()).hexdigest()}.npz"
+        if (held := _held(kept)) is not None:
+            return held
     truth = read_truth(truths)
     found = LeftOut(
         values=without_each(read_scored_boxes(predictions), truth, skip=skip),
@@ -164,11 +164,3 @@ def _held(kept: Path) -> LeftOut | None:
             return LeftOut(values=held["values"], videos=str(held["videos"]))
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
-
-
-def _place(record: Result, cache: Path | None, *, skip: bool) -> Path | None:
-    predictions, truth = record.artifacts.predictions, record.artifacts.truth
-    if cache is None or predictions is None or truth is None:
-        return None
-    facts = f"{FORMAT} {skip} {predictions.sha256} {truth.sha256}"
-    return cache / "jackknife" / f"{hashlib.sha256(facts.encode()).hexdigest()}.npz"

@@ -64,10 +64,9 @@ def demo_configs(home: Path, size: str) -> list[RunConfig]:
     """Return the runs of the demo: every encoder on every task with every probe that fits it."""
     fits = [(task, probe) for task in TASKS for probe in PROBES]
     fits += [(BOX_TASK, probe) for probe in BOX_PROBES]
+    given = {"data": home, "size": size}
     return [
-        RunConfig(
-            encoder=encoder, task=task, probe=probe, task_options={"data": home, "size": size}
-        )
+        RunConfig(encoder=encoder, task=task, probe=probe, task_options=given)
         for encoder in ENCODERS
         for task, probe in fits
     ]
@@ -75,13 +74,14 @@ def demo_configs(home: Path, size: str) -> list[RunConfig]:
 
 def demo_families(home: Path) -> list[RunConfig]:
     """Return what compares encoder families: one quick probe on the small size of every task."""
+    given = {"data": home, "size": "small"}
     return [
         RunConfig(
             encoder=encoder,
             encoder_options=options,
             task=task,
             probe=FAMILY_PROBE,
-            task_options={"data": home, "size": "small"},
+            task_options=given,
         )
         for encoder, options in FAMILIES
         for task in (*TASKS, BOX_TASK)
@@ -90,13 +90,9 @@ def demo_families(home: Path) -> list[RunConfig]:
 
 def demo_study(home: Path, size: str) -> list[RunConfig]:
     """Return what the demo runs on few labels: two encoders on the motions, with quick probes."""
+    given = {"data": home, "size": size}
     return [
-        RunConfig(
-            encoder=encoder,
-            task=TASKS[1],
-            probe=probe,
-            task_options={"data": home, "size": size},
-        )
+        RunConfig(encoder=encoder, task=TASKS[1], probe=probe, task_options=given)
         for encoder in ENCODERS[:2]
         for probe in LOW_SHOT_PROBES
     ]

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from bench.config import Machine, RunConfig
 from bench.encoders.encoder import open_encoder, weight_digest
 from bench.errors import BenchError
-from bench.evaluate.evaluate import Outcome, evaluate, grouped
+from bench.evaluate.evaluate import Outcome, evaluate, grouped, prepared_runs
 from bench.publish.leaderboard import Leaderboard
-from bench.publish.missing_runs import SHARES, Failure, Wanted, key_of, lacking, plan_runs
+from bench.publish.missing_runs import SHARES, Failure, PlannedRun, key_of, lacking, plan_runs
 from bench.records.record import Result
 from bench.records.record_files import read_records
 from bench.records.run_id import config_facts
@@ -23,7 +24,7 @@ from bench.types import Progress, Settings
 class Todo:
     """What is to be run, what cannot be, and how many runs are on record."""
 
-    runs: Sequence[Wanted]
+    runs: Sequence[PlannedRun]
     failures: Sequence[Failure]
     num_on_record: int
 
@@ -65,127 +66,109 @@ def todo(
     return Todo(runs=runs, failures=failures, num_on_record=len(wanted) - len(runs))
 
 
-def _opened(wanted: Sequence[Wanted]) -> tuple[dict[str, int], dict[str, str], list[Failure]]:
+def _opened(wanted: Sequence[PlannedRun]) -> tuple[dict[str, int], dict[str, str], list[Failure]]:
     """Open every encoder once; return frames and digests of the weights by its text.
 
     The runs of those that cannot be opened come as failures.
     """
     frames: dict[str, int] = {}
     weights: dict[str, str] = {}
-    reasons: dict[str, str] = {}
-    for name, options in {one.config.encoder: one.config.encoder_options for one in wanted}.items():
+    failures: list[Failure] = []
+    for name in dict.fromkeys(one.config.encoder for one in wanted):
+        own = [one for one in wanted if one.config.encoder == name]
         try:
-            encoder = open_encoder(name, options)
+            encoder = open_encoder(name, own[-1].config.encoder_options)
         except BenchError as error:
-            reasons[name] = str(error)
+            failures += [
+                Failure(columns=one.columns, encoder=name, reason=str(error)) for one in own
+            ]
             continue
         frames[name] = encoder.spec.num_frames
         weights[name] = weight_digest(encoder) if encoder.spec.num_parameters else ""
-    failures = [
-        Failure(columns=one.columns, encoder=name, reason=reasons[name])
-        for one in wanted
-        if (name := one.config.encoder) in reasons
-    ]
     return frames, weights, failures
 
 
 def _frames_on_record(config: RunConfig, records: Sequence[Result]) -> int | None:
     """Return the number of frames that an encoder takes, if it has a record."""
-    options = config_facts(config)["encoder_options"]
+    wanted = (config.encoder, config_facts(config)["encoder_options"])
     for record in records:
-        own = record.config
-        if (own.get("encoder"), own.get("encoder_options", {})) == (config.encoder, options):
+        if (record.config.get("encoder"), record.config.get("encoder_options", {})) == wanted:
             return record.encoder.num_frames
     return None
 
 
 def fill(
-    runs: Sequence[Wanted], machine: Machine, progress: Progress
+    runs: Sequence[PlannedRun], machine: Machine, progress: Progress
 ) -> Iterator[Outcome | Failure]:
     """Make the runs and yield the record of each, or why there is none.
 
     Runs on one encoder and task share a pass of decoding and encoding, draws of the labels too.
     """
+
+    def alone(configs: Sequence[RunConfig]) -> Iterator[Outcome]:
+        return evaluate(prepared_runs(configs, machine, progress))
+
     whole = [one for one in runs if not one.is_drawn]
     titles = {key_of(one.config): one.columns for one in whole}
     for group in grouped([one.config for one in whole]):
-        yield from _alone_if_refused(_Batch(configs=tuple(group)), titles, machine, progress)
-    drawn = [one for one in runs if one.is_drawn]
-    titles = {}
-    for one in drawn:
-        key = key_of(_without_share(one.config))
-        titles[key] = tuple(dict.fromkeys((*titles.get(key, ()), *one.columns)))
-    for batch in _studies(drawn):
-        yield from _alone_if_refused(batch, titles, machine, progress)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Batch:
-    """Runs that differ in the probe alone; with shares of the labels a study of them."""
-
-    configs: tuple[RunConfig, ...]
-    fractions: tuple[float, ...] = ()
-    shots: tuple[int, ...] = ()
-    draws: int = 0
-
-    def outcomes(self, machine: Machine, progress: Progress) -> Iterator[Outcome]:
-        if not self.draws:
-            return evaluate(self.configs, machine, progress)
-        return study(
-            self.configs,
-            machine,
-            progress,
-            fractions=self.fractions,
-            shots=self.shots,
-            draws=self.draws,
-        )
+        yield from _alone_if_refused(group, alone, titles, progress)
+    drawn: dict[str, list[PlannedRun]] = {}
+    for one in runs:
+        if one.is_drawn:
+            drawn.setdefault(key_of(_without_share(one.config)), []).append(one)
+    titles = {
+        key: tuple(dict.fromkeys(title for one in found for title in one.columns))
+        for key, found in drawn.items()
+    }
+    for configs, shares in _studies(drawn.values()):
+        several = partial(study, machine=machine, progress=progress, **shares)
+        yield from _alone_if_refused(configs, several, titles, progress)
 
 
 def _alone_if_refused(
-    batch: _Batch, titles: Mapping[str, tuple[str, ...]], machine: Machine, progress: Progress
+    configs: Sequence[RunConfig],
+    make: Callable[[Sequence[RunConfig]], Iterator[Outcome]],
+    titles: Mapping[str, tuple[str, ...]],
+    progress: Progress,
 ) -> Iterator[Outcome | Failure]:
-    """Make the runs of a batch; if one of them fails make each alone, for one may stop the others.
+    """Make runs together; if one of them fails make each alone, for one may stop the others.
 
     What was made before is on record and is told once.
     """
     told: set[str] = set()
     try:
-        for outcome in batch.outcomes(machine, progress):
+        for outcome in make(configs):
             told.add(outcome.result.id)
             yield outcome
     except BenchError as error:
         progress.stop()
-        if len(batch.configs) == 1:
-            [config] = batch.configs
+        if len(configs) == 1:
+            [config] = configs
             columns = titles[key_of(config)]
             yield Failure(columns=columns, encoder=config.encoder, reason=str(error))
             return
-        for config in batch.configs:
-            alone = replace(batch, configs=(config,))
-            for found in _alone_if_refused(alone, titles, machine, progress):
+        for config in configs:
+            for found in _alone_if_refused([config], make, titles, progress):
                 if isinstance(found, Failure) or found.result.id not in told:
                     yield found
 
 
-def _studies(drawn: Sequence[Wanted]) -> list[_Batch]:
-    """Return the draws of shares as studies; those of the same shares go together."""
-    shares: dict[str, tuple[RunConfig, list[Settings]]] = {}
-    for one in drawn:
-        config = _without_share(one.config)
-        shares.setdefault(key_of(config), (config, []))[1].append(one.config.task_options)
-    batches: dict[str, _Batch] = {}
-    for config, options in shares.values():
-        asked = _Batch(
-            configs=(config,),
-            fractions=_values("fraction", options),
-            shots=_values("shots", options),
-            draws=1 + max(own["draw"] for own in options),
-        )
+def _studies(
+    drawn: Iterable[Sequence[PlannedRun]],
+) -> Iterable[tuple[list[RunConfig], dict[str, Any]]]:
+    """Return the draws of each run as studies, with their shares; those of the same go together."""
+    studies: dict[str, tuple[list[RunConfig], dict[str, Any]]] = {}
+    for runs in drawn:
+        options = [one.config.task_options for one in runs]
+        shares = {
+            "fractions": _values("fraction", options),
+            "shots": _values("shots", options),
+            "draws": 1 + max(own["draw"] for own in options),
+        }
+        config = _without_share(runs[0].config)
         shared = key_of(replace(config, probe="", probe_options={}))
-        key = repr((shared, asked.fractions, asked.shots, asked.draws))
-        there = batches[key].configs if key in batches else ()
-        batches[key] = replace(asked, configs=(*there, config))
-    return list(batches.values())
+        studies.setdefault(repr((shared, shares)), ([], shares))[0].append(config)
+    return studies.values()
 
 
 def _values(name: str, options: Sequence[Settings]) -> tuple[Any, ...]:

@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from bench.evaluate.prepare import Stage
+from bench.data.manifest import Manifest
 from bench.evaluate.split_features import Feeds, Split, by_row
 from bench.features.counts import Counts
 from bench.features.extract import count_notes
-from bench.features.in_memory import hold
+from bench.features.in_memory import HeldFeatures, hold
 from bench.features.store import RowFeatures, RowNote
 
 
@@ -28,36 +28,27 @@ class StudyFeeds(Feeds):
             DataError, BenchError: as `open`.
         """
         live = [reads for reads in self.reads if split.modes[reads] == "live"]
-        if live and not split.recipe.is_random:
-            split.held = hold(
-                self.stage.encoder,
-                split.manifest,
-                split.recipe,
-                live,
-                device=self.stage.device,
-                precision=self.stage.precision,
-                workers=self.machine.workers,
-                batch_size=self.machine.batch_size,
-                progress=self.progress,
-                counts=split.counts,
-                layers=self.stage.layers,
-                region=self.stage.task.readout,
+        extraction = split.reading(live)
+        if live and not extraction.recipe.is_random:
+            split.kept |= hold(
+                extraction, self.machine, progress=self.progress, counts=split.counts
             )
         if len(live) < len(self.reads):
             self.open(split)
-        elif split.held:
+        elif split.kept:
             self._close(split, self._reasons(split))
 
-    def cut(self, stage: Stage) -> StudyFeeds:
-        """Return the feeds of a stage whose training rows are among those here.
+    def cut(self, manifest: Manifest) -> StudyFeeds:
+        """Return the feeds of a fit on training rows that are among those here.
 
         Nothing is digested or encoded again, and only augmented live features are decoded again.
         """
         cut = copy(self)
-        cut.stage = stage
         cut.fit = replace(
             self.fit,
-            manifest=stage.task.fit,
+            manifest=manifest,
+            extraction=self.fit.reading(self.reads).of(manifest),
+            kept=dict(self.fit.kept),
             rows=None,
             missing=(),
             undecodable={},
@@ -65,8 +56,8 @@ class StudyFeeds(Feeds):
         )
         noted = self._noted(self.fit)
         if noted is not None:
-            rows = stage.task.fit.root_rows
-            count_notes(noted, stage.task.fit.root, rows, cut.fit.counts)
+            rows = manifest.root_rows
+            count_notes(noted, manifest.root, rows, cut.fit.counts)
             cut._close(cut.fit, by_row(noted, rows))
         return cut
 
@@ -80,7 +71,8 @@ class StudyFeeds(Feeds):
             part = replace(split, manifest=split.manifest.subset(rows), counts=Counts())
             looked = self._look_at_files(part)
             bad = {row: looked.get(i, bad[row]) for i, row in enumerate(rows.tolist())}
-            for features in split.held.values():
+            for features in split.kept.values():
+                assert isinstance(features, HeldFeatures)
                 for row, note in bad.items():
                     features.correct(int(split.manifest.root_rows[row]), note)
         count_notes(noted, split.manifest.root, split.manifest.root_rows, split.counts)
@@ -88,11 +80,4 @@ class StudyFeeds(Feeds):
 
     def _noted(self, split: Split) -> RowFeatures | None:
         """Return features of an opened split that know what happened to each row, if any do."""
-        if split.rows is None and not split.held:
-            return None
-        for reads in self.reads:
-            if split.modes[reads] == "stored":
-                return split.sets[reads]
-            if reads in split.held:
-                return split.held[reads]
-        return None
+        return next((split.kept[reads] for reads in self.reads if reads in split.kept), None)

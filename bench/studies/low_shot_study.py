@@ -12,11 +12,12 @@ from bench import registry
 from bench.config import Machine, RunConfig
 from bench.data.discover.split_files import split_name, write_split
 from bench.data.few_labels import Share, cut_tasks
-from bench.data.manifest import Manifest, Task
+from bench.data.manifest import Manifest
 from bench.errors import BenchError, UsageError
-from bench.evaluate.evaluate import Job, Outcome, evaluate_job, grouped, make_job, record_path
+from bench.evaluate.evaluate import Outcome, evaluate, grouped, make_job, record_path
 from bench.evaluate.permuted_labels import PermutedLabels
-from bench.evaluate.prepare import Stage, prepare
+from bench.evaluate.prepare import Job, Stage, prepare
+from bench.preflight.settle import settled
 from bench.records.record_files import read_record
 from bench.studies.low_shot_features import StudyFeeds
 from bench.types import Progress, Reads, Silent
@@ -49,10 +50,10 @@ def study(
         BenchError: what the steps raise.
     """
     shares = shares_of(fractions, shots, draws)
-    groups = grouped([config.settled(machine.data_of(config.task)) for config in configs])
+    groups = grouped([settled(one, machine) for one in configs])
     for group in groups:
         _check(group[0])
-    refused: list[tuple[_Run, BenchError]] = []
+    refused: list[tuple[str, BenchError]] = []
     for group in groups:
         yield from _study(group, shares, machine, progress, splits, refused)
     if refused:
@@ -83,17 +84,11 @@ def shares_of(fractions: Sequence[float], shots: Sequence[int], draws: int) -> l
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Run:
-    """One probe on one share; `is_first` marks the first probe of a share."""
+    """One probe on one share of the labels, and the place of its record."""
 
     share: Share
     job: Job
-    feeds: StudyFeeds
     path: Path
-    is_first: bool
-
-    @property
-    def task(self) -> Task:
-        return self.job.stage.task
 
 
 def _check(config: RunConfig) -> None:
@@ -120,7 +115,7 @@ def _study(
     machine: Machine,
     progress: Progress,
     splits: Path | None,
-    refused: list[tuple[_Run, BenchError]],
+    refused: list[tuple[str, BenchError]],
 ) -> Iterator[Outcome]:
     stage = prepare(group[0], machine)
     if "rule" not in stage.task.options:
@@ -128,13 +123,15 @@ def _study(
             f"task {stage.task.name!r} cuts its training split in a way of its own; it should do so"
             " with bench.data.few_labels.low_shot_task."
         )
-    runs = _runs(stage, group, shares, machine, progress)
+    feeds, runs = _runs(stage, group, shares, machine, progress)
     if splits is not None:
-        for run in runs:
-            if run.is_first:
-                write_split(run.task, splits / split_name(run.task))
+        for run in runs[:: len(group)]:  # the first probe of every share
+            write_split(run.job.task, splits / split_name(run.job.task))
     ahead = [run for run in runs if machine.overwrite or not run.path.exists()]
-    feeds = _opened(stage, runs[0].feeds, ahead)
+    if ahead:  # the features of all rows that are needed, in one pass
+        feeds = feeds.cut(_union(stage.task.fit, [run.job.task.fit for run in ahead]))
+        feeds.hold(feeds.score)
+        feeds.hold(feeds.fit)
     # Augmented live features take their time; fits on features that are there share one bar.
     slow = feeds.fit.rows is None
     if ahead and not slow:
@@ -145,12 +142,14 @@ def _study(
             if run not in ahead:
                 yield Outcome(result=read_record(run.path), path=run.path, kept=True)
                 continue
-            if own is None or own.fit.manifest is not run.task.fit:
-                own = feeds.cut(run.job.stage)
+            if own is None or own.fit.manifest is not run.job.task.fit:
+                own = feeds.cut(run.job.task.fit)
+                own.progress = progress if slow else Silent()
             try:
-                outcome = evaluate_job(run.job, own, machine, progress if slow else Silent())
+                [outcome] = evaluate([(run.job, own)])
             except (UsageError, PermutedLabels) as error:
-                refused.append((run, error))
+                of = f"{run.job.probe.name} of {stage.score.encoder.spec.name}"
+                refused.append((f"{of} on {run.job.task.name} with {run.share}", error))
                 continue
             finally:
                 if not slow:
@@ -160,25 +159,12 @@ def _study(
         progress.stop()
 
 
-def _reasons(refused: Sequence[tuple[_Run, BenchError]]) -> str:
+def _reasons(refused: Sequence[tuple[str, BenchError]]) -> str:
     """Say why runs were refused, each reason once with the runs that it holds for."""
     by_reason: dict[str, list[str]] = {}
     for run, error in refused:
-        encoder = run.job.stage.encoder.spec.name
-        of = f"{run.job.probe.name} of {encoder} on {run.task.name} with {run.share}"
-        by_reason.setdefault(str(error).rstrip("."), []).append(of)
+        by_reason.setdefault(str(error).rstrip("."), []).append(run)
     return "".join(f" {'; '.join(runs)}: {reason}." for reason, runs in by_reason.items())
-
-
-def _opened(stage: Stage, feeds: StudyFeeds, ahead: Sequence[_Run]) -> StudyFeeds:
-    """Make the features of all rows that the runs ahead need, in one pass."""
-    if not ahead:
-        return feeds
-    needed = _union(stage.task.fit, [run.task.fit for run in ahead])
-    feeds = feeds.cut(_on(stage, replace(stage.task, fit=needed)))
-    feeds.hold(feeds.score)
-    feeds.hold(feeds.fit)
-    return feeds
 
 
 def _runs(
@@ -187,37 +173,22 @@ def _runs(
     shares: Sequence[Share],
     machine: Machine,
     progress: Progress,
-) -> list[_Run]:
-    """Return every run of a study with its record's place; nothing is decoded, media are read."""
+) -> tuple[StudyFeeds, list[_Run]]:
+    """Return the feeds of a whole study and its runs; nothing is decoded, media are read."""
     cuts = list(cut_tasks(stage.task, shares))
-    jobs = [
-        make_job(_on(stage, cut), _config(config, share, machine))
-        for share, cut in zip(shares, cuts, strict=True)
-        for config in group
-    ]
-    reads: list[Reads] = sorted({job.probe.reads for job in jobs})
+    jobs = []
+    for share, cut in zip(shares, cuts, strict=True):
+        for config in group:  # each as a separate run on this share is spelled
+            options = {**config.task_options, **share.options}
+            own = settled(replace(config, task_options=options), machine)
+            jobs.append((share, make_job(stage.on(cut), own)))
+    reads: list[Reads] = sorted({job.probe.reads for _, job in jobs})
     whole = replace(stage.task, fit=_union(stage.task.fit, [cut.fit for cut in cuts]))
-    feeds = StudyFeeds(_on(stage, whole), machine, reads, progress)
-    return [
-        _Run(
-            share=shares[i // len(group)],
-            job=job,
-            feeds=feeds,
-            path=record_path(job, feeds.cut(job.stage), machine),
-            is_first=i % len(group) == 0,
-        )
-        for i, job in enumerate(jobs)
+    feeds = StudyFeeds(stage.on(whole), machine, reads, progress)
+    return feeds, [
+        _Run(share=share, job=job, path=record_path(job, feeds.cut(job.task.fit)))
+        for share, job in jobs
     ]
-
-
-def _config(config: RunConfig, share: Share, machine: Machine) -> RunConfig:
-    """Return the configuration of a separate run on this share."""
-    options = {**config.task_options, **share.options}
-    return replace(config, task_options=options).settled(machine.data_of(config.task))
-
-
-def _on(stage: Stage, task: Task) -> Stage:
-    return replace(stage, task=task)
 
 
 def _union(whole: Manifest, parts: Sequence[Manifest]) -> Manifest:

@@ -15,8 +15,9 @@ import pyarrow.parquet as pq
 
 from bench.config import Machine, expand, read_config
 from bench.errors import BenchError, UsageError
-from bench.evaluate.evaluate import evaluate
+from bench.evaluate.evaluate import evaluate, prepared_runs
 from bench.files import file_sha256
+from bench.preflight.settle import data_of
 from bench.records.differences import Difference, differences
 from bench.records.record import RecordError, Result
 from bench.records.record_files import read_record
@@ -92,13 +93,16 @@ def replay(
             stored.mkdir(parents=True, exist_ok=True)
             (home / "features").symlink_to(stored, target_is_directory=True)
         try:
-            data = machine.data_of(config.task)
+            data = data_of(machine, config.task)
             there = replace(machine, home=home, data=data, overwrite=False)
-            [outcome] = evaluate(
+            runs = prepared_runs(
                 [config], there, progress, probe_weights=probe_weights, head_classes=head_classes
             )
+            [outcome] = evaluate(runs)
         except BenchError as error:
-            raise _cannot(old, error) from error
+            kind = type(error)
+            kind = kind if kind.__init__ is BenchError.__init__ else BenchError
+            raise kind(f"record {old.id} cannot be run again here: {error}") from error
         return Replayed(
             old=old,
             new=outcome.result,
@@ -108,40 +112,29 @@ def replay(
 
 
 def _refuse(record: Result, probe_weights: Path | None) -> None:
-    """Refuse what a config does not say."""
     if record.encoder.spec == "arrays":
         raise UsageError(
             f"record {record.id} is of features from elsewhere ({record.encoder.source}), which it"
             " does not hold: run bench probe --train FILE --score FILE again."
         )
     released = record.probe.released_sha256
-    if released is None:
-        return
-    if probe_weights is None:
+    if released is not None and probe_weights is None:
         raise UsageError(
             f"record {record.id} scored the probe file with the digest {released[:12]}: give it"
             " with --probe-weights FILE."
         )
-    if file_sha256(probe_weights) != released:
+    if released and probe_weights and file_sha256(probe_weights) != released:
         raise UsageError(
             f"{probe_weights} is not the probe file of record {record.id}, whose digest begins with"
             f" {released[:12]}."
         )
 
 
-def _cannot(record: Result, error: BenchError) -> BenchError:
-    """Return an error of the same kind that says whose run it ended."""
-    own = type(error)
-    kind = own if own.__init__ is BenchError.__init__ else BenchError
-    return kind(f"record {record.id} cannot be run again here: {error}")
-
-
 # ------------------------------------------------------------------------------------ what differs
 def _differing(path: Path, old: Result, new: Result) -> list[Difference]:
     """Return the fields of the outcome that differ; of older records those that they have."""
-    a, b = (_outcome(side) for side in (old, new))
-    raw = _raw_fields(path)
-    found = differences(a, b)
+    raw = json.loads(path.read_text(encoding="utf-8"))
+    found = differences(_outcome(old), _outcome(new))
     if raw.get("schema_version") == new.schema_version:
         return found
     return [one for one in found if one.a not in (None, "", [], {}) or _stands(raw, one.field)]
@@ -150,14 +143,8 @@ def _differing(path: Path, old: Result, new: Result) -> list[Difference]:
 def _outcome(record: Result) -> dict[str, Any]:
     """Return the outcome but for what follows from rows, or from the state of the checkout."""
     reasons = [reason for reason in record.reasons if reason != DIRTY]
-    status = record.status if reasons else "complete"
     kept = {key: value for key, value in record.outcome().items() if key not in FOLLOWING}
-    return {**kept, "reasons": reasons, "status": status}
-
-
-def _raw_fields(path: Path) -> Mapping[str, Any]:
-    held: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return held
+    return {**kept, "reasons": reasons, "status": record.status if reasons else "complete"}
 
 
 def _stands(fields: Any, dotted: str) -> bool:
@@ -169,11 +156,11 @@ def _stands(fields: Any, dotted: str) -> bool:
     return True
 
 
-def _changes(old: Result, folder: Path, new: Result, there: Path) -> Changes | None:
+def _changes(old: Result, folder: Path, new: Result, new_folder: Path) -> Changes | None:
     """Compare the predictions row by row; None where a file is gone, or has other rows."""
     if old.artifacts.predictions is None or new.artifacts.predictions is None:
         return None
-    paths = (folder / old.artifacts.predictions.path, there / new.artifacts.predictions.path)
+    paths = (folder / old.artifacts.predictions.path, new_folder / new.artifacts.predictions.path)
     if not paths[0].is_file():
         return None
     if file_sha256(paths[0]) != old.artifacts.predictions.sha256:
@@ -181,24 +168,23 @@ def _changes(old: Result, folder: Path, new: Result, there: Path) -> Changes | N
     a, b = (pq.read_table(path) for path in paths)
     if not a["id"].equals(b["id"]):
         return None
+    other_class = None
     if old.task.unit == "box":
-        scores = [_lists(table, "scores") for table in (a, b)]
-        if scores[0].shape != scores[1].shape:
+        here, there = (_lists(table, "scores") for table in (a, b))
+        if here.shape != there.shape:
             return None
-        return _summed(np.abs(scores[0].astype(np.float64) - scores[1]).max(axis=1, initial=0))
-    classes = [_lists(table, "top_classes") for table in (a, b)]
-    values = [_lists(table, "top_probabilities") for table in (a, b)]
-    if classes[0].shape != classes[1].shape:
-        return None
-    gap = np.maximum(
-        _gaps(classes[0], values[0], classes[1], values[1]),
-        _gaps(classes[1], values[1], classes[0], values[0]),
-    )
-    first = [table["predicted"].fill_null(-1).to_numpy() for table in (a, b)]
-    return _summed(gap, other_class=int((first[0] != first[1]).sum()))
-
-
-def _summed(gap: Array, other_class: int | None = None) -> Changes:
+        gap = np.abs(here.astype(np.float64) - there).max(axis=1, initial=0)
+    else:
+        classes = [_lists(table, "top_classes") for table in (a, b)]
+        values = [_lists(table, "top_probabilities") for table in (a, b)]
+        if classes[0].shape != classes[1].shape:
+            return None
+        gap = np.maximum(
+            _gaps(classes[0], values[0], classes[1], values[1]),
+            _gaps(classes[1], values[1], classes[0], values[0]),
+        )
+        first, again = (table["predicted"].fill_null(-1).to_numpy() for table in (a, b))
+        other_class = int((first != again).sum())
     return Changes(
         rows=len(gap),
         moved=int((gap > 0).sum()),

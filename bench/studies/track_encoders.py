@@ -10,14 +10,14 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.config import Machine, RunConfig, expand
 from bench.errors import UsageError
-from bench.evaluate.evaluate import evaluate
+from bench.evaluate.evaluate import evaluate, prepared_runs
 from bench.files import write_whole
 from bench.records.metrics import SHORT_NAMES
 from bench.records.record import Result
@@ -79,7 +79,10 @@ def track(
         BenchError: what an evaluation raises.
     """
     folders = thinned(saved_encoders(run_folder), steps, every)
-    runs = {step: _configs(folder, values, settings) for step, folder in folders.items()}
+    runs = {
+        step: expand({**values, "encoder": f"vjepa:{folder}"}, settings)
+        for step, folder in folders.items()
+    }
     rows: list[TrackRow] = []
     results: list[Result] = []
     table = run_folder / CSV_FILE
@@ -87,7 +90,8 @@ def track(
         # One task at a time: its configurations are one group of `evaluate`, which keeps its order.
         for task in dict.fromkeys(config.task for config in configs):
             group = [config for config in configs if config.task == task]
-            for config, outcome in zip(group, evaluate(group, machine, progress), strict=True):
+            made = evaluate(prepared_runs(group, machine, progress))
+            for config, outcome in zip(group, made, strict=True):
                 rows.append(_row(step, config, outcome.result))
                 results.append(outcome.result)
         write_whole(table, _csv(rows).encode())
@@ -135,10 +139,6 @@ def thinned(encoders: Mapping[int, Path], steps: Sequence[int], every: int) -> d
     return kept
 
 
-def _configs(folder: Path, values: Mapping[str, Any], settings: Sequence[str]) -> list[RunConfig]:
-    return expand({**values, "encoder": f"vjepa:{folder}"}, settings)
-
-
 def _row(step: int, config: RunConfig, result: Result) -> TrackRow:
     return TrackRow(
         step=step,
@@ -179,7 +179,8 @@ def _plotted(rows: Sequence[TrackRow], run_folder: Path) -> Path:
 
 
 def _draw(axes: Axes, task: str, rows: Sequence[TrackRow]) -> None:
-    for probe, own in _by_probe(rows):
+    for probe in dict.fromkeys(row.probe for row in rows):
+        own = [row for row in rows if row.probe == probe]
         axes.plot(
             [row.step for row in own], [100 * row.value for row in own], marker="o", label=probe
         )
@@ -188,8 +189,3 @@ def _draw(axes: Axes, task: str, rows: Sequence[TrackRow]) -> None:
     name = SHORT_NAMES[rows[0].metric]
     axes.set(title=task, xlabel="step", ylabel=f"{name} (%)", ylim=(0, None))
     axes.legend()
-
-
-def _by_probe(rows: Sequence[TrackRow]) -> Iterator[tuple[str, list[TrackRow]]]:
-    for probe in dict.fromkeys(row.probe for row in rows):
-        yield probe, [row for row in rows if row.probe == probe]

@@ -13,12 +13,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from bench.data.boxes.regions import FrameTruth
 from bench.errors import BenchError
 from bench.metrics.detections import ScoredBoxes
 from bench.metrics.frame_rules import RULES
 from bench.records.box_predictions import (
-    CORNERS,
     PREDICTIONS,
     TRUTH,
     frame_map_part,
@@ -34,10 +32,8 @@ from bench.verify.own_words import UNREADABLE, Opened
 from bench.verify.recount import Counted, content_digest, differing
 
 
-def check_boxes(opened: Opened) -> tuple[list[Finding], Counted]:
+def check_boxes(opened: Opened, result: Result) -> tuple[list[Finding], Counted]:
     """Check the scores and the truth of a record of boxes; both files are there."""
-    result = opened.result
-    assert result is not None
     predictions, truth = opened.place("predictions"), opened.place("truth")
     try:
         refuse_other_count(predictions, result)
@@ -46,7 +42,10 @@ def check_boxes(opened: Opened) -> tuple[list[Finding], Counted]:
         boxes = read_scored_boxes(predictions)
         truth_table = _read(truth, TRUTH, ("video", "second", "excluded"))
         frame_truth = read_truth(truth)
-        _check_truth(frame_truth)
+        if frame_truth.rules not in RULES:
+            raise ValueError(f"the rules {frame_truth.rules!r} of the truth are unknown")
+        if not np.isfinite(frame_truth.boxes.corners).all():
+            raise ValueError("a true box has a corner that is no number")
     except (*UNREADABLE, pa.ArrowException, OverflowError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
         return [failed("rows", f"{predictions.name} or {truth.name}: {reason}")], Counted()
@@ -66,17 +65,20 @@ def check_boxes(opened: Opened) -> tuple[list[Finding], Counted]:
             counted = _numbers(again)
             wrong = differing(_numbers(result.metrics), counted)
             found.append(all_of("metrics", wrong, f"{len(counted)} numbers, counted again"))
-        found.append(_constant(boxes))
+        values = boxes.scores[boxes.scored]
+        if len(values) > 1 and (values == values[0]).all():
+            found.append(suspect("constant", "every box has the same scores"))
+        else:
+            found.append(ok("constant", "boxes have different scores"))
     content = content_digest(boxes.scores[boxes.scored], boxes.scored)
-    return found, Counted(content=content, truth=_table_digest(truth_table))
+    state = hashlib.sha256()  # of the rows of the truth, whatever file they are in
+    for name in TRUTH.names:
+        state.update(repr(truth_table[name].to_pylist()).encode())
+    return found, Counted(content=content, truth=state.hexdigest())
 
 
 def _read(path: Path, schema: pa.Schema, filled: tuple[str, ...]) -> pa.Table:
-    """Read a file of that schema.
-
-    Raises:
-        ValueError: another schema, no classes, or a value that is missing.
-    """
+    """Read a file of that schema, with classes and without a missing value."""
     table = pq.read_table(path)
     if not table.schema.remove_metadata().equals(schema):
         raise ValueError(f"{path.name} has the columns {table.schema.names}, which are others")
@@ -89,11 +91,7 @@ def _read(path: Path, schema: pa.Schema, filled: tuple[str, ...]) -> pa.Table:
 
 
 def _check_lengths(table: pa.Table) -> None:
-    """Refuse scored rows without a score for every class, and others with any.
-
-    Raises:
-        ValueError: there is one.
-    """
+    """Refuse scored rows without a score for every class, and others with any."""
     num_classes = len(json.loads(table.schema.metadata[b"classes"]))
     scored = np.asarray(table["status"].to_numpy() == "scored", dtype=np.bool_)
     lengths = pc.fill_null(pc.list_value_length(table["scores"]), -1).to_numpy()
@@ -103,18 +101,6 @@ def _check_lengths(table: pa.Table) -> None:
         raise ValueError(f"row {short[0]} does not have {num_classes} scores")
     if table["scores"].combine_chunks().flatten().null_count:
         raise ValueError("a score is missing")
-
-
-def _check_truth(truth: FrameTruth) -> None:
-    """Refuse rules that no evaluator has, and true boxes that lie nowhere.
-
-    Raises:
-        ValueError: there are some.
-    """
-    if truth.rules not in RULES:
-        raise ValueError(f"the rules {truth.rules!r} of the truth are unknown")
-    if not np.isfinite(truth.boxes.corners).all():
-        raise ValueError("a true box has a corner that is no number")
 
 
 def _row_problems(table: pa.Table, boxes: ScoredBoxes, result: Result) -> list[str]:
@@ -151,27 +137,10 @@ def _counts(table: pa.Table, result: Result) -> Finding:
 
 def _numbers(metrics: FrameMapPart) -> dict[str, Any]:
     """Return every number of a frame mAP by a name."""
-    fields = metrics.model_dump(mode="json", exclude={"undefined", "classes"})
     found: dict[str, Any] = {}
-    for key, value in fields.items():
+    for key, value in metrics.model_dump(mode="json", exclude={"undefined", "classes"}).items():
         inner = value if isinstance(value, dict) else {"": value}
         found |= {f"{key}.{name}".rstrip("."): number for name, number in inner.items()}
     for one in metrics.classes:
         found |= {f"classes.{one.id}.{name}": value for name, value in one}
     return found
-
-
-def _constant(boxes: ScoredBoxes) -> Finding:
-    values = boxes.scores[boxes.scored]
-    if len(values) > 1 and (values == values[0]).all():
-        return suspect("constant", "every box has the same scores")
-    return ok("constant", "boxes have different scores")
-
-
-def _table_digest(table: pa.Table) -> str:
-    """Return a digest of the rows of a truth, whatever file they are in."""
-    state = hashlib.sha256()
-    for name in ("video", "second", *(key for key, _ in CORNERS), "action", "person", "excluded"):
-        column = table[name].to_pylist()
-        state.update(repr(column).encode())
-    return state.hexdigest()

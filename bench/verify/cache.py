@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -17,32 +18,25 @@ from bench.verify.recount import Counted
 
 CHECKED_BY = ("verify/*.py", "records/predictions.py", "records/box_predictions.py", "metrics/*.py")
 
-Held = tuple[Sequence[Finding], Counted]
+Held = tuple[list[Finding], Counted]
 
 
-def kept(opened: Opened, cache: Path | None) -> Held | None:
-    """Return what was found for the same bytes before; None if nothing was."""
+def remembered(opened: Opened, cache: Path | None, check: Callable[[], Held]) -> Held:
+    """Return what was found for the same bytes before; else check, and keep what is found."""
     if cache is None:
-        return None
-    try:
-        own, _, text = _place(opened, cache).read_text(encoding="utf-8").partition("\n")
-        if own != _digest(text):
-            return None
-        fields = json.loads(text)
-        findings = [Finding(**one) for one in fields["findings"]]
-        return findings, Counted(**fields["counted"])
-    except (OSError, ValueError, KeyError, TypeError):  # not there, or not whole: checked again
-        return None
-
-
-def keep(opened: Opened, held: Held, cache: Path | None) -> None:
-    """Keep what was found for these bytes."""
-    if cache is None:
-        return
-    findings, counted = held
+        return check()
+    place = _place(opened, cache)
+    with suppress(OSError, ValueError, KeyError, TypeError):  # not there, or not whole
+        own, _, text = place.read_text(encoding="utf-8").partition("\n")
+        if own == _digest(text):
+            fields = json.loads(text)
+            findings = [Finding(**one) for one in fields["findings"]]
+            return findings, Counted(**fields["counted"])
+    findings, counted = check()
     fields = {"findings": [asdict(one) for one in findings], "counted": asdict(counted)}
     text = json.dumps(plain(fields))
-    write_whole(_place(opened, cache), f"{_digest(text)}\n{text}".encode())
+    write_whole(place, f"{_digest(text)}\n{text}".encode())
+    return findings, counted
 
 
 def _place(opened: Opened, cache: Path) -> Path:

@@ -10,12 +10,11 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from bench.data.manifest import manifest_digest
-from bench.metrics.frame_matching import BoolArray
 from bench.metrics.relabelling import find_relabelling
 from bench.records.predictions import Rows, read_rows
 from bench.records.record import Result
 from bench.records.record_files import prediction_facts
-from bench.types import IntArray
+from bench.types import BoolArray, IntArray
 from bench.verify.findings import Finding, all_of, failed, ok, suspect, unchecked
 from bench.verify.own_words import Opened
 from bench.verify.recount import Counted, check_metrics, content_digest
@@ -26,57 +25,59 @@ MOST = 1 + 1e-4  # a probability, with rounding
 SUM_ROUNDING = 1e-3  # of float32 probabilities, averaged over views
 
 
-def check_clips(opened: Opened) -> tuple[list[Finding], Counted]:
+def check_clips(opened: Opened, result: Result) -> tuple[list[Finding], Counted]:
     """Check the predictions of a record of clips; the file is there."""
-    result, path = opened.result, opened.place("predictions")
-    assert result is not None
+    path = opened.place("predictions")
     try:
         rows = read_rows(path, result)
     except (pa.ArrowException, OSError, ValueError) as error:
         reason = str(error).splitlines()[0].rstrip(".")
         return [failed("rows", f"{path.name}: {reason}")], Counted()
-    listed = all_of("rows", _row_problems(rows, result), f"{len(rows.ids):,} rows, each once")
     content = content_digest(rows.probabilities, rows.scored, beside=rows.classes)
     right = np.packbits(rows.right).tobytes().hex()
-    counted = Counted(content=content, right=right, rows=len(rows.ids))
     found = [
-        listed,
-        _manifest(rows, opened),
+        all_of("rows", _row_problems(rows, result), f"{len(rows.ids):,} rows, each once"),
+        _manifest(rows, opened, result),
         check_metrics(rows, result),
         _labels(rows, result),
-        _constant(rows),
     ]
-    return found, counted
+    first = rows.predicted[:1]
+    if len(rows.predicted) < 2 or len(np.unique(rows.labels)) < 2:
+        found.append(ok("constant", "there is one class, or one row"))
+    elif (rows.predicted == first).all():
+        found.append(suspect("constant", f"every row is predicted as class {first[0]}"))
+    else:
+        num_classes = len(np.unique(rows.predicted))
+        found.append(ok("constant", f"{num_classes} classes are predicted"))
+    return found, Counted(content=content, right=right, rows=len(rows.ids))
 
 
 # --------------------------------------------------------------------------------------------- rows
 def _row_problems(rows: Rows, result: Result) -> list[str]:
-    """Return what is wrong with the rows, against the record and in themselves."""
-    problems = list(rows.problems)
     num_classes = result.task.num_classes
-    problems += listing_problems(rows.numbers, rows.ids, rows.statuses, result)
+    problems = [
+        *rows.problems,
+        *listing_problems(rows.numbers, rows.ids, rows.statuses, result),
+    ]
     wrong = np.flatnonzero((rows.labels < 0) | (rows.labels >= num_classes))
     if len(wrong):
         problems.append(
             f"row {wrong[0]} has the label {rows.labels[wrong[0]]} of {num_classes} classes"
         )
     values, classes = rows.probabilities, rows.classes
-    bad: list[tuple[str, BoolArray]] = [
-        ("lists a class that the task does not have", (classes < 0) | (classes >= num_classes)),
-        ("lists a class twice", np.diff(np.sort(classes, axis=1), axis=1) == 0),
-        ("has a probability that is no number from 0 to 1", ~((values >= 0) & (values <= MOST))),
-    ]
-    rising = values[:, 1:] > values[:, :-1]
     equal = (values[:, 1:] == values[:, :-1]) & (classes[:, 1:] < classes[:, :-1])
-    bad += [("lists classes out of order", rising | equal)]
     with np.errstate(invalid="ignore"):
-        over = values.astype(np.float64).sum(axis=1) > 1 + SUM_ROUNDING
-    bad += [
-        ("has probabilities that add up to more than 1", over[:, None]),
-        ("is not predicted as its most probable class", (rows.predicted != classes[:, 0])[:, None]),
-    ]
+        total = values.astype(np.float64).sum(axis=1, keepdims=True)
+    bad: dict[str, BoolArray] = {
+        "lists a class that the task does not have": (classes < 0) | (classes >= num_classes),
+        "lists a class twice": np.diff(np.sort(classes, axis=1), axis=1) == 0,
+        "has a probability that is no number from 0 to 1": ~((values >= 0) & (values <= MOST)),
+        "lists classes out of order": (values[:, 1:] > values[:, :-1]) | equal,
+        "has probabilities that add up to more than 1": total > 1 + SUM_ROUNDING,
+        "is not predicted as its most probable class": rows.predicted[:, None] != classes[:, :1],
+    }
     numbers = np.flatnonzero(rows.scored)
-    for words, where in bad:
+    for words, where in bad.items():
         at = np.flatnonzero(where.any(axis=1))
         if len(at):
             problems.append(f"row {numbers[at[0]]} ({rows.ids[int(numbers[at[0]])]!r}) {words}")
@@ -98,14 +99,10 @@ def listing_problems(
 
 
 def _twins(ids: Sequence[str]) -> list[str]:
-    """Return a sentence on a row that stands twice, if there is one."""
-    if len(set(ids)) == len(ids):
-        return []
     first: dict[str, int] = {}
     for row, sample in enumerate(ids):
-        if sample in first:
+        if first.setdefault(sample, row) != row:
             return [f"{sample!r} stands in rows {first[sample]} and {row}"]
-        first[sample] = row
     return []
 
 
@@ -131,38 +128,33 @@ def _fates(ids: Sequence[str], statuses: npt.NDArray[np.str_], result: Result) -
     return problems
 
 
-def _manifest(rows: Rows, opened: Opened) -> Finding:
-    """Compute the digest of ids, labels and class names again."""
-    result = opened.result
-    assert result is not None
-    classes = _class_names(opened)
+def _manifest(rows: Rows, opened: Opened, result: Result) -> Finding:
+    classes = _class_names(opened, result)
     if classes is None:
         sentence = "class names are not kept, so its digest cannot be computed"
         return (failed if opened.is_sealed else unchecked)("manifest", sentence)
+    own, wrong = manifest_digest(rows.ids, rows.labels.tolist(), classes), ""
     if any("\n" in name for name in (*rows.ids, *classes)):
-        return failed(
-            "manifest",
-            "an id or a class name has a line break, so that its digest is that of other rows too",
+        wrong = (
+            "an id or a class name has a line break, so that its digest is that of other rows too"
         )
-    if len(classes) != result.task.num_classes:
-        return failed(
-            "manifest", f"{len(classes)} class names are kept of {result.task.num_classes} classes"
-        )
-    own = manifest_digest(rows.ids, rows.labels.tolist(), classes)
-    if own != result.data.score.digest:
-        return failed(
-            "manifest",
+    elif len(classes) != result.task.num_classes:
+        wrong = f"{len(classes)} class names are kept of {result.task.num_classes} classes"
+    elif own != result.data.score.digest:
+        wrong = (
             f"ids, labels and class names give the digest {own[:12]}, the record is of"
-            f" {result.data.score.digest[:12]}: rows or labels are not those that were scored",
+            f" {result.data.score.digest[:12]}: rows or labels are not those that were scored"
         )
+    if wrong:
+        return failed("manifest", wrong)
     return ok("manifest", "ids, labels and class names give the digest of the record")
 
 
-def _class_names(opened: Opened) -> list[str] | None:
+def _class_names(opened: Opened, result: Result) -> list[str] | None:
     """Return the class names kept with the predictions, else with a probe that is the record's."""
     said = prediction_facts(opened.place("predictions")) or {}
     held = said.get("classes")
-    probe = opened.result.artifacts.probe if opened.result else None
+    probe = result.artifacts.probe
     if held is None and probe is not None and opened.files.get("probe") == probe.sha256:
         try:
             content = json.loads(opened.place("probe").read_text(encoding="utf-8"))
@@ -172,17 +164,13 @@ def _class_names(opened: Opened) -> list[str] | None:
         held = facts.get("classes") if isinstance(facts, dict) else None
     if not isinstance(held, list) or not all(isinstance(name, str) for name in held):
         return None
-    return held if _is_text("".join(held)) else None
-
-
-def _is_text(text: str) -> bool:
-    """Whether a text can be written: JSON may spell half a character."""
-    return not any("\ud800" <= character <= "\udfff" for character in text)
+    # JSON may spell half a character, which cannot be written.
+    is_text = not any("\ud800" <= character <= "\udfff" for name in held for character in name)
+    return held if is_text else None
 
 
 # ------------------------------------------------------------------------------------------ signs
 def _labels(rows: Rows, result: Result) -> Finding:
-    """Say whether the labels look permuted."""
     num_classes, labels = result.task.num_classes, rows.labels[rows.scored]
     both = np.concatenate([labels, rows.predicted])
     if not len(labels) or ((both < 0) | (both >= num_classes)).any():
@@ -195,12 +183,3 @@ def _labels(rows: Rows, result: Result) -> Finding:
         f"the labels look permuted: predictions agree with {found.as_given} of {found.rows} as"
         f" given, with {found.relabelled} when {found.num_moved} classes change places",
     )
-
-
-def _constant(rows: Rows) -> Finding:
-    """Say whether every row got the same prediction."""
-    if len(rows.predicted) < 2 or len(np.unique(rows.labels)) < 2:
-        return ok("constant", "there is one class, or one row")
-    if (rows.predicted == rows.predicted[0]).all():
-        return suspect("constant", f"every row is predicted as class {rows.predicted[0]}")
-    return ok("constant", f"{len(np.unique(rows.predicted))} classes are predicted")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,11 +38,28 @@ class Peer:
 
 def controls(own: Peer, others: Sequence[Peer], cache: Path | None = None) -> list[Finding]:
     """Return what chance, the untrained control and the other records say of a number."""
-    rest = [peer for peer in others if peer.result.id != own.result.id]
-    found = [*_chance(own.result), *_untrained(own, rest, cache)]
-    same_rows = [p for p in rest if p.result.data.score.digest == own.result.data.score.digest]
-    found += [*_copies(own, same_rows), *_names(own, same_rows), *_features(own, same_rows)]
-    return [*found, *_truths(own, rest)]
+    result, counted = own.result, own.counted
+    rest = [peer for peer in others if peer.result.id != result.id]
+    rows = [peer for peer in rest if peer.result.data.score.digest == result.data.score.digest]
+    content = rows if counted.content is not None else []
+    features = [p for p in rows if p.result.features.score_key == result.features.score_key]
+    truths = [
+        peer
+        for peer in rows
+        if result.task.files == peer.result.task.files != {}
+        and None not in (counted.truth, peer.counted.truth)
+    ]
+    alike = "no record of other weights has the same predictions"
+    return [
+        *_chance(result),
+        *_untrained(own, rest, cache),
+        *_beside("copies", own, content, _copied, alike),
+        *_beside("split", own, rows, _renamed, "the same rows are called the same elsewhere"),
+        *_beside(
+            "features", own, features, _remade, "said to be of one network in other records too"
+        ),
+        *_beside("truth", own, truths, _easier, "the same ground truth as in other records"),
+    ]
 
 
 def may_concern(own: Result, other: Result) -> bool:
@@ -80,20 +97,17 @@ def _chance(result: Result) -> list[Finding]:
         return []  # a mean AP has no chance level
     if result.encoder.is_floor:
         return [ok("chance", "a floor may be at chance")]
-    total = result.data.score.listed if result.counts_lost else metrics.scored
+    total = result.num_counted
     if not total:
         return [suspect("chance", "no row was scored")]
-    interval = wilson(metrics.correct, total)
+    interval, chance = wilson(metrics.correct, total), _percent(metrics.chance)
     if interval.low > metrics.chance:
-        return [ok("chance", f"above chance, {_percent(metrics.chance)}")]
-    return [
-        suspect(
-            "chance",
-            f"{metrics.correct} of {total} right ({_percent(metrics.correct / total)}, 95 %"
-            f" interval {_percent(interval.low)} to {_percent(interval.high)}) is not above"
-            f" chance, {_percent(metrics.chance)}",
-        )
-    ]
+        return [ok("chance", f"above chance, {chance}")]
+    sentence = (
+        f"{metrics.correct} of {total} right ({_percent(metrics.correct / total)}, 95 % interval"
+        f" {_percent(interval.low)} to {_percent(interval.high)}) is not above chance, {chance}"
+    )
+    return [suspect("chance", sentence)]
 
 
 # ---------------------------------------------------------------------------------------- untrained
@@ -166,88 +180,70 @@ def _p_above(own: Peer, control: Peer, cache: Path | None) -> float | None:
 
 
 # ----------------------------------------------------------------------------------- other records
-def _copies(own: Peer, others: Sequence[Peer]) -> list[Finding]:
-    """Name the first record of other weights with the same predictions, bit for bit."""
-    content, weights = own.counted.content, own.result.encoder.weights_sha256
-    if content is None:
-        return []
+def _beside(
+    check: str,
+    own: Peer,
+    others: Sequence[Peer],
+    doubt: Callable[[Peer, Peer], str | None],
+    fine: str,
+) -> list[Finding]:
+    """Return the first doubt that another record casts; nothing where there is no other record."""
     for other in others:
-        if other.counted.content == content and other.result.encoder.weights_sha256 != weights:
-            return [
-                suspect(
-                    "copies",
-                    f"the predictions are, bit for bit, those of {other.result.encoder.name}"
-                    f" (record {other.result.id}), which has other weights",
-                )
-            ]
-    return [ok("copies", "no record of other weights has the same predictions")] if others else []
+        if sentence := doubt(own, other):
+            return [suspect(check, sentence)]
+    return [ok(check, fine)] if others else []
 
 
-def _names(own: Peer, others: Sequence[Peer]) -> list[Finding]:
+def _copied(own: Peer, other: Peer) -> str | None:
+    """Say whether other weights gave the same predictions, bit for bit."""
+    there = other.result.encoder
+    is_same = other.counted.content == own.counted.content
+    if not is_same or there.weights_sha256 == own.result.encoder.weights_sha256:
+        return None
+    return (
+        f"the predictions are, bit for bit, those of {there.name} (record {other.result.id}),"
+        " which has other weights"
+    )
+
+
+def _renamed(own: Peer, other: Peer) -> str | None:
     """Say whether the same rows are called another task or split elsewhere."""
-    task = own.result.task
-    for other in others:
-        there = other.result.task
-        if (there.name, there.score_split) != (task.name, task.score_split):
-            return [
-                suspect(
-                    "split",
-                    f"its rows are called {task.name} {task.score_split}, in record"
-                    f" {other.result.id} the same rows are {there.name} {there.score_split}",
-                )
-            ]
-    return [ok("split", "the same rows are called the same elsewhere")] if others else []
+    here, there = own.result.task, other.result.task
+    if (here.name, here.score_split) == (there.name, there.score_split):
+        return None
+    return (
+        f"its rows are called {here.name} {here.score_split}, in record {other.result.id} the same"
+        f" rows are {there.name} {there.score_split}"
+    )
 
 
-def _features(own: Peer, others: Sequence[Peer]) -> list[Finding]:
+def _remade(own: Peer, other: Peer) -> str | None:
     """Say whether the same features are said to be of another network, or of other clips."""
-    facts = _made_by(own.result)
-    same = [p for p in others if p.result.features.score_key == own.result.features.score_key]
-    for other in same:
-        there = _made_by(other.result)
-        if wrong := [name for name in facts if facts[name] != there[name]]:
-            name = wrong[0]
-            return [
-                suspect(
-                    "features",
-                    f"its features are those of record {other.result.id}, but {name} is"
-                    f" {facts[name]!r} here and {there[name]!r} there",
-                )
-            ]
-    return [ok("features", "said to be of one network in other records too")] if same else []
+    here, there = _made_by(own.result), _made_by(other.result)
+    for name, fact in here.items():
+        if fact != there[name]:
+            return (
+                f"its features are those of record {other.result.id}, but {name} is {fact!r} here"
+                f" and {there[name]!r} there"
+            )
+    return None
 
 
 def _made_by(result: Result) -> dict[str, Any]:
     """Return what follows from the key of the features that were scored."""
-    encoder = result.encoder
     names = ("weights_sha256", "name", "num_parameters", "width", "is_floor")
-    return {
-        **{f"encoder.{name}": getattr(encoder, name) for name in names},
-        "plan.score": result.plan.score,
-    }
+    facts = {f"encoder.{name}": getattr(result.encoder, name) for name in names}
+    return {**facts, "plan.score": result.plan.score}
 
 
-def _truths(own: Peer, others: Sequence[Peer]) -> list[Finding]:
+def _easier(own: Peer, other: Peer) -> str | None:
     """Say whether another record of the same ground truth file holds another truth."""
-    if own.counted.truth is None or not own.result.task.files:
-        return []
-    same = [
-        peer
-        for peer in others
-        if peer.result.task.files == own.result.task.files
-        and peer.result.data.score.digest == own.result.data.score.digest
-        and peer.counted.truth is not None
-    ]
-    for peer in same:
-        if peer.counted.truth != own.counted.truth:
-            return [
-                suspect(
-                    "truth",
-                    f"its ground truth is not that of record {peer.result.id}, which was made from"
-                    " the same files",
-                )
-            ]
-    return [ok("truth", "the same ground truth as in other records")] if same else []
+    if other.counted.truth == own.counted.truth:
+        return None
+    return (
+        f"its ground truth is not that of record {other.result.id}, which was made from the same"
+        " files"
+    )
 
 
 def _percent(value: float) -> str:

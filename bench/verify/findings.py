@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -42,31 +43,27 @@ class Verdict:
     @property
     def status(self) -> Answer:
         """The worst outcome of all checks."""
-        return worst(finding.outcome for finding in self.findings)
+        outcomes = (finding.outcome for finding in self.findings)
+        return min(outcomes, key=WORST_FIRST.index, default="ok")
 
     def having(self, outcome: Answer) -> list[Finding]:
         """Return the findings of one outcome."""
         return [finding for finding in self.findings if finding.outcome == outcome]
 
-
-def ok(check: str, sentence: str) -> Finding:
-    """Return a finding that all is well."""
-    return Finding(check=check, outcome="ok", sentence=sentence)
-
-
-def failed(check: str, sentence: str) -> Finding:
-    """Return a finding that contradicts the record."""
-    return Finding(check=check, outcome="failed", sentence=sentence)
+    def reasons(self, outcome: Answer) -> list[str]:
+        """Return what the findings of one outcome say, to be put into a longer sentence."""
+        return [finding.sentence.rstrip(".") for finding in self.having(outcome)]
 
 
-def suspect(check: str, sentence: str) -> Finding:
-    """Return a finding for which a number cannot be trusted."""
-    return Finding(check=check, outcome="suspect", sentence=sentence)
+def finding(outcome: Answer, check: str, sentence: str) -> Finding:
+    """Return what a check found."""
+    return Finding(check=check, outcome=outcome, sentence=sentence)
 
 
-def unchecked(check: str, sentence: str) -> Finding:
-    """Return a finding that something is missing for a check."""
-    return Finding(check=check, outcome="unchecked", sentence=sentence)
+ok = partial(finding, "ok")
+failed = partial(finding, "failed")
+suspect = partial(finding, "suspect")
+unchecked = partial(finding, "unchecked")
 
 
 def all_of(check: str, problems: Sequence[str], fine: str) -> Finding:
@@ -75,9 +72,3 @@ def all_of(check: str, problems: Sequence[str], fine: str) -> Finding:
         return ok(check, fine)
     more = f"; and {len(problems) - 3} more" if len(problems) > 3 else ""
     return failed(check, "; ".join(problems[:3]) + more)
-
-
-def worst(outcomes: Iterable[Answer]) -> Answer:
-    """Return the worst of some outcomes, `ok` of none."""
-    given = set(outcomes)
-    return next((one for one in WORST_FIRST if one in given), "ok")

@@ -23,6 +23,7 @@ FIRST_SEALED = 4  # schema versions before have no seal, and files that do not s
 UNREADABLE = (
     RecordError, OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError
 )  # fmt: skip
+FILES = {"predictions": ".parquet", "truth": "-truth.parquet", "probe": "-probe/probe.json"}
 TENSORS = "probe.safetensors"  # as bench.evaluate.probe_files names it, which needs torch
 
 
@@ -51,7 +52,7 @@ class Opened:
 
     def place(self, name: str) -> Path:
         """Return where a file that belongs to the record is."""
-        return self.path.parent / _names(self.record)[name]
+        return self.path.parent / f"{self.record}{FILES[name]}"
 
 
 def open_record(path: Path) -> Opened:
@@ -70,7 +71,11 @@ def open_record(path: Path) -> Opened:
         first = failed("record", sentence if path.name in sentence else f"{path.name}: {sentence}")
     else:
         first = ok("record", "its fields hold together and give its id")
-    raw = _fields(text)
+    try:
+        raw = json.loads(text)
+    except (ValueError, RecursionError):
+        raw = {}
+    raw = raw if isinstance(raw, dict) else {}
     findings = [first, _seal(raw)]
     files: dict[str, str] = {}
     if result is not None:
@@ -80,10 +85,8 @@ def open_record(path: Path) -> Opened:
     return Opened(path=path, raw=raw, result=result, files=files, findings=tuple(findings))
 
 
-def belongs(opened: Opened) -> Finding:
+def belongs(opened: Opened, result: Result) -> Finding:
     """Say whether predictions and truth were written for this record, task and split."""
-    result = opened.result
-    assert result is not None
     known = {
         "record": result.id,
         "task": result.task.name,
@@ -94,20 +97,21 @@ def belongs(opened: Opened) -> Finding:
     for name in ("predictions", "truth"):
         if name not in opened.files:
             continue
-        said = prediction_facts(opened.place(name))
-        file = opened.place(name).name
-        wanted = {k: v for k, v in known.items() if name == "predictions" or k != "manifest"}
+        file = opened.place(name)
+        said = prediction_facts(file)
         if said is None:
-            silent.append(file)
-        elif not opened.is_sealed:
+            silent.append(file.name)
+            continue
+        if not opened.is_sealed:
             problems.append(
-                f"{file} says whose it is, as files of schema {opened.raw.get('schema_version')}"
-                " do not: the record was given an older schema than it was written with"
+                f"{file.name} says whose it is, as files of schema"
+                f" {opened.raw.get('schema_version')} do not: the record was given an older schema"
+                " than it was written with"
             )
         problems += [
-            f"{file} was written for the {key} {said.get(key)!r}, the record is of {value!r}"
-            for key, value in wanted.items()
-            if said is not None and said.get(key) != value
+            f"{file.name} was written for the {key} {said.get(key)!r}, the record is of {value!r}"
+            for key, value in known.items()
+            if said.get(key) != value and (key, name) != ("manifest", "truth")
         ]
     if problems or not silent:
         return all_of("belongs", problems, "its files were written for this record")
@@ -117,38 +121,20 @@ def belongs(opened: Opened) -> Finding:
 
 # ----------------------------------------------------------------------------------------- the file
 def _refuse_endless(path: Path) -> None:
-    """Refuse a device or a pipe, which may never end, even behind a link.
-
-    Raises:
-        OSError: it is one, or there is no such file.
-    """
+    """Refuse a device or a pipe, which may never end, even behind a link."""
     if not stat.S_ISREG(path.stat().st_mode) and not path.is_dir():
         raise OSError(errno.EINVAL, f"{path.name} is not a plain file")
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return an object of JSON.
-
-    Raises:
-        RecordError: a key stands twice, of which some readers take the first and some the last.
-    """
-    fields = dict(pairs)
-    if len(fields) < len(pairs):
-        twin = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
-        raise RecordError(f"the field {twin!r} stands twice")
-    return fields
-
-
-def _fields(text: str) -> Mapping[str, Any]:
-    try:
-        held = json.loads(text)
-    except (ValueError, RecursionError):
-        return {}
-    return held if isinstance(held, dict) else {}
+    """Refuse a key that stands twice: some readers take the first of its values, some the last."""
+    for key, count in Counter(key for key, _ in pairs).items():
+        if count > 1:
+            raise RecordError(f"the field {key!r} stands twice")
+    return dict(pairs)
 
 
 def _is_old(raw: Mapping[str, Any]) -> bool:
-    """Whether the fields are of a schema without a seal."""
     version = raw.get("schema_version")
     return isinstance(version, int | float) and version < FIRST_SEALED
 
@@ -174,7 +160,8 @@ def _files(folder: Path, result: Result) -> tuple[dict[str, str], Finding]:
     """Return the digests of files that are there, and whether they are those of the record."""
     found: dict[str, str] = {}
     problems = []
-    for name, file in _names(result.id).items():
+    for name, ending in FILES.items():
+        file = f"{result.id}{ending}"
         artifact: Artifact | None = getattr(result.artifacts, name)
         if artifact is None:
             if name == "predictions":
@@ -195,7 +182,7 @@ def _files(folder: Path, result: Result) -> tuple[dict[str, str], Finding]:
             if found[name] != artifact.sha256:
                 problems.append(f"{file} is not the file that the record was written with")
     if "probe" in found and not problems:
-        problems += _tensors(folder / _names(result.id)["probe"])
+        problems += _tensors(folder / f"{result.id}{FILES['probe']}")
     return found, all_of("files", problems, f"{', '.join(found)}: as they were written")
 
 
@@ -211,17 +198,8 @@ def _tensors(facts: Path) -> list[str]:
     return [] if is_own else [f"{place.parent.name}/{place.name} is not the one of {facts.name}"]
 
 
-def _names(record: str) -> dict[str, str]:
-    return {
-        "predictions": f"{record}.parquet",
-        "truth": f"{record}-truth.parquet",
-        "probe": f"{record}-probe/probe.json",
-    }
-
-
 # --------------------------------------------------------------------------------------- the claims
 def _status(result: Result) -> Finding:
-    """Say whether the status is what follows from the record, and repeat why it is suspect."""
     why = []
     if result.config.get("limit") is not None:
         why.append(f"limited to {result.config['limit']} rows a split")

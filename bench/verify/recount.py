@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bench.metrics.frame_matching import BoolArray
 from bench.records.metrics import ROUNDING, MetricsPart
 from bench.records.predictions import Rows
 from bench.records.record import Result
 from bench.records.record_files import TOP
+from bench.types import BoolArray
 from bench.verify.findings import Finding, all_of, failed, unchecked
 
 SOME_ROWS = 100
@@ -78,17 +78,16 @@ def content_digest(
 
 def differing(stated: Mapping[str, Any], counted: Mapping[str, Any]) -> list[str]:
     """Return a sentence for every number on record that the predictions do not give."""
-    return [
-        f"{name} is {stated.get(name)} on record, the predictions give {counted.get(name)}"
-        for name in sorted({*stated, *counted}, key=[*stated, *counted].index)
-        if not _agree(stated.get(name), counted.get(name))
-    ]
-
-
-def _agree(stated: Any, counted: Any) -> bool:
-    if isinstance(stated, int | float) and isinstance(counted, int | float):
-        return abs(stated - counted) <= ROUNDING
-    return bool(stated == counted)
+    found = []
+    for name in sorted({*stated, *counted}, key=[*stated, *counted].index):
+        own, again = stated.get(name), counted.get(name)
+        if isinstance(own, int | float) and isinstance(again, int | float):
+            is_same = abs(own - again) <= ROUNDING
+        else:
+            is_same = own == again
+        if not is_same:
+            found.append(f"{name} is {own} on record, the predictions give {again}")
+    return found
 
 
 def _recount(rows: Rows, result: Result) -> dict[str, Any] | None:

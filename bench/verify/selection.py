@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from bench.records.metrics import MetricsPart
 from bench.records.record import Result
@@ -32,37 +32,35 @@ def check_selection(result: Result, *, is_sealed: bool) -> Finding:
     if not by_score and result.data.fit and not 0 < rows < result.data.fit.used:
         problems.append(f"{rows} of {result.data.fit.used} training rows were held out")
     if isinstance(result.metrics, MetricsPart):
-        problems += _no_shares(known, rows)
-        problems += _beside(result, is_sealed=is_sealed)
+        problems += _no_share(known, rows)
+        if chosen.score_split_scores:
+            problems += _on_score_split(result, result.metrics)
+        elif is_sealed:
+            problems.append("the heads were not counted on the score split")
     fine = f"head {probe.selected} of {len(scores)} is the best where heads were chosen"
     return all_of("selection", problems, fine)
 
 
-def _no_shares(scores: Sequence[float | None], rows: int) -> list[str]:
-    """Return a sentence on an accuracy that `rows` cannot give."""
+def _no_share(scores: Sequence[float | None], rows: int) -> list[str]:
+    """Return a sentence on the first accuracy that `rows` cannot give."""
     for score in scores:
         if score is not None and abs(score * rows - round(score * rows)) > 1e-6:
             return [f"a head has {score}, which is no share of {rows} rows"]
     return []
 
 
-def _beside(result: Result, *, is_sealed: bool) -> list[str]:
-    """Return what is wrong with the heads' accuracies on the score split."""
-    chosen, metrics = result.probe.selection, result.metrics
-    scores, by_score = chosen.score_split_scores, chosen.rule == "best_on_score"
-    if not scores:
-        return ["the heads were not counted on the score split"] if is_sealed else []
-    problems = _no_shares(scores, metrics.scored)
+def _on_score_split(result: Result, metrics: MetricsPart) -> Iterator[str]:
+    """Yield what is wrong with the heads' accuracies on the score split."""
+    chosen, selected = result.probe.selection, result.probe.selected
+    own, by_score = chosen.score_split_scores[selected], chosen.rule == "best_on_score"
+    yield from _no_share(chosen.score_split_scores, metrics.scored)
     wanted = "all" if by_score else "kept"
     if chosen.score_split_fit != wanted:
-        problems.append(f"score_split_fit is {chosen.score_split_fit!r}, by {chosen.rule} {wanted}")
-    own = scores[result.probe.selected]
-    if not by_score or own is None or not isinstance(metrics, MetricsPart):
-        return problems
+        yield f"score_split_fit is {chosen.score_split_fit!r}, by {chosen.rule} {wanted}"
     # The same head: batches of another size may round a few rows to another class.
-    if abs(own * metrics.scored - metrics.correct) > 1 + metrics.scored / 100:
-        problems.append(
-            f"head {result.probe.selected} is on record with {own} on the score split, and with"
+    most = 1 + metrics.scored / 100
+    if by_score and own is not None and abs(own * metrics.scored - metrics.correct) > most:
+        yield (
+            f"head {selected} is on record with {own} on the score split, and with"
             f" {metrics.correct} right of {metrics.scored}"
         )
-    return problems

@@ -11,12 +11,10 @@ from pathlib import Path
 
 from bench.records.record import Result
 from bench.verify.boxes import check_boxes
-from bench.verify.cache import keep, kept
+from bench.verify.cache import remembered
 from bench.verify.clips import check_clips
 from bench.verify.controls import Peer, controls, may_concern
-from bench.verify.findings import Finding as Finding
-from bench.verify.findings import Verdict as Verdict
-from bench.verify.findings import suspect, unchecked
+from bench.verify.findings import Finding, Verdict, suspect, unchecked
 from bench.verify.own_words import Opened, belongs, open_record
 from bench.verify.protocol import check_protocol
 from bench.verify.recount import Counted
@@ -75,15 +73,15 @@ def _examined(opened: Opened, cache: Path | None) -> tuple[Peer | None, list[Fin
     findings = [*opened.findings, check_protocol(result)]
     is_box = result.task.unit == "box"
     if "predictions" not in opened.files or (is_box and "truth" not in opened.files):
-        names = ("belongs", "rows", "manifest", "metrics")
-        missing = [unchecked(name, "the files are not there") for name in names]
-        return None, [*findings, *missing]
-    held = kept(opened, cache)
-    if held is None:
-        own, seen = check_boxes(opened) if is_box else check_clips(opened)
-        held = ([belongs(opened), *own], seen)
-        keep(opened, held, cache)
-    found, counted = held
+        for name in ("belongs", "rows", "manifest", "metrics"):
+            findings.append(unchecked(name, "the files are not there"))
+        return None, findings
+
+    def check() -> tuple[list[Finding], Counted]:
+        own, counted = (check_boxes if is_box else check_clips)(opened, result)
+        return [belongs(opened, result), *own], counted
+
+    found, counted = remembered(opened, cache, check)
     peer = Peer(result=result, path=opened.path, counted=counted)
     return (None if counted == Counted() else peer), [*findings, *found]
 

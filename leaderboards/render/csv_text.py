@@ -6,7 +6,7 @@ import csv
 import io
 from collections import Counter
 
-from leaderboards.rows.table import Cell, Head, Table
+from leaderboards.rows.table import Table, TableCell
 
 MEASURED = ("low", "high", "seeds", "std", "place", "place_to")
 PUBLISHED = ("published", "published_std", "difference")
@@ -25,7 +25,11 @@ def csv_text(table: Table) -> str:
     writer = csv.writer(out, lineterminator="\n")
     labels = unique_labels(table)
     has_published = any(cell.published for row in table.rows for cell in row.cells)
-    keys = [_keys(head, has_published=has_published) for head in table.heads]
+    keys = [
+        (MEASURED if head.column.shows == "metric" else ("seeds", "std"))
+        + (PUBLISHED if has_published else ())
+        for head in table.heads
+    ]
     named = [
         name
         for label, own in zip(labels, keys, strict=True)
@@ -62,12 +66,7 @@ def unique_labels(table: Table) -> list[str]:
     ]
 
 
-def _keys(head: Head, *, has_published: bool) -> tuple[str, ...]:
-    own = MEASURED if head.column.shows == "metric" else ("seeds", "std")
-    return (*own, *PUBLISHED) if has_published else own
-
-
-def _fields(cell: Cell) -> dict[str, float | int | str]:
+def _fields(cell: TableCell) -> dict[str, float | int | str]:
     interval, seeds, published = cell.interval, cell.seeds, cell.published
     return {
         "low": _percent(interval.low if interval else None),

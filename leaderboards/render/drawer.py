@@ -5,18 +5,18 @@ Without a script the entries are a foldable list below the table, and numbers li
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
 from bench.publish.leaderboard import PublishedNumber
 from bench.records.metrics import FrameMapPart
 from bench.records.record import Result
-from leaderboards.render.markup import bar, described
-from leaderboards.render.page_table import places, signed
+from leaderboards.render.markup import described
+from leaderboards.render.page_table import bar_of, places, signed
 from leaderboards.rows.layout import printed
 from leaderboards.rows.provenance import commit_of, facts_of, selection_lines
-from leaderboards.rows.table import METRICS, Cell, Head, Row, Table, percent
+from leaderboards.rows.table import METRICS, Table, TableCell, TableHead, TableRow, grouped, percent
 
 ENTRIES_LIMIT = 1_000  # records: beyond it a page would grow too large, and the table tells of them
 DIALOG = (
@@ -33,10 +33,11 @@ SHOWS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Shown:
-    """A cell, its column, and how many numbers of the column have a place."""
+    """A cell, its column and record, and how many numbers of the column have a place."""
 
-    head: Head
-    cell: Cell
+    head: TableHead
+    cell: TableCell
+    record: Result
     placed: int
 
 
@@ -51,7 +52,13 @@ def shown_records(table: Table) -> list[Result]:
     return list(found.values())
 
 
-def entries_markup(table: Table) -> str:
+def records_section(entries: Iterable[str]) -> str:
+    """Return entries below their heading, and the drawer that they open in."""
+    heading = "<h2>How each number came about</h2>"
+    return "\n".join(['<section class="records">', heading, *entries, "</section>", DIALOG])
+
+
+def entries_markup(table: Table) -> list[str]:
     """Return the entries of the first records and of all published numbers, grouped by row."""
     placed = [
         sum(row.cells[i].rank is not None for row in table.rows) for i in range(len(table.heads))
@@ -60,10 +67,15 @@ def entries_markup(table: Table) -> str:
     told: set[str] = set()
     for r, row in enumerate(table.rows):
         entries = []
-        for record, cells in _by_record(row, table.heads, placed).items():
-            if record not in told and len(told) < ENTRIES_LIMIT:
+        shown = [
+            Shown(head=head, cell=cell, record=cell.record, placed=number)
+            for head, cell, number in zip(table.heads, row.cells, placed, strict=True)
+            if cell.record is not None and cell.value is not None
+        ]
+        for key, cells in grouped(shown, lambda one: one.record.id).items():
+            if key not in told and len(told) < ENTRIES_LIMIT:
                 entries.append(_entry(row, cells, table.notes))
-                told.add(record)
+                told.add(key)
         entries += [
             _paper(f"paper-{r}-{i}", row, head, cell.published)
             for i, (head, cell) in enumerate(zip(table.heads, row.cells, strict=True))
@@ -71,7 +83,7 @@ def entries_markup(table: Table) -> str:
         ]
         if entries:
             lines += [f"<h3>{escape(row.name)}</h3>", *entries]
-    return "\n".join(lines)
+    return lines
 
 
 def entry(key: str, who: str, what: str, shown: str, body: str) -> str:
@@ -83,19 +95,9 @@ def entry(key: str, who: str, what: str, shown: str, body: str) -> str:
     )  # fmt: skip
 
 
-def _by_record(row: Row, heads: Sequence[Head], placed: Sequence[int]) -> dict[str, list[Shown]]:
-    found: dict[str, list[Shown]] = {}
-    for head, cell, number in zip(heads, row.cells, placed, strict=True):
-        if cell.record is not None and cell.value is not None:
-            own = Shown(head=head, cell=cell, placed=number)
-            found.setdefault(cell.record.id, []).append(own)
-    return found
-
-
 # ---------------------------------------------------------------------------------------- a record
-def _entry(row: Row, cells: Sequence[Shown], notes: Sequence[str]) -> str:
-    record = cells[0].cell.record
-    assert record is not None
+def _entry(row: TableRow, cells: Sequence[Shown], notes: Sequence[str]) -> str:
+    record = cells[0].record
     said = dict.fromkeys(notes[n - 1] for one in cells for n in one.cell.notes)
     remarks = "".join(f"<li>{escape(note)}</li>" for note in said)
     numbers = [one for one in cells if one.head.column.shows == "metric"] or cells[:1]
@@ -113,17 +115,17 @@ def _entry(row: Row, cells: Sequence[Shown], notes: Sequence[str]) -> str:
 def _number(one: Shown) -> str:
     """Return a number in large digits, with its interval on a scale from 0 to 100."""
     cell, column = one.cell, one.head.column
-    record, value = cell.record, cell.value
-    assert record is not None and value is not None
+    value = cell.value
+    assert value is not None
     if column.shows == "gap":
         return _large(signed(value), "points that choosing on the scored rows would add", "")
-    told = METRICS[column.metric]
-    told += SHOWS.get(column.shows, "")
+    told = METRICS[column.metric] + SHOWS.get(column.shows, "")
     if cell.seeds:
         told = f"{told}, mean of {cell.seeds.count} {cell.seeds.over}"
-    chance = record.chance if column.metric != "top5" else None
-    low, high = (cell.interval.low, cell.interval.high) if cell.interval else (None, None)
-    scale = f'<div class="scale" style="{bar(value, chance, low, high)}{_paper_mark(cell)}"></div>'
+    style = bar_of(cell, value, one.record, one.head)
+    if cell.published:
+        style += f";--paper:{cell.published.value:.1f}%"
+    scale = f'<div class="scale" style="{style}"></div>'
     return _large(percent(value) or "", f"% {told}", scale)
 
 
@@ -131,30 +133,48 @@ def _large(digits: str, told: str, scale: str) -> str:
     return f'<div class="large"><p><b>{digits}</b> {escape(told)}</p>{scale}</div>'
 
 
-def _paper_mark(cell: Cell) -> str:
-    return f";--paper:{cell.published.value:.1f}%" if cell.published else ""
-
-
 def _summary(record: Result, cells: Sequence[Shown]) -> dict[str, list[str]]:
     """Return what decides how far a number can be believed."""
     seeds = cells[0].cell.seeds
+    told = [_told(one) for one in cells]
+
+    def each(heading: str) -> list[str]:
+        return list(dict.fromkeys(one[heading] for one in told if heading in one))
+
     facts = {
         "Counts": [_counts(record)],
-        "Interval": _each(cells, _interval),
-        "Place": _each(cells, _place),
-        seeds.over.capitalize() if seeds else "Seeds": _each(cells, _seeds),
+        "Interval": each("Interval"),
+        "Place": each("Place"),
+        seeds.over.capitalize() if seeds else "Seeds": each("Seeds"),
         "Head": selection_lines(record),
         "Optimism": _optimism(record),
-        "Published": _each(cells, _published),
-        "Others": _each(cells, _others),
+        "Published": each("Published"),
+        "Others": each("Others"),
         "Status": [record.status.replace("_", " ")] if record.status != "complete" else [],
     }
     return {heading: lines for heading, lines in facts.items() if lines}
 
 
-def _each(cells: Sequence[Shown], told: Callable[[Shown], str]) -> list[str]:
-    lines = dict.fromkeys(map(told, cells))
-    return [line for line in lines if line]
+def _told(one: Shown) -> dict[str, str]:
+    """Return what stands behind a number, by heading."""
+    cell, told = one.cell, {}
+    if own := cell.interval:
+        ends = f"{percent(own.low)} to {percent(own.high)}"
+        told["Interval"] = f"{ends} ({100 * own.level:g} %, {own.method})"
+    if cell.rank:
+        is_open = cell.rank[0] != cell.rank[1]
+        told["Place"] = f"{places(cell)} of {one.placed}"
+        told["Place"] += ", as far as the sample tells" if is_open else ""
+    if seeds := cell.seeds:
+        one_of = seeds.over.removesuffix("s")
+        values = [f"{percent(v)} ({one_of} {key})" for key, v in sorted(seeds.values.items())]
+        told["Seeds"] = f"{percent(seeds.mean)} ± {percent(seeds.std)}: {', '.join(values)}"
+    if cell.published and cell.difference is not None:
+        paper = f"{printed(cell.published.value)} in {_where(cell.published)}"
+        told["Published"] = f"{paper}; here {signed(cell.difference)}"
+    if cell.others:
+        told["Others"] = f"newest of {cell.others + 1} records that fit"
+    return told
 
 
 def _counts(record: Result) -> str:
@@ -164,30 +184,6 @@ def _counts(record: Result) -> str:
     lost = "" if own.scored == listed else f", {listed - own.scored:,} unreadable"
     published = "" if own.expected == listed else f", {own.expected:,} published"
     return f"{own.correct:,} right of {listed:,} listed{lost}{published}"
-
-
-def _interval(one: Shown) -> str:
-    own = one.cell.interval
-    if own is None:
-        return ""
-    return f"{percent(own.low)} to {percent(own.high)} ({100 * own.level:g} %, {own.method})"
-
-
-def _place(one: Shown) -> str:
-    rank = one.cell.rank
-    if rank is None:
-        return ""
-    open_ = "" if rank[0] == rank[1] else ", as far as the sample tells"
-    return f"{places(one.cell)} of {one.placed}{open_}"
-
-
-def _seeds(one: Shown) -> str:
-    own = one.cell.seeds
-    if own is None:
-        return ""
-    one_of = own.over.removesuffix("s")
-    values = ", ".join(f"{percent(v)} ({one_of} {key})" for key, v in sorted(own.values.items()))
-    return f"{percent(own.mean)} ± {percent(own.std)}: {values}"
 
 
 def _optimism(record: Result) -> list[str]:
@@ -200,18 +196,6 @@ def _optimism(record: Result) -> list[str]:
         f"{fits} the chosen head has {percent(own.honest)} on the scored rows, the best of"
         f" {own.heads} {percent(own.best)}: choosing there would add {100 * own.gap:.1f} points"
     ]
-
-
-def _published(one: Shown) -> str:
-    paper, difference = one.cell.published, one.cell.difference
-    if paper is None or difference is None:
-        return ""
-    return f"{printed(paper.value)} in {_where(paper)}; here {signed(difference)}"
-
-
-def _others(one: Shown) -> str:
-    others = one.cell.others
-    return f"newest of {others + 1} records that fit" if others else ""
 
 
 def _again(record: Result) -> str:
@@ -227,7 +211,7 @@ def _again(record: Result) -> str:
 
 
 # ------------------------------------------------------------------------------ a published number
-def _paper(key: str, row: Row, head: Head, paper: PublishedNumber) -> str:
+def _paper(key: str, row: TableRow, head: TableHead, paper: PublishedNumber) -> str:
     facts: Mapping[str, str] = {
         "Source": _where(paper),
         "Method": " ".join(part for part in (paper.method, paper.arch) if part),

@@ -26,18 +26,15 @@ def facts_of_encoder(records: Sequence[Result], shown: Result | None) -> tuple[F
     `records` are all of that encoder. Without one (chance) there is nothing to say.
     """
     if shown is None:
-        return tuple(Fact(text="", plain="", value=None) for _ in TITLES)
+        return tuple(Fact() for _ in TITLES)
     encoder = shown.encoder
     count, frames, size = encoder.num_parameters, encoder.num_frames, encoder.image_size
     seen = f"{frames} x {size}²" if encoder.takes == "video" else f"{frames} x (1 x {size}²)"
     speed = clips_a_second(records, shown)
-    plain = seen.replace("²", "")
     return (
         Fact(text=millions(count) if count else NONE, plain=str(count), value=count),
-        Fact(text=seen, plain=plain, value=frames * size * size),
-        Fact(text=NONE, plain="", value=None)
-        if speed is None
-        else Fact(text=spelled(speed), plain=repr(speed), value=speed),
+        Fact(text=seen, plain=seen.replace("²", ""), value=frames * size * size),
+        Fact(text=spelled(speed), plain=repr(speed), value=speed) if speed else Fact(text=NONE),
     )
 
 

@@ -7,6 +7,7 @@ are diamonds, and what does not compare with its column is open. Every point lin
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING
 
@@ -16,9 +17,8 @@ from leaderboards.render.labels import Box, placed
 from leaderboards.render.low_shot_figure import panel_svg
 from leaderboards.render.points import Kind, Point, frontier, milliseconds, parameters, points_of
 from leaderboards.rows.low_shot_join import join as join_low_shot
-from leaderboards.rows.low_shot_parts import Panel
-from leaderboards.rows.sections import Section, sections
-from leaderboards.rows.table import METRICS, Cell, Head, Row, Table
+from leaderboards.rows.sections import sections
+from leaderboards.rows.table import METRICS, Table, TableCell, TableHead, TableRow
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,6 +29,18 @@ WIDTH, HEIGHT = 3.7, 2.9  # inches
 LETTERS = 8
 
 
+@dataclass(frozen=True, kw_only=True)
+class Axis:
+    """What encoders are compared by: `value` is where a cell stands, None for nowhere."""
+
+    prefix: str
+    label: str
+    value: Callable[[TableRow, TableCell], float | None]
+
+
+SIZE = Axis(prefix="size", label="parameters (millions)", value=parameters)
+
+
 def figures_markup(table: Table, records: Sequence[Result]) -> str:
     """Return all pictures of a table; nothing where there is nothing to compare.
 
@@ -36,30 +48,19 @@ def figures_markup(table: Table, records: Sequence[Result]) -> str:
     """
     shown = [r for r in records if r.status != "not_reportable"]
     speeds, where, elsewhere = milliseconds(table, shown)
-    cost = (
-        f"Milliseconds that a clip takes in the network, measured in these runs ({where})."
-        if where
-        else ""
-    )
+    cost = []
+    if where:
+        cost.append(
+            f"Milliseconds that a clip takes in the network, measured in these runs ({where})."
+        )
     if elsewhere:
-        cost += f" Not shown, for they ran elsewhere: {', '.join(elsewhere)}."
+        cost.append(f"Not shown, for they ran elsewhere: {', '.join(elsewhere)}.")
+    time = Axis(
+        prefix="time", label="milliseconds a clip", value=lambda row, cell: speeds.get(id(row))
+    )
     parts = [
-        _group(
-            table,
-            "Against the number of parameters",
-            "",
-            "parameters (millions)",
-            "size",
-            parameters,
-        ),
-        _group(
-            table,
-            "Against the time of the encoder",
-            cost,
-            "milliseconds a clip",
-            "time",
-            lambda row, cell: speeds.get(id(row)),
-        ),
+        _group(table, "Against the number of parameters", SIZE, []),
+        _group(table, "Against the time of the encoder", time, cost),
         _curves(table, shown),
     ]
     parts = [part for part in parts if part]
@@ -67,64 +68,51 @@ def figures_markup(table: Table, records: Sequence[Result]) -> str:
 
 
 # ----------------------------------------------------------------------------------------- pictures
-def _group(
-    table: Table,
-    title: str,
-    told: str,
-    axis: str,
-    prefix: str,
-    x_of: Callable[[Row, Cell], float | None],
-) -> str:
+def _group(table: Table, title: str, x: Axis, told: Sequence[str]) -> str:
     panels, unplaced = [], set()
     for section in sections(table):
         column = next((i for i in section.columns if table.heads[i].column.shows == "metric"), None)
-        points = [] if column is None else points_of(table, column, x_of)
+        points = [] if column is None else points_of(table, column, x.value)
         if column is None or len({point.x for point in points}) < 2:
             continue  # nothing to read off one size, or one speed
-        panels.append((section, column, points))
+        panels.append((section, table.heads[column], points))
         unplaced |= {
             row.name
             for row in table.rows
-            if row.cells[column].record and x_of(row, row.cells[column]) is None
+            if row.cells[column].record and x.value(row, row.cells[column]) is None
         }
     if not panels:
         return ""
-    told += _unplaced(sorted(unplaced)) if prefix == "size" else ""
-    kinds = {point.kind for _, _, points in panels for point in points}
-    told += " Choose a point to see how it came about."
-    many = any(len(points) > LABELS_LIMIT for _, _, points in panels)
-    if many:
-        told += " Named are those that no encoder to their left reaches."
+    said = [*told]
+    if unplaced and x is SIZE:
+        said.append(f"Without parameters, and so not shown: {', '.join(sorted(unplaced))}.")
+    said.append("Choose a point to see how it came about.")
+    if any(len(points) > LABELS_LIMIT for _, _, points in panels):
+        said.append("Named are those that no encoder to their left reaches.")
     if len(panels) > PANELS_LIMIT:
-        told += f" The first {PANELS_LIMIT} of {len(panels)} tasks are drawn."
+        said.append(f"The first {PANELS_LIMIT} of {len(panels)} tasks are drawn.")
     drawn = []
-    for i, (section, column, points) in enumerate(panels[:PANELS_LIMIT]):
-        svg = inline(
-            _scatter(table.heads[column], points, axis),
-            f"{prefix}{i}",
-            escape(f"{section.title}: {METRICS[table.heads[column].column.metric]} by {axis}"),
-        )
-        drawn.append(_figure(_heading(section, table.heads[column]), svg))
-    return (
-        f'<h2>{title}</h2>{_said(told.strip())}<p class="legend">{_key(kinds)}</p>\n'
-        f'<div class="panels">{"".join(drawn)}</div>'
+    for i, (section, head, points) in enumerate(panels[:PANELS_LIMIT]):
+        label = escape(f"{section.title}: {METRICS[head.column.metric]} by {x.label}")
+        svg = inline(_scatter(head, points, x.label), f"{x.prefix}{i}", label)
+        drawn.append(_figure(section.title, head.column.probe, svg))
+    kinds = {point.kind for _, _, points in panels for point in points}
+    key = " ".join(
+        f'<span class="key"><i class="{css}"></i>{words}</span>'
+        for kind, (css, words) in KEYS.items()
+        if kind in kinds
     )
+    legend = f'<p class="legend">{escape(" ".join(said))}</p><p class="legend">{key}</p>'
+    return _panels(title, legend, drawn)
 
 
-def _said(told: str) -> str:
-    return f'<p class="legend">{escape(told)}</p>' if told else ""
+def _panels(title: str, legend: str, drawn: Sequence[str]) -> str:
+    return f'<h2>{title}</h2>{legend}\n<div class="panels">{"".join(drawn)}</div>'
 
 
-def _unplaced(names: Sequence[str]) -> str:
-    return f" Without parameters, and so not shown: {', '.join(names)}." if names else ""
-
-
-def _heading(section: Section, head: Head) -> str:
-    return f"{escape(section.title)} <small>{escape(head.column.probe)}</small>"
-
-
-def _figure(heading: str, svg: str) -> str:
-    return f"<figure><figcaption>{heading}</figcaption>\n{svg}</figure>\n"
+def _figure(title: str, probe: str, svg: str) -> str:
+    caption = f"<figcaption>{escape(title)} <small>{escape(probe)}</small></figcaption>"
+    return f"<figure>{caption}\n{svg}</figure>\n"
 
 
 KEYS: Mapping[Kind, tuple[str, str]] = {
@@ -135,23 +123,16 @@ KEYS: Mapping[Kind, tuple[str, str]] = {
 }
 
 
-def _key(kinds: set[Kind]) -> str:
-    return " ".join(
-        f'<span class="key"><i class="{css}"></i>{told}</span>'
-        for kind, (css, told) in KEYS.items()
-        if kind in kinds
-    )
-
-
-LOOKS: Mapping[Kind, dict[str, object]] = {
-    "encoder": {"color": ACCENT, "facecolor": ACCENT, "marker": "o"},
-    "floor": {"color": INK, "facecolor": INK, "marker": "o"},
-    "published": {"color": INK, "facecolor": "none", "marker": "D"},
-    "other": {"color": ACCENT, "facecolor": "none", "marker": "o"},
+# Colour, filling and marker.
+LOOKS: Mapping[Kind, tuple[str, str, str]] = {
+    "encoder": (ACCENT, ACCENT, "o"),
+    "floor": (INK, INK, "o"),
+    "published": (INK, "none", "D"),
+    "other": (ACCENT, "none", "o"),
 }
 
 
-def _scatter(head: Head, points: Sequence[Point], axis: str) -> str:
+def _scatter(head: TableHead, points: Sequence[Point], axis: str) -> str:
     from matplotlib.figure import Figure
 
     with own_style():
@@ -159,11 +140,10 @@ def _scatter(head: Head, points: Sequence[Point], axis: str) -> str:
         figure.patch.set_alpha(0)
         axes = figure.subplots()
         axes.set_xscale("log")
-        for kind, look in LOOKS.items():
-            own = [point for point in points if point.kind == kind]
-            if own:
-                _draw(axes, own, look)
-        chance = head.reference.chance if head.reference and head.column.metric != "top5" else None
+        for kind in LOOKS:
+            if own := [point for point in points if point.kind == kind]:
+                _draw(axes, own, kind)
+        chance = head.chance
         _limits(axes, points, chance)
         if chance is not None:
             axes.axhline(100 * chance, linestyle=":", linewidth=1, color=INK)
@@ -175,16 +155,14 @@ def _scatter(head: Head, points: Sequence[Point], axis: str) -> str:
         return svg_text(figure)
 
 
-def _draw(axes: Axes, points: Sequence[Point], look: Mapping[str, object]) -> None:
+def _draw(axes: Axes, points: Sequence[Point], kind: Kind) -> None:
+    colour, filling, marker = LOOKS[kind]
     xs, ys = [p.x for p in points], [p.y for p in points]
-    axes.vlines(
-        xs, [p.low for p in points], [p.high for p in points],
-        color=str(look["color"]), linewidth=1.2, alpha=0.55,
-    )  # fmt: skip
+    lows, highs = [p.low for p in points], [p.high for p in points]
+    axes.vlines(xs, lows, highs, color=colour, linewidth=1.2, alpha=0.55)
     drawn = axes.scatter(
         xs, ys, s=22, linewidths=1.2, zorder=3,
-        edgecolors=str(look["color"]), facecolors=str(look["facecolor"]),
-        marker=str(look["marker"]),
+        edgecolors=colour, facecolors=filling, marker=marker,
     )  # fmt: skip
     drawn.set_urls([point.href for point in points])
 
@@ -253,14 +231,9 @@ def _curves(table: Table, records: Sequence[Result]) -> str:
     told = "Mean over draws of the training labels; the band is one standard deviation (ddof = 1)."
     if len(panels) > PANELS_LIMIT:
         told += f" The first {PANELS_LIMIT} of {len(panels)} are drawn."
-    drawn = [_curve(panel, i) for i, panel in enumerate(panels[:PANELS_LIMIT])]
-    return (
-        f'<h2>Against the number of labels</h2><p class="legend">{told}</p>\n'
-        f'<div class="panels">{"".join(drawn)}</div>'
-    )
-
-
-def _curve(panel: Panel, i: int) -> str:
-    said = escape(f"{panel.title}: {panel.metric} by the number of training {panel.rows}")
-    heading = f"{escape(panel.record.task.title)} <small>{escape(panel.record.probe.name)}</small>"
-    return _figure(heading, inline(panel_svg(panel), f"labels{i}", said))
+    drawn = []
+    for i, panel in enumerate(panels[:PANELS_LIMIT]):
+        label = escape(f"{panel.title}: {panel.metric} by the number of training {panel.rows}")
+        svg = inline(panel_svg(panel), f"labels{i}", label)
+        drawn.append(_figure(panel.record.task.title, panel.record.probe.name, svg))
+    return _panels("Against the number of labels", f'<p class="legend">{told}</p>', drawn)

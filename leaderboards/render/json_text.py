@@ -15,7 +15,7 @@ from bench.records.run_id import plain
 from leaderboards.render.csv_text import unique_labels
 from leaderboards.rows.provenance import facts_of
 from leaderboards.rows.sections import legend, sections
-from leaderboards.rows.table import Cell, Row, Table
+from leaderboards.rows.table import Table, TableCell, TableRow
 
 
 def json_text(table: Table) -> str:
@@ -24,17 +24,24 @@ def json_text(table: Table) -> str:
     fields = {
         "name": table.name,
         "title": table.title,
-        "facts": list(table.facts),
+        "facts": table.facts,
         "sections": [
-            {"title": s.title, "facts": s.facts, "columns": list(s.columns)}
-            for s in sections(table)
+            {"title": s.title, "facts": s.facts, "columns": s.columns} for s in sections(table)
         ],
-        "columns": _columns(table),
+        "columns": [
+            {
+                "label": label,
+                **plain(dataclasses.asdict(head.column)),
+                "protocol": head.protocol,
+                "reference": head.reference.id if head.reference else None,
+            }
+            for label, head in zip(unique_labels(table), table.heads, strict=True)
+        ],
         "rows": [_row(row) for row in table.rows],
-        "notes": list(table.notes),
+        "notes": table.notes,
         "legend": legend(table),
         "hidden": table.hidden,
-        "refused": list(table.refused),
+        "refused": table.refused,
         "records": {key: _record(record) for key, record in sorted(shown.items())},
     }
     return dumped(fields)
@@ -45,38 +52,32 @@ def dumped(fields: dict[str, Any]) -> str:
     return json.dumps(fields, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def _columns(table: Table) -> list[dict[str, Any]]:
-    labels = unique_labels(table)
-    return [
-        {
-            "label": label,
-            **plain(dataclasses.asdict(head.column)),
-            "protocol": head.protocol,
-            "reference": head.reference.id if head.reference else None,
-        }
-        for label, head in zip(labels, table.heads, strict=True)
-    ]
-
-
-def _row(row: Row) -> dict[str, Any]:
-    encoder = row.record.encoder if row.record else None
+def _row(row: TableRow) -> dict[str, Any]:
     return {
         "kind": row.kind,
         "name": row.name,
-        "encoder": encoder.spec if encoder else None,
-        "weights_sha256": encoder.weights_sha256 if encoder else None,
-        "num_parameters": encoder.num_parameters if encoder else None,
+        **encoder_fields(row.record),
         "facts": [dataclasses.asdict(fact) for fact in row.facts],
         "cells": [_cell(cell) for cell in row.cells],
     }
 
 
-def _cell(cell: Cell) -> dict[str, Any]:
+def encoder_fields(record: Result | None) -> dict[str, Any]:
+    """Return which encoder a row is of; None in a row that is not measured."""
+    encoder = record.encoder if record else None
+    return {
+        "encoder": encoder.spec if encoder else None,
+        "weights_sha256": encoder.weights_sha256 if encoder else None,
+        "num_parameters": encoder.num_parameters if encoder else None,
+    }
+
+
+def _cell(cell: TableCell) -> dict[str, Any]:
     seeds = cell.seeds
     return {
         "value": cell.value,
         "is_best": cell.is_best,
-        "notes": list(cell.notes),
+        "notes": cell.notes,
         "record": cell.record.id if cell.record else None,
         "others": cell.others,
         "interval": dataclasses.asdict(cell.interval) if cell.interval else None,
@@ -88,7 +89,7 @@ def _cell(cell: Cell) -> dict[str, Any]:
         }
         if seeds
         else None,
-        "places": list(cell.rank) if cell.rank else None,
+        "places": cell.rank,
         "published": dataclasses.asdict(cell.published) if cell.published else None,
         "published_is_best": cell.published_is_best,
         "difference": cell.difference,

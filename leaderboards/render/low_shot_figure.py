@@ -12,10 +12,14 @@ import math
 import textwrap
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
 
 from leaderboards.render.drawing import INK, own_style, plain_axes, svg_text
 from leaderboards.rows.low_shot_parts import Line, LowShot, Panel
+from leaderboards.rows.table import grouped
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -55,29 +59,15 @@ def panel_svg(panel: Panel) -> str:
     from matplotlib.figure import Figure
 
     with own_style():
-        names = {line.name: line.is_floor for line in panel.lines}
-        styles = _styles(
-            sorted(n for n, floor in names.items() if not floor),
-            sorted(n for n, floor in names.items() if floor),
-        )
-        guessing = ["chance"] if panel.record.chance is not None else []
-        labels, ncols, num_lines = _legend([*styles, *guessing], PANEL_WIDTH)
-        figure = Figure(
-            figsize=(PANEL_WIDTH, HEIGHT + 0.3 + 0.18 * num_lines), layout="constrained"
-        )
+        key = _Key.of([panel], PANEL_WIDTH)
+        size = (PANEL_WIDTH, HEIGHT + 0.3 + 0.18 * key.num_lines)
+        figure = Figure(figsize=size, layout="constrained")
         figure.patch.set_alpha(0)
         axes = figure.subplots()
         axes.set_ylim(0, 1.04 * _top(panel))
-        handles = _draw(axes, panel, styles)
+        handles = _draw(axes, panel, key.styles)
         axes.set_ylabel(f"{panel.metric} (%)")
-        figure.legend(
-            [handles[name] for name in [*styles, *guessing]],
-            labels,
-            loc="outside lower left",
-            ncols=ncols,
-            frameon=False,
-            fontsize=8,
-        )
+        key.draw(figure, handles, loc="outside lower left", fontsize=8)
         return svg_text(figure)
 
 
@@ -90,18 +80,11 @@ def alone(svg: str) -> str:
 def _figure(board: LowShot) -> Figure:
     from matplotlib.figure import Figure
 
-    tasks = list(dict.fromkeys(_task(panel) for panel in board.panels))
-    rows = [[panel for panel in board.panels if _task(panel) == task] for task in tasks]
+    rows = list(grouped(board.panels, _task).values())
     across = max(len(row) for row in rows)
-    names = list(dict.fromkeys(line.name for p in board.panels for line in p.lines))
-    floors = {line.name for panel in board.panels for line in panel.lines if line.is_floor}
-    encoders = sorted(name for name in names if name not in floors)
-    styles = _styles(encoders, sorted(floors))
     width = WIDTH * across + 0.3
-    guessing = ["chance"] if any(p.record.chance is not None for p in board.panels) else []
-    order = [*encoders, *sorted(floors), *guessing]
-    labels, ncols, num_lines = _legend(order, width)
-    size = (width, HEIGHT * len(rows) + 0.2 * num_lines + 0.1)
+    key = _Key.of(board.panels, width)
+    size = (width, HEIGHT * len(rows) + 0.2 * key.num_lines + 0.1)
     figure = Figure(figsize=size, dpi=144, layout="constrained")
     figure.patch.set_alpha(0)
     grid = figure.subplots(len(rows), across, squeeze=False, sharey="row")
@@ -111,29 +94,59 @@ def _figure(board: LowShot) -> Figure:
         axes_row[0].set_ylim(0, 1.04 * max(map(_top, row)))  # shared by the row
         for place, axes in enumerate(axes_row):
             if place < len(row):
-                handles.update(_draw(axes, row[place], styles))
+                handles.update(_draw(axes, row[place], key.styles))
                 title = _title(row[place], is_alone=times[row[place].title] == 1)
                 axes.set_title(title, fontsize=9)
                 axes.set_ylabel("" if place else f"{row[place].metric} (%)")
             else:
                 axes.set_axis_off()
-    figure.legend(
-        [handles[name] for name in order],
-        labels,
-        loc="outside lower center",
-        ncols=ncols,
-        frameon=False,
-    )
+    key.draw(figure, handles, loc="outside lower center")
     return figure
 
 
-def _legend(names: Sequence[str], width: float) -> tuple[list[str], int, int]:
-    """Return names broken to a width in inches, the columns they fit in, and the lines needed."""
-    letters = int(width * LETTERS_AN_INCH)
-    labels = [textwrap.fill(name, letters - LETTERS_OF_A_SIGN) for name in names]
-    longest = max(map(len, "\n".join(labels).splitlines()))
-    ncols = max(1, min(3, letters // (longest + LETTERS_OF_A_SIGN)))
-    return labels, ncols, -(-len(names) // ncols) + "".join(labels).count("\n")
+@dataclass(frozen=True, kw_only=True)
+class _Key:
+    """How each line is drawn by its name, encoders first, and the legend below the panels.
+
+    Encoders are told apart by colour, then marker; floors are grey and dashed.
+    """
+
+    styles: Mapping[str, Mapping[str, Any]]
+    names: Sequence[str]
+    labels: Sequence[str]
+    num_columns: int
+
+    @classmethod
+    def of(cls, panels: Sequence[Panel], width: float) -> Self:
+        """Return the key of panels that are so many inches wide."""
+        lines = [line for panel in panels for line in panel.lines]
+        floors = sorted({line.name for line in lines if line.kind == "floor"})
+        encoders = sorted({line.name for line in lines} - {*floors})
+        styles: dict[str, dict[str, Any]] = {}
+        for i, name in enumerate(encoders):
+            marker = MARKERS[i // len(COLOURS) % len(MARKERS)]
+            styles[name] = {"color": COLOURS[i % len(COLOURS)], "marker": marker}
+        for i, name in enumerate(floors):
+            dashes = (0, DASHES[i % len(DASHES)])
+            marker = FLOOR_MARKERS[i % len(FLOOR_MARKERS)]
+            styles[name] = {"color": FLOOR, "marker": marker, "linestyle": dashes}
+        has_chance = any(panel.record.chance is not None for panel in panels)
+        names = [*styles, *["chance"] * has_chance]
+        letters = int(width * LETTERS_AN_INCH)
+        labels = [textwrap.fill(name, letters - LETTERS_OF_A_SIGN) for name in names]
+        longest = max(map(len, "\n".join(labels).splitlines()))
+        num_columns = max(1, min(3, letters // (longest + LETTERS_OF_A_SIGN)))
+        return cls(styles=styles, names=names, labels=labels, num_columns=num_columns)
+
+    @property
+    def num_lines(self) -> int:
+        """Lines that the legend needs."""
+        return -(-len(self.names) // self.num_columns) + "".join(self.labels).count("\n")
+
+    def draw(self, figure: Figure, handles: Mapping[str, Artist], **how: Any) -> None:
+        """Draw the legend of what was drawn."""
+        shown = [handles[name] for name in self.names]
+        figure.legend(shown, self.labels, ncols=self.num_columns, frameon=False, **how)
 
 
 def _title(panel: Panel, *, is_alone: bool) -> str:
@@ -145,26 +158,13 @@ def _title(panel: Panel, *, is_alone: bool) -> str:
 def _top(panel: Panel) -> float:
     """Return the upper end of the highest band, chance at least, in percent."""
     cells = [cell for line in panel.lines for cell in line.cells if cell.mean is not None]
-    ends = [(cell.mean or 0.0) + (cell.spread() or 0.0) for cell in cells]
+    ends = [(cell.mean or 0.0) + (cell.std() or 0.0) for cell in cells]
     return 100 * max(panel.record.chance or 0.0, *ends)
 
 
 def _task(panel: Panel) -> tuple[str, ...]:
     record = panel.record
     return record.task.name, record.data.score.digest, record.protocol.name
-
-
-def _styles(encoders: Sequence[str], floors: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Return how each line is drawn: encoders by colour, then marker; floors grey and dashed."""
-    styles: dict[str, dict[str, Any]] = {}
-    for i, name in enumerate(encoders):
-        marker = MARKERS[i // len(COLOURS) % len(MARKERS)]
-        styles[name] = {"color": COLOURS[i % len(COLOURS)], "marker": marker}
-    for i, name in enumerate(floors):
-        dashes = (0, DASHES[i % len(DASHES)])
-        marker = FLOOR_MARKERS[i % len(FLOOR_MARKERS)]
-        styles[name] = {"color": FLOOR, "marker": marker, "linestyle": dashes}
-    return styles
 
 
 def _draw(axes: Axes, panel: Panel, styles: Mapping[str, Mapping[str, Any]]) -> dict[str, Artist]:
@@ -174,12 +174,10 @@ def _draw(axes: Axes, panel: Panel, styles: Mapping[str, Mapping[str, Any]]) -> 
         style = styles[line.name]
         cells = sorted((c for c in line.cells if c.records), key=lambda cell: cell.labels)
         x = [cell.labels for cell in cells]
-        y = [100 * (cell.mean or 0.0) for cell in cells]
-        half = [100 * (cell.spread() or 0.0) for cell in cells]
+        y = 100 * np.array([cell.mean or 0.0 for cell in cells])
+        half = 100 * np.array([cell.std() or 0.0 for cell in cells])
         [drawn] = axes.plot(x, y, markersize=3.5, linewidth=1.6, **style)
-        low = [value - h for value, h in zip(y, half, strict=True)]
-        high = [value + h for value, h in zip(y, half, strict=True)]
-        axes.fill_between(x, low, high, color=style["color"], alpha=0.22, linewidth=0)
+        axes.fill_between(x, y - half, y + half, color=style["color"], alpha=0.22, linewidth=0)
         handles[line.name] = drawn
     if panel.record.chance is not None:
         chance = 100 * panel.record.chance

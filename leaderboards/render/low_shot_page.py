@@ -4,22 +4,23 @@ from __future__ import annotations
 
 from html import escape
 
-from leaderboards.render.drawer import DIALOG, entry
-from leaderboards.render.low_shot_text import area, empty, header, legend, number, reached
+from leaderboards.render.drawer import entry, records_section
+from leaderboards.render.low_shot_text import empty, legend
 from leaderboards.render.markup import (
     bar,
     breakable,
     described,
     filled_page,
+    framed,
     listed_legend,
     listed_notes,
     marks,
     size_of,
 )
 from leaderboards.rows.layout import NONE
-from leaderboards.rows.low_shot_parts import Cell, Column, Line, LowShot, Panel
+from leaderboards.rows.low_shot_parts import Draws, LabelShare, Line, LowShot, Panel, labels_of
 from leaderboards.rows.provenance import facts_of
-from leaderboards.rows.table import percent
+from leaderboards.rows.table import age, percent
 
 LEAD = (
     "Encoders stay frozen; a probe is trained on their features with few of the training labels."
@@ -34,11 +35,13 @@ DRAWN = ("Record", "Training rows", "Result", "Head")
 def html_page(board: LowShot, svg: str) -> str:
     """Return the page as text; it loads nothing from anywhere."""
     panels = list(enumerate(board.panels))
+    said = "The metric against the number of training labels; the tables below hold the numbers."
+    figure = f'<figure role="img" aria-label="{said}">\n{svg}</figure>\n'
     return filled_page(
         {
             "title": escape(board.title),
             "lead": escape(LEAD if panels else empty(board)),
-            "before": _figure(svg) if panels else "",
+            "before": figure if panels else "",
             "table": "\n".join(_panel(panel, p) for p, panel in panels),
             "notes": listed_notes(board.notes),
             "legend": listed_legend(legend(board)),
@@ -47,56 +50,45 @@ def html_page(board: LowShot, svg: str) -> str:
     )
 
 
-def _figure(svg: str) -> str:
-    said = "The metric against the number of training labels; the tables below hold the numbers."
-    return f'<figure role="img" aria-label="{said}">\n{svg}</figure>\n'
-
-
 def _panel(panel: Panel, p: int) -> str:
     shares = len(panel.columns)
     heads = "".join(
         f'<th scope="col"{_start(i in (0, shares))}>{escape(title)}</th>'
-        for i, title in enumerate(header(panel))
+        for i, title in enumerate(panel.titles)
     )
     bodies = []
-    for css, is_floor in (("ranked", False), ("floors", True)):
+    for css, kind in (("ranked", "encoder"), ("floors", "floor")):
         rows = [
             _line(panel, line, f"{p}-{i}")
             for i, line in enumerate(panel.lines)
-            if line.is_floor == is_floor
+            if line.kind == kind
         ]
         if rows:
             bodies += [f'<tbody class="{css}">', *rows, "</tbody>"]
-    return "\n".join(
-        [
-            f'<h2 id="panel-{p}">{escape(panel.title)}</h2>',
-            f'<p class="legend">{escape(panel.facts)}</p>',
-            f'<div class="scroll" role="region" aria-labelledby="panel-{p}" tabindex="0">',
-            '<table class="board">',
-            f"<caption>{escape(panel.title)}: encoders by share of the labels.</caption>",
-            f'<thead><tr><th class="who" scope="col">Encoder</th>{heads}</tr></thead>',
-            *bodies,
-            "</table>",
-            "</div>",
-        ]
-    )
+    lines = [
+        f'<h2 id="panel-{p}">{escape(panel.title)}</h2>',
+        f'<p class="legend">{escape(panel.facts)}</p>',
+    ]
+    head = f'<thead><tr><th class="who" scope="col">Encoder</th>{heads}</tr></thead>'
+    caption = f"{panel.title}: encoders by share of the labels."
+    return "\n".join([*lines, framed([head, *bodies], caption, f"panel-{p}")])
 
 
 def _line(panel: Panel, line: Line, place: str) -> str:
     chance = panel.record.chance
     cells = "".join(_cell(cell, f"{place}-{i}", chance, i) for i, cell in enumerate(line.cells))
-    rest = f'<td class="start">{escape(area(line))}<sup>{marks(line.area_notes)}</sup></td>'
-    rest += "".join(f"<td>{escape(reached(reach))}<sup></sup></td>" for reach in line.reaches)
+    rest = f'<td class="start">{escape(line.area.text)}<sup>{marks(line.area.notes)}</sup></td>'
+    rest += "".join(f"<td>{escape(reach.text)}<sup></sup></td>" for reach in line.reaches)
     told = f"{breakable(line.name)}<small>{size_of(line.record)}</small>"
     name = f'<th class="who" scope="row">{told}</th>'
     return f"<tr>{name}{cells}{rest}</tr>"
 
 
-def _cell(cell: Cell, place: str, chance: float | None, index: int) -> str:
+def _cell(cell: Draws, place: str, chance: float | None, index: int) -> str:
     opening = f"<td{_start(index == 0)}>"
     if cell.mean is None:
         return f'{opening}<span class="none">{NONE}</span></td>'
-    mean, _, deviation = number(cell).partition(" ± ")
+    mean, _, deviation = cell.text.partition(" ± ")
     css = "number best" if cell.is_best else "number"
     spread = f'<span class="spread">± {deviation}</span>' if deviation else ""
     return (
@@ -112,33 +104,30 @@ def _start(is_start: bool) -> str:
 
 def _records(board: LowShot) -> str:
     """Return foldable facts for every cell, by panel and encoder."""
-    lines = ['<section class="records">', "<h2>How each number came about</h2>"]
+    lines = []
     for p, panel in enumerate(board.panels):
         for i, line in enumerate(panel.lines):
             lines.append(f"<h3>{escape(f'{panel.title} · {line.name}')}</h3>")
             for c, (column, cell) in enumerate(zip(panel.columns, line.cells, strict=True)):
                 if cell.records:
                     lines.append(_entry(panel, line.name, column, cell, f"{p}-{i}-{c}"))
-    return "\n".join([*lines, "</section>", DIALOG])
+    return records_section(lines)
 
 
-def _entry(panel: Panel, name: str, column: Column, cell: Cell, place: str) -> str:
+def _entry(panel: Panel, name: str, column: LabelShare, cell: Draws, place: str) -> str:
     facts = {f"Draw {draw}": _draw(cell, draw) for draw in sorted(cell.records)}
-    newest = max(cell.records.values(), key=lambda record: (record.created, record.id))
+    newest = max(cell.records.values(), key=age)
     facts["Rule"] = [str(newest.task.options.get("rule", "not on record"))]
     facts |= {k: v for k, v in facts_of(newest).items() if k not in DRAWN}
-    what = f"{panel.title} · {column.title} ({_size(column)})"
-    return entry(f"cell-{place}", name, what, number(cell), described(facts))
+    size = column.a_class if column.videos is not None else f"{column.a_class} labels a class"
+    what = f"{panel.title} · {column.title} ({size})"
+    return entry(f"cell-{place}", name, what, cell.text, described(facts))
 
 
-def _size(column: Column) -> str:
-    return column.a_class if column.videos is not None else f"{column.a_class} labels a class"
-
-
-def _draw(cell: Cell, draw: int) -> list[str]:
+def _draw(cell: Draws, draw: int) -> list[str]:
     record = cell.records[draw]
-    labels, fit = record.train_labels, record.data.fit
-    assert labels and fit
+    labels, fit = labels_of(record), record.data.fit
+    assert fit
     rows = "boxes" if record.task.unit == "box" else "labels"
     lines = [
         f"{percent(record.headline)} with {labels.used:,} {rows}, record {record.id}, run again"

@@ -1,17 +1,20 @@
-"""The low-shot table as Markdown (V-JEPA's table 7: encoders by shares) and as a tidy CSV."""
+"""The low-shot table as a sheet (V-JEPA's table 7: encoders by shares), a tidy CSV and JSON."""
 
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from leaderboards.render.markdown import escaped, padded_table, spoken, superscript
-from leaderboards.rows.layout import NONE
-from leaderboards.rows.low_shot_parts import Cell, Line, LowShot, Panel, Reach
-from leaderboards.rows.sections import refusal
-from leaderboards.rows.table import percent
+from leaderboards.render.json_text import dumped, encoder_fields
+from leaderboards.render.markdown import markdown_of
+from leaderboards.rows.layout import PrintedGrid, Sheet, groups_of
+from leaderboards.rows.low_shot_parts import DrawnNumbers, Draws, Line, LowShot, Panel
+from leaderboards.rows.provenance import facts_of
+from leaderboards.rows.sections import Section, refusal
+from leaderboards.rows.table import TableCell, TableRow
 
 EMPTY = "No low-shot records yet: make some with bench lowshot."
 DEFINITIONS = (
@@ -35,16 +38,22 @@ FIELDS = (
 )  # fmt: skip
 
 
-def markdown(board: LowShot) -> str:
+def sheet_of(board: LowShot, name: str) -> Sheet:
+    """Return a sheet with a grid per panel."""
+    return Sheet(
+        name=name,
+        title=board.title,
+        grids=tuple(map(_grid, board.panels)),
+        notes=board.notes,
+        legend=tuple(legend(board) if board.panels else [empty(board), *legend(board)]),
+    )
+
+
+def markdown(board: LowShot, name: str = "low_shot") -> str:
     """Return a table a panel, padded so that columns also line up in a terminal."""
-    lines = [f"# {board.title}", ""]
-    for panel in board.panels:
-        lines += [f"## {panel.title}", "", panel.facts, "", *_grid(panel), ""]
-    if not board.panels:
-        return "\n".join([*lines, empty(board), *legend(board), ""])
-    lines += [f"{superscript(i)} {spoken(note)}  " for i, note in enumerate(board.notes, start=1)]
-    lines += [""] if board.notes else []
-    return "\n".join([*lines, *(f"{spoken(sentence)}  " for sentence in legend(board))]) + "\n"
+    if board.panels:
+        return markdown_of(sheet_of(board, name))
+    return "\n".join([f"# {board.title}", "", empty(board), *legend(board), ""])
 
 
 def empty(board: LowShot) -> str:
@@ -62,40 +71,26 @@ def _hidden(board: LowShot) -> str:
     return f"Not shown: {board.hidden} not reportable (bench board low_shot --all shows them)."
 
 
-def header(panel: Panel) -> list[str]:
-    """Return the titles of the columns: shares with labels a class, area, targets."""
-    shares = [f"{column.title} ({column.a_class})" for column in panel.columns]
-    return [*shares, "area", *(f"{panel.rows} to {100 * t:.10g} %" for t in panel.targets)]
+def _grid(panel: Panel) -> PrintedGrid:
+    columns = tuple(range(len(panel.titles)))
+    return PrintedGrid(
+        sections=(Section(columns=columns, title=panel.title, facts=panel.facts),),
+        titles=tuple(panel.titles),
+        groups=groups_of([_row(line) for line in panel.lines]),
+        is_spanned=False,
+    )
 
 
-def number(cell: Cell) -> str:
-    """Return `mean ± std` in percent, the mean alone of one draw, a dash for none."""
-    return _with_spread(cell.mean, cell.spread())
+def _row(line: Line) -> TableRow:
+    cells = [
+        TableCell(text=cell.text, notes=cell.notes, is_best=cell.is_best)
+        for cell in (*line.cells, line.area)
+    ]
+    cells += [TableCell(text=reach.text) for reach in line.reaches]
+    return TableRow(kind=line.kind, name=line.name, record=line.record, cells=tuple(cells))
 
 
-def area(line: Line) -> str:
-    """Return the area in percent with its spread over the draws."""
-    return _with_spread(line.area, line.area_spread())
-
-
-def reached(reach: Reach) -> str:
-    """Return the labels needed, with the smallest and largest over the draws."""
-    if not reach.by_draw:
-        return NONE
-    if reach.labels is None:
-        own = "not reached"
-    else:
-        own = f"{'≤ ' if reach.is_bound else ''}{reach.labels:,.0f}"
-    if len(reach.by_draw) < 2:
-        return own
-    found = sorted(n for n in reach.by_draw if n is not None)
-    if not found:
-        return own
-    ends = [f"{found[0]:,.0f}"]
-    ends.append(f"{found[-1]:,.0f}" if len(found) == len(reach.by_draw) else "not reached")
-    return own if ends[0] == ends[1] else f"{own} ({ends[0]} to {ends[1]})"
-
-
+# ---------------------------------------------------------------------------------------------- CSV
 def csv_text(board: LowShot) -> str:
     """Return one line per number, in percent or rows.
 
@@ -112,106 +107,133 @@ def csv_text(board: LowShot) -> str:
                 "task": panel.record.task.name,
                 "probe": panel.record.probe.name,
                 "protocol": panel.record.protocol.name,
-                "kind": "floor" if line.is_floor else "encoder",
+                "kind": line.kind,
                 "encoder": line.name,
-                "weights_sha256": line.record.encoder.weights_sha256 or "",
+                "weights_sha256": line.record.encoder.weights_sha256,
                 "plan": line.record.plan.score,
             }
-            for row in _csv_rows(panel, line, board.notes):
-                writer.writerow({**common, **row})
+            writer.writerows({**common, **row} for row in _csv_rows(panel, line, board.notes))
     return out.getvalue()
 
 
-def _csv_rows(panel: Panel, line: Line, notes: Sequence[str]) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = []
-    for column, cell in zip(panel.columns, line.cells, strict=True):
+def _csv_rows(panel: Panel, line: Line, notes: Sequence[str]) -> Iterator[dict[str, Any]]:
+    for share, cell in zip(panel.columns, line.cells, strict=True):
         if cell.records:
-            labels = column.labels
+            labels = share.labels
             is_fraction = labels.shots is None and labels.subset_sha256 is None
-            rows.append(
-                {
-                    "quantity": panel.record.task.metric,
-                    "share": column.title,
-                    "fraction": labels.fraction if is_fraction else "",
-                    "shots": "" if labels.shots is None else labels.shots,
-                    "subset_sha256": labels.subset_sha256 or "",
-                    "labels": f"{cell.labels:.10g}",
-                    "labels_per_class": f"{column.rows / column.num_classes:.6g}",
-                    **_spread_fields(cell.values, cell.mean, cell.spread(1), cell.spread(0)),
-                    "records": " ".join(r.id for _, r in sorted(cell.records.items())),
-                    "notes": " | ".join(notes[n - 1] for n in cell.notes),
-                }
-            )
-    if line.areas:
-        own = (line.area, line.area_spread(1), line.area_spread(0))
-        said = " | ".join(notes[n - 1] for n in line.area_notes)
-        rows.append({"quantity": "area", **_spread_fields(line.areas, *own), "notes": said})
-    for reach in line.reaches:
-        found = [n for n in reach.by_draw if n is not None]
-        rows.append(
-            {
-                "quantity": "labels_to_reach",
-                "target": round(100 * reach.target, 6),
-                "labels": "not reached" if reach.labels is None else round(reach.labels, 2),
-                "draws": len(reach.by_draw),
-                "smallest": round(min(found), 2) if found else "not reached",
-                "largest": round(max(found), 2)
-                if len(found) == len(reach.by_draw)
-                else "not reached",
-                "by_draw": " ".join(
-                    "not_reached" if n is None else f"{n:.2f}" for n in reach.by_draw
-                ),
-                "notes": "reached by the smallest share" if reach.is_bound else "",
+            yield {
+                "quantity": panel.record.task.metric,
+                "share": share.title,
+                "fraction": labels.fraction if is_fraction else None,
+                "shots": labels.shots,
+                "subset_sha256": labels.subset_sha256,
+                "labels": f"{cell.labels:.10g}",
+                "labels_per_class": f"{share.rows_a_class:.6g}",
+                "records": " ".join(r.id for _, r in sorted(cell.records.items())),
+                **_spread_fields(cell, notes),
             }
-        )
-    return rows
+    if line.area.values:
+        yield {"quantity": "area", **_spread_fields(line.area, notes)}
+    for reach in line.reaches:
+        if not reach.by_draw:
+            continue  # no draw was measured at all shares
+        found = reach.found
+        is_whole = len(found) == len(reach.by_draw)
+        yield {
+            "quantity": "labels_to_reach",
+            "target": round(100 * reach.target, 6),
+            "labels": "not reached" if reach.labels is None else round(reach.labels, 2),
+            "draws": len(reach.by_draw),
+            "smallest": round(found[0], 2) if found else "not reached",
+            "largest": round(found[-1], 2) if is_whole else "not reached",
+            "by_draw": " ".join("not_reached" if n is None else f"{n:.2f}" for n in reach.by_draw),
+            "notes": "reached by the smallest share" if reach.is_bound else "",
+        }
 
 
-def _spread_fields(
-    values: Sequence[float], mean: float | None, ddof1: float | None, ddof0: float | None
-) -> dict[str, Any]:
-    assert mean is not None
+def _spread_fields(own: DrawnNumbers, notes: Sequence[str]) -> dict[str, Any]:
+    numbers = {
+        "mean": own.mean,
+        "std_ddof1": own.std(1),
+        "std_ddof0": own.std(0),
+        "smallest": min(own.values),
+        "largest": max(own.values),
+    }
     return {
-        "draws": len(values),
-        "mean": round(100 * mean, 6),
-        "std_ddof1": "" if ddof1 is None else round(100 * ddof1, 6),
-        "std_ddof0": "" if ddof0 is None else round(100 * ddof0, 6),
-        "smallest": round(100 * min(values), 6),
-        "largest": round(100 * max(values), 6),
-        "by_draw": " ".join(f"{100 * value:.6f}" for value in values),
+        "draws": len(own.values),
+        **{key: None if v is None else round(100 * v, 6) for key, v in numbers.items()},
+        "by_draw": " ".join(f"{100 * value:.6f}" for value in own.values),
+        "notes": " | ".join(notes[n - 1] for n in own.notes),
     }
 
 
-def _grid(panel: Panel) -> list[str]:
-    head = ["encoder", *header(panel)]
-    body: list[list[str]] = []
-    for is_floor in (False, True):
-        lines = [line for line in panel.lines if line.is_floor == is_floor]
-        if is_floor and lines:
-            body.append(["*floors*", *("" for _ in head[1:])])
-        for line in lines:
-            name = escaped(line.name)
-            body.append([f"*{name}*" if is_floor else name, *_texts(line)])
-    return padded_table([head, *body])
+# --------------------------------------------------------------------------------------------- JSON
+def json_text(board: LowShot, name: str) -> str:
+    """Return everything that the tables show; numbers are fractions."""
+    fields = {
+        "name": name,
+        "title": board.title,
+        "panels": [_panel_fields(panel) for panel in board.panels],
+        "notes": board.notes,
+        "legend": legend(board),
+        "hidden": board.hidden,
+        "refused": board.refused,
+    }
+    return dumped(fields)
 
 
-def _texts(line: Line) -> list[str]:
-    cells = [
-        ("**" if cell.is_best else "")
-        + number(cell)
-        + ("**" if cell.is_best else "")
-        + _marks(cell.notes)
-        for cell in line.cells
-    ]
-    return [*cells, area(line) + _marks(line.area_notes), *map(reached, line.reaches)]
+def _panel_fields(panel: Panel) -> dict[str, Any]:
+    record = panel.record
+    return {
+        "task": record.task.name,
+        "probe": record.probe.name,
+        "protocol": record.protocol.name,
+        "metric": record.task.metric,
+        "title": panel.title,
+        "facts": panel.facts,
+        "draws": panel.draws,
+        "columns": [
+            {
+                "title": share.title,
+                "rows": share.rows,
+                "labels_a_class": share.a_class,
+                "fraction": share.labels.fraction,
+                "shots": share.labels.shots,
+                "subset_sha256": share.labels.subset_sha256,
+            }
+            for share in panel.columns
+        ],
+        "targets": panel.targets,
+        "lines": [_line_fields(line) for line in panel.lines],
+    }
 
 
-def _marks(notes: Sequence[int]) -> str:
-    return ",".join(superscript(note) for note in notes)
+def _line_fields(line: Line) -> dict[str, Any]:
+    area = line.area
+    return {
+        "kind": line.kind,
+        "name": line.name,
+        **encoder_fields(line.record),
+        "cells": [_cell_fields(cell) for cell in line.cells],
+        "area": {
+            "mean": area.mean,
+            "std": area.std(),
+            "by_draw": area.values,
+            "notes": area.notes,
+        },
+        "reaches": [dataclasses.asdict(reach) for reach in line.reaches],
+        "facts": facts_of(line.record),
+    }
 
 
-def _with_spread(mean: float | None, deviation: float | None) -> str:
-    shown = percent(mean)
-    if shown is None:
-        return NONE
-    return shown if deviation is None else f"{shown} ± {percent(deviation)}"
+def _cell_fields(cell: Draws) -> dict[str, Any]:
+    by_draw = sorted(cell.records.items())
+    return {
+        "mean": cell.mean,
+        "std": cell.std(),
+        "labels": cell.labels if cell.records else None,
+        "values": {str(draw): record.headline for draw, record in by_draw},
+        "records": {str(draw): record.id for draw, record in by_draw},
+        "is_best": cell.is_best,
+        "notes": cell.notes,
+    }

@@ -10,9 +10,16 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from leaderboards.rows.layout import NONE, Grid, difference_text, grids, is_empty, margin, printed
-from leaderboards.rows.sections import kept_out, legend
-from leaderboards.rows.table import Cell, Row, Table, percent
+from leaderboards.rows.layout import (
+    NONE,
+    PrintedGrid,
+    Sheet,
+    difference_text,
+    margin,
+    printed,
+    sheet_of,
+)
+from leaderboards.rows.table import Table, TableCell, percent
 
 SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 DAGGER = "†"
@@ -22,53 +29,45 @@ MARKUP = re.compile(r"[|<`*]|\](?=\()|\\(?=[!-/:-@\[-`{-~])|(?<!\w)_|_(?!\w)")
 
 def markdown(table: Table) -> str:
     """Return a table per section, or one in all where encoders have facts before their numbers."""
-    lines = [f"# {table.title}", ""]
-    if is_empty(table):
-        return "\n".join([*lines, "No records yet.", *_said(table)]) + "\n"
-    for grid in grids(table):
-        if table.facts:
-            lines += [*_lines(table, grid), "", *_told(table, grid), ""]
+    return markdown_of(sheet_of(table))
+
+
+def markdown_of(sheet: Sheet) -> str:
+    """Return a title, the grids, footnotes and legend of a sheet."""
+    lines = [f"# {sheet.title}", ""]
+    said = [f"{_spoken(sentence)}  " for sentence in sheet.legend]
+    if not sheet.grids:
+        lines += [sheet.legend[0], *[""] * (len(said) > 1)]
+        said = said[1:]
+    for grid in sheet.grids:
+        if grid.told:
+            lines += [*_lines(grid), "", *(f"{line}  " for line in grid.told), ""]
         else:
             [section] = grid.sections
-            lines += [f"## {section.title}", "", section.facts, "", *_lines(table, grid), ""]
-    lines += [f"{superscript(i)} {spoken(note)}  " for i, note in enumerate(table.notes, start=1)]
-    lines += [""] if table.notes else []
-    lines += [f"{spoken(sentence)}  " for sentence in legend(table)]
-    return "\n".join(lines) + "\n"
+            lines += [f"## {section.title}", "", section.facts, "", *_lines(grid), ""]
+    lines += [f"{superscript(i)} {_spoken(note)}  " for i, note in enumerate(sheet.notes, start=1)]
+    lines += [""] if sheet.notes else []
+    return "\n".join([*lines, *said]) + "\n"
 
 
-def _said(table: Table) -> list[str]:
-    """Return what is to be said below a table without numbers: what was kept out of it."""
-    return (
-        ["", *(f"{spoken(sentence)}  " for sentence in kept_out(table))] if kept_out(table) else []
-    )
-
-
-def aligned(cells: Sequence[Cell]) -> list[str]:
+def _aligned(cells: Sequence[TableCell]) -> list[str]:
     """Return the texts of a column, in which digits stand below digits and ± below ±."""
+    if all(cell.text for cell in cells):
+        return [f"{_number(cell)}{_marks(cell)}" for cell in cells]
     parts = [(_number(cell), _marks(cell), _behind(cell)) for cell in cells]
     marked = max((len(marks) for _, marks, _ in parts), default=0)
     behind = max((len(rest) for _, _, rest in parts), default=0)
     return [f"{own}{marks.ljust(marked)}{rest.ljust(behind)}" for own, marks, rest in parts]
 
 
-def padded_line(texts: Sequence[str], widths: Sequence[int], left: int = 1) -> str:
-    """Return a line of a Markdown table, the first columns to the left, the others to the right."""
-    padded = [
-        text.ljust(width) if i < left else text.rjust(width)
-        for i, (text, width) in enumerate(zip(texts, widths, strict=True))
-    ]
-    return f"| {' | '.join(padded)} |"
-
-
-def padded_table(lines: Sequence[Sequence[str]], left: int = 1) -> list[str]:
-    """Return heading, rule and body of a Markdown table, of which the first line is the heading."""
-    widths = [max(3, *(len(line[i]) for line in lines)) for i in range(len(lines[0]))]
-    rule = [
-        ":" + "-" * (width - 1) if i < left else "-" * (width - 1) + ":"
-        for i, width in enumerate(widths)
-    ]
-    return [padded_line(line, widths, left) for line in [lines[0], rule, *lines[1:]]]
+def _padded(lines: Sequence[Sequence[str]], left: int) -> list[str]:
+    """Return heading, rule and body of a table whose first `left` columns stand to the left."""
+    columns = []
+    for i, (title, *texts) in enumerate(zip(*lines, strict=True)):
+        pad = str.ljust if i < left else str.rjust
+        width = max(3, *map(len, (title, *texts)))
+        columns.append([pad(title, width), pad(":", width, "-"), *(pad(t, width) for t in texts)])
+    return [f"| {' | '.join(line)} |" for line in zip(*columns, strict=True)]
 
 
 def escaped(text: str) -> str:
@@ -76,7 +75,7 @@ def escaped(text: str) -> str:
     return MARKUP.sub(r"\\\g<0>", " ".join(text.split()))
 
 
-def spoken(text: str) -> str:
+def _spoken(text: str) -> str:
     """Return a sentence on one line, in which no name opens an HTML element."""
     return " ".join(text.split()).replace("<", "\\<")
 
@@ -86,47 +85,30 @@ def superscript(number: int) -> str:
     return str(number).translate(SUPERSCRIPTS)
 
 
-def _lines(table: Table, grid: Grid) -> list[str]:
-    rows = [row for _, group in grid.groups for row in group]
-    columns = [aligned([row.cells[i] for row in rows]) for i in grid.columns]
-    numbers = iter(zip(*columns, strict=True))
+def _lines(grid: PrintedGrid) -> list[str]:
+    columns = zip(*(row.cells for row in grid.rows), strict=True)
+    numbers = zip(*map(_aligned, columns), strict=True)
     before = ["#"] * grid.has_places
-    titles = [escaped(table.heads[i].column.title) for i in grid.columns]
-    lines = [[*before, "encoder", *table.facts, *titles]]
+    rest = [*grid.facts, *map(escaped, grid.titles)]
+    lines = [[*before, "encoder", *rest]]
     for heading, group in grid.groups:
         if heading:
-            rest = len(table.facts) + len(titles)
-            lines.append([*("" for _ in before), f"*{heading}*", *[""] * rest])
+            lines.append([*("" for _ in before), f"*{heading}*", *("" for _ in rest)])
         for row in group:
-            place = [grid.place(row)] if grid.has_places else []
-            facts = [escaped(fact.text) for fact in row.facts]
-            lines.append([*place, name_text(row), *facts, *next(numbers)])
-    return padded_table(lines, left=1 + len(before))
+            name, *facts = (escaped(text) for text in (row.name, *(f.text for f in row.facts)))
+            name = name if row.kind in ("encoder", "published") else f"*{name}*"
+            lines.append([*grid.before(row), name, *facts, *next(numbers)])
+    return _padded(lines, left=1 + len(before))
 
 
-def _told(table: Table, grid: Grid) -> list[str]:
-    """Return a line per column that says what it measures."""
-    return [
-        f"{head.column.title}: {section.title} · {head.column.probe} · {section.facts}  "
-        for section in grid.sections
-        for head in (table.heads[i] for i in section.columns)
-    ]
-
-
-def name_text(row: Row) -> str:
-    """Return the name of a row, in italics if it is a floor or chance."""
-    name = escaped(row.name)
-    return name if row.kind in ("encoder", "published") else f"*{name}*"
-
-
-def _number(cell: Cell) -> str:
+def _number(cell: TableCell) -> str:
     """Return what stands before the marks: the number, or the published one, and bold print."""
     if cell.value is None and cell.published is not None:
         return f"{'**' if cell.published_is_best else ''}{printed(cell.published.value)}"
-    return f"{'**' if cell.is_best else ''}{percent(cell.value) or NONE}"
+    return f"{'**' if cell.is_best else ''}{cell.text or percent(cell.value) or NONE}"
 
 
-def _marks(cell: Cell) -> str:
+def _marks(cell: TableCell) -> str:
     """Return the end of bold print, the dagger of a published number, and footnotes."""
     is_published = cell.value is None and cell.published is not None
     is_best = cell.published_is_best if is_published else cell.is_best
@@ -134,7 +116,7 @@ def _marks(cell: Cell) -> str:
     return f"{'**' if is_best else ''}{DAGGER if is_published else ''}{notes}"
 
 
-def _behind(cell: Cell) -> str:
+def _behind(cell: TableCell) -> str:
     """Return what the number is surrounded by: interval, spread, and what a paper says."""
     published = cell.published
     if cell.value is None:

@@ -21,19 +21,26 @@ def filled_page(parts: Mapping[str, str]) -> str:
 
     Parts that are not given (of `PARTS`) are empty; `css` and `js` come from the files beside.
     """
-    folder = Path(__file__).parent
-    given = {**dict.fromkeys(PARTS, ""), **parts}
-    given |= {kind: _text(folder / f"page.{kind}") for kind in ("css", "js")}
-    pieces = _text(folder / "page.html").split("{{")
-    filled = [pieces[0]]
-    for piece in pieces[1:]:
-        name, rest = piece.split("}}", 1)
-        filled += [given[name], rest]
-    return "".join(filled)
+    page, css, js = (
+        Path(__file__).with_name(f"page.{kind}").read_text(encoding="utf-8")
+        for kind in ("html", "css", "js")
+    )
+    given = {**dict.fromkeys(PARTS, ""), **parts, "css": css, "js": js}
+    return re.sub(r"\{\{(.*?)\}\}", lambda match: given[match[1]], page)
 
 
-def _text(path: Path) -> str:
-    return path.read_text(encoding="utf-8")
+def framed(lines: Iterable[str], caption: str, labelled_by: str, css: str = "scroll") -> str:
+    """Return the lines of a table in a frame that scrolls, for the element that names it."""
+    return "\n".join(
+        [
+            f'<div class="{css}" role="region" aria-labelledby="{labelled_by}" tabindex="0">',
+            '<table class="board">',
+            f"<caption>{escape(caption)}</caption>",
+            *lines,
+            "</table>",
+            "</div>",
+        ]
+    )
 
 
 def listed_notes(notes: Iterable[str]) -> str:

@@ -11,14 +11,14 @@ from html import escape
 from pathlib import Path
 
 from bench.records.record import Result
-from leaderboards.render.drawer import DIALOG, ENTRIES_LIMIT, entries_markup, shown_records
+from leaderboards.render.drawer import ENTRIES_LIMIT, entries_markup, records_section, shown_records
 from leaderboards.render.figures import figures_markup
 from leaderboards.render.markup import filled_page, listed_legend, listed_notes
 from leaderboards.render.page_table import controls_markup, table_markup
 from leaderboards.rows.class_details import compact_json, details_of
 from leaderboards.rows.layout import is_empty
 from leaderboards.rows.sections import legend
-from leaderboards.rows.table import Table
+from leaderboards.rows.table import Table, age
 
 LEAD = (
     "Encoders stay frozen; a probe is trained on their features. Numbers in percent. Choose a"
@@ -45,6 +45,7 @@ def html_page(
     shown = shown_records(table)
     details, failed = details_of(shown, kept, limit) if kept else ({}, [])
     said = [*_key(table), *legend(table), *_bounds(len(shown), len(details), failed)]
+    entries = entries_markup(table)
     data = f'<script type="application/json" id="classes">{compact_json(details)}</script>'
     return filled_page(
         {
@@ -54,23 +55,11 @@ def html_page(
             "table": table_markup(table),
             "notes": listed_notes(table.notes),
             "legend": listed_legend(said),
-            "figures": figures_markup(table, sorted(records, key=_age)),
-            "records": _records(table),
+            "figures": figures_markup(table, sorted(records, key=age)),
+            "records": records_section(entries) if entries else "",
             "data": data,
         }
     )
-
-
-def _age(record: Result) -> tuple[str, str]:
-    return record.created, record.id
-
-
-def _records(table: Table) -> str:
-    entries = entries_markup(table)
-    if not entries:
-        return ""
-    heading = "<h2>How each number came about</h2>"
-    return f'<section class="records">\n{heading}\n{entries}\n</section>\n{DIALOG}'
 
 
 def _key(table: Table) -> list[str]:
@@ -87,16 +76,14 @@ def _key(table: Table) -> list[str]:
 
 def _bounds(shown: int, detailed: int, failed: Sequence[str]) -> list[str]:
     """Say what is not in the page."""
-    told = []
+    told, tried = [], detailed + len(failed)
     if shown > ENTRIES_LIMIT:
         told.append(
             f"Every fact is told of the first {ENTRIES_LIMIT:,} of {shown:,} records; those of the"
             " others are in their files."
         )
-    if 0 < detailed + len(failed) < shown:
-        told.append(
-            f"Classes are told of the first {detailed + len(failed):,} of {shown:,} records."
-        )
-    elif shown and not detailed and not failed:
+    if 0 < tried < shown:
+        told.append(f"Classes are told of the first {tried:,} of {shown:,} records.")
+    elif shown and not tried:
         told.append("Classes are not told: the page was made without the kept predictions.")
     return told + [f"Classes are not told: {reason}" for reason in failed]

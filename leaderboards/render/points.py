@@ -7,12 +7,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from bench.publish.leaderboard import PublishedNumber
 from bench.records.record import Result
 from leaderboards.render.encoder_facts import clips_a_second
 from leaderboards.rows.notes import measured
 from leaderboards.rows.paper_facts import USUAL_RESOLUTION
-from leaderboards.rows.table import Cell, Head, Row, Table
+from leaderboards.rows.table import Table, TableCell, TableHead, TableRow, grouped
 
 Kind = Literal["encoder", "floor", "published", "other"]
 
@@ -30,7 +29,7 @@ class Point:
     href: str
 
 
-def parameters(row: Row, cell: Cell) -> float | None:
+def parameters(row: TableRow, cell: TableCell) -> float | None:
     """Return the millions of parameters of what a cell shows; None where it has none."""
     if cell.value is None and cell.published:
         return cell.published.params_m or None
@@ -42,10 +41,8 @@ def milliseconds(
     table: Table, records: Sequence[Result]
 ) -> tuple[dict[int, float], str, list[str]]:
     """Return milliseconds a clip by row, where they were measured, and the rows of other places."""
-    by_encoder: dict[tuple[str, str | None], list[Result]] = {}
-    for record in records or [c.record for row in table.rows for c in row.cells if c.record]:
-        identity = record.encoder.name, record.encoder.weights_sha256
-        by_encoder.setdefault(identity, []).append(record)
+    every = records or [c.record for row in table.rows for c in row.cells if c.record]
+    by_encoder = grouped(every, lambda r: (r.encoder.name, r.encoder.weights_sha256))
     found: dict[int, tuple[str, float]] = {}
     for row in table.rows:
         if row.record is None:
@@ -63,7 +60,9 @@ def milliseconds(
     return {key: ms for key, (place, ms) in found.items() if place == where}, where, elsewhere
 
 
-def points_of(table: Table, column: int, x_of: Callable[[Row, Cell], float | None]) -> list[Point]:
+def points_of(
+    table: Table, column: int, x_of: Callable[[TableRow, TableCell], float | None]
+) -> list[Point]:
     """Return the points of a column by falling number."""
     head = table.heads[column]
     points = []
@@ -72,7 +71,10 @@ def points_of(table: Table, column: int, x_of: Callable[[Row, Cell], float | Non
         x = x_of(row, cell)
         if x is None or row.kind == "chance":
             continue
-        name = f"{row.name} {architecture(cell.published)}" if cell.published else row.name
+        name, paper = row.name, cell.published
+        if paper:
+            is_usual = paper.resolution in (None, USUAL_RESOLUTION)
+            name += f" {paper.arch}" if is_usual else f" {paper.arch} {paper.resolution}"
         if cell.value is not None and cell.record is not None:
             ends = (cell.interval.low, cell.interval.high) if cell.interval else (cell.value,) * 2
             points.append(
@@ -86,23 +88,17 @@ def points_of(table: Table, column: int, x_of: Callable[[Row, Cell], float | Non
                     href=f"#record-{cell.record.id}",
                 )
             )
-        if cell.published:
-            y, key = cell.published.value, f"#paper-{r}-{column}"
+        if paper:
+            y, key = paper.value, f"#paper-{r}-{column}"
             if cell.record is not None:
                 name, key = "", f"#record-{cell.record.id}"
             points.append(Point(name=name, kind="published", x=x, y=y, low=y, high=y, href=key))
     return sorted(points, key=lambda point: (-point.y, point.x, point.name))
 
 
-def architecture(paper: PublishedNumber) -> str:
-    """Return the architecture of a published row, with its resolution if that is unusual."""
-    is_usual = paper.resolution in (None, USUAL_RESOLUTION)
-    return paper.arch if is_usual else f"{paper.arch} {paper.resolution}"
-
-
-def _kind(row: Row, record: Result, head: Head) -> Kind:
-    same = record.protocol.name == head.protocol and head.reference is not None
-    if not same or not head.reference or measured(record) != measured(head.reference):
+def _kind(row: TableRow, record: Result, head: TableHead) -> Kind:
+    own = head.reference
+    if not own or record.protocol.name != head.protocol or measured(record) != measured(own):
         return "other"
     return "floor" if row.kind == "floor" else "encoder"
 

@@ -5,9 +5,8 @@ The same records give the same bytes: nothing here looks at the clock or the mac
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
 
 from bench.files import write_whole
 from bench.publish.leaderboard import Leaderboard
@@ -20,15 +19,8 @@ from leaderboards.render.page import html_page
 from leaderboards.rows.join import join
 from leaderboards.rows.table import Table
 
-
-class Make(Protocol):
-    """Makes the table of a board from records."""
-
-    def __call__(
-        self, board: Leaderboard, records: Sequence[Result], *, include_unreportable: bool = False
-    ) -> Table:
-        """Return the table; records that are not reportable are in it if they are asked for."""
-        ...
+# Makes the table of a board from its records, those that are not reportable if asked for.
+Make = Callable[..., Table]
 
 
 def write(
@@ -68,7 +60,14 @@ def write_table(
         "json": json_text(table),
         "html": html_page(table, kept=kept, records=records),
     }
-    paths = [folder / f"{table.name}.{suffix}" for suffix in texts]
-    for path, text in zip(paths, texts.values(), strict=True):
-        write_whole(path, text.encode())
-    return paths
+    return write_files({folder / f"{table.name}.{kind}": t.encode() for kind, t in texts.items()})
+
+
+def write_files(files: Mapping[Path, bytes]) -> list[Path]:
+    """Write files and return their paths; one without content goes, should it be there."""
+    for path, content in files.items():
+        if content:
+            write_whole(path, content)
+        else:
+            path.unlink(missing_ok=True)
+    return [path for path, content in files.items() if content]

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from leaderboards.rows.notes import measured
-from leaderboards.rows.table import Cell, Head, Row, percent
+from leaderboards.rows.table import TableCell, TableHead, TableRow, percent
 
 
-def competes(cell: Cell, head: Head) -> bool:
+def competes(cell: TableCell, head: TableHead) -> bool:
     """Say whether a cell may be the best of its column, or hold a place in it.
 
     It does not if its record measured something else than the column or is not complete, nor in a
@@ -23,18 +23,30 @@ def competes(cell: Cell, head: Head) -> bool:
     return same and measured(cell.record) == measured(head.reference)
 
 
-def with_best(rows: Sequence[Row], heads: Sequence[Head]) -> list[Row]:
+def highest(rows: Sequence[Sequence[float | None]]) -> list[list[bool]]:
+    """Say of every number whether it is the highest of its column; None does not compete."""
+    columns = zip(*rows, strict=True)
+    tops = [max((v for v in column if v is not None), default=None) for column in columns]
+    return [[v is not None and v == top for v, top in zip(row, tops, strict=True)] for row in rows]
+
+
+def as_printed(value: float | None) -> float | None:
+    """Return a fraction in percent as it is printed: what reads the same is equally good."""
+    text = percent(value)
+    return None if text is None else float(text)
+
+
+def with_best(rows: Sequence[TableRow], heads: Sequence[TableHead]) -> list[TableRow]:
     """Mark the highest comparable number of every column, and its equals as they are printed."""
-    fields = [[competes(row.cells[i], head) for row in rows] for i, head in enumerate(heads)]
-    tops: list[str | None] = []
-    for i, field in enumerate(fields):
-        values = [row.cells[i].value for row, is_in in zip(rows, field, strict=True) if is_in]
-        tops.append(percent(max((v for v in values if v is not None), default=None)))
+    values = [
+        [
+            as_printed(cell.value) if competes(cell, head) else None
+            for cell, head in zip(row.cells, heads, strict=True)
+        ]
+        for row in rows
+    ]
     marked = []
-    for r, row in enumerate(rows):
-        cells = tuple(
-            replace(cell, is_best=field[r] and percent(cell.value) == top)
-            for cell, field, top in zip(row.cells, fields, tops, strict=True)
-        )
-        marked.append(replace(row, cells=cells))
+    for row, own in zip(rows, highest(values), strict=True):
+        pairs = zip(row.cells, own, strict=True)
+        marked.append(replace(row, cells=tuple(replace(c, is_best=b) for c, b in pairs)))
     return marked

@@ -44,11 +44,9 @@ def fits(column: Column, record: Result) -> bool:
         return False
     if column.plan is not None and not _is_of_plan(column.plan, record):
         return False
-    tasks = ((key, value, _task_option(record, key)) for key, value in column.task_options.items())
-    probe = (
-        (key, value, _probe_option(record, key)) for key, value in column.probe_options.items()
-    )
-    return all(plain(value) == own for _, value, own in [*tasks, *probe])
+    tasks = ((value, _task_option(record, key)) for key, value in column.task_options.items())
+    probes = ((value, _probe_option(record, key)) for key, value in column.probe_options.items())
+    return all(plain(value) == own for value, own in (*tasks, *probes))
 
 
 def shown_value(column: Column, record: Result) -> float | None:

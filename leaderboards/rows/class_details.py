@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ TAKEN_FOR = 3
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClassScore:
+class ScoredClass:
     """A class by its number among `names`; `value` is a fraction of `count` rows or true boxes."""
 
     place: int
@@ -48,7 +48,7 @@ class ClassDetails:
 
     metric: str
     names: tuple[str, ...]
-    scores: tuple[ClassScore, ...]
+    scores: tuple[ScoredClass, ...]
     confusions: tuple[Confusion, ...] = ()
 
 
@@ -59,7 +59,15 @@ def class_details(record: Result, folder: Path) -> ClassDetails:
         RecordError: its predictions are missing, or not the ones that it was written with.
     """
     if isinstance(record.metrics, FrameMapPart):
-        return _of_boxes(record.metrics)
+        classes = record.metrics.classes
+        scores = [
+            ScoredClass(place=i, value=one.ap, count=one.num_truth)
+            for i, one in enumerate(classes)
+            if one.ap is not None
+        ]
+        scores.sort(key=_worst_first)
+        names = tuple(one.name for one in classes)
+        return ClassDetails(metric="AP", names=names, scores=tuple(scores))
     import pyarrow.parquet as pq  # with pandas half a second, and not needed to list the boards
 
     from bench.records.record_files import kept_file, prediction_facts
@@ -74,28 +82,15 @@ def class_details(record: Result, folder: Path) -> ClassDetails:
         labels, predicted = labels[scored], predicted[scored]
     highest = int(max(labels.max(initial=-1), predicted.max(initial=-1)))
     number = max(record.task.num_classes, highest + 1, len(told))
-    names = [*told, *(f"class {i}" for i in range(len(told), number))]
-    return _of_clips(labels, predicted, tuple(names))
-
-
-def _of_boxes(metrics: FrameMapPart) -> ClassDetails:
-    scores = [
-        ClassScore(place=i, value=one.ap, count=one.num_truth)
-        for i, one in enumerate(metrics.classes)
-        if one.ap is not None
-    ]
-    return ClassDetails(
-        metric="AP",
-        names=tuple(one.name for one in metrics.classes),
-        scores=tuple(sorted(scores, key=_worst_first)),
-    )
+    given = tuple(told) + tuple(f"class {i}" for i in range(len(told), number))
+    return _of_clips(labels, predicted, given)
 
 
 def _of_clips(labels: IntArray, predicted: IntArray, names: tuple[str, ...]) -> ClassDetails:
     totals = np.bincount(labels, minlength=len(names))
     right = np.bincount(labels[labels == predicted], minlength=len(names))
     scores = [
-        ClassScore(place=int(i), value=float(right[i] / totals[i]), count=int(totals[i]))
+        ScoredClass(place=int(i), value=float(right[i] / totals[i]), count=int(totals[i]))
         for i in np.flatnonzero(totals)
     ]
     scores.sort(key=_worst_first)
@@ -104,7 +99,7 @@ def _of_clips(labels: IntArray, predicted: IntArray, names: tuple[str, ...]) -> 
     return ClassDetails(metric="accuracy", names=names, scores=tuple(scores), confusions=confusions)
 
 
-def _worst_first(one: ClassScore) -> tuple[float, int, int]:
+def _worst_first(one: ScoredClass) -> tuple[float, int, int]:
     return one.value, -one.count, one.place
 
 
@@ -148,11 +143,7 @@ def compact_json(details: Mapping[str, ClassDetails]) -> str:
             "classes": len(every),
             "worst": every if is_short else every[:AT_EACH_END],
             "best": [] if is_short else every[-AT_EACH_END:],
-            "confused": [_confused(one) for one in own.confusions],
+            "confused": [[c.place, c.count, c.lost, c.taken] for c in own.confusions],
         }
     text = json.dumps({"names": [*lists], "records": records}, separators=(",", ":"))
     return text.replace("<", "\\u003c")
-
-
-def _confused(one: Confusion) -> Sequence[object]:
-    return [one.place, one.count, one.lost, [list(pair) for pair in one.taken]]

@@ -22,7 +22,7 @@ from leaderboards.rows.layout import ordered
 from leaderboards.rows.notes import left_out, measured, notes_on, trained_on
 from leaderboards.rows.ranks import with_intervals, with_places
 from leaderboards.rows.seeds import repeats, spread
-from leaderboards.rows.table import METRICS, Cell, Head, Row, Table
+from leaderboards.rows.table import METRICS, Table, TableCell, TableHead, TableRow, age, grouped
 
 Identity = tuple[str, str, str]
 RANK = {"not_reportable": 0, "suspect": 1, "complete": 2}
@@ -45,7 +45,7 @@ def join(
             )
     shown = [r for r in records if include_unreportable or r.status != "not_reportable"]
     columns = board.columns or columns_of(shown)
-    by_task = grouped(shown)
+    by_task = grouped(shown, lambda record: (record.task.name, record.probe.name))
     fields = [
         candidates(column, columns, by_task.get((column.task, column.probe), []))
         for column in columns
@@ -79,15 +79,7 @@ def columns_of(records: Iterable[Result]) -> list[Column]:
     ]
 
 
-def grouped(records: Iterable[Result]) -> dict[tuple[str, str], list[Result]]:
-    """Return the records by task and probe."""
-    found: dict[tuple[str, str], list[Result]] = {}
-    for record in records:
-        found.setdefault((record.task.name, record.probe.name), []).append(record)
-    return found
-
-
-def _refuse_other_metric(board: str, head: Head) -> None:
+def _refuse_other_metric(board: str, head: TableHead) -> None:
     """Refuse a column whose records have numbers of another kind, which would show nothing."""
     column, record = head.column, head.reference
     if record and column.metric not in type(record.metrics).model_fields:
@@ -97,7 +89,7 @@ def _refuse_other_metric(board: str, head: Head) -> None:
         )
 
 
-def _head(column: Column, field: Sequence[Result]) -> Head:
+def _head(column: Column, field: Sequence[Result]) -> TableHead:
     """Settle what a column measures: its own protocol or the most frequent, then the most frequent
     splits under it; among equals the larger score split. Rows left out of the count are not what a
     column measures as long as one record counts them.
@@ -117,27 +109,23 @@ def _head(column: Column, field: Sequence[Result]) -> Head:
             kinds[measured(r)],
             r.data.score.listed,
             measured(r),
-            *_age(r),
+            *age(r),
         ),
         default=None,
     )
-    return Head(column=column, protocol=protocol, reference=reference)
+    return TableHead(column=column, protocol=protocol, reference=reference)
 
 
 def _encoder_rows(
-    heads: Sequence[Head], fields: Sequence[Sequence[Result]]
-) -> tuple[list[Row], dict[str, list[Result]]]:
+    heads: Sequence[TableHead], fields: Sequence[Sequence[Result]]
+) -> tuple[list[TableRow], dict[str, list[Result]]]:
     """Return a row per encoder (`identity_of`) that has a number in some column.
 
     With them come the records that means are of, by the id of the one that stands in the cell.
     """
-    by_encoder: list[dict[Identity, list[Result]]] = [{} for _ in fields]
-    newest: dict[Identity, Result] = {}
-    for field, own in zip(fields, by_encoder, strict=True):
-        for record in field:
-            identity = identity_of(record)
-            own.setdefault(identity, []).append(record)
-            newest[identity] = max(newest.get(identity, record), record, key=_age)
+    by_encoder = [grouped(field, identity_of) for field in fields]
+    every = grouped((record for field in fields for record in field), identity_of)
+    newest = {identity: max(own, key=age) for identity, own in every.items()}
     rows, pooled = [], {}
     for identity, record in sorted(newest.items()):
         cells = []
@@ -147,7 +135,7 @@ def _encoder_rows(
             if cell.record and head.column.shows == "metric":
                 pooled[cell.record.id] = repeated
         rows.append(
-            Row(
+            TableRow(
                 kind="floor" if record.encoder.is_floor else "encoder",
                 name=_name(identity, newest),
                 record=record,
@@ -157,7 +145,7 @@ def _encoder_rows(
     return rows, pooled
 
 
-def _cell(head: Head, field: Sequence[Result]) -> tuple[Cell, list[Result]]:
+def _cell(head: TableHead, field: Sequence[Result]) -> tuple[TableCell, list[Result]]:
     """Take the newest complete record, one that compares with the column before one that does not.
 
     Scores of the metric decide nothing here: the best of several runs is not their result. Records
@@ -165,7 +153,7 @@ def _cell(head: Head, field: Sequence[Result]) -> tuple[Cell, list[Result]]:
     """
     reference = head.reference
     if not field or reference is None:
-        return Cell(), []
+        return TableCell(), []
     wanted = measured(reference)
     chosen = max(
         field,
@@ -174,38 +162,36 @@ def _cell(head: Head, field: Sequence[Result]) -> tuple[Cell, list[Result]]:
             measured(r) == wanted,
             trained_on(r) == trained_on(reference),
             RANK[r.status],
-            *_age(r),
+            *age(r),
         ),
     )
     found = repeats(chosen, field) if len(field) > 1 else {}
     seeds = spread(head.column, found)
     value = seeds.mean if seeds else shown_value(head.column, chosen)
     others = len(field) - (seeds.count if seeds else 1)
-    cell = Cell(value=value, record=chosen, others=others, seeds=seeds)
+    cell = TableCell(value=value, record=chosen, others=others, seeds=seeds)
     return cell, list(found.values())
 
 
-def _chance(heads: Sequence[Head]) -> list[Row]:
+def _chance(heads: Sequence[TableHead]) -> list[TableRow]:
     """Uniform guessing, which the record states for accuracies of one guess; a mAP has none.
 
     Where no column has any, there is no such row.
     """
-    values = [
-        head.reference.chance
-        if head.reference and head.column.metric != "top5" and head.column.shows == "metric"
-        else None
-        for head in heads
-    ]
-    cells = tuple(Cell(value=value) for value in values)
-    row = Row(kind="chance", name="chance", record=None, cells=cells)
-    return [row] if any(value is not None for value in values) else []
+    cells = tuple(
+        TableCell(value=head.chance if head.column.shows == "metric" else None) for head in heads
+    )
+    row = TableRow(kind="chance", name="chance", record=None, cells=cells)
+    return [row] if any(cell.value is not None for cell in cells) else []
 
 
-def _numbered(rows: Sequence[Row], heads: Sequence[Head]) -> tuple[list[Row], list[str]]:
+def _numbered(
+    rows: Sequence[TableRow], heads: Sequence[TableHead]
+) -> tuple[list[TableRow], list[str]]:
     """Number the footnotes in reading order; equal sentences share a number."""
     numbers: dict[str, int] = {}
 
-    def number(cell: Cell, head: Head) -> Cell:
+    def number(cell: TableCell, head: TableHead) -> TableCell:
         if cell.record is None or head.reference is None:
             return cell
         drawn = cell.seeds is not None and cell.seeds.over == "draws"
@@ -237,7 +223,3 @@ def _name(identity: Identity, others: Iterable[Identity]) -> str:
     said = [weights[:8] or "no weights"] if len({other[1] for other in same}) > 1 else []
     said += [seen] if len({other[2] for other in same}) > 1 else []
     return f"{name} ({', '.join(said)})" if said else name
-
-
-def _age(record: Result) -> tuple[str, str]:
-    return record.created, record.id

@@ -3,53 +3,82 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from leaderboards.rows.sections import Section, sections
-from leaderboards.rows.table import Cell, Row, Table, percent
+from leaderboards.rows.sections import Section, kept_out, legend, sections
+from leaderboards.rows.table import Table, TableCell, TableRow, percent
 
 NONE = "–"  # noqa: RUF001 (an en dash, as printed tables have it)
 FLOORS = "floors"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Grid:
+class PrintedGrid:
     """A printed table: its sections side by side, and groups of rows that stand apart.
 
-    A group may have a heading. `has_places` says that the first column places the rows, which does
-    not go with the order of a paper.
+    A group may have a heading; its rows have the cells of the grid alone, one for each of `titles`,
+    and `told` says what these measure where the sections do not. `has_places` says that the first
+    column places the rows, which does not go with the order of a paper; `is_spanned` that the
+    sections have titles above their columns.
     """
 
     sections: tuple[Section, ...]
-    groups: tuple[tuple[str, tuple[Row, ...]], ...]
-    has_places: bool
+    titles: tuple[str, ...]
+    groups: tuple[tuple[str, tuple[TableRow, ...]], ...]
+    facts: tuple[str, ...] = ()
+    told: tuple[str, ...] = ()
+    has_places: bool = False
+    is_spanned: bool = True
 
     @property
-    def columns(self) -> tuple[int, ...]:
-        """The columns of the table that stand in the grid."""
-        return tuple(i for section in self.sections for i in section.columns)
+    def rows(self) -> list[TableRow]:
+        """The rows of all groups."""
+        return [row for _, group in self.groups for row in group]
 
-    def place(self, row: Row) -> str:
+    def before(self, row: TableRow) -> list[str]:
         """Return the places that the data leave open to a row in the first column: `2-3`."""
-        return place_text(row.cells[self.columns[0]])
+        return [place_text(row.cells[0])] * self.has_places
 
 
-def grids(table: Table) -> list[Grid]:
-    """Return a grid per section; of a table with facts one grid, whose rows keep their order.
+@dataclass(frozen=True, kw_only=True)
+class Sheet:
+    """What Markdown and LaTeX print: grids, footnotes, and the sentences below them.
+
+    Without any grid the first sentence says why.
+    """
+
+    name: str
+    title: str
+    grids: tuple[PrintedGrid, ...]
+    notes: tuple[str, ...]
+    legend: tuple[str, ...]
+
+
+def sheet_of(table: Table) -> Sheet:
+    """Return a sheet with a grid per section; of a table with facts one, whose rows keep their
+    order.
 
     Rows without any number in a section are left out of its grid, whose own are best first.
     """
-    cut = sections(table)
+    cut = [] if is_empty(table) else sections(table)
     if table.facts and cut:
-        return [_grid(tuple(cut), table.rows)]
-    return [_grid((section,), _ordered(table, section)) for section in cut]
+        grids = [_grid(table, tuple(cut), table.rows)]
+    else:
+        grids = [_grid(table, (section,), _ordered(table.rows, section.columns)) for section in cut]
+    return Sheet(
+        name=table.name,
+        title=table.title,
+        grids=tuple(grids),
+        notes=table.notes,
+        legend=tuple(legend(table) if grids else ["No records yet.", *kept_out(table)]),
+    )
 
 
-def ordered(rows: Sequence[Row], kind: str, column: int) -> list[Row]:
+def ordered(rows: Sequence[TableRow], kind: str, column: int) -> list[TableRow]:
     """Return the rows of a kind, best first by a column; rows without a number there come last."""
 
-    def key(row: Row) -> tuple[float, str]:
-        cell = row.cells[column] if column < len(row.cells) else Cell()
+    def key(row: TableRow) -> tuple[float, str]:
+        cell = row.cells[column] if column < len(row.cells) else TableCell()
         value = cell.value
         if value is None and cell.published is not None:
             value = cell.published.value / 100
@@ -64,20 +93,20 @@ def is_empty(table: Table) -> bool:
     return not any(has_number(row, columns) for row in table.rows if row.kind != "chance")
 
 
-def has_number(row: Row, columns: Sequence[int]) -> bool:
+def has_number(row: TableRow, columns: Sequence[int]) -> bool:
     """Say whether a row has a measured or a published number in some column."""
     cells = [row.cells[i] for i in columns]
     return any(cell.value is not None or cell.published is not None for cell in cells)
 
 
-def margin(cell: Cell) -> float | None:
+def margin(cell: TableCell) -> float | None:
     """Return how far the interval reaches from the number, on its wider side, as a fraction."""
     if cell.interval is None or cell.value is None:
         return None
     return max(cell.interval.high - cell.value, cell.value - cell.interval.low)
 
 
-def place_text(cell: Cell) -> str:
+def place_text(cell: TableCell) -> str:
     """Return `2`, or `2-3` where the data leave several places open; empty without any."""
     if cell.rank is None:
         return ""
@@ -85,7 +114,7 @@ def place_text(cell: Cell) -> str:
     return str(best) if best == worst else f"{best}-{worst}"
 
 
-def difference_text(cell: Cell) -> str:
+def difference_text(cell: TableCell) -> str:
     """Return how far the measured number is above the published one, with its sign: `-0.9`."""
     difference = cell.difference
     assert difference is not None
@@ -98,31 +127,36 @@ def printed(value: float) -> str:
     return f"{value:.1f}" if round(value, 1) == value else f"{value:.10g}"
 
 
-def _ordered(table: Table, section: Section) -> list[Row]:
+def _ordered(rows: Sequence[TableRow], columns: Sequence[int]) -> list[TableRow]:
+    """Return the rows with a number in some column by kind, best first by the first column."""
     kinds = ("encoder", "published", "floor", "chance")
-    return [
-        row
-        for kind in kinds
-        for row in ordered(table.rows, kind, section.columns[0])
-        if has_number(row, section.columns)
-    ]
+    by_kind = (row for kind in kinds for row in ordered(rows, kind, columns[0]))
+    return [row for row in by_kind if has_number(row, columns)]
 
 
-def _grid(cut: tuple[Section, ...], rows: Sequence[Row]) -> Grid:
-    """Set floors and chance apart."""
-    first = cut[0].columns[0]
-    groups = [
-        (FLOORS if kind == "floor" else "", tuple(row for row in rows if _apart(row) == kind))
-        for kind in ("", "floor", "chance")
-    ]
-    return Grid(
+def _grid(table: Table, cut: tuple[Section, ...], rows: Sequence[TableRow]) -> PrintedGrid:
+    places = [(section, i) for section in cut for i in section.columns]
+    own = [replace(row, cells=tuple(row.cells[i] for _, i in places)) for row in rows]
+    columns = [(section, table.heads[i].column) for section, i in places]
+    return PrintedGrid(
         sections=cut,
-        groups=tuple((heading, own) for heading, own in groups if own),
-        has_places=any(row.cells[first].rank for row in rows)
-        and not any(row.kind == "published" for row in rows),
+        titles=tuple(column.title for _, column in columns),
+        groups=groups_of(own),
+        facts=table.facts,
+        told=tuple(f"{c.title}: {s.title} · {c.probe} · {s.facts}" for s, c in columns)
+        if table.facts
+        else (),
+        has_places=any(row.cells[0].rank for row in own)
+        and not any(row.kind == "published" for row in own),
     )
 
 
-def _apart(row: Row) -> str:
-    """Return the kind of a row that stands apart, nothing for an encoder."""
-    return row.kind if row.kind in ("floor", "chance") else ""
+def groups_of(rows: Sequence[TableRow]) -> tuple[tuple[str, tuple[TableRow, ...]], ...]:
+    """Set floors and chance apart, each in the order given."""
+    groups = [
+        (heading, tuple(row for row in rows if row.kind in kinds))
+        for heading, kinds in (
+            ("", ("encoder", "published")), (FLOORS, ("floor",)), ("", ("chance",)),
+        )
+    ]  # fmt: skip
+    return tuple((heading, own) for heading, own in groups if own)

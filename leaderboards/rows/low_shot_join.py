@@ -18,13 +18,28 @@ from bench.metrics.label_efficiency import Curve, labels_to_reach, log_area, mid
 from bench.records.metrics import FrameMapPart
 from bench.records.record import ProbePart, Result, TrainLabelsPart
 from bench.records.run_id import FILE_PLACES, PLACES
+from leaderboards.rows.best import as_printed, highest
 from leaderboards.rows.join import RANK
-from leaderboards.rows.low_shot_parts import Cell, Column, Line, LowShot, Panel, Reach
+from leaderboards.rows.low_shot_parts import (
+    DrawnNumbers,
+    Draws,
+    LabelShare,
+    Line,
+    LowShot,
+    Panel,
+    Reach,
+    labels_of,
+)
 from leaderboards.rows.notes import left_out, own_notes
-from leaderboards.rows.table import percent
+from leaderboards.rows.table import age, grouped
 
 SHARE_OPTIONS = (*KEYS, *PLACES, *FILE_PLACES)
 NUM_TARGETS = 3
+CLASSES = {
+    "short_classes": "classes with fewer rows, which give all of them",
+    "lifted_classes": "classes that give one row, more than the fraction",
+    "lost_classes": "classes that no drawn video has",
+}
 
 
 def join(
@@ -40,10 +55,8 @@ def join(
     `targets` are accuracies as fractions; without any, every panel gets up to three tens of
     percent that some line reaches, but not every one with its first share.
     """
-    groups: dict[tuple[str, ...], list[Result]] = {}
-    for record in sorted(records, key=lambda r: (r.created, r.id)):
-        if record.train_labels is not None:
-            groups.setdefault(_panel_key(record, record.train_labels), []).append(record)
+    told = (record for record in sorted(records, key=age) if record.train_labels)
+    groups = grouped(told, _panel_key)
     numbers: dict[str, int] = {}
     panels, hidden = [], 0
     for _, group in sorted(groups.items()):
@@ -59,11 +72,11 @@ def join(
 
 
 def _has_few_labels(records: Iterable[Result]) -> bool:
-    return any(r.train_labels and not r.train_labels.are_all for r in records)
+    return any(not labels_of(record).are_all for record in records)
 
 
-def _panel_key(record: Result, labels: TrainLabelsPart) -> tuple[str, ...]:
-    whole = record.data.fit.digest if labels.are_all and record.data.fit else ""
+def _panel_key(record: Result) -> tuple[str, ...]:
+    whole = record.data.fit.digest if labels_of(record).are_all and record.data.fit else ""
     return (
         record.task.name,
         record.probe.name,
@@ -77,43 +90,24 @@ def _panel_key(record: Result, labels: TrainLabelsPart) -> tuple[str, ...]:
 
 
 def _panel(records: Sequence[Result], targets: Sequence[float], numbers: dict[str, int]) -> Panel:
-    by_share = _columns(records)
-    columns = tuple(by_share.values())
-    by_line: dict[tuple[tuple[str, str], ...], list[Result]] = {}
-    for record in records:
-        by_line.setdefault(tuple(_choices(record).items()), []).append(record)
-    lines = [_line(group, list(by_share)) for group in by_line.values()]
+    # By rising number of labels; all labels come last.
+    found = {_share(labels_of(record)): LabelShare(record=record) for record in records}
+    shares = sorted(found, key=lambda key: (found[key].rows, [str(part) for part in key]))
+    columns = tuple(found[key] for key in shares)
+    by_line = grouped(records, lambda record: tuple(_choices(record).items()))
+    lines = [_line(group, shares) for group in by_line.values()]
     draws = max(len(c.records) for line in lines for c in line.cells)
     targets = tuple(targets) or _usual_targets(lines, records[0].chance or 0.0)
-    lines = [_measured(_named(line, lines), targets) for line in lines]
-    lines.sort(key=lambda line: (line.is_floor, -(line.area or 0.0), *_negated(line), line.name))
+    lines = sorted((_measured(_named(line, lines), targets) for line in lines), key=_best_first)
     lines = [_noted(line, columns, draws, numbers) for line in _with_best(lines)]
     return Panel(
         record=records[-1], columns=columns, lines=tuple(lines), targets=targets, draws=draws
     )
 
 
-def _columns(records: Iterable[Result]) -> dict[tuple[Any, ...], Column]:
-    """Return the shares found by their keys, by rising number of labels; all labels come last."""
-    found: dict[tuple[Any, ...], Column] = {}
-    for record in records:
-        labels = record.train_labels
-        assert labels
-        key = _share(labels)
-        found[key] = Column(
-            labels=labels,
-            rows=record.data.fit.listed if record.data.fit else labels.used,
-            num_classes=record.task.num_classes,
-            videos=_videos(record),
-        )
-    keys = sorted(found, key=lambda key: (found[key].rows, [str(part) for part in key]))
-    return {key: found[key] for key in keys}
-
-
-def _videos(record: Result) -> int | None:
-    """Return the number of videos that training boxes are of, None for other rows."""
-    found = record.data.fit.boxes.get("videos") if record.data.fit else None
-    return found if isinstance(found, int) else None
+def _best_first(line: Line) -> tuple[Any, ...]:
+    means = (-1.0 if cell.mean is None else cell.mean for cell in line.cells)
+    return line.kind == "floor", -(line.area.mean or 0.0), *(-mean for mean in means), line.name
 
 
 def _share(labels: TrainLabelsPart) -> tuple[Any, ...]:
@@ -158,19 +152,20 @@ def _spelled(value: Any) -> str:
     return json.dumps(value or {}, sort_keys=True, separators=(",", ":"))
 
 
-def _line(records: Sequence[Result], shares: Sequence[tuple[Any, ...]]) -> Line:
+def _line(records: Sequence[Result], shares: Iterable[tuple[Any, ...]]) -> Line:
     cells: dict[tuple[Any, ...], dict[int, Result]] = {share: {} for share in shares}
-    for record in sorted(records, key=lambda r: (RANK[r.status], r.created, r.id)):
-        labels = record.train_labels
-        assert labels
+    for record in sorted(records, key=lambda r: (RANK[r.status], age(r))):
+        labels = labels_of(record)
         # All draws of everything are equal, and a list is not drawn.
         cells[_share(labels)][0 if labels.are_all else labels.draw] = record
-    newest = max(records, key=lambda r: (r.created, r.id))
+    newest = max(records, key=age)
     return Line(
         name=newest.encoder.name,
         record=newest,
-        is_floor=newest.encoder.is_floor,
-        cells=tuple(Cell(records=found) for found in cells.values()),
+        cells=tuple(
+            Draws(records=found, values=tuple(r.headline for _, r in sorted(found.items())))
+            for found in cells.values()
+        ),
     )
 
 
@@ -186,72 +181,56 @@ def _named(line: Line, lines: Sequence[Line]) -> Line:
 def _measured(line: Line, targets: Sequence[float]) -> Line:
     """Add areas and labels to reach the targets, on the curve of every draw."""
     curves = _curves_by_draw(line.cells)
-    areas = [log_area(curve) for curve in curves]
+    areas = (log_area(curve) for curve in curves)
     return replace(
         line,
-        areas=tuple(area for area in areas if area is not None),
+        area=DrawnNumbers(values=tuple(area for area in areas if area is not None)),
         reaches=tuple(_reach(curves, target) for target in targets),
     )
 
 
 def _reach(curves: Sequence[Curve], target: float) -> Reach:
     by_draw = tuple(labels_to_reach(curve, target) for curve in curves)
-    labels = middle(by_draw)
     firsts = [min((n for n, _ in curve), default=None) for curve in curves]
     from_the_first = sum(own == n for own, n in zip(by_draw, firsts, strict=True) if n is not None)
-    return Reach(
-        target=target,
-        labels=labels,
-        by_draw=by_draw,
-        is_bound=labels is not None and 2 * from_the_first >= len(by_draw),
-    )
+    labels = middle(by_draw)
+    is_bound = labels is not None and 2 * from_the_first >= len(by_draw)
+    return Reach(target=target, labels=labels, by_draw=by_draw, is_bound=is_bound)
 
 
-def _curves_by_draw(cells: Sequence[Cell]) -> list[list[tuple[float, float]]]:
+def _curves_by_draw(cells: Sequence[Draws]) -> list[list[tuple[float, float]]]:
     """Return the curve of every draw that was measured at all shares; what was not drawn is in all.
 
     Without any drawn share there is one curve.
     """
-    measured = [cell for cell in cells if cell.records]
-    drawn = [cell for cell in measured if not _is_single(cell)]
-    fixed = [(c.labels, c.values[0]) for c in measured if _is_single(c)]
-    draws = set.intersection(*(set(cell.records) for cell in drawn)) if drawn else set()
+    drawn = [cell for cell in cells if cell.records and not _is_single(cell)]
+    fixed = [(c.labels, c.values[0]) for c in cells if c.records and _is_single(c)]
     if not drawn:
         return [fixed]
+    draws = set.intersection(*(set(cell.records) for cell in drawn))
     return [
-        [*((_used(c.records[d]), c.records[d].headline) for c in drawn), *fixed]
+        [*((labels_of(c.records[d]).used, c.records[d].headline) for c in drawn), *fixed]
         for d in sorted(draws)
     ]
 
 
-def _is_single(cell: Cell) -> bool:
+def _is_single(cell: Draws) -> bool:
     """Whether a share has no draws: all labels, or those of a list."""
-    labels = next(iter(cell.records.values())).train_labels
-    assert labels
+    labels = labels_of(next(iter(cell.records.values())))
     return labels.are_all or labels.subset_sha256 is not None
 
 
-def _used(record: Result) -> float:
-    assert record.train_labels
-    return float(record.train_labels.used)
-
-
 def _usual_targets(lines: Sequence[Line], chance: float) -> tuple[float, ...]:
-    curves = [[accuracy for _, accuracy in line.curve] for line in lines if not line.is_floor]
+    curves = [[accuracy for _, accuracy in line.curve] for line in lines if line.kind == "encoder"]
     curves = curves or [[accuracy for _, accuracy in line.curve] for line in lines]
-    tens = [ten / 10 for ten in range(1, 10)]
     useful = [
         ten
-        for ten in tens
+        for ten in (n / 10 for n in range(1, 10))
         if ten > chance
         and any(max(curve) >= ten for curve in curves)
         and any(curve[0] < ten for curve in curves)
     ]
     return tuple(useful[-NUM_TARGETS:])
-
-
-def _negated(line: Line) -> tuple[float, ...]:
-    return tuple(-(cell.mean if cell.mean is not None else -1.0) for cell in line.cells)
 
 
 def _with_best(lines: Sequence[Line]) -> list[Line]:
@@ -262,27 +241,18 @@ def _with_best(lines: Sequence[Line]) -> list[Line]:
     """
     departures = Counter(_departures(line.record) for line in lines)
     common = min(departures, key=lambda own: (own[0] != "", -departures[own], len(own), own))
-    tops = [
-        percent(
-            max(
-                (c.mean for c in cells if _competes(c, common) and c.mean is not None), default=None
-            )
-        )
-        for cells in zip(*(line.cells for line in lines), strict=True)
-    ]
-    return [
-        replace(
-            line,
-            cells=tuple(
-                replace(cell, is_best=_competes(cell, common) and percent(cell.mean) == top)
-                for cell, top in zip(line.cells, tops, strict=True)
-            ),
-        )
+    values = [
+        [as_printed(cell.mean) if _competes(cell, common) else None for cell in line.cells]
         for line in lines
     ]
+    marked = []
+    for line, own in zip(lines, highest(values), strict=True):
+        pairs = zip(line.cells, own, strict=True)
+        marked.append(replace(line, cells=tuple(replace(c, is_best=b) for c, b in pairs)))
+    return marked
 
 
-def _competes(cell: Cell, common: tuple[str, ...]) -> bool:
+def _competes(cell: Draws, common: tuple[str, ...]) -> bool:
     return bool(cell.records) and all(
         r.status == "complete" and _departures(r) == common for r in cell.records.values()
     )
@@ -293,7 +263,7 @@ def _departures(record: Result) -> tuple[str, ...]:
     return left_out(record), *record.protocol.deviations
 
 
-def _noted(line: Line, columns: Sequence[Column], draws: int, numbers: dict[str, int]) -> Line:
+def _noted(line: Line, columns: Sequence[LabelShare], draws: int, numbers: dict[str, int]) -> Line:
     """Number the footnotes in reading order; equal sentences share a number."""
 
     def number(sentences: Iterable[str]) -> tuple[int, ...]:
@@ -308,27 +278,22 @@ def _noted(line: Line, columns: Sequence[Column], draws: int, numbers: dict[str,
             said.append(f"drawn by the rule: {column.labels.rule or 'not on record'}")
         cells.append(replace(cell, notes=number(said)))
     measured = [c.title for c, cell in zip(columns, line.cells, strict=True) if cell.records]
-    narrow = line.areas and len(measured) < len(columns)
+    narrow = line.area.values and len(measured) < len(columns)
     said = [f"area over the shares {', '.join(measured)} alone"] if narrow else []
-    return replace(line, cells=tuple(cells), area_notes=number(said))
+    return replace(line, cells=tuple(cells), area=replace(line.area, notes=number(said)))
 
 
-def _sentences(cell: Cell, draws: int) -> list[str]:
+def _sentences(cell: Draws, draws: int) -> list[str]:
     if not cell.records:
         return []
     said = []
     if len(cell.records) < draws and not _is_single(cell):
         said.append(f"{len(cell.records)} of {draws} draws")
     for record in cell.records.values():
-        labels, options = record.train_labels, record.task.options
-        assert labels and record.data.fit
+        labels, options = labels_of(record), record.task.options
+        assert record.data.fit
         if labels.used < record.data.fit.listed:
             said.append(f"fitted on {labels.used:,} of {record.data.fit.listed:,} rows drawn")
-        if short := options.get("short_classes"):
-            said.append(f"classes with fewer rows, which give all of them: {short}")
-        if lifted := options.get("lifted_classes"):
-            said.append(f"classes that give one row, more than the fraction: {lifted}")
-        if gone := options.get("lost_classes"):
-            said.append(f"classes that no drawn video has: {gone}")
+        said += [f"{told}: {options[key]}" for key, told in CLASSES.items() if options.get(key)]
         said += own_notes(record)
     return said

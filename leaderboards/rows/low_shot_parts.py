@@ -1,27 +1,38 @@
-"""What a low-shot table is made of: shares of the labels, cells by draw, lines and panels."""
+"""What a low-shot table is made of: shares of the labels, numbers by draw, lines and panels."""
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal
 
 from bench.metrics.label_efficiency import spread
 from bench.records.record import Result, TrainLabelsPart
+from leaderboards.rows.layout import NONE
 from leaderboards.rows.table import METRICS, percent
 
 
+def labels_of(record: Result) -> TrainLabelsPart:
+    """Return which training labels a low-shot record used: such a record always says so."""
+    assert record.train_labels
+    return record.train_labels
+
+
 @dataclass(frozen=True, kw_only=True)
-class Column:
-    """A share of the labels, as `labels` of its newest record tell it, and the rows it has.
+class LabelShare:
+    """A share of the labels, as its newest record tells it.
 
     Rows that are boxes are drawn by `videos`.
     """
 
-    labels: TrainLabelsPart
-    rows: int
-    num_classes: int
-    videos: int | None = None
+    record: Result
+
+    @property
+    def labels(self) -> TrainLabelsPart:
+        """Which share it is."""
+        return labels_of(self.record)
 
     @property
     def title(self) -> str:
@@ -29,43 +40,66 @@ class Column:
         return self.labels.title
 
     @property
+    def rows(self) -> int:
+        """How many rows are listed."""
+        fit = self.record.data.fit
+        return fit.listed if fit else self.labels.used
+
+    @property
+    def rows_a_class(self) -> float:
+        """Rows of a class on average."""
+        return self.rows / self.record.task.num_classes
+
+    @property
+    def videos(self) -> int | None:
+        """Number of videos that training boxes are of, None for other rows."""
+        found = self.record.data.fit.boxes.get("videos") if self.record.data.fit else None
+        return found if isinstance(found, int) else None
+
+    @property
     def a_class(self) -> str:
         """Labels a class: `29` where all have as many, else `about 29`; of boxes their videos."""
         if self.videos is not None:
             return f"{self.videos:,} {'video' if self.videos == 1 else 'videos'}"
-        mean = self.rows / self.num_classes
         labels = self.labels
         equal = labels.least is not None and labels.least == labels.most
-        return f"{mean:,.0f}" if equal else f"about {mean:,.0f}"
+        return f"{'' if equal else 'about '}{self.rows_a_class:,.0f}"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cell:
-    """The records of one share by draw, and their numbers as fractions."""
+class DrawnNumbers:
+    """Numbers by draw as fractions: of a share, or the areas of the draws whose curve is whole."""
 
-    records: Mapping[int, Result]
+    values: tuple[float, ...] = ()
     notes: tuple[int, ...] = ()
     is_best: bool = False
-
-    @property
-    def values(self) -> list[float]:
-        """The task's metric by draw."""
-        return [record.headline for _, record in sorted(self.records.items())]
 
     @cached_property
     def mean(self) -> float | None:
         """Mean over the draws, None without any."""
-        return sum(self.values) / len(self.values) if self.records else None
+        return sum(self.values) / len(self.values) if self.values else None
 
-    def spread(self, ddof: int = 1) -> float | None:
+    def std(self, ddof: int = 1) -> float | None:
         """Standard deviation over the draws."""
         return spread(self.values, ddof)
 
     @property
+    def text(self) -> str:
+        """`mean ± std` in percent, the mean alone of one draw, a dash for none."""
+        deviation = percent(self.std())
+        return (percent(self.mean) or NONE) + ("" if deviation is None else f" ± {deviation}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Draws(DrawnNumbers):
+    """The records of one share by draw, with the task's metric of each as `values`."""
+
+    records: Mapping[int, Result]
+
+    @property
     def labels(self) -> float:
         """Labels that were used, averaged over the draws."""
-        used = [record.train_labels.used for record in self.records.values() if record.train_labels]
-        return sum(used) / len(used)
+        return statistics.fmean(labels_of(record).used for record in self.records.values())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,27 +113,41 @@ class Reach:
     by_draw: tuple[float | None, ...]
     is_bound: bool
 
+    @property
+    def found(self) -> list[float]:
+        """The labels of the draws that reach it, by rising number."""
+        return sorted(labels for labels in self.by_draw if labels is not None)
+
+    @property
+    def text(self) -> str:
+        """The labels needed, with the smallest and largest over the draws."""
+        if not self.by_draw:
+            return NONE
+        own = "not reached"
+        if self.labels is not None:
+            own = f"{'≤ ' if self.is_bound else ''}{self.labels:,.0f}"
+        if len(self.by_draw) < 2 or not self.found:
+            return own
+        least, most = f"{self.found[0]:,.0f}", f"{self.found[-1]:,.0f}"
+        if len(self.found) < len(self.by_draw):
+            most = "not reached"
+        return own if least == most else f"{own} ({least} to {most})"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """One encoder in a panel. `areas` has one value a draw whose curve is whole."""
+    """One encoder in a panel, `record` its newest."""
 
     name: str
     record: Result
-    is_floor: bool
-    cells: tuple[Cell, ...]
-    areas: tuple[float, ...] = ()
+    cells: tuple[Draws, ...]
+    area: DrawnNumbers = DrawnNumbers()
     reaches: tuple[Reach, ...] = ()
-    area_notes: tuple[int, ...] = ()
 
     @property
-    def area(self) -> float | None:
-        """Mean area over the draws."""
-        return sum(self.areas) / len(self.areas) if self.areas else None
-
-    def area_spread(self, ddof: int = 1) -> float | None:
-        """Standard deviation of the area over the draws."""
-        return spread(self.areas, ddof)
+    def kind(self) -> Literal["encoder", "floor"]:
+        """What its row is."""
+        return "floor" if self.record.encoder.is_floor else "encoder"
 
     @property
     def curve(self) -> list[tuple[float, float]]:
@@ -113,7 +161,7 @@ class Panel:
     """One task, protocol and probe: lines by columns. `draws` counts those of a full cell."""
 
     record: Result
-    columns: tuple[Column, ...]
+    columns: tuple[LabelShare, ...]
     lines: tuple[Line, ...]
     targets: tuple[float, ...]
     draws: int
@@ -132,6 +180,12 @@ class Panel:
     def rows(self) -> str:
         """What a training row is called."""
         return "boxes" if self.record.task.unit == "box" else "labels"
+
+    @property
+    def titles(self) -> list[str]:
+        """The titles of the columns: shares with labels a class, area, targets."""
+        shares = [f"{column.title} ({column.a_class})" for column in self.columns]
+        return [*shares, "area", *(f"{self.rows} to {100 * t:.10g} %" for t in self.targets)]
 
     @property
     def facts(self) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bench.compare.comparable import own_options
@@ -101,21 +101,15 @@ def notes_on(
         _probe(record, reference),
         _training(record, reference, is_named, draws),
         _rows(record),
-        _status(record),
+        status_note(record),
     ]
     return [note for note in notes if note]
 
 
 def own_notes(record: Result) -> list[str]:
     """Return the sentences on a record that need no other one to compare with."""
-    notes = [
-        _deviations(record),
-        best_on_score(record),
-        _seen(record),
-        _rows(record),
-        _status(record),
-    ]
-    return [note for note in notes if note]
+    said = (_deviations(record), best_on_score(record), _seen(record), _rows(record))
+    return [note for note in (*said, status_note(record)) if note]
 
 
 def _protocol(record: Result, reference: Result, protocol: str | None) -> str:
@@ -151,16 +145,16 @@ def _seen(record: Result) -> str:
 
 def _score_split(record: Result, reference: Result) -> str:
     own, other = record.data.score, reference.data.score
+    split, wanted = record.task.score_split, reference.task.score_split
+    if split != wanted:
+        return f"scored on {split}; the column shows {wanted}"
+    if own.digest == other.digest:
+        return ""
     what = "boxes" if record.task.unit == "box" else "samples"
-    if record.task.score_split != reference.task.score_split:
-        return f"scored on {record.task.score_split}; the column shows {reference.task.score_split}"
-    if own.digest != other.digest:
-        return (
-            f"another list of {record.task.score_split} {what} ({own.listed:,} rows,"
-            f" manifest {own.digest[:8]}; the column has {other.listed:,} rows,"
-            f" manifest {other.digest[:8]})"
-        )
-    return ""
+    return (
+        f"another list of {split} {what} ({own.listed:,} rows, manifest {own.digest[:8]};"
+        f" the column has {other.listed:,} rows, manifest {other.digest[:8]})"
+    )
 
 
 def _boxes(record: Result, reference: Result) -> list[str]:
@@ -170,25 +164,27 @@ def _boxes(record: Result, reference: Result) -> list[str]:
     own, other = own_options(record), own_options(reference)
     said = [
         f"{key} {_spelled(own.get(key))}; the column has {_spelled(other.get(key))}"
-        for key in sorted({*own, *other})
-        if own.get(key) != other.get(key)
+        for key in _apart(own, other)
     ]
     files, others = record.task.files, reference.task.files
     said += [
         f"another {name.replace('_', ' ')} file ({_short(files.get(name))}; the column has"
         f" {_short(others.get(name))})"
-        for name in sorted({*files, *others})
-        if files.get(name) != others.get(name)
+        for name in _apart(files, others)
     ]
     return said
+
+
+def _apart(own: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    """Return the keys whose values differ, sorted."""
+    return sorted(key for key in {*own, *other} if own.get(key) != other.get(key))
 
 
 def _probe(record: Result, reference: Result) -> str:
     """Say that a run set its probe otherwise, where that is not said as a deviation."""
     own, other = _probe_options(record), _probe_options(reference)
-    apart = {key for key in {*own, *other} if own.get(key) != other.get(key)}
     listed = " ".join((*record.protocol.deviations, *reference.protocol.deviations))
-    apart = {key for key in apart if f"{record.probe.name} {key} " not in listed}
+    apart = {key for key in _apart(own, other) if f"{record.probe.name} {key} " not in listed}
     if not apart:
         return ""
     asked, usual = (
@@ -257,7 +253,8 @@ def _rows(record: Result) -> str:
     return f"{rows}; the others are worth up to {width:.1f} points"
 
 
-def _status(record: Result) -> str:
+def status_note(record: Result) -> str:
+    """Say why a record is not complete; empty if it is."""
     if record.status == "complete":
         return ""
     return f"{record.status.replace('_', ' ')}: {'; '.join(record.reasons)}"

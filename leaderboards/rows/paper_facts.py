@@ -15,7 +15,7 @@ FIELDS: Mapping[str, str] = {
     "samples seen (M)": "samples_seen_m",
 }
 USUAL_RESOLUTION = 224  # pixels; others are printed as an index of the architecture
-EMPTY = Fact(text="", plain="", value=None)
+EMPTY = Fact()
 
 
 def titles_of(numbers: Sequence[PublishedNumber]) -> tuple[str, ...]:
@@ -34,10 +34,10 @@ def facts_of_encoder(record: Result | None, titles: Sequence[str]) -> tuple[Fact
     """Return the same facts of an encoder that was measured here, empty where none are known."""
     if record is None:
         return tuple(EMPTY for _ in titles)
-    count = record.encoder.num_parameters
+    count, trained_on = record.encoder.num_parameters, "+".join(record.encoder.card.trained_on)
     known = {
         "params (M)": _millions(count / 1e6) if count else EMPTY,
-        "data": _text("+".join(record.encoder.card.trained_on)),
+        "data": Fact(text=trained_on, plain=trained_on),
     }
     return tuple(known.get(title, EMPTY) for title in titles)
 
@@ -49,12 +49,9 @@ def _printed(group: Sequence[PublishedNumber], title: str) -> Fact:
     if title == "params (M)":
         return _millions(values[0])
     resolution = group[0].resolution
-    index = title == "arch" and resolution not in (None, USUAL_RESOLUTION)
-    return _text(f"{values[0]}_{resolution}" if index else values[0])
-
-
-def _text(text: str) -> Fact:
-    return Fact(text=text, plain=text, value=None)
+    has_index = title == "arch" and resolution not in (None, USUAL_RESOLUTION)
+    text = f"{values[0]}_{resolution}" if has_index else values[0]
+    return Fact(text=text, plain=text)
 
 
 def _millions(count: float) -> Fact:

@@ -7,18 +7,24 @@ compete with their own kind alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from bench.publish.leaderboard import Leaderboard, PublishedNumber
 from bench.publish.missing_runs import why_not_here
 from bench.records.record import Result
+from leaderboards.rows.best import highest
 from leaderboards.rows.join import join
 from leaderboards.rows.paper_encoders import is_of
 from leaderboards.rows.paper_facts import facts_of_encoder, facts_of_row, titles_of
-from leaderboards.rows.table import Cell, Row, Table
+from leaderboards.rows.table import Table, TableCell, TableRow, age, grouped
 
-Holds = Callable[[PublishedNumber], bool]
+Place = tuple[str, str, str, float, str]
+
+
+def place_of(number: PublishedNumber) -> Place:
+    """Return what the numbers of one column share."""
+    return number.task, number.views, number.probe, number.train_fraction, number.metric
 
 
 def join_published(
@@ -26,10 +32,10 @@ def join_published(
     records: Sequence[Result],
     *,
     numbers: Sequence[PublishedNumber],
-    places: Sequence[Holds],
+    places: Sequence[Place],
     include_unreportable: bool = False,
 ) -> Table:
-    """Return the table of a board in whose columns the published numbers stand that `places` say.
+    """Return the table of a board, whose columns hold the published numbers of these `places`.
 
     Raises:
         ValueError: a number that belongs into no column or into several, or two of one cell: the
@@ -41,18 +47,17 @@ def join_published(
     rows = []
     for group in rows_of(numbers):
         found = {
-            i: row for i, row in measured.items() if row.record and is_of(row.record, group[0])
+            age(row.record): i
+            for i, row in measured.items()
+            if row.record and is_of(row.record, group[0])
         }
         # Of several weights of one name the newest stand in the paper's row, the others below.
-        own = max(found, key=lambda i: _age(found[i]), default=None)
-        mine = measured.pop(own) if own is not None else None
+        mine = measured.pop(found[max(found)]) if found else None
         rows.append(replace(_row(group, places, mine), facts=facts_of_row(group, titles)))
-    below = [row for i, row in enumerate(table.rows) if i in measured or row.kind == "floor"]
-    below = [replace(row, facts=facts_of_encoder(row.record, titles)) for row in below]
-    below += [
-        replace(row, facts=facts_of_encoder(None, titles))
-        for row in table.rows
-        if row.kind == "chance" and any(cell.value is not None for cell in row.cells)
+    below = [
+        replace(row, facts=facts_of_encoder(row.record, titles))
+        for i, row in enumerate(table.rows)
+        if i in measured or row.kind != "encoder"
     ]
     every, notes = _renumbered([*_with_best_published(rows), *below], table.notes)
     return replace(
@@ -69,22 +74,21 @@ def rows_of(numbers: Sequence[PublishedNumber]) -> list[list[PublishedNumber]]:
 
     A row is a method, its architecture, resolution and pretraining data.
     """
-    rows: dict[tuple[object, ...], list[PublishedNumber]] = {}
-    for number in numbers:
-        key = (number.method, number.arch, number.resolution, number.pretrain_data)
-        rows.setdefault(key, []).append(number)
+    rows = grouped(numbers, lambda n: (n.method, n.arch, n.resolution, n.pretrain_data))
     return list(rows.values())
 
 
-def _row(group: Sequence[PublishedNumber], places: Sequence[Holds], measured: Row | None) -> Row:
+def _row(
+    group: Sequence[PublishedNumber], places: Sequence[Place], measured: TableRow | None
+) -> TableRow:
     """Return a published row, with what was measured of its encoder in the same cells."""
-    cells = list(measured.cells) if measured else [Cell() for _ in places]
+    cells = list(measured.cells) if measured else [TableCell() for _ in places]
     for number in group:
-        columns = [i for i, holds in enumerate(places) if holds(number)]
+        columns = [i for i, place in enumerate(places) if place == place_of(number)]
         if len(columns) != 1 or cells[columns[0]].published is not None:
             raise ValueError(f"{len(columns)} columns for {number}, or its cell is taken")
         cells[columns[0]] = replace(cells[columns[0]], published=number)
-    return Row(
+    return TableRow(
         kind="published",
         name=group[0].method,
         record=measured.record if measured else None,
@@ -92,56 +96,35 @@ def _row(group: Sequence[PublishedNumber], places: Sequence[Holds], measured: Ro
     )
 
 
-def _age(row: Row) -> tuple[str, str]:
-    assert row.record
-    return row.record.created, row.record.id
-
-
-def _with_best_published(rows: Sequence[Row]) -> list[Row]:
+def _with_best_published(rows: Sequence[TableRow]) -> list[TableRow]:
     """Mark the highest published number of every column, and its equals."""
-    columns = zip(*(row.cells for row in rows), strict=True)
-    tops = [max((c.published.value for c in cs if c.published), default=None) for cs in columns]
+    values = [[c.published.value if c.published else None for c in row.cells] for row in rows]
     marked = []
-    for row in rows:
-        cells = tuple(
-            replace(
-                cell,
-                published_is_best=cell.published is not None and cell.published.value == top,
-            )
-            for cell, top in zip(row.cells, tops, strict=True)
-        )
-        marked.append(replace(row, cells=cells))
+    for row, own in zip(rows, highest(values), strict=True):
+        pairs = zip(row.cells, own, strict=True)
+        marked.append(replace(row, cells=tuple(replace(c, published_is_best=b) for c, b in pairs)))
     return marked
 
 
-def _renumbered(rows: Sequence[Row], notes: Sequence[str]) -> tuple[list[Row], list[str]]:
+def _renumbered(rows: Sequence[TableRow], notes: Sequence[str]) -> tuple[list[TableRow], list[str]]:
     """Number the footnotes again in the order in which the rows now stand."""
-    numbers: dict[int, int] = {}
-    for row in rows:
-        for cell in row.cells:
-            for note in cell.notes:
-                numbers.setdefault(note, len(numbers) + 1)
-    renumbered = [
-        replace(
-            row,
-            cells=tuple(
-                replace(cell, notes=tuple(numbers[note] for note in cell.notes))
-                for cell in row.cells
-            ),
-        )
-        for row in rows
-    ]
-    return renumbered, [notes[old - 1] for old in numbers]
+    used = dict.fromkeys(note for row in rows for cell in row.cells for note in cell.notes)
+    numbers = {note: i for i, note in enumerate(used, start=1)}
+
+    def renumbered(cell: TableCell) -> TableCell:
+        return replace(cell, notes=tuple(numbers[note] for note in cell.notes))
+
+    changed = [replace(row, cells=tuple(map(renumbered, row.cells))) for row in rows]
+    return changed, [notes[note - 1] for note in used]
 
 
-def _remarks(table: Table, rows: Sequence[Row]) -> list[str]:
+def _remarks(table: Table, rows: Sequence[TableRow]) -> list[str]:
     """Say which encoders stand in rows of the paper, and what nothing here measures."""
     remarks = []
     beside = [
-        f"{row.record.encoder.name} in the row of {row.name}, {row.facts[0].text}"
-        if row.facts
-        else f"{row.record.encoder.name} in the row of {row.name}"
+        f"{row.record.encoder.name} in the row of {', '.join([row.name, *first])}"
         for row in rows
+        for first in [[fact.text for fact in row.facts[:1]]]
         if row.record
     ]
     if beside:

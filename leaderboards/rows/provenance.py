@@ -4,18 +4,26 @@ from __future__ import annotations
 
 from statistics import median
 
-from bench.records.metrics import FatePart, FrameMapPart, MetricsPart
+from bench.metrics.frame_rows import Fate
+from bench.records.metrics import FrameMapPart, MetricsPart
 from bench.records.record import Result, SplitPart
-from leaderboards.rows.notes import best_on_score
+from leaderboards.rows.notes import best_on_score, status_note
 
 SAMPLES_SHOWN = 5
 
 
 def facts_of(record: Result) -> dict[str, list[str]]:
     """Return heading -> lines for the facts of a record, in the order in which a run makes them."""
+    own = record.metrics
     facts = {
-        "Record": _record(record),
-        "Protocol": _protocol(record),
+        "Record": [
+            f"{record.id}, {record.created}, run again with: bench run records/{record.id}.json",
+            *[status_note(record)] * (record.status != "complete"),
+        ],
+        "Protocol": [
+            f"{record.protocol.name}, digest {record.protocol.digest[:16]}",
+            *(f"departs: {deviation}" for deviation in record.protocol.deviations),
+        ],
         "Encoder": _encoder(record),
         "Training rows": _split(record.task.fit_split, record.data.fit),
         "Scored rows": _split(record.task.score_split, record.data.score),
@@ -25,41 +33,22 @@ def facts_of(record: Result) -> dict[str, list[str]]:
         ],
         "Features": _features(record),
         "Head": _head(record),
-        "Result": _metrics(record),
-        "Classes": _classes(record),
+        "Result": _frame_map(own) if isinstance(own, FrameMapPart) else _accuracies(own),
+        "Classes": _classes(own) if isinstance(own, FrameMapPart) else [],
         "Software": _software(record),
     }
     return {heading: lines for heading, lines in facts.items() if lines}
 
 
-def _record(record: Result) -> list[str]:
-    lines = [f"{record.id}, {record.created}, run again with: bench run records/{record.id}.json"]
-    if record.status != "complete":
-        lines.append(f"{record.status.replace('_', ' ')}: {'; '.join(record.reasons)}")
-    return lines
-
-
-def _protocol(record: Result) -> list[str]:
-    own = record.protocol
-    return [f"{own.name}, digest {own.digest[:16]}", *(f"departs: {d}" for d in own.deviations)]
-
-
 def _encoder(record: Result) -> list[str]:
-    encoder = record.encoder
-    return [
+    """Return what an encoder is, how it was made, and what it gave for the clip of the check."""
+    encoder, card, check = record.encoder, record.encoder.card, record.encoder.check
+    lines = [
         f"{encoder.spec}, {encoder.num_parameters:,} parameters, width {encoder.width},"
         f" {encoder.num_frames} frames of {encoder.image_size} pixels",
         f"weights {encoder.weights_sha256 or 'none'}",
         f"from {encoder.source}",
-        *_card(record),
-        *encoder.notes,
     ]
-
-
-def _card(record: Result) -> list[str]:
-    """Say what is known of how an encoder was made, and what it gave for the clip of the check."""
-    card, check = record.encoder.card, record.encoder.check
-    lines = []
     if card.trained_on:
         lines.append(f"pretrained on {', '.join(card.trained_on)}, labels of them: {card.labels}")
     if card.licence != "unknown":
@@ -69,7 +58,7 @@ def _card(record: Result) -> list[str]:
             f"functional check {check.clip}: {check.sha256[:16]}, {check.num_tensors:,} tensors"
             " loaded"
         )
-    return lines
+    return [*lines, *encoder.notes]
 
 
 def _split(name: str | None, split: SplitPart | None) -> list[str]:
@@ -80,10 +69,9 @@ def _split(name: str | None, split: SplitPart | None) -> list[str]:
         f"{name}: {split.used:,} used of {split.listed:,} listed{published}",
         f"manifest {split.digest}",
     ]
-    lines += [f"read from: {split.layout}"] if split.layout else []
-    lines += [", ".join(f"{name} {value}" for name, value in split.boxes.items())] * bool(
-        split.boxes
-    )
+    lines += [f"read from: {split.layout}"] * bool(split.layout)
+    boxes = ", ".join(f"{name} {value}" for name, value in split.boxes.items())
+    lines += [boxes] * bool(boxes)
     lines += _some("missing", list(split.missing))
     lines += _some("undecodable", [f"{name} ({why})" for name, why in split.undecodable.items()])
     lines += _some("excluded", [f"{name} ({rule})" for name, rule in split.excluded.items()])
@@ -149,11 +137,6 @@ def _head(record: Result) -> list[str]:
     return lines
 
 
-def _metrics(record: Result) -> list[str]:
-    own = record.metrics
-    return _frame_map(own) if isinstance(own, FrameMapPart) else _accuracies(own)
-
-
 def _frame_map(own: FrameMapPart) -> list[str]:
     others = [
         f"{name} {'-' if value is None else f'{100 * value:.2f}'}"
@@ -175,7 +158,7 @@ def _frame_map(own: FrameMapPart) -> list[str]:
     ]
 
 
-def _fate(fate: FatePart) -> str:
+def _fate(fate: Fate) -> str:
     """Say how many rows were compared, and which rules dropped the others."""
     dropped = [
         f"{count:,} {name.replace('_', ' ')}"
@@ -186,11 +169,9 @@ def _fate(fate: FatePart) -> str:
     return f"{fate.scored:,} of {fate.rows:,} rows compared{rest}"
 
 
-def _classes(record: Result) -> list[str]:
+def _classes(own: FrameMapPart) -> list[str]:
     """Return the AP of every class, best first."""
-    if not isinstance(record.metrics, FrameMapPart):
-        return []
-    ordered = sorted(record.metrics.classes, key=lambda one: (one.ap is None, -(one.ap or 0)))
+    ordered = sorted(own.classes, key=lambda one: (one.ap is None, -(one.ap or 0)))
     return [
         f"{'-' if one.ap is None else f'{100 * one.ap:.1f}'} {one.name} ({one.id}),"
         f" {one.num_truth:,} true boxes"
@@ -210,13 +191,13 @@ def _accuracies(own: MetricsPart) -> list[str]:
 
 
 def _software(record: Result) -> list[str]:
-    wanted = ("frozenbench", "torch", "timm", "decord", "av", "device")
     known = [
-        f"{name} {record.environment[name]}" for name in wanted if record.environment.get(name)
+        f"{name} {record.environment[name]}"
+        for name in ("frozenbench", "torch", "timm", "decord", "av", "device")
+        if record.environment.get(name)
     ]
-    commit = commit_of(record)
-    known += [commit] if commit else []
-    return [", ".join(known)] if known else []
+    told = ", ".join(text for text in (*known, commit_of(record)) if text)
+    return [told] if told else []
 
 
 def commit_of(record: Result) -> str:

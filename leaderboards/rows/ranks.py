@@ -16,18 +16,18 @@ from bench.metrics.intervals import Interval
 from bench.records.record import Result
 from bench.records.score_intervals import has_files, interval_of, places_of
 from leaderboards.rows.best import competes
-from leaderboards.rows.table import Cell, Head, Row
+from leaderboards.rows.table import TableCell, TableHead, TableRow
 
 PLACED = ("top1", "top5", "mean_ap")
 NAMES_TOLD = 5
 
 
 def with_intervals(
-    rows: Sequence[Row],
-    heads: Sequence[Head],
+    rows: Sequence[TableRow],
+    heads: Sequence[TableHead],
     repeats: Mapping[str, Sequence[Result]],
     folder: Path | None,
-) -> tuple[list[Row], list[str]]:
+) -> tuple[list[TableRow], list[str]]:
     """Give every number that a column measures its interval; return rows and what lacks one.
 
     `repeats` are the records that a mean is of, by the id of the one in its cell: its interval is
@@ -37,7 +37,7 @@ def with_intervals(
     lacking: dict[str, None] = {}
     cache = _cache(folder)
 
-    def widened(cell: Cell, head: Head) -> Cell:
+    def widened(cell: TableCell, head: TableHead) -> TableCell:
         if cell.record is None or cell.value is None or head.column.shows != "metric":
             return cell
         records = [cell.record] if cell.seeds is None else repeats[cell.record.id]
@@ -53,8 +53,8 @@ def with_intervals(
 
 
 def with_places(
-    rows: Sequence[Row], heads: Sequence[Head], folder: Path | None
-) -> tuple[list[Row], list[str]]:
+    rows: Sequence[TableRow], heads: Sequence[TableHead], folder: Path | None
+) -> tuple[list[TableRow], list[str]]:
     """Give every comparable number its best and worst place; return rows and who has none.
 
     A mean over seeds has the place of its newest record. Without `folder`, or where a column has
@@ -71,9 +71,10 @@ def with_places(
         if len(kept) < 2:
             continue
         if gone := [rows[r].name for r, record in known if not has_files(record, folder)]:
+            more = f" and {len(gone) - NAMES_TOLD} more" if len(gone) > NAMES_TOLD else ""
             lacking.append(
                 f"Places of {head.label} are among those whose predictions are kept;"
-                f" not those of {_listed(gone)}."
+                f" not those of {', '.join(gone[:NAMES_TOLD])}{more}."
             )
         try:
             found = places_of(
@@ -98,8 +99,3 @@ def _mean(found: Sequence[Interval], wanted: int) -> Interval | None:
 def _cache(folder: Path | None) -> Path | None:
     """Return where the replicates of records in a home's folder are kept."""
     return folder.parent / "cache" if folder is not None else None
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = len(names) - NAMES_TOLD
-    return ", ".join(names[:NAMES_TOLD]) + (f" and {more} more" if more > 0 else "")

@@ -5,24 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from leaderboards.rows.table import METRICS, Head, Table
-
-LEGEND = {
-    "best": "Bold: best of its column. Another protocol, list of samples or share of the labels"
-    " does not compete, nor does a record that is not complete.",
-    "floors": "Floors are encoders with random weights, or raw pixels.",
-    "interval": "±: the wider side of the 95 % interval that the number of scored rows leaves open"
-    " ({methods}).",
-    "seeds": "{over} ±: the number is the mean over them, and this their standard deviation"
-    " (ddof = 1), which is another thing than the interval.",
-    "places": "#: the places in the first column of numbers that the scored rows leave open: those"
-    " who share one cannot be told apart (paired tests of all pairs, Holm at 5 %).",
-    "selection": "gap: what choosing the head on the scored rows themselves (best) would add to the"
-    " one that was chosen on held-out training rows (honest), both of the same fits, in points.",
-    "published": "†: as a paper prints it, not measured here.",
-    "spread": "± behind † is the spread as the paper prints it.",
-    "difference": "In brackets: the published number, and the measured one less the published.",
-}
+from leaderboards.rows.table import METRICS, Table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,11 +20,18 @@ class Section:
 def sections(table: Table) -> list[Section]:
     """Cut the columns where task, protocol or scored samples change."""
     groups: list[list[int]] = []
+    measured: tuple[str, str | None] | None = None
+    split: tuple[str, str] | None = None
     for i, head in enumerate(table.heads):
-        if groups and _go_together([table.heads[j] for j in groups[-1]], head):
+        record, last = head.reference, measured
+        own = (record.task.score_split, record.data.score.digest) if record else None
+        measured = head.column.task, head.protocol
+        if measured == last and (split is None or own in (None, split)):
             groups[-1].append(i)
+            split = split or own
         else:
             groups.append([i])
+            split = own
     return [_section(table, group) for group in groups]
 
 
@@ -49,24 +39,35 @@ def legend(table: Table) -> list[str]:
     """Return the sentences below a table that hold for all of it."""
     cells = [cell for row in table.rows for cell in row.cells]
     shows = {head.column.shows for head in table.heads}
+    methods = ", ".join(sorted({cell.interval.method for cell in cells if cell.interval}))
+    over = " or ".join(sorted({cell.seeds.over for cell in cells if cell.seeds}))
     told = {
-        "best": "metric" in shows,
-        "floors": any(row.kind == "floor" for row in table.rows),
-        "interval": any(cell.interval for cell in cells),
-        "seeds": any(cell.seeds for cell in cells),
-        "places": any(cell.rank for cell in cells),
-        "selection": bool(shows & {"gap", "best_on_score", "honest"}),
-        "published": any(cell.published for cell in cells),
-        "spread": any(cell.published and cell.published.std is not None for cell in cells),
-        "difference": any(cell.difference is not None for cell in cells),
+        "Bold: best of its column. Another protocol, list of samples or share of the labels does"
+        " not compete, nor does a record that is not complete.": "metric" in shows,
+        "Floors are encoders with random weights, or raw pixels.": any(
+            row.kind == "floor" for row in table.rows
+        ),
+        "±: the wider side of the 95 % interval that the number of scored rows leaves open"
+        f" ({methods}).": methods,
+        f"{over} ±: the number is the mean over them, and this their standard deviation (ddof = 1),"
+        " which is another thing than the interval.": over,
+        "#: the places in the first column of numbers that the scored rows leave open: those who"
+        " share one cannot be told apart (paired tests of all pairs, Holm at 5 %).": any(
+            cell.rank for cell in cells
+        ),
+        "gap: what choosing the head on the scored rows themselves (best) would add to the one that"
+        " was chosen on held-out training rows (honest), both of the same fits, in points.": shows
+        & {"gap", "best_on_score", "honest"},
+        "†: as a paper prints it, not measured here.": any(cell.published for cell in cells),
+        "± behind † is the spread as the paper prints it.": any(
+            cell.published and cell.published.std is not None for cell in cells
+        ),
+        "In brackets: the published number, and the measured one less the published.": any(
+            cell.difference is not None for cell in cells
+        ),
     }
-    words = {
-        "methods": ", ".join(sorted({cell.interval.method for cell in cells if cell.interval})),
-        "over": " or ".join(sorted({cell.seeds.over for cell in cells if cell.seeds})),
-    }
-    said = [sentence.format(**words) for key, sentence in LEGEND.items() if told[key]]
-    sentences = [*table.remarks, *said]
-    return [*sentences, *kept_out(table)]
+    said = [sentence for sentence, holds in told.items() if holds]
+    return [*table.remarks, *said, *kept_out(table)]
 
 
 def kept_out(table: Table) -> list[str]:
@@ -78,19 +79,6 @@ def kept_out(table: Table) -> list[str]:
 def refusal(sentence: str) -> str:
     """Return what a table says of a record that verification kept out."""
     return f"Refused: {sentence.rstrip('.')}."
-
-
-def _go_together(group: Sequence[Head], head: Head) -> bool:
-    first = group[0]
-    if (first.column.task, first.protocol) != (head.column.task, head.protocol):
-        return False
-    splits = {_split(h) for h in [*group, head] if h.reference}
-    return len(splits) < 2
-
-
-def _split(head: Head) -> tuple[str, str]:
-    assert head.reference
-    return head.reference.task.score_split, head.reference.data.score.digest
 
 
 def _section(table: Table, columns: Sequence[int]) -> Section:

@@ -15,7 +15,7 @@ from bench.records.record import Result
 from bench.records.run_id import FILE_PLACES, PLACES, plain
 from leaderboards.rows.candidates import shown_value
 from leaderboards.rows.notes import measured
-from leaderboards.rows.table import Seeds
+from leaderboards.rows.table import Seeds, age
 
 CHANGING = ("seed", "encoder", "task_options")
 
@@ -30,7 +30,7 @@ def repeats(chosen: Result, records: Sequence[Result]) -> dict[int, Result]:
         return {}
     own = _but_for_the_seed(chosen)
     same = [r for r in records if r.status == "complete" and _but_for_the_seed(r) == own]
-    same.sort(key=lambda r: (r.created, r.id))
+    same.sort(key=age)
     seed, draw = repeat_of(chosen)
     drawn = {repeat_of(r)[1]: r for r in same if repeat_of(r)[0] == seed}
     seeded = {repeat_of(r)[0]: r for r in same if repeat_of(r)[1] == draw}

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from bench.publish.leaderboard import Column, PublishedNumber
 from bench.records.record import Result
 
 if TYPE_CHECKING:
     from bench.metrics.intervals import Interval
+
+T = TypeVar("T")
+K = TypeVar("K")
 
 METRICS = {
     "top1": "top-1 accuracy",
@@ -27,7 +30,7 @@ METRICS = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Head:
+class TableHead:
     """A column and the record that stands for what it measures (None: no record yet)."""
 
     column: Column
@@ -44,6 +47,13 @@ class Head:
         parts += ["" if column.shows == "metric" else column.shows]
         own = f"{column.task}/{column.probe}@{self.protocol or 'any'}"
         return ":".join([own, *(part for part in parts if part)])
+
+    @property
+    def chance(self) -> float | None:
+        """Uniform guessing as a fraction, which records state for accuracies of one guess."""
+        if self.reference is None or self.column.metric == "top5":
+            return None
+        return self.reference.chance
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,13 +82,13 @@ class Seeds:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cell:
+class TableCell:
     """One number (a fraction; None: no record), its footnote numbers and the record behind it.
 
-    `others` counts the further records that fitted the cell. `interval` is what the sample of
-    scored rows leaves open, `seeds` the spread over seeds, of which `value` is then the mean, and
-    `rank` the best and the worst place within the column that the data leave open. `published` is
-    the number that a paper prints for the same.
+    `text` stands in printed tables in place of a number. `others` counts the further records that
+    fitted the cell. `interval` is what the sample of scored rows leaves open, `seeds` the spread
+    over seeds, of which `value` is then the mean, and `rank` the best and the worst place within
+    the column that the data leave open. `published` is the number that a paper prints for the same.
     """
 
     value: float | None = None
@@ -91,6 +101,7 @@ class Cell:
     rank: tuple[int, int] | None = None
     published: PublishedNumber | None = None
     published_is_best: bool = False
+    text: str = ""
 
     @property
     def difference(self) -> float | None:
@@ -107,13 +118,13 @@ class Fact:
     `plain` is its text for programs, `value` what it is sorted by.
     """
 
-    text: str
-    plain: str
-    value: float | None
+    text: str = ""
+    plain: str = ""
+    value: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
+class TableRow:
     """An encoder, a floor (random weights, raw pixels), the chance level or one that is published.
 
     `record` is the newest one of the encoder, for its size and source. `facts` are as many as the
@@ -123,7 +134,7 @@ class Row:
     kind: Literal["encoder", "floor", "chance", "published"]
     name: str
     record: Result | None
-    cells: tuple[Cell, ...]
+    cells: tuple[TableCell, ...]
     facts: tuple[Fact, ...] = ()
 
 
@@ -136,13 +147,26 @@ class Table:
 
     name: str
     title: str
-    heads: tuple[Head, ...]
-    rows: tuple[Row, ...]
+    heads: tuple[TableHead, ...]
+    rows: tuple[TableRow, ...]
     notes: tuple[str, ...]
     hidden: int
     facts: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
     refused: tuple[str, ...] = ()
+
+
+def age(record: Result) -> tuple[str, str]:
+    """Return what records are sorted by to stand in the order in which they were made."""
+    return record.created, record.id
+
+
+def grouped(items: Iterable[T], key: Callable[[T], K]) -> dict[K, list[T]]:
+    """Return the items by their key, keys and items in the order given."""
+    found: dict[K, list[T]] = {}
+    for item in items:
+        found.setdefault(key(item), []).append(item)
+    return found
 
 
 def percent(value: float | None) -> str | None:

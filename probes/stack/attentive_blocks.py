@@ -18,10 +18,11 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal, get_args
 
 import torch
+from torch import nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from probes.stack.attentive_head import EPS, MLP_RATIO, OneQuery, ones, truncated_normal, zeros
+from probes.stack.attentive_head import EPS, MLP_RATIO, OneQuery, ones, zeros
 from probes.stack.products import Losses
 
 # Numbers in one activation of a part. About 70 are alive at a time, of 4 bytes each.
@@ -44,7 +45,7 @@ class AttentiveBlocks(OneQuery):
 
     probe = "attentive4"
 
-    k_bias: torch.Tensor
+    kv_weight: nn.Parameter
     blocks_k_bias: torch.Tensor
 
     def __init__(
@@ -58,11 +59,10 @@ class AttentiveBlocks(OneQuery):
         precision: Precision = "fp32",
     ) -> None:
         super().__init__()
-        assert width % num_attention_heads == 0, "width must be a multiple of the attention heads"
         assert num_blocks > 1, "one block alone is AttentiveHeads"
         assert precision in get_args(Precision), precision
-        K, N, D, C, M = num_probes, num_blocks - 1, width, num_classes, MLP_RATIO * width
-        self.num_attention_heads, self.precision = num_attention_heads, precision
+        K, N, D, M = num_probes, num_blocks - 1, width, MLP_RATIO * width
+        self.num_blocks, self.precision = num_blocks, precision
         self.blocks_norm1_weight, self.blocks_norm1_bias = ones(K, N, D), zeros(K, N, D)
         self.blocks_qkv_weight = zeros(K, N, 3 * D, D)
         self.blocks_q_bias, self.blocks_v_bias = zeros(K, N, D), zeros(K, N, D)
@@ -70,31 +70,31 @@ class AttentiveBlocks(OneQuery):
         self.blocks_norm2_weight, self.blocks_norm2_bias = ones(K, N, D), zeros(K, N, D)
         self.blocks_fc1_weight, self.blocks_fc1_bias = zeros(K, N, M, D), zeros(K, N, M)
         self.blocks_fc2_weight, self.blocks_fc2_bias = zeros(K, N, D, M), zeros(K, N, D)
-        self.query = zeros(K, 1, D)
-        self.norm1_weight, self.norm1_bias = ones(K, D), zeros(K, D)
-        self.q_weight, self.q_bias = zeros(K, D, D), zeros(K, D)
-        self.kv_weight, self.v_bias = zeros(K, 2 * D, D), zeros(K, D)
-        self.norm2_weight, self.norm2_bias = ones(K, D), zeros(K, D)
-        self.fc1_weight, self.fc1_bias = zeros(K, M, D), zeros(K, M)
-        self.fc2_weight, self.fc2_bias = zeros(K, D, M), zeros(K, D)
-        self.linear_weight, self.linear_bias = zeros(K, C, D), zeros(K, C)
         self.register_buffer("blocks_k_bias", torch.zeros(K, N, D))
-        self.register_buffer("k_bias", torch.zeros(K, D))
-
-    @property
-    def num_blocks(self) -> int:
-        """N and the block of the query."""
-        return self.blocks_qkv_weight.shape[1] + 1
+        self._add_query_block(
+            num_probes=K,
+            width=D,
+            num_classes=num_classes,
+            num_attention_heads=num_attention_heads,
+            kv_weight=zeros(K, 2 * D, D),
+        )
 
     @property
     def facts(self) -> dict[str, Any]:
         """Width, numbers of attention heads, classes and blocks, and the precision."""
+        return {**super().facts, "num_blocks": self.num_blocks, "precision": self.precision}
+
+    @property
+    def depths(self) -> Mapping[str, torch.Tensor]:
+        """The last weights of self-attention block i (from 1) are divided by sqrt(2i).
+
+        The second MLP weight of the query's block is divided by sqrt(2N).
+        """
+        numbers = torch.arange(1.0, self.num_blocks)
         return {
-            "width": self.width,
-            "num_heads": self.num_attention_heads,
-            "num_classes": self.num_classes,
-            "num_blocks": self.num_blocks,
-            "precision": self.precision,
+            "blocks_proj_weight": (2 * numbers).sqrt()[:, None, None],
+            "blocks_fc2_weight": (2 * numbers).sqrt()[:, None, None],
+            "fc2_weight": torch.tensor(math.sqrt(2 * (self.num_blocks - 1))),
         }
 
     def forward(self, tokens_BLD: torch.Tensor) -> torch.Tensor:
@@ -175,37 +175,6 @@ class AttentiveBlocks(OneQuery):
     def _computing(self, tokens: torch.Tensor) -> torch.autocast:
         is_low = self.precision == "bf16"
         return torch.autocast(tokens.device.type, dtype=torch.bfloat16, enabled=is_low)
-
-    @torch.no_grad()
-    def initialise(self, seed: int) -> None:
-        """Draw the released initialisation once and give it to every probe of the stack.
-
-        Truncated normal 0.02 for the query and all weights of blocks, then the output projection
-        and the second MLP weight of self-attention block i (from 1) divided by sqrt(2i), and the
-        second MLP weight of the query's block by sqrt(2N); PyTorch's default for the classifier.
-        """
-        generator = torch.Generator().manual_seed(seed)
-        numbers = torch.arange(1.0, self.num_blocks)
-        depths = {
-            "blocks_proj_weight": (2 * numbers).sqrt()[:, None, None],
-            "blocks_fc2_weight": (2 * numbers).sqrt()[:, None, None],
-            "fc2_weight": torch.tensor(math.sqrt(2 * (self.num_blocks - 1))),
-        }
-        bound = 1.0 / math.sqrt(self.width)
-        for name, parameter in self.named_parameters():
-            shape = parameter.shape[1:]
-            if name.startswith("linear"):
-                drawn = torch.empty(shape).uniform_(-bound, bound, generator=generator)
-            elif name == "query" or (name.endswith("_weight") and "norm" not in name):
-                drawn = truncated_normal(shape, generator) / depths.get(name, torch.ones(()))
-            else:
-                continue
-            parameter.copy_(drawn)
-
-    def load(self, tensors: Tensors) -> None:
-        """Load every parameter and the key biases."""
-        self.load_state_dict(dict(tensors))
-        self.eval()
 
 
 def _room(tokens: torch.Tensor) -> int:

@@ -13,6 +13,7 @@ E = D/H, C classes, M = 4*D.
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
@@ -32,7 +33,48 @@ class OneQuery(Classifiers):
     """K probes whose query `[K, 1, D]` gathers tokens for a classifier `[K, C, D]`."""
 
     query: nn.Parameter
-    linear_weight: nn.Parameter
+    num_attention_heads: int
+    num_classes: int
+    k_bias: torch.Tensor
+
+    def _add_query_block(
+        self,
+        *,
+        num_probes: int,
+        width: int,
+        num_classes: int,
+        num_attention_heads: int,
+        **keys_and_values: nn.Parameter,
+    ) -> None:
+        """Add the query, its attention with the given weights, the MLP and the classifier.
+
+        Raises:
+            UsageError: the width cannot be split over the attention heads.
+        """
+        if width % num_attention_heads:
+            raise UsageError(
+                f"probe {self.probe!r}: {num_attention_heads} attention heads do not divide the"
+                f" encoder's width {width}; set num_heads to a divisor of it."
+            )
+        K, D, C, M = num_probes, width, num_classes, MLP_RATIO * width
+        self.width, self.num_classes = width, num_classes
+        self.num_attention_heads = num_attention_heads
+        self.query = zeros(K, 1, D)
+        self.norm1_weight, self.norm1_bias = ones(K, D), zeros(K, D)
+        self.q_weight, self.q_bias = zeros(K, D, D), zeros(K, D)
+        for name, weight in keys_and_values.items():
+            setattr(self, name, weight)
+        self.v_bias = zeros(K, D)
+        self.norm2_weight, self.norm2_bias = ones(K, D), zeros(K, D)
+        self.fc1_weight, self.fc1_bias = zeros(K, M, D), zeros(K, M)
+        self.fc2_weight, self.fc2_bias = zeros(K, D, M), zeros(K, D)
+        self.linear_weight, self.linear_bias = zeros(K, C, D), zeros(K, C)
+        self.register_buffer("k_bias", torch.zeros(K, D))
+
+    @property
+    @abstractmethod
+    def depths(self) -> Mapping[str, torch.Tensor]:
+        """What the first draw of some weights is divided by."""
 
     @property
     def num_probes(self) -> int:
@@ -40,14 +82,34 @@ class OneQuery(Classifiers):
         return self.query.shape[0]
 
     @property
-    def width(self) -> int:
-        """D."""
-        return self.query.shape[2]
+    def facts(self) -> dict[str, Any]:
+        """Width, number of attention heads and of classes."""
+        return {
+            "width": self.width,
+            "num_heads": self.num_attention_heads,
+            "num_classes": self.num_classes,
+        }
 
-    @property
-    def num_classes(self) -> int:
-        """C."""
-        return self.linear_weight.shape[1]
+    @torch.no_grad()
+    def initialise(self, seed: int) -> None:
+        """Draw the released initialisation once and give it to every probe of the stack.
+
+        Truncated normal 0.02 for the query and all weights of blocks, divided by `depths`, and
+        PyTorch's default for the classifier. Heads that start alike differ by their settings alone.
+        """
+        generator = torch.Generator().manual_seed(seed)
+        bound = 1.0 / math.sqrt(self.width)
+        for name, parameter in self.named_parameters():
+            drawn = torch.empty(parameter.shape[1:])
+            if name.startswith("linear"):
+                drawn.uniform_(-bound, bound, generator=generator)
+            elif name == "query" or (name.endswith("_weight") and "norm" not in name):
+                # As the blocks of V-JEPA start.
+                nn.init.trunc_normal_(drawn, std=0.02, generator=generator)
+                drawn = drawn / self.depths.get(name, torch.ones(()))
+            else:
+                continue
+            parameter.copy_(drawn)
 
 
 class AttentiveHeads(OneQuery):
@@ -61,7 +123,8 @@ class AttentiveHeads(OneQuery):
 
     probe = "attentive"
 
-    k_bias: torch.Tensor
+    k_weight: nn.Parameter
+    v_weight: nn.Parameter
     proj_weight: torch.Tensor | None
     proj_bias: torch.Tensor | None
 
@@ -69,30 +132,21 @@ class AttentiveHeads(OneQuery):
         self, *, num_probes: int, width: int, num_attention_heads: int, num_classes: int
     ) -> None:
         super().__init__()
-        assert width % num_attention_heads == 0, "width must be a multiple of the attention heads"
-        K, D, C, M = num_probes, width, num_classes, MLP_RATIO * width
-        self.num_attention_heads = num_attention_heads
-        self.query = zeros(K, 1, D)
-        self.norm1_weight, self.norm1_bias = ones(K, D), zeros(K, D)
-        self.q_weight, self.q_bias = zeros(K, D, D), zeros(K, D)
-        self.k_weight = zeros(K, D, D)
-        self.v_weight, self.v_bias = zeros(K, D, D), zeros(K, D)
-        self.norm2_weight, self.norm2_bias = ones(K, D), zeros(K, D)
-        self.fc1_weight, self.fc1_bias = zeros(K, M, D), zeros(K, M)
-        self.fc2_weight, self.fc2_bias = zeros(K, D, M), zeros(K, D)
-        self.linear_weight, self.linear_bias = zeros(K, C, D), zeros(K, C)
-        self.register_buffer("k_bias", torch.zeros(K, D))
+        self._add_query_block(
+            num_probes=num_probes,
+            width=width,
+            num_classes=num_classes,
+            num_attention_heads=num_attention_heads,
+            k_weight=zeros(num_probes, width, width),
+            v_weight=zeros(num_probes, width, width),
+        )
         self.register_buffer("proj_weight", None)
         self.register_buffer("proj_bias", None)
 
     @property
-    def facts(self) -> dict[str, Any]:
-        """Width, number of attention heads and of classes."""
-        return {
-            "width": self.width,
-            "num_heads": self.num_attention_heads,
-            "num_classes": self.num_classes,
-        }
+    def depths(self) -> Mapping[str, torch.Tensor]:
+        """The second MLP weight is divided as in the first block of a network."""
+        return {"fc2_weight": torch.tensor(math.sqrt(2.0))}
 
     def forward(self, tokens_BLD: torch.Tensor) -> torch.Tensor:
         """Return the logits of every probe, `[K, B, C]`."""
@@ -134,45 +188,12 @@ class AttentiveHeads(OneQuery):
     ) -> torch.Tensor:
         return linear(x_KBI, weight_KOI, self.memory) + bias_KO[:, None]
 
-    @torch.no_grad()
-    def initialise(self, seed: int) -> None:
-        """Draw the released initialisation once and give it to every probe of the stack.
-
-        Truncated normal 0.02 for the query and the weights of the block, the second MLP weight
-        divided by sqrt(2), and PyTorch's default for the classifier. Heads that start alike differ
-        by their settings alone.
-        """
-        generator = torch.Generator().manual_seed(seed)
-        for weight in (self.query, self.q_weight, self.k_weight, self.v_weight, self.fc1_weight):
-            weight.copy_(truncated_normal(weight.shape[1:], generator))
-        shape = self.fc2_weight.shape[1:]
-        self.fc2_weight.copy_(truncated_normal(shape, generator) / math.sqrt(2.0))
-        bound = 1.0 / math.sqrt(self.width)
-        for parameter in (self.linear_weight, self.linear_bias):
-            drawn = torch.empty(parameter.shape[1:]).uniform_(-bound, bound, generator=generator)
-            parameter.copy_(drawn)
-
     def load(self, tensors: Mapping[str, torch.Tensor]) -> None:
         """Load every parameter, and the unused projection if it is among `tensors`."""
         for name in ("proj_weight", "proj_bias"):
             if name in tensors:
                 setattr(self, name, torch.empty_like(tensors[name]))
-        self.load_state_dict(dict(tensors))
-        self.eval()
-
-
-def divides(probe: str, num_attention_heads: int, width: int) -> None:
-    """Raise `UsageError` unless the encoder's width can be split over the attention heads."""
-    if width % num_attention_heads:
-        raise UsageError(
-            f"probe {probe!r}: {num_attention_heads} attention heads do not divide the encoder's"
-            f" width {width}; set num_heads to a divisor of it."
-        )
-
-
-def truncated_normal(shape: torch.Size, generator: torch.Generator) -> torch.Tensor:
-    """Draw weights as the blocks of V-JEPA start: standard deviation 0.02."""
-    return nn.init.trunc_normal_(torch.empty(shape), std=0.02, generator=generator)
+        super().load(tensors)
 
 
 def zeros(*shape: int) -> nn.Parameter:

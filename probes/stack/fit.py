@@ -8,28 +8,25 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal, Self, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
 from torch import nn
 
 from bench.errors import CheckpointError, UsageError
-from bench.types import FeatureSource, Head, Progress
+from bench.types import FeatureSource, Head, Progress, Settings
 from probes.stack.products import StackedHeads
-from probes.stack.train_heads import Recipe, train
+from probes.stack.sweep import SweptProbe
+from probes.stack.train_heads import TrainingRecipe, train
 
 Output = Literal["softmax", "sigmoid"]
 
 
 class Classifiers(StackedHeads, ABC):
-    """K classifiers of one kind: features `[B, ..., D]` to logits `[K, B, C]`."""
+    """K classifiers of one kind: features `[B, ..., D]` to logits `[K, B, C]`; `width` is D."""
 
     probe: ClassVar[str]
-
-    @property
-    @abstractmethod
-    def width(self) -> int:
-        """D."""
+    width: int
 
     @property
     @abstractmethod
@@ -40,6 +37,11 @@ class Classifiers(StackedHeads, ABC):
     def initialise(self, seed: int) -> None:
         """Draw one start and give it to every head."""
 
+    def load(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        """Load every tensor, and score from now on."""
+        self.load_state_dict(dict(tensors))
+        self.eval()
+
     def keep(self, indices: Sequence[int]) -> None:
         """Forget all heads but these."""
         for name, parameter in list(self.named_parameters(recurse=False)):
@@ -49,36 +51,50 @@ class Classifiers(StackedHeads, ABC):
             setattr(self, name, buffer[torch.tensor(indices, device=buffer.device)])
 
 
-def restored_stack(module: Classifiers, facts: Mapping[str, Any]) -> FittedStack:
-    """Rebuild what `FittedStack.state` gave around a module that holds its tensors.
-
-    Raises:
-        CheckpointError: it makes probabilities in a way that is not known here.
-    """
-    heads = tuple(Head(settings=settings) for settings in facts["heads"])
-    output = facts.get("output", "softmax")
-    if output not in get_args(Output):
-        raise CheckpointError(
-            f"this {module.probe} probe gives {output!r}, which this version does not know; fit it"
-            " again."
-        )
-    return FittedStack(heads=heads, log=facts["log"], module=module.eval(), output=output)
-
-
 @dataclass(frozen=True, kw_only=True)
-class StackedProbe(ABC):
-    """A sweep of classifiers of one kind, all of whose heads are trained in one pass."""
+class StackedProbe(SweptProbe, ABC):
+    """A sweep of classifiers of one kind, all of whose heads are trained in one pass.
 
-    heads: tuple[Head, ...]
-    recipe: Recipe
+    `shared` names the settings of all heads, fields of the probe or of its recipe; those of
+    `shared_if_set` count only where they are not 0, so that runs without them keep the ids that
+    they had before there were any.
+    """
+
+    recipe: TrainingRecipe
+    shared: ClassVar[tuple[str, ...]]
+    shared_if_set: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    def settings(self) -> Settings:
+        """Settings that all heads share."""
+        named = vars(self.recipe) | vars(self)
+        once_set = [name for name in self.shared_if_set if named[name]]
+        return {name: named[name] for name in (*self.shared, *once_set)}
 
     @abstractmethod
-    def classifiers(self, source: FeatureSource) -> Classifiers:
-        """Return the untrained classifiers of all heads, or raise `UsageError` if none fit."""
+    def classifiers(self, num_probes: int, facts: Mapping[str, Any]) -> Classifiers:
+        """Return untrained classifiers of the `width`, `num_classes` and settings in `facts`.
 
-    def only(self, index: int) -> Self:
-        """Return the same probe with the one head `heads[index]`."""
-        return replace(self, heads=(self.heads[index],))
+        Raises:
+            UsageError: none fit the width.
+        """
+
+    def restore(self, tensors: Mapping[str, torch.Tensor], facts: Mapping[str, Any]) -> FittedStack:
+        """Rebuild what `FittedStack.state` gave.
+
+        Raises:
+            CheckpointError: it makes probabilities in a way that is not known here.
+        """
+        module = self.classifiers(len(facts["heads"]), facts)
+        module.load(tensors)
+        heads = tuple(Head(settings=settings) for settings in facts["heads"])
+        output = facts.get("output", "softmax")
+        if output not in get_args(Output):
+            raise CheckpointError(
+                f"this {module.probe} probe gives {output!r}, which this version does not know; fit"
+                " it again."
+            )
+        return FittedStack(heads=heads, log=facts["log"], module=module, output=output)
 
     def fit(
         self, source: FeatureSource, *, seed: int, device: torch.device, progress: Progress
@@ -90,7 +106,8 @@ class StackedProbe(ABC):
                 these are dropped, or rows may have several labels, and none has any.
             BenchError: no head is left.
         """
-        module = self.classifiers(source)
+        facts = {"width": source.width, "num_classes": source.num_classes, **self.settings}
+        module = self.classifiers(len(self.heads), facts)
         has_many_labels = source.labels.ndim == 2
         if has_many_labels and not source.labels.any():
             raise UsageError(

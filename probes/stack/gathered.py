@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 
 from bench.errors import UsageError
-from bench.types import FeatureSource, IntArray, Progress
+from bench.types import FeatureSource, IntArray, Progress, Reads
+from probes.stack.sweep import SweptProbe
 
 BATCH = 1024
 
 
-def require_one_label(probe: str, labels: IntArray) -> None:
-    """Check that labels are int64 `[rows]`, and not 0 and 1 `[rows, C]`.
+@dataclass(frozen=True, kw_only=True)
+class GatheredProbe(SweptProbe):
+    """A probe on all vectors at once, each with one label."""
 
-    Raises:
-        UsageError: a row may have several labels, or none.
-    """
-    if labels.ndim > 1:
-        raise UsageError(
-            f"probe {probe!r} needs exactly one label a row, and a row may have several of"
-            f" {labels.shape[1]} classes here; use probe linear or attentive."
-        )
+    reads: Reads = "vector"
+
+    def check_labels(self, labels: IntArray) -> None:
+        """Refuse labels that this probe cannot learn from, before there are any features.
+
+        Labels are int64 `[rows]`; 0 and 1 `[rows, C]` are refused.
+
+        Raises:
+            UsageError: a row may have several labels, or none.
+        """
+        if labels.ndim > 1:
+            raise UsageError(
+                f"probe {self.name!r} needs exactly one label a row, and a row may have several of"
+                f" {labels.shape[1]} classes here; use probe linear or attentive."
+            )
 
 
 def gather(source: FeatureSource, progress: Progress) -> tuple[torch.Tensor, torch.Tensor]:

@@ -48,7 +48,11 @@ class StackedOptimizer:
             if part
         ]
         self._is_decayed = [True] * bool(decayed) + [False] * bool(rest)
-        self._optimizer = _make(kind, groups, momentum)
+        self._optimizer: torch.optim.Optimizer = (
+            torch.optim.SGD(groups, lr=0.0, momentum=momentum, fused=True)
+            if kind == "sgd"
+            else torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.999), eps=1e-8, fused=True)
+        )
 
     def step(
         self,
@@ -90,11 +94,3 @@ class StackedOptimizer:
             for gradient in gradients:
                 gradient.mul_(scale.view(-1, *[1] * (gradient.ndim - 1)))
         return norms
-
-
-def _make(
-    kind: Kind, groups: list[dict[str, list[torch.Tensor]]], momentum: float
-) -> torch.optim.Optimizer:
-    if kind == "sgd":
-        return torch.optim.SGD(groups, lr=0.0, momentum=momentum, fused=True)
-    return torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.999), eps=1e-8, fused=True)

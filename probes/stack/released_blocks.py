@@ -8,45 +8,25 @@ There LayerNorm has an epsilon of 1e-6; it is 1e-5 here for these files too, as 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from bench.encoders.weights.checkpoints import check_coverage, read_tensors, shortened
+from bench.encoders.weights.checkpoints import check_coverage, shortened
+from bench.encoders.weights.state_dicts import num_numbered
 from bench.errors import CheckpointError, UsageError
 from probes.stack.attentive_blocks import BLOCKS, AttentiveBlocks, Precision
+from probes.stack.released_probe import BLOCK, MLP, bare_state, read_probe_file, weights_and_biases
 
 Tensors = Mapping[str, torch.Tensor]
 
-QUERY_BLOCK = "pooler.cross_attention_block."
-# Ours -> the released name within a block.
-BLOCK_NAMES = {
-    f"{ours}_{kind}": f"{theirs}.{kind}"
-    for ours, theirs in (
-        ("norm1", "norm1"),
-        ("qkv", "attn.qkv"),
-        ("proj", "attn.proj"),
-        ("norm2", "norm2"),
-        ("fc1", "mlp.fc1"),
-        ("fc2", "mlp.fc2"),
-    )
-    for kind in ("weight", "bias")
-}
+# Ours -> the released name, within a block and of the probe.
+BLOCK_NAMES = weights_and_biases("", norm1="norm1", qkv="attn.qkv", proj="attn.proj", **MLP)
 NAMES = {
-    f"{ours}_{kind}": f"{theirs}.{kind}"
-    for ours, theirs in (
-        ("norm1", QUERY_BLOCK + "norm1"),
-        ("q", QUERY_BLOCK + "xattn.q"),
-        ("kv", QUERY_BLOCK + "xattn.kv"),
-        ("norm2", QUERY_BLOCK + "norm2"),
-        ("fc1", QUERY_BLOCK + "mlp.fc1"),
-        ("fc2", QUERY_BLOCK + "mlp.fc2"),
-        ("linear", "linear"),
-    )
-    for kind in ("weight", "bias")
+    **weights_and_biases(BLOCK, norm1="norm1", q="xattn.q", kv="xattn.kv", **MLP),
+    **weights_and_biases("", linear="linear"),
 }
 # The hub's name -> the released one; a tuple of three or two is joined.
 HUB_BLOCK = {
@@ -77,9 +57,7 @@ def read_released_blocks(
             exactly the tensors of such a probe.
         UsageError: it is a probe file of V-JEPA 1.
     """
-    if not path.exists():
-        raise CheckpointError(f"{path}: there is no such probe file; check the path.")
-    content = read_tensors(path)
+    content = read_probe_file(path)
     if "classifier" in content:
         raise UsageError(
             f"{path}: this is a probe file of V-JEPA 1 (one block); read it with --probe attentive."
@@ -103,7 +81,7 @@ def from_released(
         CheckpointError: a tensor is missing, unknown or of another shape; `what` is the culprit.
     """
     first = states[0]
-    num_blocks = _num_layers(first, r"pooler\.blocks\.(\d+)\.") + 1
+    num_blocks = num_numbered(first, r"pooler\.blocks\.(\d+)\.") + 1
     query, classifier = first.get("pooler.query_tokens"), first.get("linear.weight")
     if query is None or classifier is None or num_blocks < 2:
         raise CheckpointError(
@@ -174,13 +152,7 @@ def _heads(content: Mapping[str, Any], path: Path) -> list[dict[str, torch.Tenso
     for number, state in enumerate(classifiers):
         if not isinstance(state, Mapping):
             raise CheckpointError(f"{path}: head {number} is no state dict; the file is damaged.")
-        others = [str(name) for name, t in state.items() if not isinstance(t, torch.Tensor)]
-        if others:
-            raise CheckpointError(
-                f"{path}: head {number} holds {shortened(others)}, which are no tensors; give the"
-                " checkpoint of a frozen evaluation."
-            )
-        found.append({str(name).removeprefix("module."): t for name, t in state.items()})
+        found.append(bare_state(state, f"{path}: head {number}"))
     return found
 
 
@@ -202,15 +174,10 @@ def _from_hub(content: Mapping[str, Any], path: Path) -> dict[str, torch.Tensor]
 
     for theirs, parts in HUB_QUERY_BLOCK.items():
         hub = "pooler.cross_attention_layer."
-        take(f"{QUERY_BLOCK}{theirs}", [hub + part for part in parts])
-    for block in range(_num_layers(left, r"pooler\.self_attention_layers\.(\d+)\.")):
+        take(f"{BLOCK}{theirs}", [hub + part for part in parts])
+    for block in range(num_numbered(left, r"pooler\.self_attention_layers\.(\d+)\.")):
         hub = f"pooler.self_attention_layers.{block}."
         for theirs, parts in HUB_BLOCK.items():
             take(f"pooler.blocks.{block}.{theirs}", [hub + part for part in parts])
     take("linear", ["classifier"])
     return {**state, **left}  # what is left is known under its own name, or refused
-
-
-def _num_layers(names: Mapping[str, Any], pattern: str) -> int:
-    found = [re.match(pattern, name) for name in names]
-    return max((int(match[1]) + 1 for match in found if match), default=0)

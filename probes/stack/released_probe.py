@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -18,22 +19,22 @@ from probes.stack.attentive_head import AttentiveHeads
 
 BLOCK = "pooler.cross_attention_block."
 KV_WEIGHT, KV_BIAS = BLOCK + "xattn.kv.weight", BLOCK + "xattn.kv.bias"
+MLP = {"norm2": "norm2", "fc1": "mlp.fc1", "fc2": "mlp.fc2"}
+
+
+def weights_and_biases(prefix: str, **parts: str) -> dict[str, str]:
+    """Return our names of the weight and the bias of every part, and those under `prefix`."""
+    return {
+        f"{ours}_{kind}": f"{prefix}{theirs}.{kind}"
+        for ours, theirs in parts.items()
+        for kind in ("weight", "bias")
+    }
+
+
 NAMES = {
     "query": "pooler.query_tokens",
-    "norm1_weight": BLOCK + "norm1.weight",
-    "norm1_bias": BLOCK + "norm1.bias",
-    "q_weight": BLOCK + "xattn.q.weight",
-    "q_bias": BLOCK + "xattn.q.bias",
-    "proj_weight": BLOCK + "xattn.proj.weight",
-    "proj_bias": BLOCK + "xattn.proj.bias",
-    "norm2_weight": BLOCK + "norm2.weight",
-    "norm2_bias": BLOCK + "norm2.bias",
-    "fc1_weight": BLOCK + "mlp.fc1.weight",
-    "fc1_bias": BLOCK + "mlp.fc1.bias",
-    "fc2_weight": BLOCK + "mlp.fc2.weight",
-    "fc2_bias": BLOCK + "mlp.fc2.bias",
-    "linear_weight": "linear.weight",
-    "linear_bias": "linear.bias",
+    **weights_and_biases(BLOCK, norm1="norm1", q="xattn.q", proj="xattn.proj", **MLP),
+    **weights_and_biases("", linear="linear"),
 }
 
 
@@ -44,9 +45,7 @@ def read_released_probe(path: Path, *, num_attention_heads: int) -> AttentiveHea
         CheckpointError: the file is missing, is no probe file, or has other tensors than a probe.
         UsageError: it is a probe file of V-JEPA 2.
     """
-    if not path.exists():
-        raise CheckpointError(f"{path}: there is no such probe file; check the path.")
-    content = read_tensors(path)
+    content = read_probe_file(path)
     if "classifiers" in content:
         raise UsageError(
             f"{path}: this is a probe file of V-JEPA 2 (a list of four-block probes); read it with"
@@ -58,14 +57,30 @@ def read_released_probe(path: Path, *, num_attention_heads: int) -> AttentiveHea
             f"{path}: no key 'classifier' in this file, it has {shortened(map(str, content))};"
             " give the checkpoint of a frozen evaluation."
         )
-    others = [name for name, t in classifier.items() if not isinstance(t, torch.Tensor)]
+    state = bare_state(classifier, f"{path}: 'classifier'")
+    return from_released(state, num_attention_heads=num_attention_heads, what=str(path))
+
+
+def read_probe_file(path: Path) -> dict[str, Any]:
+    """Return what a probe file holds, or raise `CheckpointError`."""
+    if not path.exists():
+        raise CheckpointError(f"{path}: there is no such probe file; check the path.")
+    return read_tensors(path)
+
+
+def bare_state(named: Mapping[str, Any], where: str) -> dict[str, torch.Tensor]:
+    """Return the tensors of one head without the prefix of distributed training.
+
+    Raises:
+        CheckpointError: something among them is no tensor.
+    """
+    others = [str(name) for name, t in named.items() if not isinstance(t, torch.Tensor)]
     if others:
         raise CheckpointError(
-            f"{path}: 'classifier' holds {shortened(map(str, others))}, which are no tensors; give"
-            " the checkpoint of a frozen evaluation."
+            f"{where} holds {shortened(others)}, which are no tensors; give the checkpoint of a"
+            " frozen evaluation."
         )
-    state = {str(name).removeprefix("module."): t for name, t in classifier.items()}
-    return from_released(state, num_attention_heads=num_attention_heads, what=str(path))
+    return {str(name).removeprefix("module."): t for name, t in named.items()}
 
 
 def from_released(

@@ -1,14 +1,40 @@
-"""The heads of a sweep: every combination of the listed settings, first axis outermost."""
+"""Probes as sweeps of heads: every combination of the listed settings, first axis outermost."""
 
 from __future__ import annotations
 
 import itertools
 import math
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Self
 
 from bench.errors import UsageError
-from bench.types import Head
+from bench.types import Fitted, Head, Reads
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweptProbe:
+    """What probes share: the heads of a sweep, and that most have no published file layout."""
+
+    heads: tuple[Head, ...]
+    name: str
+    reads: Reads
+
+    def only(self, index: int) -> Self:
+        """Return the same probe with the one head `heads[index]`."""
+        return replace(self, heads=(self.heads[index],))
+
+    def read_released(self, path: Path) -> Fitted:
+        """Refuse: there is no published layout of such a probe.
+
+        Raises:
+            UsageError: always.
+        """
+        raise UsageError(
+            f"{path}: probe {self.name!r} has no published file layout that can be read; fit it"
+            " instead."
+        )
 
 
 def grid(probe: str, **axes: Sequence[Any]) -> tuple[Head, ...]:

@@ -29,7 +29,7 @@ ONE_THREAD_BELOW = 2**24  # multiplications of a step forward
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
+class TrainingRecipe:
     """What all heads of a sweep share in training.
 
     `warmup` counts epochs, from a learning rate of `start_lr`; the cosine then ends at `final_lr`.
@@ -97,7 +97,7 @@ def train(
     module: StackedHeads,
     *,
     heads: Sequence[Head],
-    recipe: Recipe,
+    recipe: TrainingRecipe,
     source: FeatureSource,
     seed: int,
     device: torch.device,
@@ -131,7 +131,8 @@ def train(
             for batch in islice(batches, steps_per_epoch if recipe.drop_last else None):
                 step += 1
                 rates, decays = recipe.at(step, heads, steps_per_epoch)
-                x, y = first_view(batch.x).to(device, dtype), batch.y.to(device)
+                assert batch.x.shape[1] == 1, "training features have one view"
+                x, y = batch.x[:, 0].to(device, dtype), batch.y.to(device)
                 # Not around the epoch: live features are encoded where the batch comes from.
                 with one_thread() if _is_small(module, x) else nullcontext():
                     losses = module.backward(x, y, head_losses)
@@ -162,12 +163,6 @@ def _is_small(module: StackedHeads, x_BD: torch.Tensor) -> bool:
         return False
     parameters = sum(parameter.numel() for parameter in module.parameters())
     return len(x_BD) * parameters < ONE_THREAD_BELOW
-
-
-def first_view(x: torch.Tensor) -> torch.Tensor:
-    """Return `[B, ...]` of `[B, 1, ...]`: training features have one view."""
-    assert x.shape[1] == 1, f"training features have one view, not {x.shape[1]}"
-    return x[:, 0]
 
 
 def head_losses(logits_KBC: torch.Tensor, y: torch.Tensor) -> torch.Tensor:

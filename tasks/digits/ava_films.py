@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
-from functools import cache
+from dataclasses import asdict
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,48 +26,22 @@ from tasks.digits.ava_lists import (
     TOWER,
     Corners,
     KeyFrame,
-    Listed,
+    ListSplit,
     key_frames,
     video_name,
 )
 from tasks.digits.ava_scenes import FILM_LOOK, FPS, NUM_KEYS, TRIES, film, render_film
 from tasks.digits.rendered_files import CODEC, claim, encode_video, ensure_rendered
-from tasks.digits.scenes import scans
+from tasks.digits.scenes import Size, digest_of, scans
 
-Size = Literal["full", "small"]
 DetectionFormat = Literal["slowfast", "alphaction", "mmaction2"]
 
 FOLDER = "moving_digits_ava/v1"
-NUM_FILMS: dict[Size, dict[Listed, int]] = {
+NUM_FILMS: dict[Size, dict[ListSplit, int]] = {
     "full": {"train": 96, "val": 48},
     "small": {"train": 16, "val": 8},
 }
 MATCHED = 0.5  # overlap from which on a training box of the detector has the labels of the truth
-
-
-@dataclass(frozen=True, kw_only=True)
-class DigitFilms:
-    """Where the files of one size are."""
-
-    root: Path
-
-    @property
-    def annotations(self) -> Path:
-        """The folder of AVA's own lists."""
-        return self.root / "annotations"
-
-    def video(self, name: str) -> Path:
-        """The file of a film."""
-        return self.root / "videos" / f"{name}.mp4"
-
-    def detections(self, form: DetectionFormat) -> Path:
-        """The detector's boxes on validation films in one of three formats, all the same boxes."""
-        return self.root / "detections" / DETECTIONS[form]
-
-    @property
-    def fit_detections(self) -> Path:
-        """The detector's boxes on training films, with the labels of the truth they overlap."""
-        return self.root / "detections" / "ava_detection_train_boxes_and_labels_v2.2.csv"
 
 
 DETECTIONS: dict[DetectionFormat, str] = {
@@ -77,8 +51,8 @@ DETECTIONS: dict[DetectionFormat, str] = {
 }
 
 
-def ensure_films(data: Path, size: Size) -> DigitFilms:
-    """Return where the files of a size lie below `data`, rendering those that are not there yet.
+def ensure_films(data: Path, size: Size) -> Path:
+    """Return the folder of the files of a size below `data`, rendering those not there yet.
 
     Raises:
         DataError: the folder holds files that were rendered with other settings.
@@ -87,22 +61,24 @@ def ensure_films(data: Path, size: Size) -> DigitFilms:
     root = data / FOLDER / size
     claim(root, _facts(size), what="films of moving digits")
     _ensure_lists(root, size)
+    scans()  # read once, before the threads do
     for split, num_films in NUM_FILMS[size].items():
         names = [f"{video_name(split, number)}.mp4" for number in range(num_films)]
-        ensure_rendered(root / "videos", names, _maker(split), what=f"{split} films")
-    return DigitFilms(root=root)
+        make = partial(_film, split)
+        ensure_rendered(root / "videos", names, make, what=f"{split} films")
+    return root
 
 
-def _maker(split: Listed) -> Callable[[int], bytes]:
-    scans()  # read once, before the threads do
-    return lambda number: encode_video(render_film(film(SPLITS[split], number)), fps=FPS)
+def _film(split: ListSplit, number: int) -> bytes:
+    return encode_video(render_film(film(SPLITS[split], number)), fps=FPS)
 
 
 def _facts(size: Size) -> dict[str, Any]:
     """Everything that the files depend on."""
+    look = asdict(FILM_LOOK)
     return {
-        "digest": FILM_LOOK.digest,
-        "look": asdict(FILM_LOOK),
+        "digest": digest_of(look),
+        "look": look,
         "films": NUM_FILMS[size],
         "keys": NUM_KEYS,
         "tries": TRIES,
@@ -119,104 +95,88 @@ def _facts(size: Size) -> dict[str, Any]:
 # ------------------------------------------------------------------------------------------- lists
 def _ensure_lists(root: Path, size: Size) -> None:
     @cache
-    def frames(split: Listed) -> list[KeyFrame]:
+    def frames(split: ListSplit) -> list[KeyFrame]:
         return key_frames(split, NUM_FILMS[size][split])
 
-    lists: dict[str, Callable[[], str]] = {
+    # Lines of a text, or the content of a JSON file.
+    lists: dict[str, Callable[[], Iterable[Any]]] = {
         "annotations/ava_action_list_v2.2.pbtxt": _all_actions,
         "annotations/ava_action_list_v2.2_for_activitynet_2019.pbtxt": _evaluated_actions,
-        "annotations/ava_included_timestamps_v2.2.txt": _included,
+        "annotations/ava_included_timestamps_v2.2.txt": lambda: (
+            f"{second:04d}" for second in range(1, NUM_KEYS + 1)
+        ),
         "annotations/ava_train_v2.2.csv": lambda: _truth(frames("train")),
         "annotations/ava_val_v2.2.csv": lambda: _truth(frames("val")),
         "annotations/ava_train_excluded_timestamps_v2.2.csv": lambda: _excluded(frames("train")),
         "annotations/ava_val_excluded_timestamps_v2.2.csv": lambda: _excluded(frames("val")),
         f"detections/{DETECTIONS['slowfast']}": lambda: _slowfast(frames("val")),
         f"detections/{DETECTIONS['alphaction']}": lambda: _alphaction(frames("val")),
-        f"detections/{DETECTIONS['mmaction2']}": lambda: _mmaction2(frames("val")),
+        f"detections/{DETECTIONS['mmaction2']}": lambda: {
+            _key(frame): [[*box.corners, box.score] for box in frame.found]
+            for frame in frames("val")
+        },
         "detections/ava_val_v2.2_min.json": lambda: _alphaction_truth(frames("val")),
         "detections/ava_detection_train_boxes_and_labels_v2.2.csv": lambda: _labelled(
             frames("train")
         ),
     }
-    for name, text in lists.items():
+    for name, make in lists.items():
         path = root / name
         if not path.is_file():
-            write_whole(path, text().encode())
+            content = make()
+            is_json = path.suffix == ".json"
+            text = json.dumps(content) if is_json else "".join(f"{line}\n" for line in content)
+            write_whole(path, text.encode())
 
 
-def _all_actions() -> str:
-    blocks = (
-        f'label {{\n  name: "{action.name}"\n  label_id: {action.id}\n'
-        f"  label_type: {action.kind}\n}}"
-        for action in ACTIONS
-    )
-    return _lines(blocks)
+def _all_actions() -> Iterable[str]:
+    for action in ACTIONS:
+        yield f'label {{\n  name: "{action.name}"\n  label_id: {action.id}'
+        yield f"  label_type: {action.kind}\n}}"
 
 
-def _evaluated_actions() -> str:
-    return _lines(
-        f'item {{\n  name: "{action.name}"\n  id: {action.id}\n}}'
-        for action in ACTIONS
-        if action.evaluated
-    )
+def _evaluated_actions() -> Iterable[str]:
+    for action in ACTIONS:
+        if action.evaluated:
+            yield f'item {{\n  name: "{action.name}"\n  id: {action.id}\n}}'
 
 
-def _included() -> str:
-    return _lines(f"{second:04d}" for second in range(1, NUM_KEYS + 1))
+def _truth(frames: Sequence[KeyFrame]) -> Iterable[str]:
+    for frame in frames:
+        for box in frame.truth:
+            for action in box.actions:
+                yield f"{_key(frame)},{_spelled(box.corners)},{action},{box.person}"
 
 
-def _truth(frames: Sequence[KeyFrame]) -> str:
-    return _lines(
-        f"{_key(frame)},{_spelled(box.corners)},{action},{box.person}"
-        for frame in frames
-        for box in frame.truth
-        for action in box.actions
-    )
+def _excluded(frames: Sequence[KeyFrame]) -> Iterable[str]:
+    return (_key(frame) for frame in frames if frame.is_excluded)
 
 
-def _excluded(frames: Sequence[KeyFrame]) -> str:
-    return _lines(_key(frame) for frame in frames if frame.is_excluded)
-
-
-def _slowfast(frames: Sequence[KeyFrame]) -> str:
-    return _lines(
-        f"{_key(frame)},{_spelled(box.corners)},,{box.score:.6f}"
-        for frame in frames
-        for box in frame.found
-    )
-
-
-def _labelled(frames: Sequence[KeyFrame]) -> str:
-    """SlowFast's list for training: -1 is the label of a box that matches no truth."""
-    lines = []
+def _slowfast(frames: Sequence[KeyFrame]) -> Iterable[str]:
     for frame in frames:
         for box in frame.found:
-            actions: tuple[int, ...] = (-1,)
-            if box.truth is not None:
-                truth = frame.truth[box.truth]
-                actions = truth.actions if overlap(box.corners, truth.corners) >= MATCHED else (-1,)
-            lines += [
-                f"{_key(frame)},{_spelled(box.corners)},{action},{box.score:.6f}"
-                for action in actions
-            ]
-    return _lines(lines)
+            yield f"{_key(frame)},{_spelled(box.corners)},,{box.score:.6f}"
 
 
-def _mmaction2(frames: Sequence[KeyFrame]) -> str:
-    boxes = {_key(frame): [[*box.corners, box.score] for box in frame.found] for frame in frames}
-    return json.dumps(boxes)
+def _labelled(frames: Sequence[KeyFrame]) -> Iterable[str]:
+    """SlowFast's list for training: -1 is the label of a box that matches no truth."""
+    for frame in frames:
+        for box in frame.found:
+            truth = None if box.truth is None else frame.truth[box.truth]
+            is_match = truth is not None and overlap(box.corners, truth.corners) >= MATCHED
+            for action in truth.actions if truth is not None and is_match else (-1,):
+                yield f"{_key(frame)},{_spelled(box.corners)},{action},{box.score:.6f}"
 
 
-def _alphaction(frames: Sequence[KeyFrame]) -> str:
-    boxes = [
+def _alphaction(frames: Sequence[KeyFrame]) -> list[dict[str, Any]]:
+    return [
         {"image_id": number, "bbox": _pixels(box.corners), "score": box.score}
         for number, frame in enumerate(frames, start=1)
         for box in frame.found
     ]
-    return json.dumps(boxes)
 
 
-def _alphaction_truth(frames: Sequence[KeyFrame]) -> str:
+def _alphaction_truth(frames: Sequence[KeyFrame]) -> dict[str, Any]:
     height, width = FILM_LOOK.shape
     images = [
         {
@@ -234,7 +194,7 @@ def _alphaction_truth(frames: Sequence[KeyFrame]) -> str:
         for box in frame.truth
     ]
     numbered = [{"id": number, **box} for number, box in enumerate(boxes, start=1)]
-    return json.dumps({"images": images, "annotations": numbered})
+    return {"images": images, "annotations": numbered}
 
 
 def overlap(one: Corners, other: Corners) -> float:
@@ -262,7 +222,3 @@ def _pixels(corners: Corners) -> list[float]:
         round(value, 6)
         for value in (x1 * width, y1 * height, (x2 - x1) * width, (y2 - y1) * height)
     ]
-
-
-def _lines(lines: Iterable[str]) -> str:
-    return "".join(f"{line}\n" for line in lines)

@@ -12,12 +12,12 @@ from typing import Literal
 import numpy as np
 
 from tasks.digits.ava_scenes import FILM_LOOK, NUM_KEYS, Film, Shot, film, gaps
-from tasks.digits.scenes import MOTIONS, Split, between, generator
+from tasks.digits.scenes import MOTIONS, ScanSplit, between, generator
 
-Listed = Literal["train", "val"]
+ListSplit = Literal["train", "val"]
 Corners = tuple[float, float, float, float]
 
-SPLITS: dict[Listed, Split] = {"train": "train", "val": "test"}
+SPLITS: dict[ListSplit, ScanSplit] = {"train": "train", "val": "test"}
 EXCLUDED_EVERY = 13  # key frames, of which one is on the list of the excluded ones
 
 
@@ -106,12 +106,12 @@ class KeyFrame:
     found: tuple[FoundBox, ...]
 
 
-def video_name(split: Listed, number: int) -> str:
+def video_name(split: ListSplit, number: int) -> str:
     """Return what a film is called in the lists."""
     return f"{split}_{number:04d}"
 
 
-def key_frames(split: Listed, num_films: int) -> list[KeyFrame]:
+def key_frames(split: ListSplit, num_films: int) -> list[KeyFrame]:
     """Return the key frames of the first films of a split, in the order of (film, second)."""
     return [
         _key_frame(split, number, second, content)
@@ -139,7 +139,7 @@ def actions_of(shot: Shot, actor: int) -> tuple[int, ...]:
     return tuple(sorted(labels))
 
 
-def _key_frame(split: Listed, number: int, second: int, content: Film) -> KeyFrame:
+def _key_frame(split: ListSplit, number: int, second: int, content: Film) -> KeyFrame:
     shot = content.shots[second]
     return KeyFrame(
         video=video_name(split, number),

@@ -14,10 +14,8 @@ Shape letters: T frames, A actors, H and W pixels.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -30,7 +28,7 @@ from tasks.digits.scenes import (
     Floats,
     Look,
     Pixels,
-    Split,
+    ScanSplit,
     background,
     between,
     course,
@@ -40,7 +38,7 @@ from tasks.digits.scenes import (
     tight_boxes,
 )
 
-SEEDS: dict[Split, int] = {"train": 3, "test": 4}
+SEEDS: dict[ScanSplit, int] = {"train": 3, "test": 4}
 NUM_KEYS = 4
 FPS = 24  # as many as a shot has frames: a key frame a second
 SPEEDS = ("slow", "fast")
@@ -83,11 +81,6 @@ class FilmLook:
         """Frames before the first whole shot, and from the start of a shot to its key frame."""
         return self.look.num_frames // 2
 
-    @property
-    def digest(self) -> str:
-        """SHA-256 over every value."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
-
 
 FILM_LOOK = FilmLook()
 
@@ -117,7 +110,7 @@ class Film:
     key: tuple[int, int]
 
 
-def film(split: Split, number: int, look: FilmLook = FILM_LOOK) -> Film:
+def film(split: ScanSplit, number: int, look: FilmLook = FILM_LOOK) -> Film:
     """Return a film; the splits share no scan."""
     key = (SEEDS[split], number)
     draw = generator(*key, 0)

@@ -18,13 +18,13 @@ from PIL import Image
 from bench.types import Kind
 from tasks.digits import rendered_files
 from tasks.digits.rendered_files import CODEC, claim, ensure_rendered
-from tasks.digits.scenes import LOOK, Pixels, Split, render, scans, scene
+from tasks.digits.scenes import LOOK, Pixels, ScanSplit, digest_of, render, scans, scene
 
 FOLDER = "moving_digits/v2"
 FPS = 12
 
 
-def ensure_files(data: Path, kind: Kind, split: Split, num_rows: int) -> list[Path]:
+def ensure_files(data: Path, kind: Kind, split: ScanSplit, num_rows: int) -> list[Path]:
     """Return the files of the first `num_rows` rows below `data`, rendering those not there yet.
 
     Raises:
@@ -32,7 +32,8 @@ def ensure_files(data: Path, kind: Kind, split: Split, num_rows: int) -> list[Pa
         BenchError: the files cannot be written.
     """
     root = data / FOLDER
-    facts = {"digest": LOOK.digest, "look": asdict(LOOK), "fps": FPS, "codec": CODEC}
+    look = asdict(LOOK)
+    facts = {"digest": digest_of(look), "look": look, "fps": FPS, "codec": CODEC}
     claim(root, facts, what="moving digits")
     folder = root / ("videos" if kind == "video" else "stills") / split
     suffix = "mp4" if kind == "video" else "png"

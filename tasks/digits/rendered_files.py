@@ -96,10 +96,4 @@ def _on_all_cores(make: Callable[[int], None], places: Sequence[int]) -> None:
     # One thread each for the small products inside: threads of threads were seen to spin forever.
     workers = min(MAX_THREADS, os.cpu_count() or 1)
     with threadpool_limits(limits=1), ThreadPoolExecutor(workers) as pool:
-        pending = [pool.submit(make, place) for place in places]
-        try:
-            for future in pending:
-                future.result()
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+        list(pool.map(make, places))  # raises what a thread raises, and cancels what is left

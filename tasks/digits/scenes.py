@@ -15,16 +15,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
 from functools import cache
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 Pixels = npt.NDArray[np.uint8]
-Split = Literal["train", "test"]
+ScanSplit = Literal["train", "test"]
+Size = Literal["full", "small"]
 
 DIGITS = tuple(str(digit) for digit in range(10))
 # What a motion changes, and how: once through the range upwards or downwards, or to and fro.
@@ -39,7 +41,7 @@ MOTIONS = {
     "shrink": ("side", "down"),
 }
 PAIRS = len(DIGITS) * len(MOTIONS)
-SEEDS: dict[Split, int] = {"train": 1, "test": 2}
+SEEDS: dict[ScanSplit, int] = {"train": 1, "test": 2}
 SCAN_SIDE = 8
 
 
@@ -72,10 +74,10 @@ class Look:
     cycles: tuple[float, float] = (0.5, 6.0)
     num_waves: int = 12
 
-    @property
-    def digest(self) -> str:
-        """SHA-256 over every value."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+
+def digest_of(facts: Mapping[str, Any]) -> str:
+    """Return the SHA-256 over every value of a look."""
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
 LOOK = Look()
@@ -124,7 +126,7 @@ class Scene:
         return replace(self, course=self.course.at(len(self.course.x) // 2))
 
 
-def scene(split: Split, row: int, look: Look = LOOK) -> Scene:
+def scene(split: ScanSplit, row: int, look: Look = LOOK) -> Scene:
     """Return the scene of a row; rows 80 n to 80 n + 79 hold every (digit, motion) pair once."""
     round_, pair = divmod(row, PAIRS)
     digit, motion = divmod(pair, len(MOTIONS))
@@ -183,16 +185,11 @@ def render(scene: Scene, look: Look = LOOK) -> Pixels:
     return np.ascontiguousarray(mixed_T3HW.astype(np.uint8).transpose(0, 2, 3, 1))
 
 
-def boxes(scene: Scene, look: Look = LOOK) -> Floats:
-    """Return the tight boxes of the ink, `[T, 4]` as (x1, y1, x2, y2) in pixels.
+def tight_boxes(ink_THW: Floats) -> Floats:
+    """Return the tight boxes around what is ink at all, `[T, 4]` as (x1, y1, x2, y2) in pixels.
 
     Edges lie between pixels: the box of the single pixel (0, 0) is (0, 0, 1, 1).
     """
-    return tight_boxes(coverage(scene, look))
-
-
-def tight_boxes(ink_THW: Floats) -> Floats:
-    """Return the boxes around what is ink at all, `[T, 4]`, as `boxes` does."""
     filled_THW = ink_THW > 0
     edges = []
     for axis in (1, 2):
@@ -241,7 +238,7 @@ def scans() -> tuple[Floats, npt.NDArray[np.int64]]:
 
 
 @cache
-def scans_of(split: Split, digit: int) -> tuple[int, ...]:
+def scans_of(split: ScanSplit, digit: int) -> tuple[int, ...]:
     """Return the indices of a digit's scans in a split: every third scan is for the test."""
     targets = scans()[1]
     chosen = (np.arange(len(targets)) % 3 == 2) == (split == "test")

@@ -75,30 +75,48 @@ def find_files(
     Raises:
         DataError: a file that is needed is missing, or there are several with different content.
     """
-    boxes = {
-        "detections": detections or (_one(tree, "detections", version) if with_detections else None)
+    needed = {
+        "ground_truth_train": True,
+        "ground_truth": True,
+        "detections": with_detections,
+        "fit_detections": with_fit_detections,
     }
-    boxes["fit_detections"] = fit_detections or (
-        _one(tree, "fit_detections", version) if with_fit_detections else None
-    )
-    for what, path in boxes.items():
+    named = {"detections": detections, "fit_detections": fit_detections}
+    found: dict[str, Path | None] = {}
+    for what in NAMES:
+        path = named.get(what)
         if path is not None:
-            boxes[what] = _named(tree, path, what)
-    found = {what: _one(tree, what, version) for what in NAMES if what not in boxes}
-    for what in ("ground_truth_train", "ground_truth"):
-        if found[what] is None:
+            found[what] = below(tree.root, path, f"task.{what}")
+        else:
+            found[what] = _one(tree, what, version) if needed.get(what, True) else None
+    for what in needed:
+        if not needed[what] or found[what] is not None:
+            continue
+        names = ", ".join(pattern.format(v=version) for pattern in NAMES[what])
+        if what in CHOSEN:
             raise DataError(
-                f"{tree.root} holds no {_spelled(what, version)}; say --data with the folder of"
-                " AVA, or name that of its lists with --set task.annotations=DIR"
+                f"{tree.root} holds none of {names}; name the file of a detector's boxes with --set"
+                f" task.{what}=FILE"
             )
-    needs = {"detections": with_detections, "fit_detections": with_fit_detections}
-    for what in (what for what, is_needed in needs.items() if is_needed):
-        if boxes[what] is None:
-            raise DataError(
-                f"{tree.root} holds none of {_spelled(what, version)}; name the file of a"
-                f" detector's boxes with --set task.{what}=FILE"
-            )
-    return AvaFiles(**found, **boxes)  # type: ignore[arg-type]
+        raise DataError(
+            f"{tree.root} holds no {names}; say --data with the folder of AVA, or name that of its"
+            " lists with --set task.annotations=DIR"
+        )
+    return AvaFiles(**found)  # type: ignore[arg-type]
+
+
+def below(root: Path, path: Path, option: str, what: str = "file") -> Path:
+    """Return a file (or a folder) that was named, below the root or anywhere.
+
+    Raises:
+        DataError: it is not there, with the option that names it.
+    """
+    for place in (root / path, path):
+        if place.is_file() if what == "file" else place.is_dir():
+            return place
+    raise DataError(
+        f"there is no {what} {path}, neither in {root} nor here; check --set {option}={path}"
+    )
 
 
 # Names under which the files are published, by what they are, the best first.
@@ -158,24 +176,6 @@ def _one(tree: AvaTree, what: str, version: str) -> Path | None:
             f" they differ: {shown}; choose with --set {option}"
         )
     return readable[0]
-
-
-def _named(tree: AvaTree, path: Path, what: str) -> Path:
-    """Return a file that was named, below the folder or anywhere.
-
-    Raises:
-        DataError: no such file.
-    """
-    for place in (tree.root / path, path):
-        if place.is_file():
-            return place
-    raise DataError(
-        f"there is no file {path}, neither in {tree.root} nor here; check --set task.{what}={path}"
-    )
-
-
-def _spelled(what: str, version: str) -> str:
-    return ", ".join(pattern.format(v=version) for pattern in NAMES[what])
 
 
 # ---------------------------------------------------------------------------------------- contents

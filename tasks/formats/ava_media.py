@@ -58,23 +58,18 @@ class AvaTree:
 
     def _find(self, name: str, option: str) -> Media | None:
         for by_name, is_file in ((self.videos, True), (self.frames, False)):
-            places = self._distinct(by_name.get(name, ()))
-            if len(places) > 1:
-                shown = ", ".join(str(path.relative_to(self.root)) for path in places[:SHOWN])
+            paths = [self.root / place for place in by_name.get(name, ())]
+            if len(paths) > 1:  # those that links lead to the same one are counted once
+                paths = list({path.resolve(): path for path in reversed(paths)}.values())[::-1]
+            if len(paths) > 1:
+                shown = ", ".join(str(path.relative_to(self.root)) for path in paths[:SHOWN])
                 raise DataError(
-                    f"{self.root} holds the video {name} {len(places)} times: {shown}; name the"
+                    f"{self.root} holds the video {name} {len(paths)} times: {shown}; name the"
                     f" folder to read from with --set {option}=DIR"
                 )
-            if places:
-                return places[0] if is_file else FrameFolder(places[0])
+            if paths:
+                return paths[0] if is_file else FrameFolder(paths[0])
         return None
-
-    def _distinct(self, names: Sequence[str]) -> list[Path]:
-        """Return the places of a medium, those that links lead to the same one counted once."""
-        paths = [self.root / name for name in names]
-        if len(paths) < 2:
-            return paths
-        return list({path.resolve(): path for path in reversed(paths)}.values())[::-1]
 
 
 def media_facts(media: Sequence[Media]) -> dict[str, int]:
@@ -91,23 +86,11 @@ def look_through(root: Path) -> AvaTree:
     """
     if not root.is_dir():
         raise DataError(f"there is no folder {root}; check the path.")
-    walk = _Walk(lists=[], videos={}, frames={})
-    walk.into(root, "", 0, ())
-    return AvaTree(
-        root=root,
-        lists=sorted(walk.lists, key=lambda name: (name.count("/"), name)),
-        videos={name: sorted(places) for name, places in walk.videos.items()},
-        frames={name: sorted(places) for name, places in walk.frames.items()},
-    )
+    lists: list[str] = []
+    videos: dict[str, list[str]] = {}
+    frames: dict[str, list[str]] = {}
 
-
-@dataclass(kw_only=True)
-class _Walk:
-    lists: list[str]
-    videos: dict[str, list[str]]
-    frames: dict[str, list[str]]
-
-    def into(self, root: Path, below: str, depth: int, above: tuple[str, ...]) -> None:
+    def look_into(below: str, depth: int, above: tuple[str, ...]) -> None:
         """Note what lies in a folder and go into those within; `above` are the ones around it."""
         here = os.path.realpath(root / below)
         if here in above:
@@ -134,16 +117,24 @@ class _Walk:
                     elif kind == "video":
                         num_videos += 1
                         stem = name[: -len(extension(name)) - 1]
-                        self.videos.setdefault(stem, []).append(prefix + name)
+                        videos.setdefault(stem, []).append(prefix + name)
                     elif depth <= DEPTH_OF_LISTS:
-                        self.lists.append(prefix + name)
+                        lists.append(prefix + name)
         except OSError as error:
             where = error.filename or root / below
             raise DataError(
                 f"cannot look at {where}: {error.strerror}; check or remove it."
             ) from error
         if num_pictures and not (folders or num_videos):
-            self.frames.setdefault(Path(below).name, []).append(below)
+            frames.setdefault(Path(below).name, []).append(below)
             return
         for name in folders:
-            self.into(root, prefix + name, depth + 1, (*above, here))
+            look_into(prefix + name, depth + 1, (*above, here))
+
+    look_into("", 0, ())
+    return AvaTree(
+        root=root,
+        lists=sorted(lists, key=lambda name: (name.count("/"), name)),
+        videos={name: sorted(places) for name, places in videos.items()},
+        frames={name: sorted(places) for name, places in frames.items()},
+    )

@@ -7,7 +7,7 @@ frame is excluded, its second is not one of those asked for, its score is below 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ FindMedia = Callable[[Sequence[str]], Sequence[Media]]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Wanted:
+class BoxFilter:
     """Which boxes become rows: the rules above; None is a rule that there is not.
 
     `videos` are those of the split, `labelled` the micros of key frames that a list names, `every`
@@ -93,17 +93,30 @@ class Wanted:
         return f"{path}: none of its {len(boxes):,} boxes is left ({spelled}); check the options."
 
 
+@dataclass(frozen=True, kw_only=True)
+class KeyTimes:
+    """Which key frames are scored, those whose second `seconds` divides, and where they are.
+
+    `start` and `frame_rate` as in `Regions`.
+    """
+
+    seconds: int = 1
+    start: float | None = None
+    frame_rate: float = 30.0
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SplitBoxes:
+    """The boxes of a split, which file they are of, and what to write down about them."""
+
+    boxes: PersonBoxes
+    path: Path
+    facts: Mapping[str, Any]
+    digests: Mapping[str, str] = field(default_factory=dict)
+
+
 def box_manifest(
-    boxes: PersonBoxes,
-    *,
-    name: str,
-    split: str,
-    path: Path,
-    classes: Classes,
-    media: FindMedia,
-    start: float | None,
-    frame_rate: float,
-    facts: Mapping[str, Any],
+    rows: SplitBoxes, *, name: str, split: str, classes: Classes, media: FindMedia, times: KeyTimes
 ) -> Manifest:
     """Return boxes as rows in the order of video, time and their file.
 
@@ -112,6 +125,7 @@ def box_manifest(
     Raises:
         DataError: a label that is none of the classes.
     """
+    boxes = rows.boxes
     names, video = _by_name(boxes.frames)
     order = np.lexsort((boxes.frames.micros, video))
     sorted_boxes = boxes.at(order)
@@ -123,9 +137,9 @@ def box_manifest(
         video=video,
         micros=micros,
         corners=sorted_boxes.corners,
-        start=start,
-        frame_rate=frame_rate,
-        facts={**facts, "media": media_facts(found)},
+        start=times.start,
+        frame_rate=times.frame_rate,
+        facts={**rows.facts, "media": media_facts(found)},
     )
     return Manifest(
         name=name,
@@ -133,9 +147,9 @@ def box_manifest(
         kind="video",
         ids=box_ids(names, video, micros, sorted_boxes.corners),
         media=regions.by_row,
-        labels=_labels(sorted_boxes, classes, path),
+        labels=_labels(sorted_boxes, classes, rows.path),
         classes=tuple(classes.values()),
-        source=str(path),
+        source=str(rows.path),
         layout=boxes.format,
         regions=regions,
     )

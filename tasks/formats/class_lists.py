@@ -7,18 +7,18 @@ mmaction2 and SVT number them from 0, those of frame folders after a number of f
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
 from bench.data.discover.annotations import is_integer, read_lines
 from bench.data.discover.dataset import Listed
 from bench.data.discover.label_map import LabelMap
 from bench.errors import DataError, UsageError
 from tasks.formats.official_files import indices
+from tasks.published_task import Choice
 
 SPLITS = (1, 2, 3)
-Column = TypeVar("Column")
 _SPLIT = re.compile(r"(?:trainlist0|testlist0|split_?)([0-9])(?![0-9])", re.IGNORECASE)
 
 
@@ -63,49 +63,52 @@ def read_class_list(
     )
 
 
-def by_split(fit: str, score: str, of: Callable[[int], tuple[Column, Column]]) -> dict[str, Column]:
-    """Return what `of` gives for the training and the test part of each split, by their names.
+def three_splits(
+    name: str, parts: tuple[str, str], sizes: Mapping[int, tuple[int, int]], official: Sequence[str]
+) -> dict[str, Any]:
+    """Return `words`, `sizes` and `patterns` of a data set with three splits.
 
-    `fit` and `score` are the names with `{}` for the number.
+    `parts` are the names of the training and the test part and `official` those of their lists,
+    with `{part}` and `{number}` in them; `sizes` the rows of both by the number. A plain `train` is
+    the first split, which is the one that most works use. Official lists go before mmaction2's.
     """
-    found: dict[str, Column] = {}
+    words, counts, patterns = {}, {}, {}
     for number in SPLITS:
-        names = (fit.format(number), score.format(number))
-        found.update(zip(names, of(number), strict=True))
-    return found
+        for place, (own, called, firsts, theirs) in enumerate(
+            (
+                ("trainlist0", ("train",), ("train",), ("train",)),
+                ("testlist0", ("test", "val"), ("test", "val", "validation"), ("val", "test")),
+            )
+        ):
+            part = parts[place].format(number)
+            ends = (f"_split_{number}", f"_split{number}")
+            words[part] = (
+                f"{own}{number}",
+                *(f"{word}{end}" for word in called for end in ends),
+                *(firsts if number == 1 else ()),
+            )
+            counts[part] = {"published": sizes[number][place]}
+            patterns[part] = (
+                *(pattern.format(part=part, number=number) for pattern in official),
+                *(
+                    f"{name}_{word}_split_{number}{end}"
+                    for word in theirs
+                    for end in ("_videos.txt", "_rawframes.txt", ".txt")
+                ),
+            )
+    return {"words": words, "sizes": counts, "patterns": patterns}
 
 
-def split_words(number: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return what folders and files of a split are called: those to fit and those to score on.
-
-    A plain `train` is the first split, which is the one that most works use.
-    """
-    fit = (f"trainlist0{number}", *(f"train_split{sign}{number}" for sign in ("_", "")))
-    score = tuple(f"{part}_split{sign}{number}" for part in ("test", "val") for sign in ("_", ""))
-    if number == 1:
-        return (*fit, "train"), (f"testlist0{number}", *score, "test", "val", "validation")
-    return fit, (f"testlist0{number}", *score)
-
-
-def list_names(name: str, number: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the file names of mmaction2's lists: those to fit and those to score on."""
-
-    def of(part: str) -> tuple[str, ...]:
-        stem = f"{name}_{part}_split_{number}"
-        return (f"{stem}_videos.txt", f"{stem}_rawframes.txt", f"{stem}.txt")
-
-    return of("train"), (*of("val"), *of("test"))
-
-
-def known_split(number: int, title: str) -> int:
-    """Return the number of a split if there is one of that number.
+def choose_split(parts: tuple[str, str], number: int, title: str) -> Choice:
+    """Return what the option `split` decides.
 
     Raises:
         UsageError: another number than 1, 2 and 3.
     """
     if number not in SPLITS:
         raise UsageError(f"{title} has the splits 1, 2 and 3; {number} is none of them.")
-    return number
+    fit, score = (part.format(number) for part in parts)
+    return Choice(fit=fit, score=score, options={"split": number})
 
 
 def refuse_other_split(path: Path, number: int) -> None:

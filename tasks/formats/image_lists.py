@@ -28,7 +28,7 @@ def read_indexed(path: Path) -> tuple[list[str], IntArray] | None:
     names: list[str] = []
     indices = array("q")
     separator = ""
-    for number, line in enumerate(_lines(path), start=1):
+    for number, line in enumerate(lines_of(path), start=1):
         if number == 1:
             separator = next((s for s in _SEPARATORS if _cut(line, s)), "")
             if not separator:
@@ -42,15 +42,6 @@ def read_indexed(path: Path) -> tuple[list[str], IntArray] | None:
         names.append(cut[0])
         indices.append(int(cut[1]))
     return (names, np.frombuffer(indices, dtype=np.int64)) if names else None
-
-
-def read_names(path: Path) -> list[str]:
-    """Return the names of a list that holds nothing else, one a line.
-
-    Raises:
-        DataError: a file that cannot be read.
-    """
-    return list(_lines(path))
 
 
 def refuse_other_classes(
@@ -83,10 +74,13 @@ def _cut(line: str, separator: str) -> tuple[str, str] | None:
     return (name, index) if name and index.isascii() and index.isdigit() else None
 
 
-def _lines(path: Path) -> Iterator[str]:
+def lines_of(path: Path) -> Iterator[str]:
     """Yield lines without BOM, line end and trailing blanks; empty lines only before a later one.
 
-    Reading stops at nothing else: names may hold form feeds and the like.
+    Lines end at nothing else: names may hold form feeds and the like.
+
+    Raises:
+        DataError: a file that cannot be read.
     """
     empty = 0
     try:

@@ -12,9 +12,8 @@ from __future__ import annotations
 
 import re
 from array import array
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -50,25 +49,48 @@ def read_inat21(path: Path, split: str, tree: Tree, labels: LabelMap | None) -> 
     """
     if path.suffix.lower() != ".json" or not _is_object(path):
         return None
-    table = _Table.read(path)
-    if not table.names:
+    names, images, annotated, category_of, classes = _read(path)
+    if not names:
         return None
-    if not table.image_of:
+    if not len(annotated):
         raise DataError(
-            f"{path} lists {len(table.names)} images without annotations; the labels of the test"
+            f"{path} lists {len(names)} images without annotations; the labels of the test"
             " split were never published, score on val.json"
         )
-    categories = table.categories_of_images()
-    table.refuse_other_folders(categories)
-    if labels is None:
-        classes: Sequence[str] | None = table.class_names()
-        made = categories
-    else:
-        classes = None
-        made = indices(path, [table.classes[c] for c in categories.tolist()], labels, title=TITLE)
-    return Listed(
-        names=table.names, labels=made, source=path, layout="COCO-like json", classes=classes
-    )
+    order = np.argsort(annotated, kind="stable")
+    places = np.searchsorted(annotated[order], images)
+    first = order[np.minimum(places, len(order) - 1)]
+    missing = np.flatnonzero(annotated[first] != images)
+    if len(missing):
+        raise DataError(f"{path}: {names[missing[0]]!r} has no annotation.")
+    num_ids = len(np.unique(images))
+    if len(annotated) != len(images) or num_ids != len(images):
+        raise DataError(
+            f"{path} has {len(annotated)} annotations for {len(images)} images, of which"
+            f" {num_ids} have an id of their own; every image should have one annotation."
+        )
+    categories = category_of[first]
+    unknown = sorted(set(categories.tolist()) - classes.keys())
+    if unknown:
+        raise DataError(f"{path}: category_id {unknown[0]} is not among the categories.")
+    for name, category in zip(names, categories.tolist(), strict=True):
+        if folder_number(name) not in (None, category):
+            raise DataError(
+                f"{path}: {name!r} has category_id {category}, but the number of its folder is"
+                " another one; fetch the file again."
+            )
+    layout = "COCO-like json"
+    if labels is not None:
+        made = indices(path, [classes[c] for c in categories.tolist()], labels, title=TITLE)
+        return Listed(names=names, labels=made, source=path, layout=layout)
+    if sorted(classes) != list(range(len(classes))):
+        raise DataError(
+            f"{path}: the ids of its {len(classes)} categories are not 0 to {len(classes) - 1}, so"
+            " they are no class indices; name the classes with --set task.classes=FILE, one"
+            " image_dir_name a line."
+        )
+    own = [classes[index] for index in range(len(classes))]
+    return Listed(names=names, labels=categories, source=path, layout=layout, classes=own)
 
 
 def _is_object(path: Path) -> bool:
@@ -76,82 +98,27 @@ def _is_object(path: Path) -> bool:
         return file.read(64).removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"{"
 
 
-class _Table:
-    """The columns of a file that are needed, of millions of images."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.names: list[str] = []
-        self.ids, self.image_of, self.category_of = array("q"), array("q"), array("q")
-        self.classes: dict[int, str] = {}
-
-    @classmethod
-    def read(cls, path: Path) -> _Table:
-        """Read a file once, from its beginning to its end."""
-        table = cls(path)
-        note = {
-            "images": table._note_image,
-            "annotations": table._note_annotation,
-            "categories": table._note_category,
-        }
-        for key, element in elements(path, note):
-            try:
-                note[key](element)
-            except (KeyError, TypeError, OverflowError) as error:
-                raise DataError(
-                    f"{path}: {str(element)[:80]!r} among the {key} lacks a field or has it in"
-                    f" another form ({error}); fetch the file again."
-                ) from error
-        return table
-
-    def _note_image(self, element: Mapping[str, Any]) -> None:
-        self.ids.append(element["id"])
-        self.names.append(element["file_name"].removeprefix("./"))
-
-    def _note_annotation(self, element: Mapping[str, Any]) -> None:
-        self.image_of.append(element["image_id"])
-        self.category_of.append(element["category_id"])
-
-    def _note_category(self, element: Mapping[str, Any]) -> None:
-        self.classes[int(element["id"])] = element.get("image_dir_name") or element["name"]
-
-    def categories_of_images(self) -> IntArray:
-        """Return the category id of each image, int64 `[rows]`."""
-        images = np.frombuffer(self.ids, dtype=np.int64)
-        annotated = np.frombuffer(self.image_of, dtype=np.int64)
-        order = np.argsort(annotated, kind="stable")
-        places = np.searchsorted(annotated[order], images)
-        first = order[np.minimum(places, len(order) - 1)]
-        missing = np.flatnonzero(annotated[first] != images)
-        if len(missing):
-            raise DataError(f"{self.path}: {self.names[missing[0]]!r} has no annotation.")
-        if len(annotated) != len(images) or len(np.unique(images)) != len(images):
+def _read(path: Path) -> tuple[list[str], IntArray, IntArray, IntArray, dict[int, str]]:
+    """Return names and ids of images, image and category of annotations, and class names by id."""
+    names: list[str] = []
+    ids, image_of, category_of = array("q"), array("q"), array("q")
+    classes: dict[int, str] = {}
+    for key, element in elements(path, ("images", "annotations", "categories")):
+        try:
+            if key == "images":
+                ids.append(element["id"])
+                names.append(element["file_name"].removeprefix("./"))
+            elif key == "annotations":
+                image_of.append(element["image_id"])
+                category_of.append(element["category_id"])
+            else:
+                classes[int(element["id"])] = element.get("image_dir_name") or element["name"]
+        except (KeyError, TypeError, OverflowError) as error:
             raise DataError(
-                f"{self.path} has {len(annotated)} annotations for {len(images)} images, of which"
-                f" {len(np.unique(images))} have an id of their own; every image should have one"
-                " annotation."
-            )
-        found: IntArray = np.frombuffer(self.category_of, dtype=np.int64)[first]
-        unknown = sorted(set(found.tolist()) - self.classes.keys())
-        if unknown:
-            raise DataError(f"{self.path}: category_id {unknown[0]} is not among the categories.")
-        return found
-
-    def refuse_other_folders(self, categories: IntArray) -> None:
-        """Refuse an image whose folder has the number of another category."""
-        for name, category in zip(self.names, categories.tolist(), strict=True):
-            if folder_number(name) not in (None, category):
-                raise DataError(
-                    f"{self.path}: {name!r} has category_id {category}, but the number of its"
-                    " folder is another one; fetch the file again."
-                )
-
-    def class_names(self) -> Sequence[str]:
-        """Return the class names by category id, which must be 0, 1, ..."""
-        if sorted(self.classes) != list(range(len(self.classes))):
-            raise DataError(
-                f"{self.path}: the ids of its {len(self.classes)} categories are not 0 to"
-                f" {len(self.classes) - 1}, so they are no class indices; name the classes with"
-                " --set task.classes=FILE, one image_dir_name a line."
-            )
-        return [self.classes[index] for index in range(len(self.classes))]
+                f"{path}: {str(element)[:80]!r} among the {key} lacks a field or has it in"
+                f" another form ({error}); fetch the file again."
+            ) from error
+    images, annotated, category = (
+        np.frombuffer(column, dtype=np.int64) for column in (ids, image_of, category_of)
+    )
+    return names, images, annotated, category, classes

@@ -32,16 +32,20 @@ def elements(path: Path, keys: Collection[str], *, chunk: int = CHUNK) -> Iterat
     try:
         with path.open(encoding="utf-8-sig") as file:
             text = _Text(path, file, chunk)
-            text.expect("{")
-            for key in text.object():
-                if text.peek() != "[":
-                    if key in keys:
-                        raise text.wrong(f"{key!r} is no array")
+            for _ in text.items("{", "}"):
+                key = text.value()
+                if not isinstance(key, str):
+                    raise text.wrong(f"expected a key, found {key!r}")
+                text.expect(":")
+                if text.peek() == "[":
+                    for _ in text.items("[", "]"):
+                        element = text.value()
+                        if key in keys:
+                            yield key, element
+                elif key in keys:
+                    raise text.wrong(f"{key!r} is no array")
+                else:
                     text.value()
-                    continue
-                for element in text.array():
-                    if key in keys:
-                        yield key, element
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not UTF-8 text ({error.reason}); fetch it again.") from error
     except OSError as error:
@@ -55,50 +59,34 @@ class _Text:
         self.path, self.file, self.chunk = path, file, chunk
         self.window, self.place, self.before = "", 0, 0
 
-    def object(self) -> Iterator[str]:
-        """Yield the keys of an object whose brace was read; the caller reads each value."""
-        if self.peek() == "}":
+    def items(self, start: str, end: str) -> Iterator[None]:
+        """Yield before every item of an object or array; the caller reads it."""
+        self.expect(start)
+        if self.peek() == end:
             self.place += 1
             return
         while True:
-            key = self.value()
-            if not isinstance(key, str):
-                raise self.wrong(f"expected a key, found {key!r}")
-            self.expect(":")
-            yield key
-            if self.expect(",}") == "}":
-                return
-
-    def array(self) -> Iterator[Any]:
-        """Yield the elements of an array."""
-        self.expect("[")
-        if self.peek() == "]":
-            self.place += 1
-            return
-        while True:
-            yield self.value()
-            if self.expect(",]") == "]":
+            yield
+            if self.expect(f",{end}") == end:
                 return
 
     def value(self) -> Any:
         """Return the value that comes next, whole."""
         self.peek()
         while True:
+            reason = ""
             try:
                 value, end = _DECODER.raw_decode(self.window, self.place)
             except json.JSONDecodeError as error:
-                value, end, reason = None, -1, error.msg
-            else:
-                reason = ""
-                # A number may go on behind the window, with digits or after a point.
-                if end < len(self.window) and self.window[end] not in _OF_NUMBERS:
-                    self.place = end
-                    return value
-            too_long = len(self.window) - self.place > LARGEST
-            if not too_long and self.more():
-                continue
-            if end < 0:
-                raise self.wrong(reason)
+                value, end, reason = None, self.place, error.msg
+            # A number may go on behind the window, with digits or after a point.
+            is_whole = end < len(self.window) and self.window[end] not in _OF_NUMBERS
+            if reason or not is_whole:
+                too_long = len(self.window) - self.place > LARGEST
+                if not too_long and self.more():
+                    continue
+                if reason:
+                    raise self.wrong(reason)
             self.place = end
             return value
 

@@ -22,7 +22,7 @@ import numpy as np
 from bench.data.discover.dataset import Listed, Reader, stem, without_extension
 from bench.data.discover.label_map import LabelMap
 from bench.errors import DataError
-from tasks.formats.image_lists import read_indexed, read_names, refuse_other_classes
+from tasks.formats.image_lists import lines_of, read_indexed, refuse_other_classes
 from tasks.formats.official_files import same_order
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def _bare(scene: str) -> str:
 
 def _read_class_list(path: Path, labels: LabelMap, title: str) -> Listed | None:
     """Read names whose folder is the class."""
-    names, find = read_names(path), scene_finder(labels)
+    names, find = list(lines_of(path)), scene_finder(labels)
     indices = [find(posixpath.dirname(name.strip("/"))) for name in names]
     if names and (match := _THROUGHOUT.fullmatch(stem(names[0]))) and indices[0] is None:
         split = {"val": "validation", "test": "test"}[match[1]]

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 
 from leaderboards.render.page import html_page
+from leaderboards.rows.table import Table
 from tests.leaderboards.tables import page_records, page_table
+
+if TYPE_CHECKING:  # the package is needed where there is a browser alone
+    from playwright.sync_api import Browser, Page, Route
 
 FLAGS = (
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
@@ -18,7 +24,7 @@ NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 
 @pytest.fixture(scope="package")
-def browser():
+def browser() -> Iterator[Browser]:
     """Start Chromium; without one these tests are skipped, unless they are required."""
     is_required = os.environ.get("FROZENBENCH_BROWSER") == "required"
     found = next((path for name in NAMES if (path := shutil.which(name))), None)
@@ -37,7 +43,7 @@ def browser():
 
 
 @pytest.fixture(scope="package")
-def site(tmp_path_factory):
+def site(tmp_path_factory: pytest.TempPathFactory) -> tuple[Table, str]:
     """Write the page of a table with all that a page can show; return the table and its address."""
     folder = tmp_path_factory.mktemp("site")
     records = page_records(folder)
@@ -48,11 +54,19 @@ def site(tmp_path_factory):
 
 
 @pytest.fixture
-def opened(browser, site):
+def opened(browser: Browser, site: tuple[Table, str]) -> Iterator[Callable[..., Page]]:
     """Return a function that opens the page; whatever it complains of or loads fails the test."""
     contexts, complaints = [], []
 
-    def open_page(hash_="", *, width=1280, height=900, scheme="light", script=True, address=None):
+    def open_page(
+        hash_: str = "",
+        *,
+        width: int = 1280,
+        height: int = 900,
+        scheme: str = "light",
+        script: bool = True,
+        address: str | None = None,
+    ) -> Page:
         context = browser.new_context(
             viewport={"width": width, "height": height},
             color_scheme=scheme,
@@ -62,7 +76,7 @@ def opened(browser, site):
         contexts.append(context)
         own = address or site[1]
 
-        def answer(route):
+        def answer(route: Route) -> None:
             if route.request.url.split("#")[0] == own:
                 return route.continue_()
             complaints.append(f"loaded {route.request.url}")

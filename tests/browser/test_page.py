@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -10,32 +13,36 @@ from leaderboards.render.low_shot_figure import pictures
 from leaderboards.render.low_shot_page import html_page as low_shot_page
 from leaderboards.render.page import html_page
 from leaderboards.rows.low_shot_join import join as join_low_shot
+from leaderboards.rows.table import Table
 from tests.sound_record import sound_record
+
+if TYPE_CHECKING:  # the package is needed where there is a browser alone
+    from playwright.sync_api import Page
 
 NAMES = """rows => rows.filter(r => !r.hidden).map(r => r.cells[0].dataset.value)"""
 WIDTHS = "[document.documentElement.scrollWidth, document.documentElement.clientWidth]"
 
 
-def names(page, body="ranked"):
+def names(page: Page, body: str = "ranked") -> list[str]:
     return page.locator(f"tbody.{body} tr[data-kind]").evaluate_all(NAMES)
 
 
-def focused(page):
+def focused(page: Page) -> str:
     return page.evaluate("document.activeElement.getAttribute('href')")
 
 
-def hash_of(page):
+def hash_of(page: Page) -> str:
     return page.evaluate("location.hash")
 
 
-def is_closed(page):
+def is_closed(page: Page) -> None:
     """Wait until the drawer is closed and the address is that of the table again."""
     page.wait_for_function("!document.getElementById('drawer').open")
     page.wait_for_function("!/^#(record|paper|cell)-/.test(location.hash)")
 
 
 @pytest.fixture
-def medium(site):
+def medium(site: tuple[Table, str]) -> str:
     """The address of the drawer of a number."""
     table, _ = site
     row = next(row for row in table.rows if row.name == "medium")
@@ -43,7 +50,7 @@ def medium(site):
 
 
 # ---------------------------------------------------------------------------------------- the table
-def test_a_heading_sorts_and_turns_on_the_second_click(opened):
+def test_a_heading_sorts_and_turns_on_the_second_click(opened: Callable[..., Page]) -> None:
     page = opened()
     heading = page.locator('thead th[data-column="2"] button')  # what, how
     heading.click()
@@ -64,11 +71,11 @@ def test_a_heading_sorts_and_turns_on_the_second_click(opened):
         ("1-asc", ["large", "small", "medium", "JEPA <x>"]),
     ],
 )
-def test_the_address_sorts(opened, order, expected):
+def test_the_address_sorts(opened: Callable[..., Page], order: str, expected: list[str]) -> None:
     assert names(opened(f"#sort={order}")) == expected
 
 
-def test_places_are_those_of_the_column_sorted_by(opened):
+def test_places_are_those_of_the_column_sorted_by(opened: Callable[..., Page]) -> None:
     page = opened()
     place = page.locator('tr:has(th[data-value="small"]) .place')
     assert place.inner_text() == "1–2"  # noqa: RUF001
@@ -76,7 +83,7 @@ def test_places_are_those_of_the_column_sorted_by(opened):
     assert place.inner_text() == "3"
 
 
-def test_digits_stand_below_digits(opened):
+def test_digits_stand_below_digits(opened: Callable[..., Page]) -> None:
     page = opened()
     ends = page.locator("tbody td:nth-child(2) a.number").evaluate_all(
         "links => links.map(link => Math.round(link.getBoundingClientRect().right))"
@@ -84,7 +91,7 @@ def test_digits_stand_below_digits(opened):
     assert len(ends) == 5 and len(set(ends)) == 1
 
 
-def test_text_filters_rows(opened):
+def test_text_filters_rows(opened: Callable[..., Page]) -> None:
     page = opened()
     page.get_by_label("Find").fill("MED")
     assert names(page) == ["medium"] and names(page, "floors") == []
@@ -94,7 +101,7 @@ def test_text_filters_rows(opened):
     assert len(names(page)) == 4 and page.locator("tr.apart").is_visible()
 
 
-def test_kinds_filter_rows(opened):
+def test_kinds_filter_rows(opened: Callable[..., Page]) -> None:
     page = opened()
     page.get_by_label("Published").uncheck()
     assert names(page) == ["medium", "small", "large"]
@@ -104,7 +111,7 @@ def test_kinds_filter_rows(opened):
     assert names(page) == []
 
 
-def test_columns_of_a_task_can_be_hidden(opened):
+def test_columns_of_a_task_can_be_hidden(opened: Callable[..., Page]) -> None:
     page = opened()
     assert page.locator('thead th[data-column="1"]').is_visible()
     page.get_by_label("What", exact=True).uncheck()
@@ -113,7 +120,7 @@ def test_columns_of_a_task_can_be_hidden(opened):
     assert page.locator('thead th[data-column="2"]').is_visible()
 
 
-def test_what_is_shown_stands_in_the_address(opened):
+def test_what_is_shown_stands_in_the_address(opened: Callable[..., Page]) -> None:
     page = opened()
     page.get_by_label("Find").fill("vit-l/16")  # of the size below a name
     page.get_by_label("What", exact=True).uncheck()
@@ -126,7 +133,9 @@ def test_what_is_shown_stands_in_the_address(opened):
 
 
 # --------------------------------------------------------------------------------------- the drawer
-def test_a_click_opens_a_drawer_and_escape_closes_it(opened, medium):
+def test_a_click_opens_a_drawer_and_escape_closes_it(
+    opened: Callable[..., Page], medium: str
+) -> None:
     page = opened()
     drawer = page.get_by_role("dialog")
     assert not drawer.is_visible()
@@ -139,7 +148,9 @@ def test_a_click_opens_a_drawer_and_escape_closes_it(opened, medium):
     assert hash_of(page) == "" and focused(page) == medium
 
 
-def test_the_keyboard_opens_a_drawer_and_stays_within(opened, medium):
+def test_the_keyboard_opens_a_drawer_and_stays_within(
+    opened: Callable[..., Page], medium: str
+) -> None:
     page = opened()
     page.locator(f'td a[href="{medium}"]').focus()
     page.keyboard.press("Enter")
@@ -154,7 +165,7 @@ def test_the_keyboard_opens_a_drawer_and_stays_within(opened, medium):
     assert focused(page) == medium
 
 
-def test_the_keyboard_reaches_a_number_and_shows_where_it_is(opened):
+def test_the_keyboard_reaches_a_number_and_shows_where_it_is(opened: Callable[..., Page]) -> None:
     page = opened()
     for _ in range(40):
         page.keyboard.press("Tab")
@@ -164,7 +175,9 @@ def test_the_keyboard_reaches_a_number_and_shows_where_it_is(opened):
     assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
 
 
-def test_the_address_opens_a_drawer_and_gives_the_focus_back(opened, medium):
+def test_the_address_opens_a_drawer_and_gives_the_focus_back(
+    opened: Callable[..., Page], medium: str
+) -> None:
     page = opened(medium)
     assert page.get_by_role("dialog", name="medium").is_visible()
     page.keyboard.press("Escape")
@@ -172,7 +185,9 @@ def test_the_address_opens_a_drawer_and_gives_the_focus_back(opened, medium):
     assert focused(page) == medium
 
 
-def test_a_click_beside_the_drawer_closes_it_and_sorting_is_kept(opened, medium):
+def test_a_click_beside_the_drawer_closes_it_and_sorting_is_kept(
+    opened: Callable[..., Page], medium: str
+) -> None:
     page = opened("#sort=2-asc")
     page.locator(f'td a[href="{medium}"]').click()
     page.mouse.click(20, 400)
@@ -180,7 +195,9 @@ def test_a_click_beside_the_drawer_closes_it_and_sorting_is_kept(opened, medium)
     assert hash_of(page) == "#sort=2-asc"
 
 
-def test_the_drawer_draws_classes_and_what_they_are_taken_for(opened, medium):
+def test_the_drawer_draws_classes_and_what_they_are_taken_for(
+    opened: Callable[..., Page], medium: str
+) -> None:
     page = opened(medium)
     drawer = page.get_by_role("dialog")
     told = drawer.locator(".bars").inner_text().split("\n")
@@ -194,7 +211,7 @@ def test_the_drawer_draws_classes_and_what_they_are_taken_for(opened, medium):
     ]  # fmt: skip
 
 
-def test_boxes_have_an_ap_a_class(opened, site):
+def test_boxes_have_an_ap_a_class(opened: Callable[..., Page], site: tuple[Table, str]) -> None:
     table, _ = site
     record = next(r.cells[2].record for r in table.rows if r.cells[2].record)
     drawer = opened(f"#record-{record.id}").get_by_role("dialog")
@@ -202,7 +219,12 @@ def test_boxes_have_an_ap_a_class(opened, site):
     assert "AP in %" in drawer.inner_text()
 
 
-def test_a_record_without_an_entry_is_told_by_the_table(opened, site, tmp_path, monkeypatch):
+def test_a_record_without_an_entry_is_told_by_the_table(
+    opened: Callable[..., Page],
+    site: tuple[Table, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr("leaderboards.render.drawer.ENTRIES_LIMIT", 0)
     path = tmp_path / "large.html"
     path.write_text(html_page(site[0]), encoding="utf-8")
@@ -212,14 +234,14 @@ def test_a_record_without_an_entry_is_told_by_the_table(opened, site, tmp_path, 
     assert "place 1–2" in drawer.inner_text() and "bench replay " in drawer.inner_text()  # noqa: RUF001
 
 
-def test_a_published_number_has_a_drawer(opened):
+def test_a_published_number_has_a_drawer(opened: Callable[..., Page]) -> None:
     page = opened()
     page.locator("a.paper").first.click()
     assert "jepa-2024, table 5" in page.get_by_role("dialog").inner_text()
 
 
 # ---------------------------------------------------------------------------------------- pictures
-def test_pictures_have_a_size_and_their_points_open_drawers(opened):
+def test_pictures_have_a_size_and_their_points_open_drawers(opened: Callable[..., Page]) -> None:
     page = opened()
     pictures = page.locator(".panels svg")
     assert pictures.count() == 5
@@ -232,7 +254,7 @@ def test_pictures_have_a_size_and_their_points_open_drawers(opened):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_both_schemes_have_contrast(opened, scheme):
+def test_both_schemes_have_contrast(opened: Callable[..., Page], scheme: str) -> None:
     page = opened(scheme=scheme)
     pairs = page.evaluate(
         """() => ["body", ".lead", "a.number", ".legend", ".panels svg text"].map((name) => {
@@ -246,10 +268,10 @@ def test_both_schemes_have_contrast(opened, scheme):
         assert contrast(ink, paper) > 4.5, (name, ink, paper)
 
 
-def contrast(a, b):
+def contrast(a: str, b: str) -> float:
     """Return the contrast of two colours by WCAG 2."""
 
-    def luminance(colour):
+    def luminance(colour: str) -> float:
         parts = [int(part) / 255 for part in re.findall(r"\d+", colour)[:3]]
         linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
         return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
@@ -259,7 +281,9 @@ def contrast(a, b):
 
 
 # ----------------------------------------------------------------- narrow screens, print, no script
-def test_a_phone_scrolls_the_table_and_never_the_page(opened, medium):
+def test_a_phone_scrolls_the_table_and_never_the_page(
+    opened: Callable[..., Page], medium: str
+) -> None:
     page = opened(width=360, height=740)
     scroll, client = page.evaluate(WIDTHS)
     assert scroll <= client == 360
@@ -270,7 +294,7 @@ def test_a_phone_scrolls_the_table_and_never_the_page(opened, medium):
     assert inner[0] <= inner[1]
 
 
-def test_without_a_script_the_page_reads(opened, medium):
+def test_without_a_script_the_page_reads(opened: Callable[..., Page], medium: str) -> None:
     page = opened(script=False)
     assert not page.locator("form.controls").is_visible()
     assert page.locator("tbody.ranked tr").count() == 4
@@ -279,7 +303,7 @@ def test_without_a_script_the_page_reads(opened, medium):
     assert "154 right of 200 listed" in entry.inner_text()
 
 
-def test_print_leaves_out_what_only_a_screen_can_do(opened):
+def test_print_leaves_out_what_only_a_screen_can_do(opened: Callable[..., Page]) -> None:
     page = opened()
     page.emulate_media(media="print")
     assert (
@@ -289,7 +313,9 @@ def test_print_leaves_out_what_only_a_screen_can_do(opened):
     assert page.locator(".scroll").first.evaluate("e => getComputedStyle(e).overflowX") == "visible"
 
 
-def test_the_page_of_few_labels_opens_drawers_too(opened, tmp_path):
+def test_the_page_of_few_labels_opens_drawers_too(
+    opened: Callable[..., Page], tmp_path: Path
+) -> None:
     records = [
         sound_record(encoder="small", correct=60, fraction=0.1),
         sound_record(encoder="small", correct=80),
@@ -306,7 +332,7 @@ def test_the_page_of_few_labels_opens_drawers_too(opened, tmp_path):
     assert focused(page) == "#cell-0-0-0"
 
 
-def test_the_back_button_closes_the_drawer(opened, medium):
+def test_the_back_button_closes_the_drawer(opened: Callable[..., Page], medium: str) -> None:
     page = opened("#sort=2-desc")
     page.locator(f'a[href="{medium}"]').first.click()
     page.wait_for_function("document.getElementById('drawer').open")
@@ -320,7 +346,9 @@ def test_the_back_button_closes_the_drawer(opened, medium):
 @pytest.mark.parametrize(
     "address", ["#find=%E0%A4%A", "#nothing", "#record-0", "#=", "#sort=99-asc"]
 )
-def test_an_address_that_names_nothing_shows_the_table(opened, address):
+def test_an_address_that_names_nothing_shows_the_table(
+    opened: Callable[..., Page], address: str
+) -> None:
     page = opened(address)
     assert len(names(page, "floors")) == (0 if "find" in address else 2)
     assert not page.evaluate("document.getElementById('drawer').open")

@@ -1,15 +1,17 @@
 """`bench data` and `bench check`: found once, remembered, reported, and nothing deleted."""
 
 import json
+from pathlib import Path
 
 import pytest
 
+from tests.commands import Bench, Records
 from tests.tasks import layouts
 from tests.tasks.test_layouts import items_of
 
 
 @pytest.fixture
-def k400(tmp_path):
+def k400(tmp_path: Path) -> tuple[Path, str, str]:
     """A small Kinetics-400 as CVDF packs it; one listed video has no file, one is broken."""
     root = tmp_path / "kinetics"
     for split, count in (("train", 2), ("val", 1)):
@@ -21,7 +23,9 @@ def k400(tmp_path):
     return root, lost.name, broken.name
 
 
-def test_what_was_found_is_said_and_remembered_for_later_runs(k400, bench, records):
+def test_what_was_found_is_said_and_remembered_for_later_runs(
+    k400: tuple[Path, str, str], bench: Bench, records: Records
+) -> None:
     root, _, _ = k400
     code, said, _ = bench("data", "add", "k400", root)
     assert code == 0
@@ -49,7 +53,9 @@ def test_what_was_found_is_said_and_remembered_for_later_runs(k400, bench, recor
     assert some["data"]["fit"]["listed"] == some["train_labels"]["used"] + 1 == 4
 
 
-def test_the_report_names_what_is_missing_and_broken_and_is_kept_as_files(k400, bench, tmp_path):
+def test_the_report_names_what_is_missing_and_broken_and_is_kept_as_files(
+    k400: tuple[Path, str, str], bench: Bench, tmp_path: Path
+) -> None:
     root, lost, broken = k400
     before = sorted(path.name for path in root.rglob("*"))
     arguments = ["check", "k400", "--data", root, "--plan", "8x1x1@1"]
@@ -67,7 +73,9 @@ def test_the_report_names_what_is_missing_and_broken_and_is_kept_as_files(k400, 
     assert sorted(path.name for path in root.rglob("*")) == before
 
 
-def test_splits_that_were_added_earlier_stay(bench, records, tmp_path):
+def test_splits_that_were_added_earlier_stay(
+    bench: Bench, records: Records, tmp_path: Path
+) -> None:
     root = tmp_path / "ucf"
     for split, count in (("train", 2), ("val", 1)):
         layouts.ucf101(root, split, items_of("ucf101", split, count))
@@ -94,7 +102,14 @@ def test_splits_that_were_added_earlier_stay(bench, records, tmp_path):
         (("check", "k400"), 2, "bench data add k400 DIR"),
     ],
 )
-def test_what_cannot_be_added_or_checked_is_said(bench, tmp_path, monkeypatch, words, code, reason):
+def test_what_cannot_be_added_or_checked_is_said(
+    bench: Bench,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    words: tuple[str, ...],
+    code: int,
+    reason: str,
+) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("BENCH_DATA", raising=False)
     found, _, error = bench(*words)

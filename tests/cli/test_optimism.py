@@ -11,6 +11,7 @@ import pytest
 
 from bench.config import Machine, RunConfig
 from bench.evaluate.from_arrays import probe_arrays
+from bench.records.record import Result
 from bench.records.record_files import read_record
 from bench.types import Silent
 
@@ -26,7 +27,7 @@ def noise(path: Path, generator: np.random.Generator) -> Path:
 
 
 @pytest.fixture(scope="module")
-def records(tmp_path_factory):
+def records(tmp_path_factory: pytest.TempPathFactory) -> list[Result]:
     folder = tmp_path_factory.mktemp("noise")
     config = RunConfig(
         encoder="none",
@@ -43,7 +44,9 @@ def records(tmp_path_factory):
     return made
 
 
-def test_on_noise_the_honest_score_is_chance_and_the_best_of_20_is_above(records):
+def test_on_noise_the_honest_score_is_chance_and_the_best_of_20_is_above(
+    records: list[Result],
+) -> None:
     honest = [record.headline for record in records]
     best = [record.optimism.best for record in records]
     error = statistics.stdev(honest) / TRIALS**0.5
@@ -51,7 +54,7 @@ def test_on_noise_the_honest_score_is_chance_and_the_best_of_20_is_above(records
     assert statistics.fmean(best) - 1 / CLASSES > 5 * statistics.stdev(best) / TRIALS**0.5
 
 
-def test_both_numbers_of_the_same_fits_stand_in_the_record(records):
+def test_both_numbers_of_the_same_fits_stand_in_the_record(records: list[Result]) -> None:
     for record in records:
         scores = record.probe.selection.score_split_scores
         assert len(scores) == 20 and record.probe.selection.score_split_fit == "kept"
@@ -60,7 +63,7 @@ def test_both_numbers_of_the_same_fits_stand_in_the_record(records):
         assert record.optimism.gap >= 0 and record.optimism.heads == 20
 
 
-def test_labels_of_the_scored_rows_choose_nothing(tmp_path):
+def test_labels_of_the_scored_rows_choose_nothing(tmp_path: Path) -> None:
     generator = np.random.default_rng(0)
     train, score = (noise(tmp_path / f"{split}.npz", generator) for split in ("train", "score"))
     with np.load(score) as held:

@@ -2,29 +2,32 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
 
 from bench.cli.main import main
+from tests.commands import Bench
 from tests.pretrain.tiny_run import run_here, running, words, write_videos
 
 
 @pytest.fixture(scope="module")
-def videos(tmp_path_factory):
+def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_videos(tmp_path_factory.mktemp("videos"), 3)
 
 
 @pytest.fixture
-def run(tmp_path):
+def run(tmp_path: Path) -> Path:
     return tmp_path / "run"
 
 
 @pytest.fixture
-def fails(capsys):
+def fails(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
     """Run the command, check the exit code, and return its one sentence."""
 
-    def call(line, *, code):
+    def call(line: list[str], *, code: int) -> str:
         capsys.readouterr()
         assert run_here([str(word) for word in line]) == code
         said = capsys.readouterr()
@@ -37,7 +40,7 @@ def fails(capsys):
 
 
 # -------------------------------------------------------------------------------------- the words
-def test_help_answers_without_torch():
+def test_help_answers_without_torch() -> None:
     code = (
         "import sys; from bench.cli.main import main\n"
         "try: main(['pretrain', '--help'])\n"
@@ -47,14 +50,16 @@ def test_help_answers_without_torch():
     assert "--resume" in ended.stdout and ended.stderr.strip() == "False"
 
 
-def test_recipes_are_listed_and_shown(bench):
+def test_recipes_are_listed_and_shown(bench: Bench) -> None:
     code, out, _ = bench("ls", "recipes", home=False)
     assert code == 0 and "digits_tiny" in out and "vjepa_vitl16" in out
     code, out, _ = bench("show", "digits_tiny", home=False)
     assert code == 0 and "recipe digits_tiny" in out
 
 
-def test_misspelt_recipe_is_answered_with_the_closest_name(fails, videos, run):
+def test_misspelt_recipe_is_answered_with_the_closest_name(
+    fails: Callable[..., str], videos: Path, run: Path
+) -> None:
     said = fails(["pretrain", "digits_tyni", "--data", videos, "--out", run], code=2)
     assert "'digits_tyni'" in said and "'digits_tiny'" in said and not run.exists()
 
@@ -79,7 +84,9 @@ def test_misspelt_recipe_is_answered_with_the_closest_name(fails, videos, run):
         ("predictor.num_mask_tokens=2", "mask"),
     ],
 )
-def test_setting_that_cannot_be_says_why(fails, videos, run, setting, told):
+def test_setting_that_cannot_be_says_why(
+    fails: Callable[..., str], videos: Path, run: Path, setting: str, told: str
+) -> None:
     said = fails([*words(videos, run), "--set", setting], code=2)
     assert told in said and not run.exists()
 
@@ -96,23 +103,29 @@ def test_setting_that_cannot_be_says_why(fails, videos, run, setting, told):
         (("--engine", "fsdp"), "'fsdp2'"),
     ],
 )
-def test_option_that_cannot_be_is_named_as_it_was_typed(fails, videos, run, option, told):
+def test_option_that_cannot_be_is_named_as_it_was_typed(
+    fails: Callable[..., str], videos: Path, run: Path, option: tuple[str, int | str], told: str
+) -> None:
     assert told in fails(words(videos, run, *option), code=2)
 
 
-def test_sharded_engine_on_one_process_says_how_to_start_more(fails, videos, run):
+def test_sharded_engine_on_one_process_says_how_to_start_more(
+    fails: Callable[..., str], videos: Path, run: Path
+) -> None:
     said = fails(words(videos, run, "--engine", "fsdp2"), code=2)
     assert "fsdp2" in said and "--gpus" in said
 
 
 @pytest.mark.parametrize("parts", [3, 8])
-def test_batch_that_cannot_be_divided_says_what_can(fails, videos, run, parts):
+def test_batch_that_cannot_be_divided_says_what_can(
+    fails: Callable[..., str], videos: Path, run: Path, parts: int
+) -> None:
     said = fails(words(videos, run, "--accumulate", parts), code=2)
     assert "batch_size 4" in said and "4" in said and "--set batch_size" in said
 
 
 # --------------------------------------------------------------------------------------- the data
-def test_data_must_be_named(fails, run):
+def test_data_must_be_named(fails: Callable[..., str], run: Path) -> None:
     assert "--data" in fails(["pretrain", "digits_tiny", "--out", run], code=2)
 
 
@@ -126,21 +139,27 @@ def test_data_must_be_named(fails, run):
         ("notes.txt", "notes.docx\n", "notes.docx"),
     ],
 )
-def test_list_that_cannot_be_read_is_named(fails, tmp_path, run, name, content, told):
+def test_list_that_cannot_be_read_is_named(
+    fails: Callable[..., str], tmp_path: Path, run: Path, name: str, content: str | None, told: str
+) -> None:
     if content is not None:
         (tmp_path / name).write_text(content)
     said = fails(words(tmp_path / name, run), code=4)
     assert told in said and name in said and not run.exists()
 
 
-def test_names_that_are_nowhere_say_where_to_put_them(fails, tmp_path, run):
+def test_names_that_are_nowhere_say_where_to_put_them(
+    fails: Callable[..., str], tmp_path: Path, run: Path
+) -> None:
     (tmp_path / "list.txt").write_text("gone.mp4\n")
     assert "--data-root" in fails(words(tmp_path / "list.txt", run), code=4)
     said = fails([*words(tmp_path / "list.txt", run), "--data-root", tmp_path / "there"], code=4)
     assert "there" in said and "--data-root" in said
 
 
-def test_folder_without_media_is_named(fails, tmp_path, run):
+def test_folder_without_media_is_named(
+    fails: Callable[..., str], tmp_path: Path, run: Path
+) -> None:
     (tmp_path / "bare").mkdir()
     (tmp_path / "bare/readme.md").write_text("nothing here")
     said = fails(words(tmp_path / "bare", run), code=4)
@@ -148,8 +167,8 @@ def test_folder_without_media_is_named(fails, tmp_path, run):
 
 
 def test_data_set_of_only_corrupt_files_is_refused_and_the_folder_stays_free(
-    fails, tmp_path, videos, run
-):
+    fails: Callable[..., str], tmp_path: Path, videos: Path, run: Path
+) -> None:
     for number in range(5):
         path = tmp_path / "bad" / f"{number}.mp4"
         path.parent.mkdir(exist_ok=True)
@@ -159,7 +178,9 @@ def test_data_set_of_only_corrupt_files_is_refused_and_the_folder_stays_free(
     assert run_here(words(videos, run, steps=1)) == 0
 
 
-def test_unknown_task_is_answered_with_the_closest_name(fails, videos, run):
+def test_unknown_task_is_answered_with_the_closest_name(
+    fails: Callable[..., str], videos: Path, run: Path
+) -> None:
     said = fails(words("task:moving_digits_wat", run), code=2)
     assert "'moving_digits_what'" in said
     said = fails(words(videos, run, "--watch", "moving_digits_wat"), code=2)
@@ -167,14 +188,18 @@ def test_unknown_task_is_answered_with_the_closest_name(fails, videos, run):
     assert run_here(words(videos, run, steps=1)) == 0, "a refused run does not take the folder"
 
 
-def test_weights_behind_some_lists_only_are_refused(fails, videos, run):
+def test_weights_behind_some_lists_only_are_refused(
+    fails: Callable[..., str], videos: Path, run: Path
+) -> None:
     said = fails(words([f"{videos}=2", videos], run), code=2)
     assert "=WEIGHT" in said and str(videos) in said
     assert "number above 0" in fails(words(f"{videos}=0", run), code=2)
 
 
 # ------------------------------------------------------------------------------------- the folder
-def test_folder_of_a_run_is_not_taken_by_another(fails, videos, run, tmp_path):
+def test_folder_of_a_run_is_not_taken_by_another(
+    fails: Callable[..., str], videos: Path, run: Path, tmp_path: Path
+) -> None:
     assert run_here(words(videos, run, steps=2)) == 0
     held = {path: path.read_bytes() for path in run.rglob("*.*")}
     others = write_videos(tmp_path / "others", 2)
@@ -196,7 +221,9 @@ def test_folder_of_a_run_is_not_taken_by_another(fails, videos, run, tmp_path):
     assert {path: path.read_bytes() for path in run.rglob("*.*")} == held
 
 
-def test_checkpoint_without_its_recipe_is_not_taken_by_another(fails, videos, run):
+def test_checkpoint_without_its_recipe_is_not_taken_by_another(
+    fails: Callable[..., str], videos: Path, run: Path
+) -> None:
     assert run_here(words(videos, run, steps=2)) == 0
     (run / "recipe.json").unlink()
     assert "--resume" in fails(words(videos, run, steps=2), code=2)
@@ -205,7 +232,9 @@ def test_checkpoint_without_its_recipe_is_not_taken_by_another(fails, videos, ru
 
 
 @pytest.mark.parametrize("kept", [0.0, 0.5, 0.99])
-def test_damaged_checkpoint_is_named_with_the_next_step(fails, videos, run, kept):
+def test_damaged_checkpoint_is_named_with_the_next_step(
+    fails: Callable[..., str], videos: Path, run: Path, kept: float
+) -> None:
     assert run_here(words(videos, run, "--steps", 1, steps=2)) == 0
     path = run / "latest.pth.tar"
     data = path.read_bytes()
@@ -214,13 +243,15 @@ def test_damaged_checkpoint_is_named_with_the_next_step(fails, videos, run, kept
     assert "latest.pth.tar" in said and "remove it" in said
 
 
-def test_damaged_recipe_is_named(fails, videos, run):
+def test_damaged_recipe_is_named(fails: Callable[..., str], videos: Path, run: Path) -> None:
     run.mkdir()
     (run / "recipe.json").write_text("{")
     assert "recipe.json" in fails(words(videos, run, "--resume", steps=2), code=2)
 
 
-def test_checkpoint_of_other_code_is_refused(fails, videos, run):
+def test_checkpoint_of_other_code_is_refused(
+    fails: Callable[..., str], videos: Path, run: Path
+) -> None:
     assert run_here(words(videos, run, "--steps", 1, steps=2)) == 0
     held = torch.load(run / "latest.pth.tar", weights_only=True)
     del held["frozenbench"]
@@ -229,7 +260,9 @@ def test_checkpoint_of_other_code_is_refused(fails, videos, run):
     assert "latest.pth.tar" in said and "move it away" in said
 
 
-def test_folder_that_cannot_be_made_is_named(fails, videos, tmp_path):
+def test_folder_that_cannot_be_made_is_named(
+    fails: Callable[..., str], videos: Path, tmp_path: Path
+) -> None:
     (tmp_path / "taken").write_text("a file, not a folder")
     for out in (tmp_path / "taken", tmp_path / "taken" / "run"):
         said = fails(words(videos, out), code=1)
@@ -237,7 +270,9 @@ def test_folder_that_cannot_be_made_is_named(fails, videos, tmp_path):
 
 
 # ---------------------------------------------------------------------------------------- the run
-def test_divergence_names_the_step_and_leaves_the_last_checkpoint(fails, videos, run):
+def test_divergence_names_the_step_and_leaves_the_last_checkpoint(
+    fails: Callable[..., str], videos: Path, run: Path
+) -> None:
     line = words(videos, run, "--save-every", 1, lr=1e30, start_lr=1e30, precision="fp32")
     said = fails(line, code=1)
     assert "step 2" in said and "lower lr" in said
@@ -245,19 +280,21 @@ def test_divergence_names_the_step_and_leaves_the_last_checkpoint(fails, videos,
     assert held["frozenbench"]["step"] == 1
 
 
-def test_process_ends_with_the_exit_code_and_no_traceback(videos, run):
+def test_process_ends_with_the_exit_code_and_no_traceback(videos: Path, run: Path) -> None:
     with running(words(videos, run, "--engine", "ddp")) as process:
         out, err = process.communicate()
     assert process.returncode == 2 and not out
     assert err.startswith("bench: ") and len(err.splitlines()) == 1
 
 
-def test_settings_are_checked_once_before_processes_are_started(fails, videos, run):
+def test_settings_are_checked_once_before_processes_are_started(
+    fails: Callable[..., str], videos: Path, run: Path
+) -> None:
     line = words(videos, run, "--gpus", 2, "--set", "lr=-1")
     assert "above 0" in fails(line, code=2)
 
 
-def test_unknown_option_is_refused():
+def test_unknown_option_is_refused() -> None:
     with pytest.raises(SystemExit) as ended:
         main(["pretrain", "digits_tiny", "--epochs", "3"])
     assert ended.value.code == 2

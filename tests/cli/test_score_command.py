@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ import pytest
 from bench.data.boxes import ava_csv
 from bench.data.boxes.ava_csv import read_boxes, read_excluded
 from bench.data.boxes.ava_labels import read_action_list
+from tests.commands import Bench
 
 GOLDEN = Path(__file__).parents[1] / "fixtures" / "ava"
 FORMATS = GOLDEN / "formats"
@@ -25,10 +27,17 @@ FOUND = "a,0902,0.1,0.1,0.5,0.5,12,0.9\na,0903,0.1,0.1,0.5,0.5,79,0.8\n"
 
 
 @pytest.fixture
-def score(bench, tmp_path):
+def score(bench: Bench, tmp_path: Path) -> Bench:
     """Write files and score them; returns (exit code, stdout, stderr)."""
 
-    def call(*more, gt=TRUTH, detections=FOUND, label_map=ITEMS, excluded=None, name="det.csv"):
+    def call(
+        *more: object,
+        gt: str = TRUTH,
+        detections: str = FOUND,
+        label_map: str = ITEMS,
+        excluded: str | None = None,
+        name: str = "det.csv",
+    ) -> tuple[int, str, str]:
         contents = {"gt.csv": gt, name: detections, "map.pbtxt": label_map, "out.csv": excluded}
         for file, content in contents.items():
             if isinstance(content, str):
@@ -43,12 +52,12 @@ def score(bench, tmp_path):
     return call
 
 
-def of_case(case, *more):
+def of_case(case: Path, *more: object) -> list[Any]:
     files = {"--gt": "gt.csv", "--detections": "detections.csv", "--label-map": "labelmap.pbtxt"}
     return ["score", "ava", *(w for k, v in files.items() for w in (k, case / v)), *more]
 
 
-def test_json_holds_every_digit_every_class_and_the_fate_of_every_row(bench):
+def test_json_holds_every_digit_every_class_and_the_fate_of_every_row(bench: Bench) -> None:
     out = CASE / "excluded_timestamps.csv"
     code, said, _ = bench(*of_case(CASE, "--excluded", out, "--json"))
     found = json.loads(said)
@@ -85,7 +94,7 @@ def test_json_holds_every_digit_every_class_and_the_fate_of_every_row(bench):
     assert found["files"]["detections"]["sha256"] == digest
 
 
-def test_the_text_names_the_rules_and_the_classes(bench):
+def test_the_text_names_the_rules_and_the_classes(bench: Bench) -> None:
     case = GOLDEN / "case1_random"
     for rules, digits in (("official", "0.617137492137492"), ("mmaction2", "0.6248013098013098")):
         code, said, _ = bench(*of_case(case, "--rules", rules))
@@ -98,7 +107,7 @@ def test_the_text_names_the_rules_and_the_classes(bench):
     assert "dropped: beyond the best 50 of a frame 0 1,230" in lines
 
 
-def test_spellings_of_a_second_and_of_a_file_agree(score):
+def test_spellings_of_a_second_and_of_a_file_agree(score: Bench) -> None:
     swapped = ITEMS.replace("  id: 12", "\t\tlabel_id:12").replace("  name", "name")
     for gt, detections, label_map in (
         (TRUTH.replace("0902", "902"), FOUND.replace("0902", "902.0"), swapped),
@@ -112,7 +121,7 @@ def test_spellings_of_a_second_and_of_a_file_agree(score):
         assert [one["name"] for one in found["classes"]] == ["stand", "listen"]
 
 
-def test_examples_of_every_layout_are_read():
+def test_examples_of_every_layout_are_read() -> None:
     truth = read_boxes(FORMATS / "ava_val_v2.2.csv", "ground truth")
     assert truth.frames.videos == ("yyMadeUpVid",) and truth.action.tolist() == [12, 79, 17]
     assert truth.frames.micros.tolist() == [902_000_000, 902_000_000, 1798_000_000]
@@ -133,7 +142,9 @@ def test_examples_of_every_layout_are_read():
 
 
 @pytest.mark.parametrize("block_bytes", [200, 1 << 20])
-def test_lines_of_every_width_keep_their_places(tmp_path, monkeypatch, block_bytes):
+def test_lines_of_every_width_keep_their_places(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block_bytes: int
+) -> None:
     monkeypatch.setattr(ava_csv, "BLOCK_BYTES", block_bytes)
     rng = np.random.default_rng(0)
     expected, declared, lines = [], [], []
@@ -152,7 +163,9 @@ def test_lines_of_every_width_keep_their_places(tmp_path, monkeypatch, block_byt
     assert found.last.tolist() == [row[3] for row in expected]
 
 
-def test_a_pickle_is_refused_and_the_named_conversion_makes_it_a_file_that_scores(score, tmp_path):
+def test_a_pickle_is_refused_and_the_named_conversion_makes_it_a_file_that_scores(
+    score: Bench, tmp_path: Path
+) -> None:
     box = np.array([[0.1, 0.1, 0.5, 0.5, 0.9]], dtype=np.float32)
     outputs = [box if action == 11 else np.empty((0, 5), np.float32) for action in range(80)]
     results = [{"video_id": "a", "timestamp": "0902", "outputs": outputs}]
@@ -169,7 +182,7 @@ def test_a_pickle_is_refused_and_the_named_conversion_makes_it_a_file_that_score
     assert code == 4 and "pickle" in err
 
 
-def test_missing_files_and_unknown_rules_are_named(bench, score):
+def test_missing_files_and_unknown_rules_are_named(bench: Bench, score: Bench) -> None:
     case = GOLDEN / "case1_random"
     for option in ("--gt", "--detections", "--label-map", "--excluded"):
         code, _, err = bench(*of_case(case), option, case / "nothing.csv")
@@ -224,7 +237,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("what", BAD)
-def test_bad_input_is_refused_with_a_sentence(score, what):
+def test_bad_input_is_refused_with_a_sentence(score: Bench, what: str) -> None:
     files, sentence = BAD[what]
     code, said, err = score(**files)
     assert code == 4 and not said
@@ -232,7 +245,7 @@ def test_bad_input_is_refused_with_a_sentence(score, what):
     assert err.rstrip().endswith(".") and err.count("\n") == 1
 
 
-def test_inverted_detections_stop_mmaction2_and_are_counted_by_the_others(score):
+def test_inverted_detections_stop_mmaction2_and_are_counted_by_the_others(score: Bench) -> None:
     inverted = FOUND + "a,902,0.5,0,0.25,1,12,1\na,902,0.5,0,0.5,1,12,1\n"
     code, _, err = score("--rules", "mmaction2", detections=inverted)
     assert code == 4 and "inverted boxes among the detections: 1" in err

@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,7 +18,7 @@ TINY = ["-m", "random:vit_digits", "--workers", "0"]
 
 
 @pytest.fixture
-def videos(tmp_path):
+def videos(tmp_path: Path) -> Path:
     for split in ("train", "val"):
         for label in ("left", "right"):
             for number in range(2):
@@ -27,7 +29,7 @@ def videos(tmp_path):
 
 
 @pytest.fixture
-def checkpoint(tmp_path):
+def checkpoint(tmp_path: Path) -> tuple[dict[str, Any], Path]:
     """A checkpoint in the released layout, as a dict to be spoilt, and where to put it."""
     path = tmp_path / "tiny-latest.pth.tar"
     network = fresh_vit(VIT_SIZES["vit_digits"], seed=0)
@@ -35,7 +37,7 @@ def checkpoint(tmp_path):
     return torch.load(path, weights_only=True), path
 
 
-def fails(capsys, tmp_path, *arguments, code):
+def fails(capsys: pytest.CaptureFixture[str], tmp_path: Path, *arguments: object, code: int) -> str:
     """Run the command, check the exit code, and return its one sentence."""
     home = [] if "--home" in arguments else ["--home", str(tmp_path / "home")]
     with pytest.raises(SystemExit) as stop:
@@ -47,12 +49,14 @@ def fails(capsys, tmp_path, *arguments, code):
     return lines[0]
 
 
-def test_misspelt_task_is_answered_with_the_closest_name(capsys, tmp_path):
+def test_misspelt_task_is_answered_with_the_closest_name(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     said = fails(capsys, tmp_path, "run", *TINY, "-t", "moving_digits_wat", "-p", "knn", code=2)
     assert "moving_digits_what" in said
 
 
-def test_missing_root_is_named(capsys, tmp_path):
+def test_missing_root_is_named(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     root = tmp_path / "nowhere"
     said = fails(
         capsys, tmp_path, "run", *TINY, "-t", "folder", "-p", "knn", "--data", root, code=4
@@ -60,7 +64,9 @@ def test_missing_root_is_named(capsys, tmp_path):
     assert str(root) in said
 
 
-def test_label_out_of_range_names_the_line_and_the_range(capsys, tmp_path, videos):
+def test_label_out_of_range_names_the_line_and_the_range(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, videos: Path
+) -> None:
     classes, train = tmp_path / "classes.txt", tmp_path / "train.txt"
     classes.write_text("left\nright\n")
     train.write_text("set/train/left/0.mp4 0\nset/train/right/0.mp4 7\n")
@@ -72,7 +78,7 @@ def test_label_out_of_range_names_the_line_and_the_range(capsys, tmp_path, video
     assert "7" in said and "2" in said and "train.txt" in said
 
 
-def test_empty_list_is_refused(capsys, tmp_path):
+def test_empty_list_is_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     train = tmp_path / "train.csv"
     train.write_text("\n\n")
     settings = [f"--set=task.{key}={train}" for key in ("train", "val")]
@@ -80,7 +86,9 @@ def test_empty_list_is_refused(capsys, tmp_path):
     assert "train.csv" in said
 
 
-def test_unreadable_video_stops_the_run_and_is_named(capsys, tmp_path, videos):
+def test_unreadable_video_stops_the_run_and_is_named(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, videos: Path
+) -> None:
     (videos / "val/left/0.mp4").write_text("<html>404</html>")
     said = fails(
         capsys, tmp_path, "run", *TINY, "-t", "folder", "-p", "knn", "--data", videos, code=4
@@ -89,8 +97,11 @@ def test_unreadable_video_stops_the_run_and_is_named(capsys, tmp_path, videos):
 
 
 def test_half_a_checkpoint_is_refused_with_the_missing_tensors(
-    capsys, tmp_path, checkpoint, videos
-):
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    checkpoint: tuple[dict[str, Any], Path],
+    videos: Path,
+) -> None:
     held, path = checkpoint
     for key in ("encoder", "target_encoder"):
         held[key] = {n: t for n, t in held[key].items() if ".blocks.2.mlp" not in n}
@@ -102,7 +113,12 @@ def test_half_a_checkpoint_is_refused_with_the_missing_tensors(
     assert "blocks.2.mlp" in said
 
 
-def test_predictor_file_is_refused_as_encoder(capsys, tmp_path, checkpoint, videos):
+def test_predictor_file_is_refused_as_encoder(
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    checkpoint: tuple[dict[str, Any], Path],
+    videos: Path,
+) -> None:
     _, path = checkpoint
     tensors = {
         "module.backbone.predictor_embed.weight": torch.zeros(4, 8),
@@ -116,7 +132,9 @@ def test_predictor_file_is_refused_as_encoder(capsys, tmp_path, checkpoint, vide
     assert "predictor" in said
 
 
-def test_option_of_another_probe_is_refused(capsys, tmp_path):
+def test_option_of_another_probe_is_refused(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     said = fails(
         capsys, tmp_path, "run", *TINY, "-t", "moving_digits_what", "-p", "knn",
         "--set", "probe.epochs=3", code=2,
@@ -124,7 +142,9 @@ def test_option_of_another_probe_is_refused(capsys, tmp_path):
     assert "knn" in said and "epochs" in said
 
 
-def test_plan_with_more_frames_than_the_encoder_takes_is_refused(capsys, tmp_path, videos):
+def test_plan_with_more_frames_than_the_encoder_takes_is_refused(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, videos: Path
+) -> None:
     said = fails(
         capsys, tmp_path, "run", *TINY, "-t", "folder", "-p", "knn", "--data", videos,
         "--plan", "64x1x1@1", code=2,
@@ -132,7 +152,9 @@ def test_plan_with_more_frames_than_the_encoder_takes_is_refused(capsys, tmp_pat
     assert "64" in said and "8x1x1@1" in said
 
 
-def test_home_that_cannot_be_written_is_named(capsys, tmp_path, videos):
+def test_home_that_cannot_be_written_is_named(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, videos: Path
+) -> None:
     taken = tmp_path / "taken"
     taken.write_text("a file, not a folder")
     said = fails(
@@ -142,13 +164,15 @@ def test_home_that_cannot_be_written_is_named(capsys, tmp_path, videos):
     assert "taken" in said and "--home" in said
 
 
-def test_misspelt_key_and_unknown_command_line_option(capsys, tmp_path):
+def test_misspelt_key_and_unknown_command_line_option(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     arguments = [*TINY, "-t", "moving_digits_what", "-p", "knn"]
     said = fails(capsys, tmp_path, "run", *arguments, "--set", "sed=3", code=2)
     assert "'seed'" in said
 
 
-def test_process_ends_with_the_exit_code_and_no_traceback(tmp_path):
+def test_process_ends_with_the_exit_code_and_no_traceback(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "bench", "run", "-m", "random:vit_digits", "-t", "nope"]
     ended = subprocess.run([*command, "-p", "knn"], capture_output=True, text=True, check=False)
     assert ended.returncode == 2
@@ -167,14 +191,18 @@ def test_process_ends_with_the_exit_code_and_no_traceback(tmp_path):
         ("broken.toml", "encoder = ", "neither"),
     ],
 )
-def test_configuration_that_cannot_work_is_one_sentence(capsys, tmp_path, name, text, said):
+def test_configuration_that_cannot_work_is_one_sentence(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, name: str, text: str, said: str
+) -> None:
     path = tmp_path / name
     path.write_text(text)
     names = {"number.toml": ["-t", "folder"]}.get(name, [*TINY, "-t", "folder"])
     assert said in fails(capsys, tmp_path, "run", path, *names, "-p", "linear", code=2)
 
 
-def test_plan_that_repeats_one_frame_of_a_video_is_refused(capsys, tmp_path, videos):
+def test_plan_that_repeats_one_frame_of_a_video_is_refused(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, videos: Path
+) -> None:
     said = fails(
         capsys, tmp_path, "run", *TINY, "-t", "folder", "-p", "knn", "--data", videos,
         "--plan", "8x1x1@0", code=2,

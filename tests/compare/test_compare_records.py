@@ -1,7 +1,9 @@
 """`bench compare`: records and encoders on the same rows, and what is refused."""
 
 import json
+from pathlib import Path
 from statistics import fmean, stdev
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,12 +21,12 @@ RNG = np.random.default_rng(0)
 GOOD, BAD = RNG.random(200) < 0.7, RNG.random(200) < 0.45
 
 
-def placed(folder, right, **changes):
+def placed(folder: Path, right: np.ndarray, **changes: Any) -> Placed:
     return Placed(record=kept_clips(folder, right, **changes), folder=folder)
 
 
 @pytest.fixture
-def home(tmp_path):
+def home(tmp_path: Path) -> Path:
     """Two encoders on two tasks, one of them in three draws."""
     folder = tmp_path / "records"
     rng = np.random.default_rng(1)
@@ -37,7 +39,7 @@ def home(tmp_path):
     return tmp_path
 
 
-def test_two_records_are_compared_row_by_row(tmp_path):
+def test_two_records_are_compared_row_by_row(tmp_path: Path) -> None:
     a, b = placed(tmp_path, GOOD, encoder="good"), placed(tmp_path, BAD, encoder="bad")
     found = compare_records(a, b)
     assert found.paired == compare_rows(GOOD, BAD)
@@ -53,7 +55,7 @@ def test_two_records_are_compared_row_by_row(tmp_path):
     assert verdict(back, "bad", "good") == verdict(found, "good", "bad")
 
 
-def test_top_five_is_compared_when_asked_for(tmp_path):
+def test_top_five_is_compared_when_asked_for(tmp_path: Path) -> None:
     second = GOOD ^ (np.arange(200) % 3 == 0)
     a = placed(tmp_path, GOOD, second=second, encoder="good")
     b = placed(tmp_path, BAD, encoder="bad")
@@ -63,7 +65,7 @@ def test_top_five_is_compared_when_asked_for(tmp_path):
         compare_records(a, b, metric="mean_ap")
 
 
-def test_records_of_other_tasks_and_metrics_are_refused(tmp_path):
+def test_records_of_other_tasks_and_metrics_are_refused(tmp_path: Path) -> None:
     a = placed(tmp_path, GOOD, task="how")
     with pytest.raises(UsageError, match=r"of task 'how', .* of 'what'.* same"):
         compare_records(a, placed(tmp_path, GOOD, task="what"))
@@ -72,7 +74,7 @@ def test_records_of_other_tasks_and_metrics_are_refused(tmp_path):
         compare_records(a, boxes)
 
 
-def test_what_was_not_the_same_is_named(tmp_path):
+def test_what_was_not_the_same_is_named(tmp_path: Path) -> None:
     a = placed(tmp_path, GOOD, encoder="good", seed=1)
     b = placed(tmp_path, BAD, encoder="bad", protocol="vjepa@1", plan="16x8x3@4", probe="linear")
     names = [line.split(":")[0] for line in compare_records(a, b).differing]
@@ -88,14 +90,14 @@ def test_what_was_not_the_same_is_named(tmp_path):
     assert "labels to fit: 100 % / 5 %" in lines and "draw of the labels: 0 / 2" in lines
 
 
-def test_a_record_that_is_not_complete_is_said_to_be_so(tmp_path):
+def test_a_record_that_is_not_complete_is_said_to_be_so(tmp_path: Path) -> None:
     a = placed(tmp_path, GOOD, encoder="a", status="suspect", reasons=("too good",))
     found = compare_records(a, placed(tmp_path, BAD, encoder="b"))
     assert found.remarks == (f"record {a.record.id} is suspect: too good",)
 
 
 # --------------------------------------------------------------------------------------- other rows
-def test_of_different_manifests_the_common_rows_are_compared_by_id(tmp_path):
+def test_of_different_manifests_the_common_rows_are_compared_by_id(tmp_path: Path) -> None:
     ids = [f"clip {i}" for i in range(200)]
     a = placed(tmp_path, GOOD, ids=ids, encoder="a")
     order = np.random.default_rng(2).permutation(200)[:150]
@@ -119,7 +121,7 @@ def test_of_different_manifests_the_common_rows_are_compared_by_id(tmp_path):
         compare_records(a, b, strict=True)
 
 
-def test_rows_without_likeness_or_with_other_labels_are_refused(tmp_path):
+def test_rows_without_likeness_or_with_other_labels_are_refused(tmp_path: Path) -> None:
     ids = [f"clip {i}" for i in range(10)]
     a = placed(tmp_path, GOOD[:10], ids=ids, encoder="a")
     with pytest.raises(DataError, match="no row in common"):
@@ -130,8 +132,8 @@ def test_rows_without_likeness_or_with_other_labels_are_refused(tmp_path):
         compare_records(a, placed(tmp_path, GOOD[:10], ids=ids, labels=labels, encoder="b"))
 
 
-def test_rows_that_one_run_skipped_are_left_out_of_both(tmp_path):
-    a = placed(tmp_path, GOOD, encoder="a", unread=[0, 5], skip=True)
+def test_rows_that_one_run_skipped_are_left_out_of_both(tmp_path: Path) -> None:
+    a = placed(tmp_path, GOOD, encoder="a", unread=[0, 5], on_unreadable="skip")
     b = placed(tmp_path, BAD, encoder="b", unread=[5, 6])
     found = compare_records(a, b)
     kept = np.setdiff1d(np.arange(200), [0, 5])
@@ -143,7 +145,7 @@ def test_rows_that_one_run_skipped_are_left_out_of_both(tmp_path):
 
 
 # ----------------------------------------------------------------------------------------- encoders
-def test_encoders_are_compared_on_all_that_both_have_with_holm(home):
+def test_encoders_are_compared_on_all_that_both_have_with_holm(home: Path) -> None:
     folder = home / "records"
     found, alone = compare_encoders("good", "bad", read_records(folder), folder)
     assert [one.measurement[0] for one in found] == ["how", "what"]
@@ -152,7 +154,7 @@ def test_encoders_are_compared_on_all_that_both_have_with_holm(home):
     assert alone == ["alone top1, attentive, honest@1, 100 %: good alone"]
 
 
-def test_draws_are_paired_one_by_one_and_their_spread_stands_apart(home):
+def test_draws_are_paired_one_by_one_and_their_spread_stands_apart(home: Path) -> None:
     folder = home / "records"
     [_, found], _ = compare_encoders("good", "bad", read_records(folder), folder)
     draws = [(a.train_labels.draw, b.train_labels.draw) for a, b in found.pairs]
@@ -172,7 +174,7 @@ def test_draws_are_paired_one_by_one_and_their_spread_stands_apart(home):
     assert found.paired == compare_means(expected)
 
 
-def test_without_a_draw_in_common_the_newest_are_paired_and_the_draws_named(tmp_path):
+def test_without_a_draw_in_common_the_newest_are_paired_and_the_draws_named(tmp_path: Path) -> None:
     for draw, created in ((0, "2025-03-01T12:00:00Z"), (1, "2025-04-01T12:00:00Z")):
         kept_clips(tmp_path, GOOD, encoder="a", draw=draw, created=created, fraction=0.5)
     kept_clips(tmp_path, BAD, encoder="b", draw=2, fraction=0.5)
@@ -182,7 +184,7 @@ def test_without_a_draw_in_common_the_newest_are_paired_and_the_draws_named(tmp_
     assert found.differing == ("draw of the labels: 1 / 2",)
 
 
-def test_records_of_like_inputs_are_paired_before_newer_ones(tmp_path):
+def test_records_of_like_inputs_are_paired_before_newer_ones(tmp_path: Path) -> None:
     kept_clips(tmp_path, GOOD, encoder="a")
     kept_clips(tmp_path, GOOD, encoder="a", plan="64x1x1@1", created="2025-05-01T12:00:00Z", seed=3)
     kept_clips(tmp_path, BAD, encoder="b")
@@ -191,7 +193,7 @@ def test_records_of_like_inputs_are_paired_before_newer_ones(tmp_path):
     assert found.differing == () and len(found.pairs) == 1
 
 
-def test_a_name_of_several_networks_is_refused_with_names_that_work(tmp_path):
+def test_a_name_of_several_networks_is_refused_with_names_that_work(tmp_path: Path) -> None:
     for weights in ("ema", "raw"):
         kept_clips(tmp_path, GOOD, encoder="a", weights=weights)
     records = read_records(tmp_path)
@@ -206,7 +208,7 @@ def test_a_name_of_several_networks_is_refused_with_names_that_work(tmp_path):
         named("c", records)
 
 
-def test_encoders_without_a_measurement_in_common_are_refused(tmp_path):
+def test_encoders_without_a_measurement_in_common_are_refused(tmp_path: Path) -> None:
     kept_clips(tmp_path, GOOD, encoder="a", task="how")
     kept_clips(tmp_path, GOOD, encoder="b", task="what")
     kept_clips(tmp_path, GOOD, encoder="b", task="how", status="not_reportable", reasons=("x",))
@@ -221,7 +223,7 @@ def test_encoders_without_a_measurement_in_common_are_refused(tmp_path):
 
 
 # -------------------------------------------------------------------------------------------- boxes
-def test_boxes_are_compared_over_videos(tmp_path):
+def test_boxes_are_compared_over_videos(tmp_path: Path) -> None:
     sides = [
         Placed(record=kept_boxes(tmp_path, *case(skill), encoder=name), folder=tmp_path)
         for name, skill in (("a", 2), ("b", 0))
@@ -241,14 +243,16 @@ def test_boxes_are_compared_over_videos(tmp_path):
 
 
 # ------------------------------------------------------------------------------------- command line
-def run(capsys, *words):
+def run(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, str]:
     with pytest.raises(SystemExit) as stopped:
         main(["compare", *map(str, words)])
     captured = capsys.readouterr()
     return stopped.value.code or 0, captured.out, captured.err
 
 
-def test_the_command_prints_numbers_verdicts_and_spreads(home, capsys):
+def test_the_command_prints_numbers_verdicts_and_spreads(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     code, out, err = run(capsys, "good", "bad", "--home", home)
     assert code == 0
     rows = [line.split() for line in out.splitlines() if " rows " in line]
@@ -258,7 +262,9 @@ def test_the_command_prints_numbers_verdicts_and_spreads(home, capsys):
     assert "not compared: alone" in err and "not compared" not in out
 
 
-def test_the_command_gives_json_and_takes_ids_and_files(home, capsys):
+def test_the_command_gives_json_and_takes_ids_and_files(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     code, out, _ = run(capsys, "good", "bad", "--home", home, "--json")
     facts = json.loads(out)
     assert code == 0 and facts["alone"] and len(facts["comparisons"]) == 2
@@ -271,7 +277,9 @@ def test_the_command_gives_json_and_takes_ids_and_files(home, capsys):
     assert [single[key] for key in keys] == [how[key] for key in keys]
 
 
-def test_the_command_refuses_a_record_and_an_encoder(home, capsys):
+def test_the_command_refuses_a_record_and_an_encoder(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     name = next((home / "records").glob("*.json")).stem
     code, _, err = run(capsys, name, "bad", "--home", home)
     assert code == 2 and "a record and an encoder" in err

@@ -1,6 +1,9 @@
 """Two records explained: inputs that decide, inputs that round, and those that cannot matter."""
 
 import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -8,24 +11,25 @@ from bench.compare.explain import explain
 from bench.records.differences import ABSENT, Difference, differences
 from bench.records.record import Result
 from bench.records.record_files import read_record
+from tests.commands import Bench
 from tests.forgery import clip_config, run, write_clips
 from tests.sound_record import sound_fields
 
 
-def record(**changes):
+def record(**changes: Any) -> Result:
     return Result.model_validate(sound_fields(**changes))
 
 
-def names(found):
+def names(found: Sequence[Any]) -> list[str]:
     return [one.field for one in found]
 
 
-def test_equal_records_have_nothing_to_explain():
+def test_equal_records_have_nothing_to_explain() -> None:
     found = explain(record(), record())
     assert found.decide == found.rounding == found.harmless == found.features == ()
 
 
-def test_every_differing_input_is_in_its_group():
+def test_every_differing_input_is_in_its_group() -> None:
     fields = sound_fields()
     fields["created"] = "2030-01-01T00:00:00Z"
     fields["timing"]["fit_seconds"] = 99.0
@@ -43,7 +47,7 @@ def test_every_differing_input_is_in_its_group():
     ]  # fmt: skip
 
 
-def test_the_name_of_an_encoder_decides_and_where_its_weights_lie_does_not():
+def test_the_name_of_an_encoder_decides_and_where_its_weights_lie_does_not() -> None:
     a, b = record(weights="here"), record(weights="there")
     found = explain(a, b)
     assert "config.encoder (weights)" in names(found.harmless)
@@ -53,7 +57,7 @@ def test_the_name_of_an_encoder_decides_and_where_its_weights_lie_does_not():
     assert "config.encoder" in names(other.decide)
 
 
-def test_no_field_of_a_record_falls_through():
+def test_no_field_of_a_record_falls_through() -> None:
     """Every leaf that is no outcome is in one group when it changes."""
     whole = record().model_dump(mode="json")
     from bench.compare.explain import HARMLESS, OUTCOMES, ROUNDING
@@ -66,7 +70,7 @@ def test_no_field_of_a_record_falls_through():
             place = place.get(name, {})
 
 
-def test_differences_name_the_leaf_and_what_is_not_there():
+def test_differences_name_the_leaf_and_what_is_not_there() -> None:
     assert differences({"a": {"b": 1, "c": [1]}}, {"a": {"b": 2, "c": [1]}, "d": None}) == [
         Difference(field="a.b", a=1, b=2),
         Difference(field="d", a=ABSENT, b=None),
@@ -76,14 +80,16 @@ def test_differences_name_the_leaf_and_what_is_not_there():
 
 
 @pytest.fixture(scope="module")
-def two(tmp_path_factory):
+def two(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
     root = tmp_path_factory.mktemp("explain")
     write_clips(root)
     home = root / "home"
     return home, run(clip_config(root), home), run(clip_config(root, plan="8x2x1@2"), home)
 
 
-def test_the_facts_behind_feature_keys_are_told_where_the_stores_are(two, bench, tmp_path):
+def test_the_facts_behind_feature_keys_are_told_where_the_stores_are(
+    two: tuple[Path, Path, Path], bench: Bench, tmp_path: Path
+) -> None:
     home, a, b = two
     code, out, err = bench("explain", a.stem, b.stem, "--home", home, "--json")
     assert code == 0, err
@@ -103,7 +109,9 @@ def test_the_facts_behind_feature_keys_are_told_where_the_stores_are(two, bench,
     assert "decides the number" in out and "A - B" in out and "over 18 rows in both" in out
 
 
-def test_numbers_that_do_not_compare_are_explained_all_the_same(two, bench, tmp_path):
+def test_numbers_that_do_not_compare_are_explained_all_the_same(
+    two: tuple[Path, Path, Path], bench: Bench, tmp_path: Path
+) -> None:
     home, a, _ = two
     other = record(task="k400")
     (tmp_path / f"{other.id}.json").write_text(other.to_json())
@@ -119,7 +127,9 @@ def test_numbers_that_do_not_compare_are_explained_all_the_same(two, bench, tmp_
         ({"dtype": "float32"}, "scored features: dtype"),
     ],
 )
-def test_what_may_move_a_number_by_rounding_alone_decides_nothing(two, setting, fact):
+def test_what_may_move_a_number_by_rounding_alone_decides_nothing(
+    two: tuple[Path, Path, Path], setting: dict[str, str], fact: str
+) -> None:
     home, a, _ = two
     b = run(clip_config(home.parent, **setting), home)
     found = explain(read_record(a), read_record(b), home)
@@ -130,7 +140,7 @@ def test_what_may_move_a_number_by_rounding_alone_decides_nothing(two, setting, 
     ]  # fmt: skip
 
 
-def test_to_keep_labels_that_look_permuted_moves_no_number(two):
+def test_to_keep_labels_that_look_permuted_moves_no_number(two: tuple[Path, Path, Path]) -> None:
     home, a, _ = two
     b = run(clip_config(home.parent, on_permuted_labels="keep"), home)
     found = explain(read_record(a), read_record(b), home)

@@ -50,7 +50,7 @@ def both(root: Path) -> dict[str, Manifest]:
     return {split: read_split(K400, root, split) for split in ("train", "val")}
 
 
-def test_splits_come_back_as_they_were(tmp_path, root):
+def test_splits_come_back_as_they_were(tmp_path: Path, root: Path) -> None:
     manifests = both(root)
     assert add(manifests, tmp_path / "k400", root=root) == tmp_path / "k400" / DESCRIPTION
     found = read_added(tmp_path / "k400")
@@ -73,7 +73,7 @@ def test_splits_come_back_as_they_were(tmp_path, root):
     assert facts["splits"]["train"]["copies"]["published"] == 246_534
 
 
-def test_a_run_reads_what_was_added_and_no_root(tmp_path, root):
+def test_a_run_reads_what_was_added_and_no_root(tmp_path: Path, root: Path) -> None:
     add(both(root), tmp_path / "home/data/k400", root=root)
     (root / "train.csv").unlink()
     task = k400(data=tmp_path / "home/data")
@@ -90,14 +90,14 @@ def test_a_run_reads_what_was_added_and_no_root(tmp_path, root):
     assert (again.score.ids, again.score.labels.tolist()) == (["bbbbbbbbbbb"], [7])
 
 
-def test_a_split_that_was_not_added_is_named(tmp_path, root):
+def test_a_split_that_was_not_added_is_named(tmp_path: Path, root: Path) -> None:
     add({"val": read_split(K400, root, "val")}, tmp_path / "k400")
     assert added_root(tmp_path / "k400") == root
     with pytest.raises(DataError, match=r"holds val of Kinetics-400 but not train.*data add k400"):
         k400(data=tmp_path)
 
 
-def test_archive_that_was_changed_is_refused(tmp_path, root):
+def test_archive_that_was_changed_is_refused(tmp_path: Path, root: Path) -> None:
     add(both(root), tmp_path / "k400", root=root)
     path = root / "train/x.tar"
     path.write_bytes(path.read_bytes() + b"\0" * 512)
@@ -108,7 +108,7 @@ def test_archive_that_was_changed_is_refused(tmp_path, root):
         read_added(tmp_path / "k400")
 
 
-def test_damaged_files_are_refused(tmp_path, root):
+def test_damaged_files_are_refused(tmp_path: Path, root: Path) -> None:
     folder = tmp_path / "k400"
     path = add(both(root), folder, root=root)
     whole, facts = path.read_text(), json.loads(path.read_text())
@@ -134,7 +134,7 @@ def test_damaged_files_are_refused(tmp_path, root):
         read_added(folder)
 
 
-def test_a_hundred_thousand_rows_are_kept_as_columns(tmp_path):
+def test_a_hundred_thousand_rows_are_kept_as_columns(tmp_path: Path) -> None:
     """No object for every row: the media are arrays, and the files are small."""
     rows = 100_000
     names = [f"train/{number % 1000:03d}/{number:08d}.jpg" for number in range(rows)]

@@ -4,6 +4,7 @@ import json
 import math
 import random
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,30 +13,33 @@ from PIL import Image
 from torch.nn import functional
 
 from bench.data.views import autoaugment, randaugment
-from bench.data.views.augment import AUGMENTATIONS, augment, crop_resize, erase, facts, sample_crop
+from bench.data.views.augment import AUGMENTATIONS, augment, crop_resize, erase, sample_crop
+from bench.data.views.pixel_recipe import Recipe
 from bench.data.views.transforms import normalise
 from bench.errors import UsageError
-from bench.types import IMAGENET_MEAN, IMAGENET_STD
+from bench.types import IMAGENET_MEAN, IMAGENET_STD, ClipPlan
 
 GOLDEN = np.load(Path(__file__).parents[1] / "fixtures" / "eval_views.npz")
 CLIP = GOLDEN["video"]
 STILL = CLIP[:1]
 
 
-def view_of(name, clip, seed, *, size=24, flip=True):
+def view_of(
+    name: str, clip: np.ndarray, seed: int, *, size: int = 24, flip: bool = True
+) -> torch.Tensor:
     rng = np.random.default_rng(seed)
     mean, std = IMAGENET_MEAN, IMAGENET_STD
     return augment(name, clip, size=size, mean=mean, std=std, flip=flip, rng=rng)
 
 
-def clip_for(name):
+def clip_for(name: str) -> np.ndarray:
     return STILL if AUGMENTATIONS[name].kind == "image" else CLIP
 
 
 # ------------------------------------------------------------------------------- crop and resize
-@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
-def test_pinned_crop_equals_the_released_pretraining_transform(dtype):
-    frames = torch.from_numpy(CLIP[:2]).to(dtype)
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_pinned_crop_equals_the_released_pretraining_transform(dtype: torch.dtype) -> None:
+    frames = CLIP[:2].astype(dtype)
     box = tuple(int(side) for side in GOLDEN["pretrain_crop_ijhw"])
     view = normalise(crop_resize(frames, box, 32), IMAGENET_MEAN, IMAGENET_STD)
     golden = torch.from_numpy(GOLDEN["pretrain_noflip"])
@@ -44,7 +48,7 @@ def test_pinned_crop_equals_the_released_pretraining_transform(dtype):
     torch.testing.assert_close(view[:, 0].flip(-1), flipped, rtol=1e-5, atol=1e-6)
 
 
-def test_crop_area_and_shape_are_uniform_in_their_ranges():
+def test_crop_area_and_shape_are_uniform_in_their_ranges() -> None:
     rng = np.random.default_rng(0)
     scale, ratio, side = (0.08, 0.5), (3 / 4, 4 / 3), 1000
     # At most sqrt(0.5 * 4/3) = 0.82 of a side: every first box fits, so nothing is redrawn.
@@ -59,7 +63,7 @@ def test_crop_area_and_shape_are_uniform_in_their_ranges():
         assert np.abs(np.sort(unit) - steps).max() < 0.0307
 
 
-def test_released_crop_covers_8_to_100_percent_and_stays_inside():
+def test_released_crop_covers_8_to_100_percent_and_stays_inside() -> None:
     rng = np.random.default_rng(1)
     fractions = []
     for _ in range(2000):
@@ -77,13 +81,15 @@ def test_released_crop_covers_8_to_100_percent_and_stays_inside():
         (1000, 30, (480, 0, 40, 30)),  # 40 = 30 / (3/4), 480 = (1000 - 40) / 2
     ],
 )
-def test_crop_that_never_fits_falls_back_to_the_centre(height, width, box):
+def test_crop_that_never_fits_falls_back_to_the_centre(
+    height: int, width: int, box: tuple[int, int, int, int]
+) -> None:
     rng = np.random.default_rng(0)
     assert sample_crop(height, width, scale=(1.0, 1.0), ratio=(3 / 4, 4 / 3), rng=rng) == box
 
 
 # ------------------------------------------------------------------------------- random erasing
-def test_erased_box_is_the_same_in_all_frames_and_its_noise_is_not():
+def test_erased_box_is_the_same_in_all_frames_and_its_noise_is_not() -> None:
     view = torch.full((3, 4, 40, 50), 7.0)
     top, left, height, width = erase(view, tries=100, rng=np.random.default_rng(3))
     inside = view[:, :, top : top + height, left : left + width]
@@ -93,7 +99,7 @@ def test_erased_box_is_the_same_in_all_frames_and_its_noise_is_not():
     assert abs(inside.mean()) < 0.1 and abs(inside.std() - 1) < 0.1
 
 
-def test_erased_boxes_keep_their_area_and_shape_ranges():
+def test_erased_boxes_keep_their_area_and_shape_ranges() -> None:
     rng = np.random.default_rng(4)
     boxes = [erase(torch.zeros(1, 1, 200, 200), tries=100, rng=rng) for _ in range(1000)]
     _, _, height, width = np.array(boxes).T
@@ -103,7 +109,7 @@ def test_erased_boxes_keep_their_area_and_shape_ranges():
     assert abs(np.log(shape).mean()) < 0.1
 
 
-def test_view_is_left_alone_when_no_box_is_smaller_than_the_frame():
+def test_view_is_left_alone_when_no_box_is_smaller_than_the_frame() -> None:
     outcomes = set()
     for seed in range(30):
         view = torch.full((3, 2, 5, 100), 7.0)  # five rows: most boxes are too high
@@ -113,7 +119,7 @@ def test_view_is_left_alone_when_no_box_is_smaller_than_the_frame():
     assert outcomes == {True, False}
 
 
-def test_a_quarter_of_the_released_views_is_erased(monkeypatch):
+def test_a_quarter_of_the_released_views_is_erased(monkeypatch: pytest.MonkeyPatch) -> None:
     erased = []
     monkeypatch.setattr(
         "bench.data.views.augment.erase", lambda view, **_: erased.append(view.shape)
@@ -125,7 +131,7 @@ def test_a_quarter_of_the_released_views_is_erased(monkeypatch):
 
 
 # ----------------------------------------------------------------------------------- the recipes
-def test_released_recipe_equals_its_steps_in_the_released_order():
+def test_released_recipe_equals_its_steps_in_the_released_order() -> None:
     """Randaugment, [0, 1], normalise, then crop; ours crops first."""
     for seed in range(8):
         rng = np.random.default_rng(seed)
@@ -145,7 +151,7 @@ def test_released_recipe_equals_its_steps_in_the_released_order():
 
 
 @pytest.mark.parametrize("name", AUGMENTATIONS)
-def test_seed_fixes_the_view_and_global_generators_stay_untouched(name):
+def test_seed_fixes_the_view_and_global_generators_stay_untouched(name: str) -> None:
     before = random.getstate(), np.random.get_state(), torch.get_rng_state()
     views = [view_of(name, clip_for(name), seed) for seed in (5, 5, 6)]
     after = random.getstate(), np.random.get_state(), torch.get_rng_state()
@@ -157,7 +163,7 @@ def test_seed_fixes_the_view_and_global_generators_stay_untouched(name):
 
 
 @pytest.mark.parametrize("name", AUGMENTATIONS)
-def test_read_only_clip_is_augmented_and_left_unchanged(name):
+def test_read_only_clip_is_augmented_and_left_unchanged(name: str) -> None:
     clip = clip_for(name).copy()
     clip.flags.writeable = False
     for seed in range(4):
@@ -165,7 +171,7 @@ def test_read_only_clip_is_augmented_and_left_unchanged(name):
 
 
 @pytest.mark.parametrize("name", ["vjepa_released", "vjepa_paper"])
-def test_frames_of_a_clip_share_all_parameters(name):
+def test_frames_of_a_clip_share_all_parameters(name: str) -> None:
     still = np.repeat(STILL, 3, axis=0)
     for seed in range(12):
         same = view_of(name, still, seed)[:, 0] == view_of(name, still, seed)[:, 2]
@@ -173,31 +179,31 @@ def test_frames_of_a_clip_share_all_parameters(name):
         assert same.float().mean() > 0.6
 
 
-def writing():
+def writing() -> np.ndarray:
     """A picture that reads from dark to bright, left to right."""
     ramp = np.linspace(0, 255, 64).astype(np.uint8)
     return np.broadcast_to(ramp[None, None, :, None], (2, 48, 64, 3))
 
 
-def test_text_stays_readable_where_flips_are_not_allowed():
+def test_text_stays_readable_where_flips_are_not_allowed() -> None:
     for seed in range(50):
         row = view_of("vjepa_paper", writing(), seed, flip=False)[0, 0, 0]
         assert row[0] < row[-1]
 
 
-def test_half_of_the_paper_views_are_mirrored_where_flips_are_allowed():
+def test_half_of_the_paper_views_are_mirrored_where_flips_are_allowed() -> None:
     rows = [view_of("vjepa_paper", writing(), seed, size=8)[0, 0, 0] for seed in range(300)]
     mirrored = sum(bool(row[0] > row[-1]) for row in rows)
     assert 120 <= mirrored <= 180  # 150 expected, standard deviation 8.7
 
 
-def test_released_video_recipe_never_mirrors():
+def test_released_video_recipe_never_mirrors() -> None:
     for seed in range(10):
         allowed, forbidden = (view_of("vjepa_released", CLIP, seed, flip=f) for f in (True, False))
         assert torch.equal(allowed, forbidden)
 
 
-def test_image_recipe_equals_its_steps_on_pictures():
+def test_image_recipe_equals_its_steps_on_pictures() -> None:
     for seed in range(12):
         rng = np.random.default_rng(seed)
         top, left, height, width = sample_crop(
@@ -216,7 +222,7 @@ def test_image_recipe_equals_its_steps_on_pictures():
         torch.testing.assert_close(view_of("vjepa_image", STILL, seed), expected, rtol=0, atol=0)
 
 
-def test_repeated_still_stays_still_and_moving_clip_is_refused_by_the_image_recipe():
+def test_repeated_still_stays_still_and_moving_clip_is_refused_by_the_image_recipe() -> None:
     views = view_of("vjepa_image", np.repeat(STILL, 3, axis=0), 2)
     assert views.shape == (3, 3, 24, 24)
     for frame in range(3):
@@ -225,7 +231,7 @@ def test_repeated_still_stays_still_and_moving_clip_is_refused_by_the_image_reci
         view_of("vjepa_image", CLIP, 2)
 
 
-def test_unknown_augmentation_names_the_closest():
+def test_unknown_augmentation_names_the_closest() -> None:
     with pytest.raises(UsageError, match="'vjepa_released'"):
         view_of("vjepa_relased", CLIP, 0)
     with pytest.raises(UsageError, match="'score'"):
@@ -233,13 +239,15 @@ def test_unknown_augmentation_names_the_closest():
 
 
 # ------------------------------------------------------------------------------------- identity
-def identity(name, **changes):
-    options = {"size": 224, "num_views": 3, "flip": True, "kind": "video"}
-    return facts(name, mean=IMAGENET_MEAN, std=IMAGENET_STD, **(options | changes))
+def identity(name: str, **changes: Any) -> dict[str, Any]:
+    options = {"size": 224, "num_views": 3, "flip": True, "kind": "video"} | changes
+    plan = ClipPlan(num_frames=16, num_clips=1, num_views=options.pop("num_views"), stride=4)
+    recipe = Recipe(view=name, plan=plan, mean=IMAGENET_MEAN, std=IMAGENET_STD, **options)
+    return recipe.facts()["pixels"]
 
 
 @pytest.mark.parametrize("name", ["score", *AUGMENTATIONS])
-def test_identity_survives_json_and_tells_transforms_apart(name):
+def test_identity_survives_json_and_tells_transforms_apart(name: str) -> None:
     own = identity(name)
     assert json.loads(json.dumps(own)) == own
     assert own["format"] >= 1 and "torch" in own["libraries"]
@@ -248,7 +256,7 @@ def test_identity_survives_json_and_tells_transforms_apart(name):
     assert own not in others
 
 
-def test_identity_holds_what_changes_the_numbers_and_nothing_else():
+def test_identity_holds_what_changes_the_numbers_and_nothing_else() -> None:
     assert identity("score") != identity("score", num_views=1)
     assert identity("score") == identity("score", flip=False)
     assert "pillow" not in identity("score")["libraries"]

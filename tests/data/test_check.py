@@ -2,21 +2,23 @@
 
 import json
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from bench.data.check import check_manifest
+from bench.data.check import CheckReport, check_manifest
 from bench.data.manifest import Manifest
 from bench.data.media.checked_before import remembered_looks
-from bench.data.media.media import Cell, FrameFolder
+from bench.data.media.media import FrameFolder, ParquetCell
 from bench.data.read_manifest import PathColumn, read_folder
 from bench.errors import UnreadableMedia
 from bench.preflight.check_task import decode_planned
-from bench.types import ClipPlan, Silent
+from bench.types import ClipPlan, Progress, Silent
 from tests.data.test_media import write_frames, write_parquet, write_tar
 from tests.media import write_video
 
@@ -28,7 +30,7 @@ def decode(path: Path) -> None:
         raise UnreadableMedia(f"{path.name} is no image") from error
 
 
-def manifest_of(root: Path, ids: list[str], labels: list[int], **facts) -> Manifest:
+def manifest_of(root: Path, ids: list[str], labels: list[int], **facts: Any) -> Manifest:
     return Manifest(
         name="own",
         split="val",
@@ -41,7 +43,12 @@ def manifest_of(root: Path, ids: list[str], labels: list[int], **facts) -> Manif
     )
 
 
-def check(manifest, decode=decode, progress=None, workers=3):
+def check(
+    manifest: Manifest,
+    decode: Callable[..., Any] = decode,
+    progress: Progress | None = None,
+    workers: int = 3,
+) -> CheckReport:
     return check_manifest(manifest, workers=workers, progress=progress or Silent(), decode=decode)
 
 
@@ -52,7 +59,7 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_sound_split_has_no_problem(root):
+def test_sound_split_has_no_problem(root: Path) -> None:
     report = check(manifest_of(root, [f"{i}.png" for i in range(12)], [0] * 9 + [1] * 3))
     assert (report.listed, report.problems, report.expected) == (12, 0, None)
     assert report.smallest_class == ("eel", 0)
@@ -61,7 +68,7 @@ def test_sound_split_has_no_problem(root):
 
 
 @pytest.mark.parametrize("workers", [1, 4])
-def test_exactly_the_broken_files_are_named(root, workers):
+def test_exactly_the_broken_files_are_named(root: Path, workers: int) -> None:
     (root / "1.png").unlink()
     (root / "4.png").write_bytes(b"")
     (root / "7.png").write_bytes(b"not a png")
@@ -74,26 +81,26 @@ def test_exactly_the_broken_files_are_named(root, workers):
     assert report.problems == 4
 
 
-def test_file_under_two_names_is_a_duplicate(root):
+def test_file_under_two_names_is_a_duplicate(root: Path) -> None:
     (root / "link.png").symlink_to(root / "2.png")
     report = check(manifest_of(root, ["2.png", "3.png", "link.png", "3.png"], [0, 1, 0, 1]))
     assert report.duplicates == (("link.png", "2.png"), ("3.png", "3.png"))
 
 
-def test_link_in_a_circle_is_unreadable_and_not_the_end(root):
+def test_link_in_a_circle_is_unreadable_and_not_the_end(root: Path) -> None:
     (root / "loop.png").symlink_to(root / "loop.png")
     report = check(manifest_of(root, ["loop.png", "1.png"], [0, 0]))
     assert [sample for sample, _ in report.unreadable] == ["loop.png"]
 
 
-def test_count_other_than_published_is_a_problem(root):
+def test_count_other_than_published_is_a_problem(root: Path) -> None:
     manifest = manifest_of(root, ["1.png", "2.png"], [0, 1], expected=24_777)
     report = check(manifest)
     assert report.problems == 1
     assert ("rows", "2 (published: 24,777)") in report.as_table_rows()
 
 
-def test_decode_failures_of_the_system_are_reported_by_reason(root):
+def test_decode_failures_of_the_system_are_reported_by_reason(root: Path) -> None:
     def forbidden(path: Path) -> None:
         raise PermissionError(13, os.strerror(13))
 
@@ -101,7 +108,7 @@ def test_decode_failures_of_the_system_are_reported_by_reason(root):
     assert report.unreadable == (("1.png", "Permission denied"),)
 
 
-def test_mistakes_in_a_decoder_are_not_swallowed(root):
+def test_mistakes_in_a_decoder_are_not_swallowed(root: Path) -> None:
     def broken(path: Path) -> None:
         raise ZeroDivisionError
 
@@ -109,7 +116,7 @@ def test_mistakes_in_a_decoder_are_not_swallowed(root):
         check(manifest_of(root, ["1.png"], [0]), broken)
 
 
-def test_report_is_json_and_lists_everything(root):
+def test_report_is_json_and_lists_everything(root: Path) -> None:
     ids = [f"{i}.png" for i in range(100, 120)]
     report = check(manifest_of(root, ids, [0] * 20))
     facts = json.loads(json.dumps(report.as_dict()))
@@ -118,14 +125,14 @@ def test_report_is_json_and_lists_everything(root):
     assert dict(report.as_table_rows())["missing"].endswith("104.png, and 15 more")
 
 
-def test_progress_counts_every_row(root):
+def test_progress_counts_every_row(root: Path) -> None:
     class Counting(Silent):
         total = done = 0
 
-        def start(self, title, total):
+        def start(self, title: str, total: int) -> None:
             self.total = total
 
-        def advance(self, steps=1):
+        def advance(self, steps: int = 1) -> None:
             self.done += steps
 
     progress = Counting()
@@ -137,7 +144,7 @@ def test_progress_counts_every_row(root):
     assert (progress.total, progress.done) == (2, 2)
 
 
-def test_every_form_of_media_is_looked_at_and_found_twice(tmp_path):
+def test_every_form_of_media_is_looked_at_and_found_twice(tmp_path: Path) -> None:
     """Missing, empty, unreadable and twins, as members, cells and folders of frames."""
     files = [write_video(tmp_path / f"{row}.mp4", 8) for row in range(2)]
     (tmp_path / "empty.mp4").touch()
@@ -154,11 +161,11 @@ def test_every_form_of_media_is_looked_at_and_found_twice(tmp_path):
         "empty member": members["empty.mp4"],
         "gone member": replace(members["0.mp4"], archive=tmp_path / "gone.tar"),
         "cut member": replace(members["1.mp4"], offset=1 << 40),
-        "cell": Cell(archive, 0, "video"),
-        "same cell": Cell(archive, 0, "video"),
-        "empty cell": Cell(archive, 1, "video"),
-        "null cell": Cell(archive, 2, "video"),
-        "gone cell": Cell(tmp_path / "gone.parquet", 0, "video"),
+        "cell": ParquetCell(archive, 0, "video"),
+        "same cell": ParquetCell(archive, 0, "video"),
+        "empty cell": ParquetCell(archive, 1, "video"),
+        "null cell": ParquetCell(archive, 2, "video"),
+        "gone cell": ParquetCell(tmp_path / "gone.parquet", 0, "video"),
         "frames": frames,
         "same frames": frames,
         "lost frames": lost,
@@ -182,14 +189,16 @@ def test_every_form_of_media_is_looked_at_and_found_twice(tmp_path):
     )
 
 
-def test_a_check_that_was_killed_goes_on_and_a_changed_file_is_looked_at_again(tmp_path):
+def test_a_check_that_was_killed_goes_on_and_a_changed_file_is_looked_at_again(
+    tmp_path: Path,
+) -> None:
     ids = [f"{i}.png" for i in range(600)]
     for i, name in enumerate(ids):
         (tmp_path / name).write_bytes(b"good" if i % 100 else b"bad")
     manifest = manifest_of(tmp_path, ids, [0] * 600)
     seen: list[str] = []
 
-    def decode_until(limit: int):
+    def decode_until(limit: int) -> Callable[..., Any]:
         def decode(path: Path) -> None:
             if len(seen) >= limit:
                 raise KeyboardInterrupt
@@ -199,7 +208,7 @@ def test_a_check_that_was_killed_goes_on_and_a_changed_file_is_looked_at_again(t
 
         return decode
 
-    def look(limit: int, what: str = "frames 0 4 8"):
+    def look(limit: int, what: str = "frames 0 4 8") -> CheckReport:
         seen.clear()
         with remembered_looks(tmp_path / "looks.sqlite", what) as looks:
             return check_manifest(

@@ -3,13 +3,17 @@
 from collections import Counter
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from threading import Lock
+from typing import Any
 
 import numpy as np
 import pytest
 
 from bench.data.boxes.check_boxes import check_boxes, look_at_key_frames
+from bench.data.check import CheckReport
 from bench.data.decode.children import DecodingChildren
+from bench.data.manifest import Manifest
 from bench.data.media.checked_before import remembered_looks
 from bench.errors import MissingMedia, UnreadableMedia
 from bench.preflight.check_task import check_planned, look_only
@@ -21,7 +25,7 @@ PLACE = {"plan": PLAN, "start": None, "frame_rate": 30.0}
 
 
 @pytest.fixture(scope="module")
-def manifest(tmp_path_factory):
+def manifest(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
     """Four films: sound, ten seconds short, not there, damaged from second 903.1 to 904."""
     folder = tmp_path_factory.mktemp("films")
     options = {"x264-params": "scenecut=0:keyint=10:min-keyint=10:bframes=0"}
@@ -47,21 +51,21 @@ def manifest(tmp_path_factory):
     return replace(made, labels=labels)
 
 
-def look(media, micros):
+def look(media: Path, micros: np.ndarray) -> dict[int, str]:
     return look_at_key_frames(media, micros, **PLACE)[0]
 
 
-def ids(manifest, video, seconds):
+def ids(manifest: Manifest, video: int, seconds: range | tuple[int, int]) -> list[str]:
     places = zip(manifest.regions.video, manifest.regions.micros // 10**6, strict=True)
     return [
         manifest.ids[row] for row, (v, s) in enumerate(places) if v == video and s - 900 in seconds
     ]
 
 
-def test_rows_beyond_the_end_and_of_missing_videos_are_named(manifest):
+def test_rows_beyond_the_end_and_of_missing_videos_are_named(manifest: Manifest) -> None:
     looked = Counter()
 
-    def counted(media, micros):
+    def counted(media: Path, micros: np.ndarray) -> dict[int, str]:
         looked[media.name] += 1
         return look(media, micros)
 
@@ -88,10 +92,10 @@ def test_rows_beyond_the_end_and_of_missing_videos_are_named(manifest):
     assert report.as_dict()["facts"] == {"threshold": 0.8, "below the threshold": 12345}
 
 
-def test_every_key_frame_is_decoded_before_features_are_computed_live(manifest):
+def test_every_key_frame_is_decoded_before_features_are_computed_live(manifest: Manifest) -> None:
     seen, lock = [], Lock()
 
-    def note(medium, decoder, repeated):
+    def note(medium: Path, decoder: str, repeated: int) -> None:
         with lock:
             seen.append((medium.stem, decoder, repeated))
 
@@ -103,7 +107,7 @@ def test_every_key_frame_is_decoded_before_features_are_computed_live(manifest):
     assert sorted(seen) == [("damaged", "pyav", 2), ("short", "pyav", 2), ("sound", "pyav", 2)]
 
 
-def test_key_frames_of_one_video_by_hand(manifest):
+def test_key_frames_of_one_video_by_hand(manifest: Manifest) -> None:
     _, short, gone, damaged = manifest.regions.media
     micros = np.array([899, 900, 903, 904, 920]) * 10**6
     reasons, decoder, repeated = look_at_key_frames(damaged, micros, every=True, **PLACE)
@@ -117,8 +121,10 @@ def test_key_frames_of_one_video_by_hand(manifest):
         look_at_key_frames(gone, micros, **PLACE)
 
 
-def test_what_was_looked_at_is_remembered_for_the_same_key_frames(manifest, tmp_path):
-    def check(rows, places=()):
+def test_what_was_looked_at_is_remembered_for_the_same_key_frames(
+    manifest: Manifest, tmp_path: Path
+) -> None:
+    def check(rows: np.ndarray, places: tuple[Any, ...] = ()) -> CheckReport:
         with remembered_looks(tmp_path / "looks.sqlite", "plan") as looks:
             return check_boxes(
                 manifest.subset(rows), workers=1, progress=Silent(), look=look, looks=looks
@@ -133,10 +139,10 @@ def test_what_was_looked_at_is_remembered_for_the_same_key_frames(manifest, tmp_
     assert check(np.arange(20, 36)).remembered == 0  # other key frames
 
 
-def test_children_tell_which_key_frames_are_bad(manifest):
+def test_children_tell_which_key_frames_are_bad(manifest: Manifest) -> None:
     with DecodingChildren(look_only, workers=1) as pool:
 
-        def ask(media, micros):
+        def ask(media: Path, micros: np.ndarray) -> Any:
             return pool.decode(media, micros=micros, **PLACE)
 
         report = check_boxes(manifest, workers=1, progress=Silent(), look=ask)
@@ -146,7 +152,9 @@ def test_children_tell_which_key_frames_are_bad(manifest):
             ask(manifest.regions.media[2], np.array([900 * 10**6]))
 
 
-def test_two_videos_in_one_file_and_rows_of_one_name_are_duplicates(manifest, tmp_path):
+def test_two_videos_in_one_file_and_rows_of_one_name_are_duplicates(
+    manifest: Manifest, tmp_path: Path
+) -> None:
     link = tmp_path / "link.mp4"
     link.symlink_to(manifest.regions.media[0])
     boxes = every_second(0, [900, 901]) + every_second(1, [900])

@@ -5,13 +5,14 @@ import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bench.data.decode import children
 from bench.data.decode.children import DecodingChildren
 from bench.errors import UnreadableMedia
-from bench.preflight.check_task import decode_only
+from bench.preflight.check_task import decode_planned
 from bench.types import ClipPlan
 from tests.media import write_video
 
@@ -28,7 +29,7 @@ def decode(path: Path) -> None:
         file.write(f"{os.getpid()}\n")
 
 
-def outcome(pool: DecodingChildren, path: Path, **settings) -> str:
+def outcome(pool: DecodingChildren, path: Path, **settings: Any) -> str:
     try:
         pool.decode(path, **settings)
     except UnreadableMedia as error:
@@ -36,7 +37,9 @@ def outcome(pool: DecodingChildren, path: Path, **settings) -> str:
     return "good"
 
 
-def test_a_hang_a_crash_and_a_broken_file_are_named_and_the_others_are_decoded(tmp_path):
+def test_a_hang_a_crash_and_a_broken_file_are_named_and_the_others_are_decoded(
+    tmp_path: Path,
+) -> None:
     names = ["a", "hang", "b", "crash", "c", "broken", "d", "crash2", "e", "hang2", "f"]
     with (
         DecodingChildren(decode, workers=2, seconds=1.0) as pool,
@@ -53,7 +56,9 @@ def test_a_hang_a_crash_and_a_broken_file_are_named_and_the_others_are_decoded(t
             os.kill(pid, 0)
 
 
-def test_a_child_is_replaced_after_many_files(tmp_path, monkeypatch):
+def test_a_child_is_replaced_after_many_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(children, "FILES_PER_CHILD", 3)
     with DecodingChildren(decode, workers=1) as pool:
         assert [outcome(pool, tmp_path / "x") for _ in range(7)] == ["good"] * 7
@@ -61,10 +66,10 @@ def test_a_child_is_replaced_after_many_files(tmp_path, monkeypatch):
     assert [pids.count(pid) for pid in dict.fromkeys(pids)] == [3, 3, 1]
 
 
-def test_real_decoders_work_in_children(tmp_path):
+def test_real_decoders_work_in_children(tmp_path: Path) -> None:
     good, cut = write_video(tmp_path / "good.mp4", 12), write_video(tmp_path / "cut.mp4", 12)
     cut.write_bytes(cut.read_bytes()[:600])
     settings = {"plan": ClipPlan.parse("4x1x1@1"), "kind": "video"}
-    with DecodingChildren(decode_only, workers=1) as pool:
+    with DecodingChildren(decode_planned, workers=1) as pool:
         assert outcome(pool, good, **settings) == "good"
         assert "cut.mp4 cannot be decoded" in outcome(pool, cut, **settings)

@@ -1,5 +1,7 @@
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ from bench.types import ClipPlan
 GOLDEN = json.loads((Path(__file__).parents[1] / "fixtures" / "clip_indices.json").read_text())
 
 
-def released_cases():
+def released_cases() -> Iterator[pytest.ParameterSet]:
     for name, config in GOLDEN.items():
         if "lengths" not in config:
             continue
@@ -30,12 +32,16 @@ def released_cases():
 
 
 @pytest.mark.parametrize(("plan", "length", "expected"), list(released_cases()))
-def test_released_sampler_gives_the_released_frames(plan, length, expected):
+def test_released_sampler_gives_the_released_frames(
+    plan: ClipPlan, length: int, expected: dict[str, Any]
+) -> None:
     assert frame_indices(plan, length).tolist() == expected["deterministic"]
 
 
 @pytest.mark.parametrize(("plan", "length", "expected"), list(released_cases()))
-def test_released_sampler_draws_exactly_within_the_released_bounds(plan, length, expected):
+def test_released_sampler_draws_exactly_within_the_released_bounds(
+    plan: ClipPlan, length: int, expected: dict[str, Any]
+) -> None:
     draws = [frame_indices(plan, length, np.random.default_rng(seed)) for seed in range(40)]
     if expected["branch"] != "window":
         assert all(draw.tolist() == expected["deterministic"] for draw in draws)
@@ -49,14 +55,14 @@ def test_released_sampler_draws_exactly_within_the_released_bounds(plan, length,
             np.testing.assert_array_equal(draw[clip] - draw[clip, 0], offsets)
 
 
-def test_both_ends_of_the_released_bounds_are_reached():
+def test_both_ends_of_the_released_bounds_are_reached() -> None:
     plan = ClipPlan.parse("16x1@4", sampler="vjepa")  # 70 frames: starts 0..5
     starts = {int(frame_indices(plan, 70, np.random.default_rng(s))[0, 0]) for s in range(200)}
     assert starts == {0, 1, 2, 3, 4, 5}
 
 
 @pytest.mark.parametrize("length", sorted(GOLDEN["v1_edge_short"], key=int))
-def test_very_short_videos_match_the_release_save_for_the_single_frame(length):
+def test_very_short_videos_match_the_release_save_for_the_single_frame(length: str) -> None:
     plan = ClipPlan.parse("16x2@4", sampler="vjepa")
     released = np.array(GOLDEN["v1_edge_short"][length])
     # One frame: the release asks for frame -1, which only some decoders take for the last one.
@@ -64,7 +70,7 @@ def test_very_short_videos_match_the_release_save_for_the_single_frame(length):
 
 
 @pytest.mark.parametrize("case", sorted(GOLDEN["v2_pretrain_fps4_16f"]))
-def test_pretraining_sampler_matches_the_release_at_any_step(case):
+def test_pretraining_sampler_matches_the_release_at_any_step(case: str) -> None:
     expected = GOLDEN["v2_pretrain_fps4_16f"][case]
     if "error" in expected:
         return  # a step of 0, which is no plan
@@ -79,7 +85,7 @@ def test_pretraining_sampler_matches_the_release_at_any_step(case):
     assert frame_indices(plan, length).tolist() == expected["deterministic"]
 
 
-def test_plain_clip_is_centred_on_its_segment():
+def test_plain_clip_is_centred_on_its_segment() -> None:
     # 20 frames, 2 segments of 10. A clip of 3 frames at stride 2 covers 5: starts 2.5 and 12.5 cut
     # to 2 and 12.
     assert frame_indices(ClipPlan.parse("3x2@2"), 20).tolist() == [[2, 4, 6], [12, 14, 16]]
@@ -87,19 +93,19 @@ def test_plain_clip_is_centred_on_its_segment():
     assert frame_indices(ClipPlan.parse("5@1"), 9).tolist() == [[2, 3, 4, 5, 6]]
 
 
-def test_plain_clips_longer_than_their_segment_overlap_within_the_video():
+def test_plain_clips_longer_than_their_segment_overlap_within_the_video() -> None:
     # 10 frames, segments of 5, clips cover 7 (starts 0..3 fit): centres 2.5 and 7.5 give starts
     # -1 and 4, moved to 0 and 3.
     assert frame_indices(ClipPlan.parse("4x2@2"), 10).tolist() == [[0, 2, 4, 6], [3, 5, 7, 9]]
 
 
-def test_plain_clip_of_a_short_video_repeats_the_last_frame():
+def test_plain_clip_of_a_short_video_repeats_the_last_frame() -> None:
     indices = frame_indices(ClipPlan.parse("4x2@4"), 6)
     assert indices.tolist() == [[0, 4, 5, 5], [0, 4, 5, 5]]
     assert repeated_frames(indices) == 2
 
 
-def test_plain_random_starts_fill_the_segment_and_no_more():
+def test_plain_random_starts_fill_the_segment_and_no_more() -> None:
     # 20 frames, 2 segments of 10, a clip covers 5: starts 0..5 and 10..15.
     plan = ClipPlan.parse("3x2@2")
     draws = [frame_indices(plan, 20, np.random.default_rng(seed)) for seed in range(200)]
@@ -107,7 +113,7 @@ def test_plain_random_starts_fill_the_segment_and_no_more():
     assert {int(draw[1, 0]) for draw in draws} == set(range(10, 16))
 
 
-def test_plain_random_starts_of_one_clip_reach_the_whole_video():
+def test_plain_random_starts_of_one_clip_reach_the_whole_video() -> None:
     plan = ClipPlan.parse("3@2")
     starts = {int(frame_indices(plan, 9, np.random.default_rng(s))[0, 0]) for s in range(100)}
     assert starts == {0, 1, 2, 3, 4}
@@ -121,7 +127,9 @@ def test_plain_random_starts_of_one_clip_reach_the_whole_video():
     sampler=st.sampled_from(["plain", "vjepa", "vjepa_pretrain"]),
     seed=st.none() | st.integers(0, 99),
 )
-def test_indices_are_in_range_and_in_order(frames, clips, stride, length, sampler, seed):
+def test_indices_are_in_range_and_in_order(
+    frames: int, clips: int, stride: int, length: int, sampler: str, seed: int | None
+) -> None:
     plan = ClipPlan(num_frames=frames, num_clips=clips, num_views=1, stride=stride, sampler=sampler)
     rng = None if seed is None else np.random.default_rng(seed)
     indices = frame_indices(plan, length, rng)
@@ -140,8 +148,8 @@ def test_indices_are_in_range_and_in_order(frames, clips, stride, length, sample
     seed=st.none() | st.integers(0, 99),
 )
 def test_plain_clips_keep_the_true_stride_in_a_long_enough_video(
-    frames, clips, stride, spare, seed
-):
+    frames: int, clips: int, stride: int, spare: int, seed: int | None
+) -> None:
     length = (frames - 1) * stride + 1 + spare
     plan = ClipPlan(num_frames=frames, num_clips=clips, num_views=1, stride=stride)
     rng = None if seed is None else np.random.default_rng(seed)
@@ -150,24 +158,24 @@ def test_plain_clips_keep_the_true_stride_in_a_long_enough_video(
     assert repeated_frames(indices) == 0
 
 
-def test_a_still_is_frame_zero_throughout():
+def test_a_still_is_frame_zero_throughout() -> None:
     assert not frame_indices(ClipPlan.parse("16x2@0", sampler="vjepa"), 300).any()
 
 
-def test_repeats_are_counted_within_a_clip_only():
+def test_repeats_are_counted_within_a_clip_only() -> None:
     assert repeated_frames(np.array([[0, 4, 9, 9, 9], [0, 4, 9, 13, 18]])) == 2
 
 
-def test_released_k400_clips_repeat_one_frame_each():
+def test_released_k400_clips_repeat_one_frame_each() -> None:
     assert repeated_frames(frame_indices(ClipPlan.parse("16x8@4", sampler="vjepa"), 300)) == 8
 
 
-def test_unknown_sampler_names_the_closest():
+def test_unknown_sampler_names_the_closest() -> None:
     with pytest.raises(UsageError, match=r"unknown sampler .vjep.\. Did you mean .vjepa.\?"):
         frame_indices(ClipPlan.parse("16@4", sampler="vjep"), 100)
 
 
 @pytest.mark.parametrize("sampler", ["plain", "vjepa"])
-def test_a_video_without_frames_is_an_error(sampler):
+def test_a_video_without_frames_is_an_error(sampler: str) -> None:
     with pytest.raises(DataError, match="0 frames"):
         frame_indices(ClipPlan.parse("16@4", sampler=sampler), 0)

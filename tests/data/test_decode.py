@@ -1,4 +1,6 @@
+from collections.abc import Callable
 from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -32,7 +34,7 @@ DECODERS = [
 ]
 
 
-def read(path, choose, decoder):
+def read(path: Path, choose: Callable[..., np.ndarray], decoder: str) -> decode.Frames:
     """`read_frames`, or skip where torchcodec is installed without the FFmpeg that it needs."""
     try:
         return read_frames(path, choose, decoder=decoder)
@@ -69,7 +71,7 @@ VIDEOS = {
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("videos")
     for name, (num_frames, how, _) in VIDEOS.items():
         write_video(folder / name, num_frames, **how)
@@ -92,7 +94,9 @@ def sparse(num_frames: int, fps: float) -> np.ndarray:
 @pytest.mark.parametrize("choose", [scattered, sparse])
 @pytest.mark.parametrize("decoder", ["auto", "pyav", *DECODERS])
 @pytest.mark.parametrize("name", VIDEOS)
-def test_every_decoder_reads_exactly_the_frames_asked_for(folder, name, decoder, choose):
+def test_every_decoder_reads_exactly_the_frames_asked_for(
+    folder: Path, name: str, decoder: str, choose: Callable[..., np.ndarray]
+) -> None:
     num_frames, how, _ = VIDEOS[name]
     frames = read(folder / name, choose, decoder)
     expected = choose(num_frames, 1.0)
@@ -105,7 +109,7 @@ def test_every_decoder_reads_exactly_the_frames_asked_for(folder, name, decoder,
 
 
 @pytest.mark.parametrize("name", VIDEOS)
-def test_container_is_described(folder, name):
+def test_container_is_described(folder: Path, name: str) -> None:
     num_frames, how, unusual = VIDEOS[name]
     container = inspect(folder / name)
     assert container.num_frames == num_frames
@@ -120,7 +124,9 @@ def test_container_is_described(folder, name):
 
 @pytest.mark.parametrize("decoder", ["auto", "pyav", *DECODERS])
 @pytest.mark.parametrize(("name", "first"), [("cut12.mp4", 4), ("cut250.mp4", 30)])
-def test_frames_cut_off_by_an_edit_list_are_not_counted(folder, name, first, decoder):
+def test_frames_cut_off_by_an_edit_list_are_not_counted(
+    folder: Path, name: str, first: int, decoder: str
+) -> None:
     container = inspect(folder / name)
     assert "edit list" in container.unusual
     assert container.num_frames == 120 - first
@@ -132,7 +138,9 @@ def test_frames_cut_off_by_an_edit_list_are_not_counted(folder, name, first, dec
 
 
 @pytest.mark.parametrize("name", ["gop12.mp4", "cut12.mp4", "vfr.mp4", "vp9.webm", "fragments.mp4"])
-def test_any_pair_of_frames_is_read_whether_or_not_a_seek_lies_between(folder, name, monkeypatch):
+def test_any_pair_of_frames_is_read_whether_or_not_a_seek_lies_between(
+    folder: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(decode, "SEEK_GAP", 3)
     num_frames, first = inspect(folder / name).num_frames, 4 if name == "cut12.mp4" else 0
     rng = np.random.default_rng(0)
@@ -144,7 +152,7 @@ def test_any_pair_of_frames_is_read_whether_or_not_a_seek_lies_between(folder, n
 
 @pytest.mark.skipif(find_spec("decord") is None, reason="decord is not installed")
 @pytest.mark.parametrize("name", ["gop12.mp4", "gop250.mp4", "vp9.webm", "odd.mp4", "turned90.mp4"])
-def test_decord_and_pyav_give_the_same_bytes(folder, name):
+def test_decord_and_pyav_give_the_same_bytes(folder: Path, name: str) -> None:
     plan = ClipPlan.parse("8x3@2")
     made = [
         read_frames(folder / name, lambda n, _: frame_indices(plan, n), decoder=decoder)
@@ -155,7 +163,7 @@ def test_decord_and_pyav_give_the_same_bytes(folder, name):
 
 
 @pytest.mark.skipif(find_spec("decord") is None, reason="decord is not installed")
-def test_the_decoder_that_was_used_is_named(folder):
+def test_the_decoder_that_was_used_is_named(folder: Path) -> None:
     used = {
         name: read_frames(folder / name, sparse, decoder=decoder).decoder
         for name, decoder in [
@@ -174,7 +182,7 @@ def test_the_decoder_that_was_used_is_named(folder):
 
 
 @pytest.mark.skipif(find_spec("decord") is None, reason="decord is not installed")
-def test_pyav_takes_over_where_decord_fails_and_the_reason_is_kept(folder):
+def test_pyav_takes_over_where_decord_fails_and_the_reason_is_kept(folder: Path) -> None:
     frames = read_frames(folder / "av1.mp4", scattered, decoder="decord")
     assert frames.decoder.startswith("pyav (decord: ")
     assert "[" not in frames.decoder and str(folder) not in frames.decoder  # the same in every run
@@ -182,7 +190,7 @@ def test_pyav_takes_over_where_decord_fails_and_the_reason_is_kept(folder):
     assert again.decoder == frames.decoder
 
 
-def test_frames_before_the_damage_of_a_truncated_mp4_are_read(folder, tmp_path):
+def test_frames_before_the_damage_of_a_truncated_mp4_are_read(folder: Path, tmp_path: Path) -> None:
     path = truncate(folder / "first.mp4", tmp_path / "truncated.mp4", 0.7)
     container = inspect(path)
     assert container.num_frames == 120 and "ends early" in container.unusual
@@ -191,21 +199,25 @@ def test_frames_before_the_damage_of_a_truncated_mp4_are_read(folder, tmp_path):
 
 
 @pytest.mark.parametrize("decoder", ["auto", "pyav", *DECODERS])
-def test_a_needed_frame_that_is_lost_is_an_error_that_names_it(folder, tmp_path, decoder):
+def test_a_needed_frame_that_is_lost_is_an_error_that_names_it(
+    folder: Path, tmp_path: Path, decoder: str
+) -> None:
     path = truncate(folder / "first.mp4", tmp_path / "truncated.mp4", 0.7)
     with pytest.raises(UnreadableMedia, match=r"truncated\.mp4 .*frame 119 of 120"):
         read(path, lambda n, _: np.array([[0, n - 1]]), decoder)
 
 
 @pytest.mark.parametrize("name", ["vp9.webm", "xvid.avi", "fragments.mp4", "gop12.mp4"])
-def test_a_truncated_file_of_unknown_length_is_an_error(folder, tmp_path, name):
+def test_a_truncated_file_of_unknown_length_is_an_error(
+    folder: Path, tmp_path: Path, name: str
+) -> None:
     path = truncate(folder / name, tmp_path / name, 0.6)
     with pytest.raises(UnreadableMedia, match=name):
         inspect(path)
     assert missing_bytes(folder / name) == 0
 
 
-def test_damaged_data_is_an_error_and_not_another_picture(folder, tmp_path):
+def test_damaged_data_is_an_error_and_not_another_picture(folder: Path, tmp_path: Path) -> None:
     data = bytearray((folder / "gop250.mp4").read_bytes())
     middle = data.index(b"mdat") + 2000
     data[middle : middle + 60] = bytes(60)
@@ -216,7 +228,7 @@ def test_damaged_data_is_an_error_and_not_another_picture(folder, tmp_path):
             read_frames(path, scattered, decoder=decoder)
 
 
-def test_files_that_are_no_video_are_errors_with_the_reason(tmp_path):
+def test_files_that_are_no_video_are_errors_with_the_reason(tmp_path: Path) -> None:
     (tmp_path / "empty.mp4").touch()
     (tmp_path / "page.mp4").write_text("<html><body>Not found</body></html>" * 40)
     (tmp_path / "noise.mp4").write_bytes(np.random.default_rng(0).bytes(3000))
@@ -236,12 +248,14 @@ def test_files_that_are_no_video_are_errors_with_the_reason(tmp_path):
                 attempt(tmp_path / name)
 
 
-def test_unknown_decoder_names_the_closest(folder):
+def test_unknown_decoder_names_the_closest(folder: Path) -> None:
     with pytest.raises(UsageError, match=r"unknown decoder 'decor'\. Did you mean 'decord'"):
         read_frames(folder / "gop12.mp4", sparse, decoder="decor")
 
 
-def test_a_decoder_that_is_not_installed_says_how_to_install_it(folder, monkeypatch):
+def test_a_decoder_that_is_not_installed_says_how_to_install_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(decode, "find_spec", lambda name: None)
     for name in ("decord", "torchcodec"):
         with pytest.raises(UsageError, match=f"pip install {name}"):
@@ -250,7 +264,7 @@ def test_a_decoder_that_is_not_installed_says_how_to_install_it(folder, monkeypa
     assert "decord" not in decoder_versions("auto")
 
 
-def test_versions_cover_whatever_may_decode():
+def test_versions_cover_whatever_may_decode() -> None:
     versions = decoder_versions("auto")
     assert {"pyav", "libavcodec", "libswscale"} <= set(versions)
     assert ("decord" in versions) == (find_spec("decord") is not None)
@@ -276,7 +290,7 @@ def gray16() -> Image.Image:
         ("gray16.tif", gray16()),
     ],
 )
-def test_images_of_every_mode_become_rgb(tmp_path, name, picture):
+def test_images_of_every_mode_become_rgb(tmp_path: Path, name: str, picture: Image.Image) -> None:
     picture.save(tmp_path / name)
     pixels = read_image(tmp_path / name)
     assert pixels.shape == (1, 64, 96, 3) and pixels.dtype == np.uint8
@@ -286,7 +300,7 @@ def test_images_of_every_mode_become_rgb(tmp_path, name, picture):
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF")
-def test_broken_exif_is_no_obstacle_and_orientation_is_not_applied(tmp_path):
+def test_broken_exif_is_no_obstacle_and_orientation_is_not_applied(tmp_path: Path) -> None:
     picture, exif = Image.fromarray(paint(77)), Image.Exif()
     exif[0x0112] = 6  # turn by 90 degrees
     picture.save(tmp_path / "turned.jpg", exif=exif)
@@ -296,7 +310,7 @@ def test_broken_exif_is_no_obstacle_and_orientation_is_not_applied(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["picture.jpg", "picture.png", "picture.gif"])
-def test_a_truncated_image_is_an_error(tmp_path, name):
+def test_a_truncated_image_is_an_error(tmp_path: Path, name: str) -> None:
     noise = np.random.default_rng(0).integers(0, 255, (64, 96, 3)).astype(np.uint8)
     Image.fromarray(noise).save(tmp_path / name)
     truncate(tmp_path / name, tmp_path / f"cut_{name}", 0.5)
@@ -304,7 +318,7 @@ def test_a_truncated_image_is_an_error(tmp_path, name):
         read_image(tmp_path / f"cut_{name}")
 
 
-def test_files_that_are_no_image_are_errors(tmp_path):
+def test_files_that_are_no_image_are_errors(tmp_path: Path) -> None:
     (tmp_path / "empty.jpg").touch()
     (tmp_path / "page.jpg").write_text("<html></html>")
     for name in ("empty.jpg", "page.jpg", "missing.jpg", "."):

@@ -6,7 +6,10 @@ import os
 import shutil
 import sqlite3
 import tracemalloc
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,9 +18,9 @@ import pytest
 
 from bench.data.media import archive_parts, content_digest, digest_cache
 from bench.data.media.digest_cache import media_digests
-from bench.data.media.media import MEMBER, Cell, FrameFolder, MediaColumn, Member
+from bench.data.media.media import MEMBER, FrameFolder, MediaColumn, Member, ParquetCell
 from bench.errors import DataError
-from bench.types import Silent
+from bench.types import Progress, Silent
 
 
 @pytest.fixture
@@ -33,11 +36,11 @@ def settled(path: Path, content: bytes) -> Path:
 
 
 @pytest.fixture
-def reads(monkeypatch) -> list[str]:
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     seen: list[str] = []
     original = digest_cache._read
 
-    def counted(path: str):
+    def counted(path: str) -> Any:
         seen.append(path)
         return original(path)
 
@@ -45,24 +48,26 @@ def reads(monkeypatch) -> list[str]:
     return seen
 
 
-def digests(paths, cache, progress=None) -> list[str]:
+def digests(paths: Sequence[Any], cache: Path, progress: Progress | None = None) -> list[str]:
     return media_digests(paths, cache=cache, progress=progress or Silent())
 
 
-def test_digest_is_the_sha256_of_the_bytes(tmp_path, media):
+def test_digest_is_the_sha256_of_the_bytes(tmp_path: Path, media: list[Path]) -> None:
     expected = [hashlib.sha256(b"clip %d" % i).hexdigest() for i in range(7)]
     assert digests(media, tmp_path / "new" / "cache.sqlite") == expected
     assert digests(media[::-1], tmp_path / "new" / "cache.sqlite") == expected[::-1]
 
 
-def test_unchanged_file_is_read_once(tmp_path, media, reads):
+def test_unchanged_file_is_read_once(tmp_path: Path, media: list[Path], reads: list[str]) -> None:
     first = digests(media, tmp_path / "c")
     assert len(reads) == 7
     assert digests(media, tmp_path / "c") == first
     assert len(reads) == 7
 
 
-def test_changed_bytes_are_seen_even_with_size_and_time_restored(tmp_path, media, reads):
+def test_changed_bytes_are_seen_even_with_size_and_time_restored(
+    tmp_path: Path, media: list[Path], reads: list[str]
+) -> None:
     before = digests(media, tmp_path / "c")
     settled(media[3], b"CLIP 3")
     after = digests(media, tmp_path / "c")
@@ -71,7 +76,9 @@ def test_changed_bytes_are_seen_even_with_size_and_time_restored(tmp_path, media
     assert len(reads) == 8
 
 
-def test_file_written_a_moment_ago_is_not_trusted_next_time(tmp_path, reads):
+def test_file_written_a_moment_ago_is_not_trusted_next_time(
+    tmp_path: Path, reads: list[str]
+) -> None:
     path = tmp_path / "new.mp4"
     path.write_bytes(b"one")
     digests([path], tmp_path / "c")
@@ -79,7 +86,9 @@ def test_file_written_a_moment_ago_is_not_trusted_next_time(tmp_path, reads):
     assert len(reads) == 2
 
 
-def test_link_and_repeated_path_share_one_entry(tmp_path, media, reads):
+def test_link_and_repeated_path_share_one_entry(
+    tmp_path: Path, media: list[Path], reads: list[str]
+) -> None:
     link = tmp_path / "link.mp4"
     link.symlink_to(media[0])
     (tmp_path / "folder").symlink_to(tmp_path, target_is_directory=True)
@@ -90,7 +99,7 @@ def test_link_and_repeated_path_share_one_entry(tmp_path, media, reads):
     assert len(reads) == 1
 
 
-def test_missing_file_is_missing_until_it_comes(tmp_path, media):
+def test_missing_file_is_missing_until_it_comes(tmp_path: Path, media: list[Path]) -> None:
     path = tmp_path / "later.mp4"
     assert digests([path, media[0]], tmp_path / "c")[0] == "missing"
     path.write_bytes(b"x")
@@ -99,18 +108,20 @@ def test_missing_file_is_missing_until_it_comes(tmp_path, media):
     assert digests([path], tmp_path / "c") == ["missing"]
 
 
-def test_folder_is_refused(tmp_path):
+def test_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="not a file"):
         digests([tmp_path], tmp_path / "c")
 
 
-def test_interrupted_run_keeps_what_was_committed(tmp_path, media, reads, monkeypatch):
+def test_interrupted_run_keeps_what_was_committed(
+    tmp_path: Path, media: list[Path], reads: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(digest_cache, "FILES_PER_COMMIT", 2)
 
     class Interrupting(Silent):
         steps = 0
 
-        def advance(self, steps=1):
+        def advance(self, steps: int = 1) -> None:
             self.steps += steps
             if self.steps == 4:
                 raise KeyboardInterrupt
@@ -127,7 +138,7 @@ def fill(paths: list[Path], cache: Path, expected: list[str]) -> None:
     assert digests(paths, cache) == expected
 
 
-def test_processes_share_a_cache(tmp_path, media):
+def test_processes_share_a_cache(tmp_path: Path, media: list[Path]) -> None:
     expected = [hashlib.sha256(b"clip %d" % i).hexdigest() for i in range(7)]
     context = multiprocessing.get_context("spawn")
     args = (media, tmp_path / "c", expected)
@@ -141,7 +152,7 @@ def test_processes_share_a_cache(tmp_path, media):
         assert database.execute("SELECT COUNT(*) FROM media").fetchone() == (7,)
 
 
-def test_file_that_is_no_cache_is_named(tmp_path, media):
+def test_file_that_is_no_cache_is_named(tmp_path: Path, media: list[Path]) -> None:
     (tmp_path / "c").write_text("not a database, only a text that is long enough" * 40)
     with pytest.raises(DataError, match="cannot be used"):
         digests(media, tmp_path / "c")
@@ -162,19 +173,19 @@ def members(archive: Path) -> list[Member]:
     ]
 
 
-def cells(archive: Path) -> list[Cell]:
+def cells(archive: Path) -> list[ParquetCell]:
     table = pa.table({"video": [{"bytes": content, "path": "x.mp4"} for content in CONTENTS]})
     pq.write_table(table, archive, row_group_size=10)
     os.utime(archive, (1_600_000_000, 1_600_000_000))
-    return [Cell(archive, row, "video") for row in range(len(CONTENTS))]
+    return [ParquetCell(archive, row, "video") for row in range(len(CONTENTS))]
 
 
-def counting(monkeypatch, module, name: str) -> list[str]:
+def counting(monkeypatch: pytest.MonkeyPatch, module: ModuleType, name: str) -> list[str]:
     """Note the first argument of every call of a function."""
     seen: list[str] = []
     original = getattr(module, name)
 
-    def counted(*arguments):
+    def counted(*arguments: Any) -> Any:
         seen.append(arguments[0])
         return original(*arguments)
 
@@ -182,7 +193,7 @@ def counting(monkeypatch, module, name: str) -> list[str]:
     return seen
 
 
-def test_the_same_bytes_have_one_digest_in_a_file_a_tar_and_parquet(tmp_path):
+def test_the_same_bytes_have_one_digest_in_a_file_a_tar_and_parquet(tmp_path: Path) -> None:
     files = [settled(tmp_path / f"{i}.mp4", content) for i, content in enumerate(CONTENTS)]
     mixed = [*files, *members(tmp_path / "s.tar"), *cells(tmp_path / "p.parquet")]
     order = np.random.default_rng(0).permutation(len(mixed)).tolist()
@@ -191,7 +202,9 @@ def test_the_same_bytes_have_one_digest_in_a_file_a_tar_and_parquet(tmp_path):
 
 
 @pytest.mark.parametrize("make", [members, cells])
-def test_unchanged_archives_are_read_once(tmp_path, monkeypatch, make):
+def test_unchanged_archives_are_read_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: Callable[..., list[ParquetCell | Member]]
+) -> None:
     read = counting(monkeypatch, digest_cache, "_content")
     media = make(tmp_path / "archive")
     for _ in range(2):
@@ -208,7 +221,9 @@ def test_unchanged_archives_are_read_once(tmp_path, monkeypatch, make):
     assert len(read) == 2 * len(media)
 
 
-def test_a_new_archive_is_not_trusted_next_time(tmp_path, monkeypatch):
+def test_a_new_archive_is_not_trusted_next_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     read = counting(monkeypatch, digest_cache, "_content")
     media = members(tmp_path / "s.tar")
     os.utime(tmp_path / "s.tar")
@@ -217,7 +232,9 @@ def test_a_new_archive_is_not_trusted_next_time(tmp_path, monkeypatch):
     assert len(read) == 2 * len(media)
 
 
-def test_parquet_is_read_row_group_by_row_group_whatever_the_order(tmp_path, monkeypatch):
+def test_parquet_is_read_row_group_by_row_group_whatever_the_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(digest_cache, "FILES_PER_COMMIT", 7)
     monkeypatch.setattr(archive_parts, "KEPT_BYTES", 0)
     read = counting(monkeypatch, archive_parts, "_read_cells")
@@ -229,7 +246,9 @@ def test_parquet_is_read_row_group_by_row_group_whatever_the_order(tmp_path, mon
     assert len(read) == 4
 
 
-def test_an_archive_is_looked_at_for_each_chunk_and_not_for_each_part(tmp_path, monkeypatch):
+def test_an_archive_is_looked_at_for_each_chunk_and_not_for_each_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = counting(monkeypatch, content_digest, "file_state")
     after = counting(monkeypatch, digest_cache, "file_state")
     digests(members(tmp_path / "s.tar"), tmp_path / "c")
@@ -237,12 +256,19 @@ def test_an_archive_is_looked_at_for_each_chunk_and_not_for_each_part(tmp_path, 
     assert len(looked) == 2  # before it is read, and after
 
 
-def test_parts_that_are_not_there_are_told_apart_and_not_remembered(tmp_path):
-    gone = [Member(tmp_path / "gone.tar", "a", 0, 5), Cell(tmp_path / "gone.parquet", 0, "video")]
+def test_parts_that_are_not_there_are_told_apart_and_not_remembered(tmp_path: Path) -> None:
+    gone = [
+        Member(tmp_path / "gone.tar", "a", 0, 5),
+        ParquetCell(tmp_path / "gone.parquet", 0, "video"),
+    ]
     media = cells(tmp_path / "p.parquet")
     short = Member(tmp_path / "p.parquet", "a", 10, 1 << 40)
     (tmp_path / "page.parquet").write_text("<html></html>")
-    broken = [short, Cell(media[0].archive, 40, "video"), Cell(tmp_path / "page.parquet", 0, "x")]
+    broken = [
+        short,
+        ParquetCell(media[0].archive, 40, "video"),
+        ParquetCell(tmp_path / "page.parquet", 0, "x"),
+    ]
     assert digests([*gone, *broken, FrameFolder(tmp_path / "gone")], tmp_path / "c") == [
         *["missing"] * 2,
         *["unreadable"] * 3,
@@ -252,7 +278,7 @@ def test_parts_that_are_not_there_are_told_apart_and_not_remembered(tmp_path):
         assert database.execute("SELECT COUNT(*) FROM media").fetchone() == (0,)
 
 
-def test_a_column_of_members_takes_little_memory(tmp_path):
+def test_a_column_of_members_takes_little_memory(tmp_path: Path) -> None:
     rows = 20_000
     settled(tmp_path / "s.tar", bytes(rows))
     column = MediaColumn(
@@ -293,7 +319,9 @@ def by_hand(pictures: dict[str, bytes]) -> str:
     return hashlib.sha256(text).hexdigest()
 
 
-def test_the_digest_of_a_folder_is_that_of_its_frames(tmp_path, clip, monkeypatch):
+def test_the_digest_of_a_folder_is_that_of_its_frames(
+    tmp_path: Path, clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     read = counting(monkeypatch, digest_cache, "_content")
     expected = by_hand({f"img_{n}.jpg": b"picture %d" % n for n in (1, 2, 10)})
     for _ in range(2):
@@ -305,7 +333,7 @@ def test_the_digest_of_a_folder_is_that_of_its_frames(tmp_path, clip, monkeypatc
 
 
 @pytest.mark.parametrize("how", ["changed", "removed", "added", "renamed", "swapped"])
-def test_a_change_of_any_frame_is_seen(tmp_path, clip, how):
+def test_a_change_of_any_frame_is_seen(tmp_path: Path, clip: Path, how: str) -> None:
     before = digests([FrameFolder(clip)], tmp_path / "c")
     pictures = {f"img_{n}.jpg": b"picture %d" % n for n in (1, 2, 10)}
     if how == "changed":
@@ -328,6 +356,6 @@ def test_a_change_of_any_frame_is_seen(tmp_path, clip, how):
     assert after == [by_hand(pictures)] and after != before
 
 
-def test_a_file_in_the_place_of_a_folder_is_refused(tmp_path, media):
+def test_a_file_in_the_place_of_a_folder_is_refused(tmp_path: Path, media: list[Path]) -> None:
     with pytest.raises(DataError, match="not a folder of frames"):
         digests([FrameFolder(media[0])], tmp_path / "c")

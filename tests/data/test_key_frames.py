@@ -1,7 +1,10 @@
 """Boxes on key frames come with the right frames, to scale, whatever they are read with."""
 
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +19,8 @@ from bench.data.manifest import Manifest
 from bench.data.media.media import FrameFolder
 from bench.data.views.key_frames import TAKE, take_of, take_starts
 from bench.data.views.key_views import KEY_VIEWS, key_view, mirror_boxes, view_boxes, view_size
-from bench.data.views.pixel_recipe import keyframe_recipe, score_recipe
+from bench.data.views.pixel_recipe import Recipe, keyframe_recipe, score_recipe
+from bench.data.views.sample import Sample
 from bench.errors import UsageError
 from bench.types import ClipPlan, EncoderSpec
 from tests.media import paint, read_number, read_numbers, truncate, write_video
@@ -36,11 +40,20 @@ SPEC = EncoderSpec(
 PLAN = ClipPlan(num_frames=4, num_clips=1, num_views=1, stride=3)
 
 
-def recipe_of(view="whole", *, flip=False, seed=0, plan=PLAN, decoder="auto"):
+def recipe_of(
+    view: str = "whole",
+    *,
+    flip: bool = False,
+    seed: int = 0,
+    plan: ClipPlan = PLAN,
+    decoder: str = "auto",
+) -> Recipe:
     return keyframe_recipe(SPEC, plan, RegionReadout(view=view), decoder, flip=flip, seed=seed)
 
 
-def manifest_of(media, boxes, **place) -> Manifest:
+def manifest_of(
+    media: Sequence[Any], boxes: Sequence[tuple[int, float, Sequence[float]]], **place: Any
+) -> Manifest:
     """Make a manifest of `boxes`: (video, second, corners) in order."""
     regions = Regions.of(
         videos=[f"v{number}" for number in range(len(media))],
@@ -62,12 +75,19 @@ def manifest_of(media, boxes, **place) -> Manifest:
     )
 
 
-def every_second(video, seconds, corners=((0.1, 0.2, 0.5, 0.9), (0.25, 0.0, 1.0, 0.5))):
+def every_second(
+    video: int,
+    seconds: Iterable[float],
+    corners: Sequence[tuple[float, float, float, float]] = (
+        (0.1, 0.2, 0.5, 0.9),
+        (0.25, 0.0, 1.0, 0.5),
+    ),
+) -> list[tuple[int, float, tuple[float, float, float, float]]]:
     return [(video, second, box) for second in seconds for box in corners]
 
 
 @pytest.fixture(scope="module")
-def films(tmp_path_factory):
+def films(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Two cuts of 30 and 12 seconds, of different shapes."""
     folder = tmp_path_factory.mktemp("films")
     return [
@@ -77,13 +97,13 @@ def films(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def manifest(films):
+def manifest(films: list[Path]) -> Manifest:
     # The files are short: they begin at second 900. Key frames 903 and 913 have no boxes.
     seconds = [s for s in range(900, 920) if s not in (903, 913)]
     return manifest_of(films, every_second(0, seconds) + every_second(1, [900, 901, 911.25]))
 
 
-def clip_of(sample, moment=0) -> torch.Tensor:
+def clip_of(sample: Sample, moment: int = 0) -> torch.Tensor:
     out = torch.empty((PLAN.num_frames, *sample.frames.shape[2:]), dtype=torch.uint8)
     sample.copy_clip(moment, out)
     return out
@@ -96,7 +116,7 @@ def slowfast_clip(centre: int, num_frames: int, *, frames: int, stride: int) -> 
     return [min(max(number, 0), num_frames - 1) for number in window]
 
 
-def by_row(found):
+def by_row(found: Iterator[Any]) -> dict[int, tuple[torch.Tensor, np.ndarray, bool]]:
     """Return row -> (clip as seen, corners, mirrored) of samples that all can be read."""
     seen = {}
     for sample in found:
@@ -113,7 +133,9 @@ def by_row(found):
 
 # ------------------------------------------------------------------------------------------- frames
 @pytest.mark.parametrize("plan", [PLAN, ClipPlan.parse("5@3"), ClipPlan.parse("4@9")])
-def test_clips_lie_around_their_key_frames_and_stop_at_the_ends(manifest, plan):
+def test_clips_lie_around_their_key_frames_and_stop_at_the_ends(
+    manifest: Manifest, plan: ClipPlan
+) -> None:
     for sample in samples(manifest, np.arange(len(manifest)), recipe_of(plan=plan)):
         regions, boxes = manifest.regions, sample.boxes
         length = (300, 120)[regions.video[sample.row]]
@@ -127,7 +149,9 @@ def test_clips_lie_around_their_key_frames_and_stop_at_the_ends(manifest, plan):
         assert sample.repeated == boxes.repeated.sum()
 
 
-def test_a_quarter_second_is_rounded_to_its_frame_and_frames_do_not_wrap_around(films):
+def test_a_quarter_second_is_rounded_to_its_frame_and_frames_do_not_wrap_around(
+    films: list[Path],
+) -> None:
     manifest = manifest_of(films, [(0, 900.26, (0, 0, 1, 1)), (0, 929.9, (0, 0, 1, 1))])
     [sample] = samples(manifest, np.arange(2), recipe_of())
     # 4 * 3 // 2 = 6 frames before frame 3 (2.6 rounded), three apart; the last frame is 299.
@@ -136,12 +160,12 @@ def test_a_quarter_second_is_rounded_to_its_frame_and_frames_do_not_wrap_around(
     assert sample.boxes.repeated.tolist() == [1, 1]
 
 
-def test_the_start_of_a_file_is_told_or_follows_from_its_length(tmp_path):
+def test_the_start_of_a_file_is_told_or_follows_from_its_length(tmp_path: Path) -> None:
     # 1,300 seconds at one frame a second are no cut of 15 minutes.
     long = write_video(tmp_path / "long.mp4", 1300, fps=1, size=(32, 24), gop=250)
     plan = ClipPlan.parse("1@1")
 
-    def shown(second, **place):
+    def shown(second: float, **place: Any) -> str | int:
         [sample] = samples(
             manifest_of([long], [(0, second, (0, 0, 1, 1))], **place),
             np.array([0]),
@@ -155,7 +179,7 @@ def test_the_start_of_a_file_is_told_or_follows_from_its_length(tmp_path):
     assert "lies before it: it begins at second 900" in shown(899, start=900)
 
 
-def test_key_frames_of_a_varying_rate_are_those_shown_then(tmp_path):
+def test_key_frames_of_a_varying_rate_are_those_shown_then(tmp_path: Path) -> None:
     # 50 frames 20 ms apart, then 50 frames 60 ms apart: 4 s with 25 frames a second on average.
     steps = [20] * 50 + [60] * 50
     shown = np.cumsum([0, *steps[:-1]])
@@ -168,13 +192,13 @@ def test_key_frames_of_a_varying_rate_are_those_shown_then(tmp_path):
     assert "second 904.5 lies behind it" in behind.error
 
 
-def test_pictures_of_a_folder_are_counted_at_the_rate_that_is_given(tmp_path):
+def test_pictures_of_a_folder_are_counted_at_the_rate_that_is_given(tmp_path: Path) -> None:
     folder = tmp_path / "v"
     folder.mkdir()
     for number in range(60):
         Image.fromarray(paint(number)).save(folder / f"v_{number + 1:06d}.png")
     manifest = manifest_of([FrameFolder(folder)], every_second(0, range(900, 903)), frame_rate=20.0)
-    recently_probed._pictures.cache_clear()
+    recently_probed._kept.cache_clear()
     found = list(samples(manifest, np.arange(6), recipe_of()))
     assert read_numbers(found[0].pixels[0].numpy()).tolist() == [
         [0, 0, 0, 3],
@@ -182,11 +206,11 @@ def test_pictures_of_a_folder_are_counted_at_the_rate_that_is_given(tmp_path):
         [34, 37, 40, 43],
     ]
     list(samples(manifest, np.array([5]), recipe_of()))
-    assert recently_probed._pictures.cache_info().misses == 1  # listed once
+    assert recently_probed._kept.cache_info().misses == 1  # listed once
 
 
 # -------------------------------------------------------------------------------------------- takes
-def test_takes_hold_neighbours_of_one_video_and_draw(manifest):
+def test_takes_hold_neighbours_of_one_video_and_draw(manifest: Manifest) -> None:
     regions = manifest.regions
     rows = np.arange(len(manifest))
     starts = take_starts(regions, rows, np.zeros_like(rows))
@@ -198,7 +222,7 @@ def test_takes_hold_neighbours_of_one_video_and_draw(manifest):
     assert takes[0].micros.tolist() == [s * 10**6 for s in (900, 901, 902, 904, 905, 906, 907, 908)]
 
 
-def test_gaps_other_draws_and_steps_back_begin_a_take(manifest):
+def test_gaps_other_draws_and_steps_back_begin_a_take(manifest: Manifest) -> None:
     rows = np.array([0, 1, 2, 6, 7, 7, 5, 4, 36, 30])
     draws = np.array([0, 0, 0, 0, 0, 1, 1, 1, 1, 1])
     # Key frames 0 0 1 | 3 3 | (draw 1) 3 | 2 2 | 18 | 15.
@@ -209,7 +233,9 @@ def test_gaps_other_draws_and_steps_back_begin_a_take(manifest):
 
 
 @pytest.mark.parametrize("view", ["whole", "centre"])
-def test_pixels_and_boxes_depend_on_neither_neighbours_nor_order_nor_workers(manifest, view):
+def test_pixels_and_boxes_depend_on_neither_neighbours_nor_order_nor_workers(
+    manifest: Manifest, view: str
+) -> None:
     recipe = recipe_of(view, flip=True, seed=4)
     every = by_row(samples(manifest, np.arange(len(manifest)), recipe, draw=2))
     assert {mirrored for _, _, mirrored in every.values()} == {True, False}
@@ -227,13 +253,13 @@ def test_pixels_and_boxes_depend_on_neither_neighbours_nor_order_nor_workers(man
             np.testing.assert_array_equal(corners, every[name][1])
 
 
-def test_a_film_is_probed_once_for_all_of_its_takes(manifest):
-    recently_probed._container.cache_clear()
+def test_a_film_is_probed_once_for_all_of_its_takes(manifest: Manifest) -> None:
+    recently_probed._kept.cache_clear()
     assert len(list(samples(manifest, np.arange(len(manifest)), recipe_of()))) == 4
-    assert recently_probed._container.cache_info().misses == 2
+    assert recently_probed._kept.cache_info().misses == 2
 
 
-def test_a_file_that_was_written_again_is_probed_again(tmp_path):
+def test_a_file_that_was_written_again_is_probed_again(tmp_path: Path) -> None:
     path = write_video(tmp_path / "v.mp4", 20, fps=FPS)
     manifest = manifest_of([path], [(0, 904, (0, 0, 1, 1))])
     [sample] = samples(manifest, np.array([0]), recipe_of())
@@ -244,7 +270,7 @@ def test_a_file_that_was_written_again_is_probed_again(tmp_path):
 
 
 # --------------------------------------------------------------------------------- views and boxes
-def test_sizes_of_the_views_by_hand():
+def test_sizes_of_the_views_by_hand() -> None:
     assert view_size("keyframe", 224, 16) == 256
     assert view_size("keyframe", 384, 16) == 432  # of 438.9: 27 patches, not 28
     assert view_size("keyframe", 48, 8) == 56  # of 54.9
@@ -260,7 +286,7 @@ def test_sizes_of_the_views_by_hand():
     assert key_view(narrow, "keyframe", size=8, patch=8).shape == (1, 1, 8, 16, 3)
 
 
-def test_boxes_of_the_centre_crop_by_hand():
+def test_boxes_of_the_centre_crop_by_hand() -> None:
     # 480 x 640 pixels become 256 x 341, of which columns 58 (58.5, to the even) to 282 are kept
     # and rows 16 to 240.
     corners = np.array(
@@ -280,7 +306,9 @@ def test_boxes_of_the_centre_crop_by_hand():
 
 @pytest.mark.parametrize("view", ["whole", "centre"])
 @pytest.mark.parametrize("shape", [(120, 72), (72, 120)])
-def test_boxes_stay_on_what_they_were_drawn_around(tmp_path, view, shape):
+def test_boxes_stay_on_what_they_were_drawn_around(
+    tmp_path: Path, view: str, shape: tuple[int, int]
+) -> None:
     """A bright rectangle in real pictures is found within its box, and nowhere else."""
     (width, height), folder = shape, tmp_path / "v"
     folder.mkdir()
@@ -307,7 +335,7 @@ def test_boxes_stay_on_what_they_were_drawn_around(tmp_path, view, shape):
 
 
 @pytest.mark.parametrize("view", ["whole", "centre"])
-def test_frames_are_resized_as_if_all_at_once_and_upright(tmp_path, view):
+def test_frames_are_resized_as_if_all_at_once_and_upright(tmp_path: Path, view: str) -> None:
     """Films turned by a quarter are upright before boxes are laid on them."""
     path = write_video(tmp_path / "v.mp4", 60, fps=FPS, size=(72, 128), rotation=90)
     manifest = manifest_of([path], [(0, second, (0, 0, 1, 1)) for second in range(900, 906)])
@@ -320,11 +348,11 @@ def test_frames_are_resized_as_if_all_at_once_and_upright(tmp_path, view):
     assert sample.frames.shape[2:4] == ((96, 56) if view == "whole" else (48, 48))
 
 
-def sample_frames(seconds):
+def sample_frames(seconds: int) -> list[list[int]]:
     return [slowfast_clip(10 * second, 60, frames=4, stride=3) for second in range(seconds)]
 
 
-def test_mirrored_clips_are_the_plain_ones_mirrored(manifest):
+def test_mirrored_clips_are_the_plain_ones_mirrored(manifest: Manifest) -> None:
     rows = np.arange(len(manifest))
     plain = by_row(samples(manifest, rows, recipe_of()))
     [sample, *_] = samples(manifest, rows, recipe_of(flip=True), draw=1)
@@ -342,7 +370,7 @@ def test_mirrored_clips_are_the_plain_ones_mirrored(manifest):
     assert 0.3 < np.mean(shares) < 0.7
 
 
-def test_outside_boxes_are_counted(manifest, films):
+def test_outside_boxes_are_counted(manifest: Manifest, films: list[Path]) -> None:
     boxes = [(0, 900, (0.0, 0.1, 0.05, 0.9)), (0, 900, (0.4, 0.4, 0.6, 0.6))]
     small = manifest_of(films, boxes)
     [centre] = samples(small, np.arange(2), recipe_of("centre"))
@@ -352,7 +380,7 @@ def test_outside_boxes_are_counted(manifest, films):
 
 
 # ------------------------------------------------------------------------------------------- damage
-def test_key_frames_beyond_the_file_cost_only_their_own_rows(films):
+def test_key_frames_beyond_the_file_cost_only_their_own_rows(films: list[Path]) -> None:
     manifest = manifest_of(films, every_second(1, [899, 900, 911, 912, 913]))
     found = list(samples(manifest, np.arange(10), recipe_of()))
     assert [sample.boxes.rows.tolist() for sample in found] == [
@@ -373,7 +401,7 @@ def test_key_frames_beyond_the_file_cost_only_their_own_rows(films):
     assert found[3].num_clips == 0 and found[3].boxes.moment.tolist() == [0, 0]
 
 
-def test_damage_inside_a_film_costs_only_the_key_frames_that_need_it(tmp_path):
+def test_damage_inside_a_film_costs_only_the_key_frames_that_need_it(tmp_path: Path) -> None:
     options = {"x264-params": "scenecut=0:keyint=10:min-keyint=10:bframes=0"}
     path = write_video(tmp_path / "v.mp4", 80, fps=FPS, gop=10, options=options)
     data = bytearray(path.read_bytes())
@@ -396,7 +424,7 @@ def test_damage_inside_a_film_costs_only_the_key_frames_that_need_it(tmp_path):
             assert read_numbers(sample.pixels[0, 0].numpy()).tolist() == expected
 
 
-def test_pictures_of_different_sizes_are_no_film(tmp_path):
+def test_pictures_of_different_sizes_are_no_film(tmp_path: Path) -> None:
     folder = tmp_path / "v"
     folder.mkdir()
     for number in range(40):
@@ -412,7 +440,7 @@ def test_pictures_of_different_sizes_are_no_film(tmp_path):
     assert "pixels" in found[3].error
 
 
-def test_a_missing_film_and_one_that_is_no_video_are_told_once(tmp_path):
+def test_a_missing_film_and_one_that_is_no_video_are_told_once(tmp_path: Path) -> None:
     (tmp_path / "page.mp4").write_text("<html>gone</html>")
     media = [tmp_path / "gone.mp4", tmp_path / "page.mp4", FrameFolder(tmp_path / "nothing")]
     boxes = [row for video in range(3) for row in every_second(video, range(900, 903))]
@@ -428,7 +456,7 @@ def test_a_missing_film_and_one_that_is_no_video_are_told_once(tmp_path):
     assert [sample.boxes.rows.tolist() for sample in page] == [[6, 7], [8, 9], [10, 11]]
 
 
-def test_a_film_that_ends_early_keeps_its_beginning(tmp_path):
+def test_a_film_that_ends_early_keeps_its_beginning(tmp_path: Path) -> None:
     faststart = {"movflags": "faststart"}  # its table is in front, and says how long it was
     whole = write_video(tmp_path / "v.mp4", 120, fps=FPS, gop=40, muxer_options=faststart)
     cut = truncate(whole, tmp_path / "cut.mp4", 0.6)
@@ -445,10 +473,10 @@ def test_a_film_that_ends_early_keeps_its_beginning(tmp_path):
 
 
 # ------------------------------------------------------------------------------------------- recipe
-def test_facts_name_what_changes_pixels():
+def test_facts_name_what_changes_pixels() -> None:
     whole = recipe_of()
     assert (whole.view, whole.size, whole.patch, whole.decoder) == ("keyframe", 56, 8, "pyav")
-    assert not whole.is_random and not whole.is_normalised
+    assert not whole.is_random
     facts = whole.facts()
     assert facts["sampling"] == ["keyframe", 3] and facts["decoder"]["name"] == "pyav"
     assert facts["pixels"]["transform"] == "keyframe" and facts["seed"] is None
@@ -458,18 +486,18 @@ def test_facts_name_what_changes_pixels():
     assert {recipe.view for recipe in recipes} == set(KEY_VIEWS)
     assert len({str(recipe.facts()) for recipe in recipes}) == 4
     turned = recipe_of("centre", flip=True, seed=5)
-    assert turned.is_random and not turned.is_normalised and turned.facts()["seed"] == 5
+    assert turned.is_random and turned.facts()["seed"] == 5
     assert turned.num_views == 1 and turned.size == 48
     augmented = replace(score_recipe(SPEC, PLAN, "video", "auto"), view="vjepa_paper")
-    assert augmented.is_random and augmented.is_normalised
+    assert augmented.is_random
 
 
-def test_a_key_frame_has_one_clip_and_one_view():
+def test_a_key_frame_has_one_clip_and_one_view() -> None:
     with pytest.raises(UsageError, match=r"plan 4x2x3@3: .* write 4x1x1@3"):
         recipe_of(plan=ClipPlan.parse("4x2x3@3"))
 
 
-def test_other_decoders_show_the_same_frames(manifest):
+def test_other_decoders_show_the_same_frames(manifest: Manifest) -> None:
     rows = np.arange(8)
     expected = by_row(samples(manifest, rows, recipe_of()))
     found = by_row(samples(manifest, rows, recipe_of(decoder="decord")))
@@ -477,5 +505,5 @@ def test_other_decoders_show_the_same_frames(manifest):
         assert (read_numbers(found[row][0].numpy()) == read_numbers(expected[row][0].numpy())).all()
 
 
-def test_take_is_eight():
+def test_take_is_eight() -> None:
     assert TAKE == 8  # stored features depend on it

@@ -1,5 +1,7 @@
 """Label maps in the formats that data sets and tools write."""
 
+from pathlib import Path
+
 import pytest
 
 from bench.data.discover.label_files import read_label_map
@@ -20,14 +22,14 @@ from bench.errors import DataError
         ("a.txt", "route 66\nno number", ["route 66", "no number"]),
     ],
 )
-def test_formats(tmp_path, name, content, names):
+def test_formats(tmp_path: Path, name: str, content: str, names: list[str]) -> None:
     (tmp_path / name).write_text(content, newline="")
     labels = read_label_map(tmp_path / name)
     assert list(labels.names) == names
     assert labels.source == str(tmp_path / name)
 
 
-def test_words_beside_wordnet_ids_name_the_class_too(tmp_path):
+def test_words_beside_wordnet_ids_name_the_class_too(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("n02119789 fox, kit fox\nn01751748 snake\n")
     assert read_label_map(tmp_path / "a.txt").index("fox, kit fox") == 0
 
@@ -47,7 +49,9 @@ def test_words_beside_wordnet_ids_name_the_class_too(tmp_path):
         ("a.json", "[]", "is empty"),
     ],
 )
-def test_what_is_no_label_map_is_refused(tmp_path, name, content, said):
+def test_what_is_no_label_map_is_refused(
+    tmp_path: Path, name: str, content: str, said: str
+) -> None:
     (tmp_path / name).write_text(content)
     with pytest.raises(DataError, match=said):
         read_label_map(tmp_path / name)

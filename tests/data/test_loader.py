@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +13,9 @@ from PIL import Image
 
 from bench.data import loader
 from bench.data.loader import samples
+from bench.data.manifest import Manifest
 from bench.data.views.clip_frames import frame_indices
+from bench.data.views.pixel_recipe import Recipe
 from bench.data.views.transforms import score_views
 from bench.errors import BenchError, UsageError
 from bench.types import ClipPlan
@@ -27,7 +30,7 @@ AUGMENTED = replace(RECIPE, view="vjepa_paper", size=16)
 
 
 @pytest.fixture(scope="module")
-def manifest(tmp_path_factory):
+def manifest(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
     folder = tmp_path_factory.mktemp("videos")
     paths = [
         write_video(folder / f"{number}.mp4", length, size=(48, 48))
@@ -36,7 +39,7 @@ def manifest(tmp_path_factory):
     return make_manifest(paths)
 
 
-def test_clips_show_the_frames_of_the_plan(manifest):
+def test_clips_show_the_frames_of_the_plan(manifest: Manifest) -> None:
     # With size 48 the short side becomes 54: scaled and cropped, the numbers stay readable.
     for sample in samples(manifest, np.arange(3), RECIPE):
         expected = frame_indices(PLAN, LENGTHS[sample.row])
@@ -55,12 +58,14 @@ def test_clips_show_the_frames_of_the_plan(manifest):
         assert (distance.argmin(-1) == expected).all()
 
 
-def painted(number):
+def painted(number: int) -> np.ndarray:
     return paint(number, (48, 48))
 
 
 @pytest.mark.parametrize("recipe", [RECIPE, AUGMENTED], ids=["score", "augmented"])
-def test_workers_and_batch_size_change_nothing_and_order_is_kept(manifest, recipe):
+def test_workers_and_batch_size_change_nothing_and_order_is_kept(
+    manifest: Manifest, recipe: Recipe
+) -> None:
     rows, draw = np.array([2, 0, 1, 0, 2]), np.array([0, 1, 0, 0, 0])
     expected = list(samples(manifest, rows, recipe, draw=draw))
     assert [(s.row, s.draw) for s in expected] == list(zip(rows, draw, strict=True))
@@ -74,7 +79,7 @@ def test_workers_and_batch_size_change_nothing_and_order_is_kept(manifest, recip
 
 
 @pytest.mark.parametrize("recipe", [replace(RECIPE, plan=replace(PLAN, num_views=3)), AUGMENTED])
-def test_a_copied_clip_is_the_one_in_the_pixels(manifest, recipe):
+def test_a_copied_clip_is_the_one_in_the_pixels(manifest: Manifest, recipe: Recipe) -> None:
     [sample] = samples(manifest, np.array([0]), recipe)
     clips = sample.pixels.flatten(0, 1)
     assert len(clips) == recipe.clips_per_row
@@ -84,8 +89,8 @@ def test_a_copied_clip_is_the_one_in_the_pixels(manifest, recipe):
         assert torch.equal(out, clip)
 
 
-def test_augmented_pixels_follow_seed_draw_and_root_row(manifest):
-    def first(recipe, draw, source=manifest, row=0):
+def test_augmented_pixels_follow_seed_draw_and_root_row(manifest: Manifest) -> None:
+    def first(recipe: Recipe, draw: int, source: Manifest = manifest, row: int = 0) -> torch.Tensor:
         [sample] = samples(source, np.array([row]), recipe, draw=draw)
         assert sample.pixels.shape == (1, 3, 3, 4, 16, 16)
         assert sample.pixels.dtype == torch.float32
@@ -98,7 +103,7 @@ def test_augmented_pixels_follow_seed_draw_and_root_row(manifest):
     assert torch.equal(first(AUGMENTED, 0, subset, 1), first(AUGMENTED, 0))
 
 
-def test_an_unreadable_file_is_a_sample_with_a_reason(manifest, tmp_path):
+def test_an_unreadable_file_is_a_sample_with_a_reason(manifest: Manifest, tmp_path: Path) -> None:
     broken = tmp_path / "broken.mp4"
     broken.write_bytes(b"nothing")
     mixed = make_manifest([manifest.media[0], broken, tmp_path / "gone.mp4"])
@@ -111,7 +116,7 @@ def test_an_unreadable_file_is_a_sample_with_a_reason(manifest, tmp_path):
         assert (good.missing, bad.missing, gone.missing) == (False, False, True)
 
 
-def test_a_still_is_repeated_over_the_frames(tmp_path):
+def test_a_still_is_repeated_over_the_frames(tmp_path: Path) -> None:
     picture = np.random.default_rng(0).integers(0, 256, (60, 50, 3), dtype=np.uint8)
     Image.fromarray(picture).save(tmp_path / "one.png")
     (tmp_path / "bad.png").write_bytes(b"no image")
@@ -132,15 +137,17 @@ def test_a_still_is_repeated_over_the_frames(tmp_path):
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_wrong_recipe_is_one_sentence_from_any_process(manifest, workers):
+def test_a_wrong_recipe_is_one_sentence_from_any_process(manifest: Manifest, workers: int) -> None:
     wrong = replace(RECIPE, plan=replace(PLAN, sampler="nonsense"))
     with pytest.raises(UsageError) as caught:
         list(samples(manifest, np.arange(1), wrong, workers=workers))
     assert "nonsense" in str(caught.value) and "Traceback" not in str(caught.value)
 
 
-def test_the_death_of_a_worker_is_a_sentence(manifest, monkeypatch):
-    def killed(path, recipe, seed):
+def test_the_death_of_a_worker_is_a_sentence(
+    manifest: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(path: Path, recipe: Recipe, seed: int) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
     monkeypatch.setattr(loader, "_read", killed)
@@ -149,9 +156,9 @@ def test_the_death_of_a_worker_is_a_sentence(manifest, monkeypatch):
 
 
 def test_a_decoder_that_hangs_ends_its_process_and_the_sentence_says_how_to_find_the_file(
-    manifest, monkeypatch
-):
-    def hang(path, recipe, seed):
+    manifest: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hang(path: Path, recipe: Recipe, seed: int) -> None:
         while True:  # no signal handler of Python is asked for, as in native code
             time.sleep(1)
 

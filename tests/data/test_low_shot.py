@@ -1,8 +1,10 @@
 """Low-shot tasks: what is drawn, what is written down, and split files that travel."""
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -39,7 +41,9 @@ PINNED_IDS = [
 ]
 
 
-def manifest_of(ids, labels, split="train", classes=5) -> Manifest:
+def manifest_of(
+    ids: list[str], labels: list[int], split: str = "train", classes: int = 5
+) -> Manifest:
     return Manifest(
         name="own",
         split=split,
@@ -68,7 +72,7 @@ def uneven(reverse: bool = False) -> Task:
 
 
 # ------------------------------------------------------------------------------------------- cuts
-def test_fraction_writes_down_what_was_asked_and_drawn():
+def test_fraction_writes_down_what_was_asked_and_drawn() -> None:
     task = uneven()
     cut = low_shot_task(task, fraction=0.1, draw=2)
     # Rounded halves up: 4, 2.5 -> 3, 0.7 -> 1; 0.3 and 0.1 round to none and are lifted to one.
@@ -88,7 +92,7 @@ def test_fraction_writes_down_what_was_asked_and_drawn():
     assert cut.fit.root is task.fit and cut.score is task.score
 
 
-def test_lifted_classes_are_counted_exactly_for_long_fractions_and_large_classes():
+def test_lifted_classes_are_counted_exactly_for_long_fractions_and_large_classes() -> None:
     """The numerator of 1/3 as a decimal times 2,000 rows is beyond 64 bits."""
     labels = [0] * 2_000 + [1]
     task = task_of(manifest_of([str(row) for row in range(2_001)], labels))
@@ -97,7 +101,7 @@ def test_lifted_classes_are_counted_exactly_for_long_fractions_and_large_classes
     assert cut.options["lifted_classes"] == 1
 
 
-def test_shots_give_all_of_a_class_that_has_fewer_and_count_it():
+def test_shots_give_all_of_a_class_that_has_fewer_and_count_it() -> None:
     cut = low_shot_task(uneven(), shots=5, draw=1)
     assert np.bincount(cut.fit.labels).tolist() == [5, 5, 5, 3, 1]
     facts = {key: cut.options[key] for key in ("shots", "draw", "rows", "least", "most")}
@@ -105,7 +109,7 @@ def test_shots_give_all_of_a_class_that_has_fewer_and_count_it():
     assert cut.options["short_classes"] == 2 and "fraction" not in cut.options
 
 
-def test_whole_split_is_the_manifest_itself_and_has_one_draw():
+def test_whole_split_is_the_manifest_itself_and_has_one_draw() -> None:
     task = uneven()
     for draw in (0, 3):
         cut = low_shot_task(task, fraction=1.0, draw=draw)
@@ -114,7 +118,7 @@ def test_whole_split_is_the_manifest_itself_and_has_one_draw():
         assert (cut.options["least"], cut.options["most"]) == (1, 40)
 
 
-def test_shots_lie_within_more_shots_and_within_fractions_of_the_draw():
+def test_shots_lie_within_more_shots_and_within_fractions_of_the_draw() -> None:
     task = uneven()
     asked = [Share(shots=1, draw=1), Share(fraction=0.1, draw=1), Share(fraction=0.5, draw=1)]
     one, tenth, half = (set(cut.fit.ids) for cut in cut_tasks(task, asked))
@@ -123,7 +127,7 @@ def test_shots_lie_within_more_shots_and_within_fractions_of_the_draw():
     assert other != one
 
 
-def test_order_of_the_rows_decides_nothing():
+def test_order_of_the_rows_decides_nothing() -> None:
     straight, reverse = uneven(), uneven(reverse=True)
     for how in ({"fraction": 0.2, "draw": 1}, {"shots": 3}):
         first, second = low_shot_task(straight, **how), low_shot_task(reverse, **how)
@@ -131,13 +135,13 @@ def test_order_of_the_rows_decides_nothing():
         assert split_text(first) == split_text(second)
 
 
-def test_a_cut_task_can_be_cut_anew_without_traces_of_the_first_cut():
+def test_a_cut_task_can_be_cut_anew_without_traces_of_the_first_cut() -> None:
     task = uneven()
     again = low_shot_task(low_shot_task(task, fraction=1.0), shots=2)
     assert again.options == low_shot_task(task, shots=2).options
 
 
-def test_pixels_of_a_cut_stay_a_column():
+def test_pixels_of_a_cut_stay_a_column() -> None:
     names = [f"{i}.mp4" for i in range(6)]
     fit = replace(
         manifest_of(names, [0, 0, 0, 1, 1, 1]), media=MediaColumn.of_files(Path("/m"), names, FILE)
@@ -161,15 +165,15 @@ def test_pixels_of_a_cut_stay_a_column():
         ({"draw": 1, "subset": Path("x.txt")}, "not drawn"),
     ],
 )
-def test_share_that_cannot_be_drawn_is_refused(asked, said):
+def test_share_that_cannot_be_drawn_is_refused(asked: dict[str, Path | float], said: str) -> None:
     with pytest.raises(UsageError, match=said):
         low_shot_task(uneven(), **asked)
 
 
-def test_share_has_one_spelling():
+def test_share_has_one_spelling() -> None:
     defaults = {"fraction": 1.0, "draw": 0, "shots": None, "subset": None, "size": "full"}
 
-    def spelled(**options):
+    def spelled(**options: Any) -> dict[str, float | str]:
         return one_spelling(options, defaults)
 
     assert spelled(fraction=1.0, draw=2, size="full") == {"size": "full"}
@@ -181,7 +185,7 @@ def test_share_has_one_spelling():
 
 
 # -------------------------------------------------------------------------------------- the files
-def test_split_files_are_the_same_on_every_platform_and_with_every_version():
+def test_split_files_are_the_same_on_every_platform_and_with_every_version() -> None:
     """Digests of whole files; a change here changes every number measured on few labels."""
     task = uneven()
     asked = [
@@ -198,7 +202,7 @@ def test_split_files_are_the_same_on_every_platform_and_with_every_version():
     assert ids == PINNED_IDS
 
 
-def test_split_digest_is_what_a_shell_computes(tmp_path):
+def test_split_digest_is_what_a_shell_computes(tmp_path: Path) -> None:
     # printf 'a\nb\n' | sha256sum
     assert split_digest(["b", "a"]).startswith("911169ddaaf146af")
     path = write_split(low_shot_task(uneven(), shots=1), tmp_path / "split.txt")
@@ -207,7 +211,7 @@ def test_split_digest_is_what_a_shell_computes(tmp_path):
     assert header.startswith(b"# frozenbench split task=own split=train shots=1 draw=0 rows=5 ")
 
 
-def test_written_split_is_read_back_as_the_same_rows(tmp_path):
+def test_written_split_is_read_back_as_the_same_rows(tmp_path: Path) -> None:
     task = uneven()
     for share in (Share(fraction=0.2, draw=1), Share(shots=2), Share()):
         [cut] = cut_tasks(task, [share])
@@ -224,7 +228,7 @@ def test_written_split_is_read_back_as_the_same_rows(tmp_path):
     ]
 
 
-def test_edited_split_file_is_refused(tmp_path):
+def test_edited_split_file_is_refused(tmp_path: Path) -> None:
     path = write_split(low_shot_task(uneven(), shots=1), tmp_path / "split.txt")
     path.write_text(path.read_text() + "n0000/n0000_39.JPEG\n")
     with pytest.raises(DataError, match="was changed"):
@@ -241,7 +245,9 @@ def test_edited_split_file_is_refused(tmp_path):
         lambda sample: sample.replace(".JPEG", ".png"),
     ],
 )
-def test_names_are_found_with_and_without_folder_and_extension(tmp_path, spell):
+def test_names_are_found_with_and_without_folder_and_extension(
+    tmp_path: Path, spell: Callable[..., Any]
+) -> None:
     task = uneven()
     wanted = [task.fit.ids[row] for row in (70, 3, 41)]
     path = tmp_path / "1percent.txt"
@@ -252,14 +258,14 @@ def test_names_are_found_with_and_without_folder_and_extension(tmp_path, spell):
     assert cut.options["least"] == 0 and cut.options["rule"] == RULES["subset"]
 
 
-def test_stored_ids_without_extension_are_found_by_file_names(tmp_path):
+def test_stored_ids_without_extension_are_found_by_file_names(tmp_path: Path) -> None:
     task = task_of(manifest_of([f"n01440764_{i}" for i in range(12)], [0] * 12))
     path = tmp_path / "10percent.txt"
     path.write_text("n01440764_10.JPEG\nn01440764_1.JPEG\n")
     assert list(low_shot_task(task, subset=path).fit.ids) == ["n01440764_1", "n01440764_10"]
 
 
-def test_names_that_are_not_in_the_split_are_counted_and_named(tmp_path):
+def test_names_that_are_not_in_the_split_are_counted_and_named(tmp_path: Path) -> None:
     path = tmp_path / "list.txt"
     path.write_text("n0000_3.JPEG\nn0000_99.JPEG\nn9999_1.JPEG\n")
     with pytest.raises(DataError, match=r"of 3 names 2 are not among the samples of own train"):
@@ -268,7 +274,7 @@ def test_names_that_are_not_in_the_split_are_counted_and_named(tmp_path):
         low_shot_task(uneven(), subset=path)
 
 
-def test_name_of_several_samples_or_named_twice_is_refused(tmp_path):
+def test_name_of_several_samples_or_named_twice_is_refused(tmp_path: Path) -> None:
     task = task_of(manifest_of(["run/1.mp4", "walk/1.mp4", "walk/2.mp4"], [0, 1, 1]))
     path = tmp_path / "list.txt"
     path.write_text("1.mp4\n")
@@ -281,7 +287,7 @@ def test_name_of_several_samples_or_named_twice_is_refused(tmp_path):
     assert low_shot_task(task, subset=path).fit.ids == ["run/1.mp4"]
 
 
-def test_empty_and_missing_lists_are_refused(tmp_path):
+def test_empty_and_missing_lists_are_refused(tmp_path: Path) -> None:
     (tmp_path / "empty.txt").write_text("\n")
     with pytest.raises(DataError, match="names no sample"):
         low_shot_task(uneven(), subset=tmp_path / "empty.txt")
@@ -289,7 +295,7 @@ def test_empty_and_missing_lists_are_refused(tmp_path):
         low_shot_task(uneven(), subset=tmp_path / "nowhere.txt")
 
 
-def test_permuting_labels_outside_of_a_list_changes_nothing_of_the_cut(tmp_path):
+def test_permuting_labels_outside_of_a_list_changes_nothing_of_the_cut(tmp_path: Path) -> None:
     task = uneven()
     path = write_split(low_shot_task(task, fraction=0.3, draw=1), tmp_path / "split.txt")
     first = low_shot_task(task, subset=path)

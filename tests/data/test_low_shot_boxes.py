@@ -2,8 +2,10 @@
 
 import hashlib
 import itertools
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,7 +26,7 @@ PINNED_IDS = ["5cb716ffbe60313c", "2b80bc227b160e26"]
 CLASSES = 5
 
 
-def boxes(videos=VIDEOS) -> Manifest:
+def boxes(videos: list[str] = VIDEOS) -> Manifest:
     """28 boxes labelled by their video and number; class 3 is in one video, class 4 in none."""
     video = np.repeat(np.arange(5), BOXES)
     number = np.concatenate([np.arange(n) for n in BOXES])
@@ -69,7 +71,7 @@ def in_order(draw: int) -> list[str]:
     return sorted(names, key=lambda n: hashlib.sha256(f"group {draw} {n}".encode()).hexdigest())
 
 
-def test_fraction_draws_whole_videos_and_writes_down_what_came_of_it():
+def test_fraction_draws_whole_videos_and_writes_down_what_came_of_it() -> None:
     task = task_of()
     cut = low_shot_task(task, fraction=0.5, draw=2)  # 2.5 of 5 videos, rounded up
     assert sorted(drawn_videos(cut)) == sorted(in_order(2)[:3])
@@ -93,7 +95,7 @@ def test_fraction_draws_whole_videos_and_writes_down_what_came_of_it():
     assert [Path(str(m)).stem for m in cut.fit.media] == [i.split(",")[0] for i in cut.fit.ids]
 
 
-def test_labels_that_a_draw_lost_are_counted():
+def test_labels_that_a_draw_lost_are_counted() -> None:
     has_3 = VIDEOS[3]
     lost = [low_shot_task(task_of(), fraction=0.4, draw=d) for d in range(12)]
     assert {has_3 in drawn_videos(cut) for cut in lost} == {True, False}
@@ -103,7 +105,7 @@ def test_labels_that_a_draw_lost_are_counted():
         assert cut.options["least"] == 0 and cut.options["most"] == sizes.max()
 
 
-def test_fractions_of_a_draw_are_nested_and_draws_differ():
+def test_fractions_of_a_draw_are_nested_and_draws_differ() -> None:
     task = task_of()
     shares = [Share(fraction=f, draw=1) for f in (0.01, 0.4, 0.6, 0.99)]
     cuts = list(cut_tasks(task, shares))
@@ -116,7 +118,7 @@ def test_fractions_of_a_draw_are_nested_and_draws_differ():
     assert len(firsts) > 1
 
 
-def test_whole_split_is_the_manifest_itself():
+def test_whole_split_is_the_manifest_itself() -> None:
     task = task_of()
     cut = low_shot_task(task, draw=3)
     sizes = task.fit.labels.sum(axis=0)
@@ -133,18 +135,18 @@ def test_whole_split_is_the_manifest_itself():
     }
 
 
-def test_shots_of_boxes_are_refused():
+def test_shots_of_boxes_are_refused() -> None:
     with pytest.raises(UsageError, match=r"shots 5: the rows of own are boxes.*fraction"):
         low_shot_task(task_of(), shots=5)
 
 
-def test_rows_with_several_labels_that_are_no_boxes_are_refused_rather_than_stratified():
+def test_rows_with_several_labels_that_are_no_boxes_are_refused_rather_than_stratified() -> None:
     fit = replace(boxes(), regions=None)
     with pytest.raises(UsageError, match="cannot be drawn by class"):
         low_shot_task(task_of(fit), fraction=0.5)
 
 
-def test_labels_and_boxes_outside_of_a_draw_change_nothing_of_it():
+def test_labels_and_boxes_outside_of_a_draw_change_nothing_of_it() -> None:
     task = task_of()
     first = low_shot_task(task, fraction=0.4, draw=1)
     outside = np.setdiff1d(np.arange(28), first.fit.root_rows)
@@ -165,13 +167,13 @@ def outside_video(task: Task) -> int:
     return task.fit.regions.videos.index(in_order(1)[-1])
 
 
-def test_order_of_the_videos_decides_nothing():
+def test_order_of_the_videos_decides_nothing() -> None:
     mirrored = low_shot_task(task_of(boxes([*VIDEOS[4::-1], "empty"])), fraction=0.4, draw=1)
     assert sorted(drawn_videos(mirrored)) == sorted(in_order(1)[:2])
 
 
 # --------------------------------------------------------------------------------------- the files
-def test_written_split_is_read_back_as_the_same_rows(tmp_path):
+def test_written_split_is_read_back_as_the_same_rows(tmp_path: Path) -> None:
     task = task_of()
     cut = low_shot_task(task, fraction=0.4, draw=1)
     path = write_split(cut, tmp_path / split_name(cut))
@@ -182,7 +184,7 @@ def test_written_split_is_read_back_as_the_same_rows(tmp_path):
     assert again.options["split_sha256"] == cut.options["split_sha256"]
 
 
-def test_drawn_boxes_are_fixed_for_ever():
+def test_drawn_boxes_are_fixed_for_ever() -> None:
     shares = [Share(fraction=0.2), Share(fraction=0.6, draw=2)]
     cuts = list(cut_tasks(task_of(), shares))
     assert [split_digest(cut.fit.ids)[:16] for cut in cuts] == PINNED_IDS
@@ -198,7 +200,7 @@ def test_drawn_boxes_are_fixed_for_ever():
         lambda video: f"trainval/{video}.mkv",
     ],
 )
-def test_subset_may_name_videos_and_boxes(tmp_path, spell):
+def test_subset_may_name_videos_and_boxes(tmp_path: Path, spell: Callable[..., Any]) -> None:
     task = task_of()
     path = tmp_path / "some.txt"
     lines = [spell(VIDEOS[3]), task.fit.ids[8], spell("empty"), spell(VIDEOS[0])]
@@ -220,7 +222,7 @@ def test_subset_may_name_videos_and_boxes(tmp_path, spell):
         (["empty"], "names no sample"),
     ],
 )
-def test_lists_that_do_not_fit_are_refused(tmp_path, lines, said):
+def test_lists_that_do_not_fit_are_refused(tmp_path: Path, lines: list[str], said: str) -> None:
     task = task_of()
     path = tmp_path / "list.txt"
     path.write_text("\n".join(task.fit.ids[8] if n == "BOX 8" else n for n in lines) + "\n")

@@ -3,6 +3,7 @@
 import csv
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +19,7 @@ from bench.errors import DataError
 FORMATS = Path(__file__).parents[1] / "fixtures" / "formats"
 
 
-def read(path: Path, **options) -> Manifest:
+def read(path: Path, **options: Any) -> Manifest:
     return read_list(path, **{"root": None, "name": "own", "split": "train", **options})
 
 
@@ -28,7 +29,7 @@ def written(tmp_path: Path, content: str | bytes, name: str = "train.csv") -> Pa
     return path
 
 
-def refusal(path: Path, **options) -> str:
+def refusal(path: Path, **options: Any) -> str:
     with pytest.raises(DataError) as caught:
         read(path, **options)
     return str(caught.value)
@@ -45,7 +46,7 @@ def refusal(path: Path, **options) -> str:
         ("mmaction2/kinetics400_train_list_videos.txt", "abseiling/-0aMadeUp01_000000_000010.mp4"),
     ],
 )
-def test_lists_of_public_codes_are_read(name, first):
+def test_lists_of_public_codes_are_read(name: str, first: str) -> None:
     manifest = read(FORMATS / "kinetics400" / name)
     assert manifest.kind == "video"
     assert manifest.ids[0] == first
@@ -53,7 +54,7 @@ def test_lists_of_public_codes_are_read(name, first):
     assert list(manifest.classes) == ["0", "1", "2", "3", "4"]
 
 
-def test_label_map_file_names_the_classes():
+def test_label_map_file_names_the_classes() -> None:
     folder = FORMATS / "kinetics400" / "mmaction2"
     manifest = read(
         folder / "kinetics400_train_list_videos.txt", classes=folder / "label_map_k400.txt"
@@ -62,12 +63,12 @@ def test_label_map_file_names_the_classes():
     assert manifest.ids[3].startswith("passing_American_football_(in_game)/")
 
 
-def test_frame_list_with_counts_is_refused():
+def test_frame_list_with_counts_is_refused() -> None:
     path = FORMATS / "kinetics400" / "mmaction2" / "kinetics400_train_list_rawframes.txt"
     assert "line 1" in refusal(path)
 
 
-def test_blank_separated_csv_of_images_keeps_label_gaps():
+def test_blank_separated_csv_of_images_keeps_label_gaps() -> None:
     path = FORMATS / "places205" / "trainvalsplit_places205" / "train_places205.csv"
     manifest = read(path)
     assert manifest.kind == "image"
@@ -75,12 +76,12 @@ def test_blank_separated_csv_of_images_keeps_label_gaps():
     assert len(manifest.classes) == 23
 
 
-def test_shell_characters_in_names_survive():
+def test_shell_characters_in_names_survive() -> None:
     manifest = read(FORMATS / "hmdb51" / "mmaction2" / "hmdb51_train_split_1_videos.txt")
     assert manifest.ids[1] == "wave/MadeUp&Friends_wave_u_cm_np1_ri_bad_1.avi"
 
 
-def test_parquet_with_image_bytes_is_refused_with_the_way_out():
+def test_parquet_with_image_bytes_is_refused_with_the_way_out() -> None:
     path = next((FORMATS / "imagenet1k" / "hf_parquet").glob("*.parquet"))
     assert "holds the images themselves" in refusal(path)
 
@@ -104,7 +105,7 @@ def test_parquet_with_image_bytes_is_refused_with_the_way_out():
     ],
 )
 @pytest.mark.parametrize("name", ["list.txt", "list.csv", "list.list", "list"])
-def test_spellings_of_two_rows_are_the_same_manifest(tmp_path, text, name):
+def test_spellings_of_two_rows_are_the_same_manifest(tmp_path: Path, text: str, name: str) -> None:
     manifest = read(written(tmp_path, text, name))
     assert list(manifest.ids) == ["a.mp4", "b.mp4"]
     assert manifest.labels.tolist() == [0, 1]
@@ -112,7 +113,7 @@ def test_spellings_of_two_rows_are_the_same_manifest(tmp_path, text, name):
     assert manifest.digest == read(written(tmp_path, "a.mp4 0\nb.mp4 1", "plain")).digest
 
 
-def test_names_with_blanks_and_commas_follow_the_media_name(tmp_path):
+def test_names_with_blanks_and_commas_follow_the_media_name(tmp_path: Path) -> None:
     text = "my clip, 2.mp4 so it slides down, slowly\nb.mp4 (in game)\n"
     manifest = read(written(tmp_path, text))
     assert list(manifest.ids) == ["my clip, 2.mp4", "b.mp4"]
@@ -120,17 +121,17 @@ def test_names_with_blanks_and_commas_follow_the_media_name(tmp_path):
     assert manifest.labels.tolist() == [1, 0]
 
 
-def test_names_that_end_in_a_number_are_names(tmp_path):
+def test_names_that_end_in_a_number_are_names(tmp_path: Path) -> None:
     manifest = read(written(tmp_path, "a.mp4,class 10\nb.mp4,class 9\n"))
     assert list(manifest.classes) == ["class 10", "class 9"]
 
 
-def test_names_are_sorted_as_ascii(tmp_path):
+def test_names_are_sorted_as_ascii(tmp_path: Path) -> None:
     manifest = read(written(tmp_path, "a.jpg b\nb.jpg B\nc.jpg _\nd.jpg a\n"))
     assert list(manifest.classes) == ["B", "_", "a", "b"]
 
 
-def test_shuffled_integers_with_known_names_agree_on_names(tmp_path):
+def test_shuffled_integers_with_known_names_agree_on_names(tmp_path: Path) -> None:
     by_name = read(written(tmp_path, "a.mp4 run\nb.mp4 walk\n", "names"), classes=["walk", "run"])
     by_index = read(written(tmp_path, "a.mp4 1\nb.mp4 0\n", "numbers"), classes=["walk", "run"])
     assert by_name.digest == by_index.digest
@@ -154,21 +155,21 @@ ROWS = st.lists(
 )
 
 
-def write_list(path, rows, separator):
+def write_list(path: Path, rows: list[tuple[str, int]], separator: str) -> None:
     path.write_text("".join(f"{f}{separator}{n}\n" for f, n in rows), "utf-8", newline="")
 
 
-def write_table(path, rows, delimiter):
+def write_table(path: Path, rows: list[tuple[str, int]], delimiter: str) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file, delimiter=delimiter).writerows([("path", "label"), *rows])
 
 
-def write_objects(path, rows):
+def write_objects(path: Path, rows: list[tuple[str, int]]) -> None:
     lines = [json.dumps({"path": f, "label": n}) for f, n in rows]
     path.write_text("\n".join(lines), "utf-8")
 
 
-def write_parquet(path, rows):
+def write_parquet(path: Path, rows: list[tuple[str, int]]) -> None:
     files, labels = zip(*rows, strict=True)
     pq.write_table(pa.table({"label": labels, "path": files}), path)
 
@@ -189,7 +190,9 @@ WRITERS = {
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(rows=ROWS)
-def test_rows_with_nasty_names_come_back_as_written(tmp_path, writer, rows):
+def test_rows_with_nasty_names_come_back_as_written(
+    tmp_path: Path, writer: str, rows: list[tuple[str, int]]
+) -> None:
     path = tmp_path / "rows"
     WRITERS[writer](path, rows)
     manifest = read(path)
@@ -197,7 +200,7 @@ def test_rows_with_nasty_names_come_back_as_written(tmp_path, writer, rows):
 
 
 # ------------------------------------------------------------------------------------------ paths
-def test_absolute_names_below_the_root_become_relative(tmp_path):
+def test_absolute_names_below_the_root_become_relative(tmp_path: Path) -> None:
     path = written(tmp_path, f"{tmp_path}/media/a.mp4 0\nsub/b.mp4 1\n/elsewhere/c.mp4 1\n")
     manifest = read(path, root=tmp_path / "media")
     assert list(manifest.ids) == ["a.mp4", "sub/b.mp4", "/elsewhere/c.mp4"]
@@ -208,14 +211,16 @@ def test_absolute_names_below_the_root_become_relative(tmp_path):
     ]
 
 
-def test_relative_name_that_begins_like_the_root_stays(tmp_path, monkeypatch):
+def test_relative_name_that_begins_like_the_root_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     manifest = read(written(tmp_path, "media/a.mp4 0\n"), root=Path("media"))
     assert manifest.ids[0] == "media/a.mp4"
     assert manifest.media[0] == Path("media/media/a.mp4")
 
 
-def test_moved_media_keep_their_ids(tmp_path):
+def test_moved_media_keep_their_ids(tmp_path: Path) -> None:
     here = read(written(tmp_path, "/disk/k400/a/x.mp4 0\n/disk/k400/ab/y.mp4 1\n", "here"))
     there = read(written(tmp_path, "/other/a/x.mp4 0\n/other/ab/y.mp4 1\n", "there"))
     assert list(here.ids) == ["a/x.mp4", "ab/y.mp4"]
@@ -223,12 +228,12 @@ def test_moved_media_keep_their_ids(tmp_path):
     assert here.digest == there.digest
 
 
-def test_backslashes_become_slashes(tmp_path):
+def test_backslashes_become_slashes(tmp_path: Path) -> None:
     manifest = read(written(tmp_path, "train\\run\\a.mp4 0\n"))
     assert manifest.ids[0] == "train/run/a.mp4"
 
 
-def test_subset_shares_its_parent(tmp_path):
+def test_subset_shares_its_parent(tmp_path: Path) -> None:
     manifest = read(written(tmp_path, "a.mp4 0\nb.mp4 1\nc.mp4 0\n"))
     part = manifest.subset(np.array([2, 0]))
     assert list(part.ids) == ["c.mp4", "a.mp4"]
@@ -236,7 +241,7 @@ def test_subset_shares_its_parent(tmp_path):
     assert part.root is manifest
 
 
-def test_path_column_makes_paths_on_access():
+def test_path_column_makes_paths_on_access() -> None:
     column = PathColumn(Path("/m"), ["a", "b", "c"])
     assert (len(column), column[-1], list(column[1:])) == (
         3,
@@ -246,7 +251,7 @@ def test_path_column_makes_paths_on_access():
 
 
 # ------------------------------------------------------------------------------------ table options
-def test_where_keeps_the_rows_of_a_split(tmp_path):
+def test_where_keeps_the_rows_of_a_split(tmp_path: Path) -> None:
     path = written(tmp_path, "path,label,split\na.mp4,x,train\nb.mp4,y,val\nc.mp4,y,train\n")
     manifest = read(path, where={"split": "train"})
     assert list(manifest.ids) == ["a.mp4", "c.mp4"]
@@ -254,18 +259,18 @@ def test_where_keeps_the_rows_of_a_split(tmp_path):
     assert "no column 'part'" in refusal(path, where={"part": "train"})
 
 
-def test_error_after_where_names_the_line_of_the_file(tmp_path):
+def test_error_after_where_names_the_line_of_the_file(tmp_path: Path) -> None:
     path = written(tmp_path, "path,label,split\na.mp4,0,train\nb.mp4,0,val\nc.mp4,9,val\n")
     assert "line 4: label 9" in refusal(path, where={"split": "val"}, classes=["x", "y"])
 
 
-def test_parquet_takes_names_as_labels(tmp_path):
+def test_parquet_takes_names_as_labels(tmp_path: Path) -> None:
     pq.write_table(pa.table({"file_name": ["a.png", "b.png"], "label": ["y", "x"]}), tmp_path / "p")
     manifest = read(tmp_path / "p")
     assert (manifest.kind, manifest.labels.tolist()) == ("image", [1, 0])
 
 
-def test_parquet_without_a_label_names_the_row(tmp_path):
+def test_parquet_without_a_label_names_the_row(tmp_path: Path) -> None:
     table = pa.table({"path": ["a.png", "b.png"], "label": pa.array([0, None], pa.int64())})
     pq.write_table(table, tmp_path / "p")
     assert "line 2: no usable label" in refusal(tmp_path / "p")
@@ -300,32 +305,32 @@ def test_parquet_without_a_label_names_the_row(tmp_path):
         ('{"path": "a.mp4", "label": 0.5}\n', ["line 1", "0.5"]),
     ],
 )
-def test_unusable_list_is_refused_by_line(tmp_path, text, words):
+def test_unusable_list_is_refused_by_line(tmp_path: Path, text: str, words: list[str]) -> None:
     message = refusal(written(tmp_path, text))
     assert all(word in message for word in words), message
 
 
-def test_undecodable_text_names_the_line(tmp_path):
+def test_undecodable_text_names_the_line(tmp_path: Path) -> None:
     assert "line 2: not UTF-8" in refusal(written(tmp_path, b"a.mp4 0\nb\xe9.mp4 1\n"))
 
 
-def test_missing_file_is_named(tmp_path):
+def test_missing_file_is_named(tmp_path: Path) -> None:
     assert str(tmp_path / "nothing.csv") in refusal(tmp_path / "nothing.csv")
 
 
-def test_label_outside_of_the_label_map_names_line_and_range(tmp_path):
+def test_label_outside_of_the_label_map_names_line_and_range(tmp_path: Path) -> None:
     message = refusal(written(tmp_path, "a.mp4 0\nb.mp4 2\n"), classes=["x", "y"])
     assert "line 2: label 2" in message
     assert "0 to 1" in message
 
 
-def test_unknown_name_gets_the_closest_match(tmp_path):
+def test_unknown_name_gets_the_closest_match(tmp_path: Path) -> None:
     message = refusal(written(tmp_path, "a.mp4 runing\n"), classes=["running", "walking"])
     assert "line 1: label 'runing'" in message
     assert "Did you mean 'running'?" in message
 
 
-def test_unknown_name_does_not_print_a_thousand_classes(tmp_path):
+def test_unknown_name_does_not_print_a_thousand_classes(tmp_path: Path) -> None:
     names = [f"class {i}" for i in range(1000)]
     assert len(refusal(written(tmp_path, "a.mp4 zzz\n"), classes=names)) < 300
 
@@ -334,29 +339,31 @@ def test_unknown_name_does_not_print_a_thousand_classes(tmp_path):
     ("classes", "expected"),
     [(["0", "1", "2"], [1, 2]), (["5", "1", "2"], [1, 2]), (["x", "y", "z"], [1, 2])],
 )
-def test_integers_are_indices_or_names_where_both_agree(tmp_path, classes, expected):
+def test_integers_are_indices_or_names_where_both_agree(
+    tmp_path: Path, classes: list[str], expected: list[int]
+) -> None:
     assert (
         read(written(tmp_path, "a.mp4 1\nb.mp4 2\n"), classes=classes).labels.tolist() == expected
     )
 
 
-def test_integers_that_can_only_be_names_are_names(tmp_path):
+def test_integers_that_can_only_be_names_are_names(tmp_path: Path) -> None:
     assert read(written(tmp_path, "a.mp4 7\nb.mp4 3\n"), classes=["3", "7"]).labels.tolist() == [
         1,
         0,
     ]
 
 
-def test_integers_that_are_names_and_indices_are_refused(tmp_path):
+def test_integers_that_are_names_and_indices_are_refused(tmp_path: Path) -> None:
     assert "could be the name" in refusal(written(tmp_path, "a.mp4 1\n"), classes=["1", "0"])
 
 
-def test_given_kind_must_fit(tmp_path):
+def test_given_kind_must_fit(tmp_path: Path) -> None:
     assert "one kind (image)" in refusal(written(tmp_path, "a.mp4 0\n"), kind="image")
     assert read(written(tmp_path, "frames/one 0\n"), kind="video").kind == "video"
 
 
-def test_class_file_with_a_repeated_name_is_refused(tmp_path):
+def test_class_file_with_a_repeated_name_is_refused(tmp_path: Path) -> None:
     assert read_classes(written(tmp_path, '\ufeffrun\r\n"two words" \r\n')) == ["run", "two words"]
     with pytest.raises(DataError, match="lines 1 and 3"):
         read_classes(written(tmp_path, "run\nwalk\nrun\n"))
@@ -371,7 +378,7 @@ def folder_of(tmp_path: Path, *files: str) -> Path:
     return tmp_path
 
 
-def test_class_folders_are_read_in_name_order(tmp_path):
+def test_class_folders_are_read_in_name_order(tmp_path: Path) -> None:
     root = folder_of(tmp_path, "b b/2.JPEG", "b b/10.jpg", "a/x y.png", "a/.hidden.png", "a/n.txt")
     manifest = read_folder(root, name="own", split="train")
     assert list(manifest.ids) == ["a/x y.png", "b b/10.jpg", "b b/2.JPEG"]
@@ -381,37 +388,37 @@ def test_class_folders_are_read_in_name_order(tmp_path):
     assert manifest.media[0] == root / "a" / "x y.png"
 
 
-def test_nested_folders_are_classes_unless_the_upper_one_holds_files(tmp_path):
+def test_nested_folders_are_classes_unless_the_upper_one_holds_files(tmp_path: Path) -> None:
     root = folder_of(tmp_path, "a/abbey/1.jpg", "a/flat/out/1.jpg", "run/1.jpg", "run/more/2.jpg")
     manifest = read_folder(root, name="own", split="train")
     assert list(manifest.classes) == ["a/abbey", "a/flat/out", "run"]
     assert manifest.labels.tolist() == [0, 1, 2, 2]
 
 
-def test_folder_of_other_files_says_what_it_holds(tmp_path):
+def test_folder_of_other_files_says_what_it_holds(tmp_path: Path) -> None:
     folder_of(tmp_path, "a/1.txt", "a/2.txt", "b/3.pdf", ".git/x.png")
     with pytest.raises(DataError, match=r"only other files \(2 .txt, 1 .pdf\)"):
         read_folder(tmp_path, name="own", split="train")
 
 
-def test_files_outside_of_class_folders_are_refused(tmp_path):
+def test_files_outside_of_class_folders_are_refused(tmp_path: Path) -> None:
     folder_of(tmp_path, "a/1.png", "2.png")
     with pytest.raises(DataError, match=r"1 media files \(such as '2.png'\) outside"):
         read_folder(tmp_path, name="own", split="train")
 
 
-def test_missing_folder_is_named(tmp_path):
+def test_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="nowhere"):
         read_folder(tmp_path / "nowhere", name="own", split="train")
 
 
-def test_unknown_class_folder_is_refused(tmp_path):
+def test_unknown_class_folder_is_refused(tmp_path: Path) -> None:
     folder_of(tmp_path, "runing/1.png")
     with pytest.raises(DataError, match=r"'runing'.*Did you mean 'running'"):
         read_folder(tmp_path, name="own", split="val", classes=["running", "walking"])
 
 
-def test_linked_class_folders_are_followed_but_not_in_circles(tmp_path):
+def test_linked_class_folders_are_followed_but_not_in_circles(tmp_path: Path) -> None:
     folder_of(tmp_path, "store/run/1.png", "train/walk/2.png")
     (tmp_path / "train" / "run").symlink_to(tmp_path / "store" / "run")
     manifest = read_folder(tmp_path / "train", name="own", split="train")

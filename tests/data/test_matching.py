@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -23,7 +24,7 @@ def short(name: str) -> str:
     return stem(name).split("_")[0]
 
 
-def made(**options) -> DataSet:
+def made(**options: Any) -> DataSet:
     return DataSet(
         **{
             "name": "made",
@@ -53,7 +54,7 @@ def tree(*names: str, root: Path = Path("/made")) -> Tree:
     )
 
 
-def found(listed: str | Sequence[str], *names: str, split: str = "train", **options):
+def found(listed: str | Sequence[str], *names: str, split: str = "train", **options: Any) -> Any:
     """Return the media found for listed names (of one name: the medium)."""
     dataset, listing = made(**options), [listed] if isinstance(listed, str) else listed
     ids = [dataset.sample_id(name) for name in listing]
@@ -75,16 +76,16 @@ def found(listed: str | Sequence[str], *names: str, split: str = "train", **opti
         ("Mr._Bean.1.avi", "Mr._Bean.1.mp4"),
     ],
 )
-def test_a_listed_name_finds_its_file(listed, name):
+def test_a_listed_name_finds_its_file(listed: str, name: str) -> None:
     assert found(listed, "c/other_1.mp4", name) == name
 
 
 @pytest.mark.parametrize("name", ["ax_1.mp4", "a/yx_1.mp4", "x_1/y.mp4", "xx.mp4"])
-def test_parts_of_names_do_not_fit(name):
+def test_parts_of_names_do_not_fit(name: str) -> None:
     assert found("x_1.mp4", name) is None
 
 
-def test_names_find_nothing_in_an_empty_tree():
+def test_names_find_nothing_in_an_empty_tree() -> None:
     assert found(["x_1", "y_1"]) == [None, None]
 
 
@@ -98,19 +99,19 @@ def test_names_find_nothing_in_an_empty_tree():
         ("q/a/x_1.mp4", "q/r/a/x_1.mp4", "then the folder nearest to the root"),
     ],
 )
-def test_of_two_files_the_better_is_taken(better, worse, why):
+def test_of_two_files_the_better_is_taken(better: str, worse: str, why: str) -> None:
     assert found("a/x_1.mp4", better, worse) == better, why
     assert found("a/x_1.mp4", worse, better) == better, why
 
 
-def test_two_files_that_no_rule_tells_apart_are_refused():
+def test_two_files_that_no_rule_tells_apart_are_refused() -> None:
     with pytest.raises(
         DataError, match=r"'x': /made/[pq]/x_1.mp4 and /made/[pq]/x_1.mp4.*task.med"
     ):
         found("x_1.mp4", "p/x_1.mp4", "q/x_1.mp4")
 
 
-def test_one_file_under_two_names_is_one_file(tmp_path):
+def test_one_file_under_two_names_is_one_file(tmp_path: Path) -> None:
     for folder in ("q", "old"):
         (tmp_path / folder).mkdir()
     (tmp_path / "q/x_1.mp4").touch()
@@ -126,7 +127,7 @@ def test_one_file_under_two_names_is_one_file(tmp_path):
 
 
 # ------------------------------------------------------------------------------ nothing is swapped
-def test_a_key_of_several_names_tells_none_of_them():
+def test_a_key_of_several_names_tells_none_of_them() -> None:
     names = ["a/x_1.mp4", "b/x_1.mp4"]
     ids = {"sample_id": lambda name: name.removesuffix(".mp4")}
     keys = {"keys": default_keys}
@@ -134,14 +135,14 @@ def test_a_key_of_several_names_tells_none_of_them():
     assert found(names, "x_1.mp4", **ids, **keys) == [None, None]
 
 
-def test_a_file_belongs_to_the_longer_key():
+def test_a_file_belongs_to_the_longer_key() -> None:
     names = ["x_1.mp4", "a/x_1.mp4"]
     ids = {"sample_id": lambda name: name.removesuffix(".mp4")}
     assert found(names, "a/x_1.mp4", **ids) == [None, "a/x_1.mp4"]
     assert found(names, "a/x_1.mp4", "c/x_1.mp4", **ids) == ["c/x_1.mp4", "a/x_1.mp4"]
 
 
-def test_a_file_of_another_split_is_not_taken_where_splits_have_folders():
+def test_a_file_of_another_split_is_not_taken_where_splits_have_folders() -> None:
     assert found("1.mp4", "train/1.mp4", "val/2.mp4", split="val") is None
     assert found("1.mp4", "train/1.mp4", "val/1.mp4", split="val") == "val/1.mp4"
     assert found("train/1.mp4", "train/1.mp4", "val/2.mp4", split="val") == "train/1.mp4"
@@ -154,7 +155,7 @@ STEMS = st.sampled_from(["x_1", "x_2", "y_1", "x", "z.1"])
 PATHS = st.tuples(st.lists(FOLDERS, max_size=3), STEMS, st.sampled_from([".mp4", ".webm", ""]))
 
 
-def joined(path) -> str:
+def joined(path: tuple[list[str], str, str]) -> str:
     folders, base, tail = path
     return "/".join([*folders, base + tail])
 
@@ -167,7 +168,9 @@ def parts(name: str) -> tuple[str, ...]:
     return PurePosixPath(bare).parts
 
 
-def brute(dataset: DataSet, split: str, names: Sequence[str], listed: Sequence[str], ids):
+def brute(
+    dataset: DataSet, split: str, names: Sequence[str], listed: Sequence[str], ids: list[str]
+) -> list[int] | None:
     """For every file the name it belongs to, then for every name the best of its files."""
     keys = [[parts(key) for key in dataset.keys(name)] for name in listed]
     meant = [split_folder(name.rpartition("/")[0], dataset.words) for name in names]
@@ -207,7 +210,9 @@ def brute(dataset: DataSet, split: str, names: Sequence[str], listed: Sequence[s
 
 @settings(max_examples=400, deadline=None)
 @given(names=NAMES, listed=NAMES, split=st.sampled_from(["train", "val"]), whole=st.booleans())
-def test_matching_is_that_of_brute_force(names, listed, split, whole):
+def test_matching_is_that_of_brute_force(
+    names: list[str], listed: list[str], split: str, whole: bool
+) -> None:
     options = {"sample_id": lambda name: "/".join(parts(name))} if whole else {}
     dataset = made(**options)
     rows = list({dataset.sample_id(name): name for name in listed}.values())
@@ -236,17 +241,17 @@ def test_matching_is_that_of_brute_force(names, listed, split, whole):
         ("", set()),
     ],
 )
-def test_words_of_splits_in_names(name, splits):
+def test_words_of_splits_in_names(name: str, splits: set[str]) -> None:
     assert splits_named(name, WORDS) == splits
 
 
-def test_words_with_digits_end_where_the_number_ends():
+def test_words_with_digits_end_where_the_number_ends() -> None:
     words = {"one": ("split_1", "split1"), "ten": ("split10",)}
     assert splits_named("hmdb51_train_split_1_videos", words) == {"one"}
     assert splits_named("test_split10", words) == {"ten"}
     assert splits_named("test_split1", words) == {"one"}
 
 
-def test_the_first_telling_folder_counts_and_no_deep_one():
+def test_the_first_telling_folder_counts_and_no_deep_one() -> None:
     assert split_folder("data/val/train_station/platform", WORDS) == ({"val"}, 1)
     assert split_folder("1/2/3/4/val", WORDS) == (frozenset(), -1)

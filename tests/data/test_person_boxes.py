@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.data.boxes.person_boxes import read_person_boxes, read_truth, together
+from bench.data.boxes.person_boxes import PersonBoxes, read_person_boxes, read_truth, together
 from bench.errors import DataError
 
 FORMATS = Path(__file__).parents[1] / "fixtures" / "formats" / "ava"
@@ -25,7 +25,9 @@ def text(path: Path, content: str) -> Path:
     return path
 
 
-def listed(boxes):
+def listed(
+    boxes: PersonBoxes,
+) -> list[tuple[str, float, tuple[float, float, float, float], float, list[int]]]:
     """Return every box as (video, second, corners, score, labels), as read."""
     frames = boxes.frames
     labels = [[] for _ in range(len(boxes))]
@@ -45,7 +47,7 @@ def listed(boxes):
 
 
 # ---------------------------------------------------------------------------------------- formats
-def test_slowfast_rows_of_one_box_are_merged_with_their_labels():
+def test_slowfast_rows_of_one_box_are_merged_with_their_labels() -> None:
     path = SLOWFAST / "person_box_67091280_iou90/ava_detection_val_boxes_and_labels.csv"
     boxes = read_person_boxes(path)
     assert listed(boxes) == [
@@ -63,13 +65,13 @@ def test_slowfast_rows_of_one_box_are_merged_with_their_labels():
     }
 
 
-def test_slowfast_boxes_without_labels():
+def test_slowfast_boxes_without_labels() -> None:
     boxes = read_person_boxes(SLOWFAST / "ava_val_predicted_boxes.csv")
     assert [one[3] for one in listed(boxes)] == [0.995518, 0.977824, 0.412]
     assert not len(boxes.label)
 
 
-def test_alphaction_boxes_are_pixels_of_the_sizes_beside_them(tmp_path):
+def test_alphaction_boxes_are_pixels_of_the_sizes_beside_them(tmp_path: Path) -> None:
     boxes = read_person_boxes(ALPHACTION / "ava_val_det_person_bbox.json")
     assert boxes.images == ALPHACTION / "ava_val_v2.2_min.json"
     # [23, 35.3, 329, 317.2] of 640 x 360: 23 / 640, 35.3 / 360, 352 / 640, 352.5 / 360
@@ -83,7 +85,7 @@ def test_alphaction_boxes_are_pixels_of_the_sizes_beside_them(tmp_path):
     assert listed(again) == listed(boxes)
 
 
-def test_mmaction2_proposals(tmp_path):
+def test_mmaction2_proposals(tmp_path: Path) -> None:
     content = {
         "v,1,0902": [[0.1, 0.2, 0.5, 0.6, 0.9], [0, 0, 1, 1, 0.2]],
         "w,903": [],
@@ -98,7 +100,7 @@ def test_mmaction2_proposals(tmp_path):
     ]
 
 
-def test_three_formats_of_the_same_boxes_agree(tmp_path):
+def test_three_formats_of_the_same_boxes_agree(tmp_path: Path) -> None:
     """Random boxes on a grid of pixels, written by hand-made writers, come back the same."""
     chance = random.Random(5)
     rows = []
@@ -126,7 +128,7 @@ def test_three_formats_of_the_same_boxes_agree(tmp_path):
     assert listed(slow) == listed(alpha) == listed(mm)
 
 
-def test_merging_equals_a_plain_loop_over_rows(tmp_path):
+def test_merging_equals_a_plain_loop_over_rows(tmp_path: Path) -> None:
     chance, lines = random.Random(3), []
     for _ in range(400):
         box = chance.choice(
@@ -155,7 +157,7 @@ def test_merging_equals_a_plain_loop_over_rows(tmp_path):
 
 
 # ---------------------------------------------------------------------------------- ground truth
-def test_both_ground_truths_give_the_same_boxes():
+def test_both_ground_truths_give_the_same_boxes() -> None:
     truth, boxes = read_truth(FORMATS / "ava_val_v2.2.csv")
     assert (len(truth), boxes.format) == (3, "ground truth CSV")
     assert [(one[1], one[4], one[3]) for one in listed(boxes)] == [
@@ -169,7 +171,7 @@ def test_both_ground_truths_give_the_same_boxes():
     assert rows.corners.tolist() == [other.corners[0].tolist()] * 2
 
 
-def test_lists_together_make_one_box_of_equal_ones(tmp_path):
+def test_lists_together_make_one_box_of_equal_ones(tmp_path: Path) -> None:
     a = read_person_boxes(text(tmp_path / "a.csv", "v,902,0,0,0.5,0.5,3,0.7\nw,902,0,0,1,1,4,1\n"))
     b = read_person_boxes(text(tmp_path / "b.csv", "w,902,0,0,0.1,1,,1\nv,902,0,0,0.5,0.5,5,0.9\n"))
     assert listed(together([a, b])) == [
@@ -179,7 +181,7 @@ def test_lists_together_make_one_box_of_equal_ones(tmp_path):
     ]
 
 
-def test_some_boxes_keep_their_labels(tmp_path):
+def test_some_boxes_keep_their_labels(tmp_path: Path) -> None:
     lines = ["v,902,0,0,0.5,0.5,3,1", "v,902,0,0,0.6,0.5,4,1", "v,902,0,0,0.6,0.5,5,1"]
     boxes = read_person_boxes(text(tmp_path / "a.csv", "\n".join(lines)))
     assert [one[4] for one in listed(boxes.at(np.array([1, 0])))] == [[4, 5], [3]]
@@ -188,7 +190,7 @@ def test_some_boxes_keep_their_labels(tmp_path):
 
 
 # --------------------------------------------------------------------------- what is wrong, and how
-def test_boxes_a_little_out_of_the_frame_are_clipped_and_counted(tmp_path):
+def test_boxes_a_little_out_of_the_frame_are_clipped_and_counted(tmp_path: Path) -> None:
     lines = ["v,902,-0.01,0,0.5,1.04,,1", "v,902,1.01,0.1,1.02,0.5,,1", "v,902,0,0,1,1,,1"]
     boxes = read_person_boxes(text(tmp_path / "a.csv", "\n".join(lines)))
     assert boxes.corners.tolist() == [[0, 0, 0.5, 1], [0, 0, 1, 1]]
@@ -212,13 +214,13 @@ def test_boxes_a_little_out_of_the_frame_are_clipped_and_counted(tmp_path):
         ("v,902,0,0,1,1,1", r"line 2: 7 columns where 8 are expected"),
     ],
 )
-def test_wrong_lines_are_named(tmp_path, line, said):
+def test_wrong_lines_are_named(tmp_path: Path, line: str, said: str) -> None:
     path = text(tmp_path / "a.csv", f"v,902,0,0,1,1,,1\n{line}\n")
     with pytest.raises(DataError, match=said):
         read_person_boxes(path)
 
 
-def test_other_files_are_refused(tmp_path):
+def test_other_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"line 1: the timestamp 'second' .* have no header"):
         header = "video,second,x1,y1,x2,y2,action,score\n"
         read_person_boxes(text(tmp_path / "h.csv", header + "v,902,0,0,1,1,,1\n"))
@@ -251,7 +253,9 @@ def test_other_files_are_refused(tmp_path):
         ({"bbox": [3, 3, -2, 1]}, "is inverted"),
     ],
 )
-def test_wrong_boxes_of_alphaction_are_named(tmp_path, box, said):
+def test_wrong_boxes_of_alphaction_are_named(
+    tmp_path: Path, box: dict[str, int | list[int] | None], said: str
+) -> None:
     images = [{"id": 1, "movie": "v", "timestamp": 902, "width": 100, "height": 50}]
     text(tmp_path / "x_min.json", json.dumps({"images": images}))
     content = [{"image_id": 1, "bbox": [0, 0, 10, 10], "score": 0.5, **box}]
@@ -260,7 +264,9 @@ def test_wrong_boxes_of_alphaction_are_named(tmp_path, box, said):
 
 
 @pytest.mark.parametrize("protocol", [0, 2, 5])
-def test_pickle_is_refused_with_the_line_that_turns_it_into_json(tmp_path, protocol):
+def test_pickle_is_refused_with_the_line_that_turns_it_into_json(
+    tmp_path: Path, protocol: int
+) -> None:
     """The line is run as it is printed, on a pickle of arrays as mmaction2 ships them."""
     path = tmp_path / "ava dense.pkl"
     proposals = {

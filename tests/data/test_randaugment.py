@@ -34,12 +34,12 @@ ARGUMENTS = {
 THEIR_NAMES = {"TranslateX": "TranslateXRel", "TranslateY": "TranslateYRel"}
 
 
-def apply(operation, argument, frames):
+def apply(operation: str, argument: float, frames: np.ndarray) -> np.ndarray:
     return apply_steps(frames, [Step(operation=operation, argument=argument)])
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
-def test_magnitudes_become_the_hand_worked_arguments(operation):
+def test_magnitudes_become_the_hand_worked_arguments(operation: str) -> None:
     at_seven, at_ten = ARGUMENTS[operation]
     assert randaugment.argument(operation, 7.0, 1) == pytest.approx(at_seven)
     assert randaugment.argument(operation, 10.0, -1) == pytest.approx(at_ten)
@@ -47,7 +47,7 @@ def test_magnitudes_become_the_hand_worked_arguments(operation):
 
 @pytest.mark.parametrize("operation", OPERATIONS)
 @pytest.mark.parametrize("which", [0, 1])
-def test_operation_equals_timms_on_every_frame(operation, which):
+def test_operation_equals_timms_on_every_frame(operation: str, which: int) -> None:
     value = ARGUMENTS[operation][which]
     if (operation, value) == ("Posterize", 0):
         # Pillow refuses to keep no bit, so by hand.
@@ -62,11 +62,11 @@ def test_operation_equals_timms_on_every_frame(operation, which):
         assert np.array_equal(picture, np.asarray(expected))
 
 
-def test_pointwise_operations_equal_hand_worked_levels():
+def test_pointwise_operations_equal_hand_worked_levels() -> None:
     levels = np.array([0, 50, 100, 127, 128, 200, 255], dtype=np.uint8)
     frames = levels[None, None, :, None].repeat(3, axis=3)
 
-    def result(operation, argument):
+    def result(operation: str, argument: float) -> list[int]:
         return apply(operation, argument, frames)[0, 0, :, 0].tolist()
 
     assert result("Invert", 0) == [255, 205, 155, 128, 127, 55, 0]
@@ -77,7 +77,7 @@ def test_pointwise_operations_equal_hand_worked_levels():
     assert result("Brightness", 0.5) == [0, 25, 50, 63, 64, 100, 127]
 
 
-def test_grey_picture_has_no_colour_to_lose_and_flat_picture_no_contrast():
+def test_grey_picture_has_no_colour_to_lose_and_flat_picture_no_contrast() -> None:
     grey = np.random.default_rng(0).integers(0, 256, (1, 8, 9, 1), dtype=np.uint8).repeat(3, 3)
     assert np.array_equal(apply("Color", 0.1, grey), grey)
     flat = np.full((1, 8, 9, 3), 90, dtype=np.uint8)
@@ -85,7 +85,7 @@ def test_grey_picture_has_no_colour_to_lose_and_flat_picture_no_contrast():
     assert np.array_equal(apply("Sharpness", 1.63, flat), flat)
 
 
-def test_translation_by_whole_pixels_shifts_and_fills_with_grey():
+def test_translation_by_whole_pixels_shifts_and_fills_with_grey() -> None:
     # 0.25 of 120 pixels: content moves 30 to the left. 0.2 of 90 downwards: -18.
     moved = apply("TranslateX", 0.25, CLIP)
     assert np.array_equal(moved[:, :, :90], CLIP[:, :, 30:])
@@ -95,7 +95,7 @@ def test_translation_by_whole_pixels_shifts_and_fills_with_grey():
     assert (moved[:, :18] == 128).all()
 
 
-def test_autocontrast_stretches_and_equalize_flattens_each_frame_by_itself():
+def test_autocontrast_stretches_and_equalize_flattens_each_frame_by_itself() -> None:
     frames = np.stack([np.full((4, 4, 3), 10), np.full((4, 4, 3), 100)]).astype(np.uint8)
     frames[0, 0], frames[1, 0] = 20, 150
     stretched = apply("AutoContrast", 0, frames)
@@ -104,7 +104,7 @@ def test_autocontrast_stretches_and_equalize_flattens_each_frame_by_itself():
     assert np.array_equal(stretched[0], stretched[1])
 
 
-def test_steps_are_drawn_uniformly_with_the_released_probability_and_magnitude():
+def test_steps_are_drawn_uniformly_with_the_released_probability_and_magnitude() -> None:
     rng = np.random.default_rng(0)
     drawn = [randaugment.draw_steps(rng) for _ in range(3000)]
     counts = Counter(len(steps) for steps in drawn)
@@ -120,19 +120,19 @@ def test_steps_are_drawn_uniformly_with_the_released_probability_and_magnitude()
     assert 0.4 < (degrees > 0).mean() < 0.6
 
 
-def test_magnitudes_stay_within_ten():
+def test_magnitudes_stay_within_ten() -> None:
     rng = np.random.default_rng(1)
     steps = [randaugment.draw_steps(rng, magnitude=10.0, spread=5.0) for _ in range(500)]
     slopes = [abs(s.argument) for drawn in steps for s in drawn if s.operation == "ShearX"]
     assert max(slopes) == pytest.approx(0.3) and min(slopes) >= 0
 
 
-def test_no_steps_leave_the_clip_alone():
+def test_no_steps_leave_the_clip_alone() -> None:
     assert np.array_equal(apply_steps(CLIP, []), CLIP)
 
 
 # ------------------------------------------------------------------------------------ AutoAugment
-def test_autoaugment_policy_and_arguments_equal_timms():
+def test_autoaugment_policy_and_arguments_equal_timms() -> None:
     theirs = timm_operations.auto_augment_policy_original({})
     assert len(autoaugment.POLICY) == len(theirs) == 25
     for pair, their_pair in zip(autoaugment.POLICY, theirs, strict=True):
@@ -145,7 +145,7 @@ def test_autoaugment_policy_and_arguments_equal_timms():
             assert ours == pytest.approx(abs(value) if signed else value)
 
 
-def test_autoaugment_draws_every_pair():
+def test_autoaugment_draws_every_pair() -> None:
     rng = np.random.default_rng(0)
     drawn = Counter(s.operation for _ in range(2500) for s in autoaugment.draw_steps(rng))
     # Expected number per draw: the probabilities of an operation summed over the 25 pairs, / 25.

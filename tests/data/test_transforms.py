@@ -20,7 +20,7 @@ VIDEO = GOLDEN["video"]
 PORTRAIT = np.ascontiguousarray(VIDEO.transpose(0, 2, 1, 3))
 
 
-def levels_apart(ours, golden):
+def levels_apart(ours: np.ndarray, golden: np.ndarray) -> np.ndarray:
     assert ours.dtype == np.uint8 and ours.shape == golden.shape
     return np.abs(ours.astype(int) - golden.astype(int))
 
@@ -38,15 +38,15 @@ def levels_apart(ours, golden):
     ids=["landscape", "portrait", "single"],
 )
 def test_video_views_are_within_one_grey_level_of_the_released_ones(
-    pixels, num_views, names, most_apart
-):
+    pixels: np.ndarray, num_views: int, names: list[str], most_apart: int
+) -> None:
     views = score_views(pixels, size=32, num_views=num_views, kind="video")
     apart = levels_apart(views, np.stack([GOLDEN[name] for name in names]))
     assert apart.max() <= 1
     assert np.count_nonzero(apart) <= 1.1 * most_apart
 
 
-def test_normalised_frame_equals_the_released_one():
+def test_normalised_frame_equals_the_released_one() -> None:
     frame = torch.from_numpy(GOLDEN["landscape_view0_u8"][:1])
     ours = normalise(frame, IMAGENET_MEAN, IMAGENET_STD)
     assert ours.shape == (3, 1, 32, 32) and ours.dtype == torch.float32
@@ -54,7 +54,7 @@ def test_normalised_frame_equals_the_released_one():
     torch.testing.assert_close(ours[:, 0], golden, rtol=0, atol=1e-6)
 
 
-def test_normalise_moves_channels_before_time_under_any_leading_axes():
+def test_normalise_moves_channels_before_time_under_any_leading_axes() -> None:
     pixels = torch.zeros(2, 5, 4, 6, 7, 3, dtype=torch.uint8)
     pixels[1, 2, 3, 4, 5] = torch.tensor([0, 51, 255], dtype=torch.uint8)
     out = normalise(pixels, (0.0, 0.1, 0.5), (1.0, 0.2, 0.25))
@@ -64,13 +64,13 @@ def test_normalise_moves_channels_before_time_under_any_leading_axes():
     assert pixels.sum() == 306
 
 
-def test_normalise_leaves_float_pixels_as_they_were():
+def test_normalise_leaves_float_pixels_as_they_were() -> None:
     pixels = torch.full((1, 1, 1, 3), 255.0).movedim(-1, 0).contiguous().movedim(0, -1)
     normalise(pixels, (0.5,) * 3, (0.5,) * 3)
     assert pixels.eq(255).all()
 
 
-def test_halving_a_video_averages_two_by_two_blocks():
+def test_halving_a_video_averages_two_by_two_blocks() -> None:
     # 2x4 to short side 1: centres fall at y = 0.5 and x = 0.5, 2.5, so each value is the mean of
     # four: (0+4+8+20)/4 = 8 and (100+104+120+156)/4 = 120. Views start at 0 and 1.
     red = np.array([[0, 4, 100, 104], [8, 20, 120, 156]], dtype=np.uint8)
@@ -79,7 +79,7 @@ def test_halving_a_video_averages_two_by_two_blocks():
     assert views[:, 0, 0, 0].tolist() == [[8, 8, 8], [120, 120, 120]]
 
 
-def test_small_video_is_enlarged():
+def test_small_video_is_enlarged() -> None:
     # 1x2 to 2x4: centres fall at x = -0.25, 0.25, 0.75, 1.25; the outer two repeat the border.
     pixels = np.array([0, 100], dtype=np.uint8).reshape(1, 1, 2, 1).repeat(3, axis=3)
     views = score_views(pixels, size=2, num_views=2, kind="video")
@@ -88,7 +88,7 @@ def test_small_video_is_enlarged():
     assert views[1, 0, :, :, 1].tolist() == [[75, 100], [75, 100]]
 
 
-def test_views_step_along_the_long_side_of_either_orientation():
+def test_views_step_along_the_long_side_of_either_orientation() -> None:
     # Short side already 4, long side 11: three views at 0, 3, 6 (7 // 2 = 3 apart).
     wide = np.arange(4 * 11 * 3, dtype=np.uint8).reshape(1, 4, 11, 3)
     views = score_views(wide, size=4, num_views=3, kind="video")
@@ -99,7 +99,7 @@ def test_views_step_along_the_long_side_of_either_orientation():
     assert np.array_equal(turned, views.transpose(0, 1, 3, 2, 4))
 
 
-def test_uint8_resize_is_within_one_level_of_resizing_in_float():
+def test_uint8_resize_is_within_one_level_of_resizing_in_float() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (2, 45, 61, 3), dtype=np.uint8)
     ours = score_views(pixels, size=32, num_views=1, kind="video")
     exact = functional.interpolate(
@@ -113,7 +113,7 @@ def test_uint8_resize_is_within_one_level_of_resizing_in_float():
     assert abs((ours[0] - exact[:, 2:34, 8:40].numpy()).mean()) < 0.1
 
 
-def test_still_view_equals_torchvisions_resize_and_centre_crop():
+def test_still_view_equals_torchvisions_resize_and_centre_crop() -> None:
     rng = np.random.default_rng(1)
     for shape in [(50, 77), (80, 41), (30, 31), (64, 64)]:
         pixels = rng.integers(0, 256, (1, *shape, 3), dtype=np.uint8)
@@ -124,7 +124,7 @@ def test_still_view_equals_torchvisions_resize_and_centre_crop():
         assert np.array_equal(view[0, 0], expected)
 
 
-def test_read_only_and_sliced_frames_are_taken_without_changing_them():
+def test_read_only_and_sliced_frames_are_taken_without_changing_them() -> None:
     frames = VIDEO.copy()
     expected = score_views(frames[::2, :, ::2].copy(), size=32, num_views=3, kind="video")
     frames.flags.writeable = False
@@ -133,13 +133,13 @@ def test_read_only_and_sliced_frames_are_taken_without_changing_them():
     assert np.array_equal(frames, VIDEO)
 
 
-def test_frames_do_not_depend_on_their_neighbours():
+def test_frames_do_not_depend_on_their_neighbours() -> None:
     together = score_views(VIDEO, size=32, num_views=3, kind="video")
     alone = [score_views(VIDEO[u : u + 1], size=32, num_views=3, kind="video") for u in range(4)]
     assert np.array_equal(together, np.concatenate(alone, axis=1))
 
 
 @pytest.mark.parametrize(("kind", "num_views"), [("image", 3), ("video", 0)])
-def test_impossible_number_of_views_is_refused(kind, num_views):
+def test_impossible_number_of_views_is_refused(kind: str, num_views: int) -> None:
     with pytest.raises(UsageError, match=f"{num_views} views"):
         score_views(VIDEO, size=32, num_views=num_views, kind=kind)

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from bench.data.discover.folder_scan import scan
-from bench.data.media.media import Cell, FrameFolder, Member
+from bench.data.media.media import FrameFolder, Member, ParquetCell
 from bench.errors import DataError
 
 FORMATS = Path(__file__).parents[1] / "fixtures" / "formats"
@@ -39,7 +39,7 @@ def tar(path: Path, members: dict[str, bytes | str]) -> Path:
 
 
 # ------------------------------------------------------------------------------------------- files
-def test_media_of_the_kind_and_other_files(tmp_path):
+def test_media_of_the_kind_and_other_files(tmp_path: Path) -> None:
     touch(tmp_path, "b/2.MP4", "a/1.webm", "a/1.jpg", "train.csv", "labels/x.json", "a/.hidden.mp4")
     touch(tmp_path, ".cache/3.mp4", "archive.zip")
     videos = scan(tmp_path, "video")
@@ -51,7 +51,7 @@ def test_media_of_the_kind_and_other_files(tmp_path):
     assert list(scan(tmp_path, "image").names) == ["a/1.jpg"]
 
 
-def test_folder_of_pictures_is_a_video_where_videos_are_looked_for(tmp_path):
+def test_folder_of_pictures_is_a_video_where_videos_are_looked_for(tmp_path: Path) -> None:
     touch(tmp_path, "v/many/1.jpg", "v/many/2.jpg", "v/single/1.jpg")
     touch(tmp_path, "v/beside/1.jpg", "v/beside/2.jpg", "v/beside/x.mp4")
     touch(tmp_path, "v/nested/1.jpg", "v/nested/2.jpg", "v/nested/in/1.png", "v/nested/in/2.png")
@@ -61,7 +61,7 @@ def test_folder_of_pictures_is_a_video_where_videos_are_looked_for(tmp_path):
     assert list(scan(tmp_path / "v/many", "image").names) == ["1.jpg", "2.jpg"]
 
 
-def test_links_are_followed_but_never_in_a_circle(tmp_path):
+def test_links_are_followed_but_never_in_a_circle(tmp_path: Path) -> None:
     touch(tmp_path / "disk", "1.mp4")
     touch(tmp_path / "root", "a/2.mp4")
     (tmp_path / "root/b").symlink_to(tmp_path / "disk")
@@ -72,7 +72,7 @@ def test_links_are_followed_but_never_in_a_circle(tmp_path):
         scan(tmp_path / "root", "video")
 
 
-def test_what_cannot_be_looked_at_is_refused(tmp_path):
+def test_what_cannot_be_looked_at_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="there is no folder"):
         scan(tmp_path / "none", "video")
     with open(os.fsencode(tmp_path) + b"/x\xff.mp4", "wb"):  # noqa: PTH123
@@ -81,7 +81,7 @@ def test_what_cannot_be_looked_at_is_refused(tmp_path):
         scan(tmp_path, "video")
 
 
-def test_patterns_find_files_the_best_pattern_first_then_the_nearest(tmp_path):
+def test_patterns_find_files_the_best_pattern_first_then_the_nearest(tmp_path: Path) -> None:
     touch(tmp_path, "z/Train.CSV", "train.csv", "a/b/train.csv", "lists/mytrain.csv", "x/val.csv")
     tree = scan(tmp_path, "video")
 
@@ -96,7 +96,7 @@ def test_patterns_find_files_the_best_pattern_first_then_the_nearest(tmp_path):
     assert found("ain.csv") == []
 
 
-def test_file_beside_another_is_nearest_or_anywhere(tmp_path):
+def test_file_beside_another_is_nearest_or_anywhere(tmp_path: Path) -> None:
     touch(tmp_path, "a/map.txt", "b/map.txt", "b/list.csv", "c/list.csv")
     tree = scan(tmp_path, "video")
     assert tree.beside(tmp_path / "b/list.csv", "map.txt") == tmp_path / "b/map.txt"
@@ -104,7 +104,7 @@ def test_file_beside_another_is_nearest_or_anywhere(tmp_path):
     assert tree.beside(tmp_path / "c/list.csv", "other.txt") is None
 
 
-def test_media_below_a_folder(tmp_path):
+def test_media_below_a_folder(tmp_path: Path) -> None:
     tree = scan(touch(tmp_path, "a/1.mp4", "ab/2.mp4", "a/b/3.mp4"), "video")
     assert list(tree.below(tmp_path / "a").names) == ["a/1.mp4", "a/b/3.mp4"]
     assert list(tree.below(tmp_path / "a").media) == [tmp_path / "a/1.mp4", tmp_path / "a/b/3.mp4"]
@@ -114,7 +114,7 @@ def test_media_below_a_folder(tmp_path):
 
 
 # --------------------------------------------------------------------------------------------- tar
-def test_members_of_a_tar_are_media_with_their_bytes(tmp_path):
+def test_members_of_a_tar_are_media_with_their_bytes(tmp_path: Path) -> None:
     tar(tmp_path / "b/part.tar", {"./a/x.mp4": b"12345", "a/.y.mp4": b"0", "a/z.jpg": b"67"})
     touch(tmp_path, "c.mp4")
     tree = scan(tmp_path, "video")
@@ -142,18 +142,18 @@ def test_members_of_a_tar_are_media_with_their_bytes(tmp_path):
         ("json", "not json", None),
     ],
 )
-def test_label_beside_a_member(tmp_path, tail, content, label):
+def test_label_beside_a_member(tmp_path: Path, tail: str, content: str, label: str | None) -> None:
     tar(tmp_path / "x.tar", {f"k.{tail}": content, "k.mp4": b"1", "other.mp4": b"2"})
     assert list(scan(tmp_path, "video").labels) == [label, None]
 
 
-def test_label_of_names_with_several_dots_and_the_best_of_several(tmp_path):
+def test_label_of_names_with_several_dots_and_the_best_of_several(tmp_path: Path) -> None:
     members = {"a.b.jpg": b"", "a.b.cls": "1", "a.c.jpg": b"", "a.c.cls": "2", "a.c.txt": "words"}
     tar(tmp_path / "x.tar", {**members, "d.left.jpg": b"", "d.cls": "3"})
     assert list(scan(tmp_path, "image").labels) == ["1", "2", "3"]
 
 
-def test_tar_that_is_cut_off_or_none_is_refused(tmp_path):
+def test_tar_that_is_cut_off_or_none_is_refused(tmp_path: Path) -> None:
     path = tar(tmp_path / "x.tar", {"a.mp4": b"1" * 3000})
     path.write_bytes(path.read_bytes()[:2000])
     with pytest.raises(DataError, match=r"x\.tar cannot be read .*goes beyond its end"):
@@ -163,7 +163,7 @@ def test_tar_that_is_cut_off_or_none_is_refused(tmp_path):
         scan(tmp_path, "video")
 
 
-def test_compressed_archives_are_noted_not_read(tmp_path):
+def test_compressed_archives_are_noted_not_read(tmp_path: Path) -> None:
     touch(tmp_path, "a.tar.gz", "b.TGZ", "c.tar.zst", "d.gz")
     tree = scan(tmp_path, "video")
     assert list(tree.compressed) == ["a.tar.gz", "b.TGZ", "c.tar.zst"]
@@ -179,7 +179,7 @@ def parquet(path: Path, rows: list[dict], features: dict | None = None) -> None:
     pq.write_table(table, path)
 
 
-def test_parquet_of_hugging_face(tmp_path):
+def test_parquet_of_hugging_face(tmp_path: Path) -> None:
     shutil.copytree(FORMATS / "imagenet1k/hf_parquet", tmp_path / "data")
     tree = scan(tmp_path, "image")
     archive = "data/validation-00000-of-00014"
@@ -191,12 +191,12 @@ def test_parquet_of_hugging_face(tmp_path):
     names = tree.class_names[f"{archive}.parquet"]
     assert list(names) == ["made-up snake", "made-up setter, second name", "made-up fox"]
     medium = tree.media[1]
-    assert medium == Cell(tmp_path / f"{archive}.parquet", 1, "image")
+    assert medium == ParquetCell(tmp_path / f"{archive}.parquet", 1, "image")
     cell = pq.read_table(medium.archive).column(medium.column)[medium.row].as_py()
     assert Image.open(io.BytesIO(cell["bytes"])).size == (8, 6)
 
 
-def test_cells_without_a_path_are_called_by_their_row(tmp_path):
+def test_cells_without_a_path_are_called_by_their_row(tmp_path: Path) -> None:
     rows = [{"image": {"bytes": b"1", "path": name}, "label": "x"} for name in (None, "d/a.jpg")]
     parquet(tmp_path / "p.parquet", rows)
     assert list(scan(tmp_path, "image").names) == ["p/00000000", "p/d/a.jpg"]
@@ -205,7 +205,7 @@ def test_cells_without_a_path_are_called_by_their_row(tmp_path):
     assert (list(tree.names), list(tree.labels)) == (["p/00000000"], [None])
 
 
-def test_parquet_without_media_of_the_kind_is_an_annotation_file(tmp_path):
+def test_parquet_without_media_of_the_kind_is_an_annotation_file(tmp_path: Path) -> None:
     parquet(tmp_path / "list.parquet", [{"path": "a.mp4", "label": 1}])
     parquet(tmp_path / "pictures.parquet", [{"image": {"bytes": b"1"}, "label": 1}])
     parquet(tmp_path / "x.parquet", [{"a": {"bytes": b""}}], {"a": {"_type": "Image"}})
@@ -215,7 +215,7 @@ def test_parquet_without_media_of_the_kind_is_an_annotation_file(tmp_path):
     assert list(scan(tmp_path, "image").others) == ["list.parquet"]
 
 
-def test_two_columns_of_pictures_are_refused_unless_one_is_called_so(tmp_path):
+def test_two_columns_of_pictures_are_refused_unless_one_is_called_so(tmp_path: Path) -> None:
     parquet(tmp_path / "x.parquet", [{"left": {"bytes": b""}, "right": {"bytes": b""}}])
     with pytest.raises(DataError, match="left, right may all hold the images"):
         scan(tmp_path, "image")
@@ -223,7 +223,7 @@ def test_two_columns_of_pictures_are_refused_unless_one_is_called_so(tmp_path):
     assert scan(tmp_path, "image").media[0].column == "image"
 
 
-def test_damaged_parquet_is_refused(tmp_path):
+def test_damaged_parquet_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.parquet").write_bytes(b"PAR1 no")
     with pytest.raises(DataError, match="not a readable parquet file"):
         scan(tmp_path, "image")

@@ -1,6 +1,7 @@
 """The functional check: a clip of integers, a digest worked out again, weights that look odd."""
 
 import hashlib
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -10,16 +11,17 @@ from torch import nn
 
 from bench.encoders.encoder import Encoder, open_encoder
 from bench.encoders.functional_check import formula_clip, fresh_norms, functional_check
+from bench.encoders.networks.video_vit import VideoViT
 from bench.errors import CheckpointError
 from bench.types import Tokens
 from tests.encoders.files import CHECKPOINT, HEADS
 
 
-def trained():
+def trained() -> Encoder:
     return open_encoder("digits_tiny", {})
 
 
-def edited(change):
+def edited(change: Callable[..., None]) -> Encoder:
     """A fresh copy of the shipped encoder with some of its weights changed."""
     encoder = trained()
     with torch.no_grad():
@@ -27,7 +29,7 @@ def edited(change):
     return encoder
 
 
-def test_the_clip_has_the_pixels_of_its_formula_at_every_size():
+def test_the_clip_has_the_pixels_of_its_formula_at_every_size() -> None:
     clip = formula_clip(8, 256)
     assert clip.shape == (8, 256, 256, 3) and clip.dtype == torch.uint8
     # Left upper corner, t = 0: waves of 0, 128 and 0; 256 is cut to 255.
@@ -40,7 +42,7 @@ def test_the_clip_has_the_pixels_of_its_formula_at_every_size():
     assert torch.equal(formula_clip(4, 256), clip[::2])
 
 
-def test_the_digest_is_that_of_the_rounded_mean_token():
+def test_the_digest_is_that_of_the_rounded_mean_token() -> None:
     encoder = open_encoder(f"vjepa:{CHECKPOINT}", HEADS)
     found = functional_check(encoder)
     grey = formula_clip(8, 32).numpy().astype(np.float64).transpose(3, 0, 1, 2) / 255
@@ -61,20 +63,20 @@ def test_the_digest_is_that_of_the_rounded_mean_token():
     assert found.warnings == ()
 
 
-def test_equal_weights_give_equal_checks_and_others_do_not():
-    def scaled(network):
+def test_equal_weights_give_equal_checks_and_others_do_not() -> None:
+    def scaled(network: VideoViT) -> None:
         network.blocks[2].mlp.fc1.weight.mul_(1.05)
 
     digests = [functional_check(e).sha256 for e in (trained(), trained(), edited(scaled))]
     assert digests[0] == digests[1] != digests[2]
 
 
-def test_weights_from_which_training_starts_are_named():
+def test_weights_from_which_training_starts_are_named() -> None:
     all_fresh = functional_check(open_encoder("random:vit_digits", {}))
     assert len(all_fresh.fresh_norms) == all_fresh.num_norms == 9
     assert "look random: all 9 normalisation layers" in all_fresh.warnings[0]
 
-    def one_fresh(network):
+    def one_fresh(network: VideoViT) -> None:
         network.blocks[1].norm2.weight.fill_(1.0)
         network.blocks[1].norm2.bias.zero_()
 
@@ -82,7 +84,7 @@ def test_weights_from_which_training_starts_are_named():
     assert warning.startswith("1 of 9 normalisation layers") and "blocks.1.norm2" in warning
 
 
-def test_only_layers_with_weights_count_and_a_trained_bias_or_mean_is_enough():
+def test_only_layers_with_weights_count_and_a_trained_bias_or_mean_is_enough() -> None:
     layers = nn.Sequential(
         nn.LayerNorm(4),
         nn.LayerNorm(4, elementwise_affine=False),
@@ -99,26 +101,32 @@ def test_only_layers_with_weights_count_and_a_trained_bias_or_mean_is_enough():
     assert names == ["0", "2", "3", "4", "5"] and fresh == ["0", "2", "5"]
 
 
-def test_features_that_are_not_finite_are_refused_with_the_encoder_named():
-    def broken(network):
+def test_features_that_are_not_finite_are_refused_with_the_encoder_named() -> None:
+    def broken(network: VideoViT) -> None:
         network.norm.bias[3] = float("inf")
 
     with pytest.raises(CheckpointError, match="encoder digits_tiny gives features that are not"):
         functional_check(edited(broken))
 
 
-def test_an_encoder_that_does_not_look_is_named():
-    def blind(network):
+def test_an_encoder_that_does_not_look_is_named() -> None:
+    def blind(network: VideoViT) -> None:
         network.patch_embed.proj.weight.zero_()
 
     assert any("two different pictures" in w for w in functional_check(edited(blind)).warnings)
 
 
-def test_the_check_of_an_open_encoder_is_made_once():
+def test_the_check_of_an_open_encoder_is_made_once() -> None:
     class Counting(nn.Module):
         calls = 0
 
-        def forward(self, pixels, *, keep=None, layers=None):
+        def forward(
+            self,
+            pixels: torch.Tensor,
+            *,
+            keep: torch.Tensor | None = None,
+            layers: Sequence[int] | None = None,
+        ) -> Tokens:
             Counting.calls += 1
             return Tokens(layers=(pixels.mean((3, 4)).transpose(1, 2),), grid=(8, 1, 1))
 

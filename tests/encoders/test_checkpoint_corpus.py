@@ -2,8 +2,10 @@
 
 import pickle
 import types
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,22 +19,24 @@ from tests.encoders.files import CHECKPOINT, HEADS, bare, content
 PREFIX = "module.backbone."
 
 
-def saved(folder: Path, value, **options) -> Path:
+def saved(folder: Path, value: Any, **options: Any) -> Path:
     path = folder / "mutant.pt"
     torch.save(value, path, **options)
     return path
 
 
-def renamed(tensors, prefix):
+def renamed(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
     return {f"{prefix}{name}": tensor for name, tensor in tensors.items()}
 
 
-def released(**changes):
+def released(**changes: Any) -> dict[str, Any]:
     """The published dict with the given entries replaced; None takes the entry out."""
     return {k: v for k, v in {**content(), **changes}.items() if v is not None or k == "scaler"}
 
 
-def edited(drop=(), put=None, sibling=True):
+def edited(
+    drop: Sequence[str] = (), put: dict[str, torch.Tensor] | None = None, sibling: bool = True
+) -> dict[str, Any]:
     """The published dict whose target (and online) encoder lack or have some tensors."""
     made = released()
     for key in ("target_encoder", "encoder") if sibling else ("target_encoder",):
@@ -41,27 +45,27 @@ def edited(drop=(), put=None, sibling=True):
     return made
 
 
-def typed(dtype):
-    def build(folder):
+def typed(dtype: torch.dtype) -> Callable[..., Path]:
+    def build(folder: Path) -> Path:
         return saved(folder, {n: t.to(dtype) for n, t in bare().items()})
 
     return build
 
 
 # --------------------------------------------------------------------- files that load completely
-def as_safetensors(folder):
+def as_safetensors(folder: Path) -> Path:
     save_file(bare(), folder / "mutant.safetensors")
     return folder / "mutant.safetensors"
 
 
-def half_prefixed(folder):
+def half_prefixed(folder: Path) -> Path:
     names = sorted(bare())
     return saved(
         folder, {(PREFIX if i % 2 else "") + name: bare()[name] for i, name in enumerate(names)}
     )
 
 
-def numpy_numbers(folder):
+def numpy_numbers(folder: Path) -> Path:
     return saved(folder, released(loss=np.float64(0.5), epoch=np.int64(3)))
 
 
@@ -83,7 +87,9 @@ LOADS = {
 
 
 @pytest.mark.parametrize("build", LOADS.values(), ids=LOADS.keys())
-def test_complete_file_loads_every_tensor_to_the_bit(build, tmp_path):
+def test_complete_file_loads_every_tensor_to_the_bit(
+    build: Callable[..., Any], tmp_path: Path
+) -> None:
     state = open_encoder(f"vjepa:{build(tmp_path)}", HEADS).network.state_dict()
     expected = bare()
     assert state.keys() == expected.keys()
@@ -91,7 +97,9 @@ def test_complete_file_loads_every_tensor_to_the_bit(build, tmp_path):
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_half_precision_file_loads_its_values_as_float32_and_says_so(dtype, tmp_path):
+def test_half_precision_file_loads_its_values_as_float32_and_says_so(
+    dtype: torch.dtype, tmp_path: Path
+) -> None:
     encoder = open_encoder(f"vjepa:{typed(dtype)(tmp_path)}", HEADS)
     state = encoder.network.state_dict()
     assert all(torch.equal(state[n], t.to(dtype).float()) for n, t in bare().items())
@@ -99,7 +107,7 @@ def test_half_precision_file_loads_its_values_as_float32_and_says_so(dtype, tmp_
     assert encoder.spec.image_size == 32
 
 
-def test_online_and_target_encoder_are_told_apart():
+def test_online_and_target_encoder_are_told_apart() -> None:
     for key in ("target_encoder", "encoder"):
         state = open_encoder(f"vjepa:{CHECKPOINT}", {**HEADS, "key": key}).network.state_dict()
         assert all(torch.equal(state[name], t) for name, t in bare(key).items())
@@ -108,12 +116,12 @@ def test_online_and_target_encoder_are_told_apart():
 
 # ------------------------------------------------------------------------- files that are refused
 class Code:
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Callable[..., None], tuple[str]]:
         return (print, ("code in a checkpoint ran",))
 
 
-def bytes_of(start, stop):
-    def build(folder):
+def bytes_of(start: float, stop: float) -> Callable[..., Any]:
+    def build(folder: Path) -> Path:
         data = CHECKPOINT.read_bytes()
         path = folder / "mutant.pt"
         path.write_bytes(data[int(start * len(data)) : int(stop * len(data))])
@@ -122,19 +130,19 @@ def bytes_of(start, stop):
     return build
 
 
-def text_file(folder):
+def text_file(folder: Path) -> Path:
     path = folder / "mutant.pt"
     path.write_text("<html>404 Not Found</html>")
     return path
 
 
-def plain_pickle(folder):
+def plain_pickle(folder: Path) -> Path:
     path = folder / "mutant.pt"
     path.write_bytes(pickle.dumps({"encoder": 1}))
     return path
 
 
-def zip_of_text(folder):
+def zip_of_text(folder: Path) -> Path:
     import zipfile
 
     path = folder / "mutant.pt"
@@ -143,14 +151,14 @@ def zip_of_text(folder):
     return path
 
 
-def cut_safetensors(folder):
+def cut_safetensors(folder: Path) -> Path:
     path = as_safetensors(folder)
     path.write_bytes(path.read_bytes()[:-1000])
     return path
 
 
-def spoiled(value):
-    def build(folder):
+def spoiled(value: float) -> Callable[..., Any]:
+    def build(folder: Path) -> Path:
         tensors = bare()
         tensors["blocks.2.mlp.fc1.weight"][3, 4] = value
         return saved(folder, tensors)
@@ -158,23 +166,23 @@ def spoiled(value):
     return build
 
 
-def image_patches(folder):
+def image_patches(folder: Path) -> Path:
     kernel = bare()["patch_embed.proj.weight"][:, :, 0].contiguous()
     return saved(folder, edited(put={"patch_embed.proj.weight": kernel}))
 
 
-def collision(folder):
+def collision(folder: Path) -> Path:
     return saved(folder, {**bare(), "module.norm.bias": torch.zeros(28)})
 
 
-def rotary(folder):
+def rotary(folder: Path) -> Path:
     predictor = {
         n: t for n, t in content()["predictor"].items() if not n.endswith("predictor_pos_embed")
     }
     return saved(folder, released(predictor=predictor))
 
 
-def replaced(**tensors):
+def replaced(**tensors: Any) -> Callable[..., Any]:
     put = {name.replace("__", "."): tensor for name, tensor in tensors.items()}
     return lambda folder: saved(folder, edited(put=put))
 
@@ -286,7 +294,9 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED.values(), ids=REFUSED.keys())
-def test_file_that_is_not_the_whole_encoder_is_refused_by_name(case, tmp_path, capsys):
+def test_file_that_is_not_the_whole_encoder_is_refused_by_name(
+    case: Refusal, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = case.build(tmp_path)
     with pytest.raises(CheckpointError, match=case.says) as refused:
         open_encoder(f"vjepa:{path}", {**HEADS, **case.options})
@@ -295,12 +305,12 @@ def test_file_that_is_not_the_whole_encoder_is_refused_by_name(case, tmp_path, c
     assert "ran" not in capsys.readouterr().out
 
 
-def test_size_that_patches_do_not_divide_is_refused():
+def test_size_that_patches_do_not_divide_is_refused() -> None:
     with pytest.raises(UsageError, match="image_size 50"):
         open_encoder(f"vjepa:{CHECKPOINT}", {**HEADS, "image_size": 50})
 
 
-def test_random_damage_is_refused_or_leaves_the_checkpoint_loadable(tmp_path):
+def test_random_damage_is_refused_or_leaves_the_checkpoint_loadable(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     whole = {old: saved(tmp_path, released(), _use_new_zipfile_serialization=not old).read_bytes()
              for old in (True, False)}  # fmt: skip

@@ -6,7 +6,7 @@ from bench.errors import CheckpointError, UsageError
 from tests.encoders.files import CHECKPOINT, HEADS
 
 
-def test_pixel_mean_equals_a_loop_over_cells():
+def test_pixel_mean_equals_a_loop_over_cells() -> None:
     clip = torch.randn(2, 3, 4, 12, 12, generator=torch.Generator().manual_seed(0))
     tokens = open_encoder("pixel_mean", {"grid": 3, "image_size": 12})(clip)
     assert tokens.grid == (2, 1, 1)
@@ -23,7 +23,7 @@ def test_pixel_mean_equals_a_loop_over_cells():
 
 
 @pytest.mark.parametrize("frames", [2, 8, 16])
-def test_pixel_mean_takes_any_even_number_of_frames(frames):
+def test_pixel_mean_takes_any_even_number_of_frames(frames: int) -> None:
     encoder = open_encoder("pixel_mean", {})
     assert encoder.spec.is_floor
     assert encoder.spec.num_heads == encoder.spec.depth == 1
@@ -33,7 +33,7 @@ def test_pixel_mean_takes_any_even_number_of_frames(frames):
     assert kept.last.shape == (1, 1, 192)
 
 
-def test_pixel_mean_refuses_odd_frames_and_other_layers():
+def test_pixel_mean_refuses_odd_frames_and_other_layers() -> None:
     encoder = open_encoder("pixel_mean", {})
     with pytest.raises(UsageError, match="even number of frames"):
         encoder(torch.zeros(1, 3, 7, 48, 48))
@@ -43,12 +43,12 @@ def test_pixel_mean_refuses_odd_frames_and_other_layers():
         open_encoder("pixel_mean", {"num_frames": 7})
 
 
-def test_pixel_means_of_two_grids_have_two_digests():
+def test_pixel_means_of_two_grids_have_two_digests() -> None:
     digests = {weight_digest(open_encoder("pixel_mean", {"grid": g})) for g in (4, 8)}
     assert len(digests) == 2
 
 
-def test_random_encoder_is_a_floor_with_the_named_size():
+def test_random_encoder_is_a_floor_with_the_named_size() -> None:
     spec = open_encoder("random:vit_digits", {}).spec
     assert spec.is_floor
     assert (spec.name, spec.source) == ("random:vit_digits", "random seed 0")
@@ -58,7 +58,7 @@ def test_random_encoder_is_a_floor_with_the_named_size():
     assert spec.num_parameters == 36960 + 4 * 111840 + 192
 
 
-def test_random_encoder_of_a_file_has_its_shape_and_none_of_its_weights():
+def test_random_encoder_of_a_file_has_its_shape_and_none_of_its_weights() -> None:
     like = open_encoder(f"random:{CHECKPOINT}", {**HEADS, "image_size": 48})
     given = open_encoder(f"vjepa:{CHECKPOINT}", {**HEADS, "image_size": 48})
     assert like.spec.name == "random:v1_encoder"
@@ -69,20 +69,20 @@ def test_random_encoder_of_a_file_has_its_shape_and_none_of_its_weights():
         assert not torch.equal(tensor, other)
 
 
-def test_random_seeds_give_different_digests_and_one_seed_the_same():
+def test_random_seeds_give_different_digests_and_one_seed_the_same() -> None:
     digests = [
         weight_digest(open_encoder("random:vit_digits", {"seed": seed})) for seed in (0, 1, 0)
     ]
     assert digests[0] == digests[2] != digests[1]
 
 
-def test_random_options_change_the_named_size():
+def test_random_options_change_the_named_size() -> None:
     network = open_encoder("random:vit_digits", {"num_frames": 4, "num_heads": 6}).network
     assert network.architecture.num_heads == 6
     assert network.pos_embed.shape == (1, 2 * 36, 96)
 
 
-def test_unknown_random_size_is_refused_with_the_closest_name():
+def test_unknown_random_size_is_refused_with_the_closest_name() -> None:
     with pytest.raises(UsageError, match="Did you mean 'vit_digits'"):
         open_encoder("random:vit_digit", {})
     with pytest.raises(CheckpointError, match="no such file"):

@@ -1,12 +1,16 @@
 """Backbones of transformers: tiny random models saved by the library and read here."""
 
 import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from transformers.modeling_utils import PreTrainedModel
 
 from bench.data.views.transforms import normalise, score_views
 from bench.encoders.encoder import open_encoder
@@ -71,7 +75,7 @@ CLASSES = {
 VIDEO = ("videomae", "vivit", "timesformer", "vjepa2")
 
 
-def saved(folder, family, seed=0):
+def saved(folder: Path, family: str, seed: int = 0) -> PreTrainedModel:
     """A tiny model with every weight drawn, saved by its library; returns it in eval mode."""
     config, name = CLASSES[family]
     torch.manual_seed(seed)
@@ -82,7 +86,7 @@ def saved(folder, family, seed=0):
     return model
 
 
-def library_tokens(model, family, pixels):
+def library_tokens(model: PreTrainedModel, family: str, pixels: torch.Tensor) -> torch.Tensor:
     """What the library gives of `[B, 3, T, H, W]`: all tokens, those of image models by frame."""
     clips = pixels.transpose(1, 2)
     with torch.inference_mode():
@@ -94,7 +98,7 @@ def library_tokens(model, family, pixels):
 
 
 @pytest.mark.parametrize("family", CLASSES)
-def test_tokens_are_those_of_the_library(family, tmp_path):
+def test_tokens_are_those_of_the_library(family: str, tmp_path: Path) -> None:
     model = saved(tmp_path, family)
     encoder = open_encoder(f"hf:{tmp_path}", {})
     spec = encoder.spec
@@ -118,7 +122,7 @@ def test_tokens_are_those_of_the_library(family, tmp_path):
 
 
 @pytest.mark.parametrize("family", [name for name in CLASSES if name != "hiera"])
-def test_a_tap_is_what_a_model_without_the_later_blocks_gives(family, tmp_path):
+def test_a_tap_is_what_a_model_without_the_later_blocks_gives(family: str, tmp_path: Path) -> None:
     saved(tmp_path / "whole", family)
     encoder = open_encoder(f"hf:{tmp_path / 'whole'}", {})
     config, name = CLASSES[family]
@@ -136,7 +140,7 @@ def test_a_tap_is_what_a_model_without_the_later_blocks_gives(family, tmp_path):
     assert (bare.layers[0] - expected).abs().max() > 0.1
 
 
-def changed(folder, change):
+def changed(folder: Path, change: Callable[..., Any]) -> None:
     tensors = load_file(folder / "model.safetensors")
     change(tensors)
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
@@ -154,7 +158,9 @@ def changed(folder, change):
         (lambda t: t.update({"layernorm.weight": torch.full((32,), torch.nan)}), "not finite"),
     ],
 )
-def test_folder_that_does_not_hold_every_tensor_is_refused(change, said, tmp_path):
+def test_folder_that_does_not_hold_every_tensor_is_refused(
+    change: Callable[..., Any], said: str, tmp_path: Path
+) -> None:
     saved(tmp_path, "videomae")
     assert "encoder.layer.1.layernorm_after.weight" in load_file(tmp_path / "model.safetensors")
     changed(tmp_path, change)
@@ -162,7 +168,7 @@ def test_folder_that_does_not_hold_every_tensor_is_refused(change, said, tmp_pat
         open_encoder(f"hf:{tmp_path}", {})
 
 
-def test_heads_of_a_fine_tuned_model_are_left_out_by_name(tmp_path):
+def test_heads_of_a_fine_tuned_model_are_left_out_by_name(tmp_path: Path) -> None:
     torch.manual_seed(0)
     config = CLASSES["dinov2"][0]()
     model = transformers.Dinov2ForImageClassification(config).eval()
@@ -176,7 +182,7 @@ def test_heads_of_a_fine_tuned_model_are_left_out_by_name(tmp_path):
         torch.testing.assert_close(encoder(pixels).last, expected, atol=1e-5, rtol=0)
 
 
-def test_two_configurations_of_the_same_weights_have_two_identities(tmp_path):
+def test_two_configurations_of_the_same_weights_have_two_identities(tmp_path: Path) -> None:
     saved(tmp_path, "vit")
     first = open_encoder(f"hf:{tmp_path}", {}).network.identity
     config = json.loads((tmp_path / "config.json").read_text())
@@ -195,13 +201,15 @@ def test_two_configurations_of_the_same_weights_have_two_identities(tmp_path):
         ({"image_size": 33}, "multiple of 16"),
     ],
 )
-def test_sizes_that_fixed_positions_do_not_have_are_refused(options, said, tmp_path):
+def test_sizes_that_fixed_positions_do_not_have_are_refused(
+    options: dict[str, int], said: str, tmp_path: Path
+) -> None:
     saved(tmp_path, "videomae")
     with pytest.raises(UsageError, match=said):
         open_encoder(f"hf:{tmp_path}", options)
 
 
-def test_vjepa2_takes_other_sizes_and_two_copies_of_a_still(tmp_path):
+def test_vjepa2_takes_other_sizes_and_two_copies_of_a_still(tmp_path: Path) -> None:
     model = saved(tmp_path, "vjepa2")
     options = {"num_frames": 6, "image_size": 48, "still_frames": 2}
     encoder = open_encoder(f"hf:{tmp_path}", options)
@@ -227,14 +235,14 @@ def test_vjepa2_takes_other_sizes_and_two_copies_of_a_still(tmp_path):
 
 
 @pytest.mark.parametrize("family", ["videomae", "timesformer", "dinov2"])
-def test_models_of_oblong_images_are_refused(family, tmp_path):
+def test_models_of_oblong_images_are_refused(family: str, tmp_path: Path) -> None:
     config, name = CLASSES[family]
     getattr(transformers, name)(config(image_size=[32, 48])).save_pretrained(tmp_path)
     with pytest.raises(UsageError, match="32 x 48 pixels, and only square"):
         open_encoder(f"hf:{tmp_path}", {})
 
 
-def test_code_beside_the_weights_is_not_run(tmp_path):
+def test_code_beside_the_weights_is_not_run(tmp_path: Path) -> None:
     saved(tmp_path, "vit")
     config = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "own.py").write_text("raise SystemExit('this ran')\n")
@@ -250,7 +258,7 @@ def test_code_beside_the_weights_is_not_run(tmp_path):
 @pytest.mark.parametrize(
     "model", ["no/such/folder", "./nothing", "//org/name@main/model.safetensors"]
 )
-def test_names_that_are_no_model_are_refused(model):
+def test_names_that_are_no_model_are_refused(model: str) -> None:
     with pytest.raises(UsageError, match="hf:ORG/NAME@REVISION"):
         open_encoder(f"hf:{model}", {})
 
@@ -259,7 +267,7 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 @pytest.fixture
-def offline_hub(tmp_path, monkeypatch):
+def offline_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The cache of a hub that cannot be reached, with one model at one commit."""
     import huggingface_hub
     from huggingface_hub import constants
@@ -275,7 +283,7 @@ def offline_hub(tmp_path, monkeypatch):
 
 
 @pytest.mark.usefixtures("offline_hub")
-def test_revision_from_the_hub_is_pinned_and_recorded():
+def test_revision_from_the_hub_is_pinned_and_recorded() -> None:
     named = open_encoder(f"hf:lab/tiny@{COMMIT}", {})
     assert named.spec.source == f"hf:lab/tiny@{COMMIT}" and named.spec.card.licence == "mit"
     assert not any("newest" in note for note in named.notes)
@@ -300,7 +308,9 @@ def test_revision_from_the_hub_is_pinned_and_recorded():
         ),
     ],
 )
-def test_stills_are_preprocessed_as_by_the_library(processor, tmp_path):
+def test_stills_are_preprocessed_as_by_the_library(
+    processor: Callable[..., Any], tmp_path: Path
+) -> None:
     made = processor()
     made.save_pretrained(tmp_path)
     found = read_preprocessing(tmp_path)
@@ -320,7 +330,7 @@ def test_stills_are_preprocessed_as_by_the_library(processor, tmp_path):
     assert (ours - expected).abs().mean() < 0.1 * step
 
 
-def test_squashing_and_missing_preprocessing_are_said(tmp_path):
+def test_squashing_and_missing_preprocessing_are_said(tmp_path: Path) -> None:
     assert "no preprocessor_config.json" in read_preprocessing(tmp_path).notes[0]
     said = {"size": {"height": 24, "width": 24}, "image_mean": [0.5] * 3, "image_std": [0.5] * 3}
     (tmp_path / "preprocessor_config.json").write_text(json.dumps(said))

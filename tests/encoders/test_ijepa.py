@@ -1,13 +1,15 @@
 """I-JEPA: tokens against the released code, clips frame by frame, and files that are not it."""
 
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from bench.encoders import ijepa as families
-from bench.encoders.encoder import num_trainable, open_encoder
+from bench.encoders.encoder import Encoder, num_trainable, open_encoder
 from bench.encoders.networks.image_vit import ImageViT
 from bench.encoders.networks.positions import sincos_2d
 from bench.encoders.networks.sizes import IJEPA_RELEASED, VIT_SIZES, Released
@@ -26,30 +28,30 @@ TINY = VitArchitecture(
 )
 
 
-def close(made, expected):
+def close(made: torch.Tensor, expected: torch.Tensor) -> None:
     torch.testing.assert_close(made, expected, rtol=0, atol=1e-5)
 
 
-def content():
+def content() -> dict[str, Any]:
     return torch.load(CHECKPOINT, weights_only=True)
 
 
-def bare():
+def bare() -> dict[str, torch.Tensor]:
     named = content()["target_encoder"].items()
     return {name.removeprefix("module."): tensor for name, tensor in named}
 
 
-def saved(folder, held):
+def saved(folder: Path, held: dict[str, Any]) -> Path:
     torch.save(held, folder / "made.pt")
     return folder / "made.pt"
 
 
 @pytest.fixture(scope="module")
-def target():
+def target() -> Encoder:
     return open_encoder(f"ijepa:{CHECKPOINT}", HEADS)
 
 
-def test_tokens_equal_the_released_implementation(target):
+def test_tokens_equal_the_released_implementation(target: Encoder) -> None:
     tokens = target(CLIP)
     close(tokens.last, IO["tokens_target"])
     assert tokens.grid == (1, 8, 8)
@@ -57,12 +59,12 @@ def test_tokens_equal_the_released_implementation(target):
     assert target.notes == ()
 
 
-def test_context_tokens_under_a_mask_equal_the_released_implementation():
+def test_context_tokens_under_a_mask_equal_the_released_implementation() -> None:
     online = open_encoder(f"ijepa:{CHECKPOINT}", {**HEADS, "key": "encoder"})
     close(online(CLIP, keep=IO["mask_enc"][0]).last, IO["ctx_tokens"])
 
 
-def test_frames_of_a_clip_are_encoded_alone(target):
+def test_frames_of_a_clip_are_encoded_alone(target: Encoder) -> None:
     clip = torch.stack([IO["image"][0], IO["image"][1], IO["image"][0]], dim=1).unsqueeze(0)
     tokens = target(clip)
     assert tokens.grid == (3, 8, 8)
@@ -70,20 +72,20 @@ def test_frames_of_a_clip_are_encoded_alone(target):
     close(tokens.last, torch.cat([frames[0], frames[1], frames[0]]).unsqueeze(0))
 
 
-def test_without_norm_only_the_last_block_is_normed(target):
+def test_without_norm_only_the_last_block_is_normed(target: Encoder) -> None:
     normed, plain = (target(CLIP, layers=(0, 1), norm=norm).layers for norm in (True, False))
     assert torch.equal(plain[1], normed[1])
     assert torch.equal(target.network.network.norm(plain[0]), normed[0])
     assert not torch.allclose(plain[0], normed[0], atol=1e-2)
 
 
-def test_patch_embedding_is_the_convolution(target):
+def test_patch_embedding_is_the_convolution(target: Encoder) -> None:
     embedding = target.network.network.patch_embed
     expected = embedding.proj(IO["image"]).flatten(2).transpose(1, 2)
     close(embedding(IO["image"]), expected)
 
 
-def test_spec_is_that_of_an_image_encoder(target):
+def test_spec_is_that_of_an_image_encoder(target: Encoder) -> None:
     spec = target.spec
     assert (spec.name, spec.takes, spec.tubelet_size) == ("ijepa:ijepa", "image", 1)
     assert (spec.width, spec.depth, spec.num_heads) == (12, 2, 3)
@@ -92,7 +94,7 @@ def test_spec_is_that_of_an_image_encoder(target):
     assert spec.num_parameters == 2316 + 2 * 1884 + 24
 
 
-def test_other_image_size_has_a_fresh_table():
+def test_other_image_size_has_a_fresh_table() -> None:
     encoder = open_encoder(f"ijepa:{CHECKPOINT}", {**HEADS, "image_size": 32})
     table = encoder.network.network.pos_embed[0]
     assert torch.equal(table, sincos_2d(12, (4, 4), column_first=True))
@@ -100,12 +102,12 @@ def test_other_image_size_has_a_fresh_table():
     assert encoder(torch.zeros(1, 3, 2, 32, 32)).grid == (2, 4, 4)
 
 
-def test_image_of_another_size_is_refused(target):
+def test_image_of_another_size_is_refused(target: Encoder) -> None:
     with pytest.raises(UsageError, match=r"encoder\.image_size=PIXELS"):
         target(torch.zeros(1, 3, 1, 32, 64))
 
 
-def test_table_with_the_row_code_first_is_used_as_stored_at_its_size(tmp_path):
+def test_table_with_the_row_code_first_is_used_as_stored_at_its_size(tmp_path: Path) -> None:
     table = sincos_2d(12, (8, 8)).unsqueeze(0)
     path = saved(tmp_path, {**bare(), "pos_embed": table})
     encoder = open_encoder(f"ijepa:{path}", HEADS)
@@ -128,13 +130,15 @@ def test_table_with_the_row_code_first_is_used_as_stored_at_its_size(tmp_path):
         ({"norm.weight": torch.full((12,), torch.nan)}, "not finite"),
     ],
 )
-def test_file_that_is_not_the_whole_encoder_is_refused_by_name(tmp_path, change, says):
+def test_file_that_is_not_the_whole_encoder_is_refused_by_name(
+    tmp_path: Path, change: dict[str, torch.Tensor | None], says: str
+) -> None:
     tensors = {n: t for n, t in {**bare(), **change}.items() if t is not None}
     with pytest.raises(CheckpointError, match=says):
         open_encoder(f"ijepa:{saved(tmp_path, tensors)}", HEADS)
 
 
-def test_video_and_image_encoders_are_not_taken_for_each_other():
+def test_video_and_image_encoders_are_not_taken_for_each_other() -> None:
     for spec in (f"ijepa:{VIDEO}", f"ijepa:{FIXTURES / 'v2_encoder.pt'}"):
         with pytest.raises(CheckpointError, match="video encoder"):
             open_encoder(spec, {"num_heads": 2})
@@ -143,13 +147,13 @@ def test_video_and_image_encoders_are_not_taken_for_each_other():
             open_encoder(f"{family}:{CHECKPOINT}", HEADS)
 
 
-def test_clip_has_at_least_one_frame():
+def test_clip_has_at_least_one_frame() -> None:
     with pytest.raises(UsageError, match="num_frames is 0"):
         open_encoder(f"ijepa:{CHECKPOINT}", {**HEADS, "num_frames": 0})
 
 
 # ------------------------------------------------------------------------------------------ names
-def test_published_names_have_their_published_addresses_and_sizes():
+def test_published_names_have_their_published_addresses_and_sizes() -> None:
     base = "https://dl.fbaipublicfiles.com/ijepa"
     facts = {
         name: (r.address, r.architecture.width, r.architecture.patch_size,
@@ -166,14 +170,16 @@ def test_published_names_have_their_published_addresses_and_sizes():
     }  # fmt: skip
 
 
-def test_image_vit_has_as_many_parameters_as_a_plain_vit():
+def test_image_vit_has_as_many_parameters_as_a_plain_vit() -> None:
     with torch.device("meta"):
         network = ImageViT(IJEPA_RELEASED["ijepa_in1k_vith14"].architecture)
     block = 12 * 1280**2 + 13 * 1280
     assert num_trainable(network) == 3 * 14 * 14 * 1280 + 1280 + 32 * block + 2 * 1280
 
 
-def test_named_encoder_takes_a_local_file_of_its_architecture_alone(tmp_path, monkeypatch):
+def test_named_encoder_takes_a_local_file_of_its_architecture_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     made = Released(architecture=TINY, address="", card=IJEPA_RELEASED["ijepa_in1k_vith14"].card)
     monkeypatch.setattr(families, "IJEPA_RELEASED", {"ijepa_in1k_vith14": made})
     for size, says in ((16, None), (32, "image_size 32 instead of 16.*ijepa:")):
@@ -192,7 +198,7 @@ def test_named_encoder_takes_a_local_file_of_its_architecture_alone(tmp_path, mo
                 open_encoder(f"ijepa_in1k_vith14:{path}", {})
 
 
-def test_video_file_of_a_released_width_is_refused(tmp_path):
+def test_video_file_of_a_released_width_is_refused(tmp_path: Path) -> None:
     video = fresh_vit(replace(VIT_SIZES["vit_tiny"], num_frames=4, image_size=32), seed=0)
     save_released(tmp_path / "a.pt", target=video, encoder=video)
     with pytest.raises(CheckpointError, match=r"tubelets of 2 frames"):

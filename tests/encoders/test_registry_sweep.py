@@ -2,26 +2,36 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
 from bench import registry
 from bench.data.views.transforms import normalise
-from bench.encoders.encoder import num_trainable, open_encoder, weight_digest
+from bench.encoders.encoder import Encoder, num_trainable, open_encoder, weight_digest
 from bench.encoders.functional_check import formula_clip, functional_check
 from bench.errors import CheckpointError, UsageError
 from bench.features.key import encoder_facts
-from tests.encoders.families import FAMILIES, NAMED
+from bench.types import EncoderSpec
+from tests.encoders.families import FAMILIES, NAMED, Family
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
-def opened(request, tmp_path_factory):
+def opened(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Family, Encoder]:
     family = FAMILIES[request.param]
     return family, family.open(tmp_path_factory.mktemp("family"))
 
 
-def pixels(spec, *, frames=None, height=None, width=None):
+def pixels(
+    spec: EncoderSpec,
+    *,
+    frames: int | None = None,
+    height: int | None = None,
+    width: int | None = None,
+) -> torch.Tensor:
     """Two clips that differ, normalised as the encoder wants them."""
     size = spec.image_size
     frames, height, width = frames or spec.num_frames, height or size, width or size
@@ -29,13 +39,13 @@ def pixels(spec, *, frames=None, height=None, width=None):
     return normalise(torch.stack([clip, 255 - clip]), spec.mean, spec.std)
 
 
-def test_every_registered_encoder_is_swept():
+def test_every_registered_encoder_is_swept() -> None:
     reached = {family.spec.split(":")[0].split("/")[0] for family in FAMILIES.values()}
     assert set(registry.names("encoders")) == reached | NAMED.keys()
     assert not reached & NAMED.keys()
 
 
-def test_tokens_have_the_shape_of_the_grid_and_spec(opened):
+def test_tokens_have_the_shape_of_the_grid_and_spec(opened: tuple[Family, Encoder]) -> None:
     _, encoder = opened
     spec = encoder.spec
     tokens = encoder(pixels(spec))
@@ -51,7 +61,9 @@ def test_tokens_have_the_shape_of_the_grid_and_spec(opened):
         assert prefix.shape == (2, frames * spec.num_prefix, spec.width)
 
 
-def test_layers_are_tapped_in_order_and_the_last_is_the_default(opened):
+def test_layers_are_tapped_in_order_and_the_last_is_the_default(
+    opened: tuple[Family, Encoder],
+) -> None:
     family, encoder = opened
     clips = pixels(encoder.spec)
     whole, tapped = encoder(clips), encoder(clips, layers=family.layers)
@@ -66,7 +78,7 @@ def test_layers_are_tapped_in_order_and_the_last_is_the_default(opened):
         encoder(clips, layers=(encoder.spec.depth,))
 
 
-def test_weights_are_frozen_and_encoding_never_changes_them(opened):
+def test_weights_are_frozen_and_encoding_never_changes_them(opened: tuple[Family, Encoder]) -> None:
     family, encoder = opened
     before = weight_digest(encoder)
     clips = pixels(encoder.spec)
@@ -79,14 +91,14 @@ def test_weights_are_frozen_and_encoding_never_changes_them(opened):
     assert encoder.spec.num_parameters == num_trainable(encoder)
 
 
-def test_a_clip_is_encoded_the_same_beside_any_other(opened):
+def test_a_clip_is_encoded_the_same_beside_any_other(opened: tuple[Family, Encoder]) -> None:
     _, encoder = opened
     clips = pixels(encoder.spec)
     alone = encoder(clips[:1]).last
     torch.testing.assert_close(encoder(clips).last[:1], alone, rtol=1e-4, atol=1e-4)
 
 
-def test_masks_keep_the_tokens_named_or_are_refused(opened):
+def test_masks_keep_the_tokens_named_or_are_refused(opened: tuple[Family, Encoder]) -> None:
     family, encoder = opened
     spec, clips = encoder.spec, pixels(encoder.spec)
     whole = encoder(clips).last
@@ -104,7 +116,7 @@ def test_masks_keep_the_tokens_named_or_are_refused(opened):
     torch.testing.assert_close(encoder(hidden, keep=kept).last, half)
 
 
-def without(clips, tokens, grid):
+def without(clips: torch.Tensor, tokens: set[int], grid: tuple[int, int, int]) -> torch.Tensor:
     """Clips whose pixels under some tokens are replaced."""
     clips = clips.clone()
     size = [n // cells for n, cells in zip(clips.shape[2:], grid, strict=True)]
@@ -115,7 +127,9 @@ def without(clips, tokens, grid):
     return clips
 
 
-def test_the_final_norm_can_be_left_out_of_earlier_taps_or_is_not_there(opened):
+def test_the_final_norm_can_be_left_out_of_earlier_taps_or_is_not_there(
+    opened: tuple[Family, Encoder],
+) -> None:
     family, encoder = opened
     clips = pixels(encoder.spec)
     try:
@@ -129,7 +143,9 @@ def test_the_final_norm_can_be_left_out_of_earlier_taps_or_is_not_there(opened):
         assert torch.allclose(bare.layers[0], normed.layers[0]) is not family.has_norm
 
 
-def test_another_size_and_other_frames_are_encoded_or_refused(opened):
+def test_another_size_and_other_frames_are_encoded_or_refused(
+    opened: tuple[Family, Encoder],
+) -> None:
     family, encoder = opened
     spec = encoder.spec
     frames, wide = spec.num_frames + 2 * spec.tubelet_size, spec.image_size + spec.patch_size
@@ -146,7 +162,9 @@ def test_another_size_and_other_frames_are_encoded_or_refused(opened):
     assert t == frames // spec.tubelet_size
 
 
-def test_a_clip_that_tubelets_or_channels_do_not_fit_is_refused(opened):
+def test_a_clip_that_tubelets_or_channels_do_not_fit_is_refused(
+    opened: tuple[Family, Encoder],
+) -> None:
     _, encoder = opened
     clips = pixels(encoder.spec)
     with pytest.raises(UsageError):
@@ -158,7 +176,7 @@ def test_a_clip_that_tubelets_or_channels_do_not_fit_is_refused(opened):
             encoder(clips[:, :, :-1])
 
 
-def test_a_still_is_a_clip_of_equal_frames(opened):
+def test_a_still_is_a_clip_of_equal_frames(opened: tuple[Family, Encoder]) -> None:
     _, encoder = opened
     spec = encoder.spec
     frames = spec.still_frames or (1 if spec.takes == "image" else spec.num_frames)
@@ -171,7 +189,9 @@ def test_a_still_is_a_clip_of_equal_frames(opened):
         torch.testing.assert_close(twice, torch.cat([tokens.last] * 2, 1), rtol=1e-4, atol=1e-5)
 
 
-def test_the_functional_check_finds_nothing_but_random_weights(opened):
+def test_the_functional_check_finds_nothing_but_random_weights(
+    opened: tuple[Family, Encoder],
+) -> None:
     family, encoder = opened
     found = functional_check(encoder)
     assert not found.is_blind and found.clip.endswith(
@@ -180,7 +200,9 @@ def test_the_functional_check_finds_nothing_but_random_weights(opened):
     assert bool(found.warnings) == (family.spec == "random:vit_digits"), found.warnings
 
 
-def test_what_identifies_the_features_is_json_and_follows_the_weights(opened):
+def test_what_identifies_the_features_is_json_and_follows_the_weights(
+    opened: tuple[Family, Encoder],
+) -> None:
     _, encoder = opened
     facts = encoder_facts(encoder)
     assert json.loads(json.dumps(facts)) == facts and len(facts["weights"]) == 64
@@ -189,18 +211,18 @@ def test_what_identifies_the_features_is_json_and_follows_the_weights(opened):
 
 
 @pytest.mark.parametrize("name", [n for n in NAMED if "_" in n])
-def test_a_released_name_refuses_a_file_of_another_size(name, tmp_path):
+def test_a_released_name_refuses_a_file_of_another_size(name: str, tmp_path: Path) -> None:
     family = FAMILIES[name.split("_")[0]]
     path = family.save(tmp_path).partition(":")[2]
     with pytest.raises(CheckpointError, match=r"weights\.pt"):
         open_encoder(f"{name}:{path}", {})
 
 
-def test_a_family_without_a_published_layout_refuses_every_file(tmp_path):
+def test_a_family_without_a_published_layout_refuses_every_file(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="videomae:FILE"):
         open_encoder("vidrop:x.pt", {})
 
 
-def test_code_of_others_is_refused_unless_it_is_trusted():
+def test_code_of_others_is_refused_unless_it_is_trusted() -> None:
     with pytest.raises(UsageError, match="--trust-remote-code"):
         open_encoder("torchhub:somebody/models:main:net", {})

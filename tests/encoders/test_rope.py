@@ -11,13 +11,13 @@ from bench.errors import UsageError
 IO = np.load(Path(__file__).parent.parent / "fixtures" / "v2_encoder_io.npz")
 
 
-def test_turned_channels_equal_the_released_primitive():
+def test_turned_channels_equal_the_released_primitive() -> None:
     angles = axis_angles(torch.from_numpy(IO["rot_pos"]), 8)
     made = turned(torch.from_numpy(IO["rot_x"]), (angles.cos(), angles.sin()))
     torch.testing.assert_close(made, torch.from_numpy(IO["rot_y"]), rtol=0, atol=1e-6)
 
 
-def test_pairs_are_neighbours_and_angles_are_tiled():
+def test_pairs_are_neighbours_and_angles_are_tiled() -> None:
     # width 4 at position 3: frequencies 1 and 1/100, angles 3, .03, 3, .03
     angles = axis_angles(torch.tensor([3]), 4)
     [made] = turned(torch.tensor([[1.0, 2.0, 5.0, 7.0]]), (angles.cos(), angles.sin()))
@@ -29,16 +29,16 @@ def test_pairs_are_neighbours_and_angles_are_tiled():
 @pytest.mark.parametrize(
     ("head_dim", "width"), [(64, 20), (80, 26), (88, 28), (32, 10), (14, 4), (12, 4)]
 )
-def test_axes_get_the_released_widths(head_dim, width):
+def test_axes_get_the_released_widths(head_dim: int, width: int) -> None:
     assert axis_width(head_dim) == width
 
 
-def test_head_too_narrow_for_three_axes_is_refused():
+def test_head_too_narrow_for_three_axes_is_refused() -> None:
     with pytest.raises(UsageError, match="at least 12 channels, not 11"):
         axis_width(11)
 
 
-def test_axes_are_time_row_column_of_the_grid_given():
+def test_axes_are_time_row_column_of_the_grid_given() -> None:
     # on 3 rows of 5 columns, token 22 is at time 1, row 1, column 2; 12 channels are 4 per axis
     cos, sin = turns_at(torch.tensor([22]), (3, 5), 12)
     angles = [p * w for p in (1, 1, 2) for w in (1, 0.01, 1, 0.01)]
@@ -46,14 +46,14 @@ def test_axes_are_time_row_column_of_the_grid_given():
     torch.testing.assert_close(sin[0], torch.tensor([math.sin(a) for a in angles]))
 
 
-def test_channels_that_are_left_over_do_not_turn():
+def test_channels_that_are_left_over_do_not_turn() -> None:
     x = torch.randn(2, 1, 6, 17, generator=torch.Generator().manual_seed(0))
     made = turned(x, turns_at(torch.arange(6), (2, 3), 17))
     assert torch.equal(made[..., 12:], x[..., 12:])
     assert not torch.equal(made[..., 8:12], x[..., 8:12])
 
 
-def test_angles_stay_exact_in_half_precision():
+def test_angles_stay_exact_in_half_precision() -> None:
     x = torch.randn(1, 1, 40, 64, generator=torch.Generator().manual_seed(0)).bfloat16()
     turns = turns_at(torch.arange(40), (1, 40), 64)
     made = turned(x, turns)
@@ -61,7 +61,7 @@ def test_angles_stay_exact_in_half_precision():
     assert torch.equal(made, turned(x.float(), turns).bfloat16())
 
 
-def test_attention_equals_an_explicit_softmax():
+def test_attention_equals_an_explicit_softmax() -> None:
     torch.manual_seed(0)
     attention, x = RotaryAttention(24, 2), torch.randn(2, 6, 24)
     turns = turns_at(torch.arange(6), (2, 3), 12)

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -6,7 +8,7 @@ from bench.encoders import trained_here
 from bench.encoders.encoder import weight_digest
 from bench.encoders.networks.positions import sincos_3d
 from bench.encoders.networks.sizes import VIT_SIZES
-from bench.encoders.networks.video_vit import fresh_vit
+from bench.encoders.networks.video_vit import VideoViT, fresh_vit
 from bench.encoders.trained_here import _shipped
 from bench.encoders.weights.architecture import Asked
 from bench.errors import CheckpointError
@@ -16,13 +18,15 @@ SIZE = VIT_SIZES["vit_digits"]
 
 
 @pytest.fixture
-def shipped(tmp_path):
+def shipped(tmp_path: Path) -> tuple[Path, VideoViT]:
     target = fresh_vit(SIZE, seed=0)
     save_evaluation_folder(tmp_path / "digits_tiny", target, name="digits_tiny", facts={"step": 5})
     return tmp_path / "digits_tiny", target
 
 
-def test_shipped_encoder_gives_the_features_of_the_pretrained_target(shipped):
+def test_shipped_encoder_gives_the_features_of_the_pretrained_target(
+    shipped: tuple[Path, VideoViT],
+) -> None:
     folder, target = shipped
     encoder = _shipped(folder, Asked())
     assert weight_digest(encoder.network) == weight_digest(target)
@@ -34,18 +38,18 @@ def test_shipped_encoder_gives_the_features_of_the_pretrained_target(shipped):
     assert torch.equal(encoder(clip).last, target(clip).last)
 
 
-def test_shipped_encoder_can_be_built_at_another_size(shipped):
+def test_shipped_encoder_can_be_built_at_another_size(shipped: tuple[Path, VideoViT]) -> None:
     encoder = _shipped(shipped[0], Asked(num_frames=4, image_size=32))
     assert torch.equal(encoder.network.pos_embed[0], sincos_3d(SIZE.width, (2, 4, 4)))
     assert "rebuilt" in encoder.notes[0]
 
 
-def test_installation_without_its_files_says_what_to_do(tmp_path):
+def test_installation_without_its_files_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"'digits_tiny' is not in this .*bench pretrain dig"):
         _shipped(tmp_path / "digits_tiny", Asked())
 
 
-def test_damaged_file_is_refused(shipped):
+def test_damaged_file_is_refused(shipped: tuple[Path, VideoViT]) -> None:
     path = shipped[0] / "model.safetensors"
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
@@ -54,7 +58,9 @@ def test_damaged_file_is_refused(shipped):
         _shipped(shipped[0], Asked())
 
 
-def test_registered_encoder_opens_the_folder_beside_its_module(shipped, monkeypatch):
+def test_registered_encoder_opens_the_folder_beside_its_module(
+    shipped: tuple[Path, VideoViT], monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert trained_here.SHIPPED.parent.name == "encoders"
     monkeypatch.setattr(trained_here, "SHIPPED", shipped[0])
     encoder = registry.build("encoders", "digits_tiny", {"image_size": "32"})

@@ -2,11 +2,15 @@
 
 import argparse
 import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers.models.videomae.modeling_videomae import VideoMAEPreTrainedModel
 
 from bench.encoders.encoder import Encoder, open_encoder, weight_digest
 from bench.encoders.networks.positions import sincos_time_column_row, sinusoid_1d
@@ -18,15 +22,15 @@ OPTIONS = {**CLIP, "num_heads": HEADS}
 TOKENS = (FRAMES // 2) * (PIXELS // PATCH) ** 2
 
 
-def drawn(seed, *shape):
+def drawn(seed: int, *shape: int) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-def pixels(frames=FRAMES, size=PIXELS, seed=9):
+def pixels(frames: int = FRAMES, size: int = PIXELS, seed: int = 9) -> torch.Tensor:
     return drawn(seed, 2, 3, frames, size, size)
 
 
-def shuffled_weights(network, seed=0):
+def shuffled_weights(network: VideoMAEPreTrainedModel, seed: int = 0) -> VideoMAEPreTrainedModel:
     """Give every parameter, biases and norms too, values that a lost one would show in."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -35,21 +39,23 @@ def shuffled_weights(network, seed=0):
     return network.eval()
 
 
-def saved(folder, content, name="file.pth"):
+def saved(folder: Path, content: dict[str, Any], name: str = "file.pth") -> Path:
     torch.save(content, folder / name)
     return folder / name
 
 
 # ------------------------------------------------------------------------------- released layouts
-def norms(prefix, width):
+def norms(prefix: str, width: int) -> dict[str, tuple[int]]:
     return {f"{prefix}.weight": (width,), f"{prefix}.bias": (width,)}
 
 
-def linear(prefix, out, width):
+def linear(prefix: str, out: int, width: int) -> dict[str, tuple[int, ...]]:
     return {f"{prefix}.weight": (out, width), f"{prefix}.bias": (out,)}
 
 
-def block(prefix, width, *, biases="qv", hidden=None):
+def block(
+    prefix: str, width: int, *, biases: str = "qv", hidden: int | None = None
+) -> dict[str, tuple[int, ...]]:
     hidden = hidden or 4 * width
     qkv = {f"{prefix}.attn.qkv.weight": (3 * width, width)}
     separate = {f"{prefix}.attn.{letter}_bias": (width,) for letter in "qv"}
@@ -65,26 +71,28 @@ def block(prefix, width, *, biases="qv", hidden=None):
     }
 
 
-def blocks(prefix, depth, width, **options):
+def blocks(prefix: str, depth: int, width: int, **options: Any) -> dict[str, tuple[int, ...]]:
     return {n: s for i in range(depth) for n, s in block(f"{prefix}.{i}", width, **options).items()}
 
 
-def patches(prefix, width=WIDTH, patch=PATCH):
+def patches(prefix: str, width: int = WIDTH, patch: int = PATCH) -> dict[str, tuple[int, ...]]:
     return {f"{prefix}.weight": (width, 3, 2, patch, patch), f"{prefix}.bias": (width,)}
 
 
-def filled(shapes, seed=1):
+def filled(shapes: dict[str, tuple[int, ...]], seed: int = 1) -> dict[str, torch.Tensor]:
     return {name: drawn(seed + i, *shape) * 0.2 for i, (name, shape) in enumerate(shapes.items())}
 
 
-def bare(width=WIDTH, depth=DEPTH, patch=PATCH, **options):
+def bare(
+    width: int = WIDTH, depth: int = DEPTH, patch: int = PATCH, **options: Any
+) -> dict[str, tuple[int, ...]]:
     return {
         **patches("patch_embed.proj", width, patch),
         **blocks("blocks", depth, width, **options),
     }
 
 
-def videomae_pretrained():
+def videomae_pretrained() -> dict[str, torch.Tensor]:
     encoder = {**bare(), **norms("norm", WIDTH)}
     decoder = {**blocks("decoder.blocks", 1, 16), **norms("decoder.norm", 16)}
     return filled(
@@ -98,12 +106,12 @@ def videomae_pretrained():
     )
 
 
-def videomae_tuned(**options):
+def videomae_tuned(**options: Any) -> dict[str, torch.Tensor]:
     width = options.get("width", WIDTH)
     return filled({**bare(**options), **norms("fc_norm", width), **linear("head", 5, width)})
 
 
-def mvd_pretrained():
+def mvd_pretrained() -> dict[str, torch.Tensor]:
     shapes = {**bare(), **norms("norm", WIDTH)}
     for kind in ("img", "vid"):
         shapes |= {
@@ -118,7 +126,7 @@ def mvd_pretrained():
     return {**filled(shapes), **{name: value.clone() for name, value in tables.items()}}
 
 
-def omnimae_file(*, pretrained):
+def omnimae_file(*, pretrained: bool) -> dict[str, torch.Tensor]:
     shapes = {
         **patches("trunk.patch_embed.proj.1"),
         **blocks("trunk.blocks", DEPTH, WIDTH, biases="whole"),
@@ -141,7 +149,7 @@ def omnimae_file(*, pretrained):
     return tensors
 
 
-def vicmae_file(*, pretrained):
+def vicmae_file(*, pretrained: bool) -> dict[str, torch.Tensor]:
     side = PIXELS // PATCH
     shapes = {
         "cls_token": (1, 1, WIDTH),
@@ -169,7 +177,7 @@ def vicmae_file(*, pretrained):
     return filled(shapes)
 
 
-def batch_norm_counters(tensors):
+def batch_norm_counters(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """What BatchNorm1d adds to a state dict: one whole number each."""
     return {**tensors, "projector.1.num_batches_tracked": torch.tensor(3)}
 
@@ -198,12 +206,14 @@ LAYOUTS = {
 }
 
 
-def opened(family, content, folder, **options) -> Encoder:
+def opened(family: str, content: dict[str, Any], folder: Path, **options: Any) -> Encoder:
     return open_encoder(f"{family}:{saved(folder, content)}", {**OPTIONS, **options})
 
 
 @pytest.mark.parametrize(("family", "content"), LAYOUTS.values(), ids=LAYOUTS.keys())
-def test_released_layout_loads_completely(family, content, tmp_path):
+def test_released_layout_loads_completely(
+    family: str, content: Callable[..., Any], tmp_path: Path
+) -> None:
     encoder = opened(family, content(), tmp_path)
     before = weight_digest(encoder)
     clip = pixels()
@@ -220,7 +230,9 @@ def test_released_layout_loads_completely(family, content, tmp_path):
 
 
 @pytest.mark.parametrize(("family", "content"), LAYOUTS.values(), ids=LAYOUTS.keys())
-def test_every_tensor_of_the_encoder_is_needed_and_named(family, content, tmp_path):
+def test_every_tensor_of_the_encoder_is_needed_and_named(
+    family: str, content: Callable[..., Any], tmp_path: Path
+) -> None:
     whole = content()
     state = next((v for v in whole.values() if isinstance(v, dict)), whole)
     spared = ("decoder", "fc_norm", "head", "mask_token", "down_", "projector", "encoder_to_")
@@ -232,7 +244,7 @@ def test_every_tensor_of_the_encoder_is_needed_and_named(family, content, tmp_pa
 
 
 @pytest.mark.parametrize("family", ["videomae", "mvd", "omnimae", "vicmae"])
-def test_unknown_tensor_is_refused_by_its_name(family, tmp_path):
+def test_unknown_tensor_is_refused_by_its_name(family: str, tmp_path: Path) -> None:
     content = {
         "videomae": videomae_tuned(),
         "mvd": mvd_pretrained(),
@@ -245,7 +257,7 @@ def test_unknown_tensor_is_refused_by_its_name(family, tmp_path):
         opened(family, content, tmp_path)
 
 
-def test_left_out_parts_are_noted_and_tell_the_labels(tmp_path):
+def test_left_out_parts_are_noted_and_tell_the_labels(tmp_path: Path) -> None:
     pretrained = opened("videomae", videomae_pretrained(), tmp_path)
     assert any("the decoder (19 tensors)" in note for note in pretrained.notes)
     assert pretrained.spec.card.labels == "none"
@@ -254,7 +266,7 @@ def test_left_out_parts_are_noted_and_tell_the_labels(tmp_path):
     assert tuned.spec.card.labels == "all"
 
 
-def test_published_widths_need_no_options_and_the_giant_has_its_own_patch(tmp_path):
+def test_published_widths_need_no_options_and_the_giant_has_its_own_patch(tmp_path: Path) -> None:
     content = videomae_tuned(width=384, depth=12, hidden=16)
     encoder = open_encoder(f"videomae:{saved(tmp_path, content)}", CLIP)
     assert (encoder.spec.num_heads, encoder.spec.depth) == (6, 12)
@@ -264,19 +276,19 @@ def test_published_widths_need_no_options_and_the_giant_has_its_own_patch(tmp_pa
     assert (spec.num_heads, spec.patch_size) == (16, 14)
 
 
-def test_short_file_of_a_published_width_is_refused(tmp_path):
+def test_short_file_of_a_published_width_is_refused(tmp_path: Path) -> None:
     path = saved(tmp_path, videomae_tuned(width=384, depth=3, hidden=16))
     with pytest.raises(CheckpointError, match=r"3 blocks of width 384.*encoder\.depth=3"):
         open_encoder(f"videomae:{path}", CLIP)
     assert open_encoder(f"videomae:{path}", {**CLIP, "depth": 3}).spec.depth == 3
 
 
-def test_options_of_training_in_a_released_pickle_are_read_without_code(tmp_path):
+def test_options_of_training_in_a_released_pickle_are_read_without_code(tmp_path: Path) -> None:
     content = {"model": videomae_pretrained(), "args": argparse.Namespace(lr=1e-3, name="x")}
     assert opened("videomae", content, tmp_path).spec.depth == DEPTH
 
 
-def test_half_precision_is_widened_and_noted(tmp_path):
+def test_half_precision_is_widened_and_noted(tmp_path: Path) -> None:
     for family, content in (
         ("videomae", videomae_pretrained()),
         ("mvd", mvd_pretrained()),
@@ -289,7 +301,9 @@ def test_half_precision_is_widened_and_noted(tmp_path):
 
 
 # --------------------------------------------------------------------------------- what is computed
-def plain_tokens(tensors, clip, table, *, norm):
+def plain_tokens(
+    tensors: dict[str, torch.Tensor], clip: torch.Tensor, table: torch.Tensor, *, norm: bool
+) -> torch.Tensor:
     """The released forward pass in plain PyTorch: separate biases, no bias of keys."""
     kernel = tensors["patch_embed.proj.weight"]
     x = torch.nn.functional.conv3d(
@@ -297,7 +311,7 @@ def plain_tokens(tensors, clip, table, *, norm):
     )
     x = x.flatten(2).transpose(1, 2) + table
 
-    def normed(x, name):
+    def normed(x: torch.Tensor, name: str) -> torch.Tensor:
         return torch.nn.functional.layer_norm(
             x, (WIDTH,), tensors[f"{name}.weight"], tensors[f"{name}.bias"], 1e-6
         )
@@ -319,7 +333,7 @@ def plain_tokens(tensors, clip, table, *, norm):
     return normed(x, "norm") if norm else x
 
 
-def one_row_table(tokens, width=WIDTH):
+def one_row_table(tokens: int, width: int = WIDTH) -> torch.Tensor:
     """VideoMAE's table written out: position over 10000^(2*(j//2)/width), sines at even j."""
     angle = [[p / 10000 ** (2 * (j // 2) / width) for j in range(width)] for p in range(tokens)]
     angle = np.array(angle)
@@ -327,10 +341,10 @@ def one_row_table(tokens, width=WIDTH):
     return torch.tensor(angle, dtype=torch.float32)
 
 
-def three_axes_table(t, h, w, width=WIDTH):
+def three_axes_table(t: int, h: int, w: int, width: int = WIDTH) -> torch.Tensor:
     """MVD's table written out: a quarter time, then three eighths column, three eighths row."""
 
-    def code(position, channels):
+    def code(position: int, channels: int) -> list[float]:
         half = channels // 2
         angles = [position / 10000 ** (k / half) for k in range(half)]
         return [*np.sin(angles), *np.cos(angles)]
@@ -344,13 +358,13 @@ def three_axes_table(t, h, w, width=WIDTH):
     return torch.tensor(rows, dtype=torch.float32)
 
 
-def test_tables_are_those_written_out():
+def test_tables_are_those_written_out() -> None:
     torch.testing.assert_close(sinusoid_1d(32, 40), one_row_table(40), atol=1e-6, rtol=0)
     table = sincos_time_column_row(32, (2, 3, 4))
     torch.testing.assert_close(table, three_axes_table(2, 3, 4), atol=1e-6, rtol=0)
 
 
-def test_pretrained_videomae_tokens_are_those_of_the_released_forward_pass(tmp_path):
+def test_pretrained_videomae_tokens_are_those_of_the_released_forward_pass(tmp_path: Path) -> None:
     content = videomae_pretrained()
     inner = {n.removeprefix("encoder."): t for n, t in content.items() if "encoder." in n}
     expected = plain_tokens(inner, pixels(), one_row_table(TOKENS), norm=True)
@@ -358,7 +372,9 @@ def test_pretrained_videomae_tokens_are_those_of_the_released_forward_pass(tmp_p
     torch.testing.assert_close(tokens, expected, atol=1e-5, rtol=1e-5)
 
 
-def test_fine_tuned_files_give_tokens_without_norm_and_the_family_decides_the_table(tmp_path):
+def test_fine_tuned_files_give_tokens_without_norm_and_the_family_decides_the_table(
+    tmp_path: Path,
+) -> None:
     content = videomae_tuned()
     for family, table in (
         ("videomae", one_row_table(TOKENS)),
@@ -370,7 +386,7 @@ def test_fine_tuned_files_give_tokens_without_norm_and_the_family_decides_the_ta
         assert torch.equal(encoder(pixels()).last, encoder(pixels(), norm=False).last)
 
 
-def test_omnimae_tokens_and_the_first_moment_of_a_still(tmp_path):
+def test_omnimae_tokens_and_the_first_moment_of_a_still(tmp_path: Path) -> None:
     content = omnimae_file(pretrained=True)
     encoder = opened("omnimae", content, tmp_path)
     names = {n.removeprefix("trunk."): t for n, t in content.items()}
@@ -384,7 +400,7 @@ def test_omnimae_tokens_and_the_first_moment_of_a_still(tmp_path):
     torch.testing.assert_close(encoder(still).last, expected, atol=1e-5, rtol=1e-5)
 
 
-def test_stored_table_tells_the_clip_and_another_one_is_refused(tmp_path):
+def test_stored_table_tells_the_clip_and_another_one_is_refused(tmp_path: Path) -> None:
     # 8 tokens: one moment of no square, two moments of 2x2, or eight of one place
     encoder = open_encoder(f"mvd:{saved(tmp_path, mvd_pretrained())}", {"num_heads": HEADS})
     assert (encoder.spec.num_frames, encoder.spec.image_size) == (FRAMES, PIXELS)
@@ -396,7 +412,7 @@ def test_stored_table_tells_the_clip_and_another_one_is_refused(tmp_path):
         open_encoder(f"omnimae:{path}", {"num_heads": HEADS})
 
 
-def test_vicmae_frames_are_encoded_one_by_one_as_timm_does(tmp_path):
+def test_vicmae_frames_are_encoded_one_by_one_as_timm_does(tmp_path: Path) -> None:
     from timm.models.vision_transformer import VisionTransformer
 
     content = vicmae_file(pretrained=True)
@@ -418,7 +434,7 @@ def test_vicmae_frames_are_encoded_one_by_one_as_timm_does(tmp_path):
 
 
 # -------------------------------------------------------------------- parity with other libraries
-def hub_model(kind="VideoMAEModel", **changes):
+def hub_model(kind: str = "VideoMAEModel", **changes: Any) -> VideoMAEPreTrainedModel:
     transformers = pytest.importorskip("transformers")
     config = transformers.VideoMAEConfig(
         image_size=PIXELS, patch_size=PATCH, num_frames=FRAMES, hidden_size=WIDTH,
@@ -439,7 +455,9 @@ def hub_model(kind="VideoMAEModel", **changes):
         ("VideoMAEForVideoClassification", {"layer_norm_eps": 0.01}),
     ],
 )
-def test_videomae_of_transformers_gives_the_same_tokens(kind, changes, tmp_path):
+def test_videomae_of_transformers_gives_the_same_tokens(
+    kind: str, changes: dict[str, bool | float], tmp_path: Path
+) -> None:
     network = hub_model(kind, **changes)
     network.save_pretrained(tmp_path)
     clip = pixels()
@@ -452,7 +470,7 @@ def test_videomae_of_transformers_gives_the_same_tokens(kind, changes, tmp_path)
         torch.testing.assert_close(encoder(clip).last, expected, atol=1e-5, rtol=1e-5)
 
 
-def test_hub_names_of_newer_versions_and_a_missing_bias(tmp_path):
+def test_hub_names_of_newer_versions_and_a_missing_bias(tmp_path: Path) -> None:
     hub_model("VideoMAEForVideoClassification").save_pretrained(tmp_path)
     tensors = load_file(tmp_path / "model.safetensors")
     first = open_encoder(f"videomae:{tmp_path}", {})
@@ -471,7 +489,7 @@ def test_hub_names_of_newer_versions_and_a_missing_bias(tmp_path):
         open_encoder(f"videomae:{tmp_path}", {})
 
 
-def test_epsilon_of_the_norms_counts_in_the_digest(tmp_path):
+def test_epsilon_of_the_norms_counts_in_the_digest(tmp_path: Path) -> None:
     hub_model("VideoMAEForVideoClassification").save_pretrained(tmp_path)
     first = weight_digest(open_encoder(f"videomae:{tmp_path}", {}))
     config = json.loads((tmp_path / "config.json").read_text())
@@ -495,7 +513,7 @@ HIERA = {
 
 
 @pytest.mark.parametrize("kind", ["Hiera", "MaskedAutoencoderHiera"])
-def test_hiera_gives_the_tokens_of_its_package(kind, tmp_path):
+def test_hiera_gives_the_tokens_of_its_package(kind: str, tmp_path: Path) -> None:
     hiera = pytest.importorskip("hiera")
     from hiera.hiera_mae import MaskedAutoencoderHiera
 
@@ -524,7 +542,7 @@ def test_hiera_gives_the_tokens_of_its_package(kind, tmp_path):
         encoder(clip, keep=torch.zeros(2, 1, dtype=torch.int64))
 
 
-def test_hiera_file_is_loaded_whole_or_refused(tmp_path):
+def test_hiera_file_is_loaded_whole_or_refused(tmp_path: Path) -> None:
     hiera = pytest.importorskip("hiera")
     state = hiera.Hiera(**HIERA).state_dict()
     for less, says in (
@@ -601,12 +619,14 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("family", "content", "says"), REFUSED.values(), ids=REFUSED.keys())
-def test_what_is_not_this_family_is_refused(family, content, says, tmp_path):
+def test_what_is_not_this_family_is_refused(
+    family: str, content: Callable[..., Any], says: str, tmp_path: Path
+) -> None:
     with pytest.raises(CheckpointError, match=says):
         opened(family, content(), tmp_path)
 
 
-def test_options_that_contradict_the_hub_file_are_refused(tmp_path):
+def test_options_that_contradict_the_hub_file_are_refused(tmp_path: Path) -> None:
     hub_model("VideoMAEForVideoClassification").save_pretrained(tmp_path)
     for options, says in (
         ({"num_heads": 4}, "num_heads 2, but 4 was asked"),
@@ -623,7 +643,9 @@ def test_options_that_contradict_the_hub_file_are_refused(tmp_path):
         ({"image_size": [32, 48]}, "square"),
     ],
 )
-def test_hub_file_of_a_network_that_its_tensors_do_not_tell_is_refused(changes, says, tmp_path):
+def test_hub_file_of_a_network_that_its_tensors_do_not_tell_is_refused(
+    changes: dict[str, str | list[int]], says: str, tmp_path: Path
+) -> None:
     hub_model("VideoMAEModel").save_pretrained(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps({**config, **changes}))
@@ -631,6 +653,6 @@ def test_hub_file_of_a_network_that_its_tensors_do_not_tell_is_refused(changes, 
         open_encoder(f"videomae:{tmp_path}", {})
 
 
-def test_family_without_a_published_layout_is_refused(tmp_path):
+def test_family_without_a_published_layout_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"not published.*videomae:FILE or vjepa:FILE"):
         open_encoder(f"vidrop:{saved(tmp_path, videomae_tuned())}", {})

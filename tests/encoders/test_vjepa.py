@@ -1,5 +1,6 @@
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -17,7 +18,7 @@ from tests.encoders.files import CHECKPOINT, HEADS, bare, reference
 TINY = replace(VIT_SIZES["vit_tiny"], patch_size=8, num_frames=4, image_size=16)
 
 
-def test_spec_is_read_off_the_file():
+def test_spec_is_read_off_the_file() -> None:
     spec = open_encoder(f"vjepa:{CHECKPOINT}", HEADS).spec
     assert (spec.name, spec.source) == ("vjepa:v1_encoder", str(CHECKPOINT))
     assert (spec.width, spec.depth, spec.num_heads) == (28, 3, 4)
@@ -38,11 +39,11 @@ def test_spec_is_read_off_the_file():
         ("jepa-e10.5.pt", "jepa-e10.5"),
     ],
 )
-def test_short_name_leaves_out_folders_and_format(weights, short):
+def test_short_name_leaves_out_folders_and_format(weights: str, short: str) -> None:
     assert stem(weights) == short
 
 
-def test_released_width_needs_no_options(tmp_path):
+def test_released_width_needs_no_options(tmp_path: Path) -> None:
     vit = fresh_vit(TINY, seed=0)
     save_released(tmp_path / "tiny-latest.pth.tar", target=vit, encoder=vit)
     encoder = open_encoder(f"vjepa:{tmp_path}/tiny-latest.pth.tar", {})
@@ -51,7 +52,7 @@ def test_released_width_needs_no_options(tmp_path):
     assert encoder.notes == ()
 
 
-def test_heads_unlike_the_released_size_are_noted(tmp_path):
+def test_heads_unlike_the_released_size_are_noted(tmp_path: Path) -> None:
     vit = fresh_vit(TINY, seed=0)
     save_released(tmp_path / "a.pt", target=vit, encoder=vit)
     encoder = open_encoder(f"vjepa:{tmp_path}/a.pt", {"num_heads": 6})
@@ -59,7 +60,9 @@ def test_heads_unlike_the_released_size_are_noted(tmp_path):
     assert encoder.notes == ("6 heads as asked; vit_tiny has 3",)
 
 
-def test_released_width_with_too_few_blocks_is_refused_unless_the_depth_is_said(tmp_path):
+def test_released_width_with_too_few_blocks_is_refused_unless_the_depth_is_said(
+    tmp_path: Path,
+) -> None:
     short = fresh_vit(replace(TINY, depth=2), seed=0)
     save_released(tmp_path / "a.pt", target=short, encoder=short)
     with pytest.raises(CheckpointError, match=r"2 blocks .*vit_tiny has 12.*encoder\.depth=2"):
@@ -67,7 +70,7 @@ def test_released_width_with_too_few_blocks_is_refused_unless_the_depth_is_said(
     assert open_encoder(f"vjepa:{tmp_path}/a.pt", {"depth": 2}).spec.depth == 2
 
 
-def test_released_file_keeps_target_and_online_encoder_apart(tmp_path):
+def test_released_file_keeps_target_and_online_encoder_apart(tmp_path: Path) -> None:
     target, online = fresh_vit(TINY, seed=0), fresh_vit(TINY, seed=1)
     save_released(tmp_path / "a.pt", target=target, encoder=online)
     held = torch.load(tmp_path / "a.pt", weights_only=True)
@@ -83,7 +86,7 @@ def test_released_file_keeps_target_and_online_encoder_apart(tmp_path):
 
 # ------------------------------------------------------------------------------- position tables
 @pytest.mark.parametrize("uniform", [True, False])
-def test_frames_and_pixels_are_found_from_the_stored_table(tmp_path, uniform):
+def test_frames_and_pixels_are_found_from_the_stored_table(tmp_path: Path, uniform: bool) -> None:
     # 4 x 2 x 2 and 1 x 4 x 4 have as many tokens; only the table tells them apart
     for frames, size in ((8, 16), (2, 32)):
         made = replace(TINY, num_frames=frames, image_size=size, uniform_power=uniform)
@@ -92,27 +95,27 @@ def test_frames_and_pixels_are_found_from_the_stored_table(tmp_path, uniform):
         assert open_encoder(f"vjepa:{tmp_path}/a.pt", {}).network.architecture == made
 
 
-def test_asked_grid_with_as_many_tokens_still_gets_its_own_table():
+def test_asked_grid_with_as_many_tokens_still_gets_its_own_table() -> None:
     encoder = open_encoder(f"vjepa:{CHECKPOINT}", {**HEADS, "num_frames": 2, "image_size": 64})
     assert torch.equal(encoder.network.pos_embed[0], sincos_3d(28, (1, 8, 8)))
     assert "the file's is for 8 at 32" in encoder.notes[0]
 
 
-def learned(tmp_path):
+def learned(tmp_path: Path) -> tuple[str, dict[str, torch.Tensor]]:
     tensors = bare()
     tensors["pos_embed"] += 0.01
     torch.save(tensors, tmp_path / "learned.pt")
     return f"vjepa:{tmp_path}/learned.pt", tensors
 
 
-def test_table_that_is_not_sincos_is_used_as_stored_at_its_size(tmp_path):
+def test_table_that_is_not_sincos_is_used_as_stored_at_its_size(tmp_path: Path) -> None:
     spec, tensors = learned(tmp_path)
     encoder = open_encoder(spec, {**HEADS, "num_frames": 8})
     assert torch.equal(encoder.network.pos_embed, tensors["pos_embed"])
     assert any("not the sin-cos one" in note for note in encoder.notes)
 
 
-def test_table_that_is_not_sincos_needs_its_frames_said(tmp_path):
+def test_table_that_is_not_sincos_needs_its_frames_said(tmp_path: Path) -> None:
     spec, _ = learned(tmp_path)
     with pytest.raises(
         CheckpointError,
@@ -121,7 +124,7 @@ def test_table_that_is_not_sincos_needs_its_frames_said(tmp_path):
         open_encoder(spec, HEADS)
 
 
-def test_table_that_is_not_sincos_cannot_be_rebuilt(tmp_path):
+def test_table_that_is_not_sincos_cannot_be_rebuilt(tmp_path: Path) -> None:
     vit = fresh_vit(replace(TINY, num_frames=16), seed=0)
     vit.pos_embed += 0.01
     save_released(tmp_path / "a.pt", target=vit, encoder=vit)
@@ -131,7 +134,7 @@ def test_table_that_is_not_sincos_cannot_be_rebuilt(tmp_path):
 
 
 # ----------------------------------------------------------------------------------- our folders
-def test_saved_folder_loads_with_an_equal_digest_and_needs_no_options(tmp_path):
+def test_saved_folder_loads_with_an_equal_digest_and_needs_no_options(tmp_path: Path) -> None:
     first = open_encoder(f"vjepa:{CHECKPOINT}", HEADS)
     save_encoder(tmp_path / "mine", first)
     again = open_encoder(f"vjepa:{tmp_path}/mine", {})
@@ -142,7 +145,7 @@ def test_saved_folder_loads_with_an_equal_digest_and_needs_no_options(tmp_path):
     assert torch.equal(again(clip).last, first(clip).last)
 
 
-def test_saved_folder_can_be_opened_at_another_size(tmp_path):
+def test_saved_folder_can_be_opened_at_another_size(tmp_path: Path) -> None:
     save_encoder(tmp_path, open_encoder(f"vjepa:{CHECKPOINT}", HEADS))
     options = {"num_frames": 4, "image_size": 48}
     made = open_encoder(f"vjepa:{tmp_path}", options)
@@ -151,12 +154,12 @@ def test_saved_folder_can_be_opened_at_another_size(tmp_path):
     )
 
 
-def test_saved_floor_stays_a_floor(tmp_path):
+def test_saved_floor_stays_a_floor(tmp_path: Path) -> None:
     save_encoder(tmp_path, open_encoder("random:vit_digits", {}))
     assert open_encoder(f"vjepa:{tmp_path}", {}).spec.is_floor
 
 
-def test_pixel_floor_cannot_be_saved(tmp_path):
+def test_pixel_floor_cannot_be_saved(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no weights to save"):
         save_encoder(tmp_path, open_encoder("pixel_mean", {}))
 
@@ -170,7 +173,9 @@ def test_pixel_floor_cannot_be_saved(tmp_path):
         ({"architecture": None}, "not understood"),
     ],
 )
-def test_folder_whose_description_does_not_fit_is_refused(tmp_path, change, says):
+def test_folder_whose_description_does_not_fit_is_refused(
+    tmp_path: Path, change: dict[str, str | dict[str, int] | None], says: str
+) -> None:
     save_encoder(tmp_path, open_encoder(f"vjepa:{CHECKPOINT}", HEADS))
     facts = json.loads((tmp_path / "encoder.json").read_text())
     (tmp_path / "encoder.json").write_text(json.dumps({**facts, **change}))
@@ -182,7 +187,9 @@ def test_folder_whose_description_does_not_fit_is_refused(tmp_path, change, says
     ("change", "says"),
     [({"depth": 4}, "says depth 4, its tensors 3"), ({"num_frames": 16}, "position table")],
 )
-def test_folder_whose_architecture_contradicts_its_tensors_is_refused(tmp_path, change, says):
+def test_folder_whose_architecture_contradicts_its_tensors_is_refused(
+    tmp_path: Path, change: dict[str, int], says: str
+) -> None:
     save_encoder(tmp_path, open_encoder(f"vjepa:{CHECKPOINT}", HEADS))
     facts = json.loads((tmp_path / "encoder.json").read_text())
     facts["architecture"].update(change)
@@ -191,7 +198,7 @@ def test_folder_whose_architecture_contradicts_its_tensors_is_refused(tmp_path, 
         open_encoder(f"vjepa:{tmp_path}", {})
 
 
-def test_folder_heads_cannot_be_contradicted(tmp_path):
+def test_folder_heads_cannot_be_contradicted(tmp_path: Path) -> None:
     save_encoder(tmp_path, open_encoder(f"vjepa:{CHECKPOINT}", HEADS))
     with pytest.raises(CheckpointError, match="written with num_heads 4, but 7 was asked"):
         open_encoder(f"vjepa:{tmp_path}", {"num_heads": 7})
@@ -199,7 +206,7 @@ def test_folder_heads_cannot_be_contradicted(tmp_path):
 
 # --------------------------------------------------------------------------------- named families
 @pytest.fixture
-def shrunk(monkeypatch):
+def shrunk(monkeypatch: pytest.MonkeyPatch) -> dict[str, VitArchitecture]:
     """Give the published names small architectures, so that files for them can be made here."""
     small = {
         "vjepa_vitl16": TINY,
@@ -212,7 +219,9 @@ def shrunk(monkeypatch):
     return small
 
 
-def test_named_encoder_takes_a_local_file_of_its_architecture(tmp_path, shrunk):
+def test_named_encoder_takes_a_local_file_of_its_architecture(
+    tmp_path: Path, shrunk: dict[str, VitArchitecture]
+) -> None:
     for name, architecture in shrunk.items():
         vit = fresh_vit(architecture, seed=0)
         save_released(tmp_path / "local.pt", target=vit, encoder=vit)
@@ -231,14 +240,18 @@ def test_named_encoder_takes_a_local_file_of_its_architecture(tmp_path, shrunk):
         ("vjepa_vith16_384", "vjepa_vith16", "image_size 16 instead of 32"),
     ],
 )
-def test_named_encoder_refuses_the_file_of_another(tmp_path, shrunk, name, of, says):
+def test_named_encoder_refuses_the_file_of_another(
+    tmp_path: Path, shrunk: dict[str, VitArchitecture], name: str, of: str, says: str
+) -> None:
     vit = fresh_vit(shrunk[of], seed=0)
     save_released(tmp_path / "local.pt", target=vit, encoder=vit)
     with pytest.raises(CheckpointError, match=says):
         open_encoder(f"{name}:{tmp_path}/local.pt", {})
 
 
-def test_named_encoder_can_be_opened_at_another_size(tmp_path, shrunk):
+def test_named_encoder_can_be_opened_at_another_size(
+    tmp_path: Path, shrunk: dict[str, VitArchitecture]
+) -> None:
     vit = fresh_vit(TINY, seed=0)
     save_released(tmp_path / "local.pt", target=vit, encoder=vit)
     encoder = open_encoder(f"vjepa_vitl16:{tmp_path}/local.pt", {"image_size": 32})
@@ -246,7 +259,7 @@ def test_named_encoder_can_be_opened_at_another_size(tmp_path, shrunk):
     assert "rebuilt" in encoder.notes[0]
 
 
-def test_published_names_have_their_published_addresses_and_sizes():
+def test_published_names_have_their_published_addresses_and_sizes() -> None:
     facts = {n: (r.address, r.architecture.depth, r.architecture.image_size)
              for n, r in families.RELEASED.items()}  # fmt: skip
     base = "https://dl.fbaipublicfiles.com/jepa"
@@ -257,7 +270,7 @@ def test_published_names_have_their_published_addresses_and_sizes():
     }
 
 
-def test_encoder_can_be_made_from_a_network_being_trained():
+def test_encoder_can_be_made_from_a_network_being_trained() -> None:
     architecture = VitArchitecture(width=24, depth=1, num_heads=2, patch_size=8, image_size=16)
     vit = fresh_vit(architecture, seed=0)
     encoder = Encoder(vit, vit_spec(vit, name="mine", source="step 10"))

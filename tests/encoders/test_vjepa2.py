@@ -4,11 +4,13 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers.models.vjepa2.modeling_vjepa2 import VJEPA2ForVideoClassification
 
 from bench.encoders import vjepa2 as families
 from bench.encoders.encoder import Encoder, num_trainable, open_encoder, weight_digest
@@ -30,64 +32,66 @@ PREFIX = "module.backbone."
 TINY = VitArchitecture(width=24, depth=2, num_heads=2, patch_size=8, num_frames=4, image_size=16)
 
 
-def close(made, expected, atol=1e-5):
+def close(made: torch.Tensor, expected: torch.Tensor, atol: float = 1e-5) -> None:
     torch.testing.assert_close(made, expected, rtol=0, atol=atol)
 
 
-def content():
+def content() -> dict[str, Any]:
     return torch.load(CHECKPOINT, weights_only=True)
 
 
-def bare(key="target_encoder"):
+def bare(key: str = "target_encoder") -> dict[str, torch.Tensor]:
     return {name.removeprefix(PREFIX): tensor for name, tensor in content()[key].items()}
 
 
-def saved(folder, held):
+def saved(folder: Path, held: dict[str, float | dict[str, Any] | None]) -> Path:
     torch.save(held, folder / "made.pt")
     return folder / "made.pt"
 
 
 @pytest.fixture(scope="module")
-def target():
+def target() -> Encoder:
     return open_encoder(f"vjepa2:{CHECKPOINT}", SIZE)
 
 
 @pytest.fixture(scope="module")
-def online():
+def online() -> Encoder:
     return open_encoder(f"vjepa2:{CHECKPOINT}", {**SIZE, "key": "encoder"})
 
 
 # ---------------------------------------------------------------------- against the released code
-def test_tokens_equal_the_released_implementation(target, online):
+def test_tokens_equal_the_released_implementation(target: Encoder, online: Encoder) -> None:
     close(target(IO["clip"]).last, IO["tokens_target"])
     close(online(IO["clip"]).last, IO["tokens_encoder"])
     assert target(IO["clip"]).grid == (4, 4, 4)
     assert target.notes == ()
 
 
-def test_other_clip_size_equals_the_released_implementation(target):
+def test_other_clip_size_equals_the_released_implementation(target: Encoder) -> None:
     tokens = target(IO["clip_other_size"])
     assert tokens.grid == (6, 3, 5)
     close(tokens.last, IO["tokens_target_other_size"])
 
 
 @pytest.mark.parametrize("number", [0, 1])
-def test_context_tokens_under_a_mask_equal_the_released_implementation(online, number):
+def test_context_tokens_under_a_mask_equal_the_released_implementation(
+    online: Encoder, number: int
+) -> None:
     tokens = online(IO["clip"], keep=IO[f"mask_enc_{number}"])
     close(tokens.last, IO[f"ctx_tokens_{number}"])
     assert tokens.grid == (4, 4, 4)
 
 
-def test_mask_indices_need_not_be_sorted(target):
+def test_mask_indices_need_not_be_sorted(target: Encoder) -> None:
     close(target(IO["clip"], keep=IO["mask_free"]).last, IO["tokens_target_mask_free"])
 
 
-def test_tapped_layers_equal_the_released_implementation(target):
+def test_tapped_layers_equal_the_released_implementation(target: Encoder) -> None:
     taps = target(IO["clip"], layers=(0, 2)).layers
     close(torch.cat(taps, dim=1), IO["tokens_target_out_layers_0_2"])
 
 
-def test_without_norm_only_the_last_block_is_normed(target):
+def test_without_norm_only_the_last_block_is_normed(target: Encoder) -> None:
     normed = target(IO["clip"], layers=(0, 1, 2)).layers
     plain = target(IO["clip"], layers=(0, 1, 2), norm=False).layers
     assert torch.equal(plain[2], normed[2])
@@ -99,7 +103,9 @@ def test_without_norm_only_the_last_block_is_normed(target):
 
 
 @pytest.mark.parametrize(("number", "token"), [(0, 0), (1, 0), (0, 1)])
-def test_predictions_equal_the_released_implementation(online, number, token):
+def test_predictions_equal_the_released_implementation(
+    online: Encoder, number: int, token: int
+) -> None:
     predictor = read_predictor(str(CHECKPOINT), num_heads=2, image_size=32)
     context, places = IO[f"mask_enc_{number}"], IO[f"mask_pred_{number}"]
     made = predictor(online(IO["clip"], keep=context).last, context, places, token)
@@ -109,7 +115,7 @@ def test_predictions_equal_the_released_implementation(online, number, token):
 
 # ---------------------------------------------------------------------------- against transformers
 @pytest.fixture(scope="module")
-def hub(tmp_path_factory):
+def hub(tmp_path_factory: pytest.TempPathFactory) -> tuple[VJEPA2ForVideoClassification, Path]:
     """A tiny random classifier that transformers saved: encoder, predictor and head in one file."""
     transformers = pytest.importorskip("transformers")
     torch.manual_seed(0)
@@ -130,7 +136,9 @@ def hub(tmp_path_factory):
 
 
 @pytest.mark.parametrize("head", [False, True])
-def test_tokens_of_a_transformers_file_equal_transformers(hub, tmp_path, head):
+def test_tokens_of_a_transformers_file_equal_transformers(
+    hub: tuple[VJEPA2ForVideoClassification, Path], tmp_path: Path, head: bool
+) -> None:
     model, path = hub
     if not head:
         model.vjepa2.save_pretrained(tmp_path)
@@ -147,7 +155,9 @@ def test_tokens_of_a_transformers_file_equal_transformers(hub, tmp_path, head):
 
 
 @pytest.mark.parametrize(("frames", "side"), [(4, 48), (16, 24), (2, 16)])
-def test_tokens_at_other_sizes_equal_transformers_built_for_them(hub, frames, side):
+def test_tokens_at_other_sizes_equal_transformers_built_for_them(
+    hub: tuple[VJEPA2ForVideoClassification, Path], frames: int, side: int
+) -> None:
     import transformers
 
     model, path = hub
@@ -168,7 +178,13 @@ def test_tokens_at_other_sizes_equal_transformers_built_for_them(hub, frames, si
         ({"num_attention_heads": 4}, {"num_heads": 2}, "num_attention_heads 4, but 2 was asked"),
     ],
 )
-def test_configuration_beside_a_transformers_file_is_kept_to(hub, tmp_path, facts, options, says):
+def test_configuration_beside_a_transformers_file_is_kept_to(
+    hub: tuple[VJEPA2ForVideoClassification, Path],
+    tmp_path: Path,
+    facts: dict[str, float | str],
+    options: dict[str, int],
+    says: str,
+) -> None:
     _, path = hub
     shutil.copy(path, tmp_path / path.name)
     config = {**json.loads(path.with_name("config.json").read_text()), **facts}
@@ -177,14 +193,18 @@ def test_configuration_beside_a_transformers_file_is_kept_to(hub, tmp_path, fact
         open_encoder(f"vjepa2:{tmp_path / path.name}", {**SIZE, **options})
 
 
-def test_heads_of_a_transformers_file_are_those_of_its_configuration(hub):
+def test_heads_of_a_transformers_file_are_those_of_its_configuration(
+    hub: tuple[VJEPA2ForVideoClassification, Path],
+) -> None:
     model, path = hub
     unsaid = {key: value for key, value in SIZE.items() if key != "num_heads"}
     encoder = open_encoder(f"vjepa2:{path}", unsaid)
     assert encoder.spec.num_heads == model.config.num_attention_heads
 
 
-def test_transformers_names_under_wrappers_are_read_once_each(hub, tmp_path):
+def test_transformers_names_under_wrappers_are_read_once_each(
+    hub: tuple[VJEPA2ForVideoClassification, Path], tmp_path: Path
+) -> None:
     _, path = hub
     tensors = load_file(path)
     wrapped = {f"module._orig_mod.{name}": tensor for name, tensor in tensors.items()}
@@ -198,7 +218,9 @@ def test_transformers_names_under_wrappers_are_read_once_each(hub, tmp_path):
         open_encoder(f"vjepa2:{tmp_path / 'twice.pt'}", SIZE)
 
 
-def test_predictor_of_a_transformers_file_equals_transformers(hub):
+def test_predictor_of_a_transformers_file_equals_transformers(
+    hub: tuple[VJEPA2ForVideoClassification, Path],
+) -> None:
     model, path = hub
     context, places = IO["mask_enc_0"], IO["mask_pred_0"]
     with torch.no_grad():
@@ -210,7 +232,14 @@ def test_predictor_of_a_transformers_file_equals_transformers(hub):
     close(predictor(seen, context, places, 1), out.predictor_output.last_hidden_state)
 
 
-def hub_edited(hub, folder, *, drop=(), put=None, rename=None):
+def hub_edited(
+    hub: tuple[VJEPA2ForVideoClassification, Path],
+    folder: Path,
+    *,
+    drop: list[str] | tuple[Any, ...] = (),
+    put: dict[str, torch.Tensor] | None = None,
+    rename: dict[str, str] | None = None,
+) -> Path:
     tensors = load_file(hub[1])
     tensors = {n: t for n, t in tensors.items() if n not in drop} | (put or {})
     tensors = {(rename or {}).get(n, n): t for n, t in tensors.items()}
@@ -237,19 +266,26 @@ def hub_edited(hub, folder, *, drop=(), put=None, rename=None):
         ),
     ],
 )
-def test_transformers_file_with_other_tensors_is_refused_by_name(hub, tmp_path, edit, says):
+def test_transformers_file_with_other_tensors_is_refused_by_name(
+    hub: tuple[VJEPA2ForVideoClassification, Path],
+    tmp_path: Path,
+    edit: dict[str, list[str] | dict[str, str | torch.Tensor]],
+    says: str,
+) -> None:
     path = hub_edited(hub, tmp_path, **edit)
     with pytest.raises(CheckpointError, match=says):
         open_encoder(f"vjepa2:{path}", SIZE)
 
 
-def test_transformers_file_is_no_v_jepa_file(hub):
+def test_transformers_file_is_no_v_jepa_file(
+    hub: tuple[VJEPA2ForVideoClassification, Path],
+) -> None:
     with pytest.raises(CheckpointError, match=r"as vjepa2:FILE"):
         open_encoder(f"vjepa:{hub[1]}", {"num_heads": 2})
 
 
 # ------------------------------------------------------------------ generations are told apart
-def with_tables(num_tokens=None):
+def with_tables(num_tokens: int | None = None) -> dict[str, float | dict[str, Any] | None]:
     """The fixture with leftover position tables, as released files are said to have."""
     held = content()
     for key in ("encoder", "target_encoder"):
@@ -262,7 +298,7 @@ def with_tables(num_tokens=None):
     return {**held, "predictor": named}
 
 
-def test_leftover_table_is_not_used_and_noted(target, tmp_path):
+def test_leftover_table_is_not_used_and_noted(target: Encoder, tmp_path: Path) -> None:
     encoder = open_encoder(f"vjepa2:{saved(tmp_path, with_tables())}", SIZE)
     assert weight_digest(encoder.network) == weight_digest(target.network)
     assert encoder.notes == ("pos_embed of the file is left over and not used: positions rotate",)
@@ -270,7 +306,7 @@ def test_leftover_table_is_not_used_and_noted(target, tmp_path):
     assert predictor.notes == ("predictor_pos_embed of the file is left over and not used",)
 
 
-def test_v_jepa_file_is_refused_as_v_jepa_2(tmp_path):
+def test_v_jepa_file_is_refused_as_v_jepa_2(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"is a V-JEPA file: .*open it as vjepa:FILE"):
         open_encoder(f"vjepa2:{FIRST}", SIZE)
     with pytest.raises(CheckpointError, match="predictor of V-JEPA, which adds a position table"):
@@ -280,14 +316,14 @@ def test_v_jepa_file_is_refused_as_v_jepa_2(tmp_path):
         open_encoder(f"vjepa2:{two}", SIZE)
 
 
-def test_v_jepa_2_file_is_refused_as_v_jepa(tmp_path):
+def test_v_jepa_2_file_is_refused_as_v_jepa(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"open one of V-JEPA 2 as vjepa2:FILE"):
         open_encoder(f"vjepa:{CHECKPOINT}", {"num_heads": 2})
     with pytest.raises(CheckpointError, match=r"is a V-JEPA 2 file: .*open it as vjepa2:FILE"):
         open_encoder(f"vjepa:{saved(tmp_path, with_tables())}", {"num_heads": 2})
 
 
-def test_state_dict_with_a_table_needs_a_word_about_it(target, tmp_path):
+def test_state_dict_with_a_table_needs_a_word_about_it(target: Encoder, tmp_path: Path) -> None:
     path = saved(tmp_path, {**bare(), "pos_embed": torch.zeros(1, 64, 28)})
     with pytest.raises(CheckpointError, match=r"does not tell .*encoder\.leftover_table=true"):
         open_encoder(f"vjepa2:{path}", SIZE)
@@ -304,7 +340,9 @@ def test_state_dict_with_a_table_needs_a_word_about_it(target, tmp_path):
         ({"put": "predictor_embed.weight"}, "holds a predictor"),
     ],
 )
-def test_incomplete_or_other_network_is_refused_by_name(tmp_path, change, says):
+def test_incomplete_or_other_network_is_refused_by_name(
+    tmp_path: Path, change: dict[str, str], says: str
+) -> None:
     tensors = bare()
     tensors.pop(change.get("drop", ""), None)
     if name := change.get("put"):
@@ -323,7 +361,9 @@ def test_incomplete_or_other_network_is_refused_by_name(tmp_path, change, says):
         ("", {"patch_size": 16}, "has patch_size 8, but 16 was asked"),
     ],
 )
-def test_incomplete_predictor_is_refused(tmp_path, drop, options, says):
+def test_incomplete_predictor_is_refused(
+    tmp_path: Path, drop: str, options: dict[str, int | None], says: str
+) -> None:
     held = content()
     held["predictor"].pop(PREFIX + drop, None)
     path = str(saved(tmp_path, held))
@@ -331,13 +371,13 @@ def test_incomplete_predictor_is_refused(tmp_path, drop, options, says):
         read_predictor(path, **{"num_heads": 2, "image_size": 32, **options})
 
 
-def test_file_without_predictor_has_none_to_read(tmp_path):
+def test_file_without_predictor_has_none_to_read(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="holds no predictor"):
         read_predictor(str(saved(tmp_path, {"encoder": content()["encoder"]})), num_heads=2)
 
 
 # ---------------------------------------------------------------------------- specs, names, folders
-def test_spec_is_read_off_the_file(target):
+def test_spec_is_read_off_the_file(target: Encoder) -> None:
     spec = target.spec
     assert (spec.name, spec.source) == ("vjepa2:v2_encoder", str(CHECKPOINT))
     assert (spec.width, spec.depth, spec.num_heads) == (28, 3, 2)
@@ -346,23 +386,23 @@ def test_spec_is_read_off_the_file(target):
     assert spec.num_parameters == 10780 + 3 * 9772 + 56
 
 
-def test_clips_are_of_the_released_evaluation_unless_said():
+def test_clips_are_of_the_released_evaluation_unless_said() -> None:
     spec = open_encoder(f"vjepa2:{CHECKPOINT}", {"num_heads": 2}).spec
     assert (spec.num_frames, spec.image_size) == (16, 256)
 
 
 @pytest.mark.parametrize("options", [{"num_frames": 7}, {"image_size": 30}, {"num_frames": 0}])
-def test_size_that_does_not_divide_is_refused(options):
+def test_size_that_does_not_divide_is_refused(options: dict[str, int]) -> None:
     with pytest.raises(UsageError, match=next(iter(options))):
         open_encoder(f"vjepa2:{CHECKPOINT}", {"num_heads": 2, **options})
 
 
-def test_heads_must_be_said_where_the_width_has_no_name():
+def test_heads_must_be_said_where_the_width_has_no_name() -> None:
     with pytest.raises(CheckpointError, match=r"--set encoder\.num_heads=N"):
         open_encoder(f"vjepa2:{CHECKPOINT}", {})
 
 
-def test_saved_folder_loads_again_as_v_jepa_2_alone(target, tmp_path):
+def test_saved_folder_loads_again_as_v_jepa_2_alone(target: Encoder, tmp_path: Path) -> None:
     save_encoder(tmp_path / "folder", target)
     assert json.loads((tmp_path / "folder" / "encoder.json").read_text())["family"] == "vjepa2"
     again = open_encoder(f"vjepa2:{tmp_path}/folder", {})
@@ -372,7 +412,7 @@ def test_saved_folder_loads_again_as_v_jepa_2_alone(target, tmp_path):
         open_encoder(f"vjepa:{tmp_path}/folder", {})
 
 
-def test_published_names_have_their_published_addresses_and_sizes():
+def test_published_names_have_their_published_addresses_and_sizes() -> None:
     facts = {
         name: (r.address, r.architecture.depth, r.architecture.num_heads, r.architecture.image_size)
         for name, r in VJEPA2_RELEASED.items()
@@ -395,14 +435,14 @@ def test_published_names_have_their_published_addresses_and_sizes():
         ("vit_gigantic", 1598.48),
     ],
 )  # fmt: skip
-def test_sizes_have_the_published_number_of_parameters(name, millions):
+def test_sizes_have_the_published_number_of_parameters(name: str, millions: float) -> None:
     with torch.device("meta"):
         network = RotaryViT(VJEPA2_SIZES[name])
     assert round(num_trainable(network) / 1e6, 2) == millions
 
 
 @pytest.fixture
-def shrunk(monkeypatch):
+def shrunk(monkeypatch: pytest.MonkeyPatch) -> dict[str, Released]:
     made = {
         name: Released(architecture=a, address="https://nowhere.invalid/x.pt", card=r.card)
         for (name, r), a in zip(
@@ -415,7 +455,9 @@ def shrunk(monkeypatch):
     return made
 
 
-def test_named_encoder_takes_a_local_file_of_its_architecture(tmp_path, shrunk):
+def test_named_encoder_takes_a_local_file_of_its_architecture(
+    tmp_path: Path, shrunk: dict[str, Released]
+) -> None:
     for name, released in shrunk.items():
         vit = fresh_rotary(released.architecture, seed=0)
         save_released(tmp_path / "local.pt", target=vit, encoder=vit)
@@ -426,7 +468,9 @@ def test_named_encoder_takes_a_local_file_of_its_architecture(tmp_path, shrunk):
         assert weight_digest(encoder.network) == weight_digest(vit)
 
 
-def test_named_encoder_refuses_the_file_of_another(tmp_path, shrunk):
+def test_named_encoder_refuses_the_file_of_another(
+    tmp_path: Path, shrunk: dict[str, Released]
+) -> None:
     vit = fresh_rotary(replace(TINY, mlp_ratio=2), seed=0)
     save_released(tmp_path / "local.pt", target=vit, encoder=vit)
     with pytest.raises(CheckpointError, match=r"mlp_ratio 2\.0 instead of 4\.0.*vjepa2:"):
@@ -435,7 +479,7 @@ def test_named_encoder_refuses_the_file_of_another(tmp_path, shrunk):
         open_encoder(f"vjepa2_vith16:{tmp_path}/local.pt", {})
 
 
-def test_file_whose_name_says_another_image_size_is_noted(tmp_path):
+def test_file_whose_name_says_another_image_size_is_noted(tmp_path: Path) -> None:
     vit = fresh_rotary(TINY, seed=0)
     for name, notes in (("vitg-384.pt", 1), ("vitl-fpc64-256.pt", 0), ("vit.pt", 0)):
         save_released(tmp_path / name, target=vit, encoder=vit)
@@ -443,7 +487,7 @@ def test_file_whose_name_says_another_image_size_is_noted(tmp_path):
         assert sum("pixels" in note for note in encoder.notes) == notes
 
 
-def test_untrained_v_jepa_2_is_named_like_the_released_one(monkeypatch):
+def test_untrained_v_jepa_2_is_named_like_the_released_one(monkeypatch: pytest.MonkeyPatch) -> None:
     from bench.encoders import floors
 
     small = {"vjepa2_vitl16": Released(architecture=TINY, address="")}
@@ -454,7 +498,7 @@ def test_untrained_v_jepa_2_is_named_like_the_released_one(monkeypatch):
     assert weight_digest(encoder.network) == weight_digest(fresh_rotary(TINY, seed=3))
 
 
-def test_fresh_weights_keep_the_scaling_by_depth():
+def test_fresh_weights_keep_the_scaling_by_depth() -> None:
     vit = fresh_rotary(replace(VJEPA2_SIZES["vit_tiny"], depth=3), seed=0)
     for number, block in enumerate(vit.blocks, start=1):
         for weight in (block.attn.proj.weight, block.mlp.fc2.weight):
@@ -462,18 +506,18 @@ def test_fresh_weights_keep_the_scaling_by_depth():
         assert block.attn.qkv.weight.std().item() == pytest.approx(0.02, rel=0.03)
 
 
-def test_clip_that_patches_do_not_divide_is_refused(target):
+def test_clip_that_patches_do_not_divide_is_refused(target: Encoder) -> None:
     with pytest.raises(UsageError, match="cannot be encoded"):
         target(torch.zeros(2, 3, 8, 30, 32))
 
 
-def test_spec_can_be_made_from_a_network():
+def test_spec_can_be_made_from_a_network() -> None:
     vit = fresh_rotary(TINY, seed=0)
     assert vit_spec(vit, name="mine", source=str(Path("here"))).num_parameters == num_trainable(vit)
 
 
 @pytest.mark.parametrize("spec", [f"vjepa:{FIRST}", f"vjepa2:{CHECKPOINT}"])
-def test_copies_of_a_still_can_be_said(spec):
+def test_copies_of_a_still_can_be_said(spec: str) -> None:
     options = {"num_heads": 4 if spec.endswith("v1_encoder.pt") else 2}
     assert open_encoder(spec, options).spec.still_frames is None
     assert open_encoder(spec, {**options, "still_frames": 2}).spec.still_frames == 2

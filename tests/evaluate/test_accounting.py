@@ -2,11 +2,13 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from tests.commands import Bench, Records
 from tests.media import write_audio, write_video
 
 NUM_VIDEOS = 200
@@ -41,7 +43,7 @@ BREAKING = (zero_bytes, cut, no_video_stream, over_reported, gone)
 
 
 @pytest.fixture(scope="module")
-def videos(tmp_path_factory):
+def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Lists of 20 training and 200 scored videos of two lengths, which are the classes."""
     root = tmp_path_factory.mktemp("videos")
     for split, count in (("train", 20), ("val", NUM_VIDEOS)):
@@ -55,7 +57,9 @@ def videos(tmp_path_factory):
     return root
 
 
-def run(records, root, home, *arguments, codes=(0, 3)):
+def run(
+    records: Records, root: Path, home: Path, *arguments: object, codes: tuple[int, ...] = (0, 3)
+) -> tuple[dict[str, Any], pd.DataFrame]:
     [record] = records(
         "-m", "random:vit_digits", "-t", "listing", "-p", "knn", "--set", "probe.k=5",
         "--set", f"task.train={root / 'train.txt'}", "--set", f"task.val={root / 'val.txt'}",
@@ -67,8 +71,8 @@ def run(records, root, home, *arguments, codes=(0, 3)):
 @pytest.mark.parametrize("how", ["stored", "live"])
 @pytest.mark.parametrize("num_broken", [0, 1, 7, 50])
 def test_exactly_the_broken_videos_are_listed_and_the_bounds_follow(
-    records, videos, tmp_path, num_broken, how
-):
+    records: Records, videos: Path, tmp_path: Path, num_broken: int, how: str
+) -> None:
     if how == "live" and num_broken not in (0, 7):
         pytest.skip("two of the four cases are enough for live features")
     root = tmp_path / "set"
@@ -99,8 +103,8 @@ def test_exactly_the_broken_videos_are_listed_and_the_bounds_follow(
 
 
 def test_broken_videos_stop_the_run_unless_told_otherwise_or_are_left_out(
-    bench, records, videos, tmp_path
-):
+    bench: Bench, records: Records, videos: Path, tmp_path: Path
+) -> None:
     root = tmp_path / "set"
     shutil.copytree(videos, root)
     gone(root / "val/007.mp4")

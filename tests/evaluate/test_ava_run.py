@@ -1,6 +1,8 @@
 """AVA from files to tables: the task `ava` on embedded films, as users have them on disk."""
 
 import shutil
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -8,6 +10,7 @@ from bench.files import file_sha256
 from bench.records.record_files import read_record
 from bench.verify.verify_records import verify
 from tasks.digits import ava_films as files
+from tests.commands import Bench, Records
 
 ENCODER = ("-m", "random:digits_tiny")
 # The films begin at second 0, and the encoder reads 8 frames.
@@ -16,7 +19,7 @@ QUICK = ("--set", "probe.epochs=2", "--set", "probe.lr=3e-3", "--set", "probe.wa
 
 
 @pytest.fixture(scope="module")
-def films(tmp_path_factory):
+def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Twelve films to fit on and six to score, with lists and boxes in the formats of AVA."""
     folder = tmp_path_factory.mktemp("ava")
     with pytest.MonkeyPatch.context() as patch:
@@ -27,7 +30,7 @@ def films(tmp_path_factory):
 
 
 @pytest.fixture
-def root(films, tmp_path):
+def root(films: Path, tmp_path: Path) -> Path:
     """A copy to spoil, with one of the three detector files."""
     copy = shutil.copytree(films, tmp_path / "my_ava")
     for path in copy.rglob("*.json"):
@@ -37,16 +40,16 @@ def root(films, tmp_path):
 
 
 @pytest.fixture
-def run(records, root):
+def run(records: Records, root: Path) -> Records:
     """Run the task `ava` on the films; returns the records."""
 
-    def call(*more, probe="linear"):
+    def call(*more: object, probe: str = "linear") -> list[dict[str, Any]]:
         return records(*ENCODER, "-t", "ava", "-p", probe, "--data", root, *HERE, *QUICK, *more)
 
     return call
 
 
-def refused(bench, root, *more, code=4):
+def refused(bench: Bench, root: Path, *more: object, code: int = 4) -> str:
     """Return the sentence with which a run on the films is refused."""
     where = ("-t", "ava", "-p", "linear", "--data", root, *HERE, *QUICK)
     ended, _, err = bench("run", *ENCODER, *where, *more)
@@ -54,7 +57,7 @@ def refused(bench, root, *more, code=4):
     return " ".join(err.split())
 
 
-def test_second_probe_reads_what_the_first_one_stored(run, tmp_path):
+def test_second_probe_reads_what_the_first_one_stored(run: Records, tmp_path: Path) -> None:
     [first] = run()
     assert first["features"]["decoded"] and first["features"]["mode"] == "stored"
     [second] = run("--set", "probe.lr=1e-3")
@@ -70,7 +73,7 @@ def test_second_probe_reads_what_the_first_one_stored(run, tmp_path):
         assert not verify(path).having("failed")
 
 
-def test_record_tells_detector_file_threshold_and_every_digest(run, root):
+def test_record_tells_detector_file_threshold_and_every_digest(run: Records, root: Path) -> None:
     [record] = run("--set", "task.threshold=0.85")
     task, boxes = record["task"], record["data"]["score"]["boxes"]
     path = root / "detections" / "ava_val_predicted_boxes.csv"
@@ -86,7 +89,9 @@ def test_record_tells_detector_file_threshold_and_every_digest(run, root):
     assert other["id"] != record["id"]
 
 
-def test_task_ava_gives_the_number_of_the_embedded_task(run, records, films, monkeypatch):
+def test_task_ava_gives_the_number_of_the_embedded_task(
+    run: Records, records: Records, films: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for module in ("tasks.digits.ava_films", "tasks.moving_digits_ava"):
         monkeypatch.setattr(f"{module}.NUM_FILMS", {"small": {"train": 12, "val": 6}})
     home = films.parents[2]
@@ -101,7 +106,7 @@ def test_task_ava_gives_the_number_of_the_embedded_task(run, records, films, mon
     assert ours["metrics"]["by_rules"] == embedded["metrics"]["by_rules"]
 
 
-def test_missing_video_stops_the_run_or_is_counted(run, bench, root):
+def test_missing_video_stops_the_run_or_is_counted(run: Records, bench: Bench, root: Path) -> None:
     gone = sorted((root / "videos").rglob("*val*.mp4"))[0]
     gone.unlink()
     said = refused(bench, root)
@@ -116,7 +121,9 @@ def test_missing_video_stops_the_run_or_is_counted(run, bench, root):
 
 
 @pytest.mark.parametrize("probe", ["linear", "attentive"])
-def test_timestamp_without_a_frame_costs_its_boxes_alone(run, bench, root, probe):
+def test_timestamp_without_a_frame_costs_its_boxes_alone(
+    run: Records, bench: Bench, root: Path, probe: str
+) -> None:
     for path in root.rglob("ava_included_timestamps*"):
         path.unlink()
     path = root / "detections" / "ava_val_predicted_boxes.csv"
@@ -139,7 +146,9 @@ def test_timestamp_without_a_frame_costs_its_boxes_alone(run, bench, root, probe
         ("0.4,0.1,0.6,0.5,,97", "score"),
     ],
 )
-def test_boxes_that_cannot_be_are_refused_with_their_line(bench, root, row, said):
+def test_boxes_that_cannot_be_are_refused_with_their_line(
+    bench: Bench, root: Path, row: str, said: str
+) -> None:
     path = root / "detections" / "ava_val_predicted_boxes.csv"
     lines = path.read_text().splitlines()
     film, second = lines[0].split(",")[:2]
@@ -148,13 +157,13 @@ def test_boxes_that_cannot_be_are_refused_with_their_line(bench, root, row, said
     assert said in sentence and f"line {len(lines) + 1}" in sentence
 
 
-def test_detections_of_another_split_are_refused(bench, root):
+def test_detections_of_another_split_are_refused(bench: Bench, root: Path) -> None:
     other = root / "detections" / "ava_detection_train_boxes_and_labels_v2.2.csv"
     said = refused(bench, root, "--set", f"task.detections={other}")
     assert "of the same split" in said and other.name in said
 
 
-def test_labels_of_few_videos(bench, root, tmp_path):
+def test_labels_of_few_videos(bench: Bench, root: Path, tmp_path: Path) -> None:
     code, _, err = bench(
         "lowshot", *ENCODER, "-t", "ava", "-p", "linear", "--data", root, *HERE, *QUICK,
         "--fractions", "25,50,100", "--draws", "1",
@@ -169,7 +178,9 @@ def test_labels_of_few_videos(bench, root, tmp_path):
     assert "shots" in said and "fraction" in said
 
 
-def test_board_shows_boxes_beside_clips(run, bench, records, tmp_path):
+def test_board_shows_boxes_beside_clips(
+    run: Records, bench: Bench, records: Records, tmp_path: Path
+) -> None:
     [boxes] = run()
     [clips] = records(
         *ENCODER, "-t", "moving_digits_how", "-p", "knn", "--set", "task.size=small",

@@ -1,6 +1,7 @@
 """A whole run on boxes of real videos: from a task in a module to a record others can score."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -11,6 +12,7 @@ from bench.cli import lowshot, run
 from bench.evaluate.evaluate import Outcome
 from bench.records.record_files import read_record
 from bench.verify.verify_records import verify
+from tests.commands import Bench
 from tests.media import write_video
 from tests.sound_record import box_record, sound_record
 
@@ -61,7 +63,9 @@ def tiny_boxes(*, data: Path, rules: str = "official", detections: str = "boxes.
 
 
 @pytest.fixture
-def boxes(bench, tmp_path, monkeypatch):
+def boxes(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., tuple[str, str]]:
     """Run `bench run` on the tiny boxes; video e is missing."""
     (tmp_path / "tiny_box_task.py").write_text(MODULE)
     (tmp_path / "data").mkdir()
@@ -69,7 +73,7 @@ def boxes(bench, tmp_path, monkeypatch):
         write_video(tmp_path / "data" / f"{name}.mp4", 36 + number, size=(96, 64), fps=12)
     monkeypatch.chdir(tmp_path)
 
-    def call(*more):
+    def call(*more: object) -> tuple[str, str]:
         code, out, err = bench(
             "--with", "tiny_box_task", "run", "-m", "random:vit_digits", "-t", "tiny_boxes",
             "-p", "linear", "--set", "probe.lr=1e-2", "--set", "probe.epochs=2", "--data",
@@ -81,7 +85,9 @@ def boxes(bench, tmp_path, monkeypatch):
     return call
 
 
-def test_run_on_boxes_accounts_for_every_box_and_can_be_scored_by_others(boxes, bench, tmp_path):
+def test_run_on_boxes_accounts_for_every_box_and_can_be_scored_by_others(
+    boxes: Callable[..., tuple[str, str]], bench: Bench, tmp_path: Path
+) -> None:
     out, _ = boxes("--json", "--on-unreadable", "wrong")
     record = json.loads(out)
     folder = tmp_path / "home" / "records"
@@ -113,7 +119,9 @@ def test_run_on_boxes_accounts_for_every_box_and_can_be_scored_by_others(boxes, 
         assert json.loads(out)["mAP@0.5"] == number
 
 
-def test_printed_number_is_named_and_the_place_of_files_is_no_part_of_the_id(boxes, tmp_path):
+def test_printed_number_is_named_and_the_place_of_files_is_no_part_of_the_id(
+    boxes: Callable[..., tuple[str, str]], tmp_path: Path
+) -> None:
     out, _ = boxes("--on-unreadable", "skip")
     [path] = (tmp_path / "home" / "records").glob("*.json")
     result = read_record(path)
@@ -129,13 +137,13 @@ def test_printed_number_is_named_and_the_place_of_files_is_no_part_of_the_id(box
     assert scored[0].equals(scored[1])  # but for whose they are
 
 
-def test_commands_name_each_number_by_its_metric(capsys):
+def test_commands_name_each_number_by_its_metric(capsys: pytest.CaptureFixture[str]) -> None:
     both = [sound_record(correct=71), box_record(0.25, probe="linear")]
     outcomes = [Outcome(result=r, path=Path(f"{r.id}.json"), kept=False) for r in both]
-    run._print(outcomes, json_=False)
+    run.print_outcomes(outcomes, json_=False)
     said = capsys.readouterr().out
     assert "mAP or top-1 %" in said and "71.00 top-1" in said and "25.00 mAP" in said
-    run._print(outcomes[:1], json_=False)
+    run.print_outcomes(outcomes[:1], json_=False)
     said = capsys.readouterr().out
     assert " top-1 %" in said and "mAP" not in said and "71.00 " in said
     lowshot._print(outcomes[1:])

@@ -11,11 +11,14 @@ from bench.encoders.vjepa import vit_spec
 from bench.encoders.weights.encoder_folder import save_encoder
 from bench.records.record import Result
 from bench.records.record_files import parse_record, read_record
+from tests.commands import Bench, Records
 
 QUICK = ["-t", "folder", "--workers", "0", "-p", "knn", "--set", "probe.k=1"]
 
 
-def test_a_record_holds_the_check_of_its_encoder(records, video_set, tmp_path):
+def test_a_record_holds_the_check_of_its_encoder(
+    records: Records, video_set: Path, tmp_path: Path
+) -> None:
     [record] = records("-m", "digits_tiny", *QUICK, "--data", video_set)
     encoder = record["encoder"]
     assert encoder["check"]["clip"] == "formula-1 8x48" and len(encoder["check"]["blocks"]) == 8
@@ -25,7 +28,9 @@ def test_a_record_holds_the_check_of_its_encoder(records, video_set, tmp_path):
     assert not any("look random" in note for note in encoder["notes"])
 
 
-def test_random_weights_in_a_file_are_warned_of_and_a_floor_is_not(records, video_set, tmp_path):
+def test_random_weights_in_a_file_are_warned_of_and_a_floor_is_not(
+    records: Records, video_set: Path, tmp_path: Path
+) -> None:
     floor = open_encoder("random:vit_digits", {})
     network = fresh_vit(floor.network.architecture, seed=3)
     spec = vit_spec(network, name="x", source="y")
@@ -37,7 +42,9 @@ def test_random_weights_in_a_file_are_warned_of_and_a_floor_is_not(records, vide
         assert len(record["encoder"]["check"]["fresh_norms"]) == 9
 
 
-def test_a_broken_encoder_is_refused_before_anything_is_decoded(bench, video_set, tmp_path):
+def test_a_broken_encoder_is_refused_before_anything_is_decoded(
+    bench: Bench, video_set: Path, tmp_path: Path
+) -> None:
     network = fresh_vit(open_encoder("digits_tiny", {}).network.architecture, seed=3)
     with torch.no_grad():  # finite, but beyond float32 once it is squared
         network.norm.weight.fill_(3e38)
@@ -48,7 +55,9 @@ def test_a_broken_encoder_is_refused_before_anything_is_decoded(bench, video_set
     assert not list((tmp_path / "home").glob("features/*/*"))
 
 
-def test_the_check_is_no_part_of_the_outcome_and_older_records_have_none(records, video_set):
+def test_the_check_is_no_part_of_the_outcome_and_older_records_have_none(
+    records: Records, video_set: Path
+) -> None:
     [fields] = records("-m", "digits_tiny", *QUICK, "--data", video_set)
     record = Result.model_validate(fields)
     assert "check" not in record.outcome()["encoder"] and record.encoder.check is not None

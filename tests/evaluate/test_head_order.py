@@ -1,6 +1,9 @@
 """Heads in another order of classes: through names, through training rows, or stopped."""
 
 import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,8 +25,7 @@ from bench.evaluate.head_order import (
 from bench.evaluate.permuted_labels import check_labels
 from bench.evaluate.probe_files import load_fitted, save_fitted
 from bench.evaluate.released_head import learn_head_order
-from bench.metrics.accuracy import top1
-from bench.types import Head, Silent
+from bench.types import FeatureSource, Fitted, Head, Silent
 from probes.knn import knn
 from probes.linear import linear
 from tests.metrics.weak_models import decent, draw
@@ -40,18 +42,20 @@ class Columns:
     heads = (Head(settings={}),)
     log = {"released": "head.pth"}  # noqa: RUF012
 
-    def probabilities(self, x):
+    def probabilities(self, x: torch.Tensor) -> torch.Tensor:
         return x.mean(dim=1)[None]
 
-    def state(self):
+    def state(self) -> tuple[dict[str, Any], dict[str, Any]]:
         return {}, {}
 
 
-def labels(names=KINETICS):
+def labels(names: Sequence[str] = KINETICS) -> LabelMap:
     return LabelMap(names=names, source="test")
 
 
-def head_and_rows(c, rows, accuracy, seed=0):
+def head_and_rows(
+    c: int, rows: int, accuracy: float, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return (columns predicted by a head in a drawn order, labels, that order)."""
     rng = np.random.default_rng(seed)
     predicted, truth = draw(rng, decent(rng, c, accuracy), np.full(c, rows))
@@ -60,7 +64,7 @@ def head_and_rows(c, rows, accuracy, seed=0):
 
 
 # --------------------------------------------------------------------------------------- names
-def test_names_put_the_columns_of_a_head_into_the_order_of_the_task():
+def test_names_put_the_columns_of_a_head_into_the_order_of_the_task() -> None:
     order = named_order(["c", "a", "b"], labels(["a", "b", "c"]), source="list")
     assert order.columns.tolist() == [1, 2, 0]
     x = torch.tensor([[[0.7, 0.2, 0.1]], [[0.0, 0.4, 0.6]]])  # columns c, a, b
@@ -76,7 +80,9 @@ def test_names_put_the_columns_of_a_head_into_the_order_of_the_task():
 
 
 @pytest.mark.parametrize("layout", ["lines", "json"])
-def test_head_classes_are_read_however_they_are_spelled_and_laid_out(tmp_path, layout):
+def test_head_classes_are_read_however_they_are_spelled_and_laid_out(
+    tmp_path: Path, layout: str
+) -> None:
     names = ["Tying_knot_(not_on_a_tie)", '"air drumming"', "shooting_goal_(soccer)", "abseiling"]
     path = tmp_path / ("head.json" if layout == "json" else "head.txt")
     if layout == "json":
@@ -96,19 +102,19 @@ def test_head_classes_are_read_however_they_are_spelled_and_laid_out(tmp_path, l
         ([*KINETICS, "nothing"], "It has 5 names; unknown: 'nothing'"),
     ],
 )
-def test_missing_unknown_and_repeated_names_are_named(names, said):
+def test_missing_unknown_and_repeated_names_are_named(names: list[str], said: str) -> None:
     with pytest.raises(UsageError) as error:
         named_order(names, labels(), source="head.txt")
     assert said in str(error.value)
 
 
-def test_head_with_another_number_of_classes_is_refused():
+def test_head_with_another_number_of_classes_is_refused() -> None:
     reordered = Reordered(fitted=Columns(), order=HeadOrder(columns=np.array([1, 0]), source=""))
     with pytest.raises(UsageError, match="tells 3 classes apart, but the task has 2"):
         reordered.probabilities(torch.zeros(1, 1, 3))
 
 
-def test_option_is_a_file_or_a_number_of_training_rows():
+def test_option_is_a_file_or_a_number_of_training_rows() -> None:
     assert parse_head_classes("fit") == 50 and parse_head_classes("fit:80") == 80
     assert str(parse_head_classes("lists/k400.txt")) == "lists/k400.txt"
     for wrong in ("fit:", "fit:many", "fit:1", "fit:-20"):
@@ -116,7 +122,7 @@ def test_option_is_a_file_or_a_number_of_training_rows():
             parse_head_classes(wrong)
 
 
-def test_saved_probe_keeps_the_order_of_its_head(tmp_path):
+def test_saved_probe_keeps_the_order_of_its_head(tmp_path: Path) -> None:
     source = blobs(rows=30, classes=3, width=4, seed=0)
     probe = linear(epochs=1, batch_size=8, lr=(1e-3,))
     fitted = probe.fit(source, seed=0, device=CPU, progress=Silent())
@@ -132,7 +138,7 @@ def test_saved_probe_keeps_the_order_of_its_head(tmp_path):
 
 # ------------------------------------------------------------------------------------- learned
 @pytest.mark.parametrize(("c", "accuracy"), [(5, 0.9), (60, 0.85), (174, 0.75)])
-def test_order_is_learned_from_training_rows(c, accuracy):
+def test_order_is_learned_from_training_rows(c: int, accuracy: float) -> None:
     predicted, truth, columns = head_and_rows(c, 40, accuracy)
     order = learned_order(predicted, truth, [str(i) for i in range(c)])
     assert order.columns.tolist() == columns.tolist()
@@ -140,20 +146,20 @@ def test_order_is_learned_from_training_rows(c, accuracy):
     assert order.facts == {"training_rows": 40 * c, "holdout_agreement": pytest.approx(right)}
 
 
-def refusal(predicted, truth, c):
+def refusal(predicted: np.ndarray, truth: np.ndarray, c: int) -> str:
     with pytest.raises(UsageError, match="cannot be learned") as error:
         learned_order(predicted, truth, [f"class {i}" for i in range(c)])
     return str(error.value)
 
 
-def test_class_without_training_rows_is_uncertain():
+def test_class_without_training_rows_is_uncertain() -> None:
     predicted, truth, _ = head_and_rows(12, 30, 0.9)
     seen = truth != 7
     said = refusal(predicted[seen], truth[seen], 12)
     assert "from 330 training rows: 1 of 12 classes are uncertain ('class 7')" in said
 
 
-def test_two_classes_that_could_be_exchanged_are_uncertain():
+def test_two_classes_that_could_be_exchanged_are_uncertain() -> None:
     truth = np.repeat(np.arange(6), 40)
     predicted = truth.copy()
     for label in (2, 4):  # 24 of 40 rows as one column, 16 as the other, in either half alike
@@ -163,7 +169,7 @@ def test_two_classes_that_could_be_exchanged_are_uncertain():
     assert "2 of 6 classes are uncertain ('class 2', 'class 4')" in refusal(predicted, truth, 6)
 
 
-def test_handful_of_rows_and_guesses_are_not_enough():
+def test_handful_of_rows_and_guesses_are_not_enough() -> None:
     predicted, truth, _ = head_and_rows(12, 4, 0.95)
     assert "12 of 12 classes are uncertain" in refusal(predicted, truth, 12)
     rng = np.random.default_rng(0)
@@ -171,7 +177,7 @@ def test_handful_of_rows_and_guesses_are_not_enough():
     assert "% of the other (wanted: 40 %)" in said
 
 
-def test_learned_order_is_never_wrong_for_heads_of_many_kinds():
+def test_learned_order_is_never_wrong_for_heads_of_many_kinds() -> None:
     learned = 0
     for seed in range(60):
         c = (5, 20, 60)[seed % 3]
@@ -187,7 +193,7 @@ def test_learned_order_is_never_wrong_for_heads_of_many_kinds():
 
 
 # ----------------------------------------------- the point: names change nothing, ids are caught
-def manifest(truth, classes=CLASSES):
+def manifest(truth: np.ndarray, classes: Sequence[str] = CLASSES) -> Manifest:
     return Manifest(
         name="clips",
         split="val",
@@ -199,17 +205,17 @@ def manifest(truth, classes=CLASSES):
     )
 
 
-def shuffled(source, order):
+def shuffled(source: MemorySource, order: np.ndarray) -> MemorySource:
     """The same rows with label i written as `order[i]`."""
     y = torch.from_numpy(order)[source.y]
     return MemorySource(source.x, y, source.num_classes)
 
 
-def fit(source):
+def fit(source: MemorySource) -> Fitted:
     return knn(k=(1,)).fit(source, seed=0, device=CPU, progress=Silent())
 
 
-def test_released_head_in_another_order_scores_the_same_through_names_and_through_training_rows():
+def test_released_head_in_another_order_scores_the_same_by_names_and_by_training_rows() -> None:
     train = blobs(rows=360, classes=12, width=8, seed=1, spread=0.8)
     score = blobs(rows=240, classes=12, width=8, seed=2, spread=0.8)
     truth = score.labels
@@ -238,10 +244,10 @@ def test_released_head_in_another_order_scores_the_same_through_names_and_throug
 
 
 @pytest.fixture
-def lists(tmp_path):
+def lists(tmp_path: Path) -> Callable[..., Path]:
     """Write lists of names and of ids for the rows of two sources; media are never opened."""
 
-    def write(name, words):
+    def write(name: str, words: list[str]) -> Path:
         path = tmp_path / f"{name}.txt"
         path.write_text("".join(f"{name}-{row}.mp4 {word}\n" for row, word in enumerate(words)))
         return path
@@ -249,7 +255,7 @@ def lists(tmp_path):
     return write
 
 
-def scored(train, score):
+def scored(train: FeatureSource, score: FeatureSource) -> tuple[float, str | None]:
     """Fit and score features whose labels are those of two manifests; return (top-1, alarm)."""
     x_fit = blobs(rows=360, classes=12, width=8, seed=1, spread=0.8).x
     x_score = blobs(rows=240, classes=12, width=8, seed=2, spread=0.8).x
@@ -257,15 +263,17 @@ def scored(train, score):
     rows = MemorySource(x_score, torch.from_numpy(score.labels), 12)
     probabilities = predict(head, rows, CPU, Silent())
     found = check_labels(probabilities, score.labels, score, keep=True)
-    return top1(torch.from_numpy(probabilities), rows.y).top1, found.alarm
+    return float((probabilities.argmax(axis=1) == score.labels).mean()), found.alarm
 
 
-def test_shuffled_label_map_changes_nothing_with_names_and_is_caught_with_ids(lists):
+def test_shuffled_label_map_changes_nothing_with_names_and_is_caught_with_ids(
+    lists: Callable[..., Path],
+) -> None:
     fit_labels, score_labels = np.arange(360) % 12, np.arange(240) % 12
     order = np.random.default_rng(3).permutation(12)
     other = [CLASSES[i] for i in order]
 
-    def read(name, words, classes):
+    def read(name: str, words: list[str], classes: Sequence[str]) -> Manifest:
         path = lists(name, words)
         return read_list(path, root=None, name="clips", split=name, classes=classes)
 
@@ -282,7 +290,7 @@ def test_shuffled_label_map_changes_nothing_with_names_and_is_caught_with_ids(li
     assert alarm and accuracy < 0.3
 
 
-def test_sentence_gives_both_numbers_examples_and_next_steps():
+def test_sentence_gives_both_numbers_examples_and_next_steps() -> None:
     truth = np.repeat(np.arange(4), 50)
     predicted = truth.copy()
     predicted[truth == 1], predicted[truth == 2] = 2, 1

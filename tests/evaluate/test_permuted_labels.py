@@ -1,6 +1,8 @@
 """A released head with another order of classes, from image files to the record."""
 
 import json
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from PIL import Image
 
 from bench.evaluate.probe_files import load_fitted
 from probes.stack.released_probe import to_released
+from tests.commands import Bench, Records
 
 COLOURS = {
     "amber": (255, 190, 0),
@@ -23,7 +26,7 @@ ARGUMENTS = ["-m", "random:vit_digits", "-t", "folder", "-p", "attentive", "--wo
 
 
 @pytest.fixture(scope="module")
-def colours(tmp_path_factory):
+def colours(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Class folders of images in one colour each, with noise."""
     root, rng = tmp_path_factory.mktemp("colours"), np.random.default_rng(0)
     for split in ("train", "val"):
@@ -38,7 +41,7 @@ def colours(tmp_path_factory):
 
 
 @pytest.fixture
-def released(records, colours, tmp_path):
+def released(records: Records, colours: Path, tmp_path: Path) -> tuple[Path, dict[str, Any]]:
     """Fit a head here and write it as V-JEPA 1 does, in another order: (file, its record)."""
     [record] = records(
         *ARGUMENTS, "--data", colours, "--set", "probe.epochs=40", "--set", "probe.batch_size=16"
@@ -53,8 +56,12 @@ def released(records, colours, tmp_path):
 
 
 def test_released_head_is_stopped_reordered_by_names_or_by_training_rows_or_kept_as_suspect(
-    bench, records, released, colours, tmp_path
-):
+    bench: Bench,
+    records: Records,
+    released: tuple[Path, dict[str, Any]],
+    colours: Path,
+    tmp_path: Path,
+) -> None:
     path, fitted = released
     assert fitted["metrics"]["top1"] > 0.9
     scored = [*ARGUMENTS, "--data", colours, "--probe-weights", path]
@@ -82,12 +89,14 @@ def test_released_head_is_stopped_reordered_by_names_or_by_training_rows_or_kept
     assert json.dumps(again.fitted.log) == json.dumps(named["probe"]["log"])
 
 
-def test_order_without_a_released_head_is_refused(bench, colours):
+def test_order_without_a_released_head_is_refused(bench: Bench, colours: Path) -> None:
     code, _, said = bench("run", *ARGUMENTS, "--data", colours, "--head-classes", "fit")
     assert code == 2 and "--probe-weights FILE" in said
 
 
-def test_features_whose_labels_were_numbered_by_two_maps_are_stopped_or_suspect(bench, tmp_path):
+def test_features_whose_labels_were_numbered_by_two_maps_are_stopped_or_suspect(
+    bench: Bench, tmp_path: Path
+) -> None:
     rng = np.random.default_rng(0)
     centres, y = rng.normal(size=(8, 16)), np.repeat(np.arange(8), 12)
     train, score = tmp_path / "train.npz", tmp_path / "score.npz"

@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any, NoReturn
 
 import numpy as np
 import pandas as pd
@@ -14,16 +15,19 @@ from bench.evaluate.probe_files import load_fitted
 from benchmarks.plain_attentive import PlainAttentiveProbe
 from probes.stack.attentive_blocks import AttentiveBlocks
 from probes.stack.released_blocks import to_released
+from tests.commands import Bench, Records
 from tests.media import write_video
 
 TINY = ["-m", "random:vit_digits", "-t", "folder", "--workers", "0"]
 
 
-def predictions(home, record):
+def predictions(home: Path, record: dict[str, Any]) -> pd.DataFrame:
     return pd.read_parquet(home / "records" / record["artifacts"]["predictions"]["path"])
 
 
-def test_second_probe_on_stored_features_decodes_and_encodes_nothing(records, video_set, tmp_path):
+def test_second_probe_on_stored_features_decodes_and_encodes_nothing(
+    records: Records, video_set: Path, tmp_path: Path
+) -> None:
     base = [*TINY, "--data", video_set]
     first, second = records(*base, "-p", "linear,logistic")
     assert first["features"]["decoded"] == 18 and first["features"]["encoder_calls"] > 0
@@ -35,8 +39,8 @@ def test_second_probe_on_stored_features_decodes_and_encodes_nothing(records, vi
 
 
 def test_predictions_are_the_same_for_every_batch_size_and_number_of_workers(
-    records, video_set, tmp_path
-):
+    records: Records, video_set: Path, tmp_path: Path
+) -> None:
     made = []
     for batch_size, workers in ((1, 0), (7, 2), (64, 0)):
         home = tmp_path / f"home-{batch_size}"
@@ -51,7 +55,9 @@ def test_predictions_are_the_same_for_every_batch_size_and_number_of_workers(
     assert made[1] == made[3] == made[5]
 
 
-def test_unreadable_score_video_counts_as_wrong_and_is_listed(records, video_set, tmp_path):
+def test_unreadable_score_video_counts_as_wrong_and_is_listed(
+    records: Records, video_set: Path, tmp_path: Path
+) -> None:
     root = tmp_path / "set"
     shutil.copytree(video_set, root)
     (root / "val/run/1.mp4").write_bytes(b"not a video")
@@ -69,7 +75,9 @@ def test_unreadable_score_video_counts_as_wrong_and_is_listed(records, video_set
     assert table[table.status == "undecodable"].id.tolist() == ["run/1.mp4"]
 
 
-def test_run_on_record_is_kept_and_computed_again_only_when_asked(records, video_set, tmp_path):
+def test_run_on_record_is_kept_and_computed_again_only_when_asked(
+    records: Records, video_set: Path, tmp_path: Path
+) -> None:
     arguments = [*TINY, "--data", video_set, "-p", "knn", "--set", "probe.k=1"]
     [first] = records(*arguments)
     [again] = records(*arguments)
@@ -78,11 +86,13 @@ def test_run_on_record_is_kept_and_computed_again_only_when_asked(records, video
     assert forced["metrics"] == first["metrics"] and forced["id"] == first["id"]
 
 
-def test_run_killed_while_it_overwrites_is_not_on_record(records, video_set, tmp_path, monkeypatch):
+def test_run_killed_while_it_overwrites_is_not_on_record(
+    records: Records, video_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     arguments = [*TINY, "--data", video_set, "-p", "knn", "--set", "probe.k=1"]
     [first] = records(*arguments)
 
-    def killed(*_):
+    def killed(*_: object) -> NoReturn:
         raise Killed
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
@@ -97,14 +107,16 @@ class Killed(BaseException):
     pass
 
 
-def test_record_can_be_run_again_from_its_own_config(records, video_set, tmp_path):
+def test_record_can_be_run_again_from_its_own_config(
+    records: Records, video_set: Path, tmp_path: Path
+) -> None:
     [first] = records(*TINY, "--data", video_set, "-p", "knn", "--set", "probe.k=1")
     file = tmp_path / "home" / "records" / f"{first['id']}.json"
     [again] = records(file, "--data", video_set, "--workers", "0")
     assert again == first
 
 
-def test_seed_and_settings_are_part_of_the_identity(records, video_set):
+def test_seed_and_settings_are_part_of_the_identity(records: Records, video_set: Path) -> None:
     arguments = [*TINY, "--data", video_set, "-p", "linear"]
     identities = [
         records(*arguments, *more)[0]["id"]
@@ -113,7 +125,9 @@ def test_seed_and_settings_are_part_of_the_identity(records, video_set):
     assert len(set(identities)) == 4
 
 
-def test_limited_run_is_marked_and_ends_in_code_3(bench, video_set, tmp_path):
+def test_limited_run_is_marked_and_ends_in_code_3(
+    bench: Bench, video_set: Path, tmp_path: Path
+) -> None:
     code, out, _ = bench(
         "run",
         *TINY,
@@ -133,7 +147,9 @@ def test_limited_run_is_marked_and_ends_in_code_3(bench, video_set, tmp_path):
     assert record["metrics"]["scored"] == 3
 
 
-def test_released_protocol_draws_afresh_and_names_its_deviations(records, video_set):
+def test_released_protocol_draws_afresh_and_names_its_deviations(
+    records: Records, video_set: Path
+) -> None:
     [record] = records(
         *TINY, "--data", video_set, "-p", "attentive", "--protocol", "vjepa@1",
         "--set", "probe.epochs=2",
@@ -144,7 +160,9 @@ def test_released_protocol_draws_afresh_and_names_its_deviations(records, video_
     assert record["protocol"]["deviations"] == ["attentive epochs 2 instead of 20"]
 
 
-def test_stored_draws_give_the_probe_another_augmentation_every_epoch(records, video_set):
+def test_stored_draws_give_the_probe_another_augmentation_every_epoch(
+    records: Records, video_set: Path
+) -> None:
     [record] = records(
         *TINY, "--data", video_set, "-p", "attentive", "--draws", "2", "--set", "probe.epochs=2",
         "--set", "probe.lr=1e-3", "--set", "probe.weight_decay=0.01",
@@ -153,7 +171,7 @@ def test_stored_draws_give_the_probe_another_augmentation_every_epoch(records, v
     assert any("draws 2 instead of 0" in line for line in record["protocol"]["deviations"])
 
 
-def test_released_probe_file_is_scored_as_it_is(records, tmp_path):
+def test_released_probe_file_is_scored_as_it_is(records: Records, tmp_path: Path) -> None:
     root = tmp_path / "set"
     for split in ("train", "val"):
         for label in range(7):
@@ -181,7 +199,7 @@ def test_released_probe_file_is_scored_as_it_is(records, tmp_path):
         np.testing.assert_allclose(found, expected[row], atol=1e-5)
 
 
-def stored_tokens(home, key):
+def stored_tokens(home: Path, key: str) -> torch.Tensor:
     """All rows of a one-block set, `[rows, L, D]`."""
     from safetensors.torch import load_file
 
@@ -189,7 +207,9 @@ def stored_tokens(home, key):
     return load_file(block)["x"][:, 0, 0]
 
 
-def test_features_command_fills_the_store_that_a_run_then_reads(bench, records, video_set):
+def test_features_command_fills_the_store_that_a_run_then_reads(
+    bench: Bench, records: Records, video_set: Path
+) -> None:
     base = ["-m", "random:vit_digits", "-t", "folder", "--data", video_set, "--workers", "0"]
     code, out, _ = bench("features", *base, "--reads", "vector,tokens")
     assert code == 0 and len(out.split()) == 4
@@ -197,7 +217,7 @@ def test_features_command_fills_the_store_that_a_run_then_reads(bench, records, 
     assert record["features"]["decoded"] == 0
 
 
-def test_terminated_process_ends_with_143(tmp_path, video_set):
+def test_terminated_process_ends_with_143(tmp_path: Path, video_set: Path) -> None:
     import signal
     import subprocess
     import sys
@@ -215,7 +235,7 @@ def test_terminated_process_ends_with_143(tmp_path, video_set):
 
 
 @pytest.mark.parametrize("pool", ["tokens", "mean", "frames"])
-def test_encode_clips_gives_the_reference_tokens(bench, tmp_path, pool):
+def test_encode_clips_gives_the_reference_tokens(bench: Bench, tmp_path: Path, pool: str) -> None:
     golden = np.load("tests/fixtures/v1_encoder_io.npz")
     clips, out = tmp_path / "clips.npz", tmp_path / "out.npz"
     np.savez(clips, clip=golden["clip"])
@@ -235,7 +255,7 @@ def test_encode_clips_gives_the_reference_tokens(bench, tmp_path, pool):
     assert made["grid"].tolist() == [4, 4, 4]
 
 
-def test_encode_of_a_folder_names_every_row(bench, video_set, tmp_path):
+def test_encode_of_a_folder_names_every_row(bench: Bench, video_set: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.npz"
     code, _, err = bench(
         "encode", "-m", "random:vit_digits", "--videos", video_set / "val", "--out", out,
@@ -247,7 +267,7 @@ def test_encode_of_a_folder_names_every_row(bench, video_set, tmp_path):
     assert made["path"][:3].tolist() == ["jump/0.mp4", "jump/0.mp4", "jump/1.mp4"]
 
 
-def test_probe_on_arrays_reaches_the_reference_accuracy(bench, tmp_path):
+def test_probe_on_arrays_reaches_the_reference_accuracy(bench: Bench, tmp_path: Path) -> None:
     golden = np.load("tests/fixtures/knn_golden.npz")
     train, score = tmp_path / "train.npz", tmp_path / "score.npz"
     np.savez(train, x=golden["train_features"], y=golden["train_labels"])
@@ -269,7 +289,9 @@ def test_probe_on_arrays_reaches_the_reference_accuracy(bench, tmp_path):
     assert json.loads(out) == record and predictions.stat().st_mtime_ns == before
 
 
-def test_unreadable_score_video_can_be_left_out_and_widens_the_bounds(records, video_set, tmp_path):
+def test_unreadable_score_video_can_be_left_out_and_widens_the_bounds(
+    records: Records, video_set: Path, tmp_path: Path
+) -> None:
     root = tmp_path / "set"
     shutil.copytree(video_set, root)
     (root / "val/run/1.mp4").write_bytes(b"not a video")
@@ -284,7 +306,7 @@ def test_unreadable_score_video_can_be_left_out_and_widens_the_bounds(records, v
     }
 
 
-def test_live_run_has_its_own_identity_and_true_facts(records, video_set):
+def test_live_run_has_its_own_identity_and_true_facts(records: Records, video_set: Path) -> None:
     arguments = [*TINY, "--data", video_set, "-p", "knn", "--set", "probe.k=1"]
     [stored] = records(*arguments)
     [live] = records(*arguments, "--set", "features=live")
@@ -295,7 +317,9 @@ def test_live_run_has_its_own_identity_and_true_facts(records, video_set):
     assert sum(stored["features"]["decoders"].values()) == 18
 
 
-def test_probe_is_stored_or_live_whatever_runs_beside_it(records, video_set, tmp_path, monkeypatch):
+def test_probe_is_stored_or_live_whatever_runs_beside_it(
+    records: Records, video_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from bench.evaluate import split_features
 
     # Room for the vectors (18 rows of 96 values) but not for the tokens.
@@ -310,7 +334,9 @@ def test_probe_is_stored_or_live_whatever_runs_beside_it(records, video_set, tmp
     assert alone["artifacts"]["predictions"] == beside["artifacts"]["predictions"]
 
 
-def test_option_has_one_identity_however_it_is_written(records, video_set, tmp_path):
+def test_option_has_one_identity_however_it_is_written(
+    records: Records, video_set: Path, tmp_path: Path
+) -> None:
     config = tmp_path / "run.toml"
     config.write_text("[probe_options]\nk = [1, 3]\n[encoder_options]\nseed = 3\n")
     common = [*TINY, "--data", video_set, "-p", "knn"]
@@ -320,14 +346,14 @@ def test_option_has_one_identity_however_it_is_written(records, video_set, tmp_p
 
 
 def test_sweep_under_a_protocol_with_one_head_is_refused_before_decoding(
-    bench, video_set, tmp_path
-):
+    bench: Bench, video_set: Path, tmp_path: Path
+) -> None:
     code, _, err = bench("run", *TINY, "--data", video_set, "-p", "knn", "--protocol", "vjepa@1")
     assert code == 2 and "knn has 4" in err
     assert not (tmp_path / "home" / "features").exists()
 
 
-def test_finished_runs_are_shown_when_a_later_one_fails(bench, video_set):
+def test_finished_runs_are_shown_when_a_later_one_fails(bench: Bench, video_set: Path) -> None:
     code, out, err = bench(
         "run", *TINY, "-m", "vjepa:nope.pt", "--data", video_set, "-p", "knn", "--set", "probe.k=1",
         "--json",
@@ -336,7 +362,7 @@ def test_finished_runs_are_shown_when_a_later_one_fails(bench, video_set):
     assert json.loads(out)["encoder"]["name"] == "random:vit_digits"
 
 
-def test_other_number_of_attention_heads_is_a_deviation(records, video_set):
+def test_other_number_of_attention_heads_is_a_deviation(records: Records, video_set: Path) -> None:
     [record] = records(
         *TINY, "--data", video_set, "-p", "attentive", "--set", "probe.num_heads=2",
         "--set", "probe.epochs=1",
@@ -348,7 +374,9 @@ SWEEP = ["--set", "probe.lr=[1e-3,1e-9]", "--set", "probe.weight_decay=0.1"]
 ONE_HEAD = ["--set", "probe.lr=1e-3", "--set", "probe.weight_decay=0.1"]
 
 
-def test_best_head_on_the_scored_rows_is_marked_and_reported(records, video_set, tmp_path):
+def test_best_head_on_the_scored_rows_is_marked_and_reported(
+    records: Records, video_set: Path, tmp_path: Path
+) -> None:
     arguments = [
         *TINY, "--data", video_set, "-p", "attentive4", "--protocol", "vjepa2@1",
         "--set", "probe.epochs=2", "--set", "probe.batch_size=5",
@@ -372,7 +400,9 @@ def test_best_head_on_the_scored_rows_is_marked_and_reported(records, video_set,
     assert dict(saved.fitted.heads[0].settings) == probe["heads"][probe["selected"]]
 
 
-def test_layers_are_joined_on_tokens_stored_and_live_and_stand_in_the_record(records, video_set):
+def test_layers_are_joined_on_tokens_stored_and_live_and_stand_in_the_record(
+    records: Records, video_set: Path
+) -> None:
     arguments = [*TINY, "--data", video_set, "-p", "attentive4", "--set", "probe.epochs=1",
                  "--set", "probe.num_heads=2", *ONE_HEAD]  # fmt: skip
     [last] = records(*arguments)
@@ -386,7 +416,9 @@ def test_layers_are_joined_on_tokens_stored_and_live_and_stand_in_the_record(rec
     assert live["metrics"] == both["metrics"] and live["id"] != both["id"]
 
 
-def test_layers_that_are_not_there_or_not_in_order_are_refused(bench, video_set):
+def test_layers_that_are_not_there_or_not_in_order_are_refused(
+    bench: Bench, video_set: Path
+) -> None:
     common = [*TINY, "--data", video_set, "-p", "knn"]
     code, _, err = bench("run", *common, "--set", "layers=[2,7]")
     assert code == 2 and "layers 2, 7" in err and "has 4 blocks" in err
@@ -394,7 +426,9 @@ def test_layers_that_are_not_there_or_not_in_order_are_refused(bench, video_set)
     assert code == 2 and "ascending" in err
 
 
-def test_released_head_of_a_sweep_is_scored_as_it_is(records, video_set, tmp_path):
+def test_released_head_of_a_sweep_is_scored_as_it_is(
+    records: Records, video_set: Path, tmp_path: Path
+) -> None:
     stack = AttentiveBlocks(num_probes=2, width=96, num_attention_heads=16, num_classes=3)
     stack.initialise(0)
     with torch.no_grad():

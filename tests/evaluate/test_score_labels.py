@@ -25,7 +25,7 @@ from tests.probes.sources import several_labels
 CPU = torch.device("cpu")
 
 
-def manifest(labels, *, boxes: bool) -> Manifest:
+def manifest(labels: list[list[int]], *, boxes: bool) -> Manifest:
     rows = len(labels)
     media = PathColumn(Path("/m"), ["v.mp4"])
     regions = Regions.of(
@@ -47,7 +47,7 @@ def manifest(labels, *, boxes: bool) -> Manifest:
     )
 
 
-def test_linear_sweep_is_chosen_on_held_out_videos_and_scores_every_class_for_itself():
+def test_linear_sweep_is_chosen_on_held_out_videos_and_scores_every_class_for_itself() -> None:
     train = several_labels(rows=200, classes=6, width=12, seed=1)
     train.groups = np.arange(200) // 8
     score = several_labels(rows=90, classes=6, width=12, seed=2)
@@ -69,7 +69,7 @@ def test_linear_sweep_is_chosen_on_held_out_videos_and_scores_every_class_for_it
     assert np.abs(scored.probabilities.sum(axis=1) - 1).max() > 0.5
 
 
-def test_no_permutation_is_looked_for_among_several_labels():
+def test_no_permutation_is_looked_for_among_several_labels() -> None:
     labels = np.eye(3, dtype=np.int64).repeat(50, axis=0)
     exchanged = labels[:, [1, 0, 2]].astype(np.float32)
     split = manifest(labels, boxes=True)
@@ -79,7 +79,7 @@ def test_no_permutation_is_looked_for_among_several_labels():
 
 
 @pytest.mark.parametrize(("boxes", "several"), [(True, True), (True, False), (False, True)])
-def test_head_order_is_not_learned_from_boxes_or_several_labels(boxes, several):
+def test_head_order_is_not_learned_from_boxes_or_several_labels(boxes: bool, several: bool) -> None:
     labels = np.eye(3, dtype=np.int64) if several else np.arange(3)
     fit = manifest(labels, boxes=boxes)
     stage = SimpleNamespace(task=SimpleNamespace(fit=fit))
@@ -90,7 +90,7 @@ def test_head_order_is_not_learned_from_boxes_or_several_labels(boxes, several):
         learn_head_order(None, None, fit, device=CPU, progress=Silent())
 
 
-def test_probes_refuse_several_labels_before_there_are_features():
+def test_probes_refuse_several_labels_before_there_are_features() -> None:
     several = manifest(np.eye(3, dtype=np.int64), boxes=True)
     for probe in (knn(), logistic()):
         with pytest.raises(UsageError, match="use probe linear or attentive"):

@@ -7,12 +7,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from bench.config import Machine
 from bench.data.manifest import Manifest
 from bench.data.views.pixel_recipe import Recipe
-from bench.encoders.encoder import Encoder
+from bench.encoders.encoder import Encoder, weight_digest
 from bench.encoders.networks.video_vit import VitArchitecture, fresh_vit
 from bench.features.counts import Counts
 from bench.features.extract import extract
+from bench.features.extraction import Extraction
+from bench.features.source import LiveSource
 from bench.types import ClipPlan, EncoderSpec, Silent
 from tests.media import write_video
 
@@ -70,21 +73,38 @@ def tiny_encoder(seed: int = 0, clips_per_call: int = 4) -> Encoder:
     return Encoder(fresh_vit(architecture, seed=seed), spec)
 
 
-def run(encoder, manifest, home, *, rows=None, recipe=RECIPE, draws=1, readouts=("vector",), **how):
+def extraction_of(encoder, manifest, *, readouts=("vector",), recipe=RECIPE, draws=0, **how):
+    """All that features depend on, on the CPU and in float32."""
+    return Extraction(
+        encoder=encoder,
+        weights_digest=weight_digest(encoder),
+        manifest=manifest,
+        recipe=recipe,
+        reads=readouts,
+        draws=draws,
+        **{
+            "device": torch.device("cpu"),
+            "precision": "fp32",
+            "dtype": "float16",
+            **how,
+        },
+    )
+
+
+def run(encoder, manifest, home, *, rows=None, workers=0, batch_size=4, rank=0, world=1, **how):
     """Extract; returns the sets and the counts."""
     counts = Counts()
-    settings = {
-        "device": torch.device("cpu"),
-        "precision": "fp32",
-        "dtype": "float16",
-        "workers": 0,
-        "batch_size": 4,
-        "progress": Silent(),
-        "home": home,
-        "counts": counts,
-        **how,
-    }
-    return extract(encoder, manifest, rows, recipe, draws, readouts, **settings), counts
+    machine = Machine(home=home, workers=workers, batch_size=batch_size)
+    manifest = manifest if rows is None else manifest.subset(rows)
+    extraction = extraction_of(encoder, manifest, **how)
+    ranks = {"rank": rank, "world": world}
+    return extract(extraction, machine, progress=Silent(), counts=counts, **ranks), counts
+
+
+def live(encoder, manifest, reads="vector", *, rows=None, counts=None, machine=None, **how):
+    """A source that encodes in every epoch; of an augmentation a fresh draw."""
+    extraction = extraction_of(encoder, manifest, readouts=(reads,), draws=None, **how)
+    return LiveSource(extraction, machine or Machine(home=Path()), rows=rows, counts=counts)
 
 
 def block_bytes(home: Path) -> dict[str, str]:

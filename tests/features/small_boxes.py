@@ -1,6 +1,8 @@
 """A data set of tiny videos with boxes on key frames, for the encoder of `tests.features.small`."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -31,7 +33,9 @@ def make_box_videos(folder: Path) -> list[Path]:
     return paths
 
 
-def make_box_manifest(paths: list[Path], seconds=SECONDS, **how) -> Manifest:
+def make_box_manifest(
+    paths: list[Path], seconds: Sequence[Sequence[float]] = SECONDS, **how: Any
+) -> Manifest:
     """One, two or three boxes on each key frame, with several labels or none each."""
     rng = np.random.default_rng(0)
     video, micros, corners = [], [], []

@@ -1,6 +1,9 @@
 """Feeds of boxes: stored, live and held for a study know the same rows, reasons and counts."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,13 +12,13 @@ import torch
 from bench import protocols
 from bench.config import Machine, RunConfig
 from bench.data.manifest import Task
-from bench.encoders.encoder import weight_digest
+from bench.data.views.pixel_recipe import Recipe
 from bench.errors import DataError
 from bench.evaluate.prepare import Stage
 from bench.evaluate.split_features import Feeds
 from bench.studies.low_shot_features import StudyFeeds
-from bench.types import Silent
-from tests.features.small import tiny_encoder
+from bench.types import FeatureSource, Silent
+from tests.features.small import extraction_of, tiny_encoder
 from tests.features.small_boxes import (
     FLIPPED,
     PLAN,
@@ -30,18 +33,20 @@ BOTH = ("vector", "tokens")
 
 
 @pytest.fixture(scope="module")
-def videos(tmp_path_factory):
+def videos(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return make_box_videos(tmp_path_factory.mktemp("videos"))
 
 
 @pytest.fixture
-def feeds_of(videos, tmp_path):
+def feeds_of(videos: list[Path], tmp_path: Path) -> Callable[..., Feeds]:
     """Feeds whose score split has a key frame behind the end of a video, and a missing video."""
     encoder = tiny_encoder()
     fit = make_box_manifest(videos, ([0, 1, 2], *SECONDS[1:]))
     score = make_box_manifest([*videos[:2], tmp_path / "gone.mp4"], (range(10, 15), *SECONDS[1:]))
 
-    def make(features="auto", kind=Feeds, fit_recipe=RECIPE, **how):
+    def make(
+        features: str = "auto", kind: type[Feeds] = Feeds, fit_recipe: Recipe = RECIPE, **how: Any
+    ) -> Feeds:
         task = Task(
             name="boxes",
             title="Boxes",
@@ -52,19 +57,16 @@ def feeds_of(videos, tmp_path):
             metric="mean_ap",
             readout=REGION,
         )
+        made = extraction_of(encoder, task.score, recipe=RECIPE, region=REGION)
+        draws = 0 if fit_recipe is RECIPE else None
         stage = Stage(
             config=RunConfig(
                 encoder="tiny", task="boxes", probe="linear", features=features, **how
             ),
-            encoder=encoder,
-            weights_digest=weight_digest(encoder),
             task=task,
             protocol=protocols.honest(),
-            fit_recipe=fit_recipe,
-            score_recipe=RECIPE,
-            draws=0 if fit_recipe is RECIPE else None,
-            device=torch.device("cpu"),
-            precision="fp32",
+            fit=replace(made, manifest=fit, recipe=fit_recipe, draws=draws),
+            score=made,
             deviations=[],
         )
         return kind(stage, Machine(home=tmp_path / "home", workers=0), BOTH, Silent())
@@ -72,11 +74,13 @@ def feeds_of(videos, tmp_path):
     return make
 
 
-def epoch(source):
+def epoch(source: FeatureSource) -> torch.Tensor:
     return torch.cat([batch.x for batch in source.epoch(0, batch_size=5)])
 
 
-def test_stored_and_live_boxes_have_the_same_rows_reasons_and_counts(feeds_of):
+def test_stored_and_live_boxes_have_the_same_rows_reasons_and_counts(
+    feeds_of: Callable[..., Feeds],
+) -> None:
     found = []
     for features in ("stored", "live"):
         feeds = feeds_of(features, on_unreadable="skip")
@@ -100,7 +104,7 @@ def test_stored_and_live_boxes_have_the_same_rows_reasons_and_counts(feeds_of):
             torch.testing.assert_close(epoch(x), epoch(y), rtol=2**-10, atol=2**-10)
 
 
-def test_second_probe_on_stored_boxes_decodes_nothing(feeds_of):
+def test_second_probe_on_stored_boxes_decodes_nothing(feeds_of: Callable[..., Feeds]) -> None:
     feeds = feeds_of("stored", on_unreadable="skip")
     for run, reads in enumerate((*BOTH, "vector")):
         feeds.begin_run(reads)
@@ -113,14 +117,16 @@ def test_second_probe_on_stored_boxes_decodes_nothing(feeds_of):
     assert (again.fit.counts.decoded, again.fit.counts.encoder_calls) == (0, 0)
 
 
-def test_boxes_that_cannot_be_read_stop_a_run_unless_told_otherwise(feeds_of):
+def test_boxes_that_cannot_be_read_stop_a_run_unless_told_otherwise(
+    feeds_of: Callable[..., Feeds],
+) -> None:
     for features in ("stored", "live"):
         feeds = feeds_of(features)
         with pytest.raises(DataError, match=r"missing and .* cannot be decoded"):
             feeds.open(feeds.score)
 
 
-def test_study_holds_live_boxes_and_cuts_them(feeds_of):
+def test_study_holds_live_boxes_and_cuts_them(feeds_of: Callable[..., Feeds]) -> None:
     feeds = feeds_of("live", kind=StudyFeeds, on_unreadable="skip")
     for split in (feeds.fit, feeds.score):
         feeds.hold(split)
@@ -131,7 +137,7 @@ def test_study_holds_live_boxes_and_cuts_them(feeds_of):
     assert feeds.score.counts.decoders == stored.score.counts.decoders
     rows = np.array([1, 4, 9])
     task = feeds.stage.task
-    cut = feeds.cut(replace(feeds.stage, task=replace(task, fit=task.fit.subset(rows))))
+    cut = feeds.cut(task.fit.subset(rows))
     assert cut.fit.counts.decoders == {"pyav": 3}
     for reads in BOTH:
         part, whole = cut.source(cut.fit, reads), feeds.source(feeds.fit, reads)
@@ -140,7 +146,7 @@ def test_study_holds_live_boxes_and_cuts_them(feeds_of):
     assert cut.fit.counts.decoded == 0
 
 
-def test_fresh_draws_of_boxes_are_live(feeds_of):
+def test_fresh_draws_of_boxes_are_live(feeds_of: Callable[..., Feeds]) -> None:
     feeds = feeds_of(fit_recipe=FLIPPED)
     feeds.open(feeds.fit)
     source = feeds.source(feeds.fit, "vector")

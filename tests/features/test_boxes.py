@@ -1,27 +1,34 @@
 """Features of boxes on key frames: the same bits however asked for, nothing decoded twice."""
 
 from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from bench.config import Machine
+from bench.data.boxes.regions import RegionReadout
 from bench.data.decode.decode import read_frames
+from bench.data.manifest import Manifest
 from bench.data.views.key_views import is_mirrored, key_view
+from bench.data.views.pixel_recipe import Recipe
 from bench.data.views.transforms import normalise
 from bench.encoders.encoder import Encoder
 from bench.errors import UnreadableMedia
 from bench.evaluate.prepare import _first
 from bench.features import store as store_module
 from bench.features.counts import Counts
-from bench.features.extract import estimate_bytes, feature_sets
 from bench.features.in_memory import hold
 from bench.features.region_readout import roi, roi_tokens
-from bench.features.source import LiveSource, StoredSource
-from bench.types import Silent
-from tests.features.small import block_bytes, run, tiny_encoder
+from bench.features.source import StoredSource
+from bench.types import FeatureSource, Progress, Silent, Tokens
+from tests.features import small
+from tests.features.small import block_bytes, extraction_of, run, tiny_encoder
 from tests.features.small_boxes import (
     FLIPPED,
     FPS,
@@ -33,34 +40,41 @@ from tests.features.small_boxes import (
 )
 
 BOTH = ("vector", "tokens")
-CPU = {"device": torch.device("cpu"), "precision": "fp32"}
 
 
 @pytest.fixture(scope="module")
-def videos(tmp_path_factory):
+def videos(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return make_box_videos(tmp_path_factory.mktemp("videos"))
 
 
 @pytest.fixture
-def manifest(videos):
+def manifest(videos: list[Path]) -> Manifest:
     return make_box_manifest(videos)
 
 
 @pytest.fixture
-def small_blocks(monkeypatch):
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks of four rows of vectors (2 x 12 float16), and of one row of tokens (8 x 12)."""
     monkeypatch.setattr(store_module, "BLOCK_BYTES", 4 * 48)
 
 
-def fill(manifest, home, *, encoder=None, recipe=RECIPE, region=REGION, **how):
+def fill(
+    manifest: Manifest,
+    home: Path,
+    *,
+    encoder: Encoder | None = None,
+    recipe: Recipe = RECIPE,
+    region: RegionReadout = REGION,
+    **how: Any,
+) -> tuple[dict[str, store_module.FeatureSet], Counts]:
     return run(encoder or tiny_encoder(), manifest, home, recipe=recipe, region=region, **how)
 
 
-def clip_by_hand(path, second, *, mirror=False):
+def clip_by_hand(path: Path, second: int, *, mirror: bool = False) -> torch.Tensor:
     """The normalised clip around a key frame, of frames named one by one."""
     centre = second * FPS
 
-    def choose(num_frames, fps):
+    def choose(num_frames: int, fps: float) -> np.ndarray:
         return np.array([np.clip(centre - 4 + 2 * np.arange(4), 0, num_frames - 1)])
 
     frames = read_frames(path, choose, decoder="pyav")
@@ -69,7 +83,9 @@ def clip_by_hand(path, second, *, mirror=False):
     return normalise(clip.flip(-2) if mirror else clip, RECIPE.mean, RECIPE.std)
 
 
-def by_hand(manifest, row, *, mirror=False):
+def by_hand(
+    manifest: Manifest, row: int, *, mirror: bool = False
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Vector and tokens of one box, from an encoder call of its own."""
     regions = manifest.regions
     second = int(regions.micros[row]) // 1_000_000
@@ -84,7 +100,9 @@ def by_hand(manifest, row, *, mirror=False):
     return vector[0], roi_tokens(maps[-1], first, corners, 2)[0]
 
 
-def test_features_are_those_of_each_box_alone(manifest, tmp_path, small_blocks):
+def test_features_are_those_of_each_box_alone(
+    manifest: Manifest, tmp_path: Path, small_blocks: None
+) -> None:
     sets, counts = fill(manifest, tmp_path, readouts=BOTH, dtype="float32")
     rows = np.arange(len(manifest))
     vectors, tokens = sets["vector"].read(rows), sets["tokens"].read(rows)
@@ -98,7 +116,9 @@ def test_features_are_those_of_each_box_alone(manifest, tmp_path, small_blocks):
     assert counts.decoders == {"pyav": len(manifest)}
 
 
-def test_layers_are_read_without_the_final_norm_where_asked(manifest, tmp_path):
+def test_layers_are_read_without_the_final_norm_where_asked(
+    manifest: Manifest, tmp_path: Path
+) -> None:
     how = {"rows": np.array([0]), "dtype": "float32"}
     normed, _ = fill(manifest, tmp_path, **how)
     plain, _ = fill(manifest, tmp_path, region=replace(REGION, norm=False), **how)
@@ -107,7 +127,7 @@ def test_layers_are_read_without_the_final_norm_where_asked(manifest, tmp_path):
     torch.testing.assert_close(a[12:], b[12:], rtol=0, atol=1e-6)
 
 
-def test_draws_mirror_key_frames_and_their_boxes(manifest, tmp_path):
+def test_draws_mirror_key_frames_and_their_boxes(manifest: Manifest, tmp_path: Path) -> None:
     sets, counts = fill(manifest, tmp_path, recipe=FLIPPED, draws=2, dtype="float32")
     assert counts.decoded == 10
     rows = np.arange(0, len(manifest), 3)
@@ -125,11 +145,17 @@ def test_draws_mirror_key_frames_and_their_boxes(manifest, tmp_path):
 class PlaceTelling(nn.Module):
     """Tokens to which the place of their clip in its call is added: 1 for the first, 2, ..."""
 
-    def __init__(self, network):
+    def __init__(self, network: torch.nn.Module) -> None:
         super().__init__()
         self.network = network
 
-    def forward(self, pixels, *, keep=None, layers=None):
+    def forward(
+        self,
+        pixels: torch.Tensor,
+        *,
+        keep: torch.Tensor | None = None,
+        layers: Sequence[int] | None = None,
+    ) -> Tokens:
         tokens = self.network(pixels, keep=keep, layers=layers)
         place = torch.arange(1.0, len(pixels) + 1)[:, None, None]
         return replace(tokens, layers=tuple(layer + place for layer in tokens.layers))
@@ -137,8 +163,8 @@ class PlaceTelling(nn.Module):
 
 @pytest.mark.parametrize("clips_per_call", [3, 4, 16])
 def test_boxes_filled_piece_by_piece_have_the_same_bytes(
-    manifest, tmp_path, small_blocks, clips_per_call
-):
+    manifest: Manifest, tmp_path: Path, small_blocks: None, clips_per_call: int
+) -> None:
     plain = tiny_encoder(clips_per_call=clips_per_call)
     # Rounding alone would not always tell a clip that is not at its place.
     encoder = Encoder(PlaceTelling(plain.network), plain.spec)
@@ -154,7 +180,7 @@ def test_boxes_filled_piece_by_piece_have_the_same_bytes(
         assert block_bytes(pieces) == block_bytes(whole)
 
 
-def test_two_ranks_fill_what_one_does(videos, tmp_path):
+def test_two_ranks_fill_what_one_does(videos: list[Path], tmp_path: Path) -> None:
     seconds = (np.arange(1, 13).repeat(5), *SECONDS[1:])  # 138 rows: three stretches
     manifest = make_box_manifest(videos, seconds)
     assert len(manifest) > 2 * 64
@@ -164,7 +190,7 @@ def test_two_ranks_fill_what_one_does(videos, tmp_path):
     assert sum((part.decoders for part in parts), Counter()) == alone.decoders
 
 
-def test_key_frames_of_a_limited_split_fill_their_calls(manifest, tmp_path):
+def test_key_frames_of_a_limited_split_fill_their_calls(manifest: Manifest, tmp_path: Path) -> None:
     part = _first(manifest, 7)
     wanted = manifest.regions.clip[np.arange(7) * len(manifest) // 7]
     assert len(part) == np.isin(manifest.regions.clip, wanted).sum()
@@ -177,7 +203,7 @@ def test_key_frames_of_a_limited_split_fill_their_calls(manifest, tmp_path):
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
 
 
-def test_second_request_decodes_nothing(manifest, tmp_path):
+def test_second_request_decodes_nothing(manifest: Manifest, tmp_path: Path) -> None:
     encoder = tiny_encoder()
     _, first = fill(manifest, tmp_path, encoder=encoder)
     encoder.network.forward = None  # a call would fail
@@ -187,7 +213,9 @@ def test_second_request_decodes_nothing(manifest, tmp_path):
     assert (second.decoders, second.repeated_frames) == (first.decoders, first.repeated_frames)
 
 
-def test_repeated_frames_of_a_key_frame_are_counted_once(videos, tmp_path):
+def test_repeated_frames_of_a_key_frame_are_counted_once(
+    videos: list[Path], tmp_path: Path
+) -> None:
     # Frames -4, -2, 0, 2 around second 0 are 0, 0, 0, 2: two stand in, whatever the boxes.
     # Second 1 of the same look has 2, 4, 6, 8.
     manifest = make_box_manifest(videos, ([0, 0, 0, 1, 1], [1], [2]))
@@ -196,7 +224,7 @@ def test_repeated_frames_of_a_key_frame_are_counted_once(videos, tmp_path):
     assert counts.repeated_frames == 2
 
 
-def test_damage_costs_only_the_rows_that_it_must(videos, tmp_path):
+def test_damage_costs_only_the_rows_that_it_must(videos: list[Path], tmp_path: Path) -> None:
     late = make_box_manifest(
         videos, (range(1, 15), *SECONDS[1:])
     )  # seconds 13 and 14 are not there
@@ -220,7 +248,7 @@ def test_damage_costs_only_the_rows_that_it_must(videos, tmp_path):
         list(live(gone).epoch(0, batch_size=4))
 
 
-def test_boxes_outside_of_the_centre_are_counted(videos, tmp_path):
+def test_boxes_outside_of_the_centre_are_counted(videos: list[Path], tmp_path: Path) -> None:
     manifest = make_box_manifest(videos)
     regions = manifest.regions
     regions.corners[0] = [0.0, 0.2, 0.1, 0.8]  # the first video is wide: its sides are cut off
@@ -233,43 +261,36 @@ def test_boxes_outside_of_the_centre_are_counted(videos, tmp_path):
         assert counts.boxes_outside == sum(note.is_outside for note in notes) < len(manifest) / 2
 
 
-def test_estimate_is_the_size_of_the_arrays(manifest, tmp_path):
+def test_row_bytes_are_the_size_of_the_arrays(manifest, tmp_path) -> None:
     sets, _ = fill(manifest, tmp_path, readouts=BOTH, dtype="float16")
     for reads in BOTH:
-        stored = sets[reads].read(np.arange(3))
-        estimate = estimate_bytes(
-            tiny_encoder().spec, RECIPE, 1, reads, num_rows=3, dtype="float16", region=REGION
-        )
-        assert estimate == stored.nbytes
+        assert 3 * sets[reads].row_bytes == sets[reads].read(np.arange(3)).nbytes
 
 
 # ------------------------------------------------------------------------------------- names
 @pytest.fixture
-def name(videos, tmp_path):
-    def digest_of(manifest=None, *, reads="vector", region=REGION, recipe=RECIPE, watch=None):
-        sets = feature_sets(
-            tiny_encoder(),
-            manifest or make_box_manifest(videos),
-            recipe,
-            1,
-            [reads],
-            home=tmp_path,
-            precision="fp32",
-            dtype="float16",
-            progress=watch or Silent(),
-            region=region,
-        )
-        return sets[reads].digest
+def name(videos: list[Path], tmp_path: Path) -> Callable[..., str]:
+    def digest_of(
+        manifest: Manifest | None = None,
+        *,
+        reads: str = "vector",
+        region: RegionReadout = REGION,
+        recipe: Recipe = RECIPE,
+        watch: Progress | None = None,
+    ) -> str:
+        how = {"readouts": [reads], "recipe": recipe, "region": region, "draws": None}
+        extraction = extraction_of(tiny_encoder(), manifest or make_box_manifest(videos), **how)
+        return extraction.feature_sets(tmp_path, watch or Silent())[reads].digest
 
     return digest_of
 
 
-def moved(manifest, **how):
+def moved(manifest: Manifest, **how: Any) -> Manifest:
     regions = replace(manifest.regions, **how)
     return replace(manifest, regions=regions, media=regions.by_row)
 
 
-def test_what_changes_a_box_changes_the_name(name, manifest):
+def test_what_changes_a_box_changes_the_name(name: Callable[..., str], manifest: Manifest) -> None:
     regions = manifest.regions
     corners, micros = regions.corners.copy(), regions.micros.copy()
     corners[7, 2] += 1e-6
@@ -292,7 +313,7 @@ def test_what_changes_a_box_changes_the_name(name, manifest):
     assert len(set(names)) == len(names)
 
 
-def test_what_changes_no_box_keeps_the_name(name, manifest):
+def test_what_changes_no_box_keeps_the_name(name: Callable[..., str], manifest: Manifest) -> None:
     other = replace(
         moved(manifest, videos=["x", "y", "z"], frame_rate=25.0, facts={"threshold": 0.8}),
         name="other",
@@ -304,11 +325,11 @@ def test_what_changes_no_box_keeps_the_name(name, manifest):
     assert name(region=replace(REGION, bins=3)) == name()
 
 
-def test_every_video_is_digested_once(name):
+def test_every_video_is_digested_once(name: Callable[..., str]) -> None:
     totals = {}
 
     class Watch(Silent):
-        def start(self, title, total):
+        def start(self, title: str, total: int) -> None:
             totals[title] = total
 
     name(watch=Watch())
@@ -316,38 +337,36 @@ def test_every_video_is_digested_once(name):
 
 
 # ----------------------------------------------------------------------------------- sources
-def stored(manifest, home, reads="vector", **how):
+def stored(manifest: Manifest, home: Path, reads: str = "vector", **how: Any) -> StoredSource:
     sets, _ = fill(manifest, home, readouts=(reads,), dtype="float32", **how)
     return StoredSource(sets[reads], manifest, reads)
 
 
-def live(manifest, reads="vector", recipe=RECIPE, **how):
-    return LiveSource(tiny_encoder(), manifest, recipe, reads, region=REGION, **CPU, **how)
+def live(manifest, reads="vector", recipe=RECIPE, *, workers=0, counts=None):
+    machine = Machine(home=Path(), workers=workers)
+    how = {"recipe": recipe, "region": REGION, "machine": machine, "counts": counts}
+    return small.live(tiny_encoder(), manifest, reads, **how)
 
 
-def held(manifest, home, reads="vector"):
-    found = hold(
-        tiny_encoder(),
-        manifest,
-        RECIPE,
-        BOTH,
-        **CPU,
-        workers=0,
-        batch_size=2,
-        progress=Silent(),
-        counts=Counts(),
-        region=REGION,
-    )
+def held(manifest: Manifest, home: Path, reads: str = "vector") -> StoredSource:
+    how = {"readouts": BOTH, "recipe": RECIPE, "region": REGION}
+    extraction = extraction_of(tiny_encoder(), manifest, **how)
+    machine = Machine(home=home, workers=0, batch_size=2)
+    found = hold(extraction, machine, progress=Silent(), counts=Counts())
     return StoredSource(found[reads], manifest, reads)
 
 
-def epoch(source, number=0, seed=None, batch_size=4):
+def epoch(
+    source: FeatureSource, number: int = 0, seed: int | None = None, batch_size: int = 4
+) -> tuple[torch.Tensor, ...]:
     batches = list(source.epoch(number, batch_size=batch_size, seed=seed))
     return tuple(torch.cat([getattr(b, what) for b in batches]) for what in ("x", "y", "row"))
 
 
 @pytest.mark.parametrize("reads", BOTH)
-def test_stored_live_and_held_features_and_orders_are_the_same(manifest, tmp_path, reads):
+def test_stored_live_and_held_features_and_orders_are_the_same(
+    manifest: Manifest, tmp_path: Path, reads: str
+) -> None:
     sources = [
         stored(manifest, tmp_path, reads),
         live(manifest, reads, workers=2),
@@ -366,7 +385,7 @@ def test_stored_live_and_held_features_and_orders_are_the_same(manifest, tmp_pat
     assert all(source.groups.tolist() == manifest.regions.video.tolist() for source in sources)
 
 
-def test_shuffled_key_frames_keep_their_boxes_together(manifest, tmp_path):
+def test_shuffled_key_frames_keep_their_boxes_together(manifest: Manifest, tmp_path: Path) -> None:
     source = stored(manifest, tmp_path)
     orders = {}
     for number, seed in ((0, 5), (1, 5), (0, 6)):
@@ -380,7 +399,7 @@ def test_shuffled_key_frames_keep_their_boxes_together(manifest, tmp_path):
     assert all(order != tuple(sorted(order)) for order in orders.values())
 
 
-def test_live_epoch_decodes_every_key_frame_once(manifest):
+def test_live_epoch_decodes_every_key_frame_once(manifest: Manifest) -> None:
     counts = Counts()
     source = live(manifest, counts=counts)
     epoch(source, seed=1)
@@ -390,7 +409,7 @@ def test_live_epoch_decodes_every_key_frame_once(manifest):
     assert counts.encoder_calls <= 10
 
 
-def test_epochs_of_live_boxes_are_draws(manifest, tmp_path):
+def test_epochs_of_live_boxes_are_draws(manifest: Manifest, tmp_path: Path) -> None:
     kept = stored(manifest, tmp_path, recipe=FLIPPED, draws=2)
     fresh = live(manifest, recipe=FLIPPED)
     for number in (0, 1):
@@ -401,7 +420,7 @@ def test_epochs_of_live_boxes_are_draws(manifest, tmp_path):
     assert not torch.equal(epoch(kept, 0)[0], epoch(kept, 1)[0])
 
 
-def test_subset_of_a_source_keeps_groups_and_features(manifest, tmp_path):
+def test_subset_of_a_source_keeps_groups_and_features(manifest: Manifest, tmp_path: Path) -> None:
     rows = np.array([30, 2, 3, 17])
     for source in (stored(manifest, tmp_path), live(manifest), held(manifest, tmp_path)):
         part = source.subset(rows)

@@ -3,6 +3,7 @@
 import json
 from collections import namedtuple
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,12 +11,13 @@ import torch
 from PIL import Image
 
 from bench.data.decode.decode import read_frames
+from bench.data.manifest import Manifest
 from bench.data.views.clip_frames import frame_indices
 from bench.data.views.transforms import normalise, score_views
+from bench.encoders.encoder import Encoder
 from bench.errors import BenchError, UsageError
 from bench.features import extract as extract_module
 from bench.features import store as store_module
-from bench.features.extract import estimate_bytes
 from tests.features.small import (
     AUGMENTED,
     PLAN,
@@ -31,22 +33,22 @@ BOTH = ("vector", "tokens")
 
 
 @pytest.fixture(scope="module")
-def videos(tmp_path_factory):
+def videos(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return make_videos(tmp_path_factory.mktemp("videos"))
 
 
 @pytest.fixture
-def manifest(videos):
+def manifest(videos: list[Path]) -> Manifest:
     return make_manifest(videos)
 
 
 @pytest.fixture
-def small_blocks(monkeypatch):
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks of four rows of vectors (96 bytes each), and of one row of tokens (768 bytes)."""
     monkeypatch.setattr(store_module, "BLOCK_BYTES", 4 * 96)
 
 
-def by_hand(encoder, path):
+def by_hand(encoder: Encoder, path: Path) -> torch.Tensor:
     """Tokens `[V, S, N, D]` of one video, straight from the parts and in one encoder call."""
     frames = read_frames(path, lambda num_frames, fps: frame_indices(PLAN, num_frames))
     views = score_views(frames.pixels, size=16, num_views=2, kind="video")
@@ -55,7 +57,9 @@ def by_hand(encoder, path):
     return tokens.reshape(2, 2, *tokens.shape[1:])
 
 
-def test_features_are_those_of_the_parts_put_together_by_hand(manifest, tmp_path, small_blocks):
+def test_features_are_those_of_the_parts_put_together_by_hand(
+    manifest: Manifest, tmp_path: Path, small_blocks: None
+) -> None:
     encoder = tiny_encoder()
     sets, _ = run(encoder, manifest, tmp_path, readouts=BOTH, dtype="float32")
     rows = np.array([8, 0, 3])
@@ -69,8 +73,8 @@ def test_features_are_those_of_the_parts_put_together_by_hand(manifest, tmp_path
 
 @pytest.mark.parametrize(("batch_size", "workers"), [(7, 0), (64, 0), (1, 2), (64, 2)])
 def test_batch_size_and_workers_change_no_bit(
-    manifest, tmp_path, small_blocks, batch_size, workers
-):
+    manifest: Manifest, tmp_path: Path, small_blocks: None, batch_size: int, workers: int
+) -> None:
     encoder = tiny_encoder()
     run(encoder, manifest, tmp_path / "reference", readouts=BOTH, batch_size=1)
     run(
@@ -84,14 +88,18 @@ def test_batch_size_and_workers_change_no_bit(
     assert block_bytes(tmp_path / "other") == block_bytes(tmp_path / "reference")
 
 
-def test_draws_do_not_depend_on_workers(manifest, tmp_path, small_blocks):
+def test_draws_do_not_depend_on_workers(
+    manifest: Manifest, tmp_path: Path, small_blocks: None
+) -> None:
     encoder = tiny_encoder()
     for workers in (0, 2):
         run(encoder, manifest, tmp_path / str(workers), recipe=AUGMENTED, draws=3, workers=workers)
     assert block_bytes(tmp_path / "0") == block_bytes(tmp_path / "2")
 
 
-def test_readouts_filled_alone_and_together_have_the_same_bytes(manifest, tmp_path, small_blocks):
+def test_readouts_filled_alone_and_together_have_the_same_bytes(
+    manifest: Manifest, tmp_path: Path, small_blocks: None
+) -> None:
     encoder = tiny_encoder(clips_per_call=3)
     run(encoder, manifest, tmp_path / "together", readouts=BOTH)
     for reads in BOTH[::-1]:
@@ -99,7 +107,9 @@ def test_readouts_filled_alone_and_together_have_the_same_bytes(manifest, tmp_pa
     assert block_bytes(tmp_path / "apart") == block_bytes(tmp_path / "together")
 
 
-def test_rows_filled_piece_by_piece_have_the_same_bytes(manifest, tmp_path, small_blocks):
+def test_rows_filled_piece_by_piece_have_the_same_bytes(
+    manifest: Manifest, tmp_path: Path, small_blocks: None
+) -> None:
     # 3 clips in a call and 4 clips in a row: calls straddle the blocks.
     encoder = tiny_encoder(clips_per_call=3)
     run(encoder, manifest, tmp_path / "whole")
@@ -109,7 +119,7 @@ def test_rows_filled_piece_by_piece_have_the_same_bytes(manifest, tmp_path, smal
     assert block_bytes(tmp_path / "pieces") == block_bytes(tmp_path / "whole")
 
 
-def test_two_ranks_fill_what_one_does(tmp_path):
+def test_two_ranks_fill_what_one_does(tmp_path: Path) -> None:
     paths = make_videos(tmp_path / "videos", 2) * 35  # 70 rows: two stretches
     manifest, encoder = make_manifest(paths), tiny_encoder()
     _, alone = run(encoder, manifest, tmp_path / "one")
@@ -118,7 +128,7 @@ def test_two_ranks_fill_what_one_does(tmp_path):
     assert block_bytes(tmp_path / "two") == block_bytes(tmp_path / "one")
 
 
-def test_a_second_request_decodes_and_encodes_nothing(manifest, tmp_path):
+def test_a_second_request_decodes_and_encodes_nothing(manifest: Manifest, tmp_path: Path) -> None:
     encoder = tiny_encoder()
     _, first = run(encoder, manifest, tmp_path)
     assert (first.decoded, first.encoder_calls, first.rows_read_from_store) == (9, 9, 0)
@@ -128,7 +138,9 @@ def test_a_second_request_decodes_and_encodes_nothing(manifest, tmp_path):
     assert second.decoders == first.decoders and second.repeated_frames == first.repeated_frames
 
 
-def test_a_readout_that_is_there_is_not_written_again(manifest, tmp_path, small_blocks):
+def test_a_readout_that_is_there_is_not_written_again(
+    manifest: Manifest, tmp_path: Path, small_blocks: None
+) -> None:
     encoder = tiny_encoder()
     run(encoder, manifest, tmp_path, readouts=("tokens",))
     stamps = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("block-*")}
@@ -137,7 +149,9 @@ def test_a_readout_that_is_there_is_not_written_again(manifest, tmp_path, small_
     assert {path: path.stat().st_mtime_ns for path in stamps} == stamps
 
 
-def test_only_blocks_of_the_needed_rows_are_filled(manifest, tmp_path, small_blocks):
+def test_only_blocks_of_the_needed_rows_are_filled(
+    manifest: Manifest, tmp_path: Path, small_blocks: None
+) -> None:
     sets, counts = run(tiny_encoder(), manifest, tmp_path, rows=np.array([5]))
     assert counts.decoded == 4
     assert sets["vector"].missing(np.arange(9)) == [0, 2]
@@ -145,7 +159,7 @@ def test_only_blocks_of_the_needed_rows_are_filled(manifest, tmp_path, small_blo
         sets["vector"].read(np.array([5, 2]))
 
 
-def test_a_subset_reads_the_features_of_its_parent(manifest, tmp_path):
+def test_a_subset_reads_the_features_of_its_parent(manifest: Manifest, tmp_path: Path) -> None:
     encoder = tiny_encoder()
     whole, _ = run(encoder, manifest, tmp_path)
     part, counts = run(encoder, manifest.subset(np.array([7, 2])), tmp_path)
@@ -153,7 +167,9 @@ def test_a_subset_reads_the_features_of_its_parent(manifest, tmp_path):
     assert part["vector"].folder == whole["vector"].folder
 
 
-def test_unreadable_files_are_reported_with_their_reason(videos, tmp_path, small_blocks):
+def test_unreadable_files_are_reported_with_their_reason(
+    videos: list[Path], tmp_path: Path, small_blocks: None
+) -> None:
     bad, gone = tmp_path / "bad.mp4", tmp_path / "gone.mp4"
     bad.write_bytes(b"no video at all")
     sets, counts = run(tiny_encoder(), make_manifest([*videos[:2], bad, gone]), tmp_path)
@@ -168,7 +184,7 @@ def test_unreadable_files_are_reported_with_their_reason(videos, tmp_path, small
     assert torch.equal(sets["vector"].read(np.arange(2)), alone["vector"].read(np.arange(2)))
 
 
-def test_repeated_frames_are_counted(tmp_path):
+def test_repeated_frames_are_counted(tmp_path: Path) -> None:
     # 6 frames, clips of 0 2 4 6: the last frame of both clips stands in for a missing one.
     [path] = make_videos(tmp_path / "one", 1)
     plan = replace(PLAN, num_clips=1)
@@ -180,7 +196,7 @@ def test_repeated_frames_are_counted(tmp_path):
     )
 
 
-def test_images_are_one_frame_repeated(tmp_path):
+def test_images_are_one_frame_repeated(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     paths = [tmp_path / f"{number}.png" for number in range(2)]
     for path in paths:
@@ -201,7 +217,7 @@ def test_images_are_one_frame_repeated(tmp_path):
     assert counts.decoders == {"pillow": 2} and counts.repeated_frames == 0
 
 
-def test_layers_are_tapped_and_joined(manifest, tmp_path):
+def test_layers_are_tapped_and_joined(manifest: Manifest, tmp_path: Path) -> None:
     encoder = tiny_encoder()
     settings = {"rows": np.array([0]), "dtype": "float32"}
     first, _ = run(encoder, manifest, tmp_path, layers=(0,), **settings)
@@ -212,7 +228,9 @@ def test_layers_are_tapped_and_joined(manifest, tmp_path):
     assert torch.equal(both["vector"].read(row), joined)
 
 
-def test_tokens_of_several_layers_follow_each_other_within_a_clip(manifest, tmp_path):
+def test_tokens_of_several_layers_follow_each_other_within_a_clip(
+    manifest: Manifest, tmp_path: Path
+) -> None:
     encoder = tiny_encoder()
     settings = {"rows": np.array([0]), "dtype": "float32", "readouts": ("tokens", "vector")}
     first, _ = run(encoder, manifest, tmp_path, layers=(0,), **settings)
@@ -230,7 +248,9 @@ def test_tokens_of_several_layers_follow_each_other_within_a_clip(manifest, tmp_
     assert torch.equal(both["vector"].read(row), vectors)
 
 
-def test_values_beyond_float16_are_refused_with_the_way_out(manifest, tmp_path):
+def test_values_beyond_float16_are_refused_with_the_way_out(
+    manifest: Manifest, tmp_path: Path
+) -> None:
     encoder = tiny_encoder()
     encoder.network.norm.weight.data.fill_(1e6)
     with pytest.raises(BenchError, match=r"float16 can hold.*--set dtype=float32"):
@@ -238,14 +258,16 @@ def test_values_beyond_float16_are_refused_with_the_way_out(manifest, tmp_path):
     run(encoder, manifest, tmp_path, dtype="float32")
 
 
-def test_values_that_are_not_finite_name_the_row(manifest, tmp_path):
+def test_values_that_are_not_finite_name_the_row(manifest: Manifest, tmp_path: Path) -> None:
     encoder = tiny_encoder()
     encoder.network.norm.weight.data[0] = float("nan")
     with pytest.raises(BenchError, match="not finite for row 0"):
         run(encoder, manifest, tmp_path)
 
 
-def test_a_disk_without_the_space_is_refused_before_decoding(manifest, tmp_path, monkeypatch):
+def test_a_disk_without_the_space_is_refused_before_decoding(
+    manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(extract_module.shutil, "disk_usage", lambda path: usage(1, 1, 200))
     with pytest.raises(BenchError, match=r"need 0.864 kB.*features=live"):
@@ -253,32 +275,27 @@ def test_a_disk_without_the_space_is_refused_before_decoding(manifest, tmp_path,
     assert not list(tmp_path.rglob("block-*"))
 
 
-def test_the_estimate_is_the_size_of_the_arrays(manifest, tmp_path):
-    encoder = tiny_encoder()
+def test_row_bytes_are_the_size_of_the_arrays(manifest, tmp_path) -> None:
     for reads in BOTH:
-        sets, _ = run(encoder, manifest, tmp_path, readouts=(reads,))
-        stored = sets[reads].read(np.arange(9))
-        assert (
-            estimate_bytes(encoder.spec, RECIPE, 1, reads, num_rows=9, dtype="float16")
-            == 9 * stored[0].nbytes
-        )
+        sets, _ = run(tiny_encoder(), manifest, tmp_path, readouts=(reads,))
+        assert sets[reads].row_bytes == sets[reads].read(np.arange(9))[0].nbytes
 
 
-def test_draws_must_fit_the_recipe(manifest, tmp_path):
+def test_draws_must_fit_the_recipe(manifest: Manifest, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="at least 1"):
         run(tiny_encoder(), manifest, tmp_path, recipe=AUGMENTED, draws=0)
     with pytest.raises(UsageError, match="every draw of the score view is the same"):
         run(tiny_encoder(), manifest, tmp_path, draws=2)
 
 
-def test_an_encoder_that_contradicts_its_spec_is_named(manifest, tmp_path):
+def test_an_encoder_that_contradicts_its_spec_is_named(manifest: Manifest, tmp_path: Path) -> None:
     encoder = tiny_encoder()
     encoder.spec = replace(encoder.spec, patch_size=4)
     with pytest.raises(BenchError, match="encoder tiny gave features of shape"):
         run(encoder, manifest, tmp_path, readouts=("tokens",))
 
 
-def test_the_facts_stand_beside_the_blocks(manifest, tmp_path):
+def test_the_facts_stand_beside_the_blocks(manifest: Manifest, tmp_path: Path) -> None:
     sets, _ = run(tiny_encoder(), manifest, tmp_path)
     store = sets["vector"]
     assert json.loads((store.folder / "facts.json").read_text()) == store.facts

@@ -4,6 +4,10 @@ import multiprocessing
 import os
 import signal
 import time
+from collections.abc import Callable
+from multiprocessing.context import ForkProcess
+from pathlib import Path
+from typing import Any, NoReturn
 
 import numpy as np
 import pytest
@@ -19,19 +23,21 @@ READOUTS = ("vector", "tokens")
 
 
 @pytest.fixture(scope="module")
-def videos(tmp_path_factory):
+def videos(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return make_videos(tmp_path_factory.mktemp("videos"), 12)
 
 
 @pytest.fixture(autouse=True)
-def small_blocks(monkeypatch):
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store_module, "BLOCK_BYTES", 2 * 96)
 
 
-def extract_in_child(videos, home, before=None):
+def extract_in_child(
+    videos: list[Path], home: Path, before: Callable[..., Any] | None = None
+) -> ForkProcess:
     """Start an extraction in a process of its own."""
 
-    def work():
+    def work() -> None:
         torch.set_num_threads(1)
         if before is not None:
             before()
@@ -42,7 +48,7 @@ def extract_in_child(videos, home, before=None):
     return child
 
 
-def reference(videos, home):
+def reference(videos: list[Path], home: Path) -> tuple[dict[str, str], float]:
     """Bytes of an undisturbed run, and the seconds it took."""
     child = extract_in_child(videos, home)
     begin = time.monotonic()
@@ -51,7 +57,7 @@ def reference(videos, home):
     return block_bytes(home), time.monotonic() - begin
 
 
-def killed_and_resumed(videos, home, seconds):
+def killed_and_resumed(videos: list[Path], home: Path, seconds: float) -> dict[str, str]:
     child = extract_in_child(videos, home)
     time.sleep(seconds)
     os.kill(child.pid, signal.SIGKILL)
@@ -61,7 +67,9 @@ def killed_and_resumed(videos, home, seconds):
 
 
 @pytest.mark.parametrize("kills", [5, pytest.param(20, marks=pytest.mark.slow)])
-def test_killed_anywhere_and_run_again_gives_the_same_bytes(videos, tmp_path, kills):
+def test_killed_anywhere_and_run_again_gives_the_same_bytes(
+    videos: list[Path], tmp_path: Path, kills: int
+) -> None:
     expected, seconds = reference(videos, tmp_path / "reference")
     assert len(expected) == 6 + 12 + 2  # blocks of vectors, of tokens, and the facts of both
     rng = np.random.default_rng(kills)
@@ -69,15 +77,17 @@ def test_killed_anywhere_and_run_again_gives_the_same_bytes(videos, tmp_path, ki
         assert killed_and_resumed(videos, tmp_path / str(kill), moment) == expected
 
 
-def test_killed_in_the_middle_of_a_write_leaves_no_trace(videos, tmp_path):
+def test_killed_in_the_middle_of_a_write_leaves_no_trace(
+    videos: list[Path], tmp_path: Path
+) -> None:
     expected, _ = reference(videos, tmp_path / "reference")
     home = tmp_path / "home"
 
-    def die_at_the_seventh_sync():
+    def die_at_the_seventh_sync() -> None:
         syncs = iter(range(7))
         sync = os.fsync
 
-        def fatal_sync(handle):
+        def fatal_sync(handle: int) -> None:
             if next(syncs) == 6:
                 os.kill(os.getpid(), signal.SIGKILL)
             sync(handle)
@@ -92,7 +102,7 @@ def test_killed_in_the_middle_of_a_write_leaves_no_trace(videos, tmp_path):
     assert block_bytes(home) == expected
 
 
-def test_two_processes_at_once_end_in_the_same_bytes(videos, tmp_path):
+def test_two_processes_at_once_end_in_the_same_bytes(videos: list[Path], tmp_path: Path) -> None:
     expected, _ = reference(videos, tmp_path / "reference")
     both = [extract_in_child(videos, tmp_path / "shared") for _ in range(2)]
     for child in both:
@@ -101,7 +111,7 @@ def test_two_processes_at_once_end_in_the_same_bytes(videos, tmp_path):
     assert block_bytes(tmp_path / "shared") == expected
 
 
-def test_leftovers_of_the_dead_go_and_those_of_the_living_stay(tmp_path):
+def test_leftovers_of_the_dead_go_and_those_of_the_living_stay(tmp_path: Path) -> None:
     child = FORK.Process(target=lambda: None)
     child.start()
     child.join()
@@ -116,8 +126,10 @@ def test_leftovers_of_the_dead_go_and_those_of_the_living_stay(tmp_path):
     assert not dead.exists() and living.exists() and elsewhere.exists()
 
 
-def test_a_full_disk_is_a_sentence_and_leaves_nothing_behind(videos, tmp_path, monkeypatch):
-    def full(handle):
+def test_a_full_disk_is_a_sentence_and_leaves_nothing_behind(
+    videos: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(handle: int) -> NoReturn:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(files.os, "fsync", full)
@@ -126,13 +138,13 @@ def test_a_full_disk_is_a_sentence_and_leaves_nothing_behind(videos, tmp_path, m
     assert not list((tmp_path / "features").rglob("*.partial"))
 
 
-def test_a_folder_that_cannot_be_made_is_a_sentence(tmp_path):
+def test_a_folder_that_cannot_be_made_is_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "features").write_text("a file where a folder should be")
     with pytest.raises(BenchError, match="cannot write"):
         files.write_whole(tmp_path / "features" / "ab" / "facts.json", b"{}")
 
 
-def test_a_damaged_block_is_named(videos, tmp_path):
+def test_a_damaged_block_is_named(videos: list[Path], tmp_path: Path) -> None:
     sets, _ = run(tiny_encoder(), make_manifest(videos[:2]), tmp_path)
     [block] = sets["vector"].folder.rglob("block-*")
     block.write_bytes(block.read_bytes()[:20])

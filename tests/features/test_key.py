@@ -1,20 +1,24 @@
 """Every fact that changes a number changes the name of a feature set; nothing else does."""
 
 import os
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from bench.data.views import pixel_recipe as recipe_module
-from bench.features.extract import feature_sets
+from bench.encoders.encoder import Encoder
 from bench.features.key import canonical, digest
 from bench.types import Silent
 from tests.features.small import (
     AUGMENTED,
     PLAN,
     RECIPE,
+    extraction_of,
     make_manifest,
     make_videos,
     run,
@@ -23,39 +27,30 @@ from tests.features.small import (
 
 
 @pytest.fixture(scope="module")
-def videos(tmp_path_factory):
+def videos(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return make_videos(tmp_path_factory.mktemp("videos"), 3)
 
 
 @pytest.fixture
-def name(videos, tmp_path):
-    def digest_of(
-        *, encoder=None, manifest=None, recipe=RECIPE, draws=1, reads="vector", layers=None, **how
-    ):
-        settings = {"precision": "fp32", "dtype": "float16", "progress": Silent(), **how}
-        sets = feature_sets(
-            encoder or tiny_encoder(),
-            manifest or make_manifest(videos),
-            recipe,
-            draws,
-            [reads],
-            home=tmp_path,
-            layers=layers,
-            **settings,
+def name(videos: list[Path], tmp_path: Path) -> Callable[..., str]:
+    def digest_of(*, encoder=None, manifest=None, reads="vector", **how):
+        own = {"readouts": [reads], "draws": None, **how}
+        extraction = extraction_of(
+            encoder or tiny_encoder(), manifest or make_manifest(videos), **own
         )
-        return sets[reads].digest
+        return extraction.feature_sets(tmp_path, Silent())[reads].digest
 
     return digest_of
 
 
-def one_bit_changed():
+def one_bit_changed() -> Encoder:
     encoder = tiny_encoder()
     weight = encoder.network.norm.weight
     weight.data.view(torch.int32)[3] ^= 1
     return encoder
 
 
-def other_heads():
+def other_heads() -> Encoder:
     encoder = tiny_encoder()
     encoder.spec = replace(encoder.spec, num_heads=4)
     return encoder
@@ -88,23 +83,23 @@ CHANGES_OF_AN_AUGMENTATION = {
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_one_change_that_can_change_a_feature_misses(name, change):
+def test_one_change_that_can_change_a_feature_misses(name: Callable[..., str], change: str) -> None:
     assert name(**CHANGES[change]()) != name()
 
 
 @pytest.mark.parametrize("change", CHANGES_OF_AN_AUGMENTATION)
-def test_one_change_of_an_augmentation_misses(name, change):
+def test_one_change_of_an_augmentation_misses(name: Callable[..., str], change: str) -> None:
     assert name(**{"recipe": AUGMENTED, **CHANGES_OF_AN_AUGMENTATION[change]}) != name(
         recipe=AUGMENTED
     )
 
 
-def test_all_changes_give_names_of_their_own(name):
+def test_all_changes_give_names_of_their_own(name: Callable[..., str]) -> None:
     names = [name(), *(name(**change()) for change in CHANGES.values())]
     assert len(set(names)) == len(names)
 
 
-def test_one_changed_media_byte_misses(name, tmp_path):
+def test_one_changed_media_byte_misses(name: Callable[..., str], tmp_path: Path) -> None:
     paths = make_videos(tmp_path / "copy", 2)
     before = name(manifest=make_manifest(paths))
     content = bytearray(paths[1].read_bytes())
@@ -113,17 +108,21 @@ def test_one_changed_media_byte_misses(name, tmp_path):
     assert name(manifest=make_manifest(paths)) != before
 
 
-def test_another_order_of_files_misses(name, videos):
+def test_another_order_of_files_misses(name: Callable[..., str], videos: list[Path]) -> None:
     assert name(manifest=make_manifest(videos[::-1])) != name()
 
 
-def test_another_decoder_build_misses(name, monkeypatch):
+def test_another_decoder_build_misses(
+    name: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = name()
     monkeypatch.setattr(recipe_module, "decoder_versions", lambda decoder: {"pyav": "0.0"})
     assert name() != before
 
 
-def test_folder_name_and_time_stamps_do_not_matter(name, tmp_path):
+def test_folder_name_and_time_stamps_do_not_matter(
+    name: Callable[..., str], tmp_path: Path
+) -> None:
     paths = make_videos(tmp_path / "first", 2)
     before = name(manifest=make_manifest(paths))
     (tmp_path / "first").rename(tmp_path / "second")
@@ -132,7 +131,9 @@ def test_folder_name_and_time_stamps_do_not_matter(name, tmp_path):
     assert name(manifest=make_manifest(moved)) == before
 
 
-def test_labels_ids_and_the_name_of_the_task_do_not_matter(name, videos):
+def test_labels_ids_and_the_name_of_the_task_do_not_matter(
+    name: Callable[..., str], videos: list[Path]
+) -> None:
     other = replace(
         make_manifest(videos),
         name="other",
@@ -144,27 +145,27 @@ def test_labels_ids_and_the_name_of_the_task_do_not_matter(name, videos):
     assert name(manifest=other) == name()
 
 
-def test_the_name_of_the_encoder_does_not_matter(name):
+def test_the_name_of_the_encoder_does_not_matter(name: Callable[..., str]) -> None:
     renamed = tiny_encoder()
     renamed.spec = replace(renamed.spec, name="other", source="elsewhere")
     assert name(encoder=renamed) == name()
 
 
-def test_what_the_score_view_does_not_use_does_not_matter(name):
+def test_what_the_score_view_does_not_use_does_not_matter(name: Callable[..., str]) -> None:
     assert name(recipe=replace(RECIPE, seed=9, flip=True)) == name()
     assert name(draws=0) == name(draws=1)
 
 
-def test_views_of_the_plan_do_not_matter_to_an_augmentation(name):
+def test_views_of_the_plan_do_not_matter_to_an_augmentation(name: Callable[..., str]) -> None:
     assert name(recipe=replace(AUGMENTED, plan=PLAN)) == name(recipe=AUGMENTED)
 
 
-def test_a_subset_has_the_name_of_its_parent(name, videos):
+def test_a_subset_has_the_name_of_its_parent(name: Callable[..., str], videos: list[Path]) -> None:
     whole = make_manifest(videos)
     assert name(manifest=whole.subset(np.array([2, 0]))) == name(manifest=whole)
 
 
-def test_facts_of_whole_clips_know_nothing_of_boxes(videos, tmp_path):
+def test_facts_of_whole_clips_know_nothing_of_boxes(videos: list[Path], tmp_path: Path) -> None:
     sets, _ = run(tiny_encoder(), make_manifest(videos), tmp_path)
     assert set(sets["vector"].facts) == {
         "format", "encoder", "layers", "media", "recipe", "draws", "reads", "precision", "dtype",
@@ -173,26 +174,19 @@ def test_facts_of_whole_clips_know_nothing_of_boxes(videos, tmp_path):
     assert b"is_outside" not in block.read_bytes()
 
 
-def test_canonical_json_does_not_depend_on_the_order_of_keys():
+def test_canonical_json_does_not_depend_on_the_order_of_keys() -> None:
     assert canonical({"b": [1, 2.5], "a": None}) == '{"a":null,"b":[1,2.5]}'
     assert digest({"b": 1, "a": 2}) == digest({"a": 2, "b": 1})
 
 
-def test_only_tokens_of_several_layers_say_how_they_are_joined(videos, tmp_path):
-    def facts(reads, layers):
-        sets = feature_sets(
-            tiny_encoder(),
-            make_manifest(videos),
-            RECIPE,
-            1,
-            [reads],
-            home=tmp_path,
-            precision="fp32",
-            dtype="float16",
-            progress=Silent(),
-            layers=layers,
+def test_only_tokens_of_several_layers_say_how_they_are_joined(
+    videos: list[Path], tmp_path: Path
+) -> None:
+    def facts(reads: str, layers: tuple[int, ...]) -> dict[str, Any]:
+        extraction = extraction_of(
+            tiny_encoder(), make_manifest(videos), readouts=[reads], layers=layers
         )
-        return sets[reads].facts
+        return extraction.feature_sets(tmp_path, Silent())[reads].facts
 
     assert facts("tokens", (0, 1))["joined"] == "tokens"
     for reads, layers in (("tokens", None), ("tokens", (0,)), ("vector", (0, 1))):

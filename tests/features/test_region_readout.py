@@ -1,5 +1,7 @@
 """RoIAlign of boxes on token grids, against sums by hand and bilinear sampling in numpy."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -15,16 +17,16 @@ WHOLE = np.array([[0.0, 0.0, 1.0, 1.0]])
 FIRST = np.zeros(1, dtype=np.int64)
 
 
-def grid(*shape, seed=0):
+def grid(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-def boxes(num, seed=0):
+def boxes(num: int, seed: int = 0) -> np.ndarray:
     corners = np.sort(np.random.default_rng(seed).random((num, 2, 2)), axis=1)
     return corners.reshape(num, 4)
 
 
-def bilinear(plane, y, x):
+def bilinear(plane: np.ndarray, y: float, x: float) -> float:
     """The plane `[h, w]` at (y, x), where token i has its centre at i; edges are held."""
     height, width = plane.shape
     y, x = max(y, 0.0), max(x, 0.0)
@@ -40,7 +42,7 @@ def bilinear(plane, y, x):
     return top * (1 - dy) + bottom * dy
 
 
-def aligned(plane, corners, bins):
+def aligned(plane: np.ndarray, corners: np.ndarray, bins: int) -> np.ndarray:
     """RoIAlign `[bins, bins]` of one box as its paper says it, with loops."""
     height, width = plane.shape
     x1, y1, x2, y2 = corners * (width, height, width, height) - 0.5
@@ -63,14 +65,14 @@ def aligned(plane, corners, bins):
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (14, 14), (16, 28), (7, 5), (3, 11)])
-def test_box_over_the_whole_grid_is_the_mean_of_its_tokens(height, width):
+def test_box_over_the_whole_grid_is_the_mean_of_its_tokens(height: int, width: int) -> None:
     maps = grid(1, 6, height, width)
     expected = maps.double().mean((2, 3))
     found = roi(maps, FIRST, WHOLE, "mean")
     torch.testing.assert_close(found.double(), expected, rtol=0, atol=1e-6)
 
 
-def test_part_of_a_token_weighs_as_the_plane_between_centres():
+def test_part_of_a_token_weighs_as_the_plane_between_centres() -> None:
     # Tokens 0 and 4 side by side: the plane is 0 up to the first centre (x = 1/2), 4 from the
     # second (3/2) on, and a slope between. A box from x = 1 to x = 2 (fractions 1/2 and 1) is one
     # token wide: one sample at x = 3/2, where the plane is 4. From 1/4 to 3/4: at x = 1, where it
@@ -82,7 +84,7 @@ def test_part_of_a_token_weighs_as_the_plane_between_centres():
 
 
 @pytest.mark.parametrize("bins", [1, 3, 7])
-def test_boxes_are_sampled_as_in_numpy(bins):
+def test_boxes_are_sampled_as_in_numpy(bins: int) -> None:
     maps, corners = grid(2, 3, 5, 8), boxes(12)
     moment = np.arange(12) % 2
     expected = np.array(
@@ -103,7 +105,7 @@ def test_boxes_are_sampled_as_in_numpy(bins):
         np.testing.assert_allclose(found, in_order, atol=1e-4)
 
 
-def test_tokens_of_a_box_are_in_order_of_time_row_and_column():
+def test_tokens_of_a_box_are_in_order_of_time_row_and_column() -> None:
     # Two key frames of three time steps; every token tells its place: 100 t + 10 y + x, and the
     # second key frame adds 1000. Two bins a side of a whole 2 x 2 grid are its tokens.
     t, y, x = torch.meshgrid(torch.arange(3), torch.arange(2), torch.arange(2), indexing="ij")
@@ -116,7 +118,7 @@ def test_tokens_of_a_box_are_in_order_of_time_row_and_column():
 
 
 @pytest.mark.parametrize("pool", ["mean", "max"])
-def test_mirrored_box_on_mirrored_tokens_is_the_same(pool):
+def test_mirrored_box_on_mirrored_tokens_is_the_same(pool: str) -> None:
     maps, corners = grid(1, 4, 6, 9), boxes(20)
     turned = corners.copy()
     turned[:, [0, 2]] = 1 - corners[:, [2, 0]]
@@ -130,7 +132,7 @@ def test_mirrored_box_on_mirrored_tokens_is_the_same(pool):
 
 
 @pytest.mark.parametrize("pool", ["mean", "max"])
-def test_box_without_extent_is_read_at_its_place(pool):
+def test_box_without_extent_is_read_at_its_place(pool: str) -> None:
     # Column centres at 1/6, 1/2, 5/6: at 2/3 the plane is half way from 1 to 2; on the edge 2.
     maps = torch.tensor([[[[0.0, 1.0, 2.0]]]])
     flat = np.array([[2 / 3, 0.2, 2 / 3, 0.8], [1.0, 1.0, 1.0, 1.0], [2 / 3, 0.5, 2 / 3, 0.5]])
@@ -140,7 +142,7 @@ def test_box_without_extent_is_read_at_its_place(pool):
     assert torch.isfinite(cut).all()
 
 
-def test_layers_are_every_second_one_back_from_the_last():
+def test_layers_are_every_second_one_back_from_the_last() -> None:
     assert region_layers(24, 4) == (17, 19, 21, 23)
     assert region_layers(32, 4) == (25, 27, 29, 31)
     assert region_layers(8, 4) == (1, 3, 5, 7)
@@ -151,7 +153,7 @@ def test_layers_are_every_second_one_back_from_the_last():
         region_layers(5, 0)
 
 
-def test_layers_are_averaged_over_time_and_joined_on_channels():
+def test_layers_are_averaged_over_time_and_joined_on_channels() -> None:
     encoder = tiny_encoder()
     readout = box_readout(RegionReadout(num_layers=2), ("vector",), encoder.spec)
     layers = (grid(1, 2 * 3 * 4, 12, seed=1), grid(1, 2 * 3 * 4, 12, seed=2))
@@ -162,10 +164,10 @@ def test_layers_are_averaged_over_time_and_joined_on_channels():
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
 
 
-def test_what_does_not_change_a_readout_is_not_in_its_facts():
+def test_what_does_not_change_a_readout_is_not_in_its_facts() -> None:
     spec = tiny_encoder().spec
 
-    def facts(reads, **how):
+    def facts(reads: str, **how: Any) -> dict[str, Any]:
         return box_readout(RegionReadout(**how), (reads,), spec).facts(reads)
 
     assert facts("vector") == {"layers": [0, 1], "norm": True, "pool": "mean", "bins": 1}
@@ -185,7 +187,7 @@ def test_what_does_not_change_a_readout_is_not_in_its_facts():
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("pool", ["mean", "max"])
-def test_gpu_and_cpu_read_the_same(pool):
+def test_gpu_and_cpu_read_the_same(pool: str) -> None:
     maps, corners, moment = grid(3, 5, 6, 9), boxes(20), np.arange(20) % 3
     on_gpu = roi(maps.cuda(), moment, corners, pool)
     torch.testing.assert_close(on_gpu.cpu(), roi(maps, moment, corners, pool), rtol=0, atol=1e-5)

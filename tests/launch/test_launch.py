@@ -4,7 +4,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -58,20 +60,20 @@ LAUNCH = (
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "worker.py").write_text(WORKER)
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{ROOT}")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     return tmp_path
 
 
-def launched(folder, *words):
+def launched(folder: Path, *words: object) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-c", LAUNCH, folder, *words], stderr=subprocess.PIPE, text=True
     )
 
 
-def read(path):
+def read(path: Path) -> dict[str, Any]:
     """Wait for a file that another process writes whole."""
     for _ in range(1200):
         if path.exists():
@@ -80,7 +82,7 @@ def read(path):
     raise AssertionError(f"{path} was not written")
 
 
-def test_two_processes_join_one_world_and_get_the_same_words(folder):
+def test_two_processes_join_one_world_and_get_the_same_words(folder: Path) -> None:
     process = launched(folder, "gather", "--x", "a b")
     assert process.wait(120) == 0, process.stderr.read()
     for rank in range(2):
@@ -90,14 +92,14 @@ def test_two_processes_join_one_world_and_get_the_same_words(folder):
         assert words == ["--x", "a b"]
 
 
-def test_a_process_that_dies_ends_the_other_and_its_code_is_passed_on(folder):
+def test_a_process_that_dies_ends_the_other_and_its_code_is_passed_on(folder: Path) -> None:
     start = time.monotonic()
     process = launched(folder, "signal", str(int(signal.SIGKILL)), "600")
     assert process.wait(120) == 128 + signal.SIGKILL, process.stderr.read()
     assert time.monotonic() - start < 100
 
 
-def test_sigterm_lets_the_processes_save_and_exits_143(folder):
+def test_sigterm_lets_the_processes_save_and_exits_143(folder: Path) -> None:
     process = launched(folder, "train")
     workers = [read(folder / f"ready{rank}")[0] for rank in range(2)]
     # These processes are ready at once, and torchrun forgets those that it is only just starting.
@@ -108,7 +110,7 @@ def test_sigterm_lets_the_processes_save_and_exits_143(folder):
     assert not any(Path(f"/proc/{worker}").exists() for worker in workers)
 
 
-def test_the_command_line_itself_is_launched(folder):
+def test_the_command_line_itself_is_launched(folder: Path) -> None:
     code = (
         "import sys; from bench.launch.here_or_torchrun import launch;"
         "sys.exit(launch(['show', 'nothing_of_this_name'], gpus=1))"
@@ -118,22 +120,22 @@ def test_the_command_line_itself_is_launched(folder):
     assert "nothing is called 'nothing_of_this_name'" in made.stderr
 
 
-def test_no_process_at_all_is_refused():
+def test_no_process_at_all_is_refused() -> None:
     with pytest.raises(UsageError, match="at least one process"):
         launch(["ls"], gpus=0)
 
 
-def test_resuming_is_said_once():
+def test_resuming_is_said_once() -> None:
     assert resumed(["pretrain", "x"]) == ("pretrain", "x", "--resume")
     assert resumed(("pretrain", "--resume", "x")) == ("pretrain", "--resume", "x")
 
 
 # -------------------------------------------------------------------------------- through submitit
 @pytest.fixture
-def submitted(folder):
+def submitted(folder: Path) -> Callable[..., tuple[Any, type[Exception]]]:
     submitit = pytest.importorskip("submitit")
 
-    def call(*words):
+    def call(*words: object) -> tuple[Any, type[Exception]]:
         options = SlurmOptions(folder=folder / "jobs", gpus=2, hours=0.1, cluster="local")
         job = submit([str(folder), *words], options, module="worker")
         job._cancel_at_deletion = True
@@ -142,19 +144,25 @@ def submitted(folder):
     return call
 
 
-def test_a_submitted_job_is_one_world_of_its_tasks(folder, submitted):
+def test_a_submitted_job_is_one_world_of_its_tasks(
+    folder: Path, submitted: Callable[..., tuple[Any, type[Exception]]]
+) -> None:
     job, _ = submitted("gather")
     assert job.results() == [0, 0]
     assert read(folder / "gathered1")[0] == [[0, 0, 2], [1, 1, 2]]
 
 
-def test_a_submitted_job_fails_with_its_command(submitted):
+def test_a_submitted_job_fails_with_its_command(
+    submitted: Callable[..., tuple[Any, type[Exception]]],
+) -> None:
     job, failed = submitted("exit", "4", "0")
     with pytest.raises(failed, match="process 1 of 2 ended with code 4"):
         job.results()
 
 
-def test_a_job_that_is_stopped_saves_and_goes_on_with_resume(folder, submitted):
+def test_a_job_that_is_stopped_saves_and_goes_on_with_resume(
+    folder: Path, submitted: Callable[..., tuple[Any, type[Exception]]]
+) -> None:
     job, _ = submitted("train")
     commands = [read(folder / f"ready{rank}") for rank in range(2)]
     # Slurm sends the signal to everything in the job: to the tasks and to their commands.
@@ -167,7 +175,9 @@ def test_a_job_that_is_stopped_saves_and_goes_on_with_resume(folder, submitted):
     assert read(folder / "resumed1")[-2:] == ["train", "--resume"]
 
 
-def test_a_slurm_job_asks_for_what_the_options_say(folder, monkeypatch, capsys):
+def test_a_slurm_job_asks_for_what_the_options_say(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     pytest.importorskip("submitit")
     # Stand-ins for the two programs of Slurm: what is tested is what reaches them.
     programs = folder / "bin"
@@ -191,14 +201,14 @@ def test_a_slurm_job_asks_for_what_the_options_say(folder, monkeypatch, capsys):
     assert "--kill-on-bad-exit=1" in sent
 
 
-def test_without_slurm_there_is_a_sentence(folder, monkeypatch):
+def test_without_slurm_there_is_a_sentence(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("submitit")
     monkeypatch.setenv("PATH", str(folder))
     with pytest.raises(UsageError, match="login node"):
         submit(["ls"], SlurmOptions(folder=folder))
 
 
-def test_options_of_a_job_are_read_from_one_word():
+def test_options_of_a_job_are_read_from_one_word() -> None:
     made = parse_slurm("nodes=2, gpus=4,hours=1.5,partition=big,folder=logs/x")
     expected = SlurmOptions(
         nodes=2, gpus=4, hours=1.5, partition="big", folder=Path("logs/x"), cpus_per_gpu=8
@@ -216,16 +226,16 @@ def test_options_of_a_job_are_read_from_one_word():
         ("cluster=pbs", "is not one of slurm, local"),
     ],
 )
-def test_options_that_cannot_be_are_refused(text, says):
+def test_options_that_cannot_be_are_refused(text: str, says: str) -> None:
     with pytest.raises(UsageError, match=says):
         parse_slurm(text)
 
 
-def test_a_job_is_not_also_for_this_machine():
+def test_a_job_is_not_also_for_this_machine() -> None:
     with pytest.raises(UsageError, match="--slurm gpus=N"):
         launch(["ls"], gpus=2, slurm=SlurmOptions())
 
 
-def test_a_job_needs_time_beyond_saving(folder):
+def test_a_job_needs_time_beyond_saving(folder: Path) -> None:
     with pytest.raises(UsageError, match="more hours"):
         SlurmOptions(folder=folder, hours=0.04, seconds_to_save=180)

@@ -8,13 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from bench.metrics.intervals import wilson
+from bench.metrics.intervals import Interval, wilson
 from bench.publish.leaderboard import Column, Leaderboard, PublishedNumber
 from bench.records.record import Result
-from leaderboards.render.write_all import write
 from leaderboards.rows.join import join
-from leaderboards.rows.table import Cell, Row, Seeds, Table
-from tests.leaderboards.kept import kept_record
+from leaderboards.rows.table import Seeds, Table, TableCell, TableRow
+from tests.kept_records import kept_clips
 from tests.sound_record import box_record
 
 ROWS = 200
@@ -39,7 +38,7 @@ def page_records(folder: Path) -> list[Result]:
 
 
 def _kept(folder: Path, right: int, **facts: Any) -> Result:
-    return kept_record(folder, np.arange(ROWS) < right, **facts)
+    return kept_clips(folder, np.arange(ROWS) < right, **facts)
 
 
 def _with_cost(record: Result, count: int, seconds: float) -> Result:
@@ -61,23 +60,27 @@ def page_board() -> Leaderboard:
     """Return a board of the two tasks, and of boxes."""
     columns = [Column(title="attentive", task=task, probe="attentive") for task in ("what", "how")]
     boxes = Column(title="linear", task="ava", probe="linear", metric="mean_ap")
-    return Leaderboard(name="page", title="A <page>", columns=[*columns, boxes], write=write)
+    return Leaderboard(name="page", title="A <page>", columns=[*columns, boxes])
 
 
 def page_table(records: list[Result]) -> Table:
     """Return a table with intervals, places, seeds, and numbers of a paper."""
     table = join(page_board(), records)
     rows = [_dressed(row) for row in table.rows]
-    paper = Row(
+    paper = TableRow(
         kind="published",
         name="JEPA <x>",
         record=None,
-        cells=(Cell(published=published(81.25)), Cell(), Cell(published=published(30.0))),
+        cells=(
+            TableCell(published=published(81.25)),
+            TableCell(),
+            TableCell(published=published(30.0)),
+        ),
     )
     return replace(table, rows=(rows[0], paper, *rows[1:]))
 
 
-def _dressed(row: Row) -> Row:
+def _dressed(row: TableRow) -> TableRow:
     cells = [replace(cell, interval=_interval(cell)) if cell.record else cell for cell in row.cells]
     if row.name == "medium":
         cells[0] = replace(
@@ -93,7 +96,7 @@ def _dressed(row: Row) -> Row:
     return replace(row, cells=tuple(cells))
 
 
-def _interval(cell: Cell):
+def _interval(cell: TableCell) -> Interval:
     assert cell.value is not None
     return wilson(round(cell.value * ROWS), ROWS)
 

@@ -4,49 +4,47 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from bench.data.manifest import Manifest
 from bench.records.record import RecordError, Result
-from bench.records.record_files import write_predictions
 from leaderboards.rows.class_details import class_details, compact_json, details_of
-from tests.leaderboards.kept import kept_record
-from tests.sound_record import box_record, id_of, sound_fields
+from tests.kept_records import kept_clips, kept_predictions
+from tests.sound_record import box_record
 
 ROWS = 60
 
 
-def drawn_record(folder, classes=6, seed=0, *, unreadable=(), skip=False):
+def drawn_record(
+    folder: Path,
+    classes: int = 6,
+    seed: int = 0,
+    *,
+    unreadable: tuple[int, ...] = (),
+    on_unreadable: str = "wrong",
+) -> tuple[Result, list[int], list[int | None]]:
     """Write a record with random predictions; return it with its labels and predictions."""
     random = np.random.default_rng(seed)
     labels = random.integers(0, classes - 1, ROWS)  # the last class has no rows
     probabilities = random.dirichlet(np.ones(classes), ROWS).astype(np.float32)
-    scored = ~np.isin(np.arange(ROWS), list(unreadable))
-    predicted = [int(p) if ok else None for p, ok in zip(probabilities.argmax(1), scored)]  # noqa: B905
-    correct = sum(a == b for a, b in zip(labels, predicted, strict=True))
-    lost = len(unreadable)
-    fields = sound_fields(
-        encoder=f"encoder {seed}", correct=correct, rows=ROWS, classes=classes, unreadable=lost
+    record = kept_predictions(
+        folder,
+        labels,
+        probabilities,
+        classes=[f"<digit> {c}" for c in range(classes)],
+        unread=unreadable,
+        on_unreadable=on_unreadable,
+        encoder=f"encoder {seed}",
     )
-    names = [f"clip_{i}" for i in range(ROWS)]
-    fields["data"]["score"]["undecodable"] = {names[i]: "cut short" for i in unreadable}
-    if skip:
-        fields["config"]["on_unreadable"] = "skip"
-        fields["metrics"]["top1"] = correct / (ROWS - lost)
-    fields["id"] = id_of(fields)
-    manifest = Manifest(
-        name="what", split="test", kind="video", ids=names, media=names,
-        labels=labels.astype(np.int64), classes=[f"<digit> {c}" for c in range(classes)],
-    )  # fmt: skip
-    path = folder / f"{fields['id']}.parquet"
-    artifact = write_predictions(path, manifest, probabilities, scored)
-    fields["artifacts"]["predictions"] = artifact.model_dump()
-    return Result.model_validate(fields), labels.tolist(), predicted
+    predicted = [None if i in unreadable else int(p) for i, p in enumerate(probabilities.argmax(1))]
+    return record, labels.tolist(), predicted
 
 
-def by_hand(labels, predicted):
+def by_hand(
+    labels: list[int] | tuple[int, ...], predicted: list[int] | tuple[int, ...]
+) -> list[tuple[int, float, int]]:
     """Return (class, share right, rows), worst first, counted row by row."""
     rows = Counter(labels)
     right = Counter(a for a, b in zip(labels, predicted, strict=True) if a == b)
@@ -55,7 +53,7 @@ def by_hand(labels, predicted):
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_classes_are_those_counted_row_by_row(seed, tmp_path):
+def test_classes_are_those_counted_row_by_row(seed: int, tmp_path: Path) -> None:
     record, labels, predicted = drawn_record(tmp_path, seed=seed)
     details = class_details(record, tmp_path)
     assert [(s.place, s.value, s.count) for s in details.scores] == by_hand(labels, predicted)
@@ -63,7 +61,7 @@ def test_classes_are_those_counted_row_by_row(seed, tmp_path):
     assert details.names == tuple(f"<digit> {c}" for c in range(6))
 
 
-def test_confusions_are_those_counted_row_by_row(tmp_path):
+def test_confusions_are_those_counted_row_by_row(tmp_path: Path) -> None:
     record, labels, predicted = drawn_record(tmp_path, unreadable=(0, 1, 2))
     details = class_details(record, tmp_path)
     assert sum(one.lost for one in details.confusions) == 3
@@ -77,33 +75,33 @@ def test_confusions_are_those_counted_row_by_row(tmp_path):
     assert [one.place for one in details.confusions] == [s.place for s in details.scores][:5]
 
 
-def test_unreadable_rows_are_wrong_or_left_out_as_the_record_counts_them(tmp_path):
+def test_unreadable_rows_are_wrong_or_left_out_as_the_record_counts_them(tmp_path: Path) -> None:
     unreadable = (3, 4, 5, 6)
     wrong, labels, predicted = drawn_record(tmp_path / "a", unreadable=unreadable)
     assert sum(s.count for s in class_details(wrong, tmp_path / "a").scores) == ROWS
-    skipped, _, _ = drawn_record(tmp_path / "b", unreadable=unreadable, skip=True)
+    skipped, _, _ = drawn_record(tmp_path / "b", unreadable=unreadable, on_unreadable="skip")
     pairs = [(a, p) for a, p in zip(labels, predicted, strict=True) if p is not None]
     found = class_details(skipped, tmp_path / "b")
     assert [(s.place, s.value, s.count) for s in found.scores] == by_hand(*zip(*pairs, strict=True))
     assert sum(one.lost for one in found.confusions) == 0
 
 
-def test_a_class_that_is_always_right_is_not_confused(tmp_path):
-    record = kept_record(tmp_path, np.arange(40) % 10 != 3)
+def test_a_class_that_is_always_right_is_not_confused(tmp_path: Path) -> None:
+    record = kept_clips(tmp_path, np.arange(40) % 10 != 3)
     details = class_details(record, tmp_path)
     assert [s.place for s in details.scores if s.value < 1] == [3]
     [only] = details.confusions
     assert (only.place, only.count, only.taken) == (3, 4, ((4, 4),))
 
 
-def test_classes_of_boxes_are_the_ap_on_record(tmp_path):
+def test_classes_of_boxes_are_the_ap_on_record(tmp_path: Path) -> None:
     details = class_details(box_record(0.25), tmp_path)
     assert details.metric == "AP"
     assert [(s.place, s.value, s.count) for s in details.scores] == [(0, 0.25, 20), (1, 0.25, 20)]
     assert details.names == ("stand", "sit")
 
 
-def test_predictions_of_another_file_tell_no_classes(tmp_path):
+def test_predictions_of_another_file_tell_no_classes(tmp_path: Path) -> None:
     record, _, _ = drawn_record(tmp_path / "a")
     other, _, _ = drawn_record(tmp_path / "b", seed=1)
     (tmp_path / "b" / f"{other.id}.parquet").replace(tmp_path / "a" / f"{record.id}.parquet")
@@ -114,7 +112,7 @@ def test_predictions_of_another_file_tell_no_classes(tmp_path):
     assert "is not the file that record" in failed[0]
 
 
-def test_of_many_classes_the_page_has_the_worst_and_the_best(tmp_path):
+def test_of_many_classes_the_page_has_the_worst_and_the_best(tmp_path: Path) -> None:
     record, labels, predicted = drawn_record(tmp_path, classes=40)
     text = compact_json({record.id: class_details(record, tmp_path)})
     assert "<" not in text
@@ -126,7 +124,7 @@ def test_of_many_classes_the_page_has_the_worst_and_the_best(tmp_path):
     assert held["names"][own["names"]][7] == "<digit> 7"
 
 
-def test_only_so_many_records_carry_their_classes(tmp_path):
+def test_only_so_many_records_carry_their_classes(tmp_path: Path) -> None:
     records = [drawn_record(tmp_path, seed=seed)[0] for seed in range(2)]
     found, failed = details_of([*records, box_record(0.5)], tmp_path, 1)
     assert list(found) == [records[0].id] and not failed

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pandas as pd
 import pytest
 
 from bench import registry
+from bench.publish.leaderboard import Leaderboard
 from bench.records.record import Result
 from leaderboards.frozen_encoders import with_facts
 from leaderboards.render.encoder_facts import clips_a_second, spelled
@@ -21,7 +25,7 @@ CARD = {"licence": "Apache-2.0", "trained_on": ["in1k", "k400"], "labels": "all"
 
 def record(
     *, calls: int = 0, seconds: float = 0.0, takes: str = "video", kind: str = "video",
-    card: dict | None = None, device: str = "One GPU", **changes,
+    card: dict | None = None, device: str = "One GPU", **changes: Any,
 ) -> Result:  # fmt: skip
     """A record whose run made `calls` calls of 16 clips in `seconds`."""
     fields = sound_fields(**changes)
@@ -48,11 +52,11 @@ def records() -> list[Result]:
     ]  # fmt: skip
 
 
-def board(**options):
+def board(**options: Any) -> Leaderboard:
     return registry.build("boards", "frozen_encoders", options)
 
 
-def test_speed_is_clips_over_seconds_of_all_runs_on_videos():
+def test_speed_is_clips_over_seconds_of_all_runs_on_videos() -> None:
     made = records()
     own = [one for one in made if one.encoder.name == "first"]
     # 15 calls of 16 clips in 10 s; the run on stills is none on clips.
@@ -63,7 +67,7 @@ def test_speed_is_clips_over_seconds_of_all_runs_on_videos():
     assert clips_a_second(own[1:2], made[1]) is None
 
 
-def test_records_without_calls_of_known_size_give_no_speed():
+def test_records_without_calls_of_known_size_give_no_speed() -> None:
     fields = sound_fields(task="moving_digits_what")
     old = Result.model_validate(fields)
     assert old.encoder.clips_per_call is None and clips_a_second([old], old) is None
@@ -72,11 +76,11 @@ def test_records_without_calls_of_known_size_give_no_speed():
 @pytest.mark.parametrize(
     ("speed", "text"), [(1280.4, "1,280"), (24.0, "24.0"), (1.5, "1.50"), (0.034, "0.03")]
 )
-def test_speeds_are_spelled_with_three_digits(speed, text):
+def test_speeds_are_spelled_with_three_digits(speed: float, text: str) -> None:
     assert spelled(speed) == text
 
 
-def test_markdown_is_one_table_with_facts_before_numbers(tmp_path):
+def test_markdown_is_one_table_with_facts_before_numbers(tmp_path: Path) -> None:
     text = board().write(board(), records(), tmp_path)[0].read_text(encoding="utf-8")
     lines = {line.split("|")[1].strip(): [c.strip() for c in line.split("|")[2:-1]]
              for line in text.splitlines() if line.startswith("| ")}  # fmt: skip
@@ -99,7 +103,7 @@ def test_markdown_is_one_table_with_facts_before_numbers(tmp_path):
     assert "as measured in these runs, fp32 on One GPU." in text
 
 
-def test_csv_and_page_have_the_facts_too(tmp_path):
+def test_csv_and_page_have_the_facts_too(tmp_path: Path) -> None:
     _, csv, *_, html = board().write(board(), records(), tmp_path)
     frame = pd.read_csv(csv).set_index("encoder")
     assert frame.loc["first", "parameters"] == 303_000_000
@@ -118,24 +122,24 @@ def test_csv_and_page_have_the_facts_too(tmp_path):
     assert 'data-value="303000000">303 M' in body and 'data-value="24.0">24.0' in body
 
 
-def test_another_probe_can_be_shown_and_empty_columns_are_left_out():
+def test_another_probe_can_be_shown_and_empty_columns_are_left_out() -> None:
     table = with_facts(board(probe="linear"), records())
     assert [head.column.title for head in table.heads] == ["what"]
     assert [row.name for row in table.rows] == ["first", "chance"]
 
 
-def test_a_board_without_records_says_so(tmp_path):
+def test_a_board_without_records_says_so(tmp_path: Path) -> None:
     paths = board().write(board(), [], tmp_path)
     assert "No records yet" in paths[0].read_text(encoding="utf-8")
     Page().feed(paths[-1].read_text(encoding="utf-8"))
 
 
-def test_other_boards_have_no_facts():
+def test_other_boards_have_no_facts() -> None:
     table = join(runs(), records())
     assert table.facts == () and all(row.facts == () for row in table.rows)
 
 
-def test_an_encoder_that_saw_what_it_is_scored_on_is_marked_but_competes():
+def test_an_encoder_that_saw_what_it_is_scored_on_is_marked_but_competes() -> None:
     seen = record(encoder="seen", task="in1k", kind="image", card=CARD)
     other = record(encoder="other", task="ssv2", card=CARD)
     [note] = own_notes(seen)
@@ -144,7 +148,7 @@ def test_an_encoder_that_saw_what_it_is_scored_on_is_marked_but_competes():
     assert table.notes == (note,) and table.rows[0].cells[0].is_best
 
 
-def test_the_facts_of_a_record_name_card_and_check():
+def test_the_facts_of_a_record_name_card_and_check() -> None:
     fields = sound_fields()
     fields["encoder"]["card"] = CARD
     fields["encoder"]["check"] = {

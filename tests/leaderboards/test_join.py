@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from statsmodels.stats.proportion import proportion_confint
@@ -10,24 +11,23 @@ from statsmodels.stats.proportion import proportion_confint
 from bench.errors import UsageError
 from bench.publish.leaderboard import Column, Leaderboard
 from bench.records.record import Result
-from leaderboards.render.write_all import write
 from leaderboards.rows.join import join
 from leaderboards.rows.notes import notes_on
 from leaderboards.rows.provenance import facts_of
 from leaderboards.rows.sections import legend
-from leaderboards.rows.table import Row, Table, percent
+from leaderboards.rows.table import Table, TableRow, percent
 from tests.sound_record import box_record, digest, id_of, sound_fields, sound_record
 
 
 def board(*columns: Column) -> Leaderboard:
-    return Leaderboard(name="small", title="Small board", columns=columns, write=write)
+    return Leaderboard(name="small", title="Small board", columns=columns)
 
 
-def column(probe: str = "attentive", task: str = "what", **facts) -> Column:
+def column(probe: str = "attentive", task: str = "what", **facts: Any) -> Column:
     return Column(title=probe, task=task, probe=probe, **{"protocol": "honest@1", **facts})
 
 
-def row(table: Table, name: str) -> Row:
+def row(table: Table, name: str) -> TableRow:
     [found] = [row for row in table.rows if row.name == name]
     return found
 
@@ -36,7 +36,7 @@ def shown(table: Table) -> dict[str, list[str | None]]:
     return {row.name: [percent(cell.value) for cell in row.cells] for row in table.rows}
 
 
-def test_rows_are_encoders_then_floors_then_chance_and_columns_come_from_the_board():
+def test_rows_are_encoders_then_floors_then_chance_and_columns_come_from_the_board() -> None:
     records = [
         sound_record(encoder="a", task="what", correct=71),
         sound_record(encoder="b", task="what", correct=80),
@@ -57,7 +57,7 @@ def test_rows_are_encoders_then_floors_then_chance_and_columns_come_from_the_boa
     assert table.notes == ()
 
 
-def test_a_floor_above_every_encoder_is_the_best_of_its_column():
+def test_a_floor_above_every_encoder_is_the_best_of_its_column() -> None:
     records = [
         sound_record(encoder="a", task="what", correct=20),
         sound_record(encoder="random", is_floor=True, task="what", correct=30),
@@ -67,7 +67,7 @@ def test_a_floor_above_every_encoder_is_the_best_of_its_column():
     assert not row(table, "a").cells[0].is_best
 
 
-def test_equal_weights_names_share_a_row_and_other_weights_get_their_own():
+def test_equal_weights_names_share_a_row_and_other_weights_get_their_own() -> None:
     records = [
         sound_record(encoder="a", weights="one", task="what", correct=50),
         sound_record(encoder="a", weights="two", task="what", correct=60),
@@ -82,14 +82,14 @@ def test_equal_weights_names_share_a_row_and_other_weights_get_their_own():
     ]
 
 
-def with_config(record: Result, **changes) -> Result:
+def with_config(record: Result, **changes: Any) -> Result:
     """The record of a run that was asked for with other settings."""
     fields = record.model_dump()
     fields["config"] |= changes
     return Result.model_validate({**fields, "id": id_of(fields)})
 
 
-def test_the_newest_complete_record_wins_even_if_an_older_one_scored_higher():
+def test_the_newest_complete_record_wins_even_if_an_older_one_scored_higher() -> None:
     suspect = {"status": "suspect", "reasons": ("constant predictions",)}
     records = [
         with_config(sound_record(task="what", correct=correct, created=day, **facts), decoder=name)
@@ -105,7 +105,7 @@ def test_the_newest_complete_record_wins_even_if_an_older_one_scored_higher():
     assert cell.notes == ()
 
 
-def test_a_record_of_another_protocol_stands_in_with_a_mark_and_is_never_best():
+def test_a_record_of_another_protocol_stands_in_with_a_mark_and_is_never_best() -> None:
     records = [
         sound_record(encoder="a", task="what", correct=50),
         sound_record(encoder="b", task="what", correct=90, protocol="vjepa@1"),
@@ -117,14 +117,14 @@ def test_a_record_of_another_protocol_stands_in_with_a_mark_and_is_never_best():
     assert row(table, "a").cells[0].is_best
 
 
-def test_a_protocol_with_a_column_of_its_own_never_stands_in():
+def test_a_protocol_with_a_column_of_its_own_never_stands_in() -> None:
     columns = [column(), column(protocol="vjepa@1")]
     table = join(board(*columns), [sound_record(encoder="b", task="what", protocol="vjepa@1")])
     assert shown(table)["b"] == [None, "71.0"]
     assert table.notes == ()
 
 
-def test_the_protocol_of_a_free_column_is_the_most_frequent_one():
+def test_the_protocol_of_a_free_column_is_the_most_frequent_one() -> None:
     records = [
         sound_record(encoder="a", task="what", protocol="vjepa@1"),
         sound_record(encoder="b", task="what", protocol="vjepa@1"),
@@ -148,7 +148,7 @@ def test_the_protocol_of_a_free_column_is_the_most_frequent_one():
         ),
     ],
 )
-def test_what_does_not_compare_is_marked_and_not_best(change, note):
+def test_what_does_not_compare_is_marked_and_not_best(change: dict[str, Any], note: str) -> None:
     records = [
         sound_record(encoder="a", task="what", correct=50),
         sound_record(encoder="b", task="what", correct=51),
@@ -161,7 +161,7 @@ def test_what_does_not_compare_is_marked_and_not_best(change, note):
     assert [r.name for r in table.rows if r.cells[0].is_best] == ["b"]
 
 
-def test_rows_not_scored_are_marked_once_for_all_who_share_the_count():
+def test_rows_not_scored_are_marked_once_for_all_who_share_the_count() -> None:
     records = [
         sound_record(encoder="a", task="what", correct=70, unreadable=2),
         sound_record(encoder="b", task="what", correct=60, unreadable=2),
@@ -175,7 +175,7 @@ def test_rows_not_scored_are_marked_once_for_all_who_share_the_count():
     assert [r.cells[0].notes for r in table.rows] == [(1,), (1,), (), ()]
 
 
-def test_rows_missing_from_the_annotation_file_are_marked():
+def test_rows_missing_from_the_annotation_file_are_marked() -> None:
     table = join(board(column()), [sound_record(task="what", rows=100, expected=125)])
     assert table.notes == (
         "scored 100 of 125 rows (25 not in the annotation file); the others are worth up to"
@@ -183,7 +183,7 @@ def test_rows_missing_from_the_annotation_file_are_marked():
     )
 
 
-def test_unreportable_records_are_left_out_and_counted_unless_asked_for():
+def test_unreportable_records_are_left_out_and_counted_unless_asked_for() -> None:
     records = [
         sound_record(encoder="a", task="what"),
         sound_record(
@@ -198,7 +198,7 @@ def test_unreportable_records_are_left_out_and_counted_unless_asked_for():
     assert row(table, "b").cells[0].notes == (1,)
 
 
-def test_a_board_without_columns_gets_every_task_protocol_and_probe_found():
+def test_a_board_without_columns_gets_every_task_protocol_and_probe_found() -> None:
     records = [
         sound_record(task="what", probe="knn"),
         sound_record(task="how"),
@@ -213,7 +213,7 @@ def test_a_board_without_columns_gets_every_task_protocol_and_probe_found():
     assert join(board(), []).heads == ()
 
 
-def test_the_join_does_not_depend_on_the_order_of_the_records():
+def test_the_join_does_not_depend_on_the_order_of_the_records() -> None:
     records = [
         sound_record(encoder=e, task="what", seed=s, correct=50 + s, protocol=p)
         for e in "abc"
@@ -222,12 +222,12 @@ def test_the_join_does_not_depend_on_the_order_of_the_records():
     assert join(board(column()), records) == join(board(column()), records[::-1])
 
 
-def test_a_metric_that_records_lack_is_refused_with_the_closest_one():
+def test_a_metric_that_records_lack_is_refused_with_the_closest_one() -> None:
     with pytest.raises(UsageError, match="Did you mean 'top1'"):
         join(board(column(metric="top-1")), [])
 
 
-def test_released_heads_are_told_with_what_put_their_classes_in_order():
+def test_released_heads_are_told_with_what_put_their_classes_in_order() -> None:
     fitted = sound_record()
     for order, said in ((None, "scored as it is"), ("names 3f2a", "put in the task's order")):
         probe = fitted.probe.model_copy(update={"released_sha256": "ab" * 32, "head_order": order})
@@ -247,7 +247,7 @@ def skipping(record: Result) -> Result:
     return Result.model_validate({**fields, "id": id_of(fields)})
 
 
-def test_rows_left_out_of_the_count_do_not_compete_with_rows_counted_as_wrong():
+def test_rows_left_out_of_the_count_do_not_compete_with_rows_counted_as_wrong() -> None:
     records = [
         sound_record(encoder="counts", task="what", correct=70, unreadable=20),
         skipping(sound_record(encoder="skips", task="what", correct=70, unreadable=20)),
@@ -267,7 +267,7 @@ def test_rows_left_out_of_the_count_do_not_compete_with_rows_counted_as_wrong():
     assert "20 undecodable, counted as wrong" in table.notes[1]
 
 
-def test_where_all_leave_out_the_same_rows_they_compete():
+def test_where_all_leave_out_the_same_rows_they_compete() -> None:
     records = [
         skipping(sound_record(encoder=name, task="what", correct=correct, unreadable=20))
         for name, correct in (("a", 70), ("b", 60))
@@ -282,7 +282,7 @@ def with_plan(record: Result, score: str) -> Result:
     return record.model_copy(update={"plan": plan})
 
 
-def test_a_column_of_a_plan_takes_its_clips_and_views_and_tells_other_frames():
+def test_a_column_of_a_plan_takes_its_clips_and_views_and_tells_other_frames() -> None:
     records = [
         with_plan(sound_record(encoder="a", task="what", correct=50), "16x8x3@4"),
         with_plan(sound_record(encoder="b", task="what", correct=60), "16x1x1@4"),
@@ -301,7 +301,7 @@ def test_a_column_of_a_plan_takes_its_clips_and_views_and_tells_other_frames():
     assert labels == [":16x8x3", ":16x8x3@4", ":16x1x1@4"]
 
 
-def test_a_record_with_a_column_of_its_own_options_stands_there_alone():
+def test_a_record_with_a_column_of_its_own_options_stands_there_alone() -> None:
     records = [
         with_options(sound_record(encoder="a", task="what", correct=50), size="full"),
         sound_record(encoder="b", task="what", correct=60),
@@ -316,7 +316,7 @@ def test_a_record_with_a_column_of_its_own_options_stands_there_alone():
     assert shown(join(board(column()), records))["a"] == ["50.0"]
 
 
-def test_options_of_a_probe_are_compared_with_what_the_run_asked_for_or_was_given():
+def test_options_of_a_probe_are_compared_with_what_the_run_asked_for_or_was_given() -> None:
     asked = with_config(
         sound_record(encoder="a", task="what", correct=50), probe_options={"epochs": 5}
     )
@@ -326,7 +326,7 @@ def test_options_of_a_probe_are_compared_with_what_the_run_asked_for_or_was_give
     assert table["a"] == ["50.0", None] and table["b"] == [None, "60.0"]
 
 
-def test_what_verification_refused_is_handed_on():
+def test_what_verification_refused_is_handed_on() -> None:
     refused = ("ab.json failed verification: top1 is 0.9, the predictions give 0.1",)
     table = join(replace(board(column()), refused=refused), [sound_record(task="what")])
     assert table.refused == refused
@@ -334,7 +334,7 @@ def test_what_verification_refused_is_handed_on():
 
 
 @pytest.mark.parametrize("rows", [10, 1000])
-def test_intervals_are_those_of_wilson(rows):
+def test_intervals_are_those_of_wilson(rows: int) -> None:
     records = [sound_record(encoder="a", task="what", correct=7, rows=rows)]
     cell = join(board(column()), records).rows[0].cells[0]
     low, high = proportion_confint(7, rows, method="wilson")
@@ -346,7 +346,7 @@ def test_intervals_are_those_of_wilson(rows):
 BOXES = column("linear", "ava", metric="mean_ap")
 
 
-def test_a_column_of_boxes_stands_beside_the_others_and_has_no_chance():
+def test_a_column_of_boxes_stands_beside_the_others_and_has_no_chance() -> None:
     records = [
         sound_record(encoder="a", task="what", correct=71),
         box_record(0.251, encoder="a", probe="linear"),
@@ -365,7 +365,7 @@ def test_a_column_of_boxes_stands_beside_the_others_and_has_no_chance():
     assert table.heads[1].label == "ava/linear@honest@1:mean_ap"
 
 
-def test_columns_that_are_found_show_the_metric_of_their_task():
+def test_columns_that_are_found_show_the_metric_of_their_task() -> None:
     table = join(board(), [sound_record(task="what"), box_record(0.25, probe="linear")])
     assert [(h.column.task, h.column.metric) for h in table.heads] == [
         ("ava", "mean_ap"),
@@ -377,12 +377,14 @@ def test_columns_that_are_found_show_the_metric_of_their_task():
     ("metric", "task", "record"),
     [("top1", "ava", box_record(0.3)), ("mean_ap", "what", sound_record(task="what"))],
 )
-def test_a_metric_that_the_records_of_a_task_lack_is_refused(metric, task, record):
+def test_a_metric_that_the_records_of_a_task_lack_is_refused(
+    metric: str, task: str, record: Result
+) -> None:
     with pytest.raises(UsageError, match=f"shows {metric} of {task}, whose records have"):
         join(board(column(task=task, metric=metric)), [record])
 
 
-def with_options(record: Result, **options) -> Result:
+def with_options(record: Result, **options: Any) -> Result:
     task = record.task.model_copy(update={"options": {**record.task.options, **options}})
     return record.model_copy(update={"task": task})
 
@@ -416,7 +418,9 @@ def with_options(record: Result, **options) -> Result:
         ),
     ],
 )
-def test_other_rules_thresholds_and_files_of_boxes_are_marked(other, notes):
+def test_other_rules_thresholds_and_files_of_boxes_are_marked(
+    other: Result, notes: list[str]
+) -> None:
     usual = {"rules": "official", "threshold": 0.8, "detections": "/here/boxes.csv"}
     files = {"detections": digest("boxes")}
     records = [
@@ -434,14 +438,14 @@ def test_other_rules_thresholds_and_files_of_boxes_are_marked(other, notes):
     assert best == (["c"] if notes[0].startswith("scored") else ["b"])
 
 
-def test_boxes_left_out_of_the_count_are_told():
+def test_boxes_left_out_of_the_count_are_told() -> None:
     record = box_record(0.5, lost=10)
     config = {**record.config, "on_unreadable": "skip"}
     [note] = notes_on(record.model_copy(update={"config": config}), record, "honest@1")
     assert "10 undecodable, left out of the count" in note
 
 
-def test_facts_of_a_record_of_boxes_have_all_rules_and_every_class():
+def test_facts_of_a_record_of_boxes_have_all_rules_and_every_class() -> None:
     facts = facts_of(box_record(0.25, lost=10))
     assert facts["Result"] == [
         "frame mAP at IoU 0.5 25.00 by the official rules (90 boxes scored)",
@@ -456,7 +460,7 @@ def test_facts_of_a_record_of_boxes_have_all_rules_and_every_class():
     assert "Classes" not in facts_of(sound_record())
 
 
-def test_head_that_the_scored_rows_chose_is_marked_in_cells_and_facts():
+def test_head_that_the_scored_rows_chose_is_marked_in_cells_and_facts() -> None:
     def record(rule: str, scores: list[float | None]) -> Result:
         fields = sound_fields(task="what", correct=63, rows=100, protocol="vjepa2@1")
         fields["probe"]["selection"] = {
@@ -481,7 +485,7 @@ def test_head_that_the_scored_rows_chose_is_marked_in_cells_and_facts():
     assert "on the scored rows instead would have added 2.0 points" in str(facts_of(honest))
 
 
-def test_released_head_is_not_told_by_settings_that_fitted_nothing():
+def test_released_head_is_not_told_by_settings_that_fitted_nothing() -> None:
     fields = sound_fields(task="what", correct=63, rows=100)
     fields["probe"] |= {"released_sha256": digest("probe"), "log": {"head": 3}}
     fields |= {"train_labels": None}
@@ -492,8 +496,8 @@ def test_released_head_is_not_told_by_settings_that_fitted_nothing():
     assert "head 3 of its file" in line and "lr" not in line
 
 
-def test_one_network_at_two_inputs_has_two_rows_that_say_so():
-    def at(size: int, **facts) -> Result:
+def test_one_network_at_two_inputs_has_two_rows_that_say_so() -> None:
+    def at(size: int, **facts: Any) -> Result:
         fields = sound_fields(encoder="a", **facts)
         fields["encoder"]["image_size"] = size
         return Result.model_validate(fields)
@@ -509,8 +513,8 @@ def test_one_network_at_two_inputs_has_two_rows_that_say_so():
     }
 
 
-def test_a_probe_with_settings_of_its_own_is_marked_and_never_the_best():
-    def probed(name: str, correct: int, **options) -> Result:
+def test_a_probe_with_settings_of_its_own_is_marked_and_never_the_best() -> None:
+    def probed(name: str, correct: int, **options: Any) -> Result:
         fields = sound_fields(encoder=name, task="what", probe="linear", correct=correct)
         fields["config"]["probe_options"] = options
         fields["id"] = id_of(fields)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 from bench.publish.leaderboard import Column, Leaderboard
 from leaderboards.render.csv_text import csv_text
 from leaderboards.render.json_text import json_text
 from leaderboards.render.markdown import markdown
-from leaderboards.render.write_all import write, write_table
+from leaderboards.render.write_all import write_table
 from leaderboards.rows.join import join
 from tests.leaderboards.test_latex import PRINTED, published
 from tests.sound_record import sound_record
@@ -18,11 +19,10 @@ BOARD = Leaderboard(
     name="small",
     title="Small",
     columns=[Column(title="attentive", task="what", probe="attentive", protocol="honest@1")],
-    write=write,
 )
 
 
-def test_json_holds_what_the_page_shows():
+def test_json_holds_what_the_page_shows() -> None:
     records = [
         sound_record(encoder="a", task="what", correct=60, seed=0),
         sound_record(encoder="a", task="what", correct=66, seed=1),
@@ -45,7 +45,7 @@ def test_json_holds_what_the_page_shows():
     assert fields["legend"] and fields["hidden"] == 0
 
 
-def test_published_numbers_are_in_every_format(tmp_path):
+def test_published_numbers_are_in_every_format(tmp_path: Path) -> None:
     table = published()
     lines = [line for line in markdown(table).splitlines() if line.startswith("|")]
     assert len({len(line) for line in lines}) == 1

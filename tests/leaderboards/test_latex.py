@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,8 @@ import pytest
 from bench.metrics.intervals import Interval
 from bench.publish.leaderboard import Column, Leaderboard, PublishedNumber
 from leaderboards.render.latex import escaped, latex_text
-from leaderboards.render.write_all import write
 from leaderboards.rows.join import join
-from leaderboards.rows.table import Cell, Fact, Head, Row, Seeds, Table
+from leaderboards.rows.table import Fact, Seeds, Table, TableCell, TableHead, TableRow
 from tests.leaderboards.latex_check import check_latex
 from tests.sound_record import sound_record
 
@@ -43,7 +43,7 @@ def small() -> Table:
         Column(title=probe, task="what", probe=probe, protocol="honest@1")
         for probe in ("attentive", "k_nn & more")
     ]
-    board = Leaderboard(name="small_one", title=f"Board {NASTY}", columns=columns, write=write)
+    board = Leaderboard(name="small_one", title=f"Board {NASTY}", columns=columns)
     records = [
         sound_record(encoder="tie_1", task="what", correct=80, unreadable=1),
         sound_record(encoder="tie_2", task="what", correct=80, protocol="honest@1"),
@@ -61,9 +61,9 @@ def published() -> Table:
     low = PublishedNumber(**{**PRINTED.__dict__, "value": 67.98, "std": 0.3})
     record = sound_record(correct=799, rows=1000)
     cells = (
-        Cell(published=PRINTED, published_is_best=True),
-        Cell(published=low),
-        Cell(
+        TableCell(published=PRINTED, published_is_best=True),
+        TableCell(published=low),
+        TableCell(
             value=0.799,
             record=record,
             is_best=True,
@@ -71,15 +71,15 @@ def published() -> Table:
             seeds=Seeds(values={0: 0.797, 1: 0.801}),
             published=PRINTED,
         ),
-        Cell(),
+        TableCell(),
     )
     kinds = ("published", "published", "published", "chance")
     rows = tuple(
-        Row(kind=kind, name=f"row {i}", record=cell.record, cells=(cell,),
+        TableRow(kind=kind, name=f"row {i}", record=cell.record, cells=(cell,),
             facts=(Fact(text="ViT-L/16 & 300 M", plain="x", value=1.0),))
         for i, (kind, cell) in enumerate(zip(kinds, cells, strict=True))
     )  # fmt: skip
-    head = Head(column=column, protocol=None, reference=record)
+    head = TableHead(column=column, protocol=None, reference=record)
     return Table(
         name="paper",
         title="A paper's table 6",
@@ -92,7 +92,7 @@ def published() -> Table:
     )
 
 
-def test_a_table_reads_as_latex_with_best_in_bold_ties_and_footnotes():
+def test_a_table_reads_as_latex_with_best_in_bold_ties_and_footnotes() -> None:
     text = latex_text(small())
     [rows] = check_latex(text)
     numbers = {row[0]: row[1:] for row in rows}
@@ -112,14 +112,14 @@ def test_a_table_reads_as_latex_with_best_in_bold_ties_and_footnotes():
     assert r"\label{tab:small-one-1}" in text
 
 
-def test_special_signs_are_escaped():
+def test_special_signs_are_escaped() -> None:
     assert escaped("50% of #1_x & {$}^~\\") == (
         r"50\% of \#1\_x \& \{\$\}\textasciicircum{}\textasciitilde{}\textbackslash{}"
     )
     assert escaped("--yes – ±\n網") == "-{}-yes -- $\\pm$ [U+7DB2]"  # noqa: RUF001
 
 
-def test_published_numbers_stand_beside_measured_ones():
+def test_published_numbers_stand_beside_measured_ones() -> None:
     [rows] = check_latex(latex_text(published()))
     assert [row[2] for row in rows[1:]] == [
         "K400",
@@ -131,15 +131,15 @@ def test_published_numbers_stand_beside_measured_ones():
     ]
 
 
-def test_a_board_without_records_is_a_comment():
-    board = Leaderboard(name="none", title="None\n& nothing", columns=(), write=write)
+def test_a_board_without_records_is_a_comment() -> None:
+    board = Leaderboard(name="none", title="None\n& nothing", columns=())
     text = latex_text(join(board, []))
     assert all(line.startswith("% ") for line in text.splitlines()) and "No records yet" in text
 
 
 @pytest.mark.skipif(PDFLATEX is None, reason="needs pdflatex on PATH")
 @pytest.mark.parametrize("table", [small, published])
-def test_latex_compiles(table, tmp_path):
+def test_latex_compiles(table: Callable[..., Table], tmp_path: Path) -> None:
     log = compiled(latex_text(table()), tmp_path)
     assert "Missing character" not in log and "Overfull" not in log
 
@@ -159,7 +159,7 @@ def test_latex_compiles(table, tmp_path):
         ("{}[a", "[a"),
     ],
 )
-def test_the_check_finds_what_latex_would_stop_at(broken):
+def test_the_check_finds_what_latex_would_stop_at(broken: tuple[str, str]) -> None:
     text = latex_text(small())
     assert broken[0] in text
     with pytest.raises(AssertionError):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -13,13 +15,17 @@ from bench.records.record import Result
 from leaderboards.frozen_video import frozen_video
 from leaderboards.optimism import with_gaps
 from leaderboards.render.markdown import markdown
-from leaderboards.render.write_all import write
 from leaderboards.rows.join import join
 from tests.sound_record import box_record, id_of, sound_fields
 
 
 def swept(
-    correct: int, scores: list[float | None], *, selected: int = 1, rule: str = "honest", **facts
+    correct: int,
+    scores: list[float | None],
+    *,
+    selected: int = 1,
+    rule: str = "honest",
+    **facts: Any,
 ) -> Result:
     """A record of a sweep whose heads had these scores on the scored rows."""
     fields = sound_fields(correct=correct, **{"task": "what", **facts})
@@ -44,7 +50,7 @@ RECORDS = [
 ]
 
 
-def test_honest_best_and_gap_stand_side_by_side():
+def test_honest_best_and_gap_stand_side_by_side() -> None:
     board = registry.build("boards", "optimism", {})
     table = with_gaps(board, RECORDS)
     assert [head.column.title for head in table.heads] == [
@@ -64,7 +70,7 @@ def test_honest_best_and_gap_stand_side_by_side():
     assert [row.name for row in table.rows] == ["b", "a"]
 
 
-def test_the_files_of_the_board_tell_what_a_gap_is(tmp_path):
+def test_the_files_of_the_board_tell_what_a_gap_is(tmp_path: Path) -> None:
     board = registry.build("boards", "optimism", {})
     paths = board.write(board, RECORDS, tmp_path)
     text = paths[0].read_text(encoding="utf-8")
@@ -81,14 +87,14 @@ def test_the_files_of_the_board_tell_what_a_gap_is(tmp_path):
     assert [c["value"] for c in fields["rows"][0]["cells"]][:3] == [0.74, 0.74, 0.0]
 
 
-def test_without_honest_sweeps_the_board_says_so(tmp_path):
+def test_without_honest_sweeps_the_board_says_so(tmp_path: Path) -> None:
     board = registry.build("boards", "optimism", {})
     for records in ([], RECORDS[3:]):
         text = board.write(board, records, tmp_path)[0].read_text(encoding="utf-8")
         assert "No records yet" in text
 
 
-def test_unreportable_records_are_left_out_unless_asked_for():
+def test_unreportable_records_are_left_out_unless_asked_for() -> None:
     limited = swept(
         71, [0.66, 0.7], encoder="z", status="not_reportable", reasons=("limited to 10 rows",)
     )
@@ -98,12 +104,12 @@ def test_unreportable_records_are_left_out_unless_asked_for():
     assert with_gaps(board, [limited], include_unreportable=True).rows[0].name == "z"
 
 
-def test_a_gap_stands_beside_the_number_it_belongs_to():
+def test_a_gap_stands_beside_the_number_it_belongs_to() -> None:
     columns = [
         Column(title="attentive", task="what", probe="attentive", protocol="honest@1"),
         Column(title="gap", task="what", probe="attentive", protocol="honest@1", shows="gap"),
     ]
-    board = Leaderboard(name="small", title="Small", columns=columns, write=write)
+    board = Leaderboard(name="small", title="Small", columns=columns)
     older = Result.model_validate(sound_fields(encoder="old", task="what", correct=80))
     lines = markdown(join(board, [RECORDS[0], older])).splitlines()[6:10]
     assert lines == [
@@ -114,15 +120,15 @@ def test_a_gap_stands_beside_the_number_it_belongs_to():
     ]
 
 
-def test_a_newer_record_that_says_nothing_of_the_gap_does_not_hide_it():
+def test_a_newer_record_that_says_nothing_of_the_gap_does_not_hide_it() -> None:
     column = Column(title="gap", task="what", probe="attentive", protocol="honest@1", shows="gap")
-    board = Leaderboard(name="small", title="Small", columns=[column], write=write)
+    board = Leaderboard(name="small", title="Small", columns=[column])
     newer = sound_fields(encoder="a", task="what", created="2026-01-01T00:00:00Z")
     cell = join(board, [RECORDS[0], Result.model_validate(newer)]).rows[0].cells[0]
     assert cell.value == pytest.approx(0.03) and cell.record == RECORDS[0]
 
 
-def test_gaps_of_seeds_are_averaged():
+def test_gaps_of_seeds_are_averaged() -> None:
     records = [swept(71, [0.66, 0.70, 0.70 + gap], encoder="a", seed=s)
                for s, gap in enumerate((0.01, 0.03))]  # fmt: skip
     board = registry.build("boards", "optimism", {})
@@ -130,7 +136,7 @@ def test_gaps_of_seeds_are_averaged():
     assert gap.value == pytest.approx(0.02) and gap.seeds is not None
 
 
-def test_frozen_video_has_the_gap_of_its_attentive_probe():
+def test_frozen_video_has_the_gap_of_its_attentive_probe() -> None:
     heads = join(frozen_video(), []).heads
     gaps = [head.column for head in heads if head.column.shows == "gap"]
     assert [(c.task, c.probe, c.metric) for c in gaps] == [
@@ -142,7 +148,7 @@ def test_frozen_video_has_the_gap_of_its_attentive_probe():
     join(frozen_video(), [box_record(0.3, task="moving_digits_ava")])
 
 
-def test_the_title_counts_the_heads_of_the_records_shown_alone():
+def test_the_title_counts_the_heads_of_the_records_shown_alone() -> None:
     older = swept(60, [0.5, 0.6], encoder="a", created="2024-01-01T00:00:00Z")
     table = with_gaps(registry.build("boards", "optimism", {}), [older, RECORDS[0]])
     assert [head.column.title for head in table.heads] == ["attentive: honest", "best of 3", "gap"]

@@ -9,6 +9,7 @@ import json
 import re
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,7 +27,8 @@ from bench.records.record import Result
 from leaderboards import published
 from leaderboards.paper_tables import NATIVE_STRIDE, OWN_PLANS
 from leaderboards.rows.paper_join import join_published
-from leaderboards.rows.table import Row, Table, percent
+from leaderboards.rows.table import Table, TableRow, percent
+from tests.commands import Bench
 from tests.sound_record import digest, id_of, sound_fields
 
 FILE = Path(published.__file__).with_name("results.csv")
@@ -44,28 +46,27 @@ ELSEWHERE = {
 }
 
 
-def table_of(name: str, records: list[Result] | None = None, **options) -> Table:
+def table_of(name: str, records: list[Result] | None = None, **options: Any) -> Table:
     board: Leaderboard = registry.build("boards", name, options)
     own = board.write.keywords["make"].keywords["table"]
-    places = [column.holds for column in own.columns]
-    return join_published(board, records or [], numbers=own.numbers, places=places)
+    return join_published(board, records or [], numbers=own.numbers, places=own.places)
 
 
-def rows(table: Table, method: str, arch: str) -> list[Row]:
+def rows(table: Table, method: str, arch: str) -> list[TableRow]:
     """The rows of a method and architecture (with its resolution, if that is not 224)."""
     return [row for row in table.rows if (row.name, row.facts[0].text) == (method, arch)]
 
 
-def printed(row: Row) -> list[float | None]:
+def printed(row: TableRow) -> list[float | None]:
     return [cell.published.value if cell.published else None for cell in row.cells]
 
 
 # ------------------------------------------------------------------------------- the data file
-def test_the_data_file_is_the_one_that_was_read_off_the_papers():
+def test_the_data_file_is_the_one_that_was_read_off_the_papers() -> None:
     assert file_sha256(FILE) == ("6f050977f891c79aef9138c9111e6bc84f1af518782a8fb357c520577ba3c7d4")
 
 
-def test_every_line_of_the_data_file_stands_once_in_the_board_of_its_table():
+def test_every_line_of_the_data_file_stands_once_in_the_board_of_its_table() -> None:
     found: Counter[tuple[str, ...]] = Counter()
     for name in BOARDS:
         for row in table_of(name).rows:
@@ -94,7 +95,7 @@ def as_line(number: PublishedNumber) -> tuple[str, ...]:
 
 
 @pytest.mark.parametrize("name", BOARDS)
-def test_every_cell_stands_in_the_row_and_the_column_of_its_line(name):
+def test_every_cell_stands_in_the_row_and_the_column_of_its_line(name: str) -> None:
     table = table_of(name)
     assert all(row.kind == "published" for row in table.rows)
     for row in table.rows:
@@ -120,7 +121,7 @@ def test_every_cell_stands_in_the_row_and_the_column_of_its_line(name):
 
 
 @pytest.mark.parametrize("name", BOARDS)
-def test_the_files_of_a_board_print_every_number(name, tmp_path):
+def test_the_files_of_a_board_print_every_number(name: str, tmp_path: Path) -> None:
     board = registry.build("boards", name, {})
     files = {path.suffix: path for path in board.write(board, [], tmp_path)}
     assert {".md", ".csv", ".html"} <= files.keys()
@@ -136,7 +137,7 @@ def test_the_files_of_a_board_print_every_number(name, tmp_path):
         assert [float(n[0]) if n else None for n in numbers] == printed(row)
 
 
-def test_a_row_of_table_6_is_that_of_the_paper():
+def test_a_row_of_table_6_is_that_of_the_paper() -> None:
     table = table_of("vjepa_table6")
     assert table.facts == ("arch", "params (M)", "data")
     titles = [head.column.title for head in table.heads]
@@ -158,7 +159,7 @@ def test_a_row_of_table_6_is_that_of_the_paper():
     assert sum(map(sum, best)) == 7
 
 
-def test_table_7_has_the_spread_over_draws_and_vidrop_keeps_its_gaps():
+def test_table_7_has_the_spread_over_draws_and_vidrop_keeps_its_gaps() -> None:
     [row] = rows(table_of("vjepa_table7"), "V-JEPA", "ViT-H/16_384")
     assert printed(row) == [68.2, 72.8, 80.6, 54.0, 59.3, 67.9]
     assert [c.published.std for c in row.cells] == [0.2, 0.2, 0.2, 0.2, 0.5, 0.2]
@@ -184,7 +185,9 @@ def test_table_7_has_the_spread_over_draws_and_vidrop_keeps_its_gaps():
         (('vjepa-2024,5,OmniMAE,ViT-L/16,224,,,2400,k400', 'vjepa-2024,"5'), "no CSV in UTF-8"),
     ],
 )  # fmt: skip
-def test_a_file_that_is_not_clean_is_refused_with_its_line(change, reason, tmp_path):
+def test_a_file_that_is_not_clean_is_refused_with_its_line(
+    change: tuple[str, str], reason: str, tmp_path: Path
+) -> None:
     path = tmp_path / "mine.csv"
     text = "".join(FILE.read_text(encoding="utf-8").splitlines(keepends=True)[:3])
     path.write_text(text, encoding="utf-8")
@@ -196,7 +199,7 @@ def test_a_file_that_is_not_clean_is_refused_with_its_line(change, reason, tmp_p
 
 
 # ------------------------------------------------------------------------------------- searching
-def test_search_finds_parts_of_methods_and_whole_other_words():
+def test_search_finds_parts_of_methods_and_whole_other_words() -> None:
     numbers = published_numbers()
     found = search(numbers, method="v-jepa", task="K400", table="6", source="vjepa-2024")
     assert [n.value for n in found] == [80.8, 82.0, 81.9]
@@ -212,7 +215,7 @@ def test_search_finds_parts_of_methods_and_whole_other_words():
         search(numbers, method="SVT", task="ava")
 
 
-def test_the_command_prints_where_each_number_stands(bench):
+def test_the_command_prints_where_each_number_stands(bench: Bench) -> None:
     code, out, err = bench("published", "--task", "inat21", "--method", "DINO")
     assert code == 0 and "3 published numbers" in err
     header, *lines = out.splitlines()
@@ -227,7 +230,7 @@ def test_the_command_prints_where_each_number_stands(bench):
     assert bench("published", "--method", "no such")[0] == 1
 
 
-def test_papers_are_listed_and_hold_the_numbers_of_their_name(bench):
+def test_papers_are_listed_and_hold_the_numbers_of_their_name(bench: Bench) -> None:
     code, out, _ = bench("ls", "papers", "--json")
     assert code == 0 and set(json.loads(out)) == {line["source"] for line in LINES}
     for name in registry.names("papers"):
@@ -237,7 +240,7 @@ def test_papers_are_listed_and_hold_the_numbers_of_their_name(bench):
 
 # -------------------------------------------------------------------------------------- measured
 def made(encoder: str = "vjepa_vitl16", correct: int = 71, plan: str = "16x8x3@4", size: int = 224,
-         share: tuple[float, int] | None = None, **facts) -> Result:  # fmt: skip
+         share: tuple[float, int] | None = None, **facts: Any) -> Result:  # fmt: skip
     """A record of K400 with an attentive probe by the released protocol."""
     fields = sound_fields(
         **{"task": "k400", "protocol": "vjepa@1", "split": "val", **facts},
@@ -256,7 +259,7 @@ def made(encoder: str = "vjepa_vitl16", correct: int = 71, plan: str = "16x8x3@4
     return Result.model_validate(fields)
 
 
-def test_an_encoder_of_the_paper_stands_in_its_row_with_the_difference():
+def test_an_encoder_of_the_paper_stands_in_its_row_with_the_difference() -> None:
     table = table_of("vjepa_table6", [made(correct=80, rows=100)])
     row, other = rows(table, "V-JEPA", "ViT-L/16")[0], rows(table, "V-JEPA", "ViT-H/16")[0]
     assert row.kind == "published" and row.record.encoder.name == "vjepa_vitl16"
@@ -269,7 +272,7 @@ def test_an_encoder_of_the_paper_stands_in_its_row_with_the_difference():
     assert "vjepa_vitl16 in the row of V-JEPA, ViT-L/16" in " ".join(table.remarks)
 
 
-def test_the_resolution_decides_which_row_of_an_encoder_is_meant():
+def test_the_resolution_decides_which_row_of_an_encoder_is_meant() -> None:
     large = made("vjepa_vith16_384", size=384)
     [row] = rows(table_of("vjepa_table6", [large]), "V-JEPA", "ViT-H/16_384")
     assert row.record is large
@@ -279,7 +282,7 @@ def test_the_resolution_decides_which_row_of_an_encoder_is_meant():
     assert [r.kind for r in table.rows if r.record] == ["encoder"]
 
 
-def test_other_encoders_stand_below_and_published_data_decide_the_row():
+def test_other_encoders_stand_below_and_published_data_decide_the_row() -> None:
     records = [
         made("vjepa_vitl16", plan="16x1x1@4"),
         made("mine", 90, plan="16x1x1@4"),
@@ -295,7 +298,7 @@ def test_other_encoders_stand_below_and_published_data_decide_the_row():
     assert [c.published for c in measured[1].cells] == [None] * 3
 
 
-def test_of_two_weights_of_one_name_the_newer_stand_in_the_row():
+def test_of_two_weights_of_one_name_the_newer_stand_in_the_row() -> None:
     old, new = (made(weights=w, created=f"2025-0{i}-01T00:00:00Z") for w, i in (("b", 3), ("a", 4)))
     for records in ([old, new], [new, old]):
         table = table_of("vjepa_table6", records)
@@ -305,7 +308,7 @@ def test_of_two_weights_of_one_name_the_newer_stand_in_the_row():
         assert below.record is old and below.cells[0].published is None
 
 
-def test_another_protocol_or_split_is_marked_and_other_views_never_stand_in():
+def test_another_protocol_or_split_is_marked_and_other_views_never_stand_in() -> None:
     records = [
         made("vjepa_vitl16", 80),
         made("other", 90, protocol="honest@1"),
@@ -332,14 +335,14 @@ def test_another_protocol_or_split_is_marked_and_other_views_never_stand_in():
     assert list(dict.fromkeys(used)) == list(range(1, len(table.notes) + 1))
 
 
-def test_the_protocol_of_a_board_is_an_option():
+def test_the_protocol_of_a_board_is_an_option() -> None:
     record = made("other", 90, protocol="honest@1")
     table = table_of("vjepa_table6", [record], protocol="honest@1")
     [row] = [row for row in table.rows if row.record]
     assert row.cells[0].notes == () and row.cells[0].is_best
 
 
-def test_columns_of_few_labels_show_mean_and_deviation_over_draws():
+def test_columns_of_few_labels_show_mean_and_deviation_over_draws() -> None:
     counts = enumerate((60, 66, 63))
     records = [made("vjepa_vith16", count, share=(0.05, draw)) for draw, count in counts]
     records.append(made("vjepa_vith16", 80, share=(0.5, 0)))
@@ -354,12 +357,12 @@ def test_columns_of_few_labels_show_mean_and_deviation_over_draws():
     assert [table.notes[n - 1] for n in fifty.notes] == ["draw 0 alone"]
 
 
-def test_what_nothing_here_measures_is_said():
+def test_what_nothing_here_measures_is_said() -> None:
     text = " ".join(table_of("vidrop_table7").remarks)
     assert "DAVIS 2017" in text and "no task 'davis2017'" in text and "K400" not in text
 
 
-def test_plans_without_a_stride_are_those_of_the_tasks():
+def test_plans_without_a_stride_are_those_of_the_tasks() -> None:
     for task, plan in OWN_PLANS.items():
         source = inspect.getsource(importlib.import_module(f"tasks.{task}"))
         assert f'plan="{plan}@{NATIVE_STRIDE}"' in source
@@ -373,10 +376,10 @@ def test_plans_without_a_stride_are_those_of_the_tasks():
     assert ("k400", "16x5x3@4") in plans and ("ucf101", "16x1x1@4") in plans
 
 
-def test_a_board_with_another_layout_than_its_table_is_refused():
+def test_a_board_with_another_layout_than_its_table_is_refused() -> None:
     board = registry.build("boards", "vjepa_table7", {})
     own = board.write.keywords["make"].keywords["table"]
-    places = [column.holds for column in own.columns]
+    places = own.places
     for wrong in (places[:5], [*places[:5], places[0]]):
         with pytest.raises(ValueError, match=r"[02] columns"):
             join_published(board, [], numbers=own.numbers, places=wrong)
@@ -384,7 +387,7 @@ def test_a_board_with_another_layout_than_its_table_is_refused():
         join_published(board, [], numbers=[*own.numbers, own.numbers[0]], places=places)
 
 
-def test_a_board_with_published_rows_needs_no_record(bench, tmp_path):
+def test_a_board_with_published_rows_needs_no_record(bench: Bench, tmp_path: Path) -> None:
     code, out, err = bench("board", "vjepa_table14")
     assert code == 0, err
     assert "80.9" in out and (tmp_path / "home" / "tables" / "vjepa_table14.html").exists()

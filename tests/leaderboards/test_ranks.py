@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -15,21 +16,18 @@ from leaderboards.render.markdown import markdown
 from leaderboards.render.write_all import write
 from leaderboards.rows.join import join
 from leaderboards.rows.table import Table
-from tests.leaderboards.kept import kept_record
-from tests.sound_record import sound_record
+from tests.kept_records import kept_clips
 
 ROWS = 200
 
 
-def board(folder, *, metric: str = "top1") -> Leaderboard:
+def board(folder: Path, *, metric: str = "top1") -> Leaderboard:
     columns = [
         Column(
             title="attentive", task="what", probe="attentive", protocol="honest@1", metric=metric
         )
     ]
-    return Leaderboard(
-        name="small", title="Small board", columns=columns, write=write, records=folder
-    )
+    return Leaderboard(name="small", title="Small board", columns=columns, records=folder)
 
 
 def first(count: int, at: int = 0) -> np.ndarray:
@@ -43,12 +41,12 @@ def places(table: Table) -> dict[str, tuple[int, int] | None]:
     return {row.name: row.cells[0].rank for row in table.rows if row.kind != "chance"}
 
 
-def test_encoders_that_cannot_be_told_apart_share_their_places(tmp_path):
+def test_encoders_that_cannot_be_told_apart_share_their_places(tmp_path: Path) -> None:
     records = [
-        kept_record(tmp_path, first(160), encoder="a", task="what"),
+        kept_clips(tmp_path, first(160), encoder="a", task="what"),
         # 155 of the same and 3 others: 5 rows against 3, which says nothing.
-        kept_record(tmp_path, first(155) | first(3, 180), encoder="b", task="what"),
-        kept_record(tmp_path, first(60), encoder="c", task="what"),
+        kept_clips(tmp_path, first(155) | first(3, 180), encoder="b", task="what"),
+        kept_clips(tmp_path, first(60), encoder="c", task="what"),
     ]
     assert binomtest(3, 8).pvalue > 0.05 / 3
     assert binomtest(0, 95).pvalue < 0.05 / 3
@@ -64,12 +62,12 @@ def test_encoders_that_cannot_be_told_apart_share_their_places(tmp_path):
     assert frame[f"{label}:place_to"].tolist()[:3] == [2, 2, 3]
 
 
-def test_what_does_not_compete_has_no_place(tmp_path):
+def test_what_does_not_compete_has_no_place(tmp_path: Path) -> None:
     records = [
-        kept_record(tmp_path, first(160), encoder="a", task="what"),
-        kept_record(tmp_path, first(60), encoder="b", task="what"),
-        kept_record(tmp_path, first(200), encoder="c", task="what", protocol="vjepa@1"),
-        kept_record(
+        kept_clips(tmp_path, first(160), encoder="a", task="what"),
+        kept_clips(tmp_path, first(60), encoder="b", task="what"),
+        kept_clips(tmp_path, first(200), encoder="c", task="what", protocol="vjepa@1"),
+        kept_clips(
             tmp_path, first(199), encoder="d", task="what", status="suspect", reasons=("odd",)
         ),
     ]
@@ -81,10 +79,10 @@ def test_what_does_not_compete_has_no_place(tmp_path):
     }
 
 
-def test_without_the_folder_or_a_second_number_there_are_no_places(tmp_path):
+def test_without_the_folder_or_a_second_number_there_are_no_places(tmp_path: Path) -> None:
     records = [
-        kept_record(tmp_path, first(160), encoder="a", task="what"),
-        kept_record(tmp_path, first(60), encoder="b", task="what"),
+        kept_clips(tmp_path, first(160), encoder="a", task="what"),
+        kept_clips(tmp_path, first(60), encoder="b", task="what"),
     ]
     table = join(replace(board(tmp_path), records=None), records)
     assert places(table) == {"a": None, "b": None} and table.remarks == ()
@@ -92,11 +90,13 @@ def test_without_the_folder_or_a_second_number_there_are_no_places(tmp_path):
     assert places(join(board(tmp_path), records[:1])) == {"a": None}
 
 
-def test_a_record_without_predictions_has_no_place_and_the_table_says_so(tmp_path):
+def test_a_record_without_predictions_has_no_place_and_the_table_says_so(tmp_path: Path) -> None:
+    bare = kept_clips(tmp_path, first(180), encoder="c", task="what")
+    none = bare.artifacts.model_copy(update={"predictions": None})
     records = [
-        kept_record(tmp_path, first(160), encoder="a", task="what"),
-        kept_record(tmp_path, first(60), encoder="b", task="what"),
-        sound_record(encoder="c", task="what", correct=180, rows=ROWS),
+        kept_clips(tmp_path, first(160), encoder="a", task="what"),
+        kept_clips(tmp_path, first(60), encoder="b", task="what"),
+        bare.model_copy(update={"artifacts": none}),
     ]
     table = join(board(tmp_path), records)
     assert places(table) == {"c": None, "a": (1, 1), "b": (2, 2)}
@@ -106,10 +106,10 @@ def test_a_record_without_predictions_has_no_place_and_the_table_says_so(tmp_pat
     )
 
 
-def test_predictions_that_are_not_those_of_the_record_are_refused(tmp_path):
+def test_predictions_that_are_not_those_of_the_record_are_refused(tmp_path: Path) -> None:
     records = [
-        kept_record(tmp_path, first(160), encoder="a", task="what"),
-        kept_record(tmp_path, first(60), encoder="b", task="what"),
+        kept_clips(tmp_path, first(160), encoder="a", task="what"),
+        kept_clips(tmp_path, first(60), encoder="b", task="what"),
     ]
     file = tmp_path / f"{records[0].id}.parquet"
     file.write_bytes(file.read_bytes() + b" ")
@@ -117,13 +117,13 @@ def test_predictions_that_are_not_those_of_the_record_are_refused(tmp_path):
         join(board(tmp_path), records)
 
 
-def test_rows_that_all_left_out_are_not_tested(tmp_path):
-    scored = np.arange(ROWS) < 190
+def test_rows_that_all_left_out_are_not_tested(tmp_path: Path) -> None:
+    lost = {"unread": range(190, ROWS)}
     records = [
-        kept_record(tmp_path, first(160), scored=scored, skip=True, encoder="a", task="what"),
-        kept_record(tmp_path, first(60), scored=scored, skip=True, encoder="b", task="what"),
+        kept_clips(tmp_path, first(160), on_unreadable="skip", **lost, encoder="a", task="what"),
+        kept_clips(tmp_path, first(60), on_unreadable="skip", **lost, encoder="b", task="what"),
         # Counts them as wrong, and does not compete: the others do not either, then.
-        kept_record(tmp_path, first(100), scored=scored, encoder="c", task="what"),
+        kept_clips(tmp_path, first(100), **lost, encoder="c", task="what"),
     ]
     assert places(join(board(tmp_path), records[:2])) == {"a": (1, 1), "b": (2, 2)}
     assert places(join(board(tmp_path), records)) == {"a": None, "c": None, "b": None}

@@ -6,6 +6,7 @@ import io
 import random
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -13,6 +14,7 @@ from statsmodels.stats.proportion import proportion_confint
 
 from bench import registry
 from bench.publish.leaderboard import Column, Leaderboard
+from bench.publish.write_board import writer_of
 from leaderboards.render.csv_text import csv_text
 from leaderboards.render.markdown import markdown
 from leaderboards.render.write_all import write
@@ -26,7 +28,6 @@ BOARD = Leaderboard(
         Column(title=probe, task="what", probe=probe, protocol="honest@1")
         for probe in ("attentive", "knn")
     ],
-    write=write,
 )
 SUFFIXES = [".md", ".csv", ".tex", ".json", ".html"]
 RECORDS = [
@@ -38,7 +39,7 @@ RECORDS = [
 ]
 
 
-def test_markdown_is_aligned_and_sets_floors_apart():
+def test_markdown_is_aligned_and_sets_floors_apart() -> None:
     assert markdown(join(BOARD, RECORDS)).splitlines() == [
         "# Small <board>",
         "",
@@ -67,7 +68,7 @@ def test_markdown_is_aligned_and_sets_floors_apart():
     ]
 
 
-def test_csv_parses_back_with_pandas():
+def test_csv_parses_back_with_pandas() -> None:
     frame = pd.read_csv(io.StringIO(csv_text(join(BOARD, RECORDS))))
     assert frame["kind"].tolist() == ["encoder"] * 3 + ["floor", "chance"]
     assert frame["encoder"].tolist() == ["third|x", "second", "first", "random", "chance"]
@@ -80,7 +81,7 @@ def test_csv_parses_back_with_pandas():
     assert frame["notes"][0].startswith("what/attentive@honest@1: protocol vjepa@1")
 
 
-def test_the_same_records_give_the_same_bytes_in_any_order(tmp_path):
+def test_the_same_records_give_the_same_bytes_in_any_order(tmp_path: Path) -> None:
     shuffled = RECORDS[:]
     random.Random(0).shuffle(shuffled)
     first = write(BOARD, RECORDS, tmp_path / "a")
@@ -103,7 +104,7 @@ class Page(HTMLParser):
         self.sources: list[str] = []
         self.open: list[str] = []
 
-    def handle_starttag(self, tag, attrs):
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         facts = dict(attrs)
         self.ids += [facts["id"]] if "id" in facts else []
         self.links += [facts["href"]] if tag == "a" else []
@@ -111,16 +112,16 @@ class Page(HTMLParser):
         if tag not in self.VOID:
             self.open.append(tag)
 
-    def handle_endtag(self, tag):
+    def handle_endtag(self, tag: str) -> None:
         assert self.open.pop() == tag
 
 
 @pytest.fixture
-def page(tmp_path):
+def page(tmp_path: Path) -> str:
     return write(BOARD, RECORDS, tmp_path)[-1].read_text(encoding="utf-8")
 
 
-def test_the_page_is_well_formed_and_every_link_has_its_target(page):
+def test_the_page_is_well_formed_and_every_link_has_its_target(page: str) -> None:
     parsed = Page()
     parsed.feed(page)
     assert parsed.open == []
@@ -129,7 +130,7 @@ def test_the_page_is_well_formed_and_every_link_has_its_target(page):
     assert "<title>Small &lt;board&gt;</title>" in page
 
 
-def test_the_page_loads_nothing_from_anywhere(page):
+def test_the_page_loads_nothing_from_anywhere(page: str) -> None:
     parsed = Page()
     parsed.feed(page)
     assert parsed.sources == ["data:,"]
@@ -137,7 +138,7 @@ def test_the_page_loads_nothing_from_anywhere(page):
     assert "default-src 'none'" in page
 
 
-def test_the_page_explains_every_number(page):
+def test_the_page_explains_every_number(page: str) -> None:
     for record in RECORDS:
         assert f'id="record-{record.id}"' in page
         for fact in (
@@ -151,27 +152,27 @@ def test_the_page_explains_every_number(page):
     assert "9 scored of 10" in page
 
 
-def test_a_table_without_records_says_so(tmp_path):
+def test_a_table_without_records_says_so(tmp_path: Path) -> None:
     for columns in ((), BOARD.columns):
-        empty = Leaderboard(name="empty", title="Empty", columns=columns, write=write)
+        empty = Leaderboard(name="empty", title="Empty", columns=columns)
         paths = write(empty, [], tmp_path)
         assert "o records yet" in paths[0].read_text(encoding="utf-8")
         Page().feed(paths[-1].read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize("name", ["frozen_video", "runs"])
-def test_boards_of_the_project_write_five_files(name, tmp_path):
+def test_boards_of_the_project_write_five_files(name: str, tmp_path: Path) -> None:
     made = registry.find("boards", name).function()
     assert made.name == name
-    assert [p.suffix for p in made.write(made, RECORDS, tmp_path)] == SUFFIXES
+    assert [p.suffix for p in writer_of(made)(made, RECORDS, tmp_path)] == SUFFIXES
 
 
-def test_boxes_are_rendered_beside_clips(tmp_path):
+def test_boxes_are_rendered_beside_clips(tmp_path: Path) -> None:
     columns = [
         Column(title="knn", task="what", probe="knn"),
         Column(title="linear", task="ava", probe="linear", metric="mean_ap"),
     ]
-    board = Leaderboard(name="both", title="Both", columns=columns, write=write)
+    board = Leaderboard(name="both", title="Both", columns=columns)
     record = box_record(0.25, encoder="first", probe="linear")
     paths = write(board, [RECORDS[2], record], tmp_path)
     text, page = (paths[i].read_text(encoding="utf-8") for i in (0, -1))
@@ -200,7 +201,7 @@ def test_boxes_are_rendered_beside_clips(tmp_path):
     assert "25.0 stand (1), 20 true boxes<br>25.0 sit (3), 20 true boxes" in page
 
 
-def test_names_are_no_markup_in_markdown():
+def test_names_are_no_markup_in_markdown() -> None:
     names = ["a\nb", "<script>x</script>", "*star* _em_ `code`", "[t](u)", "snake_case", "a|b"]
     records = [sound_record(encoder=name, task="what") for name in names]
     told = markdown(join(BOARD, records)).splitlines()

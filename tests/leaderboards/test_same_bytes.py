@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from bench import registry
+from bench.publish.write_board import writer_of
 from bench.records.record_files import read_records
-from tests.leaderboards.kept import kept_record
+from tests.kept_records import kept_clips
 
 ROOT = Path(__file__).parents[2]
 BOARDS = ("runs", "frozen_video", "frozen_encoders", "optimism", "low_shot")
@@ -31,11 +32,11 @@ def build(home: Path, out: Path, *, order: int) -> dict[str, bytes]:
         board = registry.build("boards", name, {})
         refused = ("a.json failed verification: no seal",)
         board = replace(board, records=home / "records", refused=refused)
-        board.write(board, records, out)
+        writer_of(board)(board, records, out)
     return {path.name: path.read_bytes() for path in sorted(out.iterdir())}
 
 
-def test_two_builds_give_the_same_bytes(tmp_path):
+def test_two_builds_give_the_same_bytes(tmp_path: Path) -> None:
     home = tmp_path / "home"
     rng = np.random.default_rng(0)
     for encoder, share in (("a", 0.8), ("b", 0.7), ("c", 0.4)):
@@ -43,8 +44,8 @@ def test_two_builds_give_the_same_bytes(tmp_path):
             for seed in (0, 1):
                 right = rng.random(60) < share
                 facts = {"encoder": encoder, "task": task, "seed": seed}
-                kept_record(home / "records", right, **facts)
-        kept_record(home / "records", rng.random(60) < 0.5, encoder=encoder, fraction=0.1)
+                kept_clips(home / "records", right, **facts)
+        kept_clips(home / "records", rng.random(60) < 0.5, encoder=encoder, fraction=0.1)
     first = build(home, tmp_path / "first", order=1)
     environment = {**os.environ, "PYTHONHASHSEED": "7", "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", AGAIN, str(home), str(tmp_path / "second")]

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 
 from bench.publish.leaderboard import Column, Leaderboard
 from bench.records.record import Result
 from leaderboards.render.markdown import markdown
-from leaderboards.render.write_all import write
 from leaderboards.rows.join import join
-from leaderboards.rows.table import Cell, percent
+from leaderboards.rows.table import TableCell, percent
 from tests.sound_record import digest, id_of, sound_fields, sound_record
 
 WHOLE = digest("train list")
 
 
 def board(*columns: Column) -> Leaderboard:
-    return Leaderboard(name="small", title="Small board", columns=columns, write=write)
+    return Leaderboard(name="small", title="Small board", columns=columns)
 
 
 ALL = Column(title="attentive", task="what", probe="attentive", protocol="honest@1")
@@ -26,7 +26,7 @@ TENTH = Column(title="10 %", task="what", probe="attentive", protocol="honest@1"
                task_options={"fraction": 0.1})  # fmt: skip
 
 
-def drawn(correct: int, draw: int, *, seed: int = 0, fraction: float = 0.1, **facts) -> Result:
+def drawn(correct: int, draw: int, *, seed: int = 0, fraction: float = 0.1, **facts: Any) -> Result:
     """A record on a share of the training labels, as a draw of them."""
     fields = sound_fields(task="what", correct=correct, fraction=fraction, seed=seed, **facts)
     fields["config"]["task_options"] = {"fraction": fraction, "draw": draw}
@@ -36,13 +36,13 @@ def drawn(correct: int, draw: int, *, seed: int = 0, fraction: float = 0.1, **fa
     return Result.model_validate({**fields, "id": id_of(fields)})
 
 
-def only_cell(records: list[Result], column: Column = ALL) -> Cell:
+def only_cell(records: list[Result], column: Column = ALL) -> TableCell:
     table = join(board(column), records)
     [row] = [row for row in table.rows if row.kind == "encoder"]
     return row.cells[0]
 
 
-def test_records_that_differ_in_the_seed_are_one_number_with_a_spread():
+def test_records_that_differ_in_the_seed_are_one_number_with_a_spread() -> None:
     cell = only_cell([sound_record(task="what", correct=c, seed=s) for c, s in
                       ((60, 0), (63, 1), (66, 2))])  # fmt: skip
     assert cell.seeds is not None and cell.seeds.values == {0: 0.60, 1: 0.63, 2: 0.66}
@@ -70,7 +70,7 @@ def test_records_that_differ_in_the_seed_are_one_number_with_a_spread():
         {"fraction": 0.5},
     ],
 )
-def test_what_differs_in_more_than_the_seed_is_not_averaged(change):
+def test_what_differs_in_more_than_the_seed_is_not_averaged(change: dict[str, Any]) -> None:
     records = [
         sound_record(task="what", correct=60, seed=0),
         sound_record(task="what", correct=70, seed=1, **change),
@@ -83,14 +83,14 @@ def test_what_differs_in_more_than_the_seed_is_not_averaged(change):
     }
 
 
-def test_the_probe_settings_must_be_the_same_too():
+def test_the_probe_settings_must_be_the_same_too() -> None:
     fields = sound_fields(task="what", correct=70, seed=1)
     fields["probe"]["heads"][0]["lr"] = 0.5
     other = Result.model_validate({**fields, "id": id_of(fields)})
     assert only_cell([sound_record(task="what", correct=60, seed=0), other]).seeds is None
 
 
-def test_of_two_records_of_one_seed_the_newer_counts():
+def test_of_two_records_of_one_seed_the_newer_counts() -> None:
     records = [
         sound_record(task="what", correct=10, seed=0, created="2025-01-01T00:00:00Z"),
         sound_record(task="what", correct=60, seed=1, created="2025-01-02T00:00:00Z"),
@@ -103,7 +103,7 @@ def test_of_two_records_of_one_seed_the_newer_counts():
     assert cell.others == 1
 
 
-def test_a_column_of_a_share_has_the_mean_over_its_draws():
+def test_a_column_of_a_share_has_the_mean_over_its_draws() -> None:
     records = [drawn(20, 0), drawn(22, 1), drawn(27, 2), sound_record(task="what", correct=71)]
     table = join(board(TENTH, ALL), records)
     tenth, whole = table.rows[0].cells
@@ -120,7 +120,7 @@ def test_a_column_of_a_share_has_the_mean_over_its_draws():
     ]
 
 
-def test_draws_of_one_share_compete_and_one_draw_alone_is_told():
+def test_draws_of_one_share_compete_and_one_draw_alone_is_told() -> None:
     table = join(
         board(TENTH),
         [drawn(20, 0, encoder="a"), drawn(26, 1, encoder="a"), drawn(24, 1, encoder="b")],
@@ -132,7 +132,7 @@ def test_draws_of_one_share_compete_and_one_draw_alone_is_told():
     assert table.notes == ("draw 1 alone",) and table.rows[0].cells[0].notes == (1,)
 
 
-def test_a_mean_over_draws_in_a_column_of_all_labels_is_marked_as_such():
+def test_a_mean_over_draws_in_a_column_of_all_labels_is_marked_as_such() -> None:
     table = join(board(ALL), [drawn(20, 0), drawn(26, 1), sound_record(task="what", encoder="b")])
     [row] = [row for row in table.rows if row.name == "vjepa_vitl16"]
     assert percent(row.cells[0].value) == "23.0"

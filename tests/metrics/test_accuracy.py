@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.errors import BenchError
-from bench.metrics.accuracy import Counts, label_ranks, predict, report, top1
+from bench.metrics.accuracy import label_ranks, predict, report
 
 
 def rank_by_sorting(row: list[float], label: int) -> int:
@@ -28,21 +28,18 @@ def rank_by_sorting(row: list[float], label: int) -> int:
         )
     )
 )
-def test_ranks_and_counts_agree_with_a_stable_sort(rows):
+def test_ranks_and_counts_agree_with_a_stable_sort(rows: list[tuple[list[float], int]]) -> None:
     probabilities = torch.tensor([row for row, _ in rows])
     labels = torch.tensor([label for _, label in rows])
     ranks = [rank_by_sorting(row, label) for row, label in rows]
     assert label_ranks(probabilities, labels).tolist() == ranks
-    counts = top1(probabilities, labels)
-    assert counts == Counts(
-        correct=sum(r == 0 for r in ranks), correct5=sum(r < 5 for r in ranks), scored=len(rows)
-    )
     assert ((predict(probabilities) == labels) == (torch.tensor(ranks) == 0)).all()
-    parts = [top1(probabilities[i : i + 5], labels[i : i + 5]) for i in range(0, len(rows), 5)]
-    assert sum(parts, Counts()) == counts
+    pairs = zip(probabilities.split(5), labels.split(5), strict=True)
+    parts = [label_ranks(*pair) for pair in pairs]
+    assert torch.cat(parts).tolist() == ranks
 
 
-def test_all_heads_are_ranked_at_once():
+def test_all_heads_are_ranked_at_once() -> None:
     generator = torch.Generator().manual_seed(0)
     probabilities = torch.rand(3, 11, 7, generator=generator)
     labels = torch.arange(11) % 7
@@ -53,33 +50,26 @@ def test_all_heads_are_ranked_at_once():
         assert torch.equal(predict(probabilities)[head], predict(probabilities[head]))
 
 
-def test_tie_goes_to_the_lowest_class():
+def test_tie_goes_to_the_lowest_class() -> None:
     even = torch.full((1, 8), 0.125)
     assert predict(even).tolist() == [0]
-    assert top1(even, torch.tensor([0])) == Counts(correct=1, correct5=1, scored=1)
-    assert top1(even, torch.tensor([4])) == Counts(correct=0, correct5=1, scored=1)
-    assert top1(even, torch.tensor([5])) == Counts(correct=0, correct5=0, scored=1)
+    assert [label_ranks(even, torch.tensor([c])).tolist() for c in (0, 4, 5)] == [[0], [4], [5]]
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_probabilities_that_are_not_finite_are_refused(value):
+def test_probabilities_that_are_not_finite_are_refused(value: float) -> None:
     bad = torch.tensor([[0.5, 0.5], [value, 0.1]])
     with pytest.raises(BenchError, match="1 of 2 rows"):
-        top1(bad, torch.tensor([0, 0]))
+        label_ranks(bad, torch.tensor([0, 0]))
     with pytest.raises(BenchError, match="1 of 2 rows"):
         predict(bad)
 
 
-def test_counts_add_and_divide():
-    both = Counts(correct=1, correct5=2, scored=3) + Counts(correct=2, correct5=3, scored=5)
-    assert (both.top1, both.top5) == (3 / 8, 5 / 8)
-
-
-def ints(*values: int):
+def ints(*values: int) -> np.ndarray:
     return np.array(values, dtype=np.int64)
 
 
-def test_report_of_a_small_split_by_hand():
+def test_report_of_a_small_split_by_hand() -> None:
     # Class 0: 2 of 3 right, class 1: 0 of 1, class 2: 2 of 2; class 3 has no row.
     values = report(
         ints(0, 0, 1, 0, 2, 2), ints(0, 0, 0, 1, 2, 2), None, num_classes=4, num_expected=6
@@ -94,7 +84,7 @@ def test_report_of_a_small_split_by_hand():
     }
 
 
-def test_unreadable_score_row_counts_as_wrong_and_widens_the_bounds():
+def test_unreadable_score_row_counts_as_wrong_and_widens_the_bounds() -> None:
     # 10 published rows, 8 listed, 2 of those unreadable, 5 right: 4 rows are unknown.
     labels = ints(0, 0, 0, 0, 1, 1, 1, 1)
     values = report(ints(0, 0, 0, -1, 1, 1, 0, -1), labels, None, num_classes=2, num_expected=10)
@@ -104,12 +94,12 @@ def test_unreadable_score_row_counts_as_wrong_and_widens_the_bounds():
     assert values["mean_per_class"] == (3 / 4 + 2 / 4) / 2
 
 
-def test_rows_beyond_the_published_number_keep_the_bounds_below_one():
+def test_rows_beyond_the_published_number_keep_the_bounds_below_one() -> None:
     values = report(ints(0, 1), ints(0, 1), None, num_classes=2, num_expected=1)
     assert (values["top1_lower"], values["top1_upper"]) == (1.0, 1.0)
 
 
-def test_top5_needs_six_classes_and_ignores_unscored_rows():
+def test_top5_needs_six_classes_and_ignores_unscored_rows() -> None:
     hits = np.array([True, True, False, True])
     predicted, labels = ints(0, 3, 2, -1), ints(0, 1, 5, 5)
     assert report(predicted, labels, hits, num_classes=6, num_expected=4)["top5"] == 2 / 4
@@ -118,6 +108,6 @@ def test_top5_needs_six_classes_and_ignores_unscored_rows():
         report(predicted, labels, None, num_classes=6, num_expected=4)
 
 
-def test_empty_split_is_refused():
+def test_empty_split_is_refused() -> None:
     with pytest.raises(BenchError, match="no row"):
         report(ints(), ints(), None, num_classes=2, num_expected=0)

@@ -1,12 +1,15 @@
 """The frame mAP of scored boxes: against plain Python on CSV files, and bounds by brute force."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from bench.data.boxes.regions import FrameTruth
+from bench.data.manifest import Manifest
 from bench.errors import DataError
 from bench.metrics.detections import ScoredBoxes, detections_of, score_boxes
 from bench.metrics.frame_rules import RULES
@@ -27,13 +30,21 @@ OTHER = [0.5, 0.5, 1.0, 1.0]
 SEEDS = st.integers(0, 2**32)
 
 
-def some_rows(count, seed):
+def some_rows(count: int, seed: int) -> np.ndarray:
     """Row numbers, at least one, in order."""
     rng = np.random.default_rng(seed)
     return np.flatnonzero(rng.random(count) < 0.7) if count > 1 and seed % 4 else np.arange(count)
 
 
-def plain_numbers(folder, manifest, rows, probabilities, truth, *, skip):
+def plain_numbers(
+    folder: Path,
+    manifest: Manifest,
+    rows: np.ndarray,
+    probabilities: np.ndarray,
+    truth: FrameTruth,
+    *,
+    skip: bool,
+) -> dict[str, float | None]:
     """Return the mean by rules of plain Python on files, None where there is none."""
     folder.mkdir(exist_ok=True)
     regions = manifest.regions
@@ -59,7 +70,9 @@ def plain_numbers(folder, manifest, rows, probabilities, truth, *, skip):
 @settings(max_examples=150, deadline=None)
 @example(seed=1_506_227_077, rules="official", skip=True)
 @given(seed=SEEDS, rules=st.sampled_from(sorted(RULES)), skip=st.booleans())
-def test_scores_are_those_of_plain_python_on_files(tmp_path_factory, seed, rules, skip):
+def test_scores_are_those_of_plain_python_on_files(
+    tmp_path_factory: pytest.TempPathFactory, seed: int, rules: str, skip: bool
+) -> None:
     manifest, truth, scores = random_case(seed, rules=rules)
     rows = some_rows(len(manifest), seed)
     boxes = ScoredBoxes.of(manifest, rows, scores[rows], truth)
@@ -80,7 +93,9 @@ def test_scores_are_those_of_plain_python_on_files(tmp_path_factory, seed, rules
 
 @settings(max_examples=60, deadline=None)
 @given(seed=SEEDS, rules=st.sampled_from(sorted(RULES)))
-def test_whatever_the_missing_scores_had_been_the_number_is_within_the_bounds(seed, rules):
+def test_whatever_the_missing_scores_had_been_the_number_is_within_the_bounds(
+    seed: int, rules: str
+) -> None:
     manifest, truth, scores = random_case(seed, rules=rules, ties=False)
     rows = some_rows(len(manifest), seed | 1)
     try:
@@ -99,7 +114,7 @@ def test_whatever_the_missing_scores_had_been_the_number_is_within_the_bounds(se
         assert found.low - 1e-12 <= number <= found.high + 1e-12
 
 
-def test_bounds_worked_by_hand():
+def test_bounds_worked_by_hand() -> None:
     # Two key frames with one true box each of class 3; the second frame could not be read. Class 8
     # has its only truth there.
     truth = truth_of([(0, 902, WHOLE, 3, 0), (0, 903, WHOLE, 3, 0), (0, 903, OTHER, 8, 1)])
@@ -120,7 +135,7 @@ def test_bounds_worked_by_hand():
     assert skipped.frame_map.truth.rows == 1 and found.frame_map.truth.rows == 3
 
 
-def test_bounds_hold_where_only_some_boxes_of_a_key_frame_were_scored():
+def test_bounds_hold_where_only_some_boxes_of_a_key_frame_were_scored() -> None:
     truth = truth_of([(0, 902, WHOLE, 3, 0), (0, 902, OTHER, 3, 0)])
     manifest = manifest_of([(0, 902, WHOLE), (0, 902, OTHER)])
     scores = np.array([[0, 0, 0.5, 0]], dtype=np.float32)
@@ -128,7 +143,7 @@ def test_bounds_hold_where_only_some_boxes_of_a_key_frame_were_scored():
     assert (found.low, found.frame_map.mean_ap, found.high) == (0, 0.5, 1)
 
 
-def test_fifty_places_of_a_frame_do_not_make_the_lower_bound_too_high():
+def test_fifty_places_of_a_frame_do_not_make_the_lower_bound_too_high() -> None:
     # 20 boxes of three classes were not scored on one frame: 60 rows for 50 places, of which the
     # official program would keep those of the higher classes alone. Each class could have had all.
     truth = truth_of([(0, 902, WHOLE, 1, 0), (0, 903, WHOLE, 3, 0)])
@@ -139,7 +154,7 @@ def test_fifty_places_of_a_frame_do_not_make_the_lower_bound_too_high():
     assert found.low == pytest.approx(1 / 21 / 2, abs=1e-15)
 
 
-def test_equal_boxes_of_the_truth_can_be_found_once():
+def test_equal_boxes_of_the_truth_can_be_found_once() -> None:
     # Two persons in the very same place: a second detection there finds nothing and is wrong.
     truth = truth_of([(0, 902, WHOLE, 3, 0), (0, 902, WHOLE, 3, 1), (0, 903, WHOLE, 3, 0)])
     manifest = manifest_of([(0, 902, WHOLE), (0, 903, WHOLE)])
@@ -152,7 +167,7 @@ def test_equal_boxes_of_the_truth_can_be_found_once():
     assert (skipped.frame_map.mean_ap, skipped.high) == (1, 2 / 3)
 
 
-def test_boxes_of_the_truth_without_area_cannot_be_found():
+def test_boxes_of_the_truth_without_area_cannot_be_found() -> None:
     thin = [0.5, 0.0, 0.5, 1.0]
     truth = truth_of(
         [(0, 902, thin, 3, 0), (0, 902, WHOLE, 3, 0), (0, 903, WHOLE, 3, 0)], rules="mmaction2"
@@ -164,7 +179,7 @@ def test_boxes_of_the_truth_without_area_cannot_be_found():
     assert (found.frame_map.mean_ap, found.high) == (1 / 3, 2 / 3)
 
 
-def test_detections_go_box_by_box_in_evaluated_classes_alone():
+def test_detections_go_box_by_box_in_evaluated_classes_alone() -> None:
     manifest = manifest_of([(0, 902, WHOLE), (1, 903.5, OTHER)])
     truth = truth_of([(0, 902, WHOLE, 3, 0)])
     scores = np.array([[0.1, 0.9, 0.3, 0.8]] * 2, dtype=np.float32)
@@ -175,7 +190,7 @@ def test_detections_go_box_by_box_in_evaluated_classes_alone():
     assert given.corners.tolist() == [WHOLE] * 3 + [OTHER] * 3
 
 
-def test_columns_follow_the_ids_of_the_classes_not_their_places():
+def test_columns_follow_the_ids_of_the_classes_not_their_places() -> None:
     truth = truth_of([(0, 902, WHOLE, 3, 0)])
     swapped = truth_of([(0, 902, WHOLE, 3, 0)])
     order = np.array([3, 1, 2, 0])

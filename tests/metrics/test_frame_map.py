@@ -3,18 +3,22 @@
 import heapq
 import json
 import math
-from dataclasses import astuple, replace
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.data.boxes.ava_csv import read_boxes, read_excluded
+from bench.data.boxes.ava_csv import Boxes, read_boxes, read_excluded
 from bench.data.boxes.ava_labels import read_action_list
+from bench.data.boxes.regions import FrameTruth
 from bench.errors import DataError
-from bench.metrics.frame_map import frame_map
+from bench.metrics import frame_map as metric
+from bench.metrics.frame_map import FrameMap
 from bench.metrics.frame_matching import average_precision, best_of_frames, iou
 from bench.metrics.frame_rules import OFFICIAL, RULES
 from benchmarks.plain_frame_map import plain_frame_map
@@ -24,7 +28,20 @@ CASES = ("case1_random", "case2_duplicates_ties", "case3_excluded_and_outside")
 CLASSES = {1: "stand", 3: "sit", 8: "run"}
 
 
-def score(case, rules="official", *, truth="gt.csv", detections=None, excluded=False):
+def frame_map(boxes, detections, classes, *, rules=OFFICIAL, excluded=None):
+    ids = np.array(sorted(classes))
+    truth = FrameTruth(boxes=boxes, excluded=excluded, classes=classes, ids=ids, rules=rules.name)
+    return metric.frame_map(truth, detections, rules)
+
+
+def score(
+    case: str,
+    rules: str = "official",
+    *,
+    truth: str = "gt.csv",
+    detections: Path | None = None,
+    excluded: bool = False,
+) -> FrameMap:
     folder = GOLDEN / case
     return frame_map(
         read_boxes(folder / truth, "ground truth"),
@@ -35,7 +52,7 @@ def score(case, rules="official", *, truth="gt.csv", detections=None, excluded=F
     )
 
 
-def agrees(found, expected):
+def agrees(found: FrameMap, expected: dict[str, Any]) -> None:
     assert found.mean_ap == pytest.approx(expected["mAP@0.5"], abs=1e-9)
     assert {str(one.id) for one in found.classes} == set(expected["AP"]) | {
         str(one.id) for one in found.classes if one.ap is None
@@ -45,26 +62,28 @@ def agrees(found, expected):
         assert (one.ap is None) if ap is None else one.ap == pytest.approx(ap, abs=1e-9)
 
 
-def expected_of(case):
+def expected_of(case: str) -> dict[str, dict[str, Any]]:
     return json.loads((GOLDEN / case / "expected.json").read_text())
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_golden_cases_of_the_official_program(case):
+def test_golden_cases_of_the_official_program(case: str) -> None:
     agrees(score(case), expected_of(case)["activitynet_official"])
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_golden_cases_of_slowfast(case):
+def test_golden_cases_of_slowfast(case: str) -> None:
     agrees(score(case, "slowfast", excluded=True), expected_of(case)["slowfast"])
 
 
 @pytest.mark.parametrize("case", [CASES[0], CASES[2]])
-def test_golden_cases_of_mmaction2(case):
+def test_golden_cases_of_mmaction2(case: str) -> None:
     agrees(score(case, "mmaction2", excluded=True), expected_of(case)["mmaction2"])
 
 
-def test_golden_case_of_mmaction2_stops_at_the_inverted_box_and_goes_on_without(tmp_path):
+def test_golden_case_of_mmaction2_stops_at_the_inverted_box_and_goes_on_without(
+    tmp_path: Path,
+) -> None:
     with pytest.raises(DataError, match=r"inverted .*: 1, .* 0.5, 0.0, 0.0, 0.5 .* second 904"):
         score(CASES[1], "mmaction2")
     rows = [line.split(",") for line in (GOLDEN / CASES[1] / "detections.csv").open()]
@@ -75,7 +94,7 @@ def test_golden_case_of_mmaction2_stops_at_the_inverted_box_and_goes_on_without(
     agrees(found, expected_of(CASES[1])["mmaction2_after_dropping_inverted_boxes"])
 
 
-def test_golden_variants_with_exclusions_and_declared_frames():
+def test_golden_variants_with_exclusions_and_declared_frames() -> None:
     expected = expected_of(CASES[2])
     agrees(score(CASES[2], excluded=True), expected["activitynet_official_rows_prefiltered"])
     declared = score(CASES[2], truth="gt_with_two_column_rows.csv")
@@ -83,7 +102,7 @@ def test_golden_variants_with_exclusions_and_declared_frames():
     assert declared.num_frames == score(CASES[2]).num_frames + 2
 
 
-def test_the_tie_class_is_within_its_interval():
+def test_the_tie_class_is_within_its_interval() -> None:
     ties = json.loads((GOLDEN / CASES[1] / "tie_sensitivity_class17.json").read_text())
     [found] = [one.ap for one in score(CASES[1]).classes if one.id == 17]
     assert ties["worst_case_fp_first"] <= found <= ties["best_case_tp_first"]
@@ -103,7 +122,7 @@ ACTION = st.sampled_from(["1", "1", "3", "8", "2", "-1"])
 
 
 @st.composite
-def rows(draw, *, last, most, boxes):
+def rows(draw: Callable[..., Any], *, last: st.SearchStrategy, most: int, boxes: list[str]) -> str:
     """Draw the lines of a file, now and then of 2 or 7 columns; some stand there twice."""
     lines = []
     for _ in range(draw(st.integers(1, most))):
@@ -123,8 +142,12 @@ def rows(draw, *, last, most, boxes):
     rules=st.sampled_from(sorted(RULES)),
 )
 def test_random_files_score_as_plain_python_does(
-    tmp_path_factory, truth, detections, excluded, rules
-):
+    tmp_path_factory: pytest.TempPathFactory,
+    truth: str,
+    detections: str,
+    excluded: list[str] | None,
+    rules: str,
+) -> None:
     folder = tmp_path_factory.mktemp("files")
     (folder / "gt.csv").write_text(truth)
     (folder / "det.csv").write_text(detections)
@@ -134,7 +157,7 @@ def test_random_files_score_as_plain_python_does(
         out.write_text("".join(f"{frame}\n" for frame in excluded))
     chosen = RULES[rules] if rules != "official" else replace(OFFICIAL, best_of_frame=4)
 
-    def ours():
+    def ours() -> FrameMap | None:
         return frame_map(
             read_boxes(folder / "gt.csv", "ground truth"),
             read_boxes(folder / "det.csv", "detections"),
@@ -166,14 +189,16 @@ def test_random_files_score_as_plain_python_does(
         assert (one.ap is None) == (per_class[one.id] is None)
         assert one.ap is None or one.ap == pytest.approx(per_class[one.id], abs=1e-12)
     for fate in (found.truth, found.detections):
-        count, *parts = astuple(fate)
+        count, *parts = fate.model_dump().values()
         assert count == sum(parts) and min(parts) >= 0
     assert sum(one.num_detections for one in found.classes) == found.detections.scored
 
 
 @settings(max_examples=100, deadline=None)
 @given(st.integers(0, 2**32), st.integers(1, 60))
-def test_the_best_rows_of_a_frame_are_those_that_the_official_heap_keeps(seed, most):
+def test_the_best_rows_of_a_frame_are_those_that_the_official_heap_keeps(
+    seed: int, most: int
+) -> None:
     rng = np.random.default_rng(seed)
     num = 300
     frame, action = rng.integers(0, 4, num), rng.integers(1, 4, num)
@@ -196,7 +221,7 @@ def test_the_best_rows_of_a_frame_are_those_that_the_official_heap_keeps(seed, m
 
 
 # ---------------------------------------------------------------------------------- worked by hand
-def test_average_precision_worked_by_hand():
+def test_average_precision_worked_by_hand() -> None:
     # Ranked: right, wrong, right, wrong, right; 4 boxes to find. Precision at the right ones is
     # 1/1, 2/3, 3/5, which falls already, and the fourth step of recall is never made.
     scores = np.array([0.9, 0.8, 0.7, 0.6, 0.5])
@@ -210,15 +235,15 @@ def test_average_precision_worked_by_hand():
     assert average_precision(scores[:0], right[:0], 3) == 0.0
 
 
-def test_overlap_worked_by_hand():
+def test_overlap_worked_by_hand() -> None:
     box = np.array([[0.0, 0.0, 0.5, 0.5]] * 3)
     others = np.array([[0.0, 0.0, 0.25, 0.5], [0.25, 0.25, 0.75, 0.75], [0.5, 0.0, 1.0, 0.5]])
     # 1/8 of 1/4; 1/16 of (1/4 + 1/4 - 1/16); they only touch.
     assert iou(box, others).tolist() == pytest.approx([0.5, 1 / 7, 0.0], abs=1e-15)
 
 
-def test_rules_worked_by_hand(tmp_path):
-    def files(truth, detections):
+def test_rules_worked_by_hand(tmp_path: Path) -> None:
+    def files(truth: str, detections: str) -> list[Boxes]:
         (tmp_path / "gt.csv").write_text(truth)
         (tmp_path / "det.csv").write_text(detections)
         pair = (tmp_path / "gt.csv", "ground truth"), (tmp_path / "det.csv", "detections")
@@ -255,7 +280,7 @@ def test_rules_worked_by_hand(tmp_path):
     assert [results[name].mean_ap for name in ("official", "slowfast", "mmaction2")] == [1, 1, 0]
 
 
-def test_fifty_rows_of_a_frame_count_and_one_more_does_not(tmp_path):
+def test_fifty_rows_of_a_frame_count_and_one_more_does_not(tmp_path: Path) -> None:
     # 50 rows of another evaluated class are better than the only right one of class 3.
     lines = [f"a,902,0.1,0.1,0.5,0.5,1,0.{99 - row}" for row in range(50)]
     right = "a,902,0.1,0.1,0.5,0.5,3,0.01"

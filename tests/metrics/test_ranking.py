@@ -1,5 +1,7 @@
 """Places that data leave open: by pairwise loops, and how seldom equal models are put in order."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
@@ -8,7 +10,7 @@ from bench.metrics.paired import compare_rows, holm
 from bench.metrics.ranking import ROWS_AT_A_TIME, places
 
 
-def looped(count, test):
+def looped(count: int, test: Callable[..., tuple[float, float]]) -> list[tuple[int, int]]:
     """Places by a loop over pairs; `test(i, j)` is the two-sided p and the difference."""
     pairs = [(i, j) for i in range(count) for j in range(i + 1, count)]
     adjusted = holm([test(i, j)[0] for i, j in pairs])
@@ -22,21 +24,21 @@ def looped(count, test):
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_places_are_those_of_a_loop_over_pairs(seed):
+def test_places_are_those_of_a_loop_over_pairs(seed: int) -> None:
     rng = np.random.default_rng(seed)
     rows = rng.integers(30, 2 * ROWS_AT_A_TIME)  # of one block and of several
     shares = np.sort(rng.uniform(0.3, 0.8, size=9))
     correct = rng.random(rows) < shares[:, None]
     correct[3] = correct[2]
 
-    def test(i, j):
+    def test(i: int, j: int) -> tuple[float, float]:
         found = compare_rows(correct[i], correct[j])
         return found.p, found.difference
 
     assert places(correct) == looped(9, test)
 
 
-def test_models_that_cannot_be_told_apart_share_places():
+def test_models_that_cannot_be_told_apart_share_places() -> None:
     rng = np.random.default_rng(1)
     low = rng.random(4000) < 0.4
     high = rng.random(4000) < 0.7
@@ -46,7 +48,7 @@ def test_models_that_cannot_be_told_apart_share_places():
     assert places(np.stack([high, high])) == [(1, 2), (1, 2)]
 
 
-def test_places_follow_the_models_when_these_are_given_in_another_order():
+def test_places_follow_the_models_when_these_are_given_in_another_order() -> None:
     rng = np.random.default_rng(2)
     correct = rng.random((12, 900)) < np.linspace(0.2, 0.9, 12)[:, None]
     order = rng.permutation(12)
@@ -55,7 +57,7 @@ def test_places_follow_the_models_when_these_are_given_in_another_order():
     assert found[0][0] > found[11][1]
 
 
-def test_any_two_of_ten_equal_models_are_put_in_order_in_one_of_twenty_columns_at_most():
+def test_any_two_of_ten_equal_models_are_put_in_order_in_one_of_twenty_columns_at_most() -> None:
     rng = np.random.default_rng(3)
     wrong = 0
     for _ in range(300):
@@ -65,7 +67,7 @@ def test_any_two_of_ten_equal_models_are_put_in_order_in_one_of_twenty_columns_a
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_places_of_numbers_with_videos_left_out_are_those_of_a_loop_over_pairs(seed):
+def test_places_of_numbers_with_videos_left_out_are_those_of_a_loop_over_pairs(seed: int) -> None:
     rng = np.random.default_rng(seed)
     values = np.sort(rng.uniform(0.1, 0.5, size=7))
     left = (
@@ -73,7 +75,7 @@ def test_places_of_numbers_with_videos_left_out_are_those_of_a_loop_over_pairs(s
     )
     values[4], left[4] = values[3], left[3]
 
-    def test(i, j):
+    def test(i: int, j: int) -> tuple[float, float]:
         found = compare_left_out(values[i], left[i], values[j], left[j])
         return found.p, found.difference
 

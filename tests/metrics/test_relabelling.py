@@ -4,6 +4,8 @@ import itertools
 import math
 import tracemalloc
 from collections import Counter
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,19 +18,19 @@ from tests.metrics.weak_models import KINDS, decent, draw, weak_model
 UCF101_FOLDERS = {34: 35, 35: 34, 46: 47, 47: 46}  # classInd against folders in ASCII order
 
 
-def model(c, rows, accuracy=0.8, seed=0):
+def model(c: int, rows: int, accuracy: float = 0.8, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
     return draw(rng, decent(rng, c, accuracy), np.full(c, rows))
 
 
-def text_order(c):
+def text_order(c: int) -> np.ndarray:
     """Index of every class among the names class_1 to class_C sorted as text."""
     names = [f"class_{i + 1}" for i in range(c)]
     return np.array([sorted(names).index(name) for name in names])
 
 
 # ------------------------------------------------------------------------------------ by hand
-def test_three_classes_shifted_by_one():
+def test_three_classes_shifted_by_one() -> None:
     labels = np.repeat([0, 1, 2], 40)
     predicted = (labels + 1) % 3
     assert find_relabelling(predicted, labels, 3) == Relabelling(
@@ -48,7 +50,7 @@ def test_three_classes_shifted_by_one():
     )
 
 
-def test_two_of_ten_classes_exchanged_are_judged_on_their_own_rows():
+def test_two_of_ten_classes_exchanged_are_judged_on_their_own_rows() -> None:
     labels = np.repeat(np.arange(10), 30)
     predicted = labels.copy()
     predicted[labels == 3], predicted[labels == 7] = 7, 3
@@ -65,14 +67,14 @@ def test_two_of_ten_classes_exchanged_are_judged_on_their_own_rows():
     assert found.p_value == pytest.approx(31 / 2**30)
 
 
-def test_classes_of_unequal_size_all_predicted_as_one_do_not_agree_with_an_exchange():
+def test_classes_of_unequal_size_all_predicted_as_one_do_not_agree_with_an_exchange() -> None:
     # Exchanging them would make 100 of 110 rows right instead of 10, and means nothing.
     labels = np.repeat([0, 1], [10, 100])
     found = find_relabelling(np.zeros(110, dtype=np.int64), labels, 2)
     assert not found.alarm and found.as_given == 10
 
 
-def test_one_class_always_taken_for_another_is_no_exchange():
+def test_one_class_always_taken_for_another_is_no_exchange() -> None:
     labels = np.repeat([0, 1, 2, 3], 40)
     predicted = np.where(labels == 0, 1, labels)
     found = find_relabelling(predicted, labels, 4)
@@ -80,12 +82,12 @@ def test_one_class_always_taken_for_another_is_no_exchange():
     assert found.num_moved == 0 and found.as_given == found.relabelled == 120
 
 
-def test_chain_of_confusions_that_does_not_close_is_no_permutation():
+def test_chain_of_confusions_that_does_not_close_is_no_permutation() -> None:
     labels = np.repeat(np.arange(4), 50)  # 0 is read as 1, 1 as 2, 2 as 3, 3 as 3
     assert not find_relabelling(np.minimum(labels + 1, 3), labels, 4).alarm
 
 
-def predictions(*shares):
+def predictions(*shares: dict[int, int]) -> tuple[np.ndarray, np.ndarray]:
     """Rows with exact counts, spread evenly: per class, predicted class -> number of rows."""
     predicted, labels = [], []
     for label, counts in enumerate(shares):
@@ -119,18 +121,18 @@ GOOD = [{c: 40} for c in range(4, 20)]
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_near_relabellings_raise_no_alarm(why, shares):
+def test_near_relabellings_raise_no_alarm(why: str, shares: list[dict[int, int]]) -> None:
     assert not find_relabelling(*predictions(*shares), 20).alarm
 
 
-def test_nearest_relabelling_of_those_raises_one():
+def test_nearest_relabelling_of_those_raises_one() -> None:
     shares = [{1: 70, 4: 30}, {0: 70, 4: 30}, {2: 40}, {3: 40}, *GOOD]
     found = find_relabelling(*predictions(*shares), 20)
     assert found.alarm and found.num_moved == 2
     assert (found.moved_as_given, found.moved_relabelled, found.moved_rows) == (0, 140, 200)
 
 
-def test_exchange_is_found_among_pairs_that_nobody_tells_apart():
+def test_exchange_is_found_among_pairs_that_nobody_tells_apart() -> None:
     # 0 and 1 are exchanged; of the others half are read as their neighbour, which half of the
     # assignments take for a relabelling: all that moves is no better relabelled, one part is.
     pairs = [{c: 20, c + 1 - 2 * (c % 2): 20} for c in range(2, 20)]
@@ -139,15 +141,15 @@ def test_exchange_is_found_among_pairs_that_nobody_tells_apart():
     assert (found.as_given, found.relabelled) == (360, 440)
 
 
-def around_the_circle(c, *, moved, own, others):
+def around_the_circle(c: int, *, moved: int, own: int, others: int) -> list[dict[int, int]]:
     """Of each of C classes, so many rows are read as the next one, as itself, as every other."""
     return [
         {**dict.fromkeys(range(c), others), (i + 1) % c: moved, i: own} for i in range(c)
     ]  # fmt: skip
 
 
-def test_weak_model_is_shifted_if_it_is_as_bad_as_chance_with_the_labels_as_given():
-    def alarm(c, **rows):
+def test_weak_model_is_shifted_if_it_is_as_bad_as_chance_with_the_labels_as_given() -> None:
+    def alarm(c: int, **rows: Any) -> str | None:
         return find_relabelling(*predictions(*around_the_circle(c, **rows)), c).alarm
 
     assert alarm(50, moved=40, own=2, others=1)  # 44 % against 2 %
@@ -156,7 +158,7 @@ def test_weak_model_is_shifted_if_it_is_as_bad_as_chance_with_the_labels_as_give
     assert not alarm(50, moved=35, own=2, others=2)  # 26 %: hardly anything known
 
 
-def test_rows_that_were_not_scored_are_left_out():
+def test_rows_that_were_not_scored_are_left_out() -> None:
     predicted, labels = model(20, 20)
     rows = np.arange(len(labels)) % 3 > 0
     shifted = (predicted + 1) % 20
@@ -166,26 +168,26 @@ def test_rows_that_were_not_scored_are_left_out():
 
 
 @pytest.mark.parametrize("labels", [[], [0], [0, 1, 2], [2, 2, 2, 2]])
-def test_next_to_no_rows_are_no_reason_for_an_alarm(labels):
+def test_next_to_no_rows_are_no_reason_for_an_alarm(labels: list[int]) -> None:
     labels = np.array(labels, dtype=np.int64)
     found = find_relabelling((labels + 1) % 3, labels, 3)
     assert not found.alarm and found.rows == len(labels)
 
 
-def test_halves_are_blocks_of_every_class():
+def test_halves_are_blocks_of_every_class() -> None:
     labels = np.array([1, 0, 1, 1, 0, 2, 1, 1])
     assert first_halves(labels).tolist() == [True, True, True, True, False, True, False, False]
 
 
 @pytest.mark.parametrize(("better", "worse"), [(0, 0), (0, 5), (3, 0), (7, 4), (30, 1), (60, 55)])
-def test_p_value_is_the_tail_of_fair_coin_throws(better, worse):
+def test_p_value_is_the_tail_of_fair_coin_throws(better: int, worse: int) -> None:
     throws = better + worse
     tail = sum(math.comb(throws, k) for k in range(better, throws + 1)) / 2**throws
     assert mcnemar(np.array(better), np.array(worse)) == pytest.approx(tail, rel=1e-12)
 
 
 # ------------------------------------------------------------------------------- the assignment
-def weight(predicted, labels, relabelling):
+def weight(predicted: Sequence[int], labels: Sequence[int], relabelling: Sequence[int]) -> float:
     """What the assignment maximises, counted row by row; an unused column (-1) gives nothing."""
     counts, sizes = Counter(zip(labels, predicted, strict=True)), Counter(labels)
     return sum(
@@ -195,7 +197,7 @@ def weight(predicted, labels, relabelling):
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_assignment_is_the_best_of_all_permutations(seed):
+def test_assignment_is_the_best_of_all_permutations(seed: int) -> None:
     rng = np.random.default_rng(seed)
     c = int(rng.integers(2, 6))
     labels, predicted = rng.integers(0, c, (2, int(rng.integers(1, 25)))).tolist()
@@ -208,7 +210,7 @@ def test_assignment_is_the_best_of_all_permutations(seed):
         assert column in (-1, label) or (label, column) in zip(labels, predicted, strict=True)
 
 
-def test_assignment_of_many_classes_is_as_good_as_that_of_the_dense_matrix():
+def test_assignment_of_many_classes_is_as_good_as_that_of_the_dense_matrix() -> None:
     rng = np.random.default_rng(3)
     labels, predicted = rng.integers(0, 60, (2, 900))
     confusion = np.zeros((60, 60))
@@ -225,7 +227,7 @@ def test_assignment_of_many_classes_is_as_good_as_that_of_the_dense_matrix():
     [(order, c) for order in ("shuffled", "shifted") for c in (5, 30, 101, 400)]
     + [("as text", c) for c in (12, 30, 101, 400)],
 )
-def test_wrong_order_of_all_classes_is_caught(order, c):
+def test_wrong_order_of_all_classes_is_caught(order: str, c: int) -> None:
     predicted, labels = model(c, 38)
     if order == "as text":
         wrong = text_order(c)
@@ -242,14 +244,14 @@ def test_wrong_order_of_all_classes_is_caught(order, c):
     assert all(move.predicted_as == wrong[move.label] for move in found.moves)
 
 
-def test_labels_that_count_from_one_are_caught():
+def test_labels_that_count_from_one_are_caught() -> None:
     predicted, labels = model(50, 20)
     found = find_relabelling(predicted, labels + 1, 51)  # class 0 is left without rows
     assert found.alarm and found.as_given < 0.1 * found.rows
     assert {move.predicted_as - move.label for move in found.moves} == {-1}
 
 
-def test_the_four_exchanged_classes_of_ucf101_are_caught_in_a_decent_model():
+def test_the_four_exchanged_classes_of_ucf101_are_caught_in_a_decent_model() -> None:
     predicted, labels = model(101, 37)
     wrong = np.arange(101)
     wrong[list(UCF101_FOLDERS)] = list(UCF101_FOLDERS.values())
@@ -263,13 +265,15 @@ def test_the_four_exchanged_classes_of_ucf101_are_caught_in_a_decent_model():
 
 
 @pytest.mark.parametrize("accuracy", [0.5, 0.4])
-def test_shuffled_labels_are_caught_in_a_model_that_is_right_less_than_half_of_the_time(accuracy):
+def test_shuffled_labels_are_caught_in_a_model_that_is_right_less_than_half_of_the_time(
+    accuracy: float,
+) -> None:
     predicted, labels = model(174, 50, accuracy)
     wrong = np.random.default_rng(1).permutation(174)
     assert find_relabelling(wrong[predicted], labels, 174).alarm
 
 
-def test_permutations_are_caught_in_nearly_all_decent_models():
+def test_permutations_are_caught_in_nearly_all_decent_models() -> None:
     missed = 0
     for seed in range(60):
         rng = np.random.default_rng(seed)
@@ -286,12 +290,12 @@ def test_permutations_are_caught_in_nearly_all_decent_models():
 
 
 # -------------------------------------------------------------------------------- false alarms
-def test_right_labels_of_decent_models_raise_no_alarm():
+def test_right_labels_of_decent_models_raise_no_alarm() -> None:
     for seed, c in enumerate([2, 3, 5, 10, 30, 101, 400] * 5):
         assert not find_relabelling(*model(c, 20, 0.5 + 0.4 * (seed % 5) / 4, seed), c).alarm
 
 
-def test_less_than_one_in_a_hundred_of_1000_weak_models_raises_an_alarm():
+def test_less_than_one_in_a_hundred_of_1000_weak_models_raises_an_alarm() -> None:
     alarms = Counter(
         kind.__name__
         for number, kind in enumerate(KINDS)
@@ -305,7 +309,7 @@ def test_less_than_one_in_a_hundred_of_1000_weak_models_raises_an_alarm():
 
 # ------------------------------------------------------------------------------------ renaming
 @pytest.mark.parametrize("seed", range(30))
-def test_renaming_the_classes_of_labels_and_predictions_alike_changes_nothing(seed):
+def test_renaming_the_classes_of_labels_and_predictions_alike_changes_nothing(seed: int) -> None:
     rng = np.random.default_rng(seed)
     predicted, labels, c = weak_model(KINDS[seed % len(KINDS)], rng)
     if seed % 3 == 0:
@@ -322,7 +326,7 @@ def test_renaming_the_classes_of_labels_and_predictions_alike_changes_nothing(se
 
 # --------------------------------------------------------------------------------------- scale
 @pytest.mark.parametrize("shuffled", [True, False])
-def test_ten_thousand_classes_stay_far_below_a_dense_confusion_matrix(shuffled):
+def test_ten_thousand_classes_stay_far_below_a_dense_confusion_matrix(shuffled: bool) -> None:
     rng = np.random.default_rng(0)
     labels = np.repeat(np.arange(10_000), 10)
     predicted = rng.integers(0, 10_000, len(labels))

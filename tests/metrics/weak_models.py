@@ -7,15 +7,17 @@ generator, number of classes) to a confusion matrix `[C, C]` whose rows sum to 1
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 
-def guessing(rng, c):
+def guessing(rng: np.random.Generator, c: int) -> np.ndarray:
     """The label has no influence; some guess a few classes only."""
     return np.tile(rng.dirichlet(np.full(c, rng.choice([0.05, 0.3, 1, 100]))), (c, 1))
 
 
-def few_classes(rng, c):
+def few_classes(rng: np.random.Generator, c: int) -> np.ndarray:
     """One to five classes are ever predicted, those with some skill or none."""
     known = rng.choice(c, int(rng.integers(1, 1 + min(c, 5))), replace=False)
     matrix = np.zeros((c, c))
@@ -26,7 +28,7 @@ def few_classes(rng, c):
     return matrix
 
 
-def pairs(rng, c):
+def pairs(rng: np.random.Generator, c: int) -> np.ndarray:
     """Left and right: mirrored about half of the time, told apart badly, or all taken for one."""
     spread = rng.uniform(0, 0.6)
     matrix = np.full((c, c), spread / c)
@@ -48,7 +50,7 @@ def pairs(rng, c):
     return matrix
 
 
-def groups(rng, c):
+def groups(rng: np.random.Generator, c: int) -> np.ndarray:
     """Groups of alike classes, with classes that attract the predictions of others."""
     group = rng.integers(0, max(1, c // int(rng.integers(2, 8))), c)
     alike = np.where(group[:, None] == group[None], rng.uniform(0.5, 6), 0)
@@ -56,7 +58,7 @@ def groups(rng, c):
     return softmax(logits)
 
 
-def structured(rng, c):
+def structured(rng: np.random.Generator, c: int) -> np.ndarray:
     """Right between chance and 30 %, all errors of a class on few others (Dirichlet)."""
     own = rng.uniform(1 / c, max(0.3, 1 / c))
     matrix = np.zeros((c, c))
@@ -65,27 +67,27 @@ def structured(rng, c):
     return matrix + own * np.eye(c)
 
 
-def leaning(rng, c):
+def leaning(rng: np.random.Generator, c: int) -> np.ndarray:
     """Whole rows from a Dirichlet that leans to the own class, and now and then misses it."""
     alpha, factor = rng.choice([0.05, 0.1, 0.3, 1]), rng.choice([2, 5, 20])
     base = alpha * (1 + (factor - 1) * np.eye(c))
     return normalised(np.maximum(rng.gamma(base), 1e-300))
 
 
-def ordinal(rng, c):
+def ordinal(rng: np.random.Generator, c: int) -> np.ndarray:
     """Ordered classes (counts, speeds) that are read too high or too low, by up to half a step."""
     steps = np.arange(c)
     return around(rng, np.clip(steps + rng.uniform(-0.5, 0.5), 0, c - 1))
 
 
-def to_the_middle(rng, c):
+def to_the_middle(rng: np.random.Generator, c: int) -> np.ndarray:
     """Up to 12 ordered classes whose extremes are read as less extreme ones."""
     c = min(c, 12)
     middle = (c - 1) / 2
     return around(rng, middle + rng.uniform(0.3, 1) * (np.arange(c) - middle))
 
 
-def nearest_centre(rng, c):
+def nearest_centre(rng: np.random.Generator, c: int) -> np.ndarray:
     """Shots of few examples on poor features, scored on data that have moved."""
     width = int(rng.integers(1, 33))
     centres = rng.normal(size=(c, width)) * rng.choice([0.1, 0.5, 1, 2])
@@ -103,7 +105,9 @@ KINDS = [
 ]  # fmt: skip
 
 
-def weak_model(kind, rng):
+def weak_model(
+    kind: Callable[..., np.ndarray], rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, int]:
     """Return (predicted, labels, number of classes) of one model: 2 to 400 classes, 2 to 50 rows a
     class, balanced or not, in an order that has nothing to do with either."""
     c = int(np.exp(rng.uniform(np.log(2), np.log(401))))
@@ -111,7 +115,7 @@ def weak_model(kind, rng):
     return *draw(rng, matrix, class_sizes(rng, len(matrix))), len(matrix)
 
 
-def class_sizes(rng, c):
+def class_sizes(rng: np.random.Generator, c: int) -> np.ndarray:
     kind = rng.integers(4)
     if kind < 2:
         return np.full(c, rng.integers(2, 51))
@@ -120,7 +124,9 @@ def class_sizes(rng, c):
     )
 
 
-def draw(rng, matrix, sizes):
+def draw(
+    rng: np.random.Generator, matrix: np.ndarray, sizes: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Return (predicted, labels) of `sizes` rows a class, shuffled."""
     labels = np.repeat(np.arange(len(matrix)), sizes)
     predicted = np.concatenate(
@@ -130,7 +136,7 @@ def draw(rng, matrix, sizes):
     return predicted[order], labels[order]
 
 
-def decent(rng, c, accuracy):
+def decent(rng: np.random.Generator, c: int, accuracy: float) -> np.ndarray:
     """A model that is right `accuracy` of the time, not in every class alike; most errors of a
     class go to up to five classes that are like it."""
     own = np.clip(rng.beta(8 * accuracy, 8 * (1 - accuracy), c), 0.05, 0.99)
@@ -143,19 +149,19 @@ def decent(rng, c, accuracy):
     return matrix * (1 - own)[:, None] + np.diag(own)
 
 
-def around(rng, read_as):
+def around(rng: np.random.Generator, read_as: np.ndarray) -> np.ndarray:
     steps = np.arange(len(read_as))
     return softmax(-0.5 * ((steps - read_as[:, None]) / rng.uniform(0.3, 2)) ** 2)
 
 
-def dirichlet(rng, alpha, c):
+def dirichlet(rng: np.random.Generator, alpha: float, c: int) -> np.ndarray:
     """C rows over C - 1 other classes."""
     return normalised(np.maximum(rng.gamma(alpha, size=(c, c - 1)), 1e-300))
 
 
-def softmax(logits):
+def softmax(logits: np.ndarray) -> np.ndarray:
     return normalised(np.exp(logits - logits.max(axis=1, keepdims=True)))
 
 
-def normalised(matrix):
+def normalised(matrix: np.ndarray) -> np.ndarray:
     return matrix / matrix.sum(axis=1, keepdims=True)

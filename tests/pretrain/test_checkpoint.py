@@ -1,6 +1,10 @@
 import json
 import multiprocessing
+from collections.abc import Callable
 from dataclasses import replace
+from multiprocessing.synchronize import Event
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,17 +14,16 @@ from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 
 from bench.encoders.encoder import open_encoder, weight_digest
-from bench.encoders.networks.video_vit import VitArchitecture
+from bench.encoders.networks.video_vit import VideoViT, VitArchitecture
 from bench.errors import BenchError, CheckpointError
 from bench.files import remove_leftovers
 from bench.pretrain.checkpoint import (
-    checkpoint_facts,
     load_checkpoint,
     save_checkpoint,
     save_evaluation_folder,
 )
 from bench.pretrain.masks import MultiBlock, draw_masks
-from bench.pretrain.objective import fresh_networks
+from bench.pretrain.objective import JointEmbedding, fresh_networks
 from bench.pretrain.predictor import PredictorArchitecture
 from bench.pretrain.recipe import PretrainRecipe
 from bench.pretrain.schedule import step_values
@@ -64,12 +67,19 @@ FACTS = {
 }
 
 
-def made(recipe=RECIPE, seed=0):
+def made(
+    recipe: PretrainRecipe = RECIPE, seed: int = 0
+) -> tuple[JointEmbedding, VideoViT, torch.optim.Optimizer]:
     networks, target = fresh_networks(recipe, seed=seed)
     return networks, target, make_optimizer(networks, recipe)
 
 
-def trained(parts, first, last, recipe=RECIPE):
+def trained(
+    parts: tuple[JointEmbedding, VideoViT, torch.optim.Optimizer],
+    first: int,
+    last: int,
+    recipe: PretrainRecipe = RECIPE,
+) -> tuple[JointEmbedding, VideoViT, torch.optim.Optimizer]:
     """Make the steps `first` to `last` (from 1); what a step reads depends on its number alone."""
     networks, target, optimizer = parts
     a = recipe.encoder
@@ -82,7 +92,9 @@ def trained(parts, first, last, recipe=RECIPE):
     return parts
 
 
-def state_of(parts):
+def state_of(
+    parts: tuple[JointEmbedding, VideoViT, torch.optim.Optimizer],
+) -> dict[str, torch.Tensor]:
     """Everything that a later step depends on, by name."""
     networks, target, optimizer = parts
     names = {id(p): n for n, p in networks.named_parameters()}
@@ -92,7 +104,7 @@ def state_of(parts):
     return {name: tensor.clone() for name, tensor in held.items()}
 
 
-def same(first, second):
+def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
     assert first.keys() == second.keys()
     return all(
         torch.equal(first[n], second[n]) and first[n].dtype == second[n].dtype for n in first
@@ -100,7 +112,7 @@ def same(first, second):
 
 
 @pytest.fixture(scope="module")
-def saved(tmp_path_factory):
+def saved(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, torch.Tensor]]:
     """A checkpoint after 3 steps, and the state that was saved."""
     path = tmp_path_factory.mktemp("run") / "latest.pth.tar"
     parts = trained(made(), 1, 3)
@@ -109,7 +121,9 @@ def saved(tmp_path_factory):
 
 
 # ------------------------------------------------------------------------------------- going on
-def test_loaded_state_and_facts_are_those_saved(saved):
+def test_loaded_state_and_facts_are_those_saved(
+    saved: tuple[Path, dict[str, torch.Tensor]],
+) -> None:
     path, state = saved
     parts = made(seed=9)
     assert load_checkpoint(path, *parts) == json.loads(json.dumps(FACTS))
@@ -118,20 +132,24 @@ def test_loaded_state_and_facts_are_those_saved(saved):
     assert not any(p.requires_grad for p in parts[1].parameters())
 
 
-def test_training_goes_on_as_if_it_had_not_stopped(saved):
+def test_training_goes_on_as_if_it_had_not_stopped(
+    saved: tuple[Path, dict[str, torch.Tensor]],
+) -> None:
     parts = made(seed=9)
     load_checkpoint(saved[0], *parts)
     assert same(state_of(trained(parts, 4, 5)), state_of(trained(made(), 1, 5)))
 
 
-def test_state_before_the_first_step_is_loaded_over_a_later_one(tmp_path):
+def test_state_before_the_first_step_is_loaded_over_a_later_one(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "a", *made(), facts=FACTS)
     parts = trained(made(seed=9), 1, 1)
     load_checkpoint(tmp_path / "a", *parts)
     assert same(state_of(parts), state_of(made()))
 
 
-def test_loaded_weights_do_not_hang_on_the_file(saved, tmp_path):
+def test_loaded_weights_do_not_hang_on_the_file(
+    saved: tuple[Path, dict[str, torch.Tensor]], tmp_path: Path
+) -> None:
     path = tmp_path / "copy"
     path.write_bytes(saved[0].read_bytes())
     parts = made(seed=9)
@@ -141,11 +159,11 @@ def test_loaded_weights_do_not_hang_on_the_file(saved, tmp_path):
     assert path.read_bytes() == before
 
 
-def test_facts_are_read_without_networks(saved):
-    assert checkpoint_facts(saved[0]) == json.loads(json.dumps(FACTS))
+def test_facts_come_back_as_they_were_saved(saved) -> None:
+    assert load_checkpoint(saved[0], *made()) == json.loads(json.dumps(FACTS))
 
 
-def test_parameters_that_never_had_a_gradient_stay_without_state(tmp_path):
+def test_parameters_that_never_had_a_gradient_stay_without_state(tmp_path: Path) -> None:
     networks, _, optimizer = parts = made()
     networks.predictor.mask_tokens[1].requires_grad_(False)
     trained(parts, 1, 1)
@@ -157,7 +175,9 @@ def test_parameters_that_never_had_a_gradient_stay_without_state(tmp_path):
 
 
 # -------------------------------------------------------------------------------- released layout
-def test_file_has_the_keys_names_shapes_and_order_of_the_released_layout(saved):
+def test_file_has_the_keys_names_shapes_and_order_of_the_released_layout(
+    saved: tuple[Path, dict[str, torch.Tensor]],
+) -> None:
     released, ours = content(), torch.load(saved[0], weights_only=True)
     assert list(ours) == [*released, "frozenbench"]
     for key in ("encoder", "predictor", "target_encoder"):
@@ -168,7 +188,9 @@ def test_file_has_the_keys_names_shapes_and_order_of_the_released_layout(saved):
     assert counters == [None, 1, 0.25, 2, 1, 1e-3]
 
 
-def test_optimizer_has_the_groups_of_the_released_file(saved):
+def test_optimizer_has_the_groups_of_the_released_file(
+    saved: tuple[Path, dict[str, torch.Tensor]],
+) -> None:
     released, ours = content()["opt"], torch.load(saved[0], weights_only=True)["opt"]
     for theirs, group in zip(released["param_groups"], ours["param_groups"], strict=True):
         assert group["params"] == theirs["params"]
@@ -176,7 +198,7 @@ def test_optimizer_has_the_groups_of_the_released_file(saved):
         assert (group["fused"], group["foreach"]) == (None, None)
 
 
-def released_optimizer(held):
+def released_optimizer(held: dict[str, Any]) -> tuple[JointEmbedding, torch.optim.AdamW]:
     """AdamW as the released code builds it: frozen tables are listed, and decay by their shape."""
     networks = {}
     for key in ("encoder", "predictor"):
@@ -199,7 +221,9 @@ def released_optimizer(held):
     return networks, torch.optim.AdamW(groups)
 
 
-def test_released_optimizer_takes_our_state_tensor_by_tensor(saved):
+def test_released_optimizer_takes_our_state_tensor_by_tensor(
+    saved: tuple[Path, dict[str, torch.Tensor]],
+) -> None:
     path, state = saved
     held = torch.load(path, weights_only=True)
     networks, optimizer = released_optimizer(held)
@@ -222,7 +246,9 @@ def test_released_optimizer_takes_our_state_tensor_by_tensor(saved):
     ]
 
 
-def test_state_of_the_released_optimizer_goes_on_here(saved, tmp_path):
+def test_state_of_the_released_optimizer_goes_on_here(
+    saved: tuple[Path, dict[str, torch.Tensor]], tmp_path: Path
+) -> None:
     held = torch.load(saved[0], weights_only=True)
     _, optimizer = released_optimizer(held)
     optimizer.load_state_dict(held["opt"])
@@ -236,7 +262,7 @@ def test_state_of_the_released_optimizer_goes_on_here(saved, tmp_path):
     assert same(state_of(parts), saved[1])
 
 
-def test_training_can_start_from_released_weights():
+def test_training_can_start_from_released_weights() -> None:
     networks, target, optimizer = parts = made()
     facts = load_checkpoint(CHECKPOINT, *parts)
     assert (facts["step"], facts["epoch"], facts["batch_size"]) == (None, 0, 2)
@@ -253,8 +279,8 @@ def test_training_can_start_from_released_weights():
 
 
 # ---------------------------------------------------------------------------------- wrong files
-def without(*path):
-    def change(held):
+def without(*path: object) -> Callable[[dict[str, Any]], None]:
+    def change(held: dict[str, Any]) -> None:
         for key in path[:-1]:
             held = held[key]
         del held[path[-1]]
@@ -262,8 +288,8 @@ def without(*path):
     return change
 
 
-def put(value, *path):
-    def change(held):
+def put(value: Any, *path: object) -> Callable[[dict[str, Any]], None]:
+    def change(held: dict[str, Any]) -> None:
         for key in path[:-1]:
             held = held[key]
         held[path[-1]] = value
@@ -293,7 +319,12 @@ NORM = "module.backbone.norm.weight"
         (put("2", "frozenbench", "format"), "with the version of frozenbench that wrote it"),
     ],
 )
-def test_incomplete_file_is_refused_by_name_and_changes_nothing(saved, tmp_path, change, says):
+def test_incomplete_file_is_refused_by_name_and_changes_nothing(
+    saved: tuple[Path, dict[str, torch.Tensor]],
+    tmp_path: Path,
+    change: Callable[..., Any],
+    says: str,
+) -> None:
     held = torch.load(saved[0], weights_only=True)
     change(held)
     torch.save(held, tmp_path / "broken.pth.tar")
@@ -304,19 +335,25 @@ def test_incomplete_file_is_refused_by_name_and_changes_nothing(saved, tmp_path,
     assert same(state_of(parts), before)
 
 
-def test_checkpoint_of_another_recipe_is_refused(saved):
+def test_checkpoint_of_another_recipe_is_refused(
+    saved: tuple[Path, dict[str, torch.Tensor]],
+) -> None:
     other = replace(RECIPE, predictor=replace(RECIPE.predictor, depth=1))
     with pytest.raises(CheckpointError, match=r"\[predictor\] .*unexpected: predictor_blocks\.1"):
         load_checkpoint(saved[0], *made(other))
 
 
-def test_file_for_evaluation_alone_is_no_checkpoint(saved, tmp_path):
+def test_file_for_evaluation_alone_is_no_checkpoint(
+    saved: tuple[Path, dict[str, torch.Tensor]], tmp_path: Path
+) -> None:
     torch.save(content()["target_encoder"], tmp_path / "bare.pt")
     with pytest.raises(CheckpointError, match="it has no encoder, predictor, opt, target_encoder"):
-        checkpoint_facts(tmp_path / "bare.pt")
+        load_checkpoint(tmp_path / "bare.pt", *made())
 
 
-def test_file_cut_short_is_refused(saved, tmp_path):
+def test_file_cut_short_is_refused(
+    saved: tuple[Path, dict[str, torch.Tensor]], tmp_path: Path
+) -> None:
     whole = saved[0].read_bytes()
     (tmp_path / "short.pth.tar").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(CheckpointError, match="cut short"):
@@ -324,7 +361,9 @@ def test_file_cut_short_is_refused(saved, tmp_path):
 
 
 # --------------------------------------------------------------------------------- interruptions
-def test_full_disk_leaves_the_old_checkpoint_and_no_leftover(saved, tmp_path):
+def test_full_disk_leaves_the_old_checkpoint_and_no_leftover(
+    saved: tuple[Path, dict[str, torch.Tensor]], tmp_path: Path
+) -> None:
     resource = pytest.importorskip("resource")
     path = tmp_path / "latest.pth.tar"
     path.write_bytes(saved[0].read_bytes())
@@ -339,14 +378,14 @@ def test_full_disk_leaves_the_old_checkpoint_and_no_leftover(saved, tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def save_until_killed(path, first):
+def save_until_killed(path: Path, first: Event) -> None:
     parts = made()
     while True:
         save_checkpoint(path, *parts, facts=FACTS)
         first.set()
 
 
-def test_killed_writer_leaves_a_whole_checkpoint(tmp_path):
+def test_killed_writer_leaves_a_whole_checkpoint(tmp_path: Path) -> None:
     path, first = tmp_path / "latest.pth.tar", PROCESSES.Event()
     writer = PROCESSES.Process(target=save_until_killed, args=(path, first))
     writer.start()
@@ -361,7 +400,7 @@ def test_killed_writer_leaves_a_whole_checkpoint(tmp_path):
 
 
 # ----------------------------------------------------------------------------- evaluation folders
-def test_evaluation_folder_opens_with_the_features_of_the_target(tmp_path):
+def test_evaluation_folder_opens_with_the_features_of_the_target(tmp_path: Path) -> None:
     networks, target, _ = trained(made(), 1, 2)
     folder = tmp_path / "fixture" / "encoders" / "step_000000002"
     save_evaluation_folder(folder, target, name="fixture", facts={"step": 2})
@@ -376,7 +415,7 @@ def test_evaluation_folder_opens_with_the_features_of_the_target(tmp_path):
     assert not torch.equal(encoder(clip).last, networks.encoder(clip).last)
 
 
-def test_evaluation_folder_replaces_one_of_its_name_and_an_unfinished_one(tmp_path):
+def test_evaluation_folder_replaces_one_of_its_name_and_an_unfinished_one(tmp_path: Path) -> None:
     folder = tmp_path / "step_000000002"
     unfinished = tmp_path / ".step_000000002.unfinished"
     unfinished.mkdir()
@@ -389,7 +428,7 @@ def test_evaluation_folder_replaces_one_of_its_name_and_an_unfinished_one(tmp_pa
     assert not (folder / "stray").exists()
 
 
-def test_checkpoint_is_an_encoder_file_too(saved):
+def test_checkpoint_is_an_encoder_file_too(saved: tuple[Path, dict[str, torch.Tensor]]) -> None:
     for key in ("encoder", "target_encoder"):
         network = open_encoder(f"vjepa:{saved[0]}", {**HEADS, "key": key}).network
         prefix = "ema " if key == "target_encoder" else "encoder."
@@ -398,7 +437,7 @@ def test_checkpoint_is_an_encoder_file_too(saved):
 
 
 # --------------------------------------------------------------------------------------- engines
-def reload_sharded(rank, meeting, source, out):
+def reload_sharded(rank: int, meeting: str, source: Path, out: Path) -> None:
     """Load a checkpoint into networks sharded over two processes, and save it again."""
     torch.set_num_threads(1)
     distributed.init_process_group("gloo", init_method=meeting, rank=rank, world_size=2)
@@ -417,7 +456,9 @@ def reload_sharded(rank, meeting, source, out):
     distributed.destroy_process_group()
 
 
-def test_two_sharding_processes_read_and_write_the_same_bytes_as_one(saved, tmp_path):
+def test_two_sharding_processes_read_and_write_the_same_bytes_as_one(
+    saved: tuple[Path, dict[str, torch.Tensor]], tmp_path: Path
+) -> None:
     arguments = (f"file://{tmp_path}/meeting", saved[0], tmp_path)
     running = [PROCESSES.Process(target=reload_sharded, args=(rank, *arguments)) for rank in (0, 1)]
     for process in running:

@@ -1,5 +1,8 @@
 """The log of a run names a collapse that is provoked, and raises no alarm in a healthy run."""
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 
 from tasks.digits.films import encode_video
@@ -17,7 +20,7 @@ EVERY = ("--log-every", 10, "--watch-every", 10, "--save-every", 1000, "--keep-d
 
 
 @pytest.fixture(scope="module")
-def digits(tmp_path_factory):
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """40 videos of moving digits, every second pair of digit and motion."""
     folder = tmp_path_factory.mktemp("digits")
     for number, row in enumerate(range(0, PAIRS, 2)):
@@ -26,7 +29,9 @@ def digits(tmp_path_factory):
     return folder
 
 
-def measured(digits, run, *more, steps, **settings):
+def measured(
+    digits: Path, run: Path, *more: object, steps: int, **settings: Any
+) -> tuple[list[float], dict[int, str]]:
     """Make a run; returns its relative_std by step and its alarms by step."""
     line = words(digits, run, *EVERY, *more, steps=steps, **{**SETTINGS, **settings})
     assert run_here(line) == 0
@@ -35,7 +40,9 @@ def measured(digits, run, *more, steps, **settings):
     return spread, {entry["step"]: entry["alarm"] for entry in found if "alarm" in entry}
 
 
-def test_provoked_collapse_is_named_and_a_healthy_run_is_not(digits, tmp_path, capsys):
+def test_provoked_collapse_is_named_and_a_healthy_run_is_not(
+    digits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     spread, alarms = measured(digits, tmp_path / "collapsed", steps=120, **PROVOKED)
     assert 120 in alarms and spread[120] < 0.01 < 0.08 < spread[0]
     assert all("collapse: all clips give nearly the same features" in a for a in alarms.values())
@@ -49,7 +56,9 @@ def test_provoked_collapse_is_named_and_a_healthy_run_is_not(digits, tmp_path, c
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2])
-def test_collapse_is_told_from_health_with_other_seeds(digits, tmp_path, seed):
+def test_collapse_is_told_from_health_with_other_seeds(
+    digits: Path, tmp_path: Path, seed: int
+) -> None:
     for name, settings, collapses in (("collapsed", PROVOKED, True), ("healthy", {}, False)):
         _, alarms = measured(digits, tmp_path / name, "--seed", seed, steps=200, **settings)
         assert bool(alarms) == collapses

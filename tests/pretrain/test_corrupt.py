@@ -2,6 +2,7 @@
 
 import re
 import signal
+from pathlib import Path
 
 import pytest
 
@@ -22,7 +23,7 @@ CORRUPT = ["07.mp4", "31.mp4", "58.mp4"]  # 5 %
 
 
 @pytest.fixture(scope="module")
-def videos(tmp_path_factory):
+def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """57 videos; one that is cut off, one that is no video and one that is empty."""
     folder = write_videos(tmp_path_factory.mktemp("corrupt"), 3)
     for number in range(3, NUM_FILES):
@@ -36,8 +37,8 @@ def videos(tmp_path_factory):
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_run_over_5_percent_corrupt_files_finishes_and_names_each_once(
-    videos, tmp_path, capsys, workers
-):
+    videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], workers: int
+) -> None:
     run = tmp_path / "run"
     # Two passes, so that each corrupt file is met at least twice.
     line = words(videos, run, "--log-every", 5, "--workers", workers, steps=30)
@@ -52,8 +53,8 @@ def test_run_over_5_percent_corrupt_files_finishes_and_names_each_once(
 
 
 def test_files_met_before_a_checkpoint_are_named_though_the_run_is_killed_before_it_logs(
-    videos, tmp_path
-):
+    videos: Path, tmp_path: Path
+) -> None:
     run, every = tmp_path / "run", ("--log-every", 500, "--watch-every", 500, "--save-every", 16)
     with running(words(videos, run, *every, steps=500)) as process:
         wait_for(process, (run / "latest.pth.tar").exists)
@@ -69,7 +70,9 @@ def test_files_met_before_a_checkpoint_are_named_though_the_run_is_killed_before
     assert unreadable(run) == CORRUPT
 
 
-def test_of_too_few_steps_to_meet_them_all_only_those_that_were_met_are_named(videos, tmp_path):
+def test_of_too_few_steps_to_meet_them_all_only_those_that_were_met_are_named(
+    videos: Path, tmp_path: Path
+) -> None:
     run = tmp_path / "run"
     assert run_here(words(videos, run, "--steps", 1, steps=30)) == 0
     assert set(unreadable(run)) < set(CORRUPT)

@@ -3,6 +3,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -21,12 +22,12 @@ TOLERANCE = 1e-5
 
 
 @pytest.fixture(scope="module")
-def single():
+def single() -> dict[str, Any]:
     return pretrain(ALONE, "plain")
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory):
+def shared(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
     """What two processes under torchrun made, by variant."""
     out = tmp_path_factory.mktemp("two")
     command = "-m torch.distributed.run --standalone --nproc-per-node 2"
@@ -42,7 +43,7 @@ def shared(tmp_path_factory):
     return {v: torch.load(out / f"{v.replace(':', '_')}.pt") for v in VARIANTS}
 
 
-def compared(name, value):
+def compared(name: str, value: torch.Tensor) -> torch.Tensor:
     """A weight but for what is noise: keys' biases have no gradient, and AdamW scales noise up."""
     if name.endswith("attn.qkv.bias"):
         query, _, content = value.chunk(3)
@@ -50,7 +51,7 @@ def compared(name, value):
     return value
 
 
-def assert_same_training(made, expected):
+def assert_same_training(made: dict[str, Any], expected: dict[str, Any]) -> None:
     for name, values in expected["report"].items():
         assert made["report"][name] == pytest.approx(values, rel=0, abs=TOLERANCE), name
     assert made["weights"].keys() == expected["weights"].keys()
@@ -60,7 +61,9 @@ def assert_same_training(made, expected):
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_two_processes_train_what_one_trains(single, shared, variant):
+def test_two_processes_train_what_one_trains(
+    single: dict[str, Any], shared: dict[str, dict[str, Any]], variant: str
+) -> None:
     made = shared[variant]
     assert len(made["report"]["loss"]) == STEPS
     assert single["chunks"] == 2
@@ -69,18 +72,20 @@ def test_two_processes_train_what_one_trains(single, shared, variant):
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_processes_end_with_equal_weights(shared, variant):
+def test_processes_end_with_equal_weights(shared: dict[str, dict[str, Any]], variant: str) -> None:
     first, second = shared[variant]["by_rank"]
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-def test_several_processes_take_ddp_and_fsdp2_shards_every_parameter(shared):
+def test_several_processes_take_ddp_and_fsdp2_shards_every_parameter(
+    shared: dict[str, dict[str, Any]],
+) -> None:
     assert [shared[v]["kind"] for v in VARIANTS] == ["ddp", "ddp", "fsdp2", "fsdp2"]
     assert shared["auto"]["sharded"] == []
     assert sorted(shared["fsdp2"]["sharded"]) == sorted(shared["fsdp2"]["weights"])
 
 
-def test_training_moves_weights_far_beyond_the_tolerance(single):
+def test_training_moves_weights_far_beyond_the_tolerance(single: dict[str, Any]) -> None:
     networks, _ = fresh_networks(RECIPE, seed=5)
     start = dict(networks.named_parameters())
     for name in ("encoder.patch_embed.proj.weight", "predictor.predictor_proj.weight"):
@@ -88,12 +93,12 @@ def test_training_moves_weights_far_beyond_the_tolerance(single):
 
 
 @pytest.mark.parametrize("micro_batch", [1, 2])
-def test_the_size_of_chunks_changes_nothing(single, micro_batch):
+def test_the_size_of_chunks_changes_nothing(single: dict[str, Any], micro_batch: int) -> None:
     assert_same_training(pretrain(ALONE, "plain", micro_batch), single)
 
 
 # ------------------------------------------------------------------------- options of the networks
-def gradients(**options):
+def gradients(**options: Any) -> list[torch.Tensor]:
     networks, target = fresh_networks(RECIPE, seed=5)
     names = [*networks.state_dict()], [n for n, _ in networks.named_parameters()]
     engine = wrap(networks, target, ALONE, **options)
@@ -104,16 +109,16 @@ def gradients(**options):
     return [parameter.grad for parameter in networks.parameters()]
 
 
-def test_recomputing_activations_gives_identical_gradients_and_names():
+def test_recomputing_activations_gives_identical_gradients_and_names() -> None:
     for found, expected in zip(gradients(checkpoint_activations=True), gradients(), strict=True):
         assert torch.equal(found, expected)
 
 
-def test_recomputing_keeps_less_for_the_backward_pass():
-    def kept(**options):
+def test_recomputing_keeps_less_for_the_backward_pass() -> None:
+    def kept(**options: Any) -> int:
         sizes = []
 
-        def note(tensor):
+        def note(tensor: torch.Tensor) -> torch.Tensor:
             sizes.append(tensor.numel())
             return tensor
 
@@ -125,13 +130,13 @@ def test_recomputing_keeps_less_for_the_backward_pass():
 
 
 @pytest.mark.slow
-def test_compiled_blocks_give_the_gradients_and_names_of_plain_ones():
+def test_compiled_blocks_give_the_gradients_and_names_of_plain_ones() -> None:
     made = gradients(compile_blocks=True, checkpoint_activations=True)
     for found, expected in zip(made, gradients(), strict=True):
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-7)
 
 
-def test_plain_attention_computes_what_fused_attention_does():
+def test_plain_attention_computes_what_fused_attention_does() -> None:
     _, target = fresh_networks(RECIPE, seed=5)
     plain = copy.deepcopy(target)
     plain_attention(plain)
@@ -140,7 +145,7 @@ def test_plain_attention_computes_what_fused_attention_does():
     torch.testing.assert_close(plain(pixels).last, target(pixels).last, rtol=0, atol=1e-5)
 
 
-def test_trained_networks_on_a_cpu_use_plain_attention_and_the_target_does_not():
+def test_trained_networks_on_a_cpu_use_plain_attention_and_the_target_does_not() -> None:
     engine = wrap(*fresh_networks(RECIPE, seed=5), ALONE)
     trained, target = [*blocks_of(engine.networks)], [*blocks_of(engine.target)]
     assert (len(trained), len(target)) == (2 + 1, 2)
@@ -149,7 +154,7 @@ def test_trained_networks_on_a_cpu_use_plain_attention_and_the_target_does_not()
 
 
 # --------------------------------------------------------------------------------- which engine
-def test_one_process_takes_the_networks_as_they_are():
+def test_one_process_takes_the_networks_as_they_are() -> None:
     networks, target = fresh_networks(RECIPE, seed=5)
     engine = wrap(networks, target, ALONE, "auto")
     assert engine.kind == "plain"
@@ -165,6 +170,8 @@ def test_one_process_takes_the_networks_as_they_are():
         (ALONE, "fsdp", "Did you mean 'fsdp2'"),
     ],
 )
-def test_an_engine_that_does_not_fit_the_processes_is_refused(world, kind, says):
+def test_an_engine_that_does_not_fit_the_processes_is_refused(
+    world: World, kind: str, says: str
+) -> None:
     with pytest.raises(UsageError, match=says):
         wrap(*fresh_networks(RECIPE, seed=5), world, kind)

@@ -4,6 +4,7 @@ import pickle
 import shutil
 from dataclasses import replace
 from multiprocessing.reduction import ForkingPickler
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,14 +16,14 @@ from bench.pretrain import lists as lists_module
 from bench.pretrain.lists import read_lists
 
 
-def touch(folder, *names):
+def touch(folder: Path, *names: object) -> Path:
     for name in names:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(b"")
     return folder
 
 
-def write(path, *lines):
+def write(path: Path, *lines: object) -> str:
     path.write_text("\n".join(lines) + "\n")
     return str(path)
 
@@ -38,20 +39,22 @@ def write(path, *lines):
     ],
     ids=["labelled", "bare", "header", "table", "bom"],
 )
-def test_rows_keep_the_order_of_the_list_whatever_its_layout(tmp_path, lines):
+def test_rows_keep_the_order_of_the_list_whatever_its_layout(
+    tmp_path: Path, lines: tuple[str, ...]
+) -> None:
     touch(tmp_path, "b.mp4", "a/a.mp4", "c d.png")
     lists = read_lists([write(tmp_path / "list.csv", *lines)], None)
     assert list(lists.paths) == [tmp_path / name for name in ("b.mp4", "a/a.mp4", "c d.png")]
     assert lists.sizes == (3,) and len(lists) == 3 and lists.weights is None
 
 
-def test_json_lines_are_read_too(tmp_path):
+def test_json_lines_are_read_too(tmp_path: Path) -> None:
     touch(tmp_path, "b.mp4")
     spec = write(tmp_path / "list.jsonl", '{"path": "b.mp4", "label": 1}')
     assert list(read_lists([spec], None).paths) == [tmp_path / "b.mp4"]
 
 
-def test_a_folder_gives_all_media_below_it_sorted(tmp_path):
+def test_a_folder_gives_all_media_below_it_sorted(tmp_path: Path) -> None:
     root = touch(
         tmp_path / "set", "b/x.mp4", "a.webm", "b/c/y.JPG", "notes.txt", ".h.mp4", "a/z.ts"
     )
@@ -64,7 +67,7 @@ def test_a_folder_gives_all_media_below_it_sorted(tmp_path):
         read_lists([str(root)], None)
 
 
-def test_lists_stand_one_after_the_other(tmp_path):
+def test_lists_stand_one_after_the_other(tmp_path: Path) -> None:
     touch(tmp_path / "one", "b.mp4", "a.mp4")
     touch(tmp_path / "two", "ü.mp4")
     bare = write(tmp_path / "one" / "list.txt", "b.mp4", "a.mp4")
@@ -77,7 +80,7 @@ def test_lists_stand_one_after_the_other(tmp_path):
         lists.paths[5]
 
 
-def test_relative_names_fall_back_to_the_data_folder(tmp_path):
+def test_relative_names_fall_back_to_the_data_folder(tmp_path: Path) -> None:
     data = touch(tmp_path / "media", "a.mp4", "b.mp4")
     spec = write(tmp_path / "list.txt", "gone.mp4", "a.mp4", "b.mp4")
     assert read_lists([spec], data).paths[1] == data / "a.mp4"
@@ -87,7 +90,7 @@ def test_relative_names_fall_back_to_the_data_folder(tmp_path):
     assert read_lists([spec], data).paths[2] == tmp_path / "b.mp4"
 
 
-def test_weights_stand_behind_the_last_equals_sign(tmp_path):
+def test_weights_stand_behind_the_last_equals_sign(tmp_path: Path) -> None:
     touch(tmp_path / "fold=3", "a.mp4")
     touch(tmp_path / "x", "a.mp4")
     lists = read_lists([f"{tmp_path}/fold=3=0.25", f"{tmp_path}/x=2"], None)
@@ -103,7 +106,7 @@ def test_weights_stand_behind_the_last_equals_sign(tmp_path):
             read_lists([f"{tmp_path}/x={weight}"], None)
 
 
-def test_a_task_gives_its_training_split(tmp_path):
+def test_a_task_gives_its_training_split(tmp_path: Path) -> None:
     touch(tmp_path, "train/run/b.mp4", "train/jump/a.mp4", "val/run/c.mp4")
     lists = read_lists(["task:folder=1.5"], tmp_path)
     assert list(lists.paths) == [tmp_path / "train/jump/a.mp4", tmp_path / "train/run/b.mp4"]
@@ -114,7 +117,9 @@ def test_a_task_gives_its_training_split(tmp_path):
         read_lists(["task:folder"], None)
 
 
-def test_a_task_of_frame_folders_is_refused(tmp_path, monkeypatch):
+def test_a_task_of_frame_folders_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     touch(tmp_path, "train/run/b.mp4", "train/jump/a.mp4", "val/run/c.mp4")
     built = registry.build("tasks", "folder", {"data": tmp_path})
     media = [FrameFolder(tmp_path / "clip"), *built.fit.media[1:]]
@@ -124,7 +129,7 @@ def test_a_task_of_frame_folders_is_refused(tmp_path, monkeypatch):
         read_lists(["task:folder"], tmp_path)
 
 
-def test_the_digest_follows_names_sizes_and_weights_but_not_the_place(tmp_path):
+def test_the_digest_follows_names_sizes_and_weights_but_not_the_place(tmp_path: Path) -> None:
     one = touch(tmp_path / "one", "a.mp4", "b/c.mp4")
     two = tmp_path / "two"
     shutil.copytree(one, two)
@@ -147,13 +152,15 @@ def test_the_digest_follows_names_sizes_and_weights_but_not_the_place(tmp_path):
         (("a 1", "b 2"), r"line 1: 'a' does not end in a known extension"),
     ],
 )
-def test_a_list_that_cannot_be_read_is_a_sentence(tmp_path, lines, sentence):
+def test_a_list_that_cannot_be_read_is_a_sentence(
+    tmp_path: Path, lines: tuple[str, ...], sentence: str
+) -> None:
     (tmp_path / "list.txt").write_text("".join(line + "\n" for line in lines))
     with pytest.raises(DataError, match=rf"list\.txt.*{sentence}"):
         read_lists([str(tmp_path / "list.txt")], None)
 
 
-def test_missing_lists_and_folders_without_media_are_sentences(tmp_path):
+def test_missing_lists_and_folders_without_media_are_sentences(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no list or folder 'nowhere/list.csv'"):
         read_lists(["nowhere/list.csv=3"], None)
     with pytest.raises(DataError, match=r"holds no videos or images"):
@@ -162,7 +169,7 @@ def test_missing_lists_and_folders_without_media_are_sentences(tmp_path):
         read_lists([], None)
 
 
-def test_paths_are_shared_with_processes_that_are_not_forked(tmp_path):
+def test_paths_are_shared_with_processes_that_are_not_forked(tmp_path: Path) -> None:
     touch(tmp_path, *(f"{'long' * 20}{number}.mp4" for number in range(300)))
     paths = read_lists([str(tmp_path)], None).paths
     sent = ForkingPickler.dumps(paths)  # as multiprocessing hands a data set to its workers
@@ -170,7 +177,7 @@ def test_paths_are_shared_with_processes_that_are_not_forked(tmp_path):
     assert list(pickle.loads(sent)) == list(paths)
 
 
-def test_a_path_of_millions_is_found_by_its_row(tmp_path):
+def test_a_path_of_millions_is_found_by_its_row(tmp_path: Path) -> None:
     touch(tmp_path, "v/0.mp4")
     count = 200_000
     (tmp_path / "list.txt").write_text("".join(f"v/{number}.mp4\n" for number in range(count)))

@@ -3,11 +3,13 @@
 import json
 import re
 import signal
+from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
 
+from tests.commands import Records
 from tests.media import paint
 from tests.pretrain.tiny_run import (
     assert_same_bits,
@@ -27,19 +29,19 @@ STEPS = 6
 
 
 @pytest.fixture(scope="module")
-def videos(tmp_path_factory):
+def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_videos(tmp_path_factory.mktemp("videos"))
 
 
 @pytest.fixture(scope="module")
-def reference(tmp_path_factory, videos):
+def reference(tmp_path_factory: pytest.TempPathFactory, videos: Path) -> Path:
     run = tmp_path_factory.mktemp("reference") / "run"
     assert run_here(words(videos, run, "--encoder-every", 2, steps=STEPS)) == 0
     return run
 
 
 # -------------------------------------------------------------------------------- what a run keeps
-def test_run_folder_holds_what_it_should(reference):
+def test_run_folder_holds_what_it_should(reference: Path) -> None:
     assert sorted(path.name for path in reference.iterdir()) == [
         "encoders", "latest.pth.tar", "log.jsonl", "recipe.json", "tensorboard",
     ]  # fmt: skip
@@ -50,7 +52,7 @@ def test_run_folder_holds_what_it_should(reference):
     assert facts["recipe"]["num_steps"] == STEPS and facts["seed"] == 0
 
 
-def test_every_entry_of_the_log_has_finite_numbers(reference):
+def test_every_entry_of_the_log_has_finite_numbers(reference: Path) -> None:
     for entry in entries(reference)[1:]:
         for key in ("loss", "lr", "encoder_norm", "predictor_norm", "clips_per_second"):
             assert entry[key] > 0, (key, entry)
@@ -59,7 +61,7 @@ def test_every_entry_of_the_log_has_finite_numbers(reference):
         assert context > 0 and target > 0 and context + target <= 4 * 6 * 6
 
 
-def test_the_encoder_that_is_kept_is_the_target_encoder_of_the_checkpoint(reference):
+def test_the_encoder_that_is_kept_is_the_target_encoder_of_the_checkpoint(reference: Path) -> None:
     from safetensors.torch import load_file
 
     kept = load_file(reference / "encoders/step_000000006/model.safetensors")
@@ -69,7 +71,9 @@ def test_the_encoder_that_is_kept_is_the_target_encoder_of_the_checkpoint(refere
     assert len(shared) == len(kept) and all(torch.equal(kept[n], found[n]) for n in shared)
 
 
-def test_seed_decides_and_what_belongs_to_the_machine_does_not(videos, reference, tmp_path):
+def test_seed_decides_and_what_belongs_to_the_machine_does_not(
+    videos: Path, reference: Path, tmp_path: Path
+) -> None:
     same, other = tmp_path / "same", tmp_path / "other"
     machine = ("--workers", 1, "--keep-decoded", 1, "--save-every", 4, "--watch-every", 3)
     assert run_here(words(videos, same, *machine, steps=STEPS)) == 0
@@ -80,7 +84,7 @@ def test_seed_decides_and_what_belongs_to_the_machine_does_not(videos, reference
     assert not torch.equal(mine[name], theirs[name])
 
 
-def test_accumulation_changes_no_more_than_rounding(videos, tmp_path):
+def test_accumulation_changes_no_more_than_rounding(videos: Path, tmp_path: Path) -> None:
     runs = [tmp_path / "whole", tmp_path / "halves"]
     for run, parts in zip(runs, (1, 2), strict=True):
         line = words(videos, run, "--accumulate", parts, steps=STEPS, precision="fp32")
@@ -90,7 +94,9 @@ def test_accumulation_changes_no_more_than_rounding(videos, tmp_path):
 
 # ------------------------------------------------------------------------------ what is made of it
 @pytest.mark.parametrize("folder", ["", "encoders/step_000000002"])
-def test_encoder_of_a_run_is_evaluated_by_the_command_line(reference, video_set, records, folder):
+def test_encoder_of_a_run_is_evaluated_by_the_command_line(
+    reference: Path, video_set: Path, records: Records, folder: str
+) -> None:
     (record,) = records(
         "--encoder", reference / folder, "--task", "folder", "--data", video_set,
         "--probe", "knn", "--set", "probe.k=1", "--workers", 0,
@@ -102,7 +108,9 @@ def test_encoder_of_a_run_is_evaluated_by_the_command_line(reference, video_set,
 
 # --------------------------------------------------------------------------------- what a run reads
 @pytest.mark.parametrize(("weight", "num_named"), [(1e-9, 0), (1.0, 3)])
-def test_weights_say_how_often_a_list_is_read(videos, tmp_path, weight, num_named):
+def test_weights_say_how_often_a_list_is_read(
+    videos: Path, tmp_path: Path, weight: float, num_named: int
+) -> None:
     bad, run = tmp_path / "bad", tmp_path / "run"
     bad.mkdir()
     for number in range(3):
@@ -113,7 +121,7 @@ def test_weights_say_how_often_a_list_is_read(videos, tmp_path, weight, num_name
     assert facts["lists"] == {str(videos): 6, str(bad): 3}
 
 
-def test_images_are_read_as_still_clips(tmp_path):
+def test_images_are_read_as_still_clips(tmp_path: Path) -> None:
     for number in range(4):
         picture = Image.fromarray(paint(number * 37, size=(64, 48)))
         picture.save(tmp_path / f"{number}.png")
@@ -124,7 +132,7 @@ def test_images_are_read_as_still_clips(tmp_path):
     assert last_step(run) == 3 and not (run / "unreadable.jsonl").exists()
 
 
-def test_pixels_can_be_predicted_in_place_of_features(videos, tmp_path):
+def test_pixels_can_be_predicted_in_place_of_features(videos: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     assert run_here(words(videos, run, steps=3, target="pixels")) == 0
     held = tensors(run)
@@ -133,7 +141,9 @@ def test_pixels_can_be_predicted_in_place_of_features(videos, tmp_path):
     assert all(entry["loss"] > 0 for entry in entries(run)[1:])
 
 
-def test_watched_task_is_probed_on_its_training_rows(videos, video_set, tmp_path):
+def test_watched_task_is_probed_on_its_training_rows(
+    videos: Path, video_set: Path, tmp_path: Path
+) -> None:
     run = tmp_path / "run"
     line = words(videos, run, "--watch", "folder", "--data-root", video_set, steps=5)
     assert run_here(line) == 0
@@ -147,7 +157,7 @@ def test_watched_task_is_probed_on_its_training_rows(videos, video_set, tmp_path
 
 
 # ---------------------------------------------------------------------------------- two processes
-def assert_close(run, reference, tolerance=1e-5):
+def assert_close(run: Path, reference: Path, tolerance: float = 1e-5) -> None:
     """Weights are equal up to rounding.
 
     A bias of attention's keys shifts all scores of a query alike, so its gradient is nothing but
@@ -166,7 +176,9 @@ def assert_close(run, reference, tolerance=1e-5):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("engine", ["ddp", "fsdp2"])
-def test_two_processes_are_stopped_and_resumed_and_equal_one(videos, tmp_path, engine):
+def test_two_processes_are_stopped_and_resumed_and_equal_one(
+    videos: Path, tmp_path: Path, engine: str
+) -> None:
     alone, run = tmp_path / "alone", tmp_path / "run"
     fp32 = {"steps": 200, "precision": "fp32"}
     assert run_here(words(videos, alone, "--steps", 5, **fp32)) == 0

@@ -26,7 +26,9 @@ def generator(seed: int = 0) -> torch.Generator:
 
 
 @cache
-def released_run(size: str, clips: int, calls: int, max_keep: int | None = None):
+def released_run(
+    size: str, clips: int, calls: int, max_keep: int | None = None
+) -> list[list[Mask]]:
     """Masks of `calls` batches, short- and long-range, from one stream as in a released run."""
     kinds = [replace(kind, max_keep=max_keep) for kind in KINDS.values()]
     draws = generator()
@@ -38,12 +40,12 @@ def released_run(size: str, clips: int, calls: int, max_keep: int | None = None)
 
 @pytest.mark.parametrize("size", ["224", "384"])
 @pytest.mark.parametrize("name", KINDS)
-def test_block_sizes_are_the_released_ones_for_the_first_32_batches(size, name):
+def test_block_sizes_are_the_released_ones_for_the_first_32_batches(size: str, name: str) -> None:
     wanted = STATS["block_size_t_h_w_for_seed_0_to_31"][f"{size}/{name}"]
     assert [list(block_size(KINDS[name], GRIDS[size], batch)) for batch in range(32)] == wanted
 
 
-def test_block_size_of_batch_0_by_hand():
+def test_block_size_of_batch_0_by_hand() -> None:
     # The golden uniforms of seed 0: 0.768 picks no area (0.15 to 0.15), 0.0885 an aspect of 0.816.
     # area int(196 * 0.15) = 29: height round(sqrt(29 * 0.816)) = 5, width round(sqrt(29 / 0.816)).
     uniforms = STATS["three_uniforms_for_seed_0_to_3 (temporal, spatial, aspect)"][0]
@@ -54,7 +56,7 @@ def test_block_size_of_batch_0_by_hand():
     assert block_size(replace(SHORT, temporal_scale=(0.25, 0.75)), (8, 14, 14), 0)[0] == 3
 
 
-def test_masks_of_the_first_released_batch_are_reproduced_exactly():
+def test_masks_of_the_first_released_batch_are_reproduced_exactly() -> None:
     # The released code draws all clips of the short-range mask first, then all of the long-range.
     masks = draw_masks(list(KINDS.values()), (8, 14, 14), 2, batch=0, generator=generator(0))
     for name, mask in zip(KINDS, masks, strict=True):
@@ -82,7 +84,9 @@ def within_3_standard_errors(lengths: list[int], golden: dict[str, float]) -> bo
         ("v2_256_16f_max_keep_200", "256_16f", 4, 200, 200),
     ],
 )
-def test_numbers_of_tokens_are_those_of_the_released_code(golden, size, clips, calls, max_keep):
+def test_numbers_of_tokens_are_those_of_the_released_code(
+    golden: str, size: str, clips: int, calls: int, max_keep: int | None
+) -> None:
     drawn = released_run(size, clips, calls, max_keep)
     for number, name in enumerate(KINDS):
         wanted = STATS[f"{golden}/{name}/bs{clips}"]
@@ -93,7 +97,7 @@ def test_numbers_of_tokens_are_those_of_the_released_code(golden, size, clips, c
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_cutting_lists_from_the_end_leaves_the_context_in_early_frames(name):
+def test_cutting_lists_from_the_end_leaves_the_context_in_early_frames(name: str) -> None:
     number = list(KINDS).index(name)
     drawn = released_run("224", 24, 150)
     steps = torch.stack(
@@ -107,13 +111,13 @@ def test_cutting_lists_from_the_end_leaves_the_context_in_early_frames(name):
     assert per_clip.mean(dim=0)[0] > 15 * per_clip.mean(dim=0)[7]
 
 
-def test_context_of_a_single_clip_is_spread_evenly_over_time():
+def test_context_of_a_single_clip_is_spread_evenly_over_time() -> None:
     context = torch.cat([masks[0].context[0] for masks in released_run("224", 1, 1000)])
     counts = torch.bincount(context // 196, minlength=8)
     assert counts.tolist() == [counts[0]] * 8
 
 
-def test_lists_are_cut_to_their_first_entries():
+def test_lists_are_cut_to_their_first_entries() -> None:
     whole = [generator(5), generator(5)]
     (cut,) = draw_masks([LONG], (8, 14, 14), 6, batch=3, generator=whole[0])
     for row in range(6):  # the same stream, one clip at a time, is not cut
@@ -122,7 +126,7 @@ def test_lists_are_cut_to_their_first_entries():
         assert torch.equal(cut.target[row], one.target[0, : cut.target.shape[1]])
 
 
-def test_context_is_no_longer_than_max_keep():
+def test_context_is_no_longer_than_max_keep() -> None:
     kind = replace(SHORT, max_keep=50)
     (mask,) = draw_masks([kind], (8, 14, 14), 3, batch=0, generator=generator())
     (free,) = draw_masks([SHORT], (8, 14, 14), 3, batch=0, generator=generator())
@@ -130,7 +134,7 @@ def test_context_is_no_longer_than_max_keep():
     assert torch.equal(mask.target, free.target)
 
 
-def test_random_tubes_are_the_same_places_at_every_time_step():
+def test_random_tubes_are_the_same_places_at_every_time_step() -> None:
     (mask,) = draw_masks([RandomTube(ratio=0.9)], (8, 14, 14), 4, batch=0, generator=generator())
     golden = STATS["random_tube_ratio0.9_224"]
     assert mask.context.shape == (4, golden["context_tokens"])
@@ -142,7 +146,9 @@ def test_random_tubes_are_the_same_places_at_every_time_step():
 
 
 @pytest.mark.parametrize(("frames", "steps"), [(6, 3), (12, 6)])
-def test_causal_context_lies_in_the_first_frames_and_the_rest_is_predicted(frames, steps):
+def test_causal_context_lies_in_the_first_frames_and_the_rest_is_predicted(
+    frames: int, steps: int
+) -> None:
     # Tubelets of 2 frames: the first 6 of 16 frames are 3 of 8 time steps.
     kind = replace(SHORT, max_temporal_keep=frames / 16)
     (mask,) = draw_masks([kind], (8, 14, 14), 1, batch=0, generator=generator())
@@ -171,7 +177,9 @@ TUBES = st.builds(RandomTube, ratio=st.floats(0.1, 0.8))
     batch=st.integers(0, 10_000),
     seed=st.integers(0, 99),
 )
-def test_context_and_target_are_disjoint_ascending_lists_of_tokens(kind, grid, clips, batch, seed):
+def test_context_and_target_are_disjoint_ascending_lists_of_tokens(
+    kind: MultiBlock | RandomTube, grid: tuple[int, int, int], clips: int, batch: int, seed: int
+) -> None:
     (mask,) = draw_masks([kind], grid, clips, batch=batch, generator=generator(seed))
     for tokens in (mask.context, mask.target):
         assert tokens.dtype == torch.int64
@@ -187,7 +195,7 @@ def test_context_and_target_are_disjoint_ascending_lists_of_tokens(kind, grid, c
         assert mask.context.shape[1] + mask.target.shape[1] == math.prod(grid)
 
 
-def test_hidden_tokens_of_one_clip_are_the_union_of_blocks_of_the_drawn_size():
+def test_hidden_tokens_of_one_clip_are_the_union_of_blocks_of_the_drawn_size() -> None:
     # Brute force: one block, so that the hidden tokens are a full box of the size of the batch.
     kind, grid = MultiBlock(num_blocks=1, spatial_scale=(0.3, 0.5)), (3, 9, 7)
     for batch in range(20):
@@ -200,7 +208,7 @@ def test_hidden_tokens_of_one_clip_are_the_union_of_blocks_of_the_drawn_size():
         assert hidden.sum() == size.prod()
 
 
-def test_same_seed_gives_the_same_masks_and_global_state_is_not_read():
+def test_same_seed_gives_the_same_masks_and_global_state_is_not_read() -> None:
     kinds = [SHORT, RandomTube(ratio=0.5)]
     torch.manual_seed(1)
     first = draw_masks(kinds, (4, 14, 14), 3, batch=2, generator=generator(7))
@@ -214,7 +222,7 @@ def test_same_seed_gives_the_same_masks_and_global_state_is_not_read():
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_rows_are_the_masks_of_some_clips():
+def test_rows_are_the_masks_of_some_clips() -> None:
     mask = Mask(context=torch.arange(8).view(4, 2), target=torch.arange(12).view(4, 3))
     part = mask.rows(1, 3)
     assert part.context.tolist() == [[2, 3], [4, 5]]
@@ -232,7 +240,7 @@ def test_rows_are_the_masks_of_some_clips():
         (RandomTube(ratio=0.999), "leaves no context"),
     ],
 )
-def test_masks_that_leave_nothing_are_refused(kind, says):
+def test_masks_that_leave_nothing_are_refused(kind: MultiBlock | RandomTube, says: str) -> None:
     with pytest.raises(UsageError, match=says):
         draw_masks([kind], (2, 6, 6), 2, batch=0, generator=generator())
 
@@ -250,14 +258,14 @@ def test_masks_that_leave_nothing_are_refused(kind, says):
         {"num_blocks": 0},
     ],
 )
-def test_impossible_blocks_are_refused(values):
+def test_impossible_blocks_are_refused(values: dict[str, float | tuple[float, float]]) -> None:
     with pytest.raises(UsageError):
         MultiBlock(**{"num_blocks": 2, "spatial_scale": (0.2, 0.2), **values})
     with pytest.raises(UsageError, match="ratio is a share"):
         RandomTube(ratio=1.0)
 
 
-def test_masks_of_a_batch_take_milliseconds():
+def test_masks_of_a_batch_take_milliseconds() -> None:
     took = []
     for batch in range(5):
         start = time.perf_counter()

@@ -47,7 +47,7 @@ def two_masks() -> list[Mask]:
 
 
 @pytest.mark.parametrize("exponent", [1.0, 2.0])
-def test_feature_loss_is_the_mean_over_masks_of_the_mean_over_elements(exponent):
+def test_feature_loss_is_the_mean_over_masks_of_the_mean_over_elements(exponent: float) -> None:
     hidden, masks = drawn(2, 8, 3), two_masks()
     predictions = [drawn(*mask.target.shape, 3, seed=i + 1) for i, mask in enumerate(masks)]
     per_mask = []
@@ -64,7 +64,7 @@ def test_feature_loss_is_the_mean_over_masks_of_the_mean_over_elements(exponent)
     assert torch.equal(found.total, found.prediction)
 
 
-def test_pixel_loss_is_the_mean_squared_error():
+def test_pixel_loss_is_the_mean_squared_error() -> None:
     recipe = replace(RECIPE, target="pixels")
     mask = Mask(context=torch.tensor([[0]]), target=torch.tensor([[1, 2]]))
     hidden = torch.tensor([[[9.0, 9.0], [1.0, 2.0], [0.0, 0.0]]])
@@ -73,7 +73,7 @@ def test_pixel_loss_is_the_mean_squared_error():
     assert float(found.total) == 3.0
 
 
-def test_regulariser_is_one_minus_the_spread_over_tokens():
+def test_regulariser_is_one_minus_the_spread_over_tokens() -> None:
     # Predictions of one clip: column 0 is 0 and 1 (unbiased variance 1/2), column 1 is constant,
     # column 2 is 0 and 4 (variance 8, beyond 1).
     prediction = torch.tensor([[[0.0, 3.0, 0.0], [1.0, 3.0, 4.0]]])
@@ -84,11 +84,11 @@ def test_regulariser_is_one_minus_the_spread_over_tokens():
     assert float(found.total) == pytest.approx(float(found.prediction) + 0.1 * spread / 3)
 
 
-def test_hidden_features_are_the_layer_normed_tokens_of_the_released_targets():
+def test_hidden_features_are_the_layer_normed_tokens_of_the_released_targets() -> None:
     io = reference()
 
     class Given(nn.Module):
-        def forward(self, clips):
+        def forward(self, clips: torch.Tensor) -> Tokens:
             return Tokens(layers=(io["tokens_target"],), grid=(4, 4, 4))
 
     features = hidden_features(Given(), io["clip"])
@@ -98,13 +98,13 @@ def test_hidden_features_are_the_layer_normed_tokens_of_the_released_targets():
         torch.testing.assert_close(rows, io[f"targets_{number}"], rtol=0, atol=5e-5)
 
 
-def test_hidden_features_carry_no_gradient():
+def test_hidden_features_carry_no_gradient() -> None:
     _, target = fresh_networks(RECIPE, seed=0)
     assert not any(p.requires_grad for p in target.parameters())
     assert not hidden_features(target.requires_grad_(True), drawn(1, 3, 4, 16, 16)).requires_grad
 
 
-def test_tubelets_are_in_the_order_of_a_convolution():
+def test_tubelets_are_in_the_order_of_a_convolution() -> None:
     kernel = (2, 4, 2)
     pixels = drawn(2, 3, 4, 8, 6)
     convolution = nn.Conv3d(3, 5, kernel_size=kernel, stride=kernel)
@@ -115,7 +115,7 @@ def test_tubelets_are_in_the_order_of_a_convolution():
     torch.testing.assert_close(ours, wanted, rtol=0, atol=1e-5)
 
 
-def test_hidden_pixels_are_normalised_by_their_own_tubelet():
+def test_hidden_pixels_are_normalised_by_their_own_tubelet() -> None:
     # One frame of 1 x 2 pixels a tubelet; channels of tubelet 0 are (1, 3), (1, 3), (1, 3): mean 2,
     # unbiased variance 6/5. Tubelet 1 is constant: zeros.
     clips = torch.tensor([1.0, 3.0, 7.0, 7.0]).expand(1, 3, 1, 1, 4)
@@ -125,7 +125,7 @@ def test_hidden_pixels_are_normalised_by_their_own_tubelet():
     torch.testing.assert_close(hidden, wanted)
 
 
-def test_pixel_recipe_predicts_every_value_of_a_tubelet():
+def test_pixel_recipe_predicts_every_value_of_a_tubelet() -> None:
     networks, _ = fresh_networks(replace(RECIPE, target="pixels"), seed=0)
     clips, masks = drawn(2, 3, 4, 16, 16), two_masks()
     hidden = hidden_pixels(clips, networks.encoder.patch_embed.kernel)
@@ -134,7 +134,7 @@ def test_pixel_recipe_predicts_every_value_of_a_tubelet():
     assert [p.shape for p in predictions] == [(2, 3, 384), (2, 2, 384)]
 
 
-def test_context_alone_decides_the_predictions():
+def test_context_alone_decides_the_predictions() -> None:
     networks, _ = fresh_networks(RECIPE, seed=0)
     masks = [Mask(context=torch.tensor([[0, 3]]), target=torch.tensor([[1, 7]]))] * 2
     clips = drawn(1, 3, 4, 16, 16)
@@ -146,7 +146,7 @@ def test_context_alone_decides_the_predictions():
     assert not torch.equal(networks(clips, masks)[0], networks(changed, masks)[0])
 
 
-def test_fresh_target_is_a_copy_of_the_encoder_and_the_predictor_is_not_alike():
+def test_fresh_target_is_a_copy_of_the_encoder_and_the_predictor_is_not_alike() -> None:
     networks, target = fresh_networks(RECIPE, seed=5)
     assert isinstance(networks, JointEmbedding)
     for name, tensor in networks.encoder.state_dict().items():

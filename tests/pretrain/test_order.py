@@ -11,12 +11,12 @@ SIZES = (5, 1, 11)  # 17 rows: 0-4, 5, 6-16
 
 
 @pytest.mark.parametrize("number", [0, 1, 7])
-def test_every_row_comes_once_in_each_pass(number):
+def test_every_row_comes_once_in_each_pass(number: int) -> None:
     rows = Order(SIZES, None, seed=3).rows(np.arange(17 * number, 17 * (number + 1)))
     assert rows.dtype == np.int64 and sorted(rows.tolist()) == list(range(17))
 
 
-def test_passes_and_seeds_differ():
+def test_passes_and_seeds_differ() -> None:
     first, second = np.split(Order((1000,), None, seed=0).rows(np.arange(2000)), 2)
     other = Order((1000,), None, seed=1).rows(np.arange(1000))
     for one, two in ((first, second), (first, other), (first, np.arange(1000))):
@@ -24,7 +24,7 @@ def test_passes_and_seeds_differ():
 
 
 @pytest.mark.parametrize("weights", [None, (0.5, 0.2, 0.3)])
-def test_a_row_depends_on_its_position_alone(weights):
+def test_a_row_depends_on_its_position_alone(weights: tuple[float, float, float] | None) -> None:
     positions = np.random.default_rng(0).permutation(60)
     whole = Order(SIZES, weights, seed=9).rows(np.arange(60))
     again = Order(SIZES, weights, seed=9)
@@ -34,13 +34,13 @@ def test_a_row_depends_on_its_position_alone(weights):
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(again)).rows(np.arange(60)), whole)
 
 
-def test_an_order_travels_without_the_pass_it_holds():
+def test_an_order_travels_without_the_pass_it_holds() -> None:
     order = Order((100_000,), None, seed=0)
     order.rows(np.arange(3))
     assert len(pickle.dumps(order)) < 1000
 
 
-def test_lists_are_drawn_by_weight_and_their_rows_alike():
+def test_lists_are_drawn_by_weight_and_their_rows_alike() -> None:
     order = Order(SIZES, (1, 2, 5), seed=0)
     counts = np.bincount(order.rows(np.arange(40_000)), minlength=17) / 40_000
     # 1/8, 2/8 and 5/8 of the draws; the standard error of each share is below 0.0025.
@@ -51,7 +51,9 @@ def test_lists_are_drawn_by_weight_and_their_rows_alike():
 
 
 @pytest.mark.parametrize("weights", [None, (1, 2, 5)])
-def test_replacements_are_drawn_by_weight_from_position_and_attempt(weights):
+def test_replacements_are_drawn_by_weight_from_position_and_attempt(
+    weights: tuple[int, int, int] | None,
+) -> None:
     order = Order(SIZES, weights, seed=0)
     rows = [order.another(position, attempt) for position in range(4000) for attempt in (1, 2)]
     assert rows == [
@@ -62,7 +64,7 @@ def test_replacements_are_drawn_by_weight_from_position_and_attempt(weights):
     assert sum(a == b for a, b in zip(rows[::2], rows[1::2], strict=True)) < 1500
 
 
-def test_millions_of_rows_are_found_without_a_list_of_them():
+def test_millions_of_rows_are_found_without_a_list_of_them() -> None:
     order = Order((2_000_000, 1_000_000), None, seed=0)
     rows = order.rows(np.arange(2_999_990, 3_000_010))  # over the end of a pass
     assert rows.min() >= 0 and rows.max() < 3_000_000 and len(rows) == 20

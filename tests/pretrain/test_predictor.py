@@ -24,7 +24,7 @@ def released() -> Predictor:
 
 @pytest.mark.parametrize("number", [0, 1])
 @torch.no_grad()
-def test_predictions_are_those_of_the_released_code(number):
+def test_predictions_are_those_of_the_released_code(number: int) -> None:
     io = reference()
     predicted = released()(
         io[f"ctx_tokens_{number}"], io[f"mask_enc_{number}"], io[f"mask_pred_{number}"], number
@@ -34,7 +34,9 @@ def test_predictions_are_those_of_the_released_code(number):
 
 @pytest.mark.parametrize("number", [0, 1])
 @torch.no_grad()
-def test_context_tokens_of_the_encoder_are_those_that_the_released_predictor_read(number):
+def test_context_tokens_of_the_encoder_are_those_that_the_released_predictor_read(
+    number: int,
+) -> None:
     io = reference()
     encoder = VideoViT(ENCODER)
     load_all(encoder, bare("encoder"), "v1_encoder.pt")
@@ -42,14 +44,14 @@ def test_context_tokens_of_the_encoder_are_those_that_the_released_predictor_rea
     torch.testing.assert_close(tokens, io[f"ctx_tokens_{number}"], rtol=0, atol=FORWARD)
 
 
-def test_names_and_shapes_are_the_released_ones():
+def test_names_and_shapes_are_the_released_ones() -> None:
     held = content()["predictor"]
     wanted = {name.removeprefix("module.backbone."): t.shape for name, t in held.items()}
     ours = {name: t.shape for name, t in Predictor(PREDICTOR, ENCODER).state_dict().items()}
     assert ours == wanted
 
 
-def test_position_table_is_the_released_one_and_is_not_trained():
+def test_position_table_is_the_released_one_and_is_not_trained() -> None:
     predictor = Predictor(PREDICTOR, ENCODER)
     table = bare("predictor")["predictor_pos_embed"]
     torch.testing.assert_close(predictor.predictor_pos_embed, table, rtol=0, atol=1e-6)
@@ -57,7 +59,7 @@ def test_position_table_is_the_released_one_and_is_not_trained():
 
 
 @torch.no_grad()
-def test_order_of_targets_and_of_context_does_not_matter():
+def test_order_of_targets_and_of_context_does_not_matter() -> None:
     io, predictor = reference(), released()
     tokens, context, target = io["ctx_tokens_0"], io["mask_enc_0"], io["mask_pred_0"]
     straight = predictor(tokens, context, target, 0)
@@ -69,14 +71,14 @@ def test_order_of_targets_and_of_context_does_not_matter():
 
 
 @torch.no_grad()
-def test_every_mask_has_its_own_mask_token():
+def test_every_mask_has_its_own_mask_token() -> None:
     io, predictor = reference(), released()
     given = (io["ctx_tokens_0"], io["mask_enc_0"], io["mask_pred_0"])
     assert (predictor(*given, 0) - predictor(*given, 1)).abs().max() > 0.01
 
 
 @torch.no_grad()
-def test_fresh_weights_are_a_function_of_the_seed_and_mask_tokens_are_zero():
+def test_fresh_weights_are_a_function_of_the_seed_and_mask_tokens_are_zero() -> None:
     first, again, other = (fresh_predictor(PREDICTOR, ENCODER, seed=s) for s in (3, 3, 4))
     for name, tensor in first.state_dict().items():
         assert torch.equal(tensor, again.state_dict()[name])
@@ -88,13 +90,13 @@ def test_fresh_weights_are_a_function_of_the_seed_and_mask_tokens_are_zero():
     assert large.predictor_blocks[1].mlp.fc2.weight.std() == pytest.approx(0.02, rel=0.015)
 
 
-def test_predictions_may_have_another_width_than_the_encoder():
+def test_predictions_may_have_another_width_than_the_encoder() -> None:
     predictor = fresh_predictor(PREDICTOR, ENCODER, seed=0, out_width=5)
     places = torch.arange(6).view(2, 3)
     assert predictor(torch.zeros(2, 3, 28), places, places + 6, 0).shape == (2, 3, 5)
 
 
-def test_heads_are_those_of_the_encoder_unless_given():
+def test_heads_are_those_of_the_encoder_unless_given() -> None:
     assert Predictor(PREDICTOR, ENCODER).predictor_blocks[0].attn.num_heads == 4
     other = Predictor(replace(PREDICTOR, num_heads=3), ENCODER)
     assert other.predictor_blocks[0].attn.num_heads == 3

@@ -31,7 +31,7 @@ RECIPE = PretrainRecipe(
 )
 
 
-def test_settings_reach_values_of_the_recipe_and_inside_its_tables():
+def test_settings_reach_values_of_the_recipe_and_inside_its_tables() -> None:
     got = changed(
         RECIPE,
         [
@@ -65,12 +65,12 @@ def test_settings_reach_values_of_the_recipe_and_inside_its_tables():
     )
 
 
-def test_no_settings_change_nothing_and_the_last_of_two_counts():
+def test_no_settings_change_nothing_and_the_last_of_two_counts() -> None:
     assert changed(RECIPE, []) == RECIPE
     assert changed(RECIPE, ["lr=1", " lr = 2 "]).lr == 2.0
 
 
-def test_settings_that_need_each_other_are_applied_together():
+def test_settings_that_need_each_other_are_applied_together() -> None:
     got = changed(RECIPE, ["encoder.num_frames=8", "plan.num_frames=8"])
     assert got.encoder.num_frames == got.plan.num_frames == 8
     with pytest.raises(UsageError, match="must read one clip of the encoder's 8 frames"):
@@ -116,12 +116,12 @@ def test_settings_that_need_each_other_are_applied_together():
         ("plan.num_clips=2", r"must read one clip"),
     ],
 )
-def test_wrong_setting_names_the_culprit_and_what_would_do(setting, says):
+def test_wrong_setting_names_the_culprit_and_what_would_do(setting: str, says: str) -> None:
     with pytest.raises(UsageError, match=says):
         changed(RECIPE, [setting])
 
 
-def test_facts_are_json_and_say_which_masks():
+def test_facts_are_json_and_say_which_masks() -> None:
     recipe = replace(RECIPE, masks=(RandomTube(ratio=0.5),))
     facts = json.loads(json.dumps(recipe.facts()))
     assert facts["masks"] == [{"kind": "RandomTube", "ratio": 0.5}]
@@ -130,7 +130,7 @@ def test_facts_are_json_and_say_which_masks():
     assert facts["ema"] == [0.998, 1.0]
 
 
-def test_recipes_of_the_documentation_can_be_built(monkeypatch):
+def test_recipes_of_the_documentation_can_be_built(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(registry._ENTRIES, "recipes", dict(registry._ENTRIES["recipes"]))
     (code,) = re.findall(r"```python\n(.*?)```", DOCS.read_text(), flags=re.DOTALL)
     module = {"__name__": "my_recipes"}

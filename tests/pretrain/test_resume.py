@@ -4,6 +4,7 @@ import os
 import random
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
@@ -24,19 +25,19 @@ STEPS = 25
 
 
 @pytest.fixture(scope="module")
-def videos(tmp_path_factory):
+def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_videos(tmp_path_factory.mktemp("videos"))
 
 
 @pytest.fixture(scope="module")
-def reference(tmp_path_factory, videos):
+def reference(tmp_path_factory: pytest.TempPathFactory, videos: Path) -> Path:
     """The run that nothing happens to."""
     run = tmp_path_factory.mktemp("reference") / "run"
     assert run_here(words(videos, run, steps=STEPS)) == 0
     return run
 
 
-def finish(videos, run, reference, *more):
+def finish(videos: Path, run: Path, reference: Path, *more: object) -> None:
     assert run_here(words(videos, run, "--resume", *more, steps=STEPS)) == 0
     assert_same_bits(run, reference)
     assert_logged_once(run, STEPS)
@@ -48,7 +49,7 @@ def finish(videos, run, reference, *more):
     assert not list(run.rglob("*.partial"))
 
 
-def kill_somewhere(line, run, seed):
+def kill_somewhere(line: list[str], run: Path, seed: int) -> None:
     """Start the command, let it make a few steps more, and kill it a random moment later."""
     draw, begin = random.Random(seed), last_step(run)
     with running(line) as process:
@@ -58,10 +59,10 @@ def kill_somewhere(line, run, seed):
         assert process.wait() == -signal.SIGKILL
 
 
-def kill_while_saving(line, run):
+def kill_while_saving(line: list[str], run: Path) -> None:
     """Kill the command at a moment when a checkpoint is half written."""
 
-    def partial():
+    def partial() -> list[Path]:
         return list(run.glob("latest.pth.tar.*.partial"))
 
     with running(line) as process:
@@ -78,22 +79,26 @@ def kill_while_saving(line, run):
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_killed_at_a_random_step_and_resumed_gives_equal_bits(videos, reference, tmp_path, workers):
+def test_killed_at_a_random_step_and_resumed_gives_equal_bits(
+    videos: Path, reference: Path, tmp_path: Path, workers: int
+) -> None:
     run, more = tmp_path / "run", ("--workers", workers)
     kill_somewhere(words(videos, run, *more, steps=STEPS), run, seed=workers)
     finish(videos, run, reference, *more)
 
 
 def test_killed_while_a_checkpoint_is_written_and_resumed_gives_equal_bits(
-    videos, reference, tmp_path
-):
+    videos: Path, reference: Path, tmp_path: Path
+) -> None:
     run = tmp_path / "run"
     kill_while_saving(words(videos, run, "--save-every", 1, steps=STEPS), run)
     finish(videos, run, reference)
 
 
 @pytest.mark.slow
-def test_killed_again_and_again_gives_equal_bits(videos, reference, tmp_path):
+def test_killed_again_and_again_gives_equal_bits(
+    videos: Path, reference: Path, tmp_path: Path
+) -> None:
     run = tmp_path / "run"
     for number in range(4):
         line = words(
@@ -108,8 +113,8 @@ def test_killed_again_and_again_gives_equal_bits(videos, reference, tmp_path):
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_signal_saves_the_step_it_came_in_and_the_run_goes_on(
-    videos, reference, tmp_path, number, code
-):
+    videos: Path, reference: Path, tmp_path: Path, number: signal.Signals, code: int
+) -> None:
     run = tmp_path / "run"
     line = words(videos, run, "--save-every", 1000, "--workers", 1, steps=STEPS)
     with running(line) as process:
@@ -126,7 +131,9 @@ def test_signal_saves_the_step_it_came_in_and_the_run_goes_on(
     finish(videos, run, reference)
 
 
-def test_stopped_early_by_steps_leaves_the_schedules_and_goes_on(videos, reference, tmp_path):
+def test_stopped_early_by_steps_leaves_the_schedules_and_goes_on(
+    videos: Path, reference: Path, tmp_path: Path
+) -> None:
     run = tmp_path / "run"
     assert run_here(words(videos, run, "--steps", 7, steps=STEPS)) == 0
     assert last_step(run) == 7
@@ -134,8 +141,10 @@ def test_stopped_early_by_steps_leaves_the_schedules_and_goes_on(videos, referen
     finish(videos, run, reference)
 
 
-def test_resumed_after_its_end_a_run_is_left_as_it_is(videos, reference, capsys):
-    def content():
+def test_resumed_after_its_end_a_run_is_left_as_it_is(
+    videos: Path, reference: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def content() -> dict[Path, tuple[int, bytes]]:
         return {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in reference.rglob("*.*")}
 
     before = content()
@@ -145,7 +154,9 @@ def test_resumed_after_its_end_a_run_is_left_as_it_is(videos, reference, capsys)
     assert content() == before
 
 
-def test_encoder_that_a_kill_took_is_written_when_resumed(videos, reference, tmp_path):
+def test_encoder_that_a_kill_took_is_written_when_resumed(
+    videos: Path, reference: Path, tmp_path: Path
+) -> None:
     run = tmp_path / "run"
     assert run_here(words(videos, run, steps=STEPS)) == 0
     folder = run / f"encoders/step_{STEPS:09d}"
@@ -153,7 +164,9 @@ def test_encoder_that_a_kill_took_is_written_when_resumed(videos, reference, tmp
     finish(videos, run, reference)
 
 
-def test_run_killed_before_its_first_checkpoint_begins_anew(videos, reference, tmp_path):
+def test_run_killed_before_its_first_checkpoint_begins_anew(
+    videos: Path, reference: Path, tmp_path: Path
+) -> None:
     run = tmp_path / "run"
     assert run_here(words(videos, run, "--steps", 2, steps=STEPS)) == 0
     (run / "latest.pth.tar").unlink()

@@ -41,7 +41,7 @@ def released(name: str) -> PretrainRecipe:
         "v2_cooldown_vitg16_384",
     ],
 )
-def test_values_of_every_step_are_those_of_the_released_run(name):
+def test_values_of_every_step_are_those_of_the_released_run(name: str) -> None:
     recipe = released(name)
     for row in SCHEDULES[name]["rows"]:
         values = step_values(recipe, row["step"])
@@ -51,7 +51,7 @@ def test_values_of_every_step_are_those_of_the_released_run(name):
         assert values.momentum == pytest.approx(momentum, rel=0, abs=EXACT)
 
 
-def test_recipe_vjepa_vitl16_has_the_released_schedule():
+def test_recipe_vjepa_vitl16_has_the_released_schedule() -> None:
     recipe = vjepa_vitl16()
     assert recipe.schedule_steps == SCHEDULES["v1_pretrain_vitl16"]["T_max"]
     assert recipe.warmup_steps == SCHEDULES["v1_pretrain_vitl16"]["warmup_steps"]
@@ -62,7 +62,7 @@ def test_recipe_vjepa_vitl16_has_the_released_schedule():
         assert got == pytest.approx(wanted, rel=0, abs=EXACT)
 
 
-def test_training_ends_before_its_schedules_do():
+def test_training_ends_before_its_schedules_do() -> None:
     # Protocol: at step 90,000 of schedules over 112,500.
     values = step_values(vjepa_vitl16(), 90_000)
     assert values.lr == pytest.approx(7.50e-5, abs=5e-8)
@@ -70,7 +70,7 @@ def test_training_ends_before_its_schedules_do():
     assert values.momentum == pytest.approx(0.9996, abs=5e-8)
 
 
-def test_momentum_divides_by_the_stretched_length_before_it_is_cut_to_whole_steps():
+def test_momentum_divides_by_the_stretched_length_before_it_is_cut_to_whole_steps() -> None:
     # 3 steps stretched by 1.25 are 3.75; cosines run over 3 of them, the momentum over 3.75.
     recipe = replace(RECIPE, num_steps=3, warmup_steps=0, ema=(0.9, 1.0))
     momenta = [step_values(recipe, step).momentum for step in (1, 2, 3)]
@@ -79,7 +79,7 @@ def test_momentum_divides_by_the_stretched_length_before_it_is_cut_to_whole_step
     assert step_values(recipe, 3).weight_decay == pytest.approx(0.4, abs=EXACT)
 
 
-def test_gradients_are_clipped_after_the_step_that_the_recipe_names():
+def test_gradients_are_clipped_after_the_step_that_the_recipe_names() -> None:
     recipe = replace(RECIPE, clip_after=6)
     assert [step_values(recipe, step).clips for step in (1, 6, 7, 10)] == [False, False, True, True]
     assert not step_values(replace(recipe, clip_norm=None), 7).clips

@@ -1,5 +1,6 @@
 import json
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -86,8 +87,12 @@ def golden_start() -> dict[str, torch.nn.Module]:
     return networks
 
 
+# A golden run's name, its facts, the networks after it, reports and optimizer.
+Run = tuple[str, dict[str, Any], dict[str, torch.nn.Module], list[Any], torch.optim.Optimizer]
+
+
 @pytest.fixture(scope="module", params=RUNS)
-def repeated(request):
+def repeated(request: pytest.FixtureRequest) -> Run:
     """A released run made again: its golden, the networks after it, reports and optimizer."""
     run = RUNS[request.param]
     recipe, networks = golden_recipe(run), golden_start()
@@ -103,7 +108,7 @@ def repeated(request):
     return request.param, run, networks, reports, optimizer
 
 
-def test_losses_are_those_of_the_released_run(repeated):
+def test_losses_are_those_of_the_released_run(repeated: Run) -> None:
     _, run, _, reports, _ = repeated
     wanted = [step["loss"] for step in run["steps"]]
     spreads = [step["reg-loss"] for step in run["steps"]]
@@ -111,7 +116,9 @@ def test_losses_are_those_of_the_released_run(repeated):
     assert [float(r.std_loss) for r in reports] == pytest.approx(spreads, rel=0, abs=LOSS)
 
 
-def test_gradient_norms_are_those_of_the_released_run_where_it_clips(repeated):
+def test_gradient_norms_are_those_of_the_released_run_where_it_clips(
+    repeated: Run,
+) -> None:
     name, run, _, reports, _ = repeated
     for report, step in zip(reports, run["steps"], strict=True):
         if name == "clipped_steps":
@@ -125,7 +132,7 @@ def test_gradient_norms_are_those_of_the_released_run_where_it_clips(repeated):
 
 
 @pytest.mark.parametrize("key", ["encoder", "predictor", "target_encoder"])
-def test_weights_after_the_run_are_the_released_ones(repeated, key):
+def test_weights_after_the_run_are_the_released_ones(repeated: Run, key: str) -> None:
     name, run, networks, _, _ = repeated
     ours = networks[key].state_dict()
     compared = 0
@@ -152,7 +159,7 @@ def test_weights_after_the_run_are_the_released_ones(repeated, key):
         torch.testing.assert_close(got, tensor, rtol=0, atol=WEIGHT, msg=long_name)
 
 
-def test_position_tables_do_not_move(repeated):
+def test_position_tables_do_not_move(repeated: Run) -> None:
     _, _, networks, _, _ = repeated
     for key, table in (
         ("encoder", "pos_embed"),
@@ -162,7 +169,7 @@ def test_position_tables_do_not_move(repeated):
         assert torch.equal(networks[key].state_dict()[table], bare(key)[table])
 
 
-def test_optimizer_has_the_released_groups(repeated):
+def test_optimizer_has_the_released_groups(repeated: Run) -> None:
     _, run, _, _, optimizer = repeated
     for ours, wanted in zip(optimizer.param_groups, run["final_param_groups"], strict=True):
         assert ours["lr"] == pytest.approx(wanted["lr"], rel=0, abs=1e-12)
@@ -197,7 +204,7 @@ def stepped(recipe: PretrainRecipe, num_chunks: int, steps: int = 2) -> dict[str
     ids=["features", "pixels", "regularised"],
 )
 @pytest.mark.parametrize("num_chunks", [2, 4])
-def test_step_in_chunks_is_the_step_in_one(recipe, num_chunks):
+def test_step_in_chunks_is_the_step_in_one(recipe: PretrainRecipe, num_chunks: int) -> None:
     whole, split = stepped(recipe, 1), stepped(recipe, num_chunks)
     for name, tensor in whole.items():
         got = split[name]
@@ -207,7 +214,7 @@ def test_step_in_chunks_is_the_step_in_one(recipe, num_chunks):
         torch.testing.assert_close(got, tensor, rtol=0, atol=1e-6, msg=name)
 
 
-def test_vectors_and_biases_do_not_decay_and_mask_tokens_do():
+def test_vectors_and_biases_do_not_decay_and_mask_tokens_do() -> None:
     networks, _ = fresh_networks(RECIPE, seed=0)
     optimizer = make_optimizer(networks, RECIPE)
     apply_values(optimizer, VALUES)
@@ -221,7 +228,7 @@ def test_vectors_and_biases_do_not_decay_and_mask_tokens_do():
 
 
 @torch.no_grad()
-def test_target_moves_towards_the_encoder_by_one_minus_momentum():
+def test_target_moves_towards_the_encoder_by_one_minus_momentum() -> None:
     encoder, target = torch.nn.Linear(1, 1), torch.nn.Linear(1, 1)
     for network, value in ((encoder, 5.0), (target, 1.0)):
         for parameter in network.parameters():
@@ -233,7 +240,7 @@ def test_target_moves_towards_the_encoder_by_one_minus_momentum():
     assert [float(p) for p in encoder.parameters()] == [5.0, 5.0]
 
 
-def test_gradients_are_scaled_to_the_limit_and_the_norm_before_is_told():
+def test_gradients_are_scaled_to_the_limit_and_the_norm_before_is_told() -> None:
     network = torch.nn.Linear(1, 1)
     for limit, wanted in ((None, [3.0, 4.0]), (10.0, [3.0, 4.0]), (1.0, [0.6, 0.8])):
         network.weight.grad, network.bias.grad = torch.tensor([[3.0]]), torch.tensor([4.0])
@@ -242,7 +249,7 @@ def test_gradients_are_scaled_to_the_limit_and_the_norm_before_is_told():
         assert got == pytest.approx(wanted, abs=1e-6)
 
 
-def test_step_that_diverges_changes_no_weight():
+def test_step_that_diverges_changes_no_weight() -> None:
     networks, target = fresh_networks(RECIPE, seed=0)
     before = {name: tensor.clone() for name, tensor in networks.state_dict().items()}
     clips, masks = golden_chunk(0)
@@ -256,7 +263,7 @@ def test_step_that_diverges_changes_no_weight():
     assert issubclass(DivergedError, FloatingPointError)
 
 
-def test_bf16_step_is_near_the_fp32_step():
+def test_bf16_step_is_near_the_fp32_step() -> None:
     norms = []
     for precision in ("fp32", "bf16"):
         recipe = replace(RECIPE, precision=precision)

@@ -5,8 +5,10 @@ import multiprocessing
 import os
 import shutil
 import signal
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +20,7 @@ from bench.data.views.augment import sample_crop
 from bench.data.views.clip_frames import frame_indices
 from bench.encoders.networks.video_vit import VitArchitecture
 from bench.errors import BenchError, DataError, UsageError
-from bench.pretrain.clip_stream import clip_batches, explained, training_view
+from bench.pretrain.clip_stream import ClipBatch, clip_batches, explained, training_view
 from bench.pretrain.lists import read_lists
 from bench.pretrain.masks import RandomTube
 from bench.pretrain.order import Order
@@ -48,29 +50,36 @@ SEED = 7
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("clips")
     for number, length in enumerate(LENGTHS):
         write_video(root / f"{number}.mp4", length, size=[(48, 40), (32, 48)][number % 2])
     return root
 
 
-def stream(root, batches, *, recipe=RECIPE, workers=0, **options):
+def stream(
+    root: Path,
+    batches: Iterable[np.ndarray],
+    *,
+    recipe: PretrainRecipe = RECIPE,
+    workers: int = 0,
+    **options: Any,
+) -> Iterator[ClipBatch]:
     lists = read_lists([str(root)], None)
     order = Order(lists.sizes, lists.weights, SEED)
     return clip_batches(lists, order, recipe, batches, seed=SEED, workers=workers, **options)
 
 
-def clips_of(root, batches, **options):
+def clips_of(root: Path, batches: Iterable[np.ndarray], **options: Any) -> torch.Tensor:
     return torch.cat([batch.clips for batch in stream(root, batches, **options)])
 
 
-def row_at(position, num_rows=4):
+def row_at(position: int, num_rows: int = 4) -> int:
     return int(Order((num_rows,), None, SEED).rows(np.array([position]))[0])
 
 
 # ------------------------------------------------------------------------------------- the pixels
-def test_pinned_view_equals_the_released_transform():
+def test_pinned_view_equals_the_released_transform() -> None:
     box = tuple(int(side) for side in GOLDEN["pretrain_crop_ijhw"])
     golden = torch.from_numpy(GOLDEN["pretrain_noflip"])
     clip = GOLDEN["video"][: golden.shape[1]]
@@ -80,7 +89,7 @@ def test_pinned_view_equals_the_released_transform():
     torch.testing.assert_close(flipped, golden, rtol=0, atol=1e-5)
 
 
-def test_clips_show_the_frames_of_the_released_choice(tmp_path):
+def test_clips_show_the_frames_of_the_released_choice(tmp_path: Path) -> None:
     for number, length in enumerate(LENGTHS):
         write_video(tmp_path / f"{number}.mp4", length, size=(48, 48))
     whole = replace(
@@ -97,7 +106,7 @@ def test_clips_show_the_frames_of_the_released_choice(tmp_path):
         assert read_numbers(clip.permute(1, 2, 3, 0).numpy()).tolist() == expected.tolist()
 
 
-def test_a_clip_is_one_crop_of_its_frames_mirrored_half_of_the_time(folder):
+def test_a_clip_is_one_crop_of_its_frames_mirrored_half_of_the_time(folder: Path) -> None:
     count = 80
     found = clips_of(folder, [np.arange(count)])
     assert found.shape == (count, 3, 4, 16, 16) and found.dtype == torch.float32
@@ -120,7 +129,7 @@ def test_a_clip_is_one_crop_of_its_frames_mirrored_half_of_the_time(folder):
     assert 24 < mirrored < 56  # 40 expected, 3.5 standard deviations to either side
 
 
-def test_nothing_is_mirrored_unless_the_recipe_says_so(folder):
+def test_nothing_is_mirrored_unless_the_recipe_says_so(folder: Path) -> None:
     plain = replace(RECIPE, flip=False)
     one, other = (clips_of(folder, [np.arange(20)], recipe=r) for r in (plain, RECIPE))
     for clip, maybe in zip(one, other, strict=True):
@@ -128,7 +137,7 @@ def test_nothing_is_mirrored_unless_the_recipe_says_so(folder):
     assert not torch.equal(one, other)
 
 
-def test_workers_grouping_and_memory_change_no_pixel(folder):
+def test_workers_grouping_and_memory_change_no_pixel(folder: Path) -> None:
     expected = clips_of(folder, [np.arange(24)])
     ways = (
         {"workers": 2},
@@ -143,7 +152,7 @@ def test_workers_grouping_and_memory_change_no_pixel(folder):
     assert torch.equal(backwards.flip(0), expected)
 
 
-def test_the_number_of_threads_changes_no_pixel(folder):
+def test_the_number_of_threads_changes_no_pixel(folder: Path) -> None:
     # Above 64 pixels torch resizes by a kernel that rounds differently with several threads.
     large = replace(RECIPE, encoder=replace(RECIPE.encoder, image_size=96))
     expected = clips_of(folder, [np.arange(8)], recipe=large, workers=1)
@@ -157,7 +166,7 @@ def test_the_number_of_threads_changes_no_pixel(folder):
         torch.set_num_threads(threads)
 
 
-def test_a_still_is_repeated_among_videos(folder, tmp_path):
+def test_a_still_is_repeated_among_videos(folder: Path, tmp_path: Path) -> None:
     shutil.copy(folder / "0.mp4", tmp_path / "0.mp4")
     picture = np.random.default_rng(0).integers(0, 256, (60, 50, 3), dtype=np.uint8)
     Image.fromarray(picture).save(tmp_path / "1.png")
@@ -177,7 +186,9 @@ def test_a_still_is_repeated_among_videos(folder, tmp_path):
 
 # ---------------------------------------------------------------------------------- broken files
 @pytest.mark.parametrize("workers", [0, 2])
-def test_corrupt_files_are_named_and_batches_stay_full(folder, tmp_path, workers):
+def test_corrupt_files_are_named_and_batches_stay_full(
+    folder: Path, tmp_path: Path, workers: int
+) -> None:
     for number in range(40):
         shutil.copy(folder / f"{number % 4}.mp4", tmp_path / f"{number:02d}.mp4")
     clean = clips_of(tmp_path, np.split(np.arange(40), 5))
@@ -196,14 +207,14 @@ def test_corrupt_files_are_named_and_batches_stay_full(folder, tmp_path, workers
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_data_set_without_a_readable_file_is_an_error(tmp_path, workers):
+def test_a_data_set_without_a_readable_file_is_an_error(tmp_path: Path, workers: int) -> None:
     (tmp_path / "bad.mp4").write_bytes(b"nothing")
     with pytest.raises(DataError, match=r"20 files drawn .*bad\.mp4: .*cannot be decoded") as said:
         next(stream(tmp_path, [np.arange(2)], workers=workers))
     assert "Traceback" not in str(said.value)
 
 
-def test_keeping_a_file_does_not_make_it_unreadable(tmp_path):
+def test_keeping_a_file_does_not_make_it_unreadable(tmp_path: Path) -> None:
     # Frames 51 to 55 of 60 are damaged: clips before them decode, the whole file does not.
     source = write_video(tmp_path / "source.mp4", 60, gop=4)
     data = bytearray(source.read_bytes())
@@ -224,7 +235,7 @@ def test_keeping_a_file_does_not_make_it_unreadable(tmp_path):
 
 
 # ------------------------------------------------------------------------------------ the machine
-def test_kept_files_are_decoded_once(folder, tmp_path):
+def test_kept_files_are_decoded_once(folder: Path, tmp_path: Path) -> None:
     videos = shutil.copytree(folder, tmp_path / "videos")
     source = stream(videos, np.split(np.arange(8), 2), keep_decoded_bytes=10**8)
     assert next(source).unreadable == ()  # the first pass, so every file
@@ -237,7 +248,7 @@ def test_kept_files_are_decoded_once(folder, tmp_path):
     assert {Path(path).name for path, _ in batch.unreadable} == {"0.mp4", "2.mp4", "3.mp4"}
 
 
-def stream_of_gone(folder, copy, **options):
+def stream_of_gone(folder: Path, copy: Path, **options: Any) -> Iterator[ClipBatch]:
     """A stream whose files vanished after the first pass."""
     shutil.copytree(folder, copy)
     source = stream(copy, np.split(np.arange(8), 2), **options)
@@ -247,10 +258,10 @@ def stream_of_gone(folder, copy, **options):
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_endless_batches_are_asked_for_only_a_little_ahead(folder, workers):
+def test_endless_batches_are_asked_for_only_a_little_ahead(folder: Path, workers: int) -> None:
     asked = []
 
-    def endless():
+    def endless() -> Iterator[np.ndarray]:
         for step in itertools.count():
             asked.append(step)
             yield np.arange(2 * step, 2 * step + 2)
@@ -263,7 +274,7 @@ def test_endless_batches_are_asked_for_only_a_little_ahead(folder, workers):
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_the_generator_of_the_training_is_not_touched(folder, workers):
+def test_the_generator_of_the_training_is_not_touched(folder: Path, workers: int) -> None:
     torch.manual_seed(3)
     expected = torch.rand(4)
     torch.manual_seed(3)
@@ -272,13 +283,15 @@ def test_the_generator_of_the_training_is_not_touched(folder, workers):
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_wrong_option_is_one_sentence_from_any_process(folder, workers):
+def test_a_wrong_option_is_one_sentence_from_any_process(folder: Path, workers: int) -> None:
     with pytest.raises(UsageError, match="unknown decoder 'pyaw'") as said:
         next(stream(folder, [np.arange(2)], workers=workers, decoder="pyaw"))
     assert "Traceback" not in str(said.value)
 
 
-def test_workers_outlive_the_signal_that_asks_to_save_and_their_death_is_a_sentence(folder):
+def test_workers_outlive_the_signal_that_asks_to_save_and_their_death_is_a_sentence(
+    folder: Path,
+) -> None:
     others = set(multiprocessing.active_children())
     with pytest.raises(BenchError, match=r"decoding process died .*fewer --workers"), explained():
         source = stream(folder, (np.arange(2) for _ in itertools.count()), workers=1)

@@ -6,7 +6,9 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -36,7 +38,7 @@ def write_videos(folder: Path, count: int = 6) -> Path:
     return folder
 
 
-def words(data, out, *more, steps=20, **settings):
+def words(data: Path, out: Path, *more: object, steps: int = 20, **settings: Any) -> list[str]:
     """The command line of a run; `more` words win over the defaults, `settings` are `--set`."""
     given = {str(word) for word in more}
     every = {key: value for key, value in EVERY.items() if key not in given}
@@ -49,7 +51,7 @@ def words(data, out, *more, steps=20, **settings):
     return [str(word) for word in (*line, *more)]
 
 
-def run_here(line) -> int:
+def run_here(line: list[str]) -> int:
     """Run the command in this process, on one thread as the others, and return its exit code."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -63,7 +65,7 @@ def run_here(line) -> int:
 
 
 @contextlib.contextmanager
-def running(line):
+def running(line: list[str]) -> Iterator[subprocess.Popen[str]]:
     """The command in a process of its own, killed at the end of the block at the latest."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     root = Path(__file__).parents[2]
@@ -82,7 +84,7 @@ def running(line):
         process.communicate()
 
 
-def wait_for(process, condition):
+def wait_for(process: subprocess.Popen[str], condition: Callable[[], Any]) -> None:
     """Wait until the condition holds; the process must be alive until then."""
     end = time.monotonic() + PATIENCE
     while not condition():

@@ -8,12 +8,13 @@ A variant is ENGINE, ENGINE:CLIPS (clips at a time) or ENGINE:CLIPS:recompute.
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from bench.encoders.networks.video_vit import VitArchitecture
-from bench.launch.distributed import gather_objects, join, mean_over_ranks
+from bench.launch.distributed import World, gather_objects, join, mean_over_ranks
 from bench.pretrain.chunks import chunk_masks, chunk_positions, plan_chunks
 from bench.pretrain.engine import wrap
 from bench.pretrain.masks import MultiBlock
@@ -48,7 +49,7 @@ RECIPE = PretrainRecipe(
 )
 
 
-def clip(position):
+def clip(position: int) -> torch.Tensor:
     """The clip at a position of the order: noise drawn from the position alone."""
     a = RECIPE.encoder
     pixels = np.random.default_rng(position).standard_normal(
@@ -57,7 +58,15 @@ def clip(position):
     return torch.from_numpy(pixels)
 
 
-def pretrain(world, kind, micro_batch=None, *, recompute=False, recipe=RECIPE, steps=STEPS):
+def pretrain(
+    world: World,
+    kind: str,
+    micro_batch: int | None = None,
+    *,
+    recompute: bool = False,
+    recipe: PretrainRecipe = RECIPE,
+    steps: int = STEPS,
+) -> dict[str, Any]:
     """Losses and gradient norms per step, and all weights at the end, put together."""
     networks, target = fresh_networks(recipe, seed=SEED + world.rank)  # all get those of rank 0
     engine = wrap(networks, target, world, kind, checkpoint_activations=recompute)
@@ -101,11 +110,11 @@ def pretrain(world, kind, micro_batch=None, *, recompute=False, recipe=RECIPE, s
     }
 
 
-def prefixed(prefix, module):
+def prefixed(prefix: str, module: torch.nn.Module) -> dict[str, torch.Tensor]:
     return {f"{prefix}{name}": value for name, value in module.named_parameters()}
 
 
-def main(out, *variants):
+def main(out: Path, *variants: object) -> None:
     torch.set_num_threads(1)
     with join("cpu") as world:
         for variant in variants:

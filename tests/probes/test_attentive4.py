@@ -1,25 +1,31 @@
 """The registered probe of V-JEPA 2: fitting, saving, and files of the official and the hub form."""
 
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
+from transformers.models.vjepa2.modeling_vjepa2 import VJEPA2ForVideoClassification
 
 from bench.errors import CheckpointError, UsageError
 from bench.types import Silent
 from probes.attentive import attentive
-from probes.attentive4 import attentive4
+from probes.attentive4 import Attentive4Probe, attentive4
+from probes.stack.fit import FittedStack
 from probes.stack.released_blocks import read_released_blocks, to_released
-from probes.stack.train_heads import Recipe
-from tests.probes.sources import FIXTURES, accuracy, blobs
+from probes.stack.train_heads import TrainingRecipe
+from tests.probes.sources import FIXTURES, MemorySource, accuracy, blobs
 
 CPU = torch.device("cpu")
 FILE = FIXTURES / "attentive_v2.pt"
 
 
-def fit(probe, source, seed=0):
+def fit(probe: Attentive4Probe, source: MemorySource, seed: int = 0) -> FittedStack:
     return probe.fit(source, seed=seed, device=CPU, progress=Silent())
 
 
-def write_heads(path, count, change=None):
+def write_heads(path: Path, count: int, change: Callable[..., torch.Tensor] | None = None) -> Path:
     """Write a file of `count` heads, told apart by the classifier's bias."""
     [head] = torch.load(FILE, weights_only=True)["classifiers"]
     heads = []
@@ -32,12 +38,12 @@ def write_heads(path, count, change=None):
     return path
 
 
-def test_defaults_are_the_released_sweep_of_twenty_heads():
+def test_defaults_are_the_released_sweep_of_twenty_heads() -> None:
     probe = attentive4()
     assert len(probe.heads) == 20
     assert dict(probe.heads[0].settings) == {"lr": 5e-3, "weight_decay": 0.01}
     assert dict(probe.heads[-1].settings) == {"lr": 1e-4, "weight_decay": 0.8}
-    assert probe.recipe == Recipe(epochs=20, batch_size=256, decay_all=True)
+    assert probe.recipe == TrainingRecipe(epochs=20, batch_size=256, decay_all=True)
     assert probe.settings == {
         "num_heads": 16,
         "epochs": 20,
@@ -50,7 +56,7 @@ def test_defaults_are_the_released_sweep_of_twenty_heads():
     assert attentive4(released_head=3).settings["released_head"] == 3
 
 
-def test_fitted_probe_separates_classes_that_differ_by_pairs_of_tokens_and_is_restored():
+def test_fitted_probe_separates_classes_that_differ_by_pairs_of_tokens_and_is_restored() -> None:
     source = blobs(rows=48, classes=3, width=16, seed=1, spread=1.5, tokens=5)
     probe = attentive4(num_heads=2, epochs=8, batch_size=16, lr=(3e-3, 1e-5), weight_decay=(0.01,))
     fitted = fit(probe, source)
@@ -66,7 +72,7 @@ def test_fitted_probe_separates_classes_that_differ_by_pairs_of_tokens_and_is_re
     torch.testing.assert_close(alone.probabilities(unseen.x)[0], before[1], atol=1e-6, rtol=0)
 
 
-def test_head_of_a_sweep_is_what_it_is_alone():
+def test_head_of_a_sweep_is_what_it_is_alone() -> None:
     source = blobs(rows=12, classes=3, width=8, seed=1, tokens=4)
     probe = attentive4(num_heads=2, epochs=3, batch_size=4, lr=(1e-3, 1e-4), weight_decay=(0.1,))
     got = fit(probe.only(1), source).probabilities(source.x)[0]
@@ -74,7 +80,7 @@ def test_head_of_a_sweep_is_what_it_is_alone():
     torch.testing.assert_close(got, expected, atol=1e-5, rtol=0)
 
 
-def test_last_small_batch_is_dropped_only_when_asked():
+def test_last_small_batch_is_dropped_only_when_asked() -> None:
     source = blobs(rows=11, classes=3, width=8, seed=1, tokens=4)
     steps = {
         drop: fit(
@@ -91,12 +97,12 @@ def test_last_small_batch_is_dropped_only_when_asked():
         fit(probe, source)
 
 
-def test_width_that_the_heads_do_not_divide_is_refused():
+def test_width_that_the_heads_do_not_divide_is_refused() -> None:
     with pytest.raises(UsageError, match=r"16 attention heads do not divide .* 28"):
         fit(attentive4(), blobs(rows=6, classes=2, width=28, seed=0, tokens=3))
 
 
-def test_every_head_of_a_released_file_is_read_and_one_is_scored(tmp_path):
+def test_every_head_of_a_released_file_is_read_and_one_is_scored(tmp_path: Path) -> None:
     path = write_heads(tmp_path / "latest.pt", 3)
     stack = read_released_blocks(path, num_attention_heads=4)
     assert stack.num_probes == 3
@@ -112,7 +118,7 @@ def test_every_head_of_a_released_file_is_read_and_one_is_scored(tmp_path):
         attentive4(num_heads=4, released_head=3).read_released(path)
 
 
-def test_released_file_is_written_again_tensor_by_tensor():
+def test_released_file_is_written_again_tensor_by_tensor() -> None:
     [content] = torch.load(FILE, weights_only=True)["classifiers"]
     written = to_released(read_released_blocks(FILE, num_attention_heads=4), 0)
     assert {f"module.{name}" for name in written} == set(content)
@@ -136,20 +142,22 @@ def test_released_file_is_written_again_tensor_by_tensor():
         (lambda s: s.update({"module.linear.bias": 3}), "linear.bias, which are no tensors"),
     ],
 )
-def test_incomplete_heads_are_refused_by_name(tmp_path, change, message):
+def test_incomplete_heads_are_refused_by_name(
+    tmp_path: Path, change: Callable[..., Any], message: str
+) -> None:
     path = write_heads(tmp_path / "latest.pt", 2, change)
     with pytest.raises(CheckpointError, match=message):
         attentive4(num_heads=4).read_released(path)
 
 
-def test_probe_files_of_both_versions_name_the_probe_that_reads_them(tmp_path):
+def test_probe_files_of_both_versions_name_the_probe_that_reads_them(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"V-JEPA 1.*--probe attentive"):
         attentive4(num_heads=4).read_released(FIXTURES / "attentive_v1.pt")
     with pytest.raises(UsageError, match=r"V-JEPA 2.*--probe attentive4"):
         attentive(num_heads=4).read_released(FILE)
 
 
-def test_other_files_are_refused(tmp_path):
+def test_other_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="no such probe file"):
         attentive4().read_released(tmp_path / "none.pt")
     torch.save({"encoder": {}}, tmp_path / "encoder.pt")
@@ -162,7 +170,7 @@ def test_other_files_are_refused(tmp_path):
         attentive4().read_released(FILE)
 
 
-def hub_model(tmp_path):
+def hub_model(tmp_path: Path) -> tuple[VJEPA2ForVideoClassification, Path]:
     """A tiny random model with a classification head, as transformers saves it."""
     transformers = pytest.importorskip("transformers")
     torch.manual_seed(0)
@@ -186,7 +194,7 @@ def hub_model(tmp_path):
     return model, tmp_path / "model.safetensors"
 
 
-def test_hub_file_gives_the_numbers_of_transformers(tmp_path):
+def test_hub_file_gives_the_numbers_of_transformers(tmp_path: Path) -> None:
     model, path = hub_model(tmp_path)
     tokens = torch.randn(3, 8, 24, generator=torch.Generator().manual_seed(3))
     with torch.no_grad():
@@ -198,7 +206,7 @@ def test_hub_file_gives_the_numbers_of_transformers(tmp_path):
     assert expected.std(dim=0).min() > 1e-3  # rows are told apart, so the parity says something
 
 
-def test_hub_file_with_a_tensor_too_few_or_too_many_is_refused(tmp_path):
+def test_hub_file_with_a_tensor_too_few_or_too_many_is_refused(tmp_path: Path) -> None:
     from safetensors.torch import load_file, save_file
 
     _, path = hub_model(tmp_path)

@@ -14,7 +14,7 @@ from probes.stack.attentive_blocks import AttentiveBlocks
 from probes.stack.fit import FittedStack
 from probes.stack.optimizer import StackedOptimizer
 from probes.stack.released_blocks import from_released, read_released_blocks, to_released
-from probes.stack.train_heads import Recipe, head_losses, train
+from probes.stack.train_heads import TrainingRecipe, head_losses, train
 from tests.probes.plain_blocks import plain_blocks, random_blocks, released_gradients
 from tests.probes.sources import FIXTURES, MemorySource
 
@@ -30,12 +30,12 @@ def golden() -> dict[str, torch.Tensor]:
 
 
 @pytest.fixture
-def in_small_parts(monkeypatch):
+def in_small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Cut every batch into single rows of single probes, and compute blocks twice."""
     monkeypatch.setitem(attentive_blocks.PART, "cpu", 1)
 
 
-def test_released_probe_gives_the_released_numbers(golden):
+def test_released_probe_gives_the_released_numbers(golden: dict[str, torch.Tensor]) -> None:
     probe = read_released_blocks(FIXTURES / "attentive_v2.pt", num_attention_heads=4)
     assert (probe.num_probes, probe.num_blocks, probe.width) == (1, 4, 28)
     pooled, logits = probe.pool(golden["tokens"]), probe(golden["tokens"])
@@ -45,7 +45,7 @@ def test_released_probe_gives_the_released_numbers(golden):
     torch.testing.assert_close(loss[0], golden["loss"], atol=2e-6, rtol=0)
 
 
-def test_plain_probe_gives_the_released_numbers(golden):
+def test_plain_probe_gives_the_released_numbers(golden: dict[str, torch.Tensor]) -> None:
     stack = read_released_blocks(FIXTURES / "attentive_v2.pt", num_attention_heads=4)
     (plain,) = plain_blocks(stack)
     torch.testing.assert_close(plain(golden["tokens"]), golden["logits"], atol=1e-5, rtol=0)
@@ -57,8 +57,14 @@ def test_plain_probe_gives_the_released_numbers(golden):
 )
 @pytest.mark.parametrize("small", [False, True], ids=["whole", "parts"])
 def test_stack_equals_plain_probes_in_output_and_every_gradient(
-    request, small, num_probes, heads, rows, length, blocks
-):
+    request: pytest.FixtureRequest,
+    small: bool,
+    num_probes: int,
+    heads: int,
+    rows: int,
+    length: int,
+    blocks: int,
+) -> None:
     if small:
         request.getfixturevalue("in_small_parts")
     stack = random_blocks(
@@ -83,7 +89,7 @@ def test_stack_equals_plain_probes_in_output_and_every_gradient(
             torch.testing.assert_close(got, expected, atol=1e-9, rtol=1e-9, msg=name)
 
 
-def without_key_bias(name, bias):
+def without_key_bias(name: str, bias: torch.Tensor) -> torch.Tensor:
     bias = bias.clone()
     width = len(bias) // (3 if "qkv" in name else 2)
     start = width if "qkv" in name else 0
@@ -92,7 +98,7 @@ def without_key_bias(name, bias):
     return bias
 
 
-def test_backward_gives_what_autograd_gives_through_forward():
+def test_backward_gives_what_autograd_gives_through_forward() -> None:
     stack = random_blocks(num_probes=2, width=8, num_heads=2, num_classes=3)
     tokens = torch.randn(4, 5, 8, generator=torch.Generator().manual_seed(1)).double()
     y = (torch.rand(4, 3, generator=torch.Generator().manual_seed(2)) < 0.5).long()
@@ -104,11 +110,11 @@ def test_backward_gives_what_autograd_gives_through_forward():
             torch.testing.assert_close(got[name], wanted[name], atol=1e-12, rtol=1e-10, msg=name)
 
 
-def test_parts_are_as_many_as_fit_into_the_room(monkeypatch):
+def test_parts_are_as_many_as_fit_into_the_room(monkeypatch: pytest.MonkeyPatch) -> None:
     stack = random_blocks(num_probes=5, width=8, num_heads=2, num_classes=3)
     tokens = torch.zeros(6, 10, 8)  # 80 numbers a row
 
-    def parts(room):
+    def parts(room: int) -> list[tuple[int, int, int, int]]:
         monkeypatch.setitem(attentive_blocks.PART, "cpu", room)
         return [(h.start, h.stop, r.start, r.stop) for h, r in stack._parts(tokens)]
 
@@ -118,7 +124,7 @@ def test_parts_are_as_many_as_fit_into_the_room(monkeypatch):
     assert len(parts(1)) == 30
 
 
-def test_two_heads_take_the_released_training_steps():
+def test_two_heads_take_the_released_training_steps() -> None:
     golden = json.loads((FIXTURES / "probe_step_v2.json").read_text())
     encoder = vjepa2(
         weights=str(FIXTURES / "v2_encoder.pt"), num_heads=2, num_frames=8, image_size=32
@@ -135,7 +141,7 @@ def test_two_heads_take_the_released_training_steps():
         Head(settings={"lr": head["ref_lr"], "weight_decay": head["ref_wd"]})
         for head in golden["heads"]
     ]
-    recipe = Recipe(epochs=3, batch_size=2, decay_all=True)
+    recipe = TrainingRecipe(epochs=3, batch_size=2, decay_all=True)
     optimizer = StackedOptimizer(probe, decay_all=recipe.decay_all)
     batches = [(tokens(clips[0], clips[1]), [3, 1]), (tokens(clips[1], clips[2]), [0, 4])]
     expected = torch.tensor(golden["initial_logits_train0"])
@@ -163,7 +169,7 @@ def test_two_heads_take_the_released_training_steps():
             assert (values @ cosines).item() == pytest.approx(sums["idx_dot"], abs=2e-4), name
 
 
-def test_training_equals_separate_plain_trainings_that_decay_everything():
+def test_training_equals_separate_plain_trainings_that_decay_everything() -> None:
     heads = [
         Head(settings={"lr": lr, "weight_decay": decay})
         for lr in (1e-2, 1e-3)
@@ -174,7 +180,7 @@ def test_training_equals_separate_plain_trainings_that_decay_everything():
     source = MemorySource(x, torch.arange(10) % 3, 3)
     stack = random_blocks(num_probes=4, width=8, num_heads=2, num_classes=3, num_blocks=3)
     plain = plain_blocks(stack)
-    recipe = Recipe(epochs=3, batch_size=4, warmup=1.0, start_lr=1e-4, decay_all=True)
+    recipe = TrainingRecipe(epochs=3, batch_size=4, warmup=1.0, start_lr=1e-4, decay_all=True)
     train(stack, heads=heads, recipe=recipe, source=source, seed=1, device=CPU, progress=Silent())
     for head, probe in zip(heads, plain, strict=True):
         optimizer = torch.optim.AdamW(probe.parameters(), betas=(0.9, 0.999), eps=1e-8)
@@ -203,7 +209,7 @@ def test_training_equals_separate_plain_trainings_that_decay_everything():
                 torch.testing.assert_close(parts[0][part], parts[1][part], atol=1e-8, rtol=1e-8)
 
 
-def test_fresh_probes_start_as_released_and_all_alike():
+def test_fresh_probes_start_as_released_and_all_alike() -> None:
     stack = AttentiveBlocks(num_probes=2, width=28, num_attention_heads=4, num_classes=7)
     stack.initialise(0)
     first, second = to_released(stack, 0), to_released(stack, 1)
@@ -227,7 +233,9 @@ def test_fresh_probes_start_as_released_and_all_alike():
     assert got == pytest.approx(0.02 / 6**0.5, rel=0.03)
 
 
-def test_bf16_computes_in_it_and_keeps_weights_and_logits_in_float32(golden):
+def test_bf16_computes_in_it_and_keeps_weights_and_logits_in_float32(
+    golden: dict[str, torch.Tensor],
+) -> None:
     probe = read_released_blocks(
         FIXTURES / "attentive_v2.pt", num_attention_heads=4, precision="bf16"
     )

@@ -23,7 +23,7 @@ def golden() -> dict[str, torch.Tensor]:
     return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
 
 
-def test_released_probe_gives_the_released_numbers(golden):
+def test_released_probe_gives_the_released_numbers(golden: dict[str, torch.Tensor]) -> None:
     probe = read_released_probe(FIXTURES / "attentive_v1.pt", num_attention_heads=4)
     pooled, logits = probe.pool(golden["tokens"]), probe(golden["tokens"])
     loss = head_losses(logits, golden["labels"])
@@ -32,7 +32,7 @@ def test_released_probe_gives_the_released_numbers(golden):
     torch.testing.assert_close(loss[0], golden["loss"], atol=2e-6, rtol=0)
 
 
-def test_gradient_norms_are_the_released_ones(golden):
+def test_gradient_norms_are_the_released_ones(golden: dict[str, torch.Tensor]) -> None:
     probe = read_released_probe(FIXTURES / "attentive_v1.pt", num_attention_heads=4)
     head_losses(probe(golden["tokens"]), golden["labels"]).sum().backward()
     (gradients,) = released_gradients(probe)
@@ -44,7 +44,7 @@ def test_gradient_norms_are_the_released_ones(golden):
             assert gradients[name].norm().item() == pytest.approx(expected, abs=1e-5), name
 
 
-def test_plain_probe_gives_the_released_numbers(golden):
+def test_plain_probe_gives_the_released_numbers(golden: dict[str, torch.Tensor]) -> None:
     stack = read_released_probe(FIXTURES / "attentive_v1.pt", num_attention_heads=4)
     (plain,) = plain_probes(stack)
     torch.testing.assert_close(plain(golden["tokens"]), golden["logits"], atol=1e-5, rtol=0)
@@ -57,8 +57,8 @@ def test_plain_probe_gives_the_released_numbers(golden):
     ("num_probes", "heads", "rows", "length"), [(1, 4, 3, 50), (3, 2, 5, 1), (7, 1, 1, 33)]
 )
 def test_stack_equals_plain_probes_in_output_and_every_gradient(
-    dtype, tolerance, num_probes, heads, rows, length
-):
+    dtype: torch.dtype, tolerance: float, num_probes: int, heads: int, rows: int, length: int
+) -> None:
     stack = random_stack(
         num_probes=num_probes, width=24, num_attention_heads=heads, num_classes=5, dtype=dtype
     )
@@ -82,7 +82,7 @@ def test_stack_equals_plain_probes_in_output_and_every_gradient(
             assert (got - reference).abs().max().item() <= tolerance * scale, (k, name)
 
 
-def test_probes_of_one_stack_do_not_see_each_other():
+def test_probes_of_one_stack_do_not_see_each_other() -> None:
     stack = random_stack(
         num_probes=3, width=8, num_attention_heads=2, num_classes=4, dtype=torch.float64
     )
@@ -95,7 +95,7 @@ def test_probes_of_one_stack_do_not_see_each_other():
     assert after[1].isnan().all()
 
 
-def test_key_bias_does_not_move_the_output():
+def test_key_bias_does_not_move_the_output() -> None:
     stack = random_stack(
         num_probes=1, width=8, num_attention_heads=2, num_classes=4, dtype=torch.float64
     )
@@ -106,7 +106,7 @@ def test_key_bias_does_not_move_the_output():
     torch.testing.assert_close(plain(tokens), stack(tokens)[0], atol=1e-12, rtol=1e-12)
 
 
-def test_fresh_probes_start_alike_and_as_released():
+def test_fresh_probes_start_alike_and_as_released() -> None:
     stack = AttentiveHeads(num_probes=2, width=28, num_attention_heads=4, num_classes=7)
     stack.initialise(seed=3)
     first, second = to_released(stack, 0), to_released(stack, 1)
@@ -121,7 +121,7 @@ def test_fresh_probes_start_alike_and_as_released():
     assert first["linear.weight"].abs().max().item() <= 28**-0.5
 
 
-def test_initialisation_follows_the_seed():
+def test_initialisation_follows_the_seed() -> None:
     def query(seed: int) -> torch.Tensor:
         stack = AttentiveHeads(num_probes=1, width=8, num_attention_heads=2, num_classes=3)
         stack.initialise(seed)
@@ -131,6 +131,6 @@ def test_initialisation_follows_the_seed():
     assert not torch.equal(query(1), query(2))
 
 
-def test_plain_probe_decays_seven_of_seventeen_tensors():
+def test_plain_probe_decays_seven_of_seventeen_tensors() -> None:
     plain = PlainAttentiveProbe(width=8, num_attention_heads=2, num_classes=3)
     assert [len(g["params"]) for g in plain.groups(0.01)] == [7, 10]

@@ -2,6 +2,7 @@
 
 import json
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,18 +11,20 @@ from torch.nn import functional
 
 from bench.encoders.vjepa import vjepa
 from bench.types import Head, Silent
+from benchmarks.plain_attentive import PlainAttentiveProbe
+from probes.stack.attentive_head import AttentiveHeads
 from probes.stack.fit import FittedStack
 from probes.stack.optimizer import StackedOptimizer
 from probes.stack.products import StackedHeads
 from probes.stack.released_probe import read_released_probe, to_released
-from probes.stack.train_heads import Recipe, finite_heads, head_losses, train
+from probes.stack.train_heads import TrainingRecipe, finite_heads, head_losses, train
 from tests.probes.sources import FIXTURES, MemorySource
 from tests.probes.stacks import KEY_BIAS, plain_probes, random_stack
 
 CPU = torch.device("cpu")
 
 
-def test_two_released_training_steps_and_a_validation_pass():
+def test_two_released_training_steps_and_a_validation_pass() -> None:
     golden = json.loads((FIXTURES / "probe_step_v1.json").read_text())
     encoder = vjepa(
         weights=str(FIXTURES / "v1_encoder.pt"), num_heads=4, num_frames=8, image_size=32
@@ -35,7 +38,7 @@ def test_two_released_training_steps_and_a_validation_pass():
     probe = read_released_probe(FIXTURES / "attentive_v1.pt", num_attention_heads=4)
     optimizer = StackedOptimizer(probe)
     # Two steps of an epoch, three epochs planned: after step 2 of 6 the cosine stands at 3/4.
-    recipe = Recipe(epochs=3, batch_size=2, final_weight_decay=1e-6, clip_norm=1.0)
+    recipe = TrainingRecipe(epochs=3, batch_size=2, final_weight_decay=1e-6, clip_norm=1.0)
     heads = [Head(settings={"lr": 1e-3, "weight_decay": 0.01})]
     batches = [(tokens(clips[0], clips[1]), [3, 1]), (tokens(clips[1], clips[2]), [0, 4])]
     expected = torch.tensor(golden["initial_logits_train0"])
@@ -66,7 +69,7 @@ def test_two_released_training_steps_and_a_validation_pass():
 
 
 @pytest.mark.parametrize("clip_norm", [0.5, None])
-def test_stacked_training_equals_separate_plain_trainings(clip_norm):
+def test_stacked_training_equals_separate_plain_trainings(clip_norm: float | None) -> None:
     heads = [
         Head(settings={"lr": lr, "weight_decay": decay})
         for lr in (1e-2, 1e-3)
@@ -78,7 +81,7 @@ def test_stacked_training_equals_separate_plain_trainings(clip_norm):
     )
     plain = plain_probes(stack)
     epochs, batch_size = 3, 4
-    recipe = Recipe(
+    recipe = TrainingRecipe(
         epochs=epochs,
         batch_size=batch_size,
         warmup=1.0,
@@ -98,7 +101,14 @@ def test_stacked_training_equals_separate_plain_trainings(clip_norm):
                 torch.testing.assert_close(got[name], tensor, atol=1e-9, rtol=1e-9)
 
 
-def train_plainly(probe, head, source, epochs, batch_size, clip_norm):
+def train_plainly(
+    probe: PlainAttentiveProbe,
+    head: Head,
+    source: MemorySource,
+    epochs: int,
+    batch_size: int,
+    clip_norm: float | None,
+) -> None:
     """The usual loop over one plain probe, with an epoch (3 steps) of warm-up."""
     optimizer = torch.optim.AdamW(probe.groups(0.0), betas=(0.9, 0.999), eps=1e-8)
     step, total = 0, epochs * math.ceil(len(source) / batch_size)
@@ -119,7 +129,7 @@ def train_plainly(probe, head, source, epochs, batch_size, clip_norm):
             optimizer.step()
 
 
-def test_clipping_one_head_leaves_the_others_alone():
+def test_clipping_one_head_leaves_the_others_alone() -> None:
     # Gradients of norm 10 and 0.125: only the first is scaled, to 1. SGD with rate 1 shows it.
     module = StackedHeads()
     module.weight = torch.nn.Parameter(torch.zeros(2, 1, 4))
@@ -131,7 +141,7 @@ def test_clipping_one_head_leaves_the_others_alone():
     assert module.weight[1, 0].tolist() == [-0.125, 0.0, 0.0, 0.0]
 
 
-def test_vectors_and_biases_are_not_decayed():
+def test_vectors_and_biases_are_not_decayed() -> None:
     module = StackedHeads()
     module.weight = torch.nn.Parameter(torch.ones(1, 2, 2))
     module.norm_weight = torch.nn.Parameter(torch.ones(1, 2))
@@ -144,12 +154,12 @@ def test_vectors_and_biases_are_not_decayed():
     assert module.bias.tolist() == [[1.0, 1.0]]
 
 
-def test_head_that_diverges_is_dropped_and_the_others_are_unaffected():
+def test_head_that_diverges_is_dropped_and_the_others_are_unaffected() -> None:
     source = token_source(rows=8, num_classes=3, dtype=torch.float32)
     heads = [Head(settings={"lr": 1e-3, "weight_decay": decay}) for decay in (0.0, 0.1, 0.2)]
-    recipe = Recipe(epochs=2, batch_size=4, clip_norm=1.0)
+    recipe = TrainingRecipe(epochs=2, batch_size=4, clip_norm=1.0)
 
-    def trained(break_second: bool):
+    def trained(break_second: bool) -> tuple[AttentiveHeads, dict[str, int | list[Any]]]:
         stack = random_stack(
             num_probes=3, width=16, num_attention_heads=2, num_classes=3, dtype=torch.float32
         )

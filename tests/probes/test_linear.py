@@ -4,18 +4,19 @@ from torch.nn import functional
 
 from bench.errors import UsageError
 from bench.types import Silent
-from probes.linear import LinearHeads, linear
+from probes.linear import LinearHeads, LinearProbe, linear
+from probes.stack.fit import FittedStack
 from tests.probes.sources import MemorySource, accuracy, blobs
 
 CPU = torch.device("cpu")
 
 
-def fit(probe, source, seed=0):
+def fit(probe: LinearProbe, source: MemorySource, seed: int = 0) -> FittedStack:
     return probe.fit(source, seed=seed, device=CPU, progress=Silent())
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
-def test_heads_are_what_a_plain_linear_layer_learns(optimizer):
+def test_heads_are_what_a_plain_linear_layer_learns(optimizer: str) -> None:
     source = blobs(rows=30, classes=3, width=6, seed=1)
     rates, decays = (0.1, 0.01), (0.0, 0.3)
     probe = linear(
@@ -40,7 +41,9 @@ def test_heads_are_what_a_plain_linear_layer_learns(optimizer):
         torch.testing.assert_close(module.bias[k], plain.bias, atol=1e-5, rtol=1e-5)
 
 
-def train_plainly(plain, optimizer, settings, source):
+def train_plainly(
+    plain: torch.nn.Linear, optimizer: str, settings: dict[str, float], source: MemorySource
+) -> None:
     decay, total, step = settings["weight_decay"], 3 * 4, 0
     groups = [
         {"params": [plain.weight], "weight_decay": decay},
@@ -62,7 +65,7 @@ def train_plainly(plain, optimizer, settings, source):
             other.step()
 
 
-def test_fitted_probe_separates_unseen_rows_whatever_their_scale():
+def test_fitted_probe_separates_unseen_rows_whatever_their_scale() -> None:
     source = blobs(rows=120, classes=4, width=16, seed=1)
     source.x = 1e-3 * source.x + 5
     unseen = blobs(rows=80, classes=4, width=16, seed=2)
@@ -71,7 +74,7 @@ def test_fitted_probe_separates_unseen_rows_whatever_their_scale():
     assert share > 0.95
 
 
-def test_batch_norm_ends_at_the_mean_over_the_batches_seen():
+def test_batch_norm_ends_at_the_mean_over_the_batches_seen() -> None:
     # Batches {0, 2} and {10, 14}: means 1 and 12, unbiased variances 2 and 8.
     x = torch.tensor([[0.0], [2.0], [10.0], [14.0]])[:, None]
     source = MemorySource(x, torch.tensor([0, 1, 0, 1]), 2, shuffle=False)
@@ -80,14 +83,14 @@ def test_batch_norm_ends_at_the_mean_over_the_batches_seen():
     assert fitted.module.norm.running_var.item() == pytest.approx(5.0)
 
 
-def test_last_batch_of_one_row_is_trained_on():
+def test_last_batch_of_one_row_is_trained_on() -> None:
     source = blobs(rows=9, classes=3, width=4, seed=1)
     fitted = fit(linear(epochs=2, batch_size=8), source)
     assert fitted.log["steps"] == 4
     assert fitted.probabilities(source.x).isfinite().all()
 
 
-def test_views_are_averaged_as_probabilities():
+def test_views_are_averaged_as_probabilities() -> None:
     source = blobs(rows=24, classes=3, width=4, seed=1)
     fitted = fit(linear(epochs=2, batch_size=8, lr=(0.1, 0.01)), source)
     x = torch.randn(5, 3, 4)
@@ -95,7 +98,7 @@ def test_views_are_averaged_as_probabilities():
     torch.testing.assert_close(fitted.probabilities(x), expected, atol=1e-6, rtol=0)
 
 
-def test_state_restores_the_same_probabilities():
+def test_state_restores_the_same_probabilities() -> None:
     source = blobs(rows=24, classes=3, width=4, seed=1)
     fitted = fit(linear(epochs=2, batch_size=8, lr=(0.1, 0.01)), source)
     again = linear().restore(*fitted.state())
@@ -103,7 +106,7 @@ def test_state_restores_the_same_probabilities():
     assert again.heads == fitted.heads
 
 
-def test_diverging_head_is_left_out():
+def test_diverging_head_is_left_out() -> None:
     source = blobs(rows=24, classes=3, width=4, seed=1)
     source.x = source.x * 1e18
     probe = linear(epochs=6, batch_size=8, lr=(1e30, 1e-30), optimizer="sgd", batch_norm=False)
@@ -113,7 +116,7 @@ def test_diverging_head_is_left_out():
     assert fitted.probabilities(source.x).shape == (1, 24, 3)
 
 
-def test_batch_norm_needs_batches_of_two():
+def test_batch_norm_needs_batches_of_two() -> None:
     with pytest.raises(UsageError, match="batch_size 1 must be at least 2"):
         linear(batch_size=1)
     linear(batch_size=1, batch_norm=False)

@@ -4,18 +4,18 @@ from sklearn.linear_model import LogisticRegression
 
 from bench.errors import UsageError
 from bench.types import Silent
-from probes.logistic import logistic
+from probes.logistic import FittedLogistic, LogisticProbe, logistic
 from tests.probes.sources import MemorySource, blobs
 
 CPU = torch.device("cpu")
 
 
-def fit(probe, source):
+def fit(probe: LogisticProbe, source: MemorySource) -> FittedLogistic:
     return probe.fit(source, seed=0, device=CPU, progress=Silent())
 
 
 @pytest.mark.parametrize("classes", [2, 3])
-def test_each_head_is_the_regression_on_standardised_features(classes):
+def test_each_head_is_the_regression_on_standardised_features(classes: int) -> None:
     source = blobs(rows=60, classes=classes, width=5, seed=1, spread=2.0)
     x = source.x[:, 0].double()
     standard = ((x - x.mean(0)) / x.std(0, correction=0)).numpy()
@@ -27,7 +27,7 @@ def test_each_head_is_the_regression_on_standardised_features(classes):
         torch.testing.assert_close(got[k], expected, atol=1e-6, rtol=0)
 
 
-def test_objective_is_at_its_minimum():
+def test_objective_is_at_its_minimum() -> None:
     source = blobs(rows=40, classes=3, width=4, seed=1, spread=3.0)
     fitted = fit(logistic(C=(0.5,)), source)
     x = (source.x[:, 0].double() - fitted.tensors["mean"]) / fitted.tensors["deviation"]
@@ -39,7 +39,7 @@ def test_objective_is_at_its_minimum():
     assert max(weight.grad.abs().max(), bias.grad.abs().max()) <= 1e-6 * 0.5 * 40 * 1.01
 
 
-def test_class_without_training_rows_has_probability_zero():
+def test_class_without_training_rows_has_probability_zero() -> None:
     source = blobs(rows=40, classes=4, width=4, seed=1)
     rows = (source.y != 2).nonzero()[:, 0].numpy()
     shares = fit(logistic(C=(1.0,)), source.subset(rows)).probabilities(source.x)
@@ -47,7 +47,7 @@ def test_class_without_training_rows_has_probability_zero():
     torch.testing.assert_close(shares.sum(-1), torch.ones(1, 40))
 
 
-def test_head_that_did_not_converge_is_recorded(caplog):
+def test_head_that_did_not_converge_is_recorded(caplog: pytest.LogCaptureFixture) -> None:
     source = blobs(rows=60, classes=3, width=5, seed=1, spread=2.0)
     fitted = fit(logistic(C=(1e-3, 100.0), max_iter=3), source)
     assert fitted.log["solutions"][1] == {"iterations": 3, "converged": False}
@@ -56,7 +56,7 @@ def test_head_that_did_not_converge_is_recorded(caplog):
     assert fit(logistic(C=(1e-3,)), source).log["solutions"][0]["converged"]
 
 
-def test_constant_feature_counts_for_nothing():
+def test_constant_feature_counts_for_nothing() -> None:
     source = blobs(rows=40, classes=2, width=4, seed=1)
     source.x[..., 1] = 0.1
     fitted = fit(logistic(C=(1.0,)), source)
@@ -64,13 +64,13 @@ def test_constant_feature_counts_for_nothing():
     assert fitted.tensors["weight"][..., 1].abs().max().item() < 1e-12
 
 
-def test_one_class_is_refused():
+def test_one_class_is_refused() -> None:
     source = MemorySource(torch.randn(4, 1, 3), torch.ones(4, dtype=torch.int64), 3)
     with pytest.raises(UsageError, match="all 4 training rows are of one class"):
         fit(logistic(), source)
 
 
-def test_state_restores_the_same_probabilities():
+def test_state_restores_the_same_probabilities() -> None:
     source = blobs(rows=40, classes=4, width=4, seed=1)
     fitted = fit(logistic(C=(1.0, 2.0)), source)
     again = logistic().restore(*fitted.state())
@@ -78,7 +78,7 @@ def test_state_restores_the_same_probabilities():
     assert torch.equal(again.probabilities(x), fitted.probabilities(x))
 
 
-def test_views_are_averaged_as_probabilities():
+def test_views_are_averaged_as_probabilities() -> None:
     fitted = fit(logistic(C=(1.0, 2.0)), blobs(rows=40, classes=4, width=4, seed=1))
     x = torch.randn(5, 3, 4)
     expected = sum(fitted.probabilities(x[:, v : v + 1]) for v in range(3)) / 3

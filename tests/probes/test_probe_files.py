@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,7 +12,8 @@ from probes.attentive4 import attentive4
 from probes.knn import knn
 from probes.linear import linear
 from probes.logistic import logistic
-from tests.probes.sources import blobs
+from probes.stack.fit import FittedStack
+from tests.probes.sources import MemorySource, blobs
 
 PROBES = {
     "attentive": lambda: attentive(num_heads=2, epochs=1, batch_size=8, lr=(1e-3, 1e-4)),
@@ -23,7 +25,7 @@ PROBES = {
 GIVEN = {"classes": ["a", "b", "ü"], "protocol": "honest@1", "encoder": "ab" * 32}
 
 
-def saved(folder, name="linear"):
+def saved(folder: Path, name: str = "linear") -> tuple[FittedStack, MemorySource]:
     probe = PROBES[name]()
     tokens = 5 if probe.reads == "tokens" else 0
     source = blobs(rows=12, classes=3, width=4, seed=0, tokens=tokens)
@@ -33,7 +35,7 @@ def saved(folder, name="linear"):
 
 
 @pytest.mark.parametrize("name", sorted(PROBES))
-def test_saved_probe_scores_as_before(tmp_path, name):
+def test_saved_probe_scores_as_before(tmp_path: Path, name: str) -> None:
     fitted, source = saved(tmp_path / "probe", name)
     again = load_fitted(tmp_path / "probe")
     assert torch.equal(again.fitted.probabilities(source.x), fitted.probabilities(source.x))
@@ -42,12 +44,12 @@ def test_saved_probe_scores_as_before(tmp_path, name):
     assert again.probe.name == name and again.facts == GIVEN
 
 
-def test_no_unfinished_file_is_left(tmp_path):
+def test_no_unfinished_file_is_left(tmp_path: Path) -> None:
     saved(tmp_path)
     assert sorted(p.name for p in tmp_path.iterdir()) == [FACTS, TENSORS]
 
 
-def test_damaged_tensors_are_refused(tmp_path):
+def test_damaged_tensors_are_refused(tmp_path: Path) -> None:
     saved(tmp_path)
     content = bytearray((tmp_path / TENSORS).read_bytes())
     content[-1] ^= 1
@@ -56,14 +58,14 @@ def test_damaged_tensors_are_refused(tmp_path):
         load_fitted(tmp_path)
 
 
-def test_incomplete_folder_is_refused(tmp_path):
+def test_incomplete_folder_is_refused(tmp_path: Path) -> None:
     saved(tmp_path)
     (tmp_path / TENSORS).unlink()
     with pytest.raises(CheckpointError, match=r"no probe\.safetensors"):
         load_fitted(tmp_path)
 
 
-def test_other_format_is_refused(tmp_path):
+def test_other_format_is_refused(tmp_path: Path) -> None:
     saved(tmp_path)
     content = json.loads((tmp_path / FACTS).read_text())
     (tmp_path / FACTS).write_text(json.dumps({**content, "format": 99}))

@@ -35,12 +35,12 @@ def build(name: str, **options: str) -> Probe:
     return probe
 
 
-def test_our_probes_are_registered():
+def test_our_probes_are_registered() -> None:
     assert set(OURS) <= set(registry.names("probes"))
 
 
 @pytest.mark.parametrize("name", OURS)
-def test_settings_and_head_settings_are_together_the_options(name):
+def test_settings_and_head_settings_are_together_the_options(name: str) -> None:
     probe = build(name, **NOT_DEFAULT.get(name, {}))
     options = set(inspect.signature(registry.find("probes", name).function).parameters)
     assert {*probe.settings, *probe.heads[0].settings} == options
@@ -48,19 +48,19 @@ def test_settings_and_head_settings_are_together_the_options(name):
 
 
 @pytest.mark.parametrize("name", OURS)
-def test_probe_is_built_again_from_its_settings(name):
+def test_probe_is_built_again_from_its_settings(name: str) -> None:
     probe = build(name, **NOT_DEFAULT.get(name, {}))
     again: Probe = registry.build("probes", name, dict(probe.settings))
     assert again.settings == probe.settings
 
 
 @pytest.mark.parametrize("name", OURS)
-def test_ids_of_runs_on_record_stay_as_they_are(name):
+def test_ids_of_runs_on_record_stay_as_they_are(name: str) -> None:
     text = json.dumps(probe_facts(build(name)), sort_keys=True, separators=(",", ":"))
     assert hashlib.sha256(text.encode()).hexdigest()[:16] == DIGESTS[name]
 
 
-def test_options_are_read_from_text():
+def test_options_are_read_from_text() -> None:
     probe = build("attentive", lr="1e-3,3e-4", clip_norm="none", final_weight_decay="none")
     assert [head.settings["lr"] for head in probe.heads] == [1e-3, 3e-4]
     assert probe.settings["clip_norm"] is None
@@ -70,11 +70,11 @@ def test_options_are_read_from_text():
 
 
 @pytest.mark.parametrize("name", [n for n in OURS if n not in READ_TOKENS])
-def test_probes_without_a_published_layout_refuse_files(name):
+def test_probes_without_a_published_layout_refuse_files(name: str) -> None:
     with pytest.raises(UsageError, match=r"some\.pt"):
         build(name).read_released(Path("some.pt"))
 
 
 @pytest.mark.parametrize("name", OURS)
-def test_probe_says_what_it_reads(name):
+def test_probe_says_what_it_reads(name: str) -> None:
     assert build(name).reads == ("tokens" if name in READ_TOKENS else "vector")

@@ -2,6 +2,7 @@
 
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,10 +14,11 @@ from bench.evaluate.probe_files import FACTS, load_fitted, save_fitted
 from bench.metrics.multilabel import mean_average_precision
 from bench.types import Head, Silent
 from probes.attentive import attentive
-from probes.knn import knn
+from probes.knn import KnnProbe, knn
 from probes.linear import LinearHeads, linear
-from probes.logistic import logistic
-from probes.stack.train_heads import Recipe, head_losses
+from probes.logistic import LogisticProbe, logistic
+from probes.stack.fit import FittedStack, StackedProbe
+from probes.stack.train_heads import TrainingRecipe, head_losses
 from tests.probes.sources import MemorySource, blobs, several_labels
 
 CPU = torch.device("cpu")
@@ -26,21 +28,21 @@ PROBES = {
 }
 
 
-def fit(probe, source, seed=0):
+def fit(probe: StackedProbe, source: MemorySource, seed: int = 0) -> FittedStack:
     return probe.fit(source, seed=seed, device=CPU, progress=Silent())
 
 
-def source_for(name, rows=96, seed=1):
+def source_for(name: str, rows: int = 96, seed: int = 1) -> MemorySource:
     tokens = 4 if name == "attentive" else 0
     return several_labels(rows=rows, classes=5, width=8, seed=seed, tokens=tokens)
 
 
 # ------------------------------------------------------------------------------------------- loss
-def test_loss_is_the_mean_over_rows_and_classes_of_every_head():
+def test_loss_is_the_mean_over_rows_and_classes_of_every_head() -> None:
     logits = torch.tensor([[[0.0, 2.0], [-1.0, 3.0]], [[1.0, 1.0], [0.0, 0.0]]])
     y = torch.tensor([[1, 0], [0, 1]])
 
-    def bce(logit, label):
+    def bce(logit: int, label: int) -> float:
         share = 1 / (1 + math.exp(-logit))
         return -math.log(share if label else 1 - share)
 
@@ -51,7 +53,7 @@ def test_loss_is_the_mean_over_rows_and_classes_of_every_head():
     torch.testing.assert_close(head_losses(logits, y), torch.tensor(expected))
 
 
-def test_linear_heads_are_what_a_plain_layer_learns_with_warmup_and_final_rate():
+def test_linear_heads_are_what_a_plain_layer_learns_with_warmup_and_final_rate() -> None:
     source = several_labels(rows=40, classes=3, width=6, seed=1)
     rates, epochs, batch = (0.1, 0.01), 4, 8
     probe = linear(
@@ -79,7 +81,9 @@ def test_linear_heads_are_what_a_plain_layer_learns_with_warmup_and_final_rate()
         torch.testing.assert_close(fitted.probabilities(source.x)[k], expected, atol=1e-5, rtol=0)
 
 
-def train_plainly(plain, rate, source, epochs, batch_size):
+def train_plainly(
+    plain: torch.nn.Linear, rate: float, source: MemorySource, epochs: int, batch_size: int
+) -> None:
     steps = math.ceil(len(source) / batch_size)
     optimizer = torch.optim.AdamW(
         [
@@ -103,9 +107,9 @@ def train_plainly(plain, rate, source, epochs, batch_size):
             optimizer.step()
 
 
-def test_schedule_of_table_10():
+def test_schedule_of_table_10() -> None:
     # 30 epochs of 10 steps, 2 of them warm: 1e-6 -> 1e-4 at step 20 -> 1e-6 at step 300.
-    recipe = Recipe(epochs=30, batch_size=64, warmup=2.0, start_lr=1e-6, final_lr=1e-6)
+    recipe = TrainingRecipe(epochs=30, batch_size=64, warmup=2.0, start_lr=1e-6, final_lr=1e-6)
     heads = [Head(settings={"lr": 1e-4, "weight_decay": 0.05})]
     rates = {step: recipe.at(step, heads, 10)[0][0] for step in (1, 10, 20, 160, 300)}
     middle = (1e-4 + 1e-6) / 2
@@ -115,7 +119,7 @@ def test_schedule_of_table_10():
 
 # ------------------------------------------------------------------------------------ probabilities
 @pytest.mark.parametrize("name", PROBES)
-def test_every_class_has_its_own_probability_and_unseen_rows_are_told(name):
+def test_every_class_has_its_own_probability_and_unseen_rows_are_told(name: str) -> None:
     source, unseen = source_for(name), source_for(name, seed=2)
     fitted = fit(PROBES[name](epochs=30, lr=(1e-2, 1e-3)), source)
     shares = fitted.probabilities(unseen.x)
@@ -126,7 +130,7 @@ def test_every_class_has_its_own_probability_and_unseen_rows_are_told(name):
 
 
 @pytest.mark.parametrize("name", PROBES)
-def test_views_are_averaged_as_probabilities(name):
+def test_views_are_averaged_as_probabilities(name: str) -> None:
     source = source_for(name)
     fitted = fit(PROBES[name](epochs=2), source)
     x = torch.randn(7, 3, *source.x.shape[2:])
@@ -134,7 +138,7 @@ def test_views_are_averaged_as_probabilities(name):
     torch.testing.assert_close(fitted.probabilities(x), expected, atol=1e-6, rtol=0)
 
 
-def test_rows_without_a_label_are_trained_on():
+def test_rows_without_a_label_are_trained_on() -> None:
     x = torch.cat([torch.ones(8, 1, 2), -torch.ones(8, 1, 2)])
     y = torch.zeros(16, 2, dtype=torch.int64)
     y[:8, 0] = 1
@@ -144,7 +148,7 @@ def test_rows_without_a_label_are_trained_on():
 
 
 @pytest.mark.parametrize("name", PROBES)
-def test_training_rows_without_any_label_are_refused(name):
+def test_training_rows_without_any_label_are_refused(name: str) -> None:
     source = source_for(name)
     source.y = torch.zeros_like(source.y)
     with pytest.raises(UsageError, match="none of the 96 training rows has a label"):
@@ -153,7 +157,7 @@ def test_training_rows_without_any_label_are_refused(name):
 
 # ------------------------------------------------------------------------------------------- files
 @pytest.mark.parametrize("name", PROBES)
-def test_saved_probe_scores_as_before(tmp_path, name):
+def test_saved_probe_scores_as_before(tmp_path: Path, name: str) -> None:
     source = source_for(name)
     fitted = fit(PROBES[name](epochs=1, lr=(1e-2, 1e-3)), source)
     save_fitted(tmp_path, name, PROBES[name](epochs=1).settings, fitted, {})
@@ -163,7 +167,7 @@ def test_saved_probe_scores_as_before(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", PROBES)
-def test_files_of_one_label_a_row_say_nothing_new_and_read_back_as_softmax(name):
+def test_files_of_one_label_a_row_say_nothing_new_and_read_back_as_softmax(name: str) -> None:
     source = blobs(rows=12, classes=3, width=4, seed=0, tokens=5 if name == "attentive" else 0)
     probe = PROBES[name](epochs=1)
     fitted = fit(probe, source)
@@ -175,7 +179,7 @@ def test_files_of_one_label_a_row_say_nothing_new_and_read_back_as_softmax(name)
     torch.testing.assert_close(sums, torch.ones_like(sums))
 
 
-def test_file_with_an_unknown_output_is_refused():
+def test_file_with_an_unknown_output_is_refused() -> None:
     fitted = fit(linear(epochs=1, batch_size=8), blobs(rows=12, classes=3, width=4, seed=0))
     tensors, facts = fitted.state()
     with pytest.raises(CheckpointError, match=r"gives 'sparsemax'.*fit it again"):
@@ -183,7 +187,7 @@ def test_file_with_an_unknown_output_is_refused():
 
 
 # ---------------------------------------------------------------------------------------- settings
-def test_schedule_is_in_the_settings_only_where_it_is_not_the_default():
+def test_schedule_is_in_the_settings_only_where_it_is_not_the_default() -> None:
     plain = linear(epochs=30)
     assert {"warmup", "start_lr", "final_lr"}.isdisjoint(plain.settings)
     own = linear(epochs=30, warmup=2.0, start_lr=1e-6, final_lr=1e-5)
@@ -202,13 +206,17 @@ def test_schedule_is_in_the_settings_only_where_it_is_not_the_default():
         ({"final_lr": math.nan}, "final_lr nan"),
     ],
 )
-def test_schedules_that_cannot_work_are_refused(options, said):
+def test_schedules_that_cannot_work_are_refused(
+    options: dict[str, float | tuple[float, ...]], said: str
+) -> None:
     with pytest.raises(UsageError, match=said):
         linear(**options)
 
 
 @pytest.mark.parametrize("probe", [knn(k=(1,)), logistic(C=(1.0,))])
-def test_probes_of_one_label_a_row_name_those_that_take_several(probe):
+def test_probes_of_one_label_a_row_name_those_that_take_several(
+    probe: KnnProbe | LogisticProbe,
+) -> None:
     source = several_labels(rows=8, classes=3, width=4, seed=0)
     said = rf"'{probe.name}' needs exactly one label.*of 3 classes.*linear or attentive"
     with pytest.raises(UsageError, match=said):

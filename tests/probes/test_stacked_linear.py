@@ -7,7 +7,7 @@ from tests.probes.stacks import random_stack
 
 
 @pytest.mark.parametrize("rows", [1, 2, 40])
-def test_products_and_gradients_are_those_of_autograd(rows):
+def test_products_and_gradients_are_those_of_autograd(rows: int) -> None:
     x = torch.randn(3, rows, 20, dtype=torch.float64, requires_grad=True)
     weight = torch.randn(3, 30, 20, dtype=torch.float64, requires_grad=True)
     memory = GradientMemory()
@@ -26,7 +26,7 @@ def test_products_and_gradients_are_those_of_autograd(rows):
             torch.testing.assert_close(a, b, atol=1e-12, rtol=1e-12)
 
 
-def test_memory_is_handed_out_once():
+def test_memory_is_handed_out_once() -> None:
     memory, like = GradientMemory(), torch.zeros(2, 3)
     given = memory.take(like)
     memory.give(given)
@@ -36,20 +36,20 @@ def test_memory_is_handed_out_once():
     assert first.shape == second.shape == (2, 3)
 
 
-def test_memory_of_another_type_is_not_used():
+def test_memory_of_another_type_is_not_used() -> None:
     memory = GradientMemory()
     memory.give(memory.take(torch.zeros(6, dtype=torch.float64)))
     assert memory.take(torch.zeros(2, 3)).dtype == torch.float32
 
 
-def test_what_was_never_taken_is_not_kept():
+def test_what_was_never_taken_is_not_kept() -> None:
     # Gradients of vectors come from autograd: keeping them would pile them up step by step.
     memory = GradientMemory()
     memory.give(given := torch.ones(6))
     assert memory.take(torch.zeros(6)).data_ptr() != given.data_ptr()
 
 
-def test_training_steps_do_not_pile_up_memory():
+def test_training_steps_do_not_pile_up_memory() -> None:
     stack = random_stack(
         num_probes=2, width=8, num_attention_heads=2, num_classes=3, dtype=torch.float32
     )

@@ -3,8 +3,10 @@
 import base64
 import json
 import threading
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
@@ -13,12 +15,10 @@ import yaml
 from huggingface_hub import ModelCard
 from huggingface_hub.repocard_data import model_index_to_eval_results
 
-from bench import registry
-from bench.data.manifest import Manifest, manifest_digest
+from bench.data.manifest import manifest_digest
 from bench.errors import BenchError, UsageError
 from bench.publish.hub_card import (
     Benchmark,
-    Source,
     Told,
     benchmarks,
     entry_of,
@@ -27,14 +27,14 @@ from bench.publish.hub_card import (
     yaml_text,
 )
 from bench.publish.hub_merge import card_with, entries_with, merged
-from bench.records.record import Result, sealed
-from bench.records.record_files import write_predictions
-from bench.records.run_id import protocol_digest
-from tests.sound_record import box_record, id_of, sound_fields, sound_record
+from bench.records.record import Result
+from tests.commands import Bench
+from tests.kept_records import kept_predictions
+from tests.sound_record import box_record, sound_fields, sound_record
 
 TOLD = Told(
     benchmarks={"moving_digits_what": Benchmark(id="me/digits", task_id="what", revision="ab12")},
-    source=Source(url="https://example.org/results"),
+    source="https://example.org/results",
 )
 SHA = "0123456789abcdef0123456789abcdef01234567"
 CARD = """---
@@ -57,11 +57,11 @@ text
 """
 
 
-def results(*records, told=TOLD):
+def results(*records: Result, told: Told = TOLD) -> list[dict[str, Any]]:
     return [results_of(record, Path("nowhere/records"), told) for record in records]
 
 
-def as_hub(text):
+def as_hub(text: str) -> dict[str, Any]:
     """Return the results of a card as the hub's client reads them."""
     [model] = yaml.safe_load(text.split("---")[1])["model-index"]
     assert all(one["metrics"] for one in model["results"])
@@ -71,7 +71,7 @@ def as_hub(text):
 
 
 # -------------------------------------------------------------------------------------- the formats
-def test_model_index_is_read_back_by_the_client_of_the_hub():
+def test_model_index_is_read_back_by_the_client_of_the_hub() -> None:
     record = sound_record(correct=71, rows=100, unreadable=3)
     [part] = results(record)
     name, [found] = model_index_to_eval_results(merged([], "m", [part]))
@@ -89,7 +89,7 @@ def test_model_index_is_read_back_by_the_client_of_the_hub():
     assert told["manifest_sha256"] == record.data.score.digest
 
 
-def test_eval_results_are_read_back_by_the_client_of_the_hub():
+def test_eval_results_are_read_back_by_the_client_of_the_hub() -> None:
     hub = pytest.importorskip("huggingface_hub", reason="the client is older than the format")
     if not hasattr(hub, "parse_eval_result_entries"):
         pytest.skip("the client is older than the format")
@@ -110,7 +110,7 @@ def test_eval_results_are_read_back_by_the_client_of_the_hub():
     assert entry_of(record, Path(), Told(benchmarks={})) is None
 
 
-def test_top_5_few_labels_seeds_and_boxes_are_named_apart():
+def test_top_5_few_labels_seeds_and_boxes_are_named_apart() -> None:
     fields = sound_fields(fraction=0.05, seed=2)
     fields["metrics"]["top5"] = 0.93
     [part] = results(Result.model_validate(fields), told=Told(benchmarks={}))
@@ -127,7 +127,7 @@ def test_top_5_few_labels_seeds_and_boxes_are_named_apart():
     assert "interval_95" not in metric["args"] and metric["args"]["n"] == 100
 
 
-def test_skipped_rows_are_no_part_of_n():
+def test_skipped_rows_are_no_part_of_n() -> None:
     fields = sound_fields(correct=71, rows=100, unreadable=20)
     fields["metrics"]["top1"] = fields["metrics"]["mean_per_class"] = 71 / 80
     record = Result.model_validate(fields)
@@ -137,7 +137,7 @@ def test_skipped_rows_are_no_part_of_n():
     assert args["n"] == 80 and args["unreadable"] == "20 of 100 rows unreadable, left out"
 
 
-def test_ids_that_other_readers_take_for_numbers_are_quoted():
+def test_ids_that_other_readers_take_for_numbers_are_quoted() -> None:
     assert yaml_text({"record": "12345678e1234567"}) == "record: '12345678e1234567'\n"
     assert yaml_text({"record": "1234567812345678"}) == "record: '1234567812345678'\n"
     assert yaml_text({"record": "ab345678e1234567"}) == "record: ab345678e1234567\n"
@@ -152,17 +152,17 @@ def test_ids_that_other_readers_take_for_numbers_are_quoted():
         ("k400=org/name@1f", Benchmark(id="org/name", revision="1f")),
     ],
 )
-def test_benchmarks_are_read(text, benchmark):
+def test_benchmarks_are_read(text: str, benchmark: Benchmark) -> None:
     assert benchmarks([text]) == {"k400": benchmark}
 
 
 @pytest.mark.parametrize("text", ["k400", "k400=name", "=org/name", "k400=org/name:"])
-def test_other_spellings_of_a_benchmark_are_refused(text):
+def test_other_spellings_of_a_benchmark_are_refused(text: str) -> None:
     with pytest.raises(UsageError, match="write TASK=ORG/NAME"):
         benchmarks([text])
 
 
-def test_a_card_is_of_one_model_and_says_nothing_twice():
+def test_a_card_is_of_one_model_and_says_nothing_twice() -> None:
     ours, others = sound_record(), sound_record(weights="other")
     with pytest.raises(UsageError, match="of one model"):
         one_model([ours, others], TOLD)
@@ -175,7 +175,7 @@ def test_a_card_is_of_one_model_and_says_nothing_twice():
 
 
 # ---------------------------------------------------------------------------- files of other people
-def test_card_keeps_every_byte_that_is_not_ours():
+def test_card_keeps_every_byte_that_is_not_ours() -> None:
     text = card_with(CARD, "unused", results(sound_record()))
     begin, end = CARD.index("model-index:"), CARD.index("# of the tags")
     assert text.startswith(CARD[:begin]) and text.endswith(CARD[end:])
@@ -187,7 +187,7 @@ def test_card_keeps_every_byte_that_is_not_ours():
     assert len(model["results"]) == 2 and set(as_hub(text)) > {"HLE"}
 
 
-def test_card_without_front_matter_or_index_gets_one():
+def test_card_without_front_matter_or_index_gets_one() -> None:
     part = results(sound_record())
     for text in ("# Title\n\ntext\n", "---\nlicense: mit\n---\n# Title\n\ntext\n", "", None):
         made = card_with(text, "m", part)
@@ -197,7 +197,7 @@ def test_card_without_front_matter_or_index_gets_one():
     assert "license: mit\n" in card_with("---\nlicense: mit\n---\n", "m", part)
 
 
-def test_the_same_again_changes_nothing_and_a_new_value_replaces_the_old():
+def test_the_same_again_changes_nothing_and_a_new_value_replaces_the_old() -> None:
     once = card_with(CARD, "m", results(sound_record()))
     assert card_with(once, "m", results(sound_record())) == once
     better = card_with(once, "m", results(sound_record(correct=80)))
@@ -205,7 +205,7 @@ def test_the_same_again_changes_nothing_and_a_new_value_replaces_the_old():
     assert len(found) == 2 and {one.metric_value for one in found.values()} == {3.5, 80.0}
     both = card_with(better, "m", results(sound_record(probe="knn", correct=60)))
     assert {one.metric_value for one in as_hub(both).values()} == {3.5, 80.0, 60.0}
-    elsewhere = Told(benchmarks=TOLD.benchmarks, source=Source(url="https://other.org"))
+    elsewhere = Told(benchmarks=TOLD.benchmarks, source="https://other.org")
     assert len(as_hub(card_with(once, "m", results(sound_record(), told=elsewhere)))) == 2
     moved = as_hub(card_with(both, "m", results(sound_record(correct=81), told=elsewhere)))
     assert {one.metric_value: one.source_url for one in moved.values()} == {
@@ -213,7 +213,7 @@ def test_the_same_again_changes_nothing_and_a_new_value_replaces_the_old():
     }  # fmt: skip
 
 
-def test_windows_line_ends_and_marks_stay():
+def test_windows_line_ends_and_marks_stay() -> None:
     text = card_with("\ufeff" + CARD.replace("\n", "\r\n"), "m", results(sound_record()))
     assert text.startswith("\ufeff---\r\n") and "\n" not in text.replace("\r\n", "")
     assert text.replace("\r\n", "\n")[1:] == card_with(CARD, "m", results(sound_record()))
@@ -231,14 +231,14 @@ def test_windows_line_ends_and_marks_stay():
         ("model-index: [\n]\nlicense: mit\n", "cannot be replaced alone"),
     ],
 )
-def test_cards_that_cannot_be_added_to_are_refused(front, said):
+def test_cards_that_cannot_be_added_to_are_refused(front: str, said: str) -> None:
     with pytest.raises(BenchError, match=said):
         card_with(f"---\n{front}---\ntext\n", "m", results(sound_record()))
     with pytest.raises(BenchError, match="not closed"):
         card_with(f"---\n{front}", "m", results(sound_record()))
 
 
-def test_entries_of_others_stay_and_ours_are_replaced():
+def test_entries_of_others_stay_and_ours_are_replaced() -> None:
     theirs = (
         "# theirs\n- dataset: {id: me/digits, task_id: what}\n  value: 0.5\n  notes: no-tools\n"
     )
@@ -258,42 +258,27 @@ def test_entries_of_others_stay_and_ours_are_replaced():
 
 # ------------------------------------------------------------------------------------- the commands
 @pytest.fixture
-def record(tmp_path):
+def record(tmp_path: Path) -> Path:
     """A record of schema 4 with real predictions: 45 of 60 right, on disk with its files."""
     return written(tmp_path / "home" / "records")
 
 
-def written(folder):
-    rows, classes = 60, ("jump", "run", "sit")
-    labels = np.arange(rows) % 3
-    manifest = Manifest(
-        name="digits", split="test", kind="video", ids=[f"c/{i}.mp4" for i in range(rows)],
-        media=[""] * rows, labels=labels, classes=classes,
-    )  # fmt: skip
-    assert manifest.digest == manifest_digest(manifest.ids, labels, classes)
-    predicted = np.where(np.arange(rows) % 4 == 0, (labels + 1) % 3, labels)
-    scores = np.full((rows, 3), 0.1, np.float32)
-    scores[np.arange(rows), predicted] = 0.8
-    fields = sound_fields(probe="knn", correct=45, rows=rows, classes=3)
-    beside = {"score_split_scores": [0.0, 1.0], "score_split_fit": "kept"}
-    fields["probe"]["selection"] |= beside
-    protocol = registry.build("protocols", "honest@1", {})
-    fields["protocol"]["digest"] = protocol_digest(protocol)
-    fields["data"]["score"]["digest"] = manifest.digest
-    right = [np.mean(predicted[labels == c] == c) for c in range(3)]
-    fields["metrics"] |= {"mean_per_class": float(np.mean(right)), "majority": 1 / 3}
-    fields["id"] = id_of(fields)
-    facts = {"record": fields["id"], "task": fields["task"]["name"], "split": "test"}
-    kept = write_predictions(
-        folder / f"{fields['id']}.parquet", manifest, scores, np.ones(rows, bool), facts=facts
+def written(folder: Path) -> Path:
+    labels = np.arange(60) % 3
+    predicted = np.where(np.arange(60) % 4 == 0, (labels + 1) % 3, labels)
+    scores = np.full((60, 3), 0.1, np.float32)
+    scores[np.arange(60), predicted] = 0.8
+    ids, classes = [f"c/{i}.mp4" for i in range(60)], ("jump", "run", "sit")
+    record = kept_predictions(
+        folder, labels, scores, classes=classes, ids=ids, verifiable=True, probe="knn"
     )
-    fields["artifacts"]["predictions"] = kept.model_dump()
-    path = folder / f"{fields['id']}.json"
-    path.write_text(sealed(Result.model_validate(fields)).to_json())
-    return path
+    assert record.data.score.digest == manifest_digest(ids, labels, classes)
+    return folder / f"{record.id}.json"
 
 
-def test_card_command_prints_or_writes_into_a_folder(bench, record, tmp_path):
+def test_card_command_prints_or_writes_into_a_folder(
+    bench: Bench, record: Path, tmp_path: Path
+) -> None:
     words = ["card", record, "--dataset", "moving_digits_what=me/digits"]
     code, out, err = bench(*words)
     assert code == 0, err
@@ -313,7 +298,7 @@ def test_card_command_prints_or_writes_into_a_folder(bench, record, tmp_path):
     assert bench("card", record, "--source", "ftp://x")[0] == 2
 
 
-def test_edited_record_gets_no_card(bench, record, tmp_path):
+def test_edited_record_gets_no_card(bench: Bench, record: Path, tmp_path: Path) -> None:
     record.write_text(record.read_text().replace('"correct": 45', '"correct": 46'))
     code, out, err = bench("card", record, "--out", tmp_path / "model", "--include-suspect")
     assert code == 5 and not out and "nothing was written or sent" in err
@@ -323,10 +308,10 @@ def test_edited_record_gets_no_card(bench, record, tmp_path):
 class Hub(BaseHTTPRequestHandler):
     """The few routes of a hub that a commit needs; files are in `server.files`."""
 
-    def log_message(self, *_):
+    def log_message(self, *_: object) -> None:
         pass
 
-    def answer(self, content, status=200, **headers):
+    def answer(self, content: Any, status: int = 200, **headers: Any) -> None:
         body = content if isinstance(content, bytes) else json.dumps(content).encode()
         self.send_response(status)
         for key, value in {"Content-Length": str(len(body)), **headers}.items():
@@ -335,10 +320,10 @@ class Hub(BaseHTTPRequestHandler):
         if self.command != "HEAD":
             self.wfile.write(body)
 
-    def do_HEAD(self):
+    def do_HEAD(self) -> None:
         self.do_GET()
 
-    def do_GET(self):
+    def do_GET(self) -> None:
         path, server = urlsplit(self.path).path, self.server
         server.seen.append(f"{self.command} {path}")
         if path.startswith("/api/models/me/model"):
@@ -351,7 +336,7 @@ class Hub(BaseHTTPRequestHandler):
         else:
             self.answer({"error": "no"}, 404, X_Error_Code="RepoNotFound")
 
-    def do_POST(self):
+    def do_POST(self) -> None:
         url, server = urlsplit(self.path), self.server
         server.seen.append(f"POST {url.path}")
         body = self.rfile.read(int(self.headers["Content-Length"]))
@@ -375,7 +360,7 @@ class Hub(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def hub(monkeypatch, tmp_path):
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[ThreadingHTTPServer]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
     server.files, server.seen, server.commits, server.refuses = {"README.md": CARD}, [], [], 0
     thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
@@ -389,16 +374,16 @@ def hub(monkeypatch, tmp_path):
 
 
 @pytest.fixture
-def push(bench, record):
+def push(bench: Bench, record: Path) -> Bench:
     told = ["--dataset", "moving_digits_what=me/digits:what"]
 
-    def call(*words, repo="me/model"):
+    def call(*words: object, repo: str = "me/model") -> tuple[int, str, str]:
         return bench("push", record, "--repo", repo, *told, *words)
 
     return call
 
 
-def test_push_shows_the_difference_and_sends_nothing(push, hub):
+def test_push_shows_the_difference_and_sends_nothing(push: Bench, hub: ThreadingHTTPServer) -> None:
     code, out, err = push()
     assert code == 0, err
     assert "--- a/README.md\n+++ b/README.md\n" in out and "\n+      value: 75.0\n" in out
@@ -407,7 +392,9 @@ def test_push_shows_the_difference_and_sends_nothing(push, hub):
     assert not [one for one in hub.seen if one.startswith("POST")] and not hub.commits
 
 
-def test_push_makes_the_one_commit_that_it_showed(push, hub, record):
+def test_push_makes_the_one_commit_that_it_showed(
+    push: Bench, hub: ThreadingHTTPServer, record: Path
+) -> None:
     shown = json.loads(push("--json")[1])
     code, out, err = push("--yes")
     assert code == 0, err
@@ -425,20 +412,22 @@ def test_push_makes_the_one_commit_that_it_showed(push, hub, record):
     assert json.loads(out)["committed"] is None and json.loads(out)["files"] == {}
 
 
-def test_push_makes_a_pull_request(push, hub):
+def test_push_makes_a_pull_request(push: Bench, hub: ThreadingHTTPServer) -> None:
     code, _, err = push("--yes", "--pr")
     assert code == 0, err
     assert "discussions/1" in err and len(hub.commits) == 1
 
 
-def test_push_to_a_model_without_a_card_makes_one(push, hub):
+def test_push_to_a_model_without_a_card_makes_one(push: Bench, hub: ThreadingHTTPServer) -> None:
     hub.files = {}
     files = json.loads(push("--json")[1])["files"]
     assert files["README.md"].endswith("# model\n")
     assert [one.metric_value for one in ModelCard(files["README.md"]).data.eval_results] == [75.0]
 
 
-def test_push_that_the_hub_refuses_ends_in_a_sentence(push, hub, bench, record):
+def test_push_that_the_hub_refuses_ends_in_a_sentence(
+    push: Bench, hub: ThreadingHTTPServer, bench: Bench, record: Path
+) -> None:
     code, _, err = push(repo="me/other")
     assert code == 1 and "has no model me/other" in err
     code, _, err = push(repo="a/b/c")
@@ -451,13 +440,17 @@ def test_push_that_the_hub_refuses_ends_in_a_sentence(push, hub, bench, record):
     assert code == 1 and "look there whether the commit was made" in err
 
 
-def test_push_without_a_hub_ends_in_a_sentence(push, monkeypatch):
+def test_push_without_a_hub_ends_in_a_sentence(
+    push: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")  # nothing listens there
     code, _, err = push()
     assert code == 1 and "127.0.0.1:9" in err and "nothing was sent" in err
 
 
-def test_push_of_an_edited_record_asks_the_hub_nothing(push, hub, record):
+def test_push_of_an_edited_record_asks_the_hub_nothing(
+    push: Bench, hub: ThreadingHTTPServer, record: Path
+) -> None:
     record.write_text(record.read_text().replace('"top1": 0.75', '"top1": 0.85'))
     code, _, err = push("--yes")
     assert code == 5 and "nothing was written or sent" in err and hub.seen == []

@@ -5,7 +5,9 @@ import hashlib
 import json
 import shutil
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,6 +20,7 @@ from bench.publish.local_paths import places, without_places
 from bench.publish.submission import config_toml
 from bench.records.record import seal_of
 from bench.verify.verify_records import verify
+from tests.commands import Bench
 from tests.sound_record import sound_fields
 
 NETWORK = ["--set", "encoder.num_heads=3", "--set", "encoder.num_frames=8"]
@@ -25,13 +28,13 @@ NETWORK += ["--set", "encoder.image_size=48"]
 GOLDEN = Path(__file__).parents[1] / "fixtures" / "records"
 
 
-def bench_run(*words):
+def bench_run(*words: object) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["run", *map(str, words), "--workers", "0"])
     assert ended.value.code in (None, 0, 3), words
 
 
-def as_complete(path):
+def as_complete(path: Path) -> dict[str, Any]:
     """Undo that the checkout of a developer differs from its commit, in the file of a record."""
     fields = json.loads(path.read_text())
     fields |= {"status": "complete", "reasons": []}
@@ -41,7 +44,7 @@ def as_complete(path):
 
 
 @pytest.fixture(scope="module")
-def somebody(tmp_path_factory, video_set):
+def somebody(tmp_path_factory: pytest.TempPathFactory, video_set: Path) -> Path:
     """The folder of a person, with a blank in it: data, weights and one record of a floor."""
     root = tmp_path_factory.mktemp("some body")
     shutil.copytree(video_set, root / "my data")
@@ -57,7 +60,7 @@ def somebody(tmp_path_factory, video_set):
 
 
 @pytest.fixture
-def home(somebody, tmp_path):
+def home(somebody: Path, tmp_path: Path) -> Path:
     """A copy of the person's records, complete."""
     shutil.copytree(somebody / "home" / "records", tmp_path / "home" / "records")
     for path in (tmp_path / "home" / "records").glob("*.json"):
@@ -66,27 +69,29 @@ def home(somebody, tmp_path):
 
 
 @pytest.fixture
-def record(home):
+def record(home: Path) -> Path:
     [path] = (home / "records").glob("*.json")
     return path
 
 
 @pytest.fixture
-def submit(bench, tmp_path):
-    def call(*words):
+def submit(bench: Bench, tmp_path: Path) -> Bench:
+    def call(*words: object) -> tuple[int, str, str]:
         return bench("submit", *words, "--out", tmp_path / "results")
 
     return call
 
 
 @pytest.fixture
-def bundle(submit, record):
+def bundle(submit: Bench, record: Path) -> Path:
     code, out, err = submit(record)
     assert code == 0, err
     return Path(out.strip())
 
 
-def test_bundle_holds_the_record_its_files_and_no_place_of_the_machine(bundle, record, somebody):
+def test_bundle_holds_the_record_its_files_and_no_place_of_the_machine(
+    bundle: Path, record: Path, somebody: Path
+) -> None:
     number = record.stem
     assert bundle.parts[-3:] == ("random_latest", "folder", number)
     expected = {f"{number}.json", f"{number}.parquet", "manifest.csv", "classes.txt", "config.toml"}
@@ -107,7 +112,7 @@ def test_bundle_holds_the_record_its_files_and_no_place_of_the_machine(bundle, r
     assert [finding.outcome for finding in check_bundle(bundle)] == ["ok"] * 5
 
 
-def test_manifest_and_classes_give_the_digest_of_the_record(bundle, record):
+def test_manifest_and_classes_give_the_digest_of_the_record(bundle: Path, record: Path) -> None:
     with (bundle / "manifest.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     ids = [f"{label}/{item}.mp4" for label in ("jump", "run", "sit") for item in (0, 1)]
@@ -119,7 +124,9 @@ def test_manifest_and_classes_give_the_digest_of_the_record(bundle, record):
     assert hashlib.sha256(text.encode()).hexdigest() == stated
 
 
-def test_config_of_a_bundle_is_the_same_run(bundle, record, somebody, tmp_path, monkeypatch):
+def test_config_of_a_bundle_is_the_same_run(
+    bundle: Path, record: Path, somebody: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(somebody)  # where the weights are
     again = tmp_path / "again"
     bench_run(bundle / "config.toml", "--data", somebody / "my data", "--home", again)
@@ -129,7 +136,9 @@ def test_config_of_a_bundle_is_the_same_run(bundle, record, somebody, tmp_path, 
     assert json.loads(made.read_text())["metrics"] == own["metrics"]
 
 
-def test_second_submission_keeps_the_first_and_never_replaces_another(submit, bundle, record):
+def test_second_submission_keeps_the_first_and_never_replaces_another(
+    submit: Bench, bundle: Path, record: Path
+) -> None:
     before = {path: path.stat().st_mtime_ns for path in bundle.iterdir()}
     code, out, _ = submit(record)
     assert code == 0 and "there already" in out
@@ -144,7 +153,7 @@ def test_second_submission_keeps_the_first_and_never_replaces_another(submit, bu
     assert submit(record)[0] == 0 and check_bundle(bundle)[2].outcome == "ok"
 
 
-def test_probe_is_bundled_when_asked_for(submit, record):
+def test_probe_is_bundled_when_asked_for(submit: Bench, record: Path) -> None:
     code, out, _ = submit(record, "--with-probe", "--json")
     [told] = json.loads(out)
     folder = Path(told["folder"])
@@ -154,7 +163,7 @@ def test_probe_is_bundled_when_asked_for(submit, record):
     assert {finding.outcome for finding in check_bundle(folder)} == {"ok"}
 
 
-def test_class_names_need_no_probe(submit, record):
+def test_class_names_need_no_probe(submit: Bench, record: Path) -> None:
     shutil.rmtree(record.parent / f"{record.stem}-probe")
     code, out, err = submit(record)
     assert code == 0, err
@@ -163,7 +172,7 @@ def test_class_names_need_no_probe(submit, record):
     assert code == 5 and "probe" in err
 
 
-def test_edited_record_is_refused(submit, record, tmp_path):
+def test_edited_record_is_refused(submit: Bench, record: Path, tmp_path: Path) -> None:
     text = record.read_text()
     fields = json.loads(text)
     fields["timing"]["total_seconds"] += 1  # nothing contradicts it but the seal
@@ -173,7 +182,9 @@ def test_edited_record_is_refused(submit, record, tmp_path):
     assert not (tmp_path / "results").exists()
 
 
-def test_record_that_is_not_reportable_is_refused_unless_it_is_wanted(submit, record):
+def test_record_that_is_not_reportable_is_refused_unless_it_is_wanted(
+    submit: Bench, record: Path
+) -> None:
     fields = json.loads(record.read_text())
     fields |= {"status": "not_reportable", "reasons": ["limited to 6 rows a split"]}
     record.write_text(json.dumps({**fields, "seal": seal_of(fields)}))
@@ -183,7 +194,9 @@ def test_record_that_is_not_reportable_is_refused_unless_it_is_wanted(submit, re
     assert code == 0 and out and "bundled all the same: the record is not reportable" in err
 
 
-def test_refused_record_does_not_keep_the_others_back(submit, record, tmp_path):
+def test_refused_record_does_not_keep_the_others_back(
+    submit: Bench, record: Path, tmp_path: Path
+) -> None:
     broken = tmp_path / "0123456789abcdef.json"
     broken.write_text("{}")
     code, out, err = submit(broken, record)
@@ -191,8 +204,8 @@ def test_refused_record_does_not_keep_the_others_back(submit, record, tmp_path):
 
 
 def test_path_that_the_id_depends_on_is_refused_unless_it_may_leave(
-    submit, somebody, tmp_path, monkeypatch
-):
+    submit: Bench, somebody: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     lists = tmp_path / "lists"
     for split, items in (("train", range(4)), ("val", (0,))):
         files = [(somebody / "my data" / split / c / f"{i}.mp4", c) for c in ["jump", "run", "sit"]
@@ -216,8 +229,8 @@ def test_path_that_the_id_depends_on_is_refused_unless_it_may_leave(
 
 
 # ----------------------------------------------------------------------------- what the check finds
-def edit(name, old, new):
-    def change(folder):
+def edit(name: str, old: str, new: str) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
         path = folder / (name or f"{folder.name}.json")
         text = path.read_text()
         assert old in text
@@ -226,14 +239,14 @@ def edit(name, old, new):
     return change
 
 
-def swapped(folder):
+def swapped(folder: Path) -> None:
     lines = (folder / "manifest.csv").read_text().splitlines()
     first, second = lines[1].split(",", 1), lines[3].split(",", 1)
     lines[1], lines[3] = f"0,{second[1]}", f"2,{first[1]}"
     (folder / "manifest.csv").write_text("\n".join(lines) + "\n")
 
 
-def swapped_with_its_digest(folder):
+def swapped_with_its_digest(folder: Path) -> None:
     """The forger mends the digest too; the predictions still have the old order."""
     swapped(folder)
     rows = [line.split(",")[1:] for line in (folder / "manifest.csv").read_text().splitlines()[1:]]
@@ -244,7 +257,7 @@ def swapped_with_its_digest(folder):
     path.write_text(json.dumps(fields))
 
 
-def cut_off(folder):
+def cut_off(folder: Path) -> None:
     path = folder / "manifest.csv"
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
 
@@ -268,7 +281,9 @@ def cut_off(folder):
         (lambda folder: (folder / f"{folder.name}.parquet").unlink(), "files", "lacks"),
     ],
 )  # fmt: skip
-def test_check_names_what_was_changed(bundle, change, check, said):
+def test_check_names_what_was_changed(
+    bundle: Path, change: Callable[..., Any], check: str, said: str
+) -> None:
     change(bundle)
     wrong = {one.check: one.sentence for one in check_bundle(bundle) if one.outcome != "ok"}
     assert said in wrong[f"bundle {check}"]
@@ -276,7 +291,7 @@ def test_check_names_what_was_changed(bundle, change, check, said):
     assert set(wrong) <= {f"bundle {check}", *gone}
 
 
-def test_check_finds_a_bundle_in_another_place_and_two_in_one(bundle, tmp_path):
+def test_check_finds_a_bundle_in_another_place_and_two_in_one(bundle: Path, tmp_path: Path) -> None:
     elsewhere = tmp_path / "results" / "vjepa_vitl16" / "folder" / bundle.name
     shutil.copytree(bundle, elsewhere)
     wrong = [one for one in check_bundle(elsewhere) if one.outcome != "ok"]
@@ -287,13 +302,15 @@ def test_check_finds_a_bundle_in_another_place_and_two_in_one(bundle, tmp_path):
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"encoder": 3}', '{"encoder": {}, "id": 1}'])
-def test_check_of_what_is_no_record_never_raises(bundle, text):
+def test_check_of_what_is_no_record_never_raises(bundle: Path, text: str) -> None:
     (bundle / f"{bundle.name}.json").write_text(text)
     assert [one.outcome for one in check_bundle(bundle)] == ["failed"]
 
 
 @pytest.mark.parametrize("field", ["artifacts", "data", "task", "config"])
-def test_check_of_a_record_that_lacks_a_part_fails_and_never_raises(bundle, field):
+def test_check_of_a_record_that_lacks_a_part_fails_and_never_raises(
+    bundle: Path, field: str
+) -> None:
     path = bundle / f"{bundle.name}.json"
     fields = json.loads(path.read_text())
     for value in (None, [], {}, "x"):
@@ -302,12 +319,12 @@ def test_check_of_a_record_that_lacks_a_part_fails_and_never_raises(bundle, fiel
             assert "failed" in {one.outcome for one in check_bundle(bundle)}
 
 
-def test_folder_of_records_at_home_is_no_bundle(home):
+def test_folder_of_records_at_home_is_no_bundle(home: Path) -> None:
     assert check_bundle(home / "records") == []
     assert set(BUNDLE_FILES) == {"manifest.csv", "classes.txt", "config.toml"}
 
 
-def test_boxes_of_an_older_schema_are_bundled_as_far_as_their_files_tell(submit):
+def test_boxes_of_an_older_schema_are_bundled_as_far_as_their_files_tell(submit: Bench) -> None:
     path = GOLDEN / "3" / "f79b60d997a98466.json"
     code, out, err = submit(path, "--include-suspect")
     assert code == 0, err
@@ -318,7 +335,7 @@ def test_boxes_of_an_older_schema_are_bundled_as_far_as_their_files_tell(submit)
     assert "seal" not in json.loads((folder / path.name).read_text())
 
 
-def test_older_clips_whose_class_names_are_gone_are_refused_with_a_sentence(submit):
+def test_older_clips_whose_class_names_are_gone_are_refused_with_a_sentence(submit: Bench) -> None:
     code, _, err = submit(GOLDEN / "3" / "f9b03eff4b61ffc4.json", "--include-suspect")
     assert code == 5 and "the names of its classes" in err
 
@@ -342,7 +359,7 @@ def test_older_clips_whose_class_names_are_gone_are_refused_with_a_sentence(subm
         ("timm/vit_tiny", "timm/vit_tiny"),
     ],
 )
-def test_places_are_cut_to_their_last_name(text, cut):
+def test_places_are_cut_to_their_last_name(text: str, cut: str) -> None:
     fields = {"encoder": {"notes": [text]}, "data": {text: 1}}
     assert without_places(fields) == {"encoder": {"notes": [cut]}, "data": {cut: 1}}
     assert list(places(fields)) == (
@@ -350,7 +367,7 @@ def test_places_are_cut_to_their_last_name(text, cut):
     )
 
 
-def test_folders_that_the_config_names_are_cut_though_they_have_blanks():
+def test_folders_that_the_config_names_are_cut_though_they_have_blanks() -> None:
     fields = sound_fields()
     fields["config"]["task_options"] = {"data": "/home/me/her own films/set", "size": "small"}
     fields["data"]["score"]["layout"] = "class folders of /home/me/her own films/set/val"
@@ -363,7 +380,7 @@ def test_folders_that_the_config_names_are_cut_though_they_have_blanks():
     assert fields["config"]["task_options"]["data"] == "/home/me/her own films/set"  # ours stays
 
 
-def test_files_of_a_task_are_cut_where_the_id_has_their_digests_and_stay_where_not():
+def test_files_of_a_task_are_cut_where_the_id_has_their_digests_and_stay_where_not() -> None:
     fields = sound_fields()
     fields["config"]["task_options"] = {"annotations": "/data/ava/annotations"}
     assert [where for where, _ in places(without_places(fields))] == [
@@ -375,7 +392,7 @@ def test_files_of_a_task_are_cut_where_the_id_has_their_digests_and_stay_where_n
     assert list(places(cut)) == []
 
 
-def test_toml_of_a_config_reads_back_as_it_was():
+def test_toml_of_a_config_reads_back_as_it_was() -> None:
     config = {
         "encoder": 'a "quoted" \\ name\x7f\t\n ü',
         "layers": [1, 2],

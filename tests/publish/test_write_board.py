@@ -1,25 +1,28 @@
 """Tables are made of what verification lets through."""
 
 import json
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from bench.evaluate import from_arrays
+from bench.evaluate import write_record
 from bench.publish.write_board import write_board
 from bench.records.environment import stamp
+from tests.commands import Bench
 
 
 @pytest.fixture
-def home(bench, tmp_path, monkeypatch):
+def home(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """Return a function that adds the record of a probe on features, which say a label or nothing.
 
     The code counts as clean, or as changed since its commit.
     """
 
-    def add(name, *, signal=4.0, dirty=False, seed=0):
+    def add(name: str, *, signal: float = 4.0, dirty: bool = False, seed: int = 0) -> str:
         own = {"git_dirty": dirty}
-        monkeypatch.setattr(from_arrays, "stamp", lambda device: {**stamp(device), **own})
+        monkeypatch.setattr(write_record, "stamp", lambda device: {**stamp(device), **own})
         generator = np.random.default_rng(seed)
         for split, rows in (("train", 60), ("score", 120)):
             y = np.arange(rows) % 4
@@ -41,12 +44,14 @@ def home(bench, tmp_path, monkeypatch):
     return add
 
 
-def table(home, bench, *options):
+def table(home: SimpleNamespace, bench: Bench, *options: object) -> tuple[int, str, str]:
     code, _, err = bench("board", "runs", "--home", home.folder, *options)
     return code, (home.folder / "tables" / "runs.md").read_text(), err
 
 
-def test_a_record_that_does_not_prove_itself_is_left_out_by_name(home, bench):
+def test_a_record_that_does_not_prove_itself_is_left_out_by_name(
+    home: SimpleNamespace, bench: Bench
+) -> None:
     good, forged = home("good"), home("forged", seed=1)
     path = home.folder / "records" / f"{forged}.json"
     fields = json.loads(path.read_text())
@@ -62,14 +67,18 @@ def test_a_record_that_does_not_prove_itself_is_left_out_by_name(home, bench):
     assert forged in (home.folder / "tables" / "runs.html").read_text()
 
 
-def test_a_number_that_is_not_above_chance_stands_there_as_suspect(home, bench):
+def test_a_number_that_is_not_above_chance_stands_there_as_suspect(
+    home: SimpleNamespace, bench: Bench
+) -> None:
     home("noise", signal=0.0)
     code, text, _ = table(home, bench)
     assert code == 0 and "arrays:noise" in text
     assert "suspect: " in text and "not above chance" in text and "**" not in text
 
 
-def test_what_is_not_reportable_stays_hidden_though_it_is_suspect_too(home, bench):
+def test_what_is_not_reportable_stays_hidden_though_it_is_suspect_too(
+    home: SimpleNamespace, bench: Bench
+) -> None:
     home("noise", signal=0.0, dirty=True)
     home("good")
     code, text, _ = table(home, bench)
@@ -78,7 +87,7 @@ def test_what_is_not_reportable_stays_hidden_though_it_is_suspect_too(home, benc
     assert "not reportable: " in text and "not above chance" in text
 
 
-def test_verdicts_are_remembered_by_the_bytes_of_the_files(home):
+def test_verdicts_are_remembered_by_the_bytes_of_the_files(home: SimpleNamespace) -> None:
     name = home("good")
     assert not write_board("runs", home.folder, None, include_all=False).refused
     path = home.folder / "records" / f"{name}.parquet"

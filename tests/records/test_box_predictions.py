@@ -3,12 +3,17 @@
 import csv
 import io
 import json
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from bench.data.boxes.regions import FrameTruth
+from bench.data.manifest import Manifest
 from bench.metrics.detections import ScoredBoxes
 from bench.records.box_predictions import (
     detection_lines,
@@ -30,13 +35,15 @@ from tests.boxes import (
     truth_rows,
     write_csv,
 )
-from tests.sound_record import box_fields, box_record, sound_record
+from tests.commands import Bench
+from tests.kept_records import kept_boxes
+from tests.sound_record import box_fields, box_record, id_of, sound_record
 
 BOX, OTHER = [0.1, 0.2, 0.30000000000000004, 0.7], [0.5, 0.5, 1.0, 1.0]
 
 
 @pytest.fixture
-def case():
+def case() -> tuple[Manifest, FrameTruth, ScoredBoxes]:
     """Three boxes on two key frames, one of them unreadable; an excluded frame is in the truth."""
     truth = truth_of(
         [(0, 902, BOX, 3, 0), (0, 903.5, BOX, 3, 1), (1, 902, OTHER, 8, 0), (1, 905, BOX, 2, 0)],
@@ -49,24 +56,19 @@ def case():
 
 
 @pytest.fixture
-def on_disk(case, tmp_path):
-    def put(*, skip=False, **changes):
+def keep(case: tuple[Manifest, FrameTruth, ScoredBoxes], tmp_path: Path) -> Callable[..., Result]:
+    """Write the record of the boxes, one of them of a missing file."""
+
+    def put(**how: Any) -> Result:
         manifest, truth, boxes = case
-        metrics = frame_map_part(boxes, truth, skip=skip)
-        fields = box_fields(metrics=metrics)
-        number = fields["id"]
-        fields["artifacts"]["predictions"] = write_scored_boxes(
-            tmp_path / f"{number}.parquet", manifest, boxes, {manifest.ids[1]}
-        ).model_dump()
-        fields["artifacts"]["truth"] = write_truth(
-            tmp_path / f"{number}-truth.parquet", truth
-        ).model_dump()
-        return fields
+        return kept_boxes(tmp_path, manifest, boxes, truth, missing={manifest.ids[1]}, **how)
 
-    return put, tmp_path
+    return put
 
 
-def test_files_hold_every_box_and_all_of_the_truth(case, tmp_path):
+def test_files_hold_every_box_and_all_of_the_truth(
+    case: tuple[Manifest, FrameTruth, ScoredBoxes], tmp_path: Path
+) -> None:
     manifest, truth, boxes = case
     write_scored_boxes(tmp_path / "p.parquet", manifest, boxes, {manifest.ids[1]})
     rows = pq.read_table(tmp_path / "p.parquet").to_pylist()
@@ -91,7 +93,7 @@ def test_files_hold_every_box_and_all_of_the_truth(case, tmp_path):
 
 @pytest.mark.parametrize("seed", range(12))
 @pytest.mark.parametrize("rules", ["official", "slowfast", "mmaction2"])
-def test_what_is_read_back_gives_the_same_numbers(seed, rules, tmp_path):
+def test_what_is_read_back_gives_the_same_numbers(seed: int, rules: str, tmp_path: Path) -> None:
     manifest, truth, scores = random_case(seed, rules=rules)
     rows = np.arange(0, len(manifest), 1 + seed % 2)
     boxes = ScoredBoxes.of(manifest, rows, scores[rows], truth)
@@ -104,38 +106,31 @@ def test_what_is_read_back_gives_the_same_numbers(seed, rules, tmp_path):
     assert frame_map_part(again, held, skip=skip) == frame_map_part(boxes, truth, skip=skip)
 
 
-@pytest.mark.parametrize("skip", [False, True])
-def test_record_is_counted_again_from_its_two_files(on_disk, skip):
-    put, folder = on_disk
-    fields = put(skip=skip)
-    fields["config"]["on_unreadable"] = "skip" if skip else "wrong"
-    fields["id"] = id_of(fields)
-    result = Result.model_validate(fields)
-    assert read_record(write_record(result, folder)) == result
-    assert read_record(folder / f"{result.id}.json").to_json() == result.to_json()
-    scores, held = (kept_file(result, name, folder) for name in ("predictions", "truth"))
+@pytest.mark.parametrize("on_unreadable", ["wrong", "skip"])
+def test_record_is_counted_again_from_its_two_files(
+    keep: Callable[..., Result], on_unreadable: str, tmp_path: Path
+) -> None:
+    result = keep(on_unreadable=on_unreadable)
+    path = tmp_path / f"{result.id}.json"
+    assert read_record(path) == result
+    assert read_record(path).to_json() == result.to_json()
+    scores, held = (kept_file(result, name, tmp_path) for name in ("predictions", "truth"))
+    skip = on_unreadable == "skip"
     again = frame_map_part(read_scored_boxes(scores), read_truth(held), skip=skip)
     assert again == result.metrics
 
 
-def id_of(fields):
-    from pydantic import ValidationError
-
-    with pytest.raises(ValidationError) as refused:
-        Result.model_validate({**fields, "id": "0" * 16})
-    return str(refused.value).split("give the id ")[1][:16]
-
-
-def test_files_that_were_edited_or_removed_are_refused(on_disk):
-    put, folder = on_disk
-    result = Result.model_validate(put())
-    truth = folder / f"{result.id}-truth.parquet"
+def test_files_that_were_edited_or_removed_are_refused(
+    keep: Callable[..., Result], tmp_path: Path
+) -> None:
+    result = keep()
+    truth = tmp_path / f"{result.id}-truth.parquet"
     truth.write_bytes(truth.read_bytes() + b"x")
     with pytest.raises(RecordError, match=r"truth\.parquet is not the file"):
-        kept_file(result, "truth", folder)
+        kept_file(result, "truth", tmp_path)
     truth.unlink()
     with pytest.raises(RecordError, match="missing"):
-        kept_file(result, "truth", folder)
+        kept_file(result, "truth", tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -154,7 +149,9 @@ def test_files_that_were_edited_or_removed_are_refused(on_disk):
         ("task.files", {}, "the record says"),
     ],
 )
-def test_edited_records_of_boxes_are_refused(path, value, words):
+def test_edited_records_of_boxes_are_refused(
+    path: str, value: float | str | dict[str, float | str], words: str
+) -> None:
     fields = json.loads(box_record(0.5).to_json())
     *way, last = path.split(".")
     place = fields
@@ -169,7 +166,7 @@ def test_edited_records_of_boxes_are_refused(path, value, words):
     assert words in str(refused.value)
 
 
-def test_files_of_a_task_are_part_of_the_id_and_their_places_are_not():
+def test_files_of_a_task_are_part_of_the_id_and_their_places_are_not() -> None:
     fields = box_fields(metrics=box_record(0.5).metrics)
     other = box_fields(metrics=box_record(0.5).metrics, files={"excluded": "ab" * 32})
     assert fields["id"] != other["id"]
@@ -190,14 +187,16 @@ def test_files_of_a_task_are_part_of_the_id_and_their_places_are_not():
     assert len(set(kept)) == 2
 
 
-def test_a_record_tells_its_number_whatever_the_metric():
+def test_a_record_tells_its_number_whatever_the_metric() -> None:
     boxes, clips = box_record(0.25), sound_record(correct=71)
     assert (boxes.headline, boxes.value("mean_ap"), boxes.value("top1")) == (0.25, 0.25, None)
     assert (clips.headline, clips.value("mean_ap"), clips.value("top1")) == (0.71, None, 0.71)
     assert boxes.chance is None and clips.chance == 0.1
 
 
-def test_scores_that_are_not_finite_are_refused_by_name(case, tmp_path):
+def test_scores_that_are_not_finite_are_refused_by_name(
+    case: tuple[Manifest, FrameTruth, ScoredBoxes], tmp_path: Path
+) -> None:
     manifest, _, boxes = case
     scores = boxes.scores.copy()
     scores[2, 1] = np.nan
@@ -209,18 +208,14 @@ def test_scores_that_are_not_finite_are_refused_by_name(case, tmp_path):
 # --------------------------------------------------------------------------------- bench detections
 @pytest.mark.parametrize("rules", ["official", "slowfast", "mmaction2"])
 @pytest.mark.parametrize("seed", [0, 1, 5])
-def test_printed_detections_score_as_the_record_does(seed, rules, bench, tmp_path):
+def test_printed_detections_score_as_the_record_does(
+    seed: int, rules: str, bench: Bench, tmp_path: Path
+) -> None:
     manifest, truth, scores = random_case(seed, ties=False)
     scores = np.random.default_rng(seed).random(scores.shape, dtype=np.float32)
     boxes = ScoredBoxes.of(manifest, np.arange(len(manifest)), scores, truth)
-    fields = box_fields(metrics=frame_map_part(boxes, truth, skip=False))
-    folder = tmp_path / "home" / "records"
-    place = folder / f"{fields['id']}.parquet"
-    fields["artifacts"]["predictions"] = write_scored_boxes(place, manifest, boxes).model_dump()
-    held = write_truth(folder / f"{fields['id']}-truth.parquet", truth)
-    fields["artifacts"]["truth"] = held.model_dump()
-    result = Result.model_validate(fields)
-    path = write_record(result, folder)
+    result = kept_boxes(tmp_path / "home" / "records", manifest, boxes, truth)
+    path = tmp_path / "home" / "records" / f"{result.id}.json"
     code, text, error = bench("detections", path)
     assert code == 0, error
     assert bench("detections", result.id, "--home", tmp_path / "home")[1] == text
@@ -237,7 +232,9 @@ def test_printed_detections_score_as_the_record_does(seed, rules, bench, tmp_pat
     assert json.loads(said)["mAP@0.5"] == result.metrics.by_rules[rules]
 
 
-def test_lines_are_exact_and_spelled_as_evaluators_read_them(case):
+def test_lines_are_exact_and_spelled_as_evaluators_read_them(
+    case: tuple[Manifest, FrameTruth, ScoredBoxes],
+) -> None:
     _, _, boxes = case
     rows = list(csv.reader(io.StringIO("".join(detection_lines(boxes)))))
     assert [row[:2] for row in rows] == [["a", "0902"]] * 3 + [["-b,c", "0902"]] * 3
@@ -248,7 +245,9 @@ def test_lines_are_exact_and_spelled_as_evaluators_read_them(case):
     assert VIDEOS[1] == "-b,c"
 
 
-def test_lines_have_no_quotes_where_no_name_needs_them(case):
+def test_lines_have_no_quotes_where_no_name_needs_them(
+    case: tuple[Manifest, FrameTruth, ScoredBoxes],
+) -> None:
     _, _, boxes = case
     named = replace(boxes, frames=replace(boxes.frames, videos=("a", "-5KQ66BBWC4", "d")))
     lines = "".join(detection_lines(named)).splitlines()
@@ -256,7 +255,7 @@ def test_lines_have_no_quotes_where_no_name_needs_them(case):
     assert not any('"' in line for line in lines)
 
 
-def test_records_without_boxes_have_no_detections(bench, tmp_path):
+def test_records_without_boxes_have_no_detections(bench: Bench, tmp_path: Path) -> None:
     path = write_record(sound_record(), tmp_path)
     code, out, error = bench("detections", path)
     assert (code, out) == (2, "") and "whose rows are no boxes" in error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -38,7 +39,7 @@ def changed(path: str, value: object) -> str:
     return json.dumps(fields)
 
 
-def test_a_record_comes_back_from_disk_as_it_was(tmp_path):
+def test_a_record_comes_back_from_disk_as_it_was(tmp_path: Path) -> None:
     result = sound_record(unreadable=2)
     path = write_record(result, tmp_path)
     assert path == tmp_path / f"{result.id}.json"
@@ -47,7 +48,7 @@ def test_a_record_comes_back_from_disk_as_it_was(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
 
 
-def test_a_record_cannot_be_changed_in_memory():
+def test_a_record_cannot_be_changed_in_memory() -> None:
     with pytest.raises(ValidationError):
         sound_record().metrics.top1 = 0.9
 
@@ -80,7 +81,9 @@ def test_a_record_cannot_be_changed_in_memory():
         ("created", "yesterday", "created"),
     ],
 )
-def test_an_edited_field_is_refused_in_a_sentence_that_names_the_file(path, value, words):
+def test_an_edited_field_is_refused_in_a_sentence_that_names_the_file(
+    path: str, value: float | str | list[float | str] | dict[str, str] | None, words: str
+) -> None:
     with pytest.raises(RecordError) as refused:
         parse_record(changed(path, value), "records/0123.json")
     assert str(refused.value).startswith("records/0123.json ")
@@ -99,12 +102,14 @@ def test_an_edited_field_is_refused_in_a_sentence_that_names_the_file(path, valu
         ("probe.settings", {"epochs": 21}),
     ],
 )
-def test_whatever_decides_the_number_is_part_of_the_id(path, value):
+def test_whatever_decides_the_number_is_part_of_the_id(
+    path: str, value: int | str | dict[str, int]
+) -> None:
     with pytest.raises(RecordError, match="the record says"):
         parse_record(changed(path, value), "x.json")
 
 
-def test_time_place_and_cost_are_no_part_of_the_id():
+def test_time_place_and_cost_are_no_part_of_the_id() -> None:
     fields = sound_fields()
     other = copy.deepcopy(fields)
     other["created"] = "2030-01-01T00:00:00Z"
@@ -118,19 +123,19 @@ def test_time_place_and_cost_are_no_part_of_the_id():
     assert Result.model_validate(fields).id == Result.model_validate(other).id
 
 
-def _id(fields):
+def _id(fields: dict[str, Any]) -> str:
     with pytest.raises(ValidationError) as refused:
         Result.model_validate({**fields, "id": "0" * 16})
     return str(refused.value).split("give the id ")[1][:16]
 
 
-def test_text_that_is_no_record_is_refused():
+def test_text_that_is_no_record_is_refused() -> None:
     for text in ("{", "[]", "{}", ""):
         with pytest.raises(RecordError, match=r"^there\.json "):
             parse_record(text, "there.json")
 
 
-def test_repeating_a_run_keeps_the_first_record(tmp_path):
+def test_repeating_a_run_keeps_the_first_record(tmp_path: Path) -> None:
     first = sound_record()
     path = write_record(first, tmp_path)
     again = sound_record(created="2026-01-01T00:00:00Z")
@@ -138,7 +143,7 @@ def test_repeating_a_run_keeps_the_first_record(tmp_path):
     assert read_record(path).created == first.created
 
 
-def test_another_outcome_under_the_same_id_is_refused_unless_asked_for(tmp_path):
+def test_another_outcome_under_the_same_id_is_refused_unless_asked_for(tmp_path: Path) -> None:
     path = write_record(sound_record(correct=71), tmp_path)
     other = sound_record(correct=72)
     assert other.id == path.stem
@@ -149,14 +154,14 @@ def test_another_outcome_under_the_same_id_is_refused_unless_asked_for(tmp_path)
     assert read_record(path).metrics.correct == 72
 
 
-def test_a_record_under_another_name_is_refused(tmp_path):
+def test_a_record_under_another_name_is_refused(tmp_path: Path) -> None:
     path = write_record(sound_record(), tmp_path)
     moved = path.rename(tmp_path / "best.json")
     with pytest.raises(RecordError, match="name it"):
         read_record(moved)
 
 
-def test_a_folder_is_read_oldest_first_and_must_exist(tmp_path):
+def test_a_folder_is_read_oldest_first_and_must_exist(tmp_path: Path) -> None:
     new = sound_record(seed=1, created="2025-02-01T00:00:00Z")
     old = sound_record(seed=2, created="2025-01-01T00:00:00Z")
     for result in (new, old):
@@ -166,7 +171,7 @@ def test_a_folder_is_read_oldest_first_and_must_exist(tmp_path):
         read_records(tmp_path / "nowhere")
 
 
-def manifest(labels, classes):
+def manifest(labels: list[int], classes: int) -> Manifest:
     return Manifest(
         name="what",
         split="test",
@@ -178,7 +183,7 @@ def manifest(labels, classes):
     )
 
 
-def test_predictions_list_every_row_with_its_classes_in_order(tmp_path):
+def test_predictions_list_every_row_with_its_classes_in_order(tmp_path: Path) -> None:
     probabilities = np.array(
         [[0.2, 0.5, 0.3], [0.4, 0.4, 0.2], [np.nan, np.nan, np.nan]], dtype=np.float32
     )
@@ -197,14 +202,16 @@ def test_predictions_list_every_row_with_its_classes_in_order(tmp_path):
 
 
 @pytest.mark.parametrize(("classes", "kept"), [(20, 20), (21, 5)])
-def test_all_classes_are_kept_up_to_twenty_and_five_beyond(classes, kept, tmp_path):
+def test_all_classes_are_kept_up_to_twenty_and_five_beyond(
+    classes: int, kept: int, tmp_path: Path
+) -> None:
     probabilities = np.random.default_rng(0).random((4, classes)).astype(np.float32)
     path = tmp_path / "p.parquet"
     write_predictions(path, manifest([0, 1, 2, 3], classes), probabilities, np.ones(4, dtype=bool))
     assert {len(row) for row in pq.read_table(path)["top_classes"].to_pylist()} == {kept}
 
 
-def test_a_prediction_that_is_not_finite_is_refused_by_name(tmp_path):
+def test_a_prediction_that_is_not_finite_is_refused_by_name(tmp_path: Path) -> None:
     probabilities = np.full((2, 3), np.nan, dtype=np.float32)
     with pytest.raises(RecordError, match="'clip_1'"):
         write_predictions(
@@ -216,7 +223,7 @@ def test_a_prediction_that_is_not_finite_is_refused_by_name(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_record_of_schema_1_is_read_with_its_missing_and_undecodable_rows_apart():
+def test_a_record_of_schema_1_is_read_with_its_missing_and_undecodable_rows_apart() -> None:
     [path] = (Path(__file__).parents[1] / "fixtures" / "records" / "1").glob("*.json")
     result = read_record(path)
     score = result.data.score
@@ -225,7 +232,7 @@ def test_a_record_of_schema_1_is_read_with_its_missing_and_undecodable_rows_apar
     assert list(score.undecodable) == ["val/run/1.mp4"] and score.used == 5
 
 
-def test_a_record_of_schema_2_keeps_its_id_and_the_scores_of_its_heads():
+def test_a_record_of_schema_2_keeps_its_id_and_the_scores_of_its_heads() -> None:
     [path] = (Path(__file__).parents[1] / "fixtures" / "records" / "2").glob("*.json")
     result = read_record(path)
     assert json.loads(path.read_text())["schema_version"] == 2 and result.schema_version == 4

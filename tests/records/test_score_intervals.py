@@ -1,10 +1,14 @@
 """What is read from the files of records: right rows, intervals, places, and what is kept."""
 
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from bench.data.boxes.regions import FrameTruth
+from bench.data.manifest import Manifest
 from bench.errors import UsageError
 from bench.metrics.detections import ScoredBoxes
 from bench.metrics.intervals import wilson
@@ -20,7 +24,7 @@ from tests.kept_records import kept_boxes, kept_clips
 WHOLE, OTHER = [0.0, 0.0, 0.5, 0.5], [0.5, 0.5, 1.0, 1.0]
 
 
-def test_right_rows_are_those_with_the_label_first_or_among_five(tmp_path):
+def test_right_rows_are_those_with_the_label_first_or_among_five(tmp_path: Path) -> None:
     right = [True, False, False, True, False, False]
     second = [False, True, False, False, False, True]
     record = kept_clips(tmp_path, right, second=second, unread=[5])
@@ -30,14 +34,14 @@ def test_right_rows_are_those_with_the_label_first_or_among_five(tmp_path):
     five = right_rows(record, tmp_path, "top5")
     assert five.right.tolist() == [True, True, False, True, False, False]
     assert five.right.mean() == record.value("top5")
-    assert row_ids(record, tmp_path)[:2] == ["clip 0000", "clip 0001"]
+    assert row_ids(record, tmp_path)[:2] == ["clip_0", "clip_1"]
     with pytest.raises(UsageError, match=r"mean_per_class of record .* no share of rows"):
         right_rows(record, tmp_path, "mean_per_class")
 
 
-def test_rows_that_a_run_was_told_to_skip_are_not_counted(tmp_path):
+def test_rows_that_a_run_was_told_to_skip_are_not_counted(tmp_path: Path) -> None:
     right = [True, False, True, True]
-    skipped = kept_clips(tmp_path, right, unread=[0, 1], skip=True)
+    skipped = kept_clips(tmp_path, right, unread=[0, 1], on_unreadable="skip")
     found = right_rows(skipped, tmp_path)
     assert found.counted.tolist() == [False, False, True, True]
     assert found.right.tolist() == [False, False, True, True]
@@ -46,7 +50,7 @@ def test_rows_that_a_run_was_told_to_skip_are_not_counted(tmp_path):
     assert right_rows(wrong, tmp_path).counted.all() and interval_of(wrong) == wilson(2, 4)
 
 
-def test_intervals_of_accuracies_come_from_the_counts(tmp_path):
+def test_intervals_of_accuracies_come_from_the_counts(tmp_path: Path) -> None:
     record = kept_clips(tmp_path, [True] * 30 + [False] * 20, second=[True] * 35 + [False] * 15)
     assert interval_of(record) == wilson(30, 50)
     assert interval_of(record, metric="top5") == wilson(35, 50)
@@ -54,7 +58,7 @@ def test_intervals_of_accuracies_come_from_the_counts(tmp_path):
     assert interval_of(record, metric="mean_ap") is None
 
 
-def test_places_of_records_are_those_of_their_rows(tmp_path):
+def test_places_of_records_are_those_of_their_rows(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     right = rng.random((4, 300)) < np.array([[0.3], [0.35], [0.6], [0.9]])
     names = [f"model_{i}" for i in range(4)]
@@ -69,7 +73,9 @@ def test_places_of_records_are_those_of_their_rows(tmp_path):
 
 
 # -------------------------------------------------------------------------------------------- boxes
-def case(skill, seed=0, videos=(0, 1, 2)):
+def case(
+    skill: float, seed: int = 0, videos: Sequence[int] = (0, 1, 2)
+) -> tuple[Manifest, ScoredBoxes, FrameTruth]:
     """Ten key frames a video with a box each, of which a better model scores more highly."""
     rng = np.random.default_rng(seed)
     keys = [(video, 902.0 + i) for video in videos for i in range(10)]
@@ -82,7 +88,9 @@ def case(skill, seed=0, videos=(0, 1, 2)):
     return manifest, boxes, truth
 
 
-def test_the_interval_of_a_frame_map_is_the_jackknife_of_its_files_and_is_kept(tmp_path):
+def test_the_interval_of_a_frame_map_is_the_jackknife_of_its_files_and_is_kept(
+    tmp_path: Path,
+) -> None:
     folder, cache = tmp_path / "records", tmp_path / "cache"
     manifest, boxes, truth = case(0.3)
     record = kept_boxes(folder, manifest, boxes, truth)
@@ -106,12 +114,12 @@ def test_the_interval_of_a_frame_map_is_the_jackknife_of_its_files_and_is_kept(t
         interval_of(record, folder, cache)
 
 
-def test_a_single_video_leaves_no_interval(tmp_path):
+def test_a_single_video_leaves_no_interval(tmp_path: Path) -> None:
     record = kept_boxes(tmp_path, *case(0.3, videos=(1,)))
     assert interval_of(record, tmp_path) is None and places_of([record], tmp_path) is None
 
 
-def test_boxes_are_compared_over_the_same_videos_alone(tmp_path):
+def test_boxes_are_compared_over_the_same_videos_alone(tmp_path: Path) -> None:
     good, bad, other = (
         kept_boxes(tmp_path, *case(skill, videos=videos), encoder=name)
         for name, skill, videos in (("good", 2, (0, 1, 2)), ("bad", 0, (0, 1, 2)), ("o", 1, (0, 1)))

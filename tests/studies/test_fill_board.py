@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bench import registry
-from bench.config import Machine, expand
+from bench.config import Machine, RunConfig, expand
 from bench.encoders.networks.sizes import VIT_SIZES
 from bench.encoders.networks.video_vit import fresh_vit
 from bench.encoders.weights.layouts import save_released
 from bench.errors import UsageError
+from bench.preflight.settle import settled
 from bench.publish.leaderboard import Column, Leaderboard
-from bench.publish.missing_runs import command, lacking, plan_runs
+from bench.publish.missing_runs import Failure, PlannedRun, command, lacking, plan_runs
 from bench.records.record import Result
 from bench.records.record_files import read_records
 from bench.records.run_id import config_facts
-from leaderboards.render.write_all import write
+from tests.commands import Bench
 from tests.sound_record import sound_record
 from tests.tasks.layouts import kinetics
 from tests.tasks.test_layouts import items_of
@@ -34,16 +38,16 @@ QUICK = (
 )
 
 
-def column(probe="knn", task="moving_digits_stills", **facts):
+def column(probe: str = "knn", task: str = "moving_digits_stills", **facts: Any) -> Column:
     return Column(title=f"{task} {probe}", task=task, probe=probe, **facts)
 
 
 @pytest.fixture
-def board(monkeypatch):
+def board(monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
     """Register a board of some columns and return its name."""
 
     def make(*columns, name="some_board"):
-        made = Leaderboard(name=name, title="Some board", columns=columns, write=write)
+        made = Leaderboard(name=name, title="Some board", columns=columns)
 
         def build(*, title: str = "Some board") -> Leaderboard:
             """Some columns."""
@@ -58,27 +62,33 @@ def board(monkeypatch):
 
 
 @pytest.fixture
-def machine(tmp_path):
+def machine(tmp_path: Path) -> Machine:
     return Machine(home=tmp_path / "home", device="cpu")
 
 
-def planned(name, machine, *settings, encoders=("pixel_mean",), **options):
+def planned(
+    name: str,
+    machine: Machine,
+    *settings: object,
+    encoders: tuple[str, ...] = ("pixel_mean",),
+    **options: Any,
+) -> tuple[list[PlannedRun], list[Failure]]:
     made = registry.build("boards", name, {})
     return plan_runs(made, list(encoders), list(settings), machine, **options)
 
 
-def config_of(line):
+def config_of(line: str) -> RunConfig:
     """The configuration that `bench run` would make of a command line."""
     words = shlex.split(line)
     assert words[:2] == ["bench", "run"]
     pairs = list(zip(words[2::2], words[3::2], strict=True))
     values = {flag.removeprefix("--"): value for flag, value in pairs if flag != "--set"}
     [config] = expand(values, [value for flag, value in pairs if flag == "--set"])
-    return config.settled()
+    return settled(config)
 
 
 # ---------------------------------------------------------------------------------------- the plan
-def test_every_column_that_is_measured_here_asks_for_its_runs(machine):
+def test_every_column_that_is_measured_here_asks_for_its_runs(machine: Machine) -> None:
     wanted, failures = planned("vidrop_table6", machine, draws=2)
     assert failures == []
     configs = [one.config for one in wanted]
@@ -101,23 +111,27 @@ def test_every_column_that_is_measured_here_asks_for_its_runs(machine):
     assert wanted[-1].columns == ("K400 linear 50 %",)
 
 
-def test_plans_take_the_frames_of_the_encoder(machine):
+def test_plans_take_the_frames_of_the_encoder(machine: Machine) -> None:
     wanted, _ = planned("vjepa_table14", machine, frames={"pixel_mean": 8})
     assert [w.config.plan for w in wanted] == ["8x1x1@4", "8x8x1@4"]
 
 
-def test_columns_that_show_one_run_ask_for_it_once(board, machine):
+def test_columns_that_show_one_run_ask_for_it_once(
+    board: Callable[..., str], machine: Machine
+) -> None:
     name = board(column(), column(metric="top5"), column(shows="gap"), column("linear"))
     wanted, _ = planned(name, machine)
     assert [len(w.columns) for w in wanted] == [3, 1]
 
 
-def test_a_column_of_one_draw_asks_for_that_one(board, machine):
+def test_a_column_of_one_draw_asks_for_that_one(
+    board: Callable[..., str], machine: Machine
+) -> None:
     [one], _ = planned(board(column(task_options={"fraction": 0.5, "draw": 2})), machine)
     assert one.config.task_options == {"fraction": 0.5, "draw": 2} and not one.is_drawn
 
 
-def test_what_nothing_here_measures_asks_for_no_run(machine):
+def test_what_nothing_here_measures_asks_for_no_run(machine: Machine) -> None:
     for name in ("vjepa_table15", "vicmae_main", "vicmae_transfer", "denoising_clevr"):
         assert planned(name, machine) == ([], [])
 
@@ -133,24 +147,28 @@ def test_what_nothing_here_measures_asks_for_no_run(machine):
         (["sed=1"], "unknown key"),
     ],
 )
-def test_settings_that_columns_make_themselves_are_refused(settings, reason, machine):
+def test_settings_that_columns_make_themselves_are_refused(
+    settings: list[str], reason: str, machine: Machine
+) -> None:
     with pytest.raises(UsageError, match=reason):
         planned("vjepa_table7", machine, *settings)
 
 
-def test_a_board_without_a_protocol_of_its_own_is_not_said_to_take_one(machine):
+def test_a_board_without_a_protocol_of_its_own_is_not_said_to_take_one(machine: Machine) -> None:
     with pytest.raises(UsageError, match=r"name their own protocol; leave it out\.$"):
         planned("frozen_video", machine, "protocol=vjepa@1")
 
 
-def test_boards_without_columns_and_no_draws_are_refused(machine):
+def test_boards_without_columns_and_no_draws_are_refused(machine: Machine) -> None:
     with pytest.raises(UsageError, match="no columns of its own"):
         planned("runs", machine)
     with pytest.raises(UsageError, match="at least once"):
         planned("vjepa_table7", machine, draws=0)
 
 
-def test_a_setting_that_one_task_does_not_take_fails_its_columns_alone(board, machine):
+def test_a_setting_that_one_task_does_not_take_fails_its_columns_alone(
+    board: Callable[..., str], machine: Machine
+) -> None:
     name = board(column(), column(task="k400"))
     wanted, failures = planned(name, machine, "task.size=small")
     assert [w.config.task for w in wanted] == ["moving_digits_stills"]
@@ -158,7 +176,7 @@ def test_a_setting_that_one_task_does_not_take_fails_its_columns_alone(board, ma
     assert failure.columns == ("k400 knn",) and "no option 'size'" in failure.reason
 
 
-def test_commands_make_the_runs_that_are_planned(machine):
+def test_commands_make_the_runs_that_are_planned(machine: Machine) -> None:
     settings = [
         "probe.linear.lr=[0.1,0.01]", "features=stored", "task.data=a folder; $x", "seed=3",
         "encoder.num_frames=8", "layers=[1,2]", "probe.linear.batch_norm=false",
@@ -172,14 +190,16 @@ def test_commands_make_the_runs_that_are_planned(machine):
 
 
 # ---------------------------------------------------------------------------------- what is there
-def on_record(config, *, weights="ema", **changes) -> Result:
+def on_record(config: RunConfig, *, weights: str = "ema", **changes: Any) -> Result:
     """A record of a configuration; its other parts are made up."""
     record = sound_record(weights=weights)
     facts = {**config_facts(config), **changes}
     return record.model_copy(update={"config": facts})
 
 
-def test_runs_on_record_are_not_lacking_whatever_their_seed_and_places(board, machine):
+def test_runs_on_record_are_not_lacking_whatever_their_seed_and_places(
+    board: Callable[..., str], machine: Machine
+) -> None:
     wanted, _ = planned(board(column(), column("linear")), machine)
     knn, linear = wanted
     assert lacking(wanted, []) == [knn, linear]
@@ -194,7 +214,9 @@ def test_runs_on_record_are_not_lacking_whatever_their_seed_and_places(board, ma
         assert lacking(wanted, [on_record(knn.config, **other)]) == wanted
 
 
-def test_other_weights_at_the_same_place_are_lacking(board, machine):
+def test_other_weights_at_the_same_place_are_lacking(
+    board: Callable[..., str], machine: Machine
+) -> None:
     [one], _ = planned(board(column()), machine, encoders=["random:vit_digits"])
     record = on_record(one.config)
     same = {one.config.encoder: record.encoder.weights_sha256}
@@ -208,7 +230,7 @@ def test_other_weights_at_the_same_place_are_lacking(board, machine):
 
 
 # ------------------------------------------------------------------------------------ the command
-def fill(bench, tmp_path, name, *words):
+def fill(bench: Bench, tmp_path: Path, name: str, *words: object) -> tuple[int, str, str]:
     """Call the command; small moving digits, a quick probe."""
     return bench(
         "fill", name, "--encoder", "pixel_mean", "--home", tmp_path / "home", "--data", tmp_path,
@@ -216,7 +238,9 @@ def fill(bench, tmp_path, name, *words):
     )  # fmt: skip
 
 
-def test_fill_runs_what_lacks_names_what_cannot_and_ends_with_the_board(bench, board, tmp_path):
+def test_fill_runs_what_lacks_names_what_cannot_and_ends_with_the_board(
+    bench: Bench, board: Callable[..., str], tmp_path: Path
+) -> None:
     stills = [
         column(),
         column("linear"),
@@ -255,7 +279,9 @@ def test_fill_runs_what_lacks_names_what_cannot_and_ends_with_the_board(bench, b
     assert before.items() <= after.items() and len(read_records(tmp_path / "home/records")) == 8
 
 
-def test_a_probe_that_is_refused_does_not_stop_the_others(bench, board, tmp_path):
+def test_a_probe_that_is_refused_does_not_stop_the_others(
+    bench: Bench, board: Callable[..., str], tmp_path: Path
+) -> None:
     """All probes of a task are looked at before the first one is fitted."""
     name = board(column(), column("attentive", probe_options={"num_heads": 5}), column("linear"))
     code, out, err = fill(bench, tmp_path, name, *QUICK, "--json")
@@ -265,7 +291,9 @@ def test_a_probe_that_is_refused_does_not_stop_the_others(bench, board, tmp_path
     assert sorted(made) == ["knn", "linear"]
 
 
-def test_a_dry_run_prints_commands_and_makes_nothing(bench, board, tmp_path):
+def test_a_dry_run_prints_commands_and_makes_nothing(
+    bench: Bench, board: Callable[..., str], tmp_path: Path
+) -> None:
     name = board(column(), column(task_options={"fraction": 0.5}))
     code, out, err = fill(bench, tmp_path, name, "--dry-run", "--set", "board.title=Mine")
     assert code == 0 and "0 runs on record, 4 lacking" in err
@@ -283,7 +311,9 @@ def test_a_dry_run_prints_commands_and_makes_nothing(bench, board, tmp_path):
     assert code == 1 and "no option 'size'" in err
 
 
-def test_wrong_names_end_in_code_2_and_an_encoder_that_is_not_there_in_1(bench, board, tmp_path):
+def test_wrong_names_end_in_code_2_and_an_encoder_that_is_not_there_in_1(
+    bench: Bench, board: Callable[..., str], tmp_path: Path
+) -> None:
     name = board(column())
     assert fill(bench, tmp_path, "no_such_board")[0] == 2
     assert fill(bench, tmp_path, name, "--set", "board.titel=x")[0] == 2
@@ -296,7 +326,9 @@ def test_wrong_names_end_in_code_2_and_an_encoder_that_is_not_there_in_1(bench, 
     assert len(read_records(tmp_path / "home" / "records")) == 1  # the other encoder's
 
 
-def test_a_papers_board_is_filled_on_a_small_copy_of_its_data(bench, tmp_path, monkeypatch):
+def test_a_papers_board_is_filled_on_a_small_copy_of_its_data(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """An encoder of 8 frames takes the paper's clips and views; SSv2 is not there."""
     for split, count in (("train", 3), ("val", 1)):
         kinetics(tmp_path / "k400", split, items_of("k400", split, count))

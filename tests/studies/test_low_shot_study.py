@@ -3,20 +3,23 @@
 import json
 import shutil
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from bench.cli.lowshot import _asks_for_all, _print
-from bench.config import Machine, expand
+from bench.config import Machine, RunConfig, expand
 from bench.data.discover.split_files import read_split
 from bench.errors import UsageError
-from bench.evaluate.evaluate import Outcome, evaluate
+from bench.evaluate.evaluate import Outcome, evaluate, prepared_runs
 from bench.features import encode as encoding
 from bench.studies.low_shot_study import shares_of, study
 from bench.types import Silent
+from tests.commands import Bench
 from tests.sound_record import sound_record
 
 CLASSES, TRAIN, VAL = ("disc", "ring", "star"), 10, 4
@@ -38,7 +41,7 @@ OPTIONS = [
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Class folders of small noisy pictures whose grey level tells the class, now and then."""
     root = tmp_path_factory.mktemp("pictures")
     rng = np.random.default_rng(0)
@@ -53,7 +56,7 @@ def pictures(tmp_path_factory):
 
 
 @pytest.fixture
-def broken(pictures, tmp_path):
+def broken(pictures: Path, tmp_path: Path) -> Path:
     """The same with two pictures that cannot be read, one to fit on and one to score on."""
     root = tmp_path / "broken"
     shutil.copytree(pictures, root)
@@ -62,7 +65,9 @@ def broken(pictures, tmp_path):
     return root
 
 
-def configs(data, *settings, task="folder", probes=PROBES):
+def configs(
+    data: Path, *settings: object, task: str = "folder", probes: Sequence[str] = PROBES
+) -> list[RunConfig]:
     values = {"encoder": "random:vit_digits", "task": task, "probe": list(probes)}
     if task == "folder":
         values["task_options"] = {"data": str(data)}
@@ -73,15 +78,14 @@ def machine_at(home: Path) -> Machine:
     return Machine(home=home, device="cpu")
 
 
-def run_apart(configs, machine):
+def run_apart(configs: list[RunConfig], machine: Machine) -> list[Outcome]:
     """The same one by one, as `bench run --set task.fraction=F --set task.draw=D` makes them."""
     made = []
     for options in OPTIONS:
         for config in configs:
             given = {**config.task_options, **options}
-            [outcome] = evaluate(
-                [type(config)(**{**vars(config), "task_options": given})], machine, Silent()
-            )
+            own = type(config)(**{**vars(config), "task_options": given})
+            [outcome] = evaluate(prepared_runs([own], machine, Silent()))
             made.append(outcome.result)
     return made
 
@@ -96,7 +100,9 @@ def run_apart(configs, machine):
         (("attentive", "knn"), ("features=live", "draws=0")),
     ],
 )
-def test_study_gives_the_records_of_separate_runs(broken, tmp_path, probes, settings):
+def test_study_gives_the_records_of_separate_runs(
+    broken: Path, tmp_path: Path, probes: Sequence[str], settings: tuple[str, ...]
+) -> None:
     """Two files cannot be read, so that the accounts of every cut are compared as well."""
     asked = configs(broken, "on_unreadable=wrong", *settings, probes=probes)
     apart = run_apart(asked, machine_at(tmp_path / "apart"))
@@ -109,7 +115,9 @@ def test_study_gives_the_records_of_separate_runs(broken, tmp_path, probes, sett
     assert all(o.result.metrics.scored == 11 for o in joint)
 
 
-def test_augmented_live_features_are_made_anew_for_every_fit(pictures, tmp_path):
+def test_augmented_live_features_are_made_anew_for_every_fit(
+    pictures: Path, tmp_path: Path
+) -> None:
     asked = configs(pictures, "protocol=vjepa@1", probes=("linear",))
     apart = run_apart(asked, machine_at(tmp_path / "apart"))
     joint = list(study(asked, machine_at(tmp_path / "joint"), Silent(), **SHARES))
@@ -117,7 +125,9 @@ def test_augmented_live_features_are_made_anew_for_every_fit(pictures, tmp_path)
     assert {r.features.mode for r in apart} == {"live"}
 
 
-def test_record_of_a_study_can_be_run_again_from_its_own_config(bench, pictures, tmp_path):
+def test_record_of_a_study_can_be_run_again_from_its_own_config(
+    bench: Bench, pictures: Path, tmp_path: Path
+) -> None:
     [outcome] = study(
         configs(pictures, probes=("knn",)), machine_at(tmp_path / "home"), Silent(), shots=(2,),
         draws=1,
@@ -127,20 +137,22 @@ def test_record_of_a_study_can_be_run_again_from_its_own_config(bench, pictures,
     assert json.loads(out) == outcome.result.model_dump(mode="json")
 
 
-def test_whole_split_is_the_plain_run(pictures, tmp_path):
+def test_whole_split_is_the_plain_run(pictures: Path, tmp_path: Path) -> None:
     machine = machine_at(tmp_path)
     asked = configs(pictures)
-    plain = [o.result.id for o in evaluate(asked, machine, Silent())]
+    plain = [o.result.id for o in evaluate(prepared_runs(asked, machine, Silent()))]
     made = list(study(asked, machine, Silent(), fractions=(1.0,), draws=3))
     assert [o.result.id for o in made] == plain and all(o.kept for o in made)
 
 
 @pytest.mark.parametrize("settings", [(), ("features=live", "draws=0")])
-def test_features_are_encoded_once_for_all_cuts(pictures, tmp_path, settings, monkeypatch):
+def test_features_are_encoded_once_for_all_cuts(
+    pictures: Path, tmp_path: Path, settings: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
     clips = Counter()
     forward = encoding._forward
 
-    def counted(*arguments):
+    def counted(*arguments: object) -> Any:
         clips["calls"] += 1
         return forward(*arguments)
 
@@ -151,19 +163,21 @@ def test_features_are_encoded_once_for_all_cuts(pictures, tmp_path, settings, mo
     assert clips["calls"] == 3
 
 
-def test_live_pass_reads_no_rows_that_no_cut_needs(pictures, tmp_path):
+def test_live_pass_reads_no_rows_that_no_cut_needs(pictures: Path, tmp_path: Path) -> None:
     asked = configs(pictures, "features=live", "draws=0")
     read: list[str] = []
 
     class Noted(Silent):
-        def start(self, title, total):
+        def start(self, title: str, total: int) -> None:
             read.append(f"{title}: {total}")
 
     list(study(asked, machine_at(tmp_path), Noted(), shots=(2,), draws=1))
     assert "live features folder train: 6" in read and "live features folder val: 12" in read
 
 
-def test_live_features_that_memory_cannot_hold_are_refused(pictures, tmp_path, monkeypatch):
+def test_live_features_that_memory_cannot_hold_are_refused(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("bench.features.in_memory.free_memory", lambda: 1_000)
     asked = configs(pictures, "features=live", "draws=0")
     with pytest.raises(UsageError, match=r"more than half of the .* store them"):
@@ -171,7 +185,7 @@ def test_live_features_that_memory_cannot_hold_are_refused(pictures, tmp_path, m
 
 
 # ------------------------------------------------------------------------------------- kill, resume
-def test_killed_study_goes_on_where_it_was(pictures, tmp_path):
+def test_killed_study_goes_on_where_it_was(pictures: Path, tmp_path: Path) -> None:
     machine = machine_at(tmp_path)
     first = study(configs(pictures), machine, Silent(), **SHARES)
     begun = [next(first) for _ in range(4)]
@@ -184,7 +198,7 @@ def test_killed_study_goes_on_where_it_was(pictures, tmp_path):
     assert [o.result.outcome() for o in again] == [o.result.outcome() for o in whole]
 
 
-def test_fits_refused_on_few_rows_do_not_stop_the_others(pictures, tmp_path):
+def test_fits_refused_on_few_rows_do_not_stop_the_others(pictures: Path, tmp_path: Path) -> None:
     made = []
     with pytest.raises(UsageError, match=r"2 of 8 runs .* on record\. knn") as e:
         for outcome in study(
@@ -196,7 +210,9 @@ def test_fits_refused_on_few_rows_do_not_stop_the_others(pictures, tmp_path):
     assert "knn of random:vit_digits on folder with 1 shot a class, draw 1" in str(e.value)
 
 
-def test_labels_that_look_permuted_are_told_at_the_end_and_every_fit_is_tried(tmp_path):
+def test_labels_that_look_permuted_are_told_at_the_end_and_every_fit_is_tried(
+    tmp_path: Path,
+) -> None:
     root = tmp_path / "rotated"
     for split, count in (("train", 6), ("val", 20)):
         for number in range(3):
@@ -212,7 +228,9 @@ def test_labels_that_look_permuted_are_told_at_the_end_and_every_fit_is_tried(tm
 
 # ------------------------------------------------------------------------------------------ no leak
 @pytest.mark.parametrize("probe", ["linear", "knn", "logistic"])
-def test_labels_outside_of_the_subset_change_no_number(pictures, tmp_path, probe):
+def test_labels_outside_of_the_subset_change_no_number(
+    pictures: Path, tmp_path: Path, probe: str
+) -> None:
     ids = [f"train/{label}/{i}.png" for label in CLASSES for i in range(TRAIN)]
     labels = np.repeat(np.arange(3), TRAIN)
     chosen = [row for row in range(30) if row % 10 in (0, 4, 7)]
@@ -237,7 +255,8 @@ def test_labels_outside_of_the_subset_change_no_number(pictures, tmp_path, probe
             },
             ["probe.k=1,2" if probe == "knn" else "seed=0"],
         )  # fmt: skip
-        [outcome] = evaluate([config], machine_at(tmp_path / f"home{number}"), Silent())
+        machine = machine_at(tmp_path / f"home{number}")
+        [outcome] = evaluate(prepared_runs([config], machine, Silent()))
         facts = outcome.result.outcome()
         assert facts["task"]["options"].pop("whole_sha256")
         made.append(facts)
@@ -245,19 +264,19 @@ def test_labels_outside_of_the_subset_change_no_number(pictures, tmp_path, probe
     assert made[0]["train_labels"]["used"] == 9 and made[0]["train_labels"]["subset_sha256"]
 
 
-def test_subset_is_known_by_its_rows_and_not_by_its_place(pictures, tmp_path):
+def test_subset_is_known_by_its_rows_and_not_by_its_place(pictures: Path, tmp_path: Path) -> None:
     numbers = []
     for name, items in (("a.txt", (1, 2)), ("b.txt", (1, 2)), ("c.txt", (1, 3))):
         lines = "".join(f"{label}/{i}\n" for label in CLASSES for i in items)
         (tmp_path / name).write_text(lines)
         [config] = configs(pictures, f"task.subset={tmp_path / name}", probes=("linear",))
-        [outcome] = evaluate([config], machine_at(tmp_path), Silent())
+        [outcome] = evaluate(prepared_runs([config], machine_at(tmp_path), Silent()))
         numbers.append(outcome.result.id)
     assert numbers[0] == numbers[1] != numbers[2]
 
 
 # ------------------------------------------------------------------------------------------ shares
-def test_shares_go_from_few_to_many_and_all_labels_are_drawn_once():
+def test_shares_go_from_few_to_many_and_all_labels_are_drawn_once() -> None:
     shares = [str(share) for share in shares_of((1.0, 0.05, 0.05), (5, 1), 2)]
     assert shares == [
         "1 shot a class, draw 0",
@@ -282,7 +301,9 @@ def test_shares_go_from_few_to_many_and_all_labels_are_drawn_once():
         ("limit=3", "takes whole splits"),
     ],
 )
-def test_study_cuts_the_split_itself(pictures, tmp_path, setting, said):
+def test_study_cuts_the_split_itself(
+    pictures: Path, tmp_path: Path, setting: str, said: str
+) -> None:
     with pytest.raises(UsageError, match=said):
         list(study(configs(pictures, setting), machine_at(tmp_path), Silent(), **SHARES))
 
@@ -295,7 +316,9 @@ ARGUMENTS = [
 ]  # fmt: skip
 
 
-def test_command_prints_a_table_and_writes_board_and_splits(bench, pictures, tmp_path):
+def test_command_prints_a_table_and_writes_board_and_splits(
+    bench: Bench, pictures: Path, tmp_path: Path
+) -> None:
     code, out, err = bench(
         "lowshot", *ARGUMENTS, "--data", pictures, "--target", "30,90",
         "--write-splits", tmp_path / "splits",
@@ -322,7 +345,7 @@ def test_command_prints_a_table_and_writes_board_and_splits(bench, pictures, tmp
     assert len(read_split(tmp_path / "splits" / names[2])) == 6
 
 
-def test_command_prints_records_and_keeps_those_it_finds(bench, pictures):
+def test_command_prints_records_and_keeps_those_it_finds(bench: Bench, pictures: Path) -> None:
     code, out, err = bench("lowshot", *ARGUMENTS, "--data", pictures, "--json")
     assert code in (0, 3), err
     first = [json.loads(line) for line in out.splitlines()]
@@ -333,17 +356,17 @@ def test_command_prints_records_and_keeps_those_it_finds(bench, pictures):
     assert "records: 10 in" in err and "10 of them kept" in err
 
 
-def test_command_tells_refused_fits_at_the_end(bench, pictures):
+def test_command_tells_refused_fits_at_the_end(bench: Bench, pictures: Path) -> None:
     code, out, err = bench("lowshot", *ARGUMENTS, "--shots", "1,2", "--data", pictures)
     assert code == 2 and "could not be made" in err
     assert "low_shot.html" in err and "1 shot" in out
 
 
-def outcomes_of(*results):
+def outcomes_of(*results: object) -> list[Outcome]:
     return [Outcome(result=r, path=Path("records/x.json"), kept=False) for r in results]
 
 
-def test_encoders_of_one_name_are_not_averaged(capsys):
+def test_encoders_of_one_name_are_not_averaged(capsys: pytest.CaptureFixture[str]) -> None:
     """`vjepa:a/latest.pt` and `vjepa:b/latest.pt` are both called `vjepa:latest`."""
     both = [sound_record(weights=w, correct=c) for w, c in (("a", 20), ("b", 40))]
     _print(outcomes_of(*both))
@@ -352,7 +375,7 @@ def test_encoders_of_one_name_are_not_averaged(capsys):
     assert len({row.split("moving_digits")[0] for row in rows}) == 2  # told apart by a digest
 
 
-def test_suspect_records_do_not_bring_unreportable_ones_into_the_table():
+def test_suspect_records_do_not_bring_unreportable_ones_into_the_table() -> None:
     whole, suspect, hurried = (
         sound_record(status=status, reasons=() if status == "complete" else ("why",))
         for status in ("complete", "suspect", "not_reportable")
@@ -361,7 +384,7 @@ def test_suspect_records_do_not_bring_unreportable_ones_into_the_table():
     assert _asks_for_all(outcomes_of(whole, hurried))
 
 
-def test_command_refuses_what_is_no_number(bench, pictures):
+def test_command_refuses_what_is_no_number(bench: Bench, pictures: Path) -> None:
     code, _, err = bench("lowshot", *ARGUMENTS, "--fractions", "five", "--data", pictures)
     assert code == 2 and "--fractions 'five'" in err
     code, _, err = bench("lowshot", *ARGUMENTS, "--fractions", "500", "--data", pictures)

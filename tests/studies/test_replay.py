@@ -1,15 +1,18 @@
 """A record run again: equal on the same machine, and every difference shown where it is not."""
 
 import json
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bench.verify.verify_records import verify
+from tests.commands import Bench
 from tests.forgery import Forger, box_config, clip_config, run, write_clips
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
     root = tmp_path_factory.mktemp("replay")
     write_clips(root)
     (root / "boxes").mkdir()
@@ -17,14 +20,16 @@ def made(tmp_path_factory):
     return root, run(clip_config(root), root / "home"), boxes
 
 
-def again(bench, path, root, *words):
+def again(bench: Bench, path: Path, root: Path, *words: object) -> tuple[int, Any, str]:
     code, out, err = bench(
         "replay", path, "--home", root / "home", "--workers", "0", "--json", *words
     )
     return code, json.loads(out) if out else None, err
 
 
-def test_an_untouched_record_of_clips_comes_out_equal_and_leaves_nothing(made, bench):
+def test_an_untouched_record_of_clips_comes_out_equal_and_leaves_nothing(
+    made: tuple[Path, Path, Path], bench: Bench
+) -> None:
     root, path, _ = made
     before = sorted(file for file in (root / "home").rglob("*"))
     code, said, err = again(bench, path, root)
@@ -35,20 +40,24 @@ def test_an_untouched_record_of_clips_comes_out_equal_and_leaves_nothing(made, b
     assert "features listing val" in err  # nothing was reused
 
 
-def test_stored_features_are_read_where_it_is_asked_for(made, bench):
+def test_stored_features_are_read_where_it_is_asked_for(
+    made: tuple[Path, Path, Path], bench: Bench
+) -> None:
     root, path, _ = made
     code, said, err = again(bench, path, root, "--reuse-features")
     assert code == 0 and said["equal"] and "features listing" not in err
 
 
-def test_a_record_of_boxes_comes_out_equal(made, bench):
+def test_a_record_of_boxes_comes_out_equal(made: tuple[Path, Path, Path], bench: Bench) -> None:
     root, _, path = made
     code, said, err = again(bench, path, root, "--data", root / "boxes")
     assert code == 0 and said["equal"], err
     assert said["predictions"] == {"rows": 8, "moved": 0, "largest": 0.0, "other_class": None}
 
 
-def test_made_up_predictions_that_verification_cannot_find_are_found(made, bench, tmp_path):
+def test_made_up_predictions_that_verification_cannot_find_are_found(
+    made: tuple[Path, Path, Path], bench: Bench, tmp_path: Path
+) -> None:
     root, path, _ = made
     forger = Forger.copy(path, tmp_path / "records")
     columns = forger.frame()
@@ -69,7 +78,9 @@ def test_made_up_predictions_that_verification_cannot_find_are_found(made, bench
     assert fields >= {"metrics.top1", "metrics.correct"}
 
 
-def test_tolerance_lets_the_number_move_and_no_further(made, bench, tmp_path):
+def test_tolerance_lets_the_number_move_and_no_further(
+    made: tuple[Path, Path, Path], bench: Bench, tmp_path: Path
+) -> None:
     root, path, _ = made
     forger = Forger.copy(path, tmp_path / "records")
     fields = forger.fields
@@ -90,7 +101,9 @@ def test_tolerance_lets_the_number_move_and_no_further(made, bench, tmp_path):
     assert code == 5 and "metrics.correct" in out and "not equal to the record" in err
 
 
-def test_a_checkout_that_was_clean_is_no_difference_but_a_limit_is(made, bench, tmp_path):
+def test_a_checkout_that_was_clean_is_no_difference_but_a_limit_is(
+    made: tuple[Path, Path, Path], bench: Bench, tmp_path: Path
+) -> None:
     root, path, _ = made
     forger = Forger.copy(path, tmp_path / "records")
     fields = forger.fields
@@ -106,7 +119,9 @@ def test_a_checkout_that_was_clean_is_no_difference_but_a_limit_is(made, bench, 
     assert [one["field"] for one in said["differing"]] == ["status", "reasons"]
 
 
-def test_an_older_record_is_compared_by_what_it_holds(made, bench, tmp_path):
+def test_an_older_record_is_compared_by_what_it_holds(
+    made: tuple[Path, Path, Path], bench: Bench, tmp_path: Path
+) -> None:
     root, path, _ = made
     forger = Forger.copy(path, tmp_path / "records")
     fields = forger.fields
@@ -121,7 +136,9 @@ def test_an_older_record_is_compared_by_what_it_holds(made, bench, tmp_path):
     assert left == ["probe.selection.score_split_scores"] and code == 5
 
 
-def test_what_is_not_here_is_said_in_a_sentence(made, bench, tmp_path):
+def test_what_is_not_here_is_said_in_a_sentence(
+    made: tuple[Path, Path, Path], bench: Bench, tmp_path: Path
+) -> None:
     root, path, boxes = made
     fields = json.loads(path.read_text())
     code, _, err = again(bench, boxes, root, "--data", tmp_path)

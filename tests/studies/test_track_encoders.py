@@ -2,6 +2,9 @@
 
 import csv
 import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -15,7 +18,15 @@ from bench.encoders.vjepa import vit_spec
 from bench.encoders.weights.encoder_folder import save_encoder
 from bench.errors import UsageError
 from bench.records.record_files import read_record
-from bench.studies.track_encoders import TrackRow, _csv, _plotted, saved_encoders, thinned, track
+from bench.studies.track_encoders import (
+    Track,
+    TrackRow,
+    _csv,
+    _plotted,
+    saved_encoders,
+    thinned,
+    track,
+)
 from bench.types import Silent
 
 ARCHITECTURE = VitArchitecture(
@@ -27,7 +38,7 @@ SETTINGS = ["probe.knn.k=1", "probe.linear.epochs=2"]
 
 
 @pytest.fixture(scope="module")
-def run_folder(tmp_path_factory):
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run with three encoders of different weights, and what else may lie beside them."""
     root = tmp_path_factory.mktemp("run")
     for seed, step in enumerate(STEPS):
@@ -40,23 +51,23 @@ def run_folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def machine(tmp_path_factory, video_set):
+def machine(tmp_path_factory: pytest.TempPathFactory, video_set: Path) -> Machine:
     return Machine(home=tmp_path_factory.mktemp("home"), data=video_set, device="cpu")
 
 
 @pytest.fixture(scope="module")
-def tracked(run_folder, machine):
+def tracked(run_folder: Path, machine: Machine) -> Track:
     return track(run_folder, VALUES, machine, Silent(), settings=SETTINGS)
 
 
-def test_every_encoder_is_evaluated_with_every_probe(tracked):
+def test_every_encoder_is_evaluated_with_every_probe(tracked: Track) -> None:
     assert [(row.step, row.task, row.probe) for row in tracked.rows] == [
         (step, "folder", probe) for step in STEPS for probe in ("knn", "linear")
     ]
     assert {row.chance for row in tracked.rows} == {1 / 3}
 
 
-def test_rows_are_those_of_the_records(tracked, run_folder, machine):
+def test_rows_are_those_of_the_records(tracked: Track, run_folder: Path, machine: Machine) -> None:
     for row in tracked.rows:
         record = read_record(machine.home / "records" / f"{row.record}.json")
         assert (record.headline, record.probe.name) == (row.value, row.probe)
@@ -64,7 +75,7 @@ def test_rows_are_those_of_the_records(tracked, run_folder, machine):
     assert len({row.record for row in tracked.rows}) == 6
 
 
-def test_table_is_written_into_the_run(tracked, run_folder):
+def test_table_is_written_into_the_run(tracked: Track, run_folder: Path) -> None:
     with (run_folder / "track.csv").open() as file:
         held = list(csv.DictReader(file))
     assert [(int(r["step"]), r["task"], r["probe"], float(r["value"])) for r in held] == [
@@ -73,37 +84,37 @@ def test_table_is_written_into_the_run(tracked, run_folder):
     assert list(held[0]) == ["step", "task", "probe", "metric", "value", "chance", "record"]
 
 
-def test_finished_evaluations_are_kept(tracked, run_folder, machine):
+def test_finished_evaluations_are_kept(tracked: Track, run_folder: Path, machine: Machine) -> None:
     again = track(run_folder, VALUES, machine, Silent(), settings=SETTINGS)
     assert again.rows == tracked.rows
     assert [r.created for r in again.results] == [r.created for r in tracked.results]
 
 
-def test_encoders_are_those_of_whole_folders(run_folder):
+def test_encoders_are_those_of_whole_folders(run_folder: Path) -> None:
     assert list(saved_encoders(run_folder)) == list(STEPS)
 
 
-def test_folder_without_encoders_is_refused(tmp_path):
+def test_folder_without_encoders_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="holds no encoders"):
         saved_encoders(tmp_path)
 
 
-def kept(saved, steps=(), every=1):
+def kept(saved: Sequence[int], steps: tuple[Any, ...] = (), every: int = 1) -> list[int]:
     return list(thinned(dict.fromkeys(saved), steps, every))
 
 
-def test_thinning_keeps_a_distance_and_the_last_one():
+def test_thinning_keeps_a_distance_and_the_last_one() -> None:
     assert kept(range(0, 100, 10), every=30) == [0, 30, 60, 90]
     assert kept(range(0, 90, 10), every=30) == [0, 30, 60, 80]
     assert kept((5, 6, 7, 500), every=2) == [5, 7, 500]
     assert kept((5, 6), every=1) == [5, 6]
 
 
-def test_steps_that_are_named_are_taken_once_and_in_order():
+def test_steps_that_are_named_are_taken_once_and_in_order() -> None:
     assert kept((0, 10, 20), steps=(20, 0, 20)) == [0, 20]
 
 
-def test_choice_that_cannot_be_followed_is_refused():
+def test_choice_that_cannot_be_followed_is_refused() -> None:
     with pytest.raises(UsageError, match="nearest is 10"):
         kept((0, 10, 20), steps=(13,))
     with pytest.raises(UsageError, match="one of the two"):
@@ -112,7 +123,7 @@ def test_choice_that_cannot_be_followed_is_refused():
         kept((0, 10), every=0)
 
 
-def test_plot_is_a_picture(tracked, run_folder):
+def test_plot_is_a_picture(tracked: Track, run_folder: Path) -> None:
     from PIL import Image
 
     assert tracked.plot == run_folder / "track.png"
@@ -120,7 +131,7 @@ def test_plot_is_a_picture(tracked, run_folder):
         assert image.format == "PNG" and min(image.size) > 300
 
 
-def called(*arguments):
+def called(*arguments: object) -> tuple[int, str, str]:
     """The command's exit code, stdout and stderr."""
     app = typer.Typer()
     app.command()(command)
@@ -128,7 +139,7 @@ def called(*arguments):
     return result.exit_code, result.stdout, result.stderr
 
 
-def test_command_prints_one_line_a_step(tracked, run_folder, machine):
+def test_command_prints_one_line_a_step(tracked: Track, run_folder: Path, machine: Machine) -> None:
     where = ("--home", machine.home, "--data", machine.data, "--workers", 0)
     settings = [word for setting in SETTINGS for word in ("--set", setting)]
     arguments = (run_folder, "-t", "folder", "-p", "knn,linear", *settings, *where)
@@ -144,7 +155,7 @@ def test_command_prints_one_line_a_step(tracked, run_folder, machine):
     assert found[0]["value"] == tracked.rows[0].value
 
 
-def test_a_metric_without_chance_is_followed_too(tmp_path):
+def test_a_metric_without_chance_is_followed_too(tmp_path: Path) -> None:
     rows = [
         TrackRow(
             step=step, task="ava", probe="linear", metric="mean_ap", value=value, chance=None,

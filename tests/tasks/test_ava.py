@@ -3,35 +3,38 @@
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from bench.data.boxes.regions import RegionReadout
+from bench.data.manifest import Manifest
 from bench.errors import DataError, UsageError
 from bench.metrics.frame_map import frame_map
+from bench.metrics.frame_rules import OFFICIAL
 from bench.registry import build
 from tasks.ava import ava
-from tasks.ava_task import box_task
+from tasks.ava_task import BoxData, BoxOptions, box_task
 from tasks.formats.ava_files import AvaFiles, shipped_classes
-from tasks.formats.ava_rows import spelled_second
+from tasks.formats.ava_rows import KeyTimes, spelled_second
 from tests.tasks.ava_tree import EXCLUDED, FIT_FOUND, FOUND, TRAIN, VAL, touch, write_tree
 
 A, B, C, D, E = (letter * 11 for letter in "abcde")
 
 
 @pytest.fixture
-def root(tmp_path):
+def root(tmp_path: Path) -> Path:
     return write_tree(tmp_path / "ava")
 
 
-def labels_of(manifest):
+def labels_of(manifest: Manifest) -> list[list[str]]:
     """Return the names of every row's classes."""
     return [[manifest.classes[c] for c in np.flatnonzero(row)] for row in manifest.labels]
 
 
 # ----------------------------------------------------------------------------------------- the rows
-def test_rows_to_fit_on_are_true_boxes_in_order_of_video_and_time(root):
+def test_rows_to_fit_on_are_true_boxes_in_order_of_video_and_time(root: Path) -> None:
     task = ava(data=root)
     assert task.fit.ids == [
         f"{A},0902,0.1,0.1,0.5,0.5",
@@ -67,7 +70,7 @@ def test_rows_to_fit_on_are_true_boxes_in_order_of_video_and_time(root):
     }
 
 
-def test_rows_to_score_on_are_detected_boxes_and_every_rule_is_counted(root):
+def test_rows_to_score_on_are_detected_boxes_and_every_rule_is_counted(root: Path) -> None:
     task = ava(data=root)
     assert task.score.ids == [
         f"{D},0902,0.12,0.1,0.5,0.5",
@@ -97,20 +100,18 @@ def test_rows_to_score_on_are_detected_boxes_and_every_rule_is_counted(root):
     json.dumps(facts)
 
 
-def test_truth_holds_all_rows_and_the_evaluated_classes(root):
+def test_truth_holds_all_rows_and_the_evaluated_classes(root: Path) -> None:
     task = ava(data=root, rules="slowfast")
     assert (task.unit, task.metric, task.truth.rules) == ("box", "mean_ap", "slowfast")
     assert len(task.truth.boxes) == 5
     assert task.truth.excluded.videos == (E,)
     assert task.truth.ids.tolist() == list(range(1, 81))
     assert (len(task.truth.classes), 2 in task.truth.classes) == (60, False)
-    found = frame_map(
-        task.truth.boxes, task.truth.boxes, task.truth.classes, excluded=task.truth.excluded
-    )
+    found = frame_map(task.truth, task.truth.boxes, OFFICIAL)
     assert (found.mean_ap, found.truth.excluded, found.truth.other_classes) == (1.0, 1, 1)
 
 
-def test_task_says_what_was_read_and_how(root):
+def test_task_says_what_was_read_and_how(root: Path) -> None:
     task = ava(data=root, view="centre", pool="max", num_layers=2, norm=False, bins=5)
     kept = RegionReadout(view="centre", pool="max", num_layers=2, norm=False, bins=5)
     assert task.readout == kept
@@ -129,13 +130,13 @@ def test_task_says_what_was_read_and_how(root):
     assert task.probe_options["honest"]["linear"]["lr"] == (1e-4, 3e-4, 1e-3, 3e-3)
 
 
-def test_probe_options_are_options_of_the_probe(root):
+def test_probe_options_are_options_of_the_probe(root: Path) -> None:
     for settings in ava(data=root).probe_options.values():
         for probe, options in settings.items():
             build("probes", probe, options)
 
 
-def test_true_boxes_can_be_scored(root):
+def test_true_boxes_can_be_scored(root: Path) -> None:
     task = ava(data=root, score_boxes="ground_truth")
     assert task.score.ids == [
         f"{D},0902,0.1,0.1,0.5,0.5",
@@ -148,7 +149,7 @@ def test_true_boxes_can_be_scored(root):
     assert task.score.regions.facts["truth_key_frames_without_box"] == 0
 
 
-def test_detected_boxes_can_be_fitted_on_too(root):
+def test_detected_boxes_can_be_fitted_on_too(root: Path) -> None:
     path = touch(root / "boxes" / "ava_detection_train_boxes_and_labels.csv", FIT_FOUND)
     task = ava(data=root, fit_boxes="both")
     added = [
@@ -169,7 +170,7 @@ def test_detected_boxes_can_be_fitted_on_too(root):
         ava(data=root, fit_boxes="both")
 
 
-def test_mini_set_cuts_truth_and_boxes_to_every_fourth_second(root):
+def test_mini_set_cuts_truth_and_boxes_to_every_fourth_second(root: Path) -> None:
     task = ava(data=root, seconds=4)
     assert task.score.ids == [f"{D},0904,0.1,0.1,0.5,0.55"]
     assert task.score.regions.facts["detector"]["other_seconds"] == 3 + 1
@@ -177,7 +178,7 @@ def test_mini_set_cuts_truth_and_boxes_to_every_fourth_second(root):
     assert len(task.fit) == 4, "all seconds are fitted on"
 
 
-def test_digest_covers_the_boxes(root):
+def test_digest_covers_the_boxes(root: Path) -> None:
     before = ava(data=root).score.digest
     moved = FOUND.replace("0.12,0.1", "0.120001,0.1")
     touch(root / "annotations/ava_val_predicted_boxes.csv", moved)
@@ -187,7 +188,7 @@ def test_digest_covers_the_boxes(root):
     assert task.score.regions.corners[0, 0] == 0.120001
 
 
-def test_times_are_spelled_with_four_digits():
+def test_times_are_spelled_with_four_digits() -> None:
     assert [
         spelled_second(m) for m in (1_000_000, 902_000_000, 1798_500_000, 12_000_003_000_000)
     ] == [
@@ -198,7 +199,7 @@ def test_times_are_spelled_with_four_digits():
     ]
 
 
-def test_ids_and_digest_do_not_depend_on_the_format_of_boxes(root):
+def test_ids_and_digest_do_not_depend_on_the_format_of_boxes(root: Path) -> None:
     rows = [line.split(",") for line in FOUND.splitlines()]
     proposals: dict = {}
     for video, second, *corners, _, score in rows:
@@ -210,7 +211,7 @@ def test_ids_and_digest_do_not_depend_on_the_format_of_boxes(root):
     assert task.score.layout == "mmaction2 proposals"
 
 
-def test_alphaction_lists_are_found_wherever_they_lie(root):
+def test_alphaction_lists_are_found_wherever_they_lie(root: Path) -> None:
     images = [
         {"id": n, "movie": D, "timestamp": 902 + n, "width": 640, "height": 360} for n in range(2)
     ]
@@ -226,8 +227,8 @@ def test_alphaction_lists_are_found_wherever_they_lie(root):
     )
 
 
-def test_alphactions_ground_truth_stands_in_for_the_csv(tmp_path):
-    def as_json(lines):
+def test_alphactions_ground_truth_stands_in_for_the_csv(tmp_path: Path) -> None:
+    def as_json(lines: str) -> str:
         images, annotations = {}, {}
         for line in lines.splitlines():
             video, second, *corners, action, _ = line.split(",")
@@ -256,24 +257,24 @@ def test_alphactions_ground_truth_stands_in_for_the_csv(tmp_path):
 
 
 # --------------------------------------------------------------------------------- what is refused
-def test_boxes_of_another_split_are_refused(root):
+def test_boxes_of_another_split_are_refused(root: Path) -> None:
     touch(root / "annotations/ava_val_predicted_boxes.csv", f"{A},0902,0.1,0.1,0.5,0.5,,0.95\n")
     with pytest.raises(DataError, match=rf"its 1 boxes are on none of the 2 videos .* {A};"):
         ava(data=root)
 
 
-def test_videos_to_fit_and_to_score_on_are_not_the_same(root):
+def test_videos_to_fit_and_to_score_on_are_not_the_same(root: Path) -> None:
     touch(root / "annotations/ava_train_v2.2.csv", TRAIN + f"{D},0903,0.1,0.1,0.5,0.5,12,0\n")
     with pytest.raises(DataError, match=rf"1 of the 2 videos .* too, such as {D}: "):
         ava(data=root)
 
 
-def test_threshold_that_leaves_nothing_is_refused(root):
+def test_threshold_that_leaves_nothing_is_refused(root: Path) -> None:
     with pytest.raises(DataError, match=r"none of its 7 boxes is left .*below threshold 4\)"):
         ava(data=root, threshold=0.999)
 
 
-def test_label_outside_of_the_classes_is_refused(root):
+def test_label_outside_of_the_classes_is_refused(root: Path) -> None:
     touch(root / "annotations/ava_train_v2.2.csv", TRAIN + f"{A},0902,0.1,0.1,0.5,0.5,81,0\n")
     with pytest.raises(
         DataError, match="1 labels are none of the 80 classes, the first of them 81"
@@ -295,14 +296,18 @@ def test_label_outside_of_the_classes_is_refused(root):
         ({"fit_detections": Path("annotations/ava_val_predicted_boxes.csv")}, "would not be read"),
     ],
 )
-def test_options_that_cannot_work_are_refused(root, options, said):
+def test_options_that_cannot_work_are_refused(
+    root: Path, options: dict[str, Any], said: str
+) -> None:
     with pytest.raises(UsageError, match=said):
         ava(data=root, **options)
     with pytest.raises(UsageError, match="needs the folder of AVA"):
         ava()
 
 
-def test_excluded_list_that_is_missing_is_told(root, caplog):
+def test_excluded_list_that_is_missing_is_told(
+    root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     (root / "annotations/ava_val_excluded_timestamps_v2.2.csv").unlink()
     task = ava(data=root)
     assert "lists no excluded validation key frames" in caplog.text
@@ -310,14 +315,14 @@ def test_excluded_list_that_is_missing_is_told(root, caplog):
     assert "excluded" not in task.score.regions.facts["detector"]
 
 
-def test_options_of_the_command_line_are_understood(root):
+def test_options_of_the_command_line_are_understood(root: Path) -> None:
     task = build("tasks", "ava", {"data": str(root), "threshold": "0.9", "start": "none"})
     assert len(task.score) == 2
     assert task.options["start"] is None
 
 
 # ------------------------------------------------------------------------------------- other lists
-def test_classes_of_the_lists_there_go_before_the_shipped(root):
+def test_classes_of_the_lists_there_go_before_the_shipped(root: Path) -> None:
     known, scored = shipped_classes()
     items = "".join(f'item {{ name: "{name}" id: {n} }}\n' for n, name in scored.items() if n != 12)
     touch(root / "annotations/ava_action_list_v2.2_for_activitynet_2019.pbtxt", items)
@@ -329,7 +334,7 @@ def test_classes_of_the_lists_there_go_before_the_shipped(root):
         ava(data=root)
 
 
-def test_box_task_takes_any_classes_and_media(tmp_path):
+def test_box_task_takes_any_classes_and_media(tmp_path: Path) -> None:
     """What a data set of its own needs: lists, two maps of classes and where the films are."""
     files = AvaFiles(
         ground_truth_train=touch(tmp_path / "t.csv", "v,1,0,0,0.5,1,7,0\nv,0001,0,0,0.5,1,3,0\n"),
@@ -339,11 +344,11 @@ def test_box_task_takes_any_classes_and_media(tmp_path):
     )
     asked = []
 
-    def media(names):
+    def media(names: list[str]) -> list[Path]:
         asked.append(list(names))
         return [tmp_path / name for name in names]
 
-    task = box_task(
+    own = BoxData(
         name="own",
         title="Own",
         files=files,
@@ -351,9 +356,9 @@ def test_box_task_takes_any_classes_and_media(tmp_path):
         classes={7: "jump", 3: "sit"},
         evaluated={7: "jump"},
         plan="8x1x1@3",
-        start=0.0,
         options={"size": "small"},
     )
+    task = box_task(own, boxes=BoxOptions(), times=KeyTimes(start=0.0))
     assert asked == [["v"], ["w"]]
     assert task.fit.classes == ("sit", "jump")
     assert task.fit.labels.tolist() == [[1, 1]]
@@ -361,7 +366,7 @@ def test_box_task_takes_any_classes_and_media(tmp_path):
     assert (str(task.fit_plan), task.truth.ids.tolist()) == ("8x1x1@3", [3, 7])
 
 
-def test_fraction_cuts_whole_training_videos(root):
+def test_fraction_cuts_whole_training_videos(root: Path) -> None:
     whole = ava(data=root)
     task = ava(data=root, fraction=0.5)
     assert len({sample.split(",")[0] for sample in task.fit.ids}) == 1

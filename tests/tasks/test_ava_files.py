@@ -1,7 +1,10 @@
 """AVA's lists and media, found by their names in the trees that users hold."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from posix import DirEntry
+from typing import Self
 
 import pytest
 
@@ -28,7 +31,7 @@ def frames(folder: Path, pattern: str, count: int = 3) -> None:
 @pytest.mark.parametrize(
     "place", ["{}.mp4", "videos_15min/{}.mkv", "videos/trainval/{}.webm", "clips/x/y/{}.AVI"]
 )
-def test_files_are_found_at_any_depth(tmp_path, place):
+def test_files_are_found_at_any_depth(tmp_path: Path, place: str) -> None:
     for name in (A, B):
         touch(tmp_path / place.format(name))
     touch(tmp_path / "videos/other.mp4")
@@ -42,7 +45,7 @@ def test_files_are_found_at_any_depth(tmp_path, place):
     ("folder", "pattern"),
     [("frames/{}", "{}_{{:06d}}.jpg"), ("rawframes/{}", "img_{{:05d}}.jpg"), ("{}", "{{}}.png")],
 )
-def test_folders_of_frames_are_found(tmp_path, folder, pattern):
+def test_folders_of_frames_are_found(tmp_path: Path, folder: str, pattern: str) -> None:
     for name in (A, B):
         frames(tmp_path / folder.format(name), pattern.format(name))
     media = look_through(tmp_path).media_of([A, B])
@@ -50,21 +53,23 @@ def test_folders_of_frames_are_found(tmp_path, folder, pattern):
     assert media_facts(media) == {"folders of frames": 2}
 
 
-def test_folders_of_frames_are_not_looked_through(tmp_path, monkeypatch):
+def test_folders_of_frames_are_not_looked_through(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     frames(tmp_path / "frames" / A, "{:06d}.jpg", count=500)
     asked = []
 
     class Entries:
-        def __init__(self, path):
+        def __init__(self, path: Path) -> None:
             self.inner = SCANDIR(path)
 
-        def __enter__(self):
+        def __enter__(self) -> Self:
             return self
 
-        def __exit__(self, *error):
+        def __exit__(self, *error: object) -> None:
             self.inner.close()
 
-        def __iter__(self):
+        def __iter__(self) -> Iterator[DirEntry]:
             for entry in self.inner:
                 asked.append(entry.name)
                 yield entry
@@ -77,7 +82,7 @@ def test_folders_of_frames_are_not_looked_through(tmp_path, monkeypatch):
     assert len(asked) < 50
 
 
-def test_whole_files_go_before_frames_unless_a_folder_is_named(tmp_path):
+def test_whole_files_go_before_frames_unless_a_folder_is_named(tmp_path: Path) -> None:
     root = write_tree(tmp_path)
     for name in ("a", "b", "d"):
         frames(root / "frames" / (name * 11), "{:06d}.jpg")
@@ -90,7 +95,7 @@ def test_whole_files_go_before_frames_unless_a_folder_is_named(tmp_path):
         ava(data=root, media=Path("nowhere"))
 
 
-def test_two_files_of_one_video_are_refused_unless_links(tmp_path):
+def test_two_files_of_one_video_are_refused_unless_links(tmp_path: Path) -> None:
     path = touch(tmp_path / f"videos/{A}.mp4")
     (tmp_path / "links").mkdir()
     (tmp_path / f"links/{A}.mp4").symlink_to(path)
@@ -101,7 +106,7 @@ def test_two_files_of_one_video_are_refused_unless_links(tmp_path):
         look_through(tmp_path).media_of([A])
 
 
-def test_missing_video_stays_a_row_but_not_all_of_them(tmp_path):
+def test_missing_video_stays_a_row_but_not_all_of_them(tmp_path: Path) -> None:
     root = write_tree(tmp_path)
     (root / f"videos/{A}.mp4").unlink()
     task = ava(data=root)
@@ -112,7 +117,7 @@ def test_missing_video_stays_a_row_but_not_all_of_them(tmp_path):
         ava(data=root)
 
 
-def test_pictures_beside_videos_or_folders_are_no_frames(tmp_path):
+def test_pictures_beside_videos_or_folders_are_no_frames(tmp_path: Path) -> None:
     for number in range(100):
         touch(tmp_path / f"videos/poster_{number}_of_film.jpg")
     touch(tmp_path / f"videos/sub/{A}.mp4")
@@ -121,14 +126,14 @@ def test_pictures_beside_videos_or_folders_are_no_frames(tmp_path):
     assert set(tree.videos) == {A, B} and not tree.frames
 
 
-def test_link_to_a_folder_around_it_ends(tmp_path):
+def test_link_to_a_folder_around_it_ends(tmp_path: Path) -> None:
     touch(tmp_path / f"videos/{A}.mp4")
     (tmp_path / "videos/again").symlink_to(tmp_path)
     assert look_through(tmp_path).videos == {A: [f"videos/{A}.mp4"]}
 
 
 # ------------------------------------------------------------------------------------------- lists
-def test_published_names_are_found_in_the_examples():
+def test_published_names_are_found_in_the_examples() -> None:
     files = find_files(
         look_through(FORMATS),
         version="2.2",
@@ -147,7 +152,7 @@ def test_published_names_are_found_in_the_examples():
     }
 
 
-def test_several_files_of_boxes_need_a_choice(tmp_path):
+def test_several_files_of_boxes_need_a_choice(tmp_path: Path) -> None:
     root = write_tree(tmp_path)
     touch(root / "annotations" / SLOWFAST, FOUND + "ddddddddddd,0903,0,0,1,1,,1\n")
     with pytest.raises(
@@ -160,7 +165,7 @@ def test_several_files_of_boxes_need_a_choice(tmp_path):
     assert len(ava(data=root).score) == 3, "the same bytes are the same boxes"
 
 
-def test_two_ground_truths_that_differ_need_a_choice(tmp_path):
+def test_two_ground_truths_that_differ_need_a_choice(tmp_path: Path) -> None:
     root = write_tree(tmp_path)
     touch(root / "old/ava_val_v2.2.csv", "ddddddddddd,0902,0.1,0.1,0.5,0.5,12,0\n")
     with pytest.raises(DataError, match=r"2 files that may be the ground truth.*task.annotations"):
@@ -175,21 +180,21 @@ def test_two_ground_truths_that_differ_need_a_choice(tmp_path):
         ("ava_val_predicted_boxes.csv", r"holds none of ava_val_predicted_.*task.detections=FILE"),
     ],
 )
-def test_missing_lists_are_named(tmp_path, name, said):
+def test_missing_lists_are_named(tmp_path: Path, name: str, said: str) -> None:
     root = write_tree(tmp_path)
     (root / "annotations" / name).unlink()
     with pytest.raises(DataError, match=said):
         ava(data=root)
 
 
-def test_only_proposals_in_a_pickle_are_refused_with_the_way_out(tmp_path):
+def test_only_proposals_in_a_pickle_are_refused_with_the_way_out(tmp_path: Path) -> None:
     root = write_tree(tmp_path, ava_val_predicted_boxes_csv=None)
     touch(root / "annotations/ava_dense_proposals_val.FAIR.recall_93.9.pkl", "(dp0\n.")
     with pytest.raises(DataError, match=r"recall_93.9.pkl is a pickle.*json.dump"):
         ava(data=root)
 
 
-def test_version_2_1_reads_its_own_lists(tmp_path):
+def test_version_2_1_reads_its_own_lists(tmp_path: Path) -> None:
     root = write_tree(tmp_path)
     for path in sorted((root / "annotations").glob("*v2.2*")):
         path.rename(path.with_name(path.name.replace("v2.2", "v2.1")))
@@ -199,7 +204,7 @@ def test_version_2_1_reads_its_own_lists(tmp_path):
     assert (len(task.fit), task.title) == (4, "AVA v2.1 actions")
 
 
-def test_lists_deeper_than_four_folders_are_not_found(tmp_path):
+def test_lists_deeper_than_four_folders_are_not_found(tmp_path: Path) -> None:
     root = write_tree(tmp_path)
     (root / "annotations").rename(root / "moved")
     (root / "1/2/3").mkdir(parents=True)
@@ -212,7 +217,7 @@ def test_lists_deeper_than_four_folders_are_not_found(tmp_path):
         ava(data=root)
 
 
-def test_wrong_list_of_seconds_is_named(tmp_path):
+def test_wrong_list_of_seconds_is_named(tmp_path: Path) -> None:
     assert read_seconds(touch(tmp_path / "s.txt", "0902\n903\n")) == {902_000_000, 903_000_000}
     mixed = touch(tmp_path / "s.txt", "\ufeff0902\r\n\r\n903.5 \r\n\r\n")
     assert read_seconds(mixed) == {902_000_000, 903_500_000}
@@ -223,7 +228,7 @@ def test_wrong_list_of_seconds_is_named(tmp_path):
 
 
 # -------------------------------------------------------------------------------- shipped classes
-def test_shipped_classes_are_the_published_ones():
+def test_shipped_classes_are_the_published_ones() -> None:
     known, scored = shipped_classes()
     assert list(known) == list(range(1, 81))
     evaluated = (

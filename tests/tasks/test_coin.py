@@ -1,6 +1,7 @@
 """COIN: one file for both subsets, the number of the task as label."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -14,13 +15,13 @@ MADE_UP = LabelMap(
 )
 
 
-def coin_file(path, *rows):
+def coin_file(path: Path, *rows: tuple[str, str, int | None, str]) -> Path:
     keys = ("class", "recipe_type", "subset")
     database = {name: dict(zip(keys, row, strict=True)) for name, *row in rows}
     return write(path, json.dumps({"database": database}))
 
 
-def test_golden_file_gives_the_recipe_type(tmp_path):
+def test_golden_file_gives_the_recipe_type(tmp_path: Path) -> None:
     copy("coin/COIN.json", tmp_path)
     tree = look(tmp_path)
     (path,) = tree.find(*COIN.patterns["training"])
@@ -30,7 +31,7 @@ def test_golden_file_gives_the_recipe_type(tmp_path):
         read(path, "testing", tree, MADE_UP)
 
 
-def test_subsets_are_told_apart(tmp_path):
+def test_subsets_are_told_apart(tmp_path: Path) -> None:
     rows = ("-a", "task 3", 3, "training"), ("b_", "task 0", 0, "testing")
     path = coin_file(tmp_path / "COIN.json", *rows, ("c", "task 3", 3, "testing"))
     listed = read(path, "testing", look(tmp_path), MADE_UP)
@@ -39,7 +40,7 @@ def test_subsets_are_told_apart(tmp_path):
     assert (list(listed.names), listed.labels.tolist()) == (["-a"], [3])
 
 
-def test_number_and_class_must_be_those_of_the_shipped_map(tmp_path):
+def test_number_and_class_must_be_those_of_the_shipped_map(tmp_path: Path) -> None:
     names = COIN.labels.names
     assert len(names) == 180
     path = coin_file(tmp_path / "COIN.json", ("a", names[7], 7, "training"))
@@ -49,7 +50,7 @@ def test_number_and_class_must_be_those_of_the_shipped_map(tmp_path):
         read(path, "training", look(tmp_path), COIN.labels)
 
 
-def test_entries_that_cannot_be_used_are_named(tmp_path):
+def test_entries_that_cannot_be_used_are_named(tmp_path: Path) -> None:
     path = coin_file(tmp_path / "COIN.json", ("a", "task 7", 180, "training"))
     with pytest.raises(DataError, match=r"a has the recipe_type 180.*0 to 179"):
         read(path, "training", look(tmp_path), MADE_UP)
@@ -61,7 +62,7 @@ def test_entries_that_cannot_be_used_are_named(tmp_path):
     assert read(listing, "training", look(tmp_path), MADE_UP) is None
 
 
-def test_one_file_beside_the_folder_of_videos_gives_both_splits(tmp_path):
+def test_one_file_beside_the_folder_of_videos_gives_both_splits(tmp_path: Path) -> None:
     names = COIN.labels.names
     coin_file(
         tmp_path / "COIN.json", ("-a", names[5], 5, "training"), ("b", names[9], 9, "testing")

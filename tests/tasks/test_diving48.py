@@ -1,6 +1,7 @@
 """Diving48: the second version of the lists, and never the first."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -13,7 +14,7 @@ from tests.tasks.video_trees import copy, look, plant, write
 ANY = LabelMap(names=[f"dive {i}" for i in range(48)], source="test")
 
 
-def test_golden_list_gives_names_and_labels(tmp_path):
+def test_golden_list_gives_names_and_labels(tmp_path: Path) -> None:
     folder = copy("diving48", tmp_path)
     tree = look(tmp_path)
     (path,) = tree.find(*DIVING48.patterns["train"])
@@ -24,7 +25,7 @@ def test_golden_list_gives_names_and_labels(tmp_path):
         assert listed.labels.tolist() == [0, 47]
 
 
-def test_lists_of_the_first_version_are_refused(tmp_path):
+def test_lists_of_the_first_version_are_refused(tmp_path: Path) -> None:
     item = {"vid_name": "a_00001", "label": 3, "start_frame": 0, "end_frame": 9}
     path = write(tmp_path / "Diving48_test.json", json.dumps([item]))
     tree = look(tmp_path)
@@ -33,7 +34,7 @@ def test_lists_of_the_first_version_are_refused(tmp_path):
         read(path, "test", tree, ANY)
 
 
-def test_label_outside_the_map_and_broken_items_are_named(tmp_path):
+def test_label_outside_the_map_and_broken_items_are_named(tmp_path: Path) -> None:
     path = write(tmp_path / "mine.json", json.dumps([{"vid_name": "a", "label": 48}]))
     with pytest.raises(DataError, match=r"item 1: a has the label 48.*0 to 47"):
         read(path, "train", look(tmp_path), ANY)
@@ -43,7 +44,7 @@ def test_label_outside_the_map_and_broken_items_are_named(tmp_path):
     assert read(write(path, '[["Back", "15som"]]'), "train", look(tmp_path), ANY) is None
 
 
-def test_vocabulary_in_another_order_is_refused(tmp_path):
+def test_vocabulary_in_another_order_is_refused(tmp_path: Path) -> None:
     folder = copy("diving48", tmp_path)
     swapped = [["Back", "15som", "15Twis", "FREE"], ["Back", "15som", "05Twis", "FREE"]]
     write(folder / "Diving48_vocab.json", json.dumps(swapped))
@@ -51,11 +52,11 @@ def test_vocabulary_in_another_order_is_refused(tmp_path):
         read(folder / "Diving48_V2_train.json", "train", look(tmp_path), DIVING48.labels)
 
 
-def test_there_are_48_classes():
+def test_there_are_48_classes() -> None:
     assert len(DIVING48.labels) == 48
 
 
-def test_golden_list_finds_its_videos(tmp_path):
+def test_golden_list_finds_its_videos(tmp_path: Path) -> None:
     root = plant(tmp_path, "rgb/madeupAAAAAA_00001.mp4", "rgb/madeupAAAAAA_00002.mp4")
     copy("diving48", root)
     manifest = read_split(DIVING48, root, "train")

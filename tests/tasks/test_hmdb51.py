@@ -1,5 +1,7 @@
 """HMDB51: a list for every class, numbers 0 to 2, and odd file names."""
 
+from pathlib import Path
+
 import pytest
 
 from bench.data.discover.label_map import LabelMap
@@ -19,7 +21,9 @@ TEST = [
 
 
 @pytest.mark.parametrize(("split", "names"), [("train_split1", TRAIN), ("test_split1", TEST)])
-def test_golden_lists_are_read_class_by_class_without_zeros(tmp_path, split, names):
+def test_golden_lists_are_read_class_by_class_without_zeros(
+    tmp_path: Path, split: str, names: list[str]
+) -> None:
     copy("hmdb51/testTrainMulti_7030_splits", tmp_path)
     tree = look(tmp_path)
     for path in tree.find(*HMDB51.patterns[split]):
@@ -28,7 +32,7 @@ def test_golden_lists_are_read_class_by_class_without_zeros(tmp_path, split, nam
         assert not listed.excluded
 
 
-def test_golden_list_of_mmaction2(tmp_path):
+def test_golden_list_of_mmaction2(tmp_path: Path) -> None:
     copy("hmdb51/mmaction2", tmp_path)
     tree = look(tmp_path)
     (path,) = tree.find(*HMDB51.patterns["train_split1"])
@@ -36,7 +40,7 @@ def test_golden_list_of_mmaction2(tmp_path):
     assert (list(listed.names), listed.labels.tolist()) == (TRAIN, [0, 50])
 
 
-def test_number_of_lists_is_told(tmp_path):
+def test_number_of_lists_is_told(tmp_path: Path) -> None:
     folder = copy("hmdb51/testTrainMulti_7030_splits", tmp_path)
     path = folder / "wave_test_split1.txt"
     listed = read(path, "train_split1", look(tmp_path), HMDB51.labels)
@@ -52,7 +56,7 @@ def test_number_of_lists_is_told(tmp_path):
         read(path, "test_split1", look(tmp_path), HMDB51.labels)
 
 
-def test_odd_file_names_keep_their_signs(tmp_path):
+def test_odd_file_names_keep_their_signs(tmp_path: Path) -> None:
     odd = "#&!();[] a_wave_u_cm_np1_ri_bad_1.avi"
     write(tmp_path / "wave_test_split2.txt", f"{odd} 2 \nb_wave.avi 1\nc_wave.avi 0 \n")
     path = write(tmp_path / "brush_hair_test_split2.txt", "d_brush_hair.avi 2")
@@ -62,14 +66,14 @@ def test_odd_file_names_keep_their_signs(tmp_path):
     assert HMDB51.keys(look(tmp_path).names[0])[0] == HMDB51.keys(listed.names[1])[0]
 
 
-def test_line_without_number_is_named(tmp_path):
+def test_line_without_number_is_named(tmp_path: Path) -> None:
     write(tmp_path / "brush_hair_test_split1.txt", "a.avi 1\n")
     path = write(tmp_path / "wave_test_split1.txt", "b.avi 1\nc.avi 3\n")
     with pytest.raises(DataError, match=r"wave_test_split1\.txt, line 2: expected .* 0, 1 or 2"):
         read(path, "train_split1", look(tmp_path), TWO)
 
 
-def test_list_of_another_split_or_class_is_refused(tmp_path):
+def test_list_of_another_split_or_class_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "wave_test_split2.txt", "a.avi 2\n")
     with pytest.raises(DataError, match=r"split 2, but .*task\.split=2"):
         read(path, "test_split1", look(tmp_path), TWO)
@@ -80,13 +84,13 @@ def test_list_of_another_split_or_class_is_refused(tmp_path):
         hmdb51(split=0)
 
 
-def test_shipped_order_is_alphabetical():
+def test_shipped_order_is_alphabetical() -> None:
     names = list(HMDB51.labels.names)
     assert (len(names), names[0], names[-1]) == (51, "brush_hair", "wave")
     assert names == sorted(names)
 
 
-def test_other_files_are_left_to_the_general_reader(tmp_path):
+def test_other_files_are_left_to_the_general_reader(tmp_path: Path) -> None:
     tree = look(tmp_path)
     for line in ("clip.avi 3", "data/clip.avi 3", "path,label", "wave/x.avi,50"):
         path = write(tmp_path / "x.txt", f"{line}\n")
@@ -96,7 +100,7 @@ def test_other_files_are_left_to_the_general_reader(tmp_path):
         read(path, "train_split1", tree, HMDB51.labels)
 
 
-def test_golden_lists_beside_the_folder_of_videos(tmp_path):
+def test_golden_lists_beside_the_folder_of_videos(tmp_path: Path) -> None:
     root = plant(tmp_path, *(f"hmdb51/{name}" for name in (*TRAIN, *TEST)))
     copy("hmdb51/testTrainMulti_7030_splits", root)
     plant(root, "hmdb51/brush_hair/Made_Up_(extra)_brush_hair_u_cm_np2_le_goo_1.avi")

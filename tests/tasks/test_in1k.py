@@ -4,13 +4,16 @@ import io
 import json
 import shutil
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from bench.data.discover.dataset import Listed
 from bench.data.discover.folder_scan import scan
 from bench.data.discover.label_map import LabelMap
 from bench.errors import DataError
@@ -25,14 +28,14 @@ VAL = EXPECTED["val_labels_for_ILSVRC2012_val_00000001_to_4"]
 LABELS = LabelMap(names=WNIDS, source="made up")
 
 
-def read(root: Path, name: str, split: str = "val", labels: LabelMap = LABELS):
+def read(root: Path, name: str, split: str = "val", labels: LabelMap = LABELS) -> Listed:
     """Read one list below a root; returns its Listed, or None."""
     tree = scan(root, "image")
     [path] = tree.find(name)
     return read_imagenet(path, split, tree, labels)
 
 
-def rows(listed) -> dict[str, int]:
+def rows(listed: Listed) -> dict[str, int]:
     return dict(zip(map(image_id, listed.names), listed.labels.tolist(), strict=True))
 
 
@@ -63,25 +66,25 @@ def copied(tmp_path: Path, *parts: str) -> Path:
         ("xn02119789_7/picture_n021197890.JPEG", "picture_n021197890", None),
     ],
 )
-def test_id_and_class_that_a_name_tells(name, sample, wnid):
+def test_id_and_class_that_a_name_tells(name: str, sample: str, wnid: str | None) -> None:
     assert (image_id(name), told_wnid(name)) == (sample, wnid)
 
 
 # --------------------------------------------------------------------------------- official lists
-def test_devkit_ids_go_through_meta_mat(tmp_path):
+def test_devkit_ids_go_through_meta_mat(tmp_path: Path) -> None:
     listed = read(copied(tmp_path, "ILSVRC2012_devkit_t12"), "*_ground_truth.txt")
     assert listed.labels.tolist() == VAL == [0, 2, 1, 0]
     assert listed.names[3] == "ILSVRC2012_val_00000004.JPEG"
     assert listed.labels.dtype == np.int64
 
 
-def test_devkit_ids_give_ranks_of_the_label_map_in_use(tmp_path):
+def test_devkit_ids_give_ranks_of_the_label_map_in_use(tmp_path: Path) -> None:
     root = copied(tmp_path, "ILSVRC2012_devkit_t12")
     wider = LabelMap(names=["n00000001", *WNIDS], source="made up")
     assert read(root, "*_ground_truth.txt", labels=wider).labels.tolist() == [1, 3, 2, 1]
 
 
-def test_devkit_without_meta_mat_is_refused(tmp_path):
+def test_devkit_without_meta_mat_is_refused(tmp_path: Path) -> None:
     root = copied(tmp_path, "ILSVRC2012_devkit_t12")
     (root / "ILSVRC2012_devkit_t12" / "data" / "meta.mat").unlink()
     touch(root, "val/ILSVRC2012_val_00000001.JPEG")
@@ -92,7 +95,7 @@ def test_devkit_without_meta_mat_is_refused(tmp_path):
     assert read(root, "*_ground_truth.txt") is None
 
 
-def test_devkit_number_of_an_inner_node_is_refused(tmp_path):
+def test_devkit_number_of_an_inner_node_is_refused(tmp_path: Path) -> None:
     root = copied(tmp_path, "ILSVRC2012_devkit_t12")
     truth = root / "ILSVRC2012_devkit_t12" / "data" / "ILSVRC2012_validation_ground_truth.txt"
     truth.write_text("3\n4\n")
@@ -103,19 +106,19 @@ def test_devkit_number_of_an_inner_node_is_refused(tmp_path):
 @pytest.mark.parametrize(
     "content", [b"not a mat file at all, but a text of some length\n" * 9, b""]
 )
-def test_damaged_meta_mat_is_refused(tmp_path, content):
+def test_damaged_meta_mat_is_refused(tmp_path: Path, content: bytes) -> None:
     root = copied(tmp_path, "ILSVRC2012_devkit_t12")
     (root / "ILSVRC2012_devkit_t12" / "data" / "meta.mat").write_bytes(content)
     with pytest.raises(DataError, match=r"meta\.mat is not the meta\.mat"):
         read(root, "*_ground_truth.txt")
 
 
-def test_caffe_list_counts_sorted_wnids(tmp_path):
+def test_caffe_list_counts_sorted_wnids(tmp_path: Path) -> None:
     listed = read(copied(tmp_path, "caffe"), "val.txt")
     assert rows(listed) == {"ILSVRC2012_val_00000001": 0, "ILSVRC2012_val_00000002": 2}
 
 
-def test_caffe_list_beside_other_classes_than_those_of_imagenet_is_refused(tmp_path):
+def test_caffe_list_beside_other_classes_than_those_of_imagenet_is_refused(tmp_path: Path) -> None:
     root = copied(tmp_path, "caffe")  # sea snake, setter and fox only; the first of 1,000 is tench
     with pytest.raises(
         DataError, match=r"synset_words\.txt gives .*'n01751748' the index 0.*it 65"
@@ -123,13 +126,13 @@ def test_caffe_list_beside_other_classes_than_those_of_imagenet_is_refused(tmp_p
         read(root, "val.txt", labels=shipped("in1k"))
 
 
-def test_caffe_list_that_contradicts_the_names_is_refused(tmp_path):
+def test_caffe_list_that_contradicts_the_names_is_refused(tmp_path: Path) -> None:
     text(tmp_path / "train.txt", "n01751748/n01751748_1.JPEG 0\nn02119789/n02119789_7.JPEG 1\n")
     with pytest.raises(DataError, match=r"line 2: .*'n02119789'.*index 1 .*'n02100735'"):
         read(tmp_path, "train.txt", "train")
 
 
-def test_kaggle_table_is_not_in_order_and_repeats_boxes(tmp_path):
+def test_kaggle_table_is_not_in_order_and_repeats_boxes(tmp_path: Path) -> None:
     listed = read(copied(tmp_path, "kaggle"), "LOC_val_solution.csv")
     assert list(listed.names) == ["ILSVRC2012_val_00000002.JPEG", "ILSVRC2012_val_00000001.JPEG"]
     assert rows(listed) == {"ILSVRC2012_val_00000001": VAL[0], "ILSVRC2012_val_00000002": VAL[1]}
@@ -139,13 +142,13 @@ def test_kaggle_table_is_not_in_order_and_repeats_boxes(tmp_path):
     "row",
     ["x,", "x,n01751748 1 2 3", "x", "x,n01751748 1 2 3 4 n02119789 1 2 3 4", ",n01751748 1 2 3 4"],
 )
-def test_kaggle_table_with_a_row_of_no_single_class_is_refused(tmp_path, row):
+def test_kaggle_table_with_a_row_of_no_single_class_is_refused(tmp_path: Path, row: str) -> None:
     text(tmp_path / "LOC_val_solution.csv", f"ImageId,PredictionString\n{row}\n")
     with pytest.raises(DataError, match="line 2: expected an image"):
         read(tmp_path, "LOC_val_solution.csv")
 
 
-def test_running_numbers_of_kaggle_are_no_labels(tmp_path):
+def test_running_numbers_of_kaggle_are_no_labels(tmp_path: Path) -> None:
     lists = tmp_path / "ILSVRC" / "ImageSets" / "CLS-LOC"
     text(lists / "val.txt", "ILSVRC2012_val_00000001 1\nILSVRC2012_val_00000002 2\n")
     text(lists / "train_cls.txt", "n02119789/n02119789_777 1\nn01751748/n01751748_10382 2\n")
@@ -154,20 +157,20 @@ def test_running_numbers_of_kaggle_are_no_labels(tmp_path):
     assert rows(listed) == {"n02119789_777": 2, "n01751748_10382": 0}
 
 
-def test_class_outside_the_label_map_is_refused(tmp_path):
+def test_class_outside_the_label_map_is_refused(tmp_path: Path) -> None:
     text(tmp_path / "train_cls.txt", "n02119789/n02119789_777 1\nn09999999/n09999999_1 2\n")
     with pytest.raises(DataError, match=r"'n09999999' is none of the 3 classes"):
         read(tmp_path, "train_cls.txt", "train")
 
 
-def test_table_or_text_of_another_kind_is_left_to_others(tmp_path):
+def test_table_or_text_of_another_kind_is_left_to_others(tmp_path: Path) -> None:
     text(tmp_path / "val.csv", "path,label\nx.jpg,1\n")
     text(tmp_path / "val.txt", "some words without number\n")
     assert read(tmp_path, "val.csv") is None
     assert read(tmp_path, "val.txt") is None
 
 
-def test_names_of_simclr_are_the_sample_ids(tmp_path):
+def test_names_of_simclr_are_the_sample_ids(tmp_path: Path) -> None:
     names = (FORMATS / "simclr_subsets" / "1percent.txt").read_text().split()
     listing = (FORMATS / "folder_listing.txt").read_text().split()
     in_folders = {image_id(name) for name in listing if name.startswith("train/")}
@@ -287,7 +290,7 @@ LAYOUTS = [
 
 
 @pytest.mark.parametrize("make", LAYOUTS, ids=lambda make: make.__name__)
-def test_every_layout_gives_the_same_manifests(tmp_path, make):
+def test_every_layout_gives_the_same_manifests(tmp_path: Path, make: Callable[..., Any]) -> None:
     make(tmp_path)
     task = in1k(data=tmp_path)
     for manifest, rows in ((task.fit, TRAIN), (task.score, VAL_ROWS)):
@@ -298,7 +301,7 @@ def test_every_layout_gives_the_same_manifests(tmp_path, make):
     assert (task.kind, task.flip, task.fit_plan.stride) == ("image", True, 0)
 
 
-def test_classes_of_the_user_replace_the_shipped_ones(tmp_path):
+def test_classes_of_the_user_replace_the_shipped_ones(tmp_path: Path) -> None:
     devkit(tmp_path)
     classes = FORMATS / "caffe" / "synset_words.txt"
     task = in1k(data=tmp_path, classes=classes)
@@ -308,7 +311,7 @@ def test_classes_of_the_user_replace_the_shipped_ones(tmp_path):
     assert listed.score.labels.tolist() == VAL[:2]
 
 
-def test_example_of_hugging_face(tmp_path):
+def test_example_of_hugging_face(tmp_path: Path) -> None:
     in_folders(tmp_path / "train", TRAIN)
     (tmp_path / "data").mkdir()
     shutil.copy(FORMATS / "hf_parquet" / "validation-00000-of-00014.parquet", tmp_path / "data")
@@ -317,7 +320,7 @@ def test_example_of_hugging_face(tmp_path):
     assert found == {"ILSVRC2012_val_00000001": VAL[0], "ILSVRC2012_val_00000002": VAL[1]}
 
 
-def test_subset_of_simclr_is_taken_as_it_is(tmp_path):
+def test_subset_of_simclr_is_taken_as_it_is(tmp_path: Path) -> None:
     class_folders(tmp_path)
     task = in1k(data=tmp_path, subset=FORMATS / "simclr_subsets" / "1percent.txt")
     assert list(task.fit.ids) == ["n01751748_10382", "n02119789_777"]

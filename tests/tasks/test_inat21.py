@@ -2,12 +2,16 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from bench.data.discover.dataset import Listed
 from bench.data.discover.folder_scan import scan
 from bench.data.discover.label_map import LabelMap
+from bench.data.manifest import Manifest
 from bench.errors import DataError
 from tasks.formats.inat21_files import folder_number, read_inat21
 from tasks.inat21 import inat21
@@ -19,7 +23,7 @@ CLASSES = [
 ]
 
 
-def facts(**changed) -> dict:
+def facts(**changed: Any) -> dict:
     """Four images of three classes; image ids are no row numbers, annotations in another order."""
     folders = ["00000_Aa", "00001_Bb", "00002_Cc"]
     images = [(17, 2), (3, 0), (900_000_000_000, 1), (5, 2)]
@@ -38,7 +42,11 @@ def facts(**changed) -> dict:
     }
 
 
-def read(root: Path, content, labels: LabelMap | None = None):
+def read(
+    root: Path,
+    content: dict[str, list[dict[str, int | str | None]]],
+    labels: LabelMap | None = None,
+) -> Listed:
     path = root / "val.json"
     path.write_text(content if isinstance(content, str) else json.dumps(content))
     return read_inat21(path, "val", scan(root, "image"), labels)
@@ -46,7 +54,7 @@ def read(root: Path, content, labels: LabelMap | None = None):
 
 # ------------------------------------------------------------------------------------------- JSON
 @pytest.mark.parametrize("name", ["val", "train_mini"])
-def test_examples_of_the_format(tmp_path, name):
+def test_examples_of_the_format(tmp_path: Path, name: str) -> None:
     root = shutil.copytree(FORMATS, tmp_path / "inat21")
     listed = read_inat21(root / f"{name}.json", name, scan(root, "image"), None)
     assert list(listed.names) == [f"{name}/{CLASSES[1]}/0a1b2c3d-0000-4000-8000-000000000001.jpg"]
@@ -54,7 +62,7 @@ def test_examples_of_the_format(tmp_path, name):
     assert listed.classes == CLASSES
 
 
-def test_arrays_are_joined_by_image_id_in_any_order(tmp_path):
+def test_arrays_are_joined_by_image_id_in_any_order(tmp_path: Path) -> None:
     content = facts()
     listed = read(tmp_path, content)
     assert [Path(name).name for name in listed.names] == ["0.jpg", "1.jpg", "2.jpg", "3.jpg"]
@@ -64,7 +72,7 @@ def test_arrays_are_joined_by_image_id_in_any_order(tmp_path):
     assert read(tmp_path, backwards).labels.tolist() == [2, 0, 1, 2]
 
 
-def test_classes_of_the_user_are_found_by_name(tmp_path):
+def test_classes_of_the_user_are_found_by_name(tmp_path: Path) -> None:
     labels = LabelMap(names=["00002_Cc", "00001_Bb", "00000_Aa"], source="made up")
     listed = read(tmp_path, facts(), labels)
     assert listed.labels.tolist() == [0, 2, 1, 0]
@@ -73,12 +81,12 @@ def test_classes_of_the_user_are_found_by_name(tmp_path):
         read(tmp_path, facts(), LabelMap(names=["00000_Aa"], source="made up"))
 
 
-def test_species_name_where_no_folder_is_named(tmp_path):
+def test_species_name_where_no_folder_is_named(tmp_path: Path) -> None:
     categories = [{"id": c, "name": name} for c, name in enumerate(["Aa", "Bb", "Cc"])]
     assert read(tmp_path, facts(categories=categories)).classes == ["Aa", "Bb", "Cc"]
 
 
-def test_test_images_have_no_labels(tmp_path):
+def test_test_images_have_no_labels(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"4 images without annotations.*score on val.json"):
         read(tmp_path, {"images": facts()["images"], "categories": []})
 
@@ -105,20 +113,22 @@ def without(rows: list, place: int) -> list:
         ("categories", lambda rows: [{"id": 0}], "among the categories lacks a field"),
     ],
 )
-def test_what_contradicts_itself_is_refused(tmp_path, key, change, reason):
+def test_what_contradicts_itself_is_refused(
+    tmp_path: Path, key: str, change: Callable[..., Any], reason: str
+) -> None:
     content = facts()
     content[key] = change(content[key])
     with pytest.raises(DataError, match=reason):
         read(tmp_path, content)
 
 
-def test_category_ids_with_a_gap_are_no_class_indices(tmp_path):
+def test_category_ids_with_a_gap_are_no_class_indices(tmp_path: Path) -> None:
     categories = [*facts()["categories"], {"id": 9, "name": "x", "image_dir_name": "00009_x"}]
     with pytest.raises(DataError, match=r"are not 0 to 3.*task.classes=FILE"):
         read(tmp_path, facts(categories=categories))
 
 
-def test_json_of_another_kind_is_left_to_others(tmp_path):
+def test_json_of_another_kind_is_left_to_others(tmp_path: Path) -> None:
     assert read(tmp_path, "[1, 2]") is None
     assert read(tmp_path, '{"database": {"a": 1}}') is None
     with pytest.raises(DataError, match="cut off"):
@@ -136,7 +146,7 @@ def test_json_of_another_kind_is_left_to_others(tmp_path):
         ("00012_a.jpg", None),
     ],
 )
-def test_number_of_a_class_folder(name, number):
+def test_number_of_a_class_folder(name: str, number: int | None) -> None:
     assert folder_number(name) == number
 
 
@@ -166,13 +176,13 @@ def whole(root: Path, *splits: str, json_too: bool = True) -> None:
             (root / f"{split}.json").write_text(json.dumps(content))
 
 
-def rows(manifest) -> dict[str, int]:
+def rows(manifest: Manifest) -> dict[str, int]:
     return dict(zip(manifest.ids, manifest.labels.tolist(), strict=True))
 
 
 @pytest.mark.parametrize("json_too", [True, False], ids=["json", "folders"])
 @pytest.mark.parametrize("mini", [True, False], ids=["mini", "full"])
-def test_training_splits_are_not_mixed_up(tmp_path, mini, json_too):
+def test_training_splits_are_not_mixed_up(tmp_path: Path, mini: bool, json_too: bool) -> None:
     whole(tmp_path, "train", "train_mini", "val", json_too=json_too)
     task = inat21(data=tmp_path, mini=mini)
     name = "train_mini" if mini else "train"
@@ -184,14 +194,14 @@ def test_training_splits_are_not_mixed_up(tmp_path, mini, json_too):
     assert task.score.expected == 100_000
 
 
-def test_mini_is_never_taken_for_all_of_train(tmp_path):
+def test_mini_is_never_taken_for_all_of_train(tmp_path: Path) -> None:
     whole(tmp_path, "train_mini", "val")
     assert len(inat21(data=tmp_path, mini=True).fit) == 3
     with pytest.raises(DataError, match=r"iNaturalist 2021 train"):
         inat21(data=tmp_path)
 
 
-def test_mini_is_read_from_the_images_of_train(tmp_path):
+def test_mini_is_read_from_the_images_of_train(tmp_path: Path) -> None:
     whole(tmp_path, "train", "val")
     whole(tmp_path / "lists", "train_mini")
     shutil.copy(tmp_path / "lists" / "train_mini.json", tmp_path)
@@ -201,7 +211,7 @@ def test_mini_is_read_from_the_images_of_train(tmp_path):
     assert all(medium.exists() for medium in task.fit.media)
 
 
-def test_json_and_folders_give_the_same_digest(tmp_path):
+def test_json_and_folders_give_the_same_digest(tmp_path: Path) -> None:
     whole(tmp_path / "a", "train", "val")
     whole(tmp_path / "b", "train", "val", json_too=False)
     a, b = inat21(data=tmp_path / "a"), inat21(data=tmp_path / "b")

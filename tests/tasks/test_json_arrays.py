@@ -2,6 +2,7 @@
 
 import json
 import tracemalloc
+from pathlib import Path
 
 import pytest
 
@@ -23,7 +24,9 @@ EXPECTED = [(key, element) for key in ("images", "annotations") for element in F
 
 
 @pytest.mark.parametrize("spacing", [{}, {"indent": 2}, {"separators": (",", ":")}])
-def test_every_place_at_which_a_piece_can_end(tmp_path, spacing):
+def test_every_place_at_which_a_piece_can_end(
+    tmp_path: Path, spacing: dict[str, int | tuple[str, str]]
+) -> None:
     path = tmp_path / "facts.json"
     text = json.dumps(FACTS, ensure_ascii=False, **spacing)
     path.write_text(text, encoding="utf-8")
@@ -31,7 +34,7 @@ def test_every_place_at_which_a_piece_can_end(tmp_path, spacing):
         assert list(elements(path, KEYS, chunk=chunk)) == EXPECTED, chunk
 
 
-def test_byte_order_mark_and_escapes(tmp_path):
+def test_byte_order_mark_and_escapes(tmp_path: Path) -> None:
     path = tmp_path / "facts.json"
     path.write_bytes(b"\xef\xbb\xbf \r\n" + json.dumps(FACTS).encode() + b"\n")
     assert list(elements(path, KEYS)) == EXPECTED
@@ -39,7 +42,7 @@ def test_byte_order_mark_and_escapes(tmp_path):
     assert list(elements(path, KEYS)) == []
 
 
-def test_every_cut_off_file_is_refused(tmp_path):
+def test_every_cut_off_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "facts.json"
     text = json.dumps(FACTS)
     for end in range(len(text)):
@@ -60,14 +63,14 @@ def test_every_cut_off_file_is_refused(tmp_path):
         ('{"images" [1]}', "expected :"),
     ],
 )
-def test_damage_is_named_with_its_place(tmp_path, text, reason):
+def test_damage_is_named_with_its_place(tmp_path: Path, text: str, reason: str) -> None:
     path = tmp_path / "facts.json"
     path.write_text(text)
     with pytest.raises(DataError, match=rf"facts.json, near character \d+: .*{reason}"):
         list(elements(path, KEYS, chunk=3))
 
 
-def test_text_that_never_ends_is_given_up(tmp_path, monkeypatch):
+def test_text_that_never_ends_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(json_arrays, "LARGEST", 1000)
     path = tmp_path / "facts.json"
     path.write_text('{"images": ["' + "x" * 100_000 + '"]}')
@@ -75,7 +78,7 @@ def test_text_that_never_ends_is_given_up(tmp_path, monkeypatch):
         list(elements(path, KEYS, chunk=100))
 
 
-def test_memory_does_not_grow_with_the_file(tmp_path):
+def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
     path = tmp_path / "facts.json"
     path.write_text('{"images": [' + ",".join(['{"a": "%s"}' % ("x" * 90)] * 20_000) + "]}")
     tracemalloc.start()

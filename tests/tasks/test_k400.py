@@ -4,6 +4,7 @@ import io
 import shutil
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,7 +13,8 @@ import pytest
 from PIL import Image
 
 from bench.data.discover.find_split import read_split
-from bench.data.media.media import Cell, FrameFolder, Member
+from bench.data.manifest import Manifest
+from bench.data.media.media import FrameFolder, Member, ParquetCell
 from bench.errors import DataError, UsageError
 from bench.types import ClipPlan
 from tasks.formats.kinetics_files import clip_id, clip_keys
@@ -53,20 +55,20 @@ def flat(root: Path) -> None:
     touch(root, *(name for name in listing("cvdf_flat_videos_listing.txt") if "train/" in name))
 
 
-def train(root: Path, **options):
+def train(root: Path, **options: Any) -> Manifest:
     manifest = read_split(K400, root, "train", **options)
     assert list(manifest.ids) == list(TRAIN)
     assert list(manifest.classes) == list(K400.labels.names)
     return manifest
 
 
-def below(root: Path, manifest) -> list[str]:
+def below(root: Path, manifest: Manifest) -> list[str]:
     return [str(medium).removeprefix(f"{root}/") for medium in manifest.media]
 
 
 # -------------------------------------------------------------------------------- official tables
 @pytest.mark.parametrize("name", ["train.csv", "kinetics_train.csv", "kinetics400_train.csv"])
-def test_cvdf_flat_videos_and_their_table(tmp_path, name):
+def test_cvdf_flat_videos_and_their_table(tmp_path: Path, name: str) -> None:
     flat(tmp_path)
     example("cvdf/annotations/train.csv", tmp_path, f"annotations/{name}")
     manifest = train(tmp_path)
@@ -77,7 +79,7 @@ def test_cvdf_flat_videos_and_their_table(tmp_path, name):
     assert manifest.copies["CVDF archives"] == 240_258
 
 
-def test_replacement_of_a_corrupted_video_wins_by_its_id(tmp_path):
+def test_replacement_of_a_corrupted_video_wins_by_its_id(tmp_path: Path) -> None:
     touch(tmp_path, *listing("cvdf_flat_videos_listing.txt"))
     example("cvdf/annotations/train.csv", tmp_path)
     media = below(tmp_path, train(tmp_path))
@@ -91,7 +93,7 @@ def test_replacement_of_a_corrupted_video_wins_by_its_id(tmp_path):
     ]
 
 
-def test_replacement_wins_in_class_folders_and_is_no_class(tmp_path):
+def test_replacement_wins_in_class_folders_and_is_no_class(tmp_path: Path) -> None:
     touch(tmp_path, *listing("class_folder_listing_spaces.txt"))
     touch(tmp_path, "train/replacement_for_corrupted_k400/zzMadeUp004.mp4")
     manifest = train(tmp_path)
@@ -99,7 +101,7 @@ def test_replacement_wins_in_class_folders_and_is_no_class(tmp_path):
     assert manifest.labels.tolist() == BY_NAME
 
 
-def test_deepmind_table_of_the_validation_split(tmp_path):
+def test_deepmind_table_of_the_validation_split(tmp_path: Path) -> None:
     example("deepmind/validate.csv", tmp_path)
     ids = ["v-MadeUpx03", "v0aMadeUp01", "v1MadeUp005", "vbMade_Up02", "vzMadeUp004"]
     touch(tmp_path, *(f"val/{name}.mkv" for name in ids[:4]))
@@ -112,7 +114,7 @@ def test_deepmind_table_of_the_validation_split(tmp_path):
     assert not manifest.media[4].exists(), "a listed clip without file stays a row"
 
 
-def test_both_val_tables_give_one_digest(tmp_path):
+def test_both_val_tables_give_one_digest(tmp_path: Path) -> None:
     digests = set()
     for number, name in enumerate(("deepmind/validate.csv", "cvdf/annotations/val.csv")):
         root = tmp_path / str(number)
@@ -122,7 +124,7 @@ def test_both_val_tables_give_one_digest(tmp_path):
     assert len(digests) == 1
 
 
-def test_crawler_table_without_labels_is_refused(tmp_path):
+def test_crawler_table_without_labels_is_refused(tmp_path: Path) -> None:
     path = example("activitynet_crawler/kinetics-400_test.csv", tmp_path)
     touch(tmp_path, "test/t0aMadeUp01.mp4")
     for options in ({}, {"listing": path}):
@@ -130,14 +132,14 @@ def test_crawler_table_without_labels_is_refused(tmp_path):
             read_split(K400, tmp_path, "test", **options)
 
 
-def test_cvdf_table_of_the_test_split_has_labels(tmp_path):
+def test_cvdf_table_of_the_test_split_has_labels(tmp_path: Path) -> None:
     example("cvdf/annotations/test.csv", tmp_path)
     touch(tmp_path, "test/t0aMadeUp01_000000_000010.mp4")
     manifest = read_split(K400, tmp_path, "test")
     assert manifest.classes[manifest.labels[1]] == "abseiling"
 
 
-def test_one_table_for_all_splits_is_cut_by_its_column(tmp_path):
+def test_one_table_for_all_splits_is_cut_by_its_column(tmp_path: Path) -> None:
     lines = ["label,youtube_id,time_start,time_end,split"]
     lines += ["abseiling,aaaaaaaaaaa,1,2,train", "zumba,bbbbbbbbbbb,1,2,validate"]
     (tmp_path / "all.csv").write_text("\n".join(lines))
@@ -154,7 +156,7 @@ def test_one_table_for_all_splits_is_cut_by_its_column(tmp_path):
         ("zumba,a,aaaaaaaaaaa,1,2,train", r"line 2: 6 fields where the header has 5"),
     ],
 )
-def test_damaged_rows_are_named(tmp_path, row, said):
+def test_damaged_rows_are_named(tmp_path: Path, row: str, said: str) -> None:
     (tmp_path / "train.csv").write_text(f"label,youtube_id,time_start,time_end,split\n{row}\n")
     touch(tmp_path, "x/aaaaaaaaaaa.mp4")
     with pytest.raises(DataError, match=said):
@@ -163,14 +165,14 @@ def test_damaged_rows_are_named(tmp_path, row, said):
 
 # ----------------------------------------------------------------------------------- class folders
 @pytest.mark.parametrize("name", ["spaces", "underscores"])
-def test_class_folders(tmp_path, name):
+def test_class_folders(tmp_path: Path, name: str) -> None:
     touch(tmp_path, *listing(f"class_folder_listing_{name}.txt"))
     manifest = train(tmp_path)
     assert manifest.labels.tolist() == BY_NAME
     assert manifest.layout == "class folders; files"
 
 
-def test_unknown_class_folder_is_named_with_the_nearest(tmp_path):
+def test_unknown_class_folder_is_named_with_the_nearest(tmp_path: Path) -> None:
     touch(tmp_path, "train/zumba/a.mp4", "train/ABSEILNG/b.mp4")
     with pytest.raises(DataError, match=r"'ABSEILNG'.*Did you mean 'abseiling'\?"):
         read_split(K400, tmp_path, "train")
@@ -188,7 +190,9 @@ LISTS = (
 
 @pytest.mark.parametrize("name", LISTS)
 @pytest.mark.parametrize("place", ["train", "videos_train/some class", "elsewhere"])
-def test_lists_of_indices_find_files_by_name_wherever_they_lie(tmp_path, name, place):
+def test_lists_of_indices_find_files_by_name_wherever_they_lie(
+    tmp_path: Path, name: str, place: str
+) -> None:
     clips = [Path(line).name for line in listing("class_folder_listing_spaces.txt")]
     touch(tmp_path, *(f"{place}/{clip}" for clip in clips))
     example(name, tmp_path, f"lists/{Path(name).name}")
@@ -200,7 +204,7 @@ def test_lists_of_indices_find_files_by_name_wherever_they_lie(tmp_path, name, p
     assert manifest.layout == f"list of paths and indices{other}; files"
 
 
-def test_list_of_frame_folders(tmp_path):
+def test_list_of_frame_folders(tmp_path: Path) -> None:
     path = example("mmaction2/kinetics400_train_list_rawframes.txt", tmp_path)
     for line in path.read_text().splitlines():
         folder = tmp_path / "rawframes_train" / line.rsplit(" ", 2)[0]
@@ -217,7 +221,7 @@ def test_list_of_frame_folders(tmp_path):
     assert train(tmp_path).labels.tolist() == BY_NAME, "without the list: class folders"
 
 
-def test_label_map_beside_a_list_must_not_contradict_the_shipped_one(tmp_path):
+def test_label_map_beside_a_list_must_not_contradict_the_shipped_one(tmp_path: Path) -> None:
     clips = listing("class_folder_listing_underscores.txt")
     touch(tmp_path, *clips)
     example("mmaction2/kinetics400_train_list_videos.txt", tmp_path)
@@ -231,7 +235,7 @@ def test_label_map_beside_a_list_must_not_contradict_the_shipped_one(tmp_path):
     assert train(tmp_path).labels.tolist() == BY_NUMBER, "the same order is none"
 
 
-def test_index_beyond_the_classes_is_refused(tmp_path):
+def test_index_beyond_the_classes_is_refused(tmp_path: Path) -> None:
     (tmp_path / "train.csv").write_text("train/a.mp4 400\n")
     touch(tmp_path, "train/a.mp4")
     with pytest.raises(DataError, match=r"line 1: label '400' is none of the 400 classes"):
@@ -250,7 +254,7 @@ def tar(path: Path, members: dict[str, bytes]) -> None:
 
 @pytest.mark.parametrize("tail", ["cls", "json", "txt"])
 @pytest.mark.parametrize("named", [True, False])
-def test_tar_shards_with_labels(tmp_path, tail, named):
+def test_tar_shards_with_labels(tmp_path: Path, tail: str, named: bool) -> None:
     for shard in range(2):
         members = {}
         for key, name in list(TRAIN.items())[shard::2]:
@@ -269,7 +273,7 @@ def test_tar_shards_with_labels(tmp_path, tail, named):
             assert file.read(medium.size) == key.encode()
 
 
-def test_tar_parts_without_labels_are_read_by_the_table(tmp_path):
+def test_tar_parts_without_labels_are_read_by_the_table(tmp_path: Path) -> None:
     clips = [Path(line).name for line in listing("class_folder_listing_spaces.txt")]
     tar(tmp_path / "targz/part_0.tar", dict.fromkeys((f"./{clip}" for clip in clips[:3]), b"x"))
     tar(tmp_path / "targz/part_1.tar", dict.fromkeys(clips[3:], b"x"))
@@ -279,7 +283,7 @@ def test_tar_parts_without_labels_are_read_by_the_table(tmp_path):
     assert all(isinstance(medium, Member) for medium in manifest.media)
 
 
-def test_parquet_with_videos_and_labels(tmp_path):
+def test_parquet_with_videos_and_labels(tmp_path: Path) -> None:
     rows = [
         {"video": {"bytes": b"x", "path": f"{key}.mp4"}, "label": label}
         for key, label in zip(TRAIN, BY_NAME, strict=True)
@@ -290,11 +294,13 @@ def test_parquet_with_videos_and_labels(tmp_path):
         pq.write_table(table, tmp_path / "data" / f"train-{shard:05d}-of-00002.parquet")
     manifest = train(tmp_path)
     assert manifest.labels.tolist() == BY_NAME
-    assert manifest.media[2] == Cell(tmp_path / "data/train-00000-of-00002.parquet", 1, "video")
+    assert manifest.media[2] == ParquetCell(
+        tmp_path / "data/train-00000-of-00002.parquet", 1, "video"
+    )
 
 
 # ------------------------------------------------------------------------------------ all of them
-def test_layouts_agree_on_ids_labels_and_digest(tmp_path):
+def test_layouts_agree_on_ids_labels_and_digest(tmp_path: Path) -> None:
     roots = [tmp_path / name for name in ("table", "folders", "underscores", "list", "metadata")]
     flat(roots[0])
     example("cvdf/annotations/train.csv", roots[0])
@@ -324,7 +330,7 @@ def both_splits(root: Path) -> Path:
     return root
 
 
-def test_task_reads_both_splits(tmp_path):
+def test_task_reads_both_splits(tmp_path: Path) -> None:
     task = k400(data=both_splits(tmp_path))
     assert (task.name, task.title, task.kind, task.flip) == ("k400", "Kinetics-400", "video", True)
     assert (len(task.fit), len(task.score)) == (5, 5)
@@ -335,14 +341,14 @@ def test_task_reads_both_splits(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["k400", "Kinetics-400", "kinetics400"])
-def test_task_finds_its_folder_among_others(tmp_path, name):
+def test_task_finds_its_folder_among_others(tmp_path: Path, name: str) -> None:
     both_splits(tmp_path / name)
     touch(tmp_path, "other/train/zumba/a.mp4")
     task = k400(data=tmp_path)
     assert task.fit.media.root == tmp_path / name
 
 
-def test_task_takes_lists_and_media_from_elsewhere(tmp_path):
+def test_task_takes_lists_and_media_from_elsewhere(tmp_path: Path) -> None:
     root = both_splits(tmp_path / "data")
     path = tmp_path / "val.csv"
     path.write_text("x/va.mp4 3\n")
@@ -352,12 +358,12 @@ def test_task_takes_lists_and_media_from_elsewhere(tmp_path):
     assert task.score.media[0] == tmp_path / "media/va.mp4"
 
 
-def test_task_without_data_says_how_to_give_it():
+def test_task_without_data_says_how_to_give_it() -> None:
     with pytest.raises(UsageError, match=r"--data DIR, or `bench data add k400 DIR`"):
         k400()
 
 
-def test_low_shot_options_cut_the_training_split(tmp_path):
+def test_low_shot_options_cut_the_training_split(tmp_path: Path) -> None:
     root = both_splits(tmp_path)
     lines = (root / "annotations/train.csv").read_text().splitlines()
     lines.append("zumba,bMadeUp0005,12,22,train,0")
@@ -367,7 +373,7 @@ def test_low_shot_options_cut_the_training_split(tmp_path):
 
 
 # ------------------------------------------------------------------------------------------- names
-def test_ids_are_parsed_from_the_right():
+def test_ids_are_parsed_from_the_right() -> None:
     assert clip_id("a/b c/--MadeUpx03_000003_000013.mp4") == "--MadeUpx03"
     assert clip_id("_a_000001__000104_000114.webm") == "_a_000001__000104_000114"
     assert clip_id("_a_000001_x_000104_000114.webm") == "_a_000001_x"

@@ -1,7 +1,12 @@
 """Kinetics-600 and -700: tables, CVDF's two kinds of lists, videos that are listed again."""
 
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
 import pytest
 
+from bench.data.discover.dataset import DataSet
 from bench.data.discover.find_split import read_split
 from tasks.k600 import K600, k600
 from tasks.k600 import read as read_k600
@@ -23,7 +28,9 @@ HEADER = "label,youtube_id,time_start,time_end,split\n"
     ("table", "split"),
     [("cvdf/annotations/train.csv", "train"), ("deepmind/validate.csv", "val")],
 )
-def test_golden_tables_are_those_of_all_editions(tmp_path, dataset, table, split):
+def test_golden_tables_are_those_of_all_editions(
+    tmp_path: Path, dataset: DataSet, table: str, split: str
+) -> None:
     path = FORMATS / "kinetics400" / table
     listed = dataset.read(path, split, look(tmp_path), dataset.labels)
     assert [dataset.labels.names[label] for label in listed.labels] == GOLDEN
@@ -34,7 +41,9 @@ def test_golden_tables_are_those_of_all_editions(tmp_path, dataset, table, split
 
 
 @pytest.mark.parametrize(("task", "dataset"), [(k600, K600), (k700, K700)])
-def test_task_reads_tables_and_folders_alike(tmp_path, task, dataset):
+def test_task_reads_tables_and_folders_alike(
+    tmp_path: Path, task: Callable[..., Any], dataset: DataSet
+) -> None:
     clips = {"-0aMadeUp01": "zumba", "_bMade_Up02": "massaging person's head"}
     rows = "".join(f'"{label}",{clip},7,17,validate\n' for clip, label in clips.items())
     tables = plant(tmp_path / "tables", *(f"val/{clip}_000007_000017.mp4" for clip in clips))
@@ -56,7 +65,7 @@ def test_task_reads_tables_and_folders_alike(tmp_path, task, dataset):
     assert first.score.expected == {"k600": 30_000, "k700": 35_000}[dataset.name]
 
 
-def test_video_that_is_listed_again_is_excluded(tmp_path):
+def test_video_that_is_listed_again_is_excluded(tmp_path: Path) -> None:
     root = plant(tmp_path, "val/aMadeUp0001_000000_000010.mp4", "val/bMadeUp0002_000000_000010.mp4")
     rows = (
         "zumba,aMadeUp0001,0,10,val",
@@ -69,7 +78,7 @@ def test_video_that_is_listed_again_is_excluded(tmp_path):
     assert dict(manifest.excluded) == {"aMadeUp0001#2": "listed twice"}
 
 
-def test_capitals_of_one_class_make_no_difference(tmp_path):
+def test_capitals_of_one_class_make_no_difference(tmp_path: Path) -> None:
     spellings = [f"passing {word} football (not in game)" for word in ("American", "american")]
     rows = "".join(f"{text},{i}MadeUp0001,0,10,val\n" for i, text in enumerate(spellings))
     path = write(tmp_path / "val.csv", HEADER + rows)
@@ -80,7 +89,7 @@ def test_capitals_of_one_class_make_no_difference(tmp_path):
         assert name.casefold() == spellings[1].casefold()
 
 
-def test_whole_lists_of_cvdf_go_before_its_tables(tmp_path):
+def test_whole_lists_of_cvdf_go_before_its_tables(tmp_path: Path) -> None:
     names = [f"{letter}MadeUp0001_000000_000010" for letter in "abc"]
     root = plant(tmp_path, *(f"val/{name}.mp4" for name in names))
     write(root / "annotations" / "val.csv", f"{HEADER}zumba,aMadeUp0001,0,10,val\n")
@@ -96,6 +105,6 @@ def test_whole_lists_of_cvdf_go_before_its_tables(tmp_path):
     assert manifest.layout.startswith("table of clips, val.txt beside it not used")
 
 
-def test_other_files_are_left_to_the_general_reader(tmp_path):
+def test_other_files_are_left_to_the_general_reader(tmp_path: Path) -> None:
     path = write(tmp_path / "train.csv", "a.mp4 0\n")
     assert read_k600(path, "train", look(tmp_path), K600.labels) is None

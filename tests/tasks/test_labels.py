@@ -55,7 +55,7 @@ KNOWN = {
 
 # ------------------------------------------------------------------------------- names and orders
 @pytest.mark.parametrize("name", SHIPPED)
-def test_names_and_order_are_pinned(name):
+def test_names_and_order_are_pinned(name: str) -> None:
     labels = shipped(name)
     assert (len(labels), labels.digest) == PINNED[name]
     assert len(set(labels.names)) == len(labels)
@@ -66,13 +66,13 @@ def test_names_and_order_are_pinned(name):
 
 
 @pytest.mark.parametrize("name", ["diving48", "hmdb51", "in1k", "k400", "k600", "k700", "ssv2"])
-def test_sorted_maps_are_sorted(name):
+def test_sorted_maps_are_sorted(name: str) -> None:
     names = list(shipped(name).names)
     assert names == sorted(names)
 
 
 @pytest.mark.parametrize("name", ["k400", "k600", "k700"])
-def test_sorting_kinetics_differently_gives_the_same_order(name):
+def test_sorting_kinetics_differently_gives_the_same_order(name: str) -> None:
     names = list(shipped(name).names)
     folders = [text.replace(" ", "_") for text in names]
     assert names == sorted(names, key=str.casefold)
@@ -80,19 +80,19 @@ def test_sorting_kinetics_differently_gives_the_same_order(name):
 
 
 @pytest.mark.parametrize("name", ["coin", "jester", "places205", "ucf101"])
-def test_maps_that_are_not_sorted(name):
+def test_maps_that_are_not_sorted(name: str) -> None:
     names = list(shipped(name).names)
     assert names != sorted(names)
 
 
-def test_only_two_pairs_of_ucf101_are_out_of_order():
+def test_only_two_pairs_of_ucf101_are_out_of_order() -> None:
     names = list(shipped("ucf101").names)
     moved = [i for i, (a, b) in enumerate(zip(names, sorted(names), strict=True)) if a != b]
     assert moved == [34, 35, 46, 47]
     assert names == sorted(names, key=str.casefold)
 
 
-def test_editions_of_kinetics_overlap_as_published():
+def test_editions_of_kinetics_overlap_as_published() -> None:
     k400, k600, k700 = (set(shipped(name).names) for name in ("k400", "k600", "k700"))
     # Names that the later editions merged or renamed must stay as K400 has them.
     for own, merged in {"picking fruit": "picking apples", "tying tie": "tying necktie"}.items():
@@ -107,18 +107,18 @@ def test_editions_of_kinetics_overlap_as_published():
     }
 
 
-def test_scenes_of_places_begin_with_the_folder_of_their_letter():
+def test_scenes_of_places_begin_with_the_folder_of_their_letter() -> None:
     for name in ("places205", "places365"):
         assert all(re.fullmatch(r"(\w)/\1\w+(/\w+)?", scene) for scene in shipped(name).names)
 
 
-def test_k400_is_the_list_of_torchvision():
+def test_k400_is_the_list_of_torchvision() -> None:
     from torchvision.models.video import R3D_18_Weights
 
     assert list(shipped("k400").names) == R3D_18_Weights.KINETICS400_V1.meta["categories"]
 
 
-def test_in1k_is_the_list_of_timm_with_its_words():
+def test_in1k_is_the_list_of_timm_with_its_words() -> None:
     from timm.data import ImageNetInfo
 
     listed = ImageNetInfo("imagenet-1k")
@@ -133,7 +133,7 @@ def test_in1k_is_the_list_of_timm_with_its_words():
 
 # -------------------------------------------------------------------------------------- spellings
 @pytest.mark.parametrize("name", SHIPPED)
-def test_every_class_is_found_however_it_is_spelled(name):
+def test_every_class_is_found_however_it_is_spelled(name: str) -> None:
     labels = shipped(name)
     for index, text in enumerate(labels.names):
         spellings = {
@@ -153,12 +153,12 @@ def test_every_class_is_found_however_it_is_spelled(name):
 
 
 @pytest.mark.parametrize("name", SHIPPED)
-def test_what_is_no_class_is_not_found(name):
+def test_what_is_no_class_is_not_found(name: str) -> None:
     for text in ("", "no such class", "something", "0"):
         assert shipped(name).index(text) is None
 
 
-def test_templates_of_ssv2_are_found_with_brackets():
+def test_templates_of_ssv2_are_found_with_brackets() -> None:
     labels = shipped("ssv2")
     words = re.compile(r"some\w+|part\b|number of", re.IGNORECASE)
     templates = [words.sub(lambda word: f"[{word[0]}]", text) for text in labels.names]
@@ -170,7 +170,7 @@ def test_templates_of_ssv2_are_found_with_brackets():
     assert labels.index(whole) == 115
 
 
-def test_other_spellings_met_with_users():
+def test_other_spellings_met_with_users() -> None:
     for name, text, index in (
         ("k600", "passing American football (not in game)", 309),
         ("k400", "massaging_person-s_head", shipped("k400").index("massaging person's head")),
@@ -184,7 +184,7 @@ def test_other_spellings_met_with_users():
 
 
 @pytest.mark.parametrize("name", ["places205", "places365"])
-def test_scenes_are_found_in_the_spellings_of_all_copies(name):
+def test_scenes_are_found_in_the_spellings_of_all_copies(name: str) -> None:
     labels = shipped(name)
     for index, scene in enumerate(labels.names):
         short = scene[2:]
@@ -193,7 +193,7 @@ def test_scenes_are_found_in_the_spellings_of_all_copies(name):
             assert labels.index(text) == index, text
 
 
-def test_words_of_two_classes_of_imagenet_name_neither():
+def test_words_of_two_classes_of_imagenet_name_neither() -> None:
     labels, words = shipped("in1k"), _lines("in1k_words")
     assert [i for i, text in enumerate(words) if text == "crane"] == [134, 517]
     assert labels.index("crane") is None
@@ -202,14 +202,14 @@ def test_words_of_two_classes_of_imagenet_name_neither():
 
 
 # ------------------------------------------------------------------------------------ the package
-def test_unknown_map_is_refused_with_the_closest_name():
+def test_unknown_map_is_refused_with_the_closest_name() -> None:
     with pytest.raises(UsageError, match=r"label map 'k40'\. Did you mean 'k400'"):
         shipped("k40")
     with pytest.raises(UsageError, match=r"'in1k_words'\. Known: coin, .*, in1k, "):
         shipped("in1k_words")
 
 
-def test_sources_tell_count_and_digest_of_every_file():
+def test_sources_tell_count_and_digest_of_every_file() -> None:
     rows = re.findall(r"^\| (\w+)\.txt \| (\d+) \| (\w{64}) \|$", _text("SOURCES.md"), re.MULTILINE)
     told = {name: (int(count), digest) for name, count, digest in rows}
     others = {"in1k_words": WORDS, "ava": AVA}
@@ -221,12 +221,12 @@ def test_sources_tell_count_and_digest_of_every_file():
     assert set(SHIPPED) == set(PINNED)
 
 
-def test_files_are_packed():
+def test_files_are_packed() -> None:
     patterns = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
     assert any(fnmatch.fnmatch("k400.txt", text) for text in patterns["package-data"]["*"])
 
 
-def test_import_is_cheap_and_registers_nothing():
+def test_import_is_cheap_and_registers_nothing() -> None:
     code = (
         "import sys; from bench import registry; import tasks.labels as labels;"
         "assert not any(registry._ENTRIES.values());"

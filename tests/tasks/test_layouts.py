@@ -1,10 +1,14 @@
 """Every published data set in every layout, end to end: added, checked, encoded and probed."""
 
 import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tasks.labels import shipped
+from tests.commands import Bench, Records
 from tests.tasks import layouts
 from tests.tasks.layouts import COMMON, Item
 
@@ -13,15 +17,15 @@ INAT = ["00000_Animalia_Annelida_Clitellata", "00007_Plantae_Rosales", "09999_Fu
 IMAGES = ("in1k", "places205", "places365", "inat21")
 
 
-def kinetics_name(split, number):
+def kinetics_name(split: str, number: int) -> str:
     return f"-{split[0]}Made_Up{number:02d}_{number:06d}_{number + 10:06d}.mp4"
 
 
-def in1k_name(split, number, label):
+def in1k_name(split: str, number: int, label: str) -> str:
     return f"{label}_{number}.JPEG" if split == "train" else f"ILSVRC2012_val_{number:08d}.JPEG"
 
 
-def places365_name(split, number):
+def places365_name(split: str, number: int) -> str:
     return f"{number:08d}.jpg" if split == "train" else f"Places365_val_{number:08d}.jpg"
 
 
@@ -81,7 +85,7 @@ WITHOUT["inat21"].add("frame folders")
 ALL_LAYOUTS = ("k400", "in1k", "inat21")
 
 
-def cases():
+def cases() -> Iterator[pytest.ParameterSet]:
     for name in NAMES:
         for writer in OFFICIAL[name]:
             yield pytest.param(name, writer, id=f"{name}-{writer.__name__}")
@@ -93,7 +97,7 @@ def cases():
             yield pytest.param(name, COMMON[title], id=f"{name}-{title}", marks=marks)
 
 
-def items_of(name, split, per_class):
+def items_of(name: str, split: str, per_class: int) -> list[Item]:
     names = CLASSES.get(name) or [shipped(name).names[i] for i in (0, 9, 20)]
     made = []
     for label in names:
@@ -106,7 +110,9 @@ def items_of(name, split, per_class):
 
 
 @pytest.mark.parametrize(("name", "write"), list(cases()))
-def test_a_small_tree_is_added_checked_encoded_and_probed(name, write, bench, records, tmp_path):
+def test_a_small_tree_is_added_checked_encoded_and_probed(
+    name: str, write: Callable[..., Any], bench: Bench, records: Records, tmp_path: Path
+) -> None:
     root, home = tmp_path / "root", tmp_path / "home"
     splits = {"train": items_of(name, "train", 2), "val": items_of(name, "val", 1)}
     for split, items in splits.items():
@@ -132,7 +138,7 @@ def test_a_small_tree_is_added_checked_encoded_and_probed(name, write, bench, re
     assert record["task"]["num_classes"] in (num_classes, len(splits["val"]))
 
 
-def test_every_published_data_set_is_tried_in_its_layouts():
+def test_every_published_data_set_is_tried_in_its_layouts() -> None:
     from bench import registry
 
     published = {

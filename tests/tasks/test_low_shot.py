@@ -23,7 +23,7 @@ def put(root: Path, *names: str) -> None:
 
 
 @pytest.fixture
-def k400(tmp_path):
+def k400(tmp_path: Path) -> Path:
     """Twenty training clips of each of two classes, one to score on."""
     for n, label in enumerate(CLASSES["k400"]):
         clips = [f"{label}/{n}-{i:09d}_000001_000011.mp4" for i in range(21)]
@@ -32,7 +32,7 @@ def k400(tmp_path):
 
 
 @pytest.fixture
-def in1k(tmp_path):
+def in1k(tmp_path: Path) -> Path:
     for wnid in CLASSES["in1k"]:
         put(tmp_path / "in1k", *(f"train/{wnid}/{wnid}_{i}.JPEG" for i in range(30)))
         number = CLASSES["in1k"].index(wnid)
@@ -40,7 +40,7 @@ def in1k(tmp_path):
     return tmp_path / "in1k"
 
 
-def test_percent_is_the_fraction_of_the_whole_task(k400):
+def test_percent_is_the_fraction_of_the_whole_task(k400: Path) -> None:
     options = {"data": k400, "percent": "10", "draw": "1"}
     alias = registry.build("tasks", "k400_low_shot", options)
     same = registry.build("tasks", "k400", {"data": k400, "fraction": 0.1, "draw": 1})
@@ -51,7 +51,7 @@ def test_percent_is_the_fraction_of_the_whole_task(k400):
     assert alias.fit_plan == same.fit_plan and alias.flip
 
 
-def test_percents_of_a_draw_are_nested(k400):
+def test_percents_of_a_draw_are_nested(k400: Path) -> None:
     ids = [
         set(registry.build("tasks", "k400_low_shot", {"data": k400, "percent": p}).fit.ids)
         for p in (5, 10, 50, 100)
@@ -62,12 +62,12 @@ def test_percents_of_a_draw_are_nested(k400):
 
 @pytest.mark.parametrize("name", ["k400_low_shot", "ssv2_low_shot", "in1k_low_shot"])
 @pytest.mark.parametrize("percent", [0, 101, -5])
-def test_percent_out_of_its_range_is_refused(name, percent, tmp_path):
+def test_percent_out_of_its_range_is_refused(name: str, percent: int, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="at most 100"):
         registry.build("tasks", name, {"data": tmp_path, "percent": percent})
 
 
-def test_example_of_simclr_lists_is_read(in1k):
+def test_example_of_simclr_lists_is_read(in1k: Path) -> None:
     path = FORMATS / "imagenet1k" / "simclr_subsets" / "1percent.txt"
     names = path.read_text().split()
     put(in1k, *(f"train/{name.split('_')[0]}/{name}" for name in names))
@@ -78,7 +78,7 @@ def test_example_of_simclr_lists_is_read(in1k):
     ]
 
 
-def test_lists_of_simclr_are_read_as_they_are(in1k):
+def test_lists_of_simclr_are_read_as_they_are(in1k: Path) -> None:
     path = in1k.parent / "1percent.txt"
     path.write_text("n15075141_7.JPEG\nn01440764_12.JPEG\nn01440764_1.JPEG\n")
     task = registry.build("tasks", "in1k", {"data": in1k, "subset": path})
@@ -91,5 +91,5 @@ def test_lists_of_simclr_are_read_as_they_are(in1k):
 
 
 @pytest.mark.parametrize("name", ["k400", "k600", "ssv2", "in1k", "places205", "inat21", "folder"])
-def test_every_task_is_cut_in_the_same_four_ways(name):
+def test_every_task_is_cut_in_the_same_four_ways(name: str) -> None:
     assert {"fraction", "draw", "shots", "subset"} <= set(registry.find("tasks", name).options)

@@ -4,12 +4,15 @@ import io
 import json
 import os
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from bench.data.manifest import Manifest
 from bench.errors import DataError
 from tasks.in1k import in1k
 from tasks.k400 import k400
@@ -25,12 +28,14 @@ def touch(root: Path, *names: str) -> None:
         (root / name).write_bytes(b"")
 
 
-def class_folders(root: Path, *, tops=("train", "val"), extension: str = "mp4") -> None:
+def class_folders(
+    root: Path, *, tops: tuple[str, str] = ("train", "val"), extension: str = "mp4"
+) -> None:
     for top in tops:
         touch(root, *(f"{top}/{name}/{top[0]}{n}.{extension}" for n, name in enumerate(CLASSES)))
 
 
-def tar(path: Path, *names: str, links=()) -> Path:
+def tar(path: Path, *names: str, links: tuple[Any, ...] = ()) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     with tarfile.open(path, "w", format=tarfile.GNU_FORMAT) as archive:
         for name in names:
@@ -44,26 +49,28 @@ def tar(path: Path, *names: str, links=()) -> Path:
     return path
 
 
-def both_tars(root: Path, **options) -> Path:
+def both_tars(root: Path, **options: Any) -> Path:
     for split in ("train", "val"):
         names = [f"{split}/{name}/{split[0]}{n}.mp4" for n, name in enumerate(CLASSES)]
         made = tar(root / f"{split}.tar", *names, **options)
     return made
 
 
-def refusal(task, **options) -> str:
+def refusal(task: Callable[..., Any], **options: Any) -> str:
     with pytest.raises(DataError) as refused:
         task(**options)
     return str(refused.value)
 
 
-def media(manifest, root: Path) -> list[str]:
+def media(manifest: Manifest, root: Path) -> list[str]:
     return [str(medium).removeprefix(f"{root}/") for medium in manifest.media]
 
 
 # ------------------------------------------------------------------------------------------- tar
 @pytest.mark.parametrize("extra", [0, 200, 512])
-def test_tar_cut_between_or_within_headers_loses_no_member_in_silence(tmp_path, extra):
+def test_tar_cut_between_or_within_headers_loses_no_member_in_silence(
+    tmp_path: Path, extra: int
+) -> None:
     path = both_tars(tmp_path)
     with tarfile.open(path) as archive:
         second = archive.getmembers()[1]
@@ -71,7 +78,7 @@ def test_tar_cut_between_or_within_headers_loses_no_member_in_silence(tmp_path, 
     assert "val.tar cannot be read" in refusal(k400, data=tmp_path)
 
 
-def test_tar_that_is_damaged_in_the_middle_or_joined_is_refused(tmp_path):
+def test_tar_that_is_damaged_in_the_middle_or_joined_is_refused(tmp_path: Path) -> None:
     path = both_tars(tmp_path)
     whole = path.read_bytes()
     path.write_bytes(whole + whole)
@@ -82,7 +89,7 @@ def test_tar_that_is_damaged_in_the_middle_or_joined_is_refused(tmp_path):
     assert "is damaged" in refusal(k400, data=tmp_path)
 
 
-def test_links_in_a_tar_are_the_files_they_lead_to(tmp_path):
+def test_links_in_a_tar_are_the_files_they_lead_to(tmp_path: Path) -> None:
     for split in ("train", "val"):
         here = f"{split}/abseiling"
         links = [
@@ -100,19 +107,19 @@ def test_links_in_a_tar_are_the_files_they_lead_to(tmp_path):
 
 
 @pytest.mark.parametrize("target", ["/elsewhere/x.mp4", "link.mp4"])
-def test_link_in_a_tar_that_leads_nowhere_is_refused(tmp_path, target):
+def test_link_in_a_tar_that_leads_nowhere_is_refused(tmp_path: Path, target: str) -> None:
     both_tars(tmp_path, links=[("train/abseiling/link.mp4", tarfile.SYMTYPE, target)])
     assert "link.mp4 is a link to" in refusal(k400, data=tmp_path)
 
 
-def test_name_that_stands_twice_in_a_tar_or_is_no_utf8_is_refused(tmp_path):
+def test_name_that_stands_twice_in_a_tar_or_is_no_utf8_is_refused(tmp_path: Path) -> None:
     tar(tmp_path / "train.tar", "train/zumba/a.mp4", "train/zumba/a.mp4")
     assert "it holds train/zumba/a.mp4 twice" in refusal(k400, data=tmp_path)
     tar(tmp_path / "train.tar", os.fsdecode(b"train/zumba/\xe9.mp4"))
     assert "is not UTF-8" in refusal(k400, data=tmp_path)
 
 
-def test_compressed_archives_of_the_split_are_told_in_the_layout(tmp_path):
+def test_compressed_archives_of_the_split_are_told_in_the_layout(tmp_path: Path) -> None:
     class_folders(tmp_path)
     touch(tmp_path, "train-000001.tar.gz", "train/more.zip", "docs.zip")
     task = k400(data=tmp_path)
@@ -120,7 +127,7 @@ def test_compressed_archives_of_the_split_are_told_in_the_layout(tmp_path):
     assert task.score.layout == "class folders; files"
 
 
-def test_archive_of_archives_is_named(tmp_path):
+def test_archive_of_archives_is_named(tmp_path: Path) -> None:
     tar(tmp_path / "ILSVRC2012_img_train.tar", "n01440764.tar")
     assert "ILSVRC2012_img_train.tar, cannot be read in place" in refusal(in1k, data=tmp_path)
 
@@ -133,19 +140,19 @@ def parquets(root: Path, column: str = "label", path: str | None = "video.mp4") 
         pq.write_table(pa.table({"video": cells, column: [0, 1]}), root / f"data/{split}-0.parquet")
 
 
-def test_parquet_whose_rows_share_one_path_is_told_apart_by_row(tmp_path):
+def test_parquet_whose_rows_share_one_path_is_told_apart_by_row(tmp_path: Path) -> None:
     parquets(tmp_path)
     fit = k400(data=tmp_path).fit
     assert (list(fit.ids), fit.labels.tolist()) == (["00000000", "00000001"], [0, 1])
 
 
-def test_parquet_without_a_label_column_says_which_columns_are_taken(tmp_path):
+def test_parquet_without_a_label_column_says_which_columns_are_taken(tmp_path: Path) -> None:
     parquets(tmp_path, column="action")
     said = refusal(k400, data=tmp_path)
     assert "train-0.parquet carries no labels" in said and "label or class or target" in said
 
 
-def test_parquet_of_bare_bytes_does_not_print_them(tmp_path):
+def test_parquet_of_bare_bytes_does_not_print_them(tmp_path: Path) -> None:
     table = pa.table({"video": [b"\0" * 100_000], "label": [0]})
     for split in ("train", "val"):
         pq.write_table(table, tmp_path / f"{split}.parquet")
@@ -153,7 +160,7 @@ def test_parquet_of_bare_bytes_does_not_print_them(tmp_path):
 
 
 # --------------------------------------------------------------------- several copies of the data
-def test_videos_go_before_the_frames_that_were_made_of_them(tmp_path):
+def test_videos_go_before_the_frames_that_were_made_of_them(tmp_path: Path) -> None:
     class_folders(tmp_path)
     for split in ("train", "val"):
         for n, name in enumerate(CLASSES):
@@ -168,7 +175,7 @@ def test_videos_go_before_the_frames_that_were_made_of_them(tmp_path):
     ]  # fmt: skip
 
 
-def test_large_and_small_copies_of_places_are_told_apart_by_a_pattern(tmp_path):
+def test_large_and_small_copies_of_places_are_told_apart_by_a_pattern(tmp_path: Path) -> None:
     (tmp_path / "places365_train_standard.txt").write_text("/a/airfield/1.jpg 0\n")
     (tmp_path / "places365_val.txt").write_text("Places365_val_00000001.jpg 0\n")
     for size in ("256", "large"):
@@ -180,7 +187,7 @@ def test_large_and_small_copies_of_places_are_told_apart_by_a_pattern(tmp_path):
     assert "no folder in" in refusal(places365, data=tmp_path, media=Path("*_128"))
 
 
-def test_archive_that_was_unpacked_may_lie_beside_its_class_folders(tmp_path):
+def test_archive_that_was_unpacked_may_lie_beside_its_class_folders(tmp_path: Path) -> None:
     wnids = shipped("in1k").names[:2]
     for n, wnid in enumerate(wnids):
         touch(tmp_path, f"train/{wnid}/{wnid}_1.JPEG", f"val/{wnid}/ILSVRC2012_val_{n:08d}.JPEG")
@@ -193,7 +200,7 @@ def test_archive_that_was_unpacked_may_lie_beside_its_class_folders(tmp_path):
 
 
 # ------------------------------------------------------------------------------ roots and settings
-def test_what_is_no_folder_of_media_is_said(tmp_path):
+def test_what_is_no_folder_of_media_is_said(tmp_path: Path) -> None:
     class_folders(tmp_path)
     touch(tmp_path, "train.csv")
     assert "train.csv is a file" in refusal(k400, data=tmp_path / "train.csv")
@@ -204,13 +211,13 @@ def test_what_is_no_folder_of_media_is_said(tmp_path):
         assert len(k400(data=tmp_path, media=path).fit) == 2
 
 
-def test_link_to_itself_is_named(tmp_path):
+def test_link_to_itself_is_named(tmp_path: Path) -> None:
     class_folders(tmp_path)
     (tmp_path / "train/abseiling/loop").symlink_to("loop")
     assert "train/abseiling/loop: Too many levels" in refusal(k400, data=tmp_path)
 
 
-def test_list_that_counts_from_one_is_asked_about(tmp_path):
+def test_list_that_counts_from_one_is_asked_about(tmp_path: Path) -> None:
     for split in ("train", "val"):
         rows = [f"{split}{n}.mp4 {n}" for n in (1, 400)]
         (tmp_path / f"{split}.csv").write_text("\n".join(rows))
@@ -218,7 +225,7 @@ def test_list_that_counts_from_one_is_asked_about(tmp_path):
     assert "count from 1?" in refusal(k400, data=tmp_path)
 
 
-def test_reason_of_an_official_file_without_media_is_given_once(tmp_path):
+def test_reason_of_an_official_file_without_media_is_given_once(tmp_path: Path) -> None:
     rows = "label,youtube_id,time_start,time_end,split\nabseiling,-0aMadeUp01,0,10,train\n"
     (tmp_path / "train.csv").write_text(rows)
     touch(tmp_path, "videos.rar")
@@ -230,6 +237,8 @@ def test_reason_of_an_official_file_without_media_is_given_once(tmp_path):
 @pytest.mark.parametrize(
     "content", [{}, {"name": "k400", "kind": "video", "root": ".", "splits": {"train": {}}}]
 )
-def test_damaged_description_of_an_added_data_set_is_refused(tmp_path, content):
+def test_damaged_description_of_an_added_data_set_is_refused(
+    tmp_path: Path, content: dict[str, str | dict[str, dict[str, Any]]]
+) -> None:
     (tmp_path / "dataset.json").write_text(json.dumps({"version": 1, **content}))
     assert "run `bench data add" in refusal(k400, data=tmp_path)

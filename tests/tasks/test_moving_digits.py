@@ -46,8 +46,8 @@ def acting(motion: str, row: int = 0) -> scenes.Scene:
 
 
 # ----------------------------------------------------------------------------------------- scenes
-def test_rendering_is_the_same_every_time_and_everywhere():
-    def digest(rows):
+def test_rendering_is_the_same_every_time_and_everywhere() -> None:
+    def digest(rows: list[tuple[str, int]]) -> str:
         frames = b"".join(scenes.render(scenes.scene(s, r)).tobytes() for s, r in rows)
         return hashlib.sha256(frames).hexdigest()
 
@@ -58,12 +58,12 @@ def test_rendering_is_the_same_every_time_and_everywhere():
     assert digest([("train", 5)]) != digest([("test", 5)])
 
 
-def test_frames_are_colour_pictures_of_the_declared_size():
+def test_frames_are_colour_pictures_of_the_declared_size() -> None:
     frames = scenes.render(scenes.scene("train", 3))
     assert frames.shape == (24, 64, 64, 3) and frames.dtype == np.uint8
 
 
-def test_no_scan_is_in_both_splits_and_scans_are_used_evenly():
+def test_no_scan_is_in_both_splits_and_scans_are_used_evenly() -> None:
     train, test = (
         {scan for digit in range(10) for scan in scenes.scans_of(split, digit)}
         for split in ("train", "test")
@@ -74,21 +74,21 @@ def test_no_scan_is_in_both_splits_and_scans_are_used_evenly():
         assert set(drawn) <= pool and len(drawn) >= len(pool) - 1 and max(drawn.values()) <= 2
 
 
-def test_a_scene_shows_a_scan_of_its_digit():
+def test_a_scene_shows_a_scan_of_its_digit() -> None:
     for row in range(0, 640, 37):
         content = scenes.scene("test", row)
         assert scenes.scans()[1][content.scan] == content.digit
 
 
 @pytest.mark.parametrize(("forth", "back"), OPPOSITES)
-def test_opposite_motions_are_each_other_played_backwards(forth, back):
+def test_opposite_motions_are_each_other_played_backwards(forth: str, back: str) -> None:
     for row in (0, 1, 2):
         ahead, behind = (scenes.coverage(acting(m, row), STEADY) for m in (forth, back))
         np.testing.assert_array_equal(ahead[::-1], behind)
         assert (ahead != behind).any()
 
 
-def test_no_frame_tells_the_motion():
+def test_no_frame_tells_the_motion() -> None:
     """Position, angle and size are uniform over their range in every frame of every motion."""
     look = scenes.LOOK
     for motion in scenes.MOTIONS:
@@ -109,7 +109,7 @@ def test_no_frame_tells_the_motion():
 
 
 @pytest.mark.parametrize("motion", scenes.MOTIONS)
-def test_a_motion_changes_one_thing_and_in_its_sense(motion):
+def test_a_motion_changes_one_thing_and_in_its_sense(motion: str) -> None:
     course = acting(motion).course
     moved, way = scenes.MOTIONS[motion]
     for name in ("x", "y", "angle", "side"):
@@ -123,28 +123,30 @@ def test_a_motion_changes_one_thing_and_in_its_sense(motion):
             assert (steps * (1 if way == "up" else -1) > 0).sum() >= 20
 
 
-def test_clockwise_turns_the_top_to_the_right():
+def test_clockwise_turns_the_top_to_the_right() -> None:
     upright = acting("left")
     still = replace(upright.course.at(0), angle=np.zeros(1))
     turned = replace(still, angle=np.array([0.3]))
     bar = [scenes.coverage(replace(upright, course=c, scan=1))[0] for c in (still, turned)]
     grid = np.arange(64)
 
-    def lean(ink):
+    def lean(ink: np.ndarray) -> float:
         top, bottom = ink[: int(still.y[0])].sum(0), ink[int(still.y[0]) + 1 :].sum(0)
         return (top * grid).sum() / top.sum() - (bottom * grid).sum() / bottom.sum()
 
     assert lean(bar[1]) > lean(bar[0]) + 2
 
 
-def test_boxes_are_tight_around_the_ink():
+def test_boxes_are_tight_around_the_ink() -> None:
     for row in range(0, 80, 9):
         content = scenes.scene("test", row)
         empty = replace(
             content, course=replace(content.course, contrast=np.zeros_like(content.course.x))
         )
         changed = (scenes.render(content) != scenes.render(empty)).any(axis=-1)
-        for frame, (x1, y1, x2, y2) in zip(changed, scenes.boxes(content).astype(int), strict=True):
+        for frame, (x1, y1, x2, y2) in zip(
+            changed, scenes.tight_boxes(scenes.coverage(content)).astype(int), strict=True
+        ):
             ys, xs = np.nonzero(frame)
             assert x1 <= xs.min() and xs.max() < x2 and y1 <= ys.min() and ys.max() < y2
             # Faint ink at the rim may round to no change at all.
@@ -152,13 +154,13 @@ def test_boxes_are_tight_around_the_ink():
             assert np.abs(np.subtract(found, (x1, y1, x2, y2))).max() <= 1
 
 
-def test_still_is_the_middle_frame():
+def test_still_is_the_middle_frame() -> None:
     content = scenes.scene("train", 11)
     np.testing.assert_array_equal(scenes.render(content.still())[0], scenes.render(content)[12])
 
 
 # ------------------------------------------------------------------------------------------ files
-def test_files_decode_to_the_rendered_frames(tmp_path):
+def test_files_decode_to_the_rendered_frames(tmp_path: Path) -> None:
     videos = files.ensure_files(tmp_path, "video", "test", 12)
     stills = files.ensure_files(tmp_path, "image", "test", 12)
     for row in range(12):
@@ -172,7 +174,7 @@ def test_files_decode_to_the_rendered_frames(tmp_path):
         assert (stream.average_rate, stream.pix_fmt) == (12, "yuv420p")
 
 
-def test_encoding_gives_the_same_bytes_every_time():
+def test_encoding_gives_the_same_bytes_every_time() -> None:
     frames = [scenes.render(scenes.scene("test", row)) for row in range(8)]
     first = [files.encode_video(clip) for clip in frames]
     with ThreadPoolExecutor(2) as pool:
@@ -182,7 +184,7 @@ def test_encoding_gives_the_same_bytes_every_time():
         assert "creation_time" not in container.metadata
 
 
-def test_files_that_are_there_are_left_alone_and_missing_ones_made(tmp_path):
+def test_files_that_are_there_are_left_alone_and_missing_ones_made(tmp_path: Path) -> None:
     paths = files.ensure_files(tmp_path, "image", "train", 6)
     before = [(path.read_bytes(), path.stat().st_mtime_ns) for path in paths]
     paths[2].unlink()
@@ -193,7 +195,7 @@ def test_files_that_are_there_are_left_alone_and_missing_ones_made(tmp_path):
     assert len(list(paths[0].parent.iterdir())) == 8
 
 
-def test_killed_rendering_resumes_with_whole_files(tmp_path):
+def test_killed_rendering_resumes_with_whole_files(tmp_path: Path) -> None:
     code = FILES + f"ensure_files(Path({str(tmp_path)!r}), 'video', 'train', 400)"
     folder = tmp_path / files.FOLDER / "videos" / "train"
     process = subprocess.Popen([sys.executable, "-c", code])
@@ -211,7 +213,7 @@ def test_killed_rendering_resumes_with_whole_files(tmp_path):
         assert path.read_bytes() == content == kept.get(path.name, content)
 
 
-def test_two_processes_render_into_one_folder(tmp_path):
+def test_two_processes_render_into_one_folder(tmp_path: Path) -> None:
     code = FILES + f"ensure_files(Path({str(tmp_path)!r}), 'video', 'test', 30)"
     # As a user starts it: with as many threads as the libraries like.
     limits = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -225,7 +227,7 @@ def test_two_processes_render_into_one_folder(tmp_path):
         assert (folder / f"{row:04d}.mp4").read_bytes() == expected
 
 
-def test_folder_of_other_settings_is_refused(tmp_path):
+def test_folder_of_other_settings_is_refused(tmp_path: Path) -> None:
     files.ensure_files(tmp_path, "image", "train", 1)
     note = tmp_path / files.FOLDER / "rendering.json"
     facts = json.loads(note.read_text())
@@ -239,17 +241,19 @@ def test_folder_of_other_settings_is_refused(tmp_path):
 
 # ------------------------------------------------------------------------------------------ tasks
 @pytest.fixture
-def unrendered(monkeypatch):
+def unrendered(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tasks of the full size without their files."""
 
-    def ensure_files(data, kind, split, num_rows):
+    def ensure_files(data: Path, kind: str, split: str, num_rows: int) -> list[Path]:
         return [Path(f"/nowhere/{split}/{row:04d}.mp4") for row in range(num_rows)]
 
     monkeypatch.setattr("tasks.moving_digits.ensure_files", ensure_files)
 
 
 @pytest.mark.parametrize(("size", "fit", "score"), [("full", 16, 8), ("small", 2, 1)])
-def test_every_digit_does_every_motion_equally_often(unrendered, size, fit, score):
+def test_every_digit_does_every_motion_equally_often(
+    unrendered: None, size: str, fit: int, score: int
+) -> None:
     what, how = moving_digits_what(size=size), moving_digits_how(size=size)
     for one, other, repeats in ((what.fit, how.fit, fit), (what.score, how.score, score)):
         pairs = Counter(zip(one.labels.tolist(), other.labels.tolist(), strict=True))
@@ -257,7 +261,7 @@ def test_every_digit_does_every_motion_equally_often(unrendered, size, fit, scor
         assert one.expected == len(one) == repeats * 80 and one.ids == other.ids
 
 
-def test_labels_are_those_of_the_scenes(unrendered):
+def test_labels_are_those_of_the_scenes(unrendered: None) -> None:
     what, how = moving_digits_what(), moving_digits_how()
     for row in range(0, 640, 7):
         content = scenes.scene("test", row)
@@ -265,7 +269,7 @@ def test_labels_are_those_of_the_scenes(unrendered):
         assert how.classes[how.score.labels[row]] == tuple(scenes.MOTIONS)[content.motion]
 
 
-def test_fraction_keeps_the_classes_balanced_and_shares_the_features(unrendered):
+def test_fraction_keeps_the_classes_balanced_and_shares_the_features(unrendered: None) -> None:
     task = moving_digits_how(fraction=0.05, draw=1)
     assert np.bincount(task.fit.labels).tolist() == [8] * 8
     assert len(task.fit.root) == 1280 and len(task.score) == 640
@@ -273,7 +277,7 @@ def test_fraction_keeps_the_classes_balanced_and_shares_the_features(unrendered)
     assert task.fit.ids != other.fit.ids
 
 
-def test_tasks_are_built_from_real_files(monkeypatch, tmp_path):
+def test_tasks_are_built_from_real_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     home = tmp_path
     monkeypatch.setitem(NUM_ROWS, "small", {"train": 10, "test": 3})
     what = registry.build("tasks", "moving_digits_what", {"data": str(home), "size": "small"})
@@ -289,10 +293,12 @@ def test_tasks_are_built_from_real_files(monkeypatch, tmp_path):
     np.testing.assert_array_equal(what.fit.labels, stills.fit.labels)
 
 
-def test_files_go_to_the_home_folder_by_default(monkeypatch, tmp_path):
+def test_files_go_to_the_home_folder_by_default(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     asked = []
 
-    def ensure_files(data, kind, split, num_rows):
+    def ensure_files(data: Path, kind: str, split: str, num_rows: int) -> list[Path]:
         asked.append(data)
         return [Path(f"{row}.mp4") for row in range(num_rows)]
 
@@ -302,6 +308,6 @@ def test_files_go_to_the_home_folder_by_default(monkeypatch, tmp_path):
     assert set(asked) == {tmp_path}
 
 
-def test_unknown_size_is_refused(tmp_path):
+def test_unknown_size_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"moving_digits_how.*'tiny'.*full or small"):
         moving_digits_how(data=tmp_path, size="tiny")

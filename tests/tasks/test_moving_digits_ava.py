@@ -9,8 +9,10 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import av
@@ -24,7 +26,7 @@ from bench.data.boxes.ava_csv import read_boxes, read_excluded
 from bench.data.boxes.ava_labels import read_action_list
 from bench.data.decode.decode import read_frames
 from bench.errors import DataError, UsageError
-from bench.evaluate.evaluate import evaluate
+from bench.evaluate.evaluate import evaluate, prepared_runs
 from bench.types import Silent
 from tasks.ava import ava
 from tasks.digits import ava_films as files
@@ -38,7 +40,7 @@ FORMATS = ("slowfast", "alphaction", "mmaction2")
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory):
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a few films of both sizes."""
     folder = tmp_path_factory.mktemp("films")
     with pytest.MonkeyPatch.context() as patch:
@@ -49,7 +51,7 @@ def home(tmp_path_factory):
 
 
 @pytest.fixture
-def few(monkeypatch):
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("tasks.digits.ava_films", "tasks.moving_digits_ava"):
         monkeypatch.setattr(f"{module}.NUM_FILMS", FEW)
 
@@ -59,7 +61,7 @@ def rows_of(path: Path) -> list[list[str]]:
         return list(csv.reader(file))
 
 
-def shots_of(split: str, num_films: int):
+def shots_of(split: str, num_films: int) -> Iterator[tuple[scenes.Shot, tuple[int, ...]]]:
     """Yield (shot, cast) of the key frames of the first films."""
     for number in range(num_films):
         content = scenes.film(split, number)
@@ -67,7 +69,9 @@ def shots_of(split: str, num_films: int):
             yield shot, content.cast
 
 
-def plain_overlap(one, other):
+def plain_overlap(
+    one: tuple[float, float, float, float], other: tuple[float, float, float, float]
+) -> float:
     """IoU of two boxes by counting the points of a fine grid."""
     grid = (np.arange(1000) + 0.5) / 1000  # corners have three decimals
     across, down = (
@@ -79,8 +83,8 @@ def plain_overlap(one, other):
 
 
 # ----------------------------------------------------------------------------------------- scenes
-def test_rendering_is_the_same_every_time_and_everywhere():
-    def digest(*which):
+def test_rendering_is_the_same_every_time_and_everywhere() -> None:
+    def digest(*which: tuple[str, int]) -> str:
         frames = (scenes.render_film(scenes.film(*one)).tobytes() for one in which)
         return hashlib.sha256(b"".join(frames)).hexdigest()
 
@@ -92,13 +96,13 @@ def test_rendering_is_the_same_every_time_and_everywhere():
     assert digest(("train", 0)) != digest(("test", 0))
 
 
-def test_frames_are_wide_colour_pictures_with_a_key_frame_a_second():
+def test_frames_are_wide_colour_pictures_with_a_key_frame_a_second() -> None:
     frames = scenes.render_film(scenes.film("train", 3))
     assert frames.shape == (scenes.NUM_KEYS * 24 + 12, 64, 128, 3) and frames.dtype == np.uint8
     assert scenes.FPS == scenes.FILM_LOOK.look.num_frames == 24
 
 
-def test_no_scan_is_in_both_splits_and_casts_are_two_to_four():
+def test_no_scan_is_in_both_splits_and_casts_are_two_to_four() -> None:
     casts = {
         split: [scenes.film(split, number).cast for number in range(30)]
         for split in ("train", "test")
@@ -108,7 +112,7 @@ def test_no_scan_is_in_both_splits_and_casts_are_two_to_four():
     assert {len(cast) for both in casts.values() for cast in both} == {2, 3, 4}
 
 
-def test_boxes_are_tight_around_each_digit_on_the_key_frame():
+def test_boxes_are_tight_around_each_digit_on_the_key_frame() -> None:
     content = scenes.film("test", 0)
     shown = scenes.render_film(content)
     for second, actor in ((1, 0), (2, len(content.cast) - 1), (4, 1)):
@@ -136,7 +140,7 @@ def hidden(film: scenes.Film, second: int, actor: int) -> scenes.Film:
     return replace(film, shots=tuple(shots))
 
 
-def test_digits_do_not_cover_each_other_on_key_frames():
+def test_digits_do_not_cover_each_other_on_key_frames() -> None:
     for shot, _ in shots_of("train", 40):
         covered = np.zeros((64, 128), dtype=int)
         for x1, y1, x2, y2 in shot.boxes.astype(int).tolist():
@@ -145,14 +149,14 @@ def test_digits_do_not_cover_each_other_on_key_frames():
         assert covered.max() == 1
 
 
-def test_looking_only_where_a_digit_comes_by_loses_no_ink():
+def test_looking_only_where_a_digit_comes_by_loses_no_ink() -> None:
     for shot, cast in shots_of("test", 6):
         for scan, one in zip(cast, shot.courses, strict=True):
             whole = ink(scan, one, (64, 128))
             np.testing.assert_array_equal(scenes._ink(scan, one, (64, 128)), whole)
 
 
-def test_gaps_are_distances_between_boxes():
+def test_gaps_are_distances_between_boxes() -> None:
     boxes = np.array([[0, 0, 10, 10], [13, 2, 20, 12], [4, 15, 9, 30], [5, 5, 12, 12]], float)
     assert scenes.gaps(boxes).tolist() == [
         [np.inf, 3, 5, -5],
@@ -162,7 +166,7 @@ def test_gaps_are_distances_between_boxes():
     ]
 
 
-def test_no_key_frame_tells_the_motion_or_the_speed():
+def test_no_key_frame_tells_the_motion_or_the_speed() -> None:
     """Place, angle, size and distance are spread alike whatever a digit does."""
     told, does, hurries = [], [], []
     for shot, _ in shots_of("train", 160):
@@ -182,7 +186,7 @@ def test_no_key_frame_tells_the_motion_or_the_speed():
                 assert stats.ks_2samp(ours, others).statistic < limit, label
 
 
-def test_fast_digits_cross_their_range_twice_as_often():
+def test_fast_digits_cross_their_range_twice_as_often() -> None:
     turns = {speed: [] for speed in scenes.SPEEDS}
     for shot, _ in shots_of("test", 40):
         for motion, speed, one in zip(shot.motions, shot.speeds, shot.courses, strict=True):
@@ -194,7 +198,7 @@ def test_fast_digits_cross_their_range_twice_as_often():
 
 
 # ------------------------------------------------------------------------------------------ lists
-def test_labels_are_those_of_the_scene():
+def test_labels_are_those_of_the_scene() -> None:
     counts = Counter()
     frames = lists.key_frames("val", 16)
     assert len(frames) == 16 * 4
@@ -234,7 +238,7 @@ def test_labels_are_those_of_the_scene():
     )
 
 
-def test_detector_misses_slips_and_sees_what_is_not_there():
+def test_detector_misses_slips_and_sees_what_is_not_there() -> None:
     frames = lists.key_frames("val", 48)
     found = [box for frame in frames for box in frame.found]
     truths = sum(len(frame.truth) for frame in frames)
@@ -259,7 +263,7 @@ def test_detector_misses_slips_and_sees_what_is_not_there():
     assert len(bad) >= 3
 
 
-def test_overlap_is_that_of_counted_points():
+def test_overlap_is_that_of_counted_points() -> None:
     rng = np.random.default_rng(0)
     for _ in range(20):
         one, other = np.round(np.sort(rng.random((2, 2, 2)), axis=1).reshape(2, 4), 3)
@@ -268,7 +272,7 @@ def test_overlap_is_that_of_counted_points():
         )
 
 
-def test_ground_truth_has_a_row_for_every_label(home):
+def test_ground_truth_has_a_row_for_every_label(home: Path) -> None:
     folder = home / files.FOLDER / "full" / "annotations"
     for split, num_films in FEW["full"].items():
         rows = rows_of(folder / f"ava_{split}_v2.2.csv")
@@ -294,7 +298,7 @@ def test_ground_truth_has_a_row_for_every_label(home):
     assert (folder / "ava_included_timestamps_v2.2.txt").read_text() == "0001\n0002\n0003\n0004\n"
 
 
-def test_lists_of_actions_agree_and_leave_out_the_rare_ones(home):
+def test_lists_of_actions_agree_and_leave_out_the_rare_ones(home: Path) -> None:
     folder = home / files.FOLDER / "full" / "annotations"
     known = read_action_list(folder / "ava_action_list_v2.2.pbtxt")
     scored = read_action_list(folder / "ava_action_list_v2.2_for_activitynet_2019.pbtxt")
@@ -304,7 +308,7 @@ def test_lists_of_actions_agree_and_leave_out_the_rare_ones(home):
     assert (known[1], known[13]) == ("move left", "be near (another)")
 
 
-def test_three_formats_hold_the_same_detections(home):
+def test_three_formats_hold_the_same_detections(home: Path) -> None:
     folder = home / files.FOLDER / "full" / "detections"
     rows = rows_of(folder / "ava_val_predicted_boxes.csv")
     assert all(len(row) == 8 and row[6] == "" for row in rows)
@@ -331,7 +335,7 @@ def test_three_formats_hold_the_same_detections(home):
     )
 
 
-def test_truth_of_alphaction_is_that_of_the_csv(home):
+def test_truth_of_alphaction_is_that_of_the_csv(home: Path) -> None:
     folder = home / files.FOLDER / "full"
     content = json.loads((folder / "detections" / "ava_val_v2.2_min.json").read_text())
     images = {image["id"]: (image["movie"], image["timestamp"]) for image in content["images"]}
@@ -348,7 +352,7 @@ def test_truth_of_alphaction_is_that_of_the_csv(home):
     )
 
 
-def test_training_detections_have_the_labels_of_what_they_overlap(home):
+def test_training_detections_have_the_labels_of_what_they_overlap(home: Path) -> None:
     folder = home / files.FOLDER / "full"
     truth = {}
     for row in rows_of(folder / "annotations" / "ava_train_v2.2.csv"):
@@ -370,7 +374,7 @@ def test_training_detections_have_the_labels_of_what_they_overlap(home):
 
 
 # ------------------------------------------------------------------------------------------ files
-def test_files_decode_to_the_rendered_frames(home):
+def test_files_decode_to_the_rendered_frames(home: Path) -> None:
     path = home / files.FOLDER / "full" / "videos" / "val_0002.mp4"
     frames = scenes.render_film(scenes.film("test", 2))
     shown = read_frames(path, lambda num_frames, fps: np.arange(num_frames)[None]).pixels
@@ -382,7 +386,7 @@ def test_files_decode_to_the_rendered_frames(home):
         assert (stream.average_rate, stream.pix_fmt) == (24, "yuv420p")
 
 
-def test_small_holds_the_first_films_of_full(home):
+def test_small_holds_the_first_films_of_full(home: Path) -> None:
     small, full = (home / files.FOLDER / size for size in ("small", "full"))
     names = sorted(path.name for path in (small / "videos").iterdir())
     assert names == ["train_0000.mp4", "train_0001.mp4", "val_0000.mp4"]
@@ -392,7 +396,7 @@ def test_small_holds_the_first_films_of_full(home):
         assert (full / part).read_text().startswith((small / part).read_text())
 
 
-def test_encoding_gives_the_same_bytes_every_time():
+def test_encoding_gives_the_same_bytes_every_time() -> None:
     frames = [scenes.render_film(scenes.film("test", number)) for number in range(2)]
     first = [files.encode_video(clip, fps=24) for clip in frames]
     with ThreadPoolExecutor(2) as pool:
@@ -400,11 +404,13 @@ def test_encoding_gives_the_same_bytes_every_time():
             assert list(pool.map(lambda clip: files.encode_video(clip, fps=24), frames)) == first
 
 
-def test_files_that_are_there_are_left_alone_and_missing_ones_made(home, few, tmp_path):
+def test_files_that_are_there_are_left_alone_and_missing_ones_made(
+    home: Path, few: None, tmp_path: Path
+) -> None:
     shutil.copytree(home / files.FOLDER, tmp_path / files.FOLDER)
     root = tmp_path / files.FOLDER / "small"
 
-    def content():
+    def content() -> dict[Path, tuple[bytes, int]]:
         return {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in root.rglob("*") if p.is_file()}
 
     before = content()
@@ -412,7 +418,7 @@ def test_files_that_are_there_are_left_alone_and_missing_ones_made(home, few, tm
     lost = [root / "videos" / "val_0000.mp4", root / "annotations" / "ava_val_v2.2.csv"]
     for path in lost:
         path.unlink()
-    assert files.ensure_films(tmp_path, "small").root == root
+    assert files.ensure_films(tmp_path, "small") == root
     after = content()
     assert [path for path in before if after[path][1] != before[path][1]] == sorted(
         lost, key=list(before).index
@@ -420,7 +426,7 @@ def test_files_that_are_there_are_left_alone_and_missing_ones_made(home, few, tm
     assert all(after[path][0] == before[path][0] for path in before)
 
 
-def test_killed_rendering_resumes_with_whole_files(home, tmp_path):
+def test_killed_rendering_resumes_with_whole_files(home: Path, tmp_path: Path) -> None:
     code = (
         "from pathlib import Path; from tasks.digits import ava_films as files;"
         "files.NUM_FILMS = {'full': {'train': 40, 'val': 1}};"
@@ -436,14 +442,14 @@ def test_killed_rendering_resumes_with_whole_files(home, tmp_path):
     assert 3 <= len(kept) < 40
     # Those that were whole, and the one that was under way.
     names = [f"train_{number:04d}.mp4" for number in range(len(kept) + 1)]
-    paths = files.ensure_rendered(folder, names, files._maker("train"), what="train films")
+    paths = files.ensure_rendered(folder, names, partial(files._film, "train"), what="train films")
     assert not list(folder.glob("*.partial"))
     for path in paths:
         whole = (home / files.FOLDER / "full" / "videos" / path.name).read_bytes()
         assert path.read_bytes() == whole == kept.get(path.name, whole)
 
 
-def test_folder_of_other_settings_is_refused(home, few, tmp_path):
+def test_folder_of_other_settings_is_refused(home: Path, few: None, tmp_path: Path) -> None:
     shutil.copytree(home / files.FOLDER / "small", tmp_path / files.FOLDER / "small")
     note = tmp_path / files.FOLDER / "small" / "rendering.json"
     facts = json.loads(note.read_text())
@@ -453,7 +459,7 @@ def test_folder_of_other_settings_is_refused(home, few, tmp_path):
 
 
 # ------------------------------------------------------------------------------------------- task
-def test_rows_are_the_boxes_of_key_frames_that_count(home, few):
+def test_rows_are_the_boxes_of_key_frames_that_count(home: Path, few: None) -> None:
     task = registry.build("tasks", "moving_digits_ava", {"data": str(home)})
     assert (task.unit, task.metric, str(task.fit_plan), task.flip) == (
         "box",
@@ -488,7 +494,7 @@ def test_rows_are_the_boxes_of_key_frames_that_count(home, few):
     assert list(task.truth.classes) == [a.id for a in lists.ACTIONS if a.evaluated]
 
 
-def test_boxes_show_digits_at_their_seconds(home, few):
+def test_boxes_show_digits_at_their_seconds(home: Path, few: None) -> None:
     """The pixels of the decoded key frame are lighter inside the boxes than beside them."""
     task = moving_digits_ava(data=home, score_boxes="ground_truth")
     regions = task.score.regions
@@ -507,14 +513,14 @@ def test_boxes_show_digits_at_their_seconds(home, few):
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_every_format_gives_the_same_rows(home, few, form):
+def test_every_format_gives_the_same_rows(home: Path, few: None, form: str) -> None:
     task, other = (moving_digits_ava(data=home, detections=one) for one in ("slowfast", form))
     assert other.score.digest == task.score.digest and other.fit.digest == task.fit.digest
     assert other.options["detections"] == form
     assert (other.files["detections"] == task.files["detections"]) == (form == "slowfast")
 
 
-def test_detected_training_boxes_are_added_with_their_labels(home, few):
+def test_detected_training_boxes_are_added_with_their_labels(home: Path, few: None) -> None:
     plain, both = (
         moving_digits_ava(data=home, fit_boxes=boxes) for boxes in ("ground_truth", "both")
     )
@@ -527,14 +533,14 @@ def test_detected_training_boxes_are_added_with_their_labels(home, few):
     assert len(both.fit) == len(plain.fit) + added
 
 
-def test_subsets_are_whole_films_that_share_the_features_of_all(home, few):
+def test_subsets_are_whole_films_that_share_the_features_of_all(home: Path, few: None) -> None:
     task = moving_digits_ava(data=home, fraction=0.5, draw=1)
     regions = task.fit.regions
     assert len({regions.videos[video] for video in regions.video.tolist()}) == 2
     assert len(task.fit.root) == len(moving_digits_ava(data=home).fit)
 
 
-def test_unknown_size_and_format_are_refused(tmp_path):
+def test_unknown_size_and_format_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"moving_digits_ava.*'tiny'.*full or small"):
         moving_digits_ava(data=tmp_path, size="tiny")
     with pytest.raises(UsageError, match=r"moving_digits_ava.*'coco'.*slowfast"):
@@ -542,7 +548,7 @@ def test_unknown_size_and_format_are_refused(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_the_folder_is_read_by_the_task_of_ava(home, few):
+def test_the_folder_is_read_by_the_task_of_ava(home: Path, few: None) -> None:
     ours = moving_digits_ava(data=home)
     root = home / files.FOLDER / "full"
     with pytest.raises(DataError, match=r"detections.*differ.*task\.detections"):
@@ -555,7 +561,9 @@ def test_the_folder_is_read_by_the_task_of_ava(home, few):
         assert theirs.truth.classes == ours.truth.classes
 
 
-def test_a_run_scores_every_box_against_the_whole_truth(home, few, tmp_path):
+def test_a_run_scores_every_box_against_the_whole_truth(
+    home: Path, few: None, tmp_path: Path
+) -> None:
     """Untrained features on a few films: the record holds together, whatever the number."""
     config = RunConfig(
         encoder="random:digits_tiny",
@@ -565,7 +573,7 @@ def test_a_run_scores_every_box_against_the_whole_truth(home, few, tmp_path):
         task_options={"data": home},
         probe_options={"epochs": 1},
     )
-    [outcome] = evaluate([config], Machine(home=tmp_path), Silent())
+    [outcome] = evaluate(prepared_runs([config], Machine(home=tmp_path), Silent()))
     metrics, task = outcome.result.metrics, moving_digits_ava(data=home)
     assert (metrics.scored, metrics.expected) == (len(task.score), len(task.score))
     assert [one.id for one in metrics.classes] == list(task.truth.classes)

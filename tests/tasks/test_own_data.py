@@ -30,7 +30,7 @@ def text(path: Path, content: str) -> Path:
 
 
 # ----------------------------------------------------------------------------------------- folder
-def test_folder_task_of_videos(tmp_path):
+def test_folder_task_of_videos(tmp_path: Path) -> None:
     data = own(tmp_path, "train/run/1.mp4", "train/walk/2.mp4", "val/walk/1.webm")
     task = folder(data=data, plan="8x2x3@2", flip=False)
     assert (task.name, task.kind, task.flip, task.metric) == ("folder", "video", False, "top1")
@@ -40,7 +40,7 @@ def test_folder_task_of_videos(tmp_path):
     assert task.fit_plan == ClipPlan.parse("8x2x1@2")
 
 
-def test_folder_task_of_images_repeats_the_still(tmp_path):
+def test_folder_task_of_images_repeats_the_still(tmp_path: Path) -> None:
     data = own(tmp_path, "train/a/1.png", "train/b/1.png", "val/a/2.png")
     task = folder(data=data)
     still = ClipPlan(num_frames=16, num_clips=1, num_views=1, stride=0)
@@ -50,33 +50,33 @@ def test_folder_task_of_images_repeats_the_still(tmp_path):
         folder(data=data, plan="16x8x3@4")
 
 
-def test_class_that_training_lacks_is_refused(tmp_path):
+def test_class_that_training_lacks_is_refused(tmp_path: Path) -> None:
     data = own(tmp_path, "train/run/1.mp4", "train/walk/2.mp4", "val/runs/1.mp4")
     with pytest.raises(DataError, match=r"'runs'.*Did you mean 'run'"):
         folder(data=data)
 
 
-def test_missing_split_lists_the_folders_and_the_option(tmp_path):
+def test_missing_split_lists_the_folders_and_the_option(tmp_path: Path) -> None:
     data = own(tmp_path, "train/run/1.mp4", "validation/run/1.mp4", ".cache/x.mp4")
     with pytest.raises(DataError, match=r"found train, validation.*task.val=validation"):
         folder(data=data)
     assert len(folder(data=data, val="validation").score) == 1
 
 
-def test_missing_data_folder_is_named(tmp_path):
+def test_missing_data_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"nowhere.*--data"):
         folder(data=tmp_path / "nowhere")
     with pytest.raises(UsageError, match="--data"):
         folder()
 
 
-def test_videos_and_images_are_not_one_task(tmp_path):
+def test_videos_and_images_are_not_one_task(tmp_path: Path) -> None:
     data = own(tmp_path, "train/run/1.mp4", "val/run/1.png")
     with pytest.raises(DataError, match="training split has videos"):
         folder(data=data)
 
 
-def test_fraction_cuts_training_only_and_keeps_its_features(tmp_path):
+def test_fraction_cuts_training_only_and_keeps_its_features(tmp_path: Path) -> None:
     files = [f"train/{label}/{i}.mp4" for label in "ab" for i in range(10)]
     data = own(tmp_path, *files, "val/a/1.mp4", "val/b/1.mp4")
     full = folder(data=data)
@@ -90,7 +90,7 @@ def test_fraction_cuts_training_only_and_keeps_its_features(tmp_path):
     assert (few.options["fraction"], few.options["draw"], few.options["rows"]) == (0.1, 1, 2)
 
 
-def test_shots_and_lists_cut_the_training_of_folders_and_lists(tmp_path):
+def test_shots_and_lists_cut_the_training_of_folders_and_lists(tmp_path: Path) -> None:
     files = [f"train/{label}/{label}{i}.mp4" for label in "ab" for i in range(5)]
     data = own(tmp_path, *files, "val/a/1.mp4", "val/b/1.mp4")
     chosen = text(tmp_path / "chosen.txt", "b4\na0.mp4\n")
@@ -105,7 +105,7 @@ def test_shots_and_lists_cut_the_training_of_folders_and_lists(tmp_path):
 
 
 # ---------------------------------------------------------------------------------------- listing
-def test_listing_task_of_integers_counts_classes_over_both(tmp_path):
+def test_listing_task_of_integers_counts_classes_over_both(tmp_path: Path) -> None:
     train = text(tmp_path / "train.csv", "a.mp4 0\nb.mp4 1\n")
     val = text(tmp_path / "val.csv", "c.mp4 3\na.mp4 0\n")
     task = listing(train=train, val=val)
@@ -115,7 +115,7 @@ def test_listing_task_of_integers_counts_classes_over_both(tmp_path):
     assert task.options["rows_in_both_splits"] == 1
 
 
-def test_listing_task_maps_by_name(tmp_path):
+def test_listing_task_maps_by_name(tmp_path: Path) -> None:
     train = text(tmp_path / "train.csv", "path,label\na.mp4,walk\nb.mp4,run\n")
     val = text(tmp_path / "val.txt", "c.mp4 walk\n")
     task = listing(train=train, val=val, data=tmp_path)
@@ -124,14 +124,14 @@ def test_listing_task_maps_by_name(tmp_path):
     assert task.score.media[0] == tmp_path / "c.mp4"
 
 
-def test_name_that_training_lacks_is_refused_by_line(tmp_path):
+def test_name_that_training_lacks_is_refused_by_line(tmp_path: Path) -> None:
     train = text(tmp_path / "train.csv", "a.mp4 walk\nb.mp4 run\n")
     val = text(tmp_path / "val.csv", "c.mp4 walk\nd.mp4 runn\n")
     with pytest.raises(DataError, match=r"val.csv, line 2.*Did you mean 'run'"):
         listing(train=train, val=val)
 
 
-def test_names_and_integers_need_the_list_of_classes(tmp_path):
+def test_names_and_integers_need_the_list_of_classes(tmp_path: Path) -> None:
     train = text(tmp_path / "train.csv", "a.mp4 walk\nb.mp4 run\n")
     val = text(tmp_path / "val.csv", "c.mp4 0\n")
     with pytest.raises(DataError, match=r"names in .*train.csv but integers in .*val.csv"):
@@ -142,13 +142,13 @@ def test_names_and_integers_need_the_list_of_classes(tmp_path):
     assert task.score.classes[task.score.labels[0]] == "walk"
 
 
-def test_missing_media_folder_is_named(tmp_path):
+def test_missing_media_folder_is_named(tmp_path: Path) -> None:
     train = text(tmp_path / "train.csv", "a.mp4 0\n")
     with pytest.raises(DataError, match=r"nowhere.*--data"):
         listing(train=train, val=train, data=tmp_path / "nowhere")
 
 
-def test_own_data_tasks_are_registered_with_text_options(tmp_path):
+def test_own_data_tasks_are_registered_with_text_options(tmp_path: Path) -> None:
     data = own(tmp_path, "train/a/1.mp4", "train/a/2.mp4", "val/a/3.mp4")
     options = {"data": str(data), "fraction": "0.5", "draw": "1", "flip": "no"}
     task = build("tasks", "folder", options)

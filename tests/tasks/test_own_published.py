@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.commands import Bench, Records
 from tests.tasks.layouts import COMMON, Item
 
 DOCS = (Path(__file__).parents[2] / "docs" / "data.md").read_text()
@@ -13,8 +14,8 @@ BIRDS = ("blackbird", "great tit", "robin")
 
 @pytest.mark.parametrize("layout", [name for name in COMMON if name != "frame folders"])
 def test_the_example_of_the_docs_runs_in_every_layout(
-    layout, bench, records, tmp_path, monkeypatch
-):
+    layout: str, bench: Bench, records: Records, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     [code] = re.findall(r"```python\n(.*?)```", DOCS, flags=re.DOTALL)
     (tmp_path / "garden_birds.py").write_text(code)
     monkeypatch.chdir(tmp_path)

@@ -1,15 +1,18 @@
 """Places205 and Places365: nested and flattened trees give the same samples the same labels."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from bench.data.discover.dataset import Listed
 from bench.data.discover.folder_scan import scan
 from bench.data.discover.label_map import LabelMap
-from bench.data.media.media import Cell
+from bench.data.media.media import ParquetCell
 from bench.errors import DataError
 from tasks.formats.places_files import easyformat, image_ids, listed_path, reader, scene_finder
 from tasks.labels import shipped
@@ -25,7 +28,7 @@ LABELS = LabelMap(names=[scene[1:] for scene in SCENES], source="made up")
 OUTDOOR = 8
 
 
-def read(root: Path, name: str, split: str = "train", labels: LabelMap = LABELS):
+def read(root: Path, name: str, split: str = "train", labels: LabelMap = LABELS) -> Listed:
     """Read one list below a root; returns its Listed, or None."""
     tree = scan(root, "image")
     return reader("Places365", CATEGORIES, labels)(tree.find(name)[0], split, tree, labels)
@@ -53,12 +56,12 @@ def text(path: Path, content: str) -> Path:
     ],
 )
 @pytest.mark.parametrize("spelling", [lambda s: s, lambda s: s[1:], easyformat])
-def test_one_sample_has_one_id_in_every_layout(name, spelling):
+def test_one_sample_has_one_id_in_every_layout(name: str, spelling: Callable[..., Any]) -> None:
     labels = LabelMap(names=[spelling(scene) for scene in SCENES], source="made up")
     assert image_ids(labels)(name) == "apartment_building-outdoor/00000002"
 
 
-def test_ids_hold_the_class_because_file_names_repeat():
+def test_ids_hold_the_class_because_file_names_repeat() -> None:
     image_id = image_ids(LABELS)
     assert image_id("a/airfield/00000001.jpg") == "airfield/00000001"
     assert image_id("b/bedroom/00000001.jpg") == "bedroom/00000001"
@@ -69,11 +72,11 @@ def test_ids_hold_the_class_because_file_names_repeat():
 @pytest.mark.parametrize(
     "folder", ["", "val_256/", "places365_standard/val/airfield/", "/a/airfield/"]
 )
-def test_numbered_images_have_their_number_as_id(folder):
+def test_numbered_images_have_their_number_as_id(folder: str) -> None:
     assert image_ids(LABELS)(f"{folder}Places365_val_00000002.jpg") == "Places365_val_00000002"
 
 
-def test_scene_is_what_the_folder_ends_in():
+def test_scene_is_what_the_folder_ends_in() -> None:
     find = scene_finder(LABELS)
     assert find("images256/t/train_station/platform") == 9
     assert find("train/train_station-platform") == 9
@@ -82,7 +85,7 @@ def test_scene_is_what_the_folder_ends_in():
 
 
 # ---------------------------------------------------------------------------------- Places365 lists
-def test_official_training_list(tmp_path):
+def test_official_training_list(tmp_path: Path) -> None:
     root = shutil.copytree(FORMATS / "places365", tmp_path / "p")
     listed = read(root, "places365_train_standard.txt")
     assert list(listed.names) == [
@@ -92,7 +95,7 @@ def test_official_training_list(tmp_path):
     assert listed.labels.tolist() == [0, OUTDOOR]
 
 
-def test_official_validation_list_of_flat_images(tmp_path):
+def test_official_validation_list_of_flat_images(tmp_path: Path) -> None:
     root = shutil.copytree(FORMATS / "places365", tmp_path / "p")
     listed = read(root, "places365_val.txt", "val")
     assert dict(zip(listed.names, listed.labels.tolist(), strict=True)) == {
@@ -102,14 +105,14 @@ def test_official_validation_list_of_flat_images(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["places365_test.txt", "val_without_labels.txt"])
-def test_list_without_labels_is_refused(tmp_path, name):
+def test_list_without_labels_is_refused(tmp_path: Path, name: str) -> None:
     root = shutil.copytree(FORMATS / "places365", tmp_path / "p")
     text(root / "val_without_labels.txt", "Places365_val_00000001.jpg\n")
     with pytest.raises(DataError, match=r"without labels.*places365_val\.txt"):
         read(root, name, "val")
 
 
-def test_list_of_class_folders_without_index(tmp_path):
+def test_list_of_class_folders_without_index(tmp_path: Path) -> None:
     listing = (FORMATS / "places365" / "easyformat_listing.txt").read_text().split()
     images = [name for name in listing if name.endswith(".jpg")]
     text(tmp_path / "val.txt", "\n".join(images))
@@ -120,7 +123,7 @@ def test_list_of_class_folders_without_index(tmp_path):
         read(tmp_path, "val.txt", "val")
 
 
-def test_category_file_in_another_order_is_refused(tmp_path):
+def test_category_file_in_another_order_is_refused(tmp_path: Path) -> None:
     root = shutil.copytree(FORMATS / "places365", tmp_path / "p")
     text(root / CATEGORIES, "/a/airplane_cabin 0\n/a/airfield 1")
     with pytest.raises(
@@ -132,7 +135,7 @@ def test_category_file_in_another_order_is_refused(tmp_path):
         read(root, "places365_val.txt", "val")
 
 
-def test_index_of_another_class_than_the_name_tells_is_refused(tmp_path):
+def test_index_of_another_class_than_the_name_tells_is_refused(tmp_path: Path) -> None:
     text(tmp_path / "train.txt", "/a/airfield/1.jpg 0\n/a/airplane_cabin/1.jpg 8\n")
     with pytest.raises(DataError, match=r"line 2: .*'a/airplane_cabin', but the index 8"):
         read(tmp_path, "train.txt")
@@ -142,7 +145,7 @@ def test_index_of_another_class_than_the_name_tells_is_refused(tmp_path):
 
 
 # ---------------------------------------------------------------------------------- Places205 lists
-def test_places205_lists_are_separated_by_blanks(tmp_path):
+def test_places205_lists_are_separated_by_blanks(tmp_path: Path) -> None:
     names = ["a/abbey", "a/airport_terminal", *(f"x/x_{i}" for i in range(2, 22)), "b/bedroom"]
     labels = LabelMap(names=names, source="made up")
     root = shutil.copytree(FORMATS / "places205", tmp_path / "p")
@@ -155,7 +158,7 @@ def test_places205_lists_are_separated_by_blanks(tmp_path):
 
 
 # ------------------------------------------------------------------------------------- long lists
-def test_lists_are_cut_at_the_last_separator(tmp_path):
+def test_lists_are_cut_at_the_last_separator(tmp_path: Path) -> None:
     text(tmp_path / "train.txt", "\ufeffa/airfield/my file.jpg 0\r\na/airfield/2.jpg 0 \r\n\r\n")
     assert list(read(tmp_path, "train.txt").names) == ["a/airfield/my file.jpg", "a/airfield/2.jpg"]
     text(tmp_path / "train.txt", "a/airfield/1,2.jpg,0\n")
@@ -163,7 +166,7 @@ def test_lists_are_cut_at_the_last_separator(tmp_path):
 
 
 @pytest.mark.parametrize("line", ["a/airfield/2.jpg", "", "a/airfield/2.jpg x", "a/b.jpg -1", " 1"])
-def test_line_without_index_is_named(tmp_path, line):
+def test_line_without_index_is_named(tmp_path: Path, line: str) -> None:
     text(tmp_path / "train.txt", f"a/airfield/1.jpg 0\n{line}\na/airfield/3.jpg 0\n")
     with pytest.raises(DataError, match=r"train.txt, line 2: expected a file name and an index"):
         read(tmp_path, "train.txt")
@@ -244,19 +247,21 @@ LAYOUTS = [
 
 
 @pytest.mark.parametrize("make", LAYOUTS, ids=lambda make: make.__name__)
-def test_every_layout_of_places365_gives_the_same_manifests(tmp_path, make):
+def test_every_layout_of_places365_gives_the_same_manifests(
+    tmp_path: Path, make: Callable[..., Any]
+) -> None:
     make(tmp_path)
     task = places365(data=tmp_path)
     rows = {f"{easyformat(name)}/00000001": index for name, index in TRAIN365.items()}
     for manifest, expected in ((task.fit, rows), (task.score, VAL365)):
         assert dict(zip(manifest.ids, manifest.labels.tolist(), strict=True)) == expected
         assert len(manifest.classes) == 365
-        assert all(isinstance(medium, Cell) or medium.exists() for medium in manifest.media)
+        assert all(isinstance(medium, ParquetCell) or medium.exists() for medium in manifest.media)
     assert task.fit.copies == {"published": 1_803_460, "challenge 2016": 8_026_628}
     assert (task.fit.expected, task.score.expected) == (1_803_460, 36_500)
 
 
-def test_image_of_another_class_with_the_same_name_is_no_substitute(tmp_path):
+def test_image_of_another_class_with_the_same_name_is_no_substitute(tmp_path: Path) -> None:
     official365(tmp_path)
     (tmp_path / "data_large" / "a" / "airfield" / "00000001.jpg").unlink()
     fit = places365(data=tmp_path).fit
@@ -266,7 +271,7 @@ def test_image_of_another_class_with_the_same_name_is_no_substitute(tmp_path):
     assert missing == ["airfield/00000001"]
 
 
-def test_list_of_test_images_is_refused_by_the_task(tmp_path):
+def test_list_of_test_images_is_refused_by_the_task(tmp_path: Path) -> None:
     official365(tmp_path)
     with pytest.raises(DataError, match=r"test images of Places365 without labels"):
         places365(data=tmp_path, val=FORMATS / "places365" / "places365_test.txt")
@@ -293,7 +298,9 @@ def flattened205(root: Path) -> None:
 
 
 @pytest.mark.parametrize("make", [official205, nested205, flattened205], ids=lambda m: m.__name__)
-def test_every_layout_of_places205_gives_the_same_manifests(tmp_path, make):
+def test_every_layout_of_places205_gives_the_same_manifests(
+    tmp_path: Path, make: Callable[..., Any]
+) -> None:
     make(tmp_path)
     task = places205(data=tmp_path)
     for manifest, split in ((task.fit, "train"), (task.score, "val")):
@@ -304,7 +311,7 @@ def test_every_layout_of_places205_gives_the_same_manifests(tmp_path, make):
     assert (task.fit.expected, task.score.expected) == (2_448_873, 20_500)
 
 
-def test_examples_beside_the_shipped_label_maps(tmp_path):
+def test_examples_beside_the_shipped_label_maps(tmp_path: Path) -> None:
     root = shutil.copytree(FORMATS / "places365", tmp_path / "365")
     listed = read(root, "places365_train_standard.txt", labels=shipped("places365"))
     assert listed.labels.tolist() == [0, 8]
@@ -316,7 +323,7 @@ def test_examples_beside_the_shipped_label_maps(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["places205", "places365"])
-def test_all_scenes_are_told_apart_in_all_spellings(name):
+def test_all_scenes_are_told_apart_in_all_spellings(name: str) -> None:
     labels = shipped(name)
     find = scene_finder(labels)
     numbers = list(range(len(labels)))

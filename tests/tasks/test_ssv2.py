@@ -30,7 +30,9 @@ SCHEMES = {
     ("split", "ids", "labels"),
     [("train", ["900001", "37"], [0, 1]), ("validation", ["900002"], [2])],
 )
-def test_golden_lists_give_the_template_as_class(tmp_path, scheme, split, ids, labels):
+def test_golden_lists_give_the_template_as_class(
+    tmp_path: Path, scheme: str, split: str, ids: list[str], labels: list[int]
+) -> None:
     folder = copy(f"ssv2/{scheme}", tmp_path)
     listed = read(folder / SCHEMES[scheme].format(split), split, look(tmp_path), THREE)
     assert (list(listed.names), listed.labels.tolist()) == (ids, labels)
@@ -38,14 +40,14 @@ def test_golden_lists_give_the_template_as_class(tmp_path, scheme, split, ids, l
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_patterns_find_the_lists_of_both_schemes(tmp_path, scheme):
+def test_patterns_find_the_lists_of_both_schemes(tmp_path: Path, scheme: str) -> None:
     folder = copy(f"ssv2/{scheme}", tmp_path)
     for split in ("train", "validation"):
         found = look(tmp_path).find(*SSV2.patterns[split])
         assert found == [folder / SCHEMES[scheme].format(split)]
 
 
-def test_golden_answers_are_cut_at_the_first_semicolon(tmp_path):
+def test_golden_answers_are_cut_at_the_first_semicolon(tmp_path: Path) -> None:
     folder = copy("ssv2/qualcomm_naming/labels", tmp_path)
     tree = look(tmp_path)
     (answers,) = tree.find(*SSV2.patterns["test"])
@@ -55,20 +57,20 @@ def test_golden_answers_are_cut_at_the_first_semicolon(tmp_path):
         read(folder / "test.json", "test", tree, THREE)
 
 
-def test_semicolon_in_a_template_belongs_to_it(tmp_path):
+def test_semicolon_in_a_template_belongs_to_it(tmp_path: Path) -> None:
     odd = LabelMap(names=["a; b", "a"], source="test")
     path = write(tmp_path / "test-answers.csv", "7;a; b\r\n8;a\r\n")
     assert read(path, "test", look(tmp_path), odd).labels.tolist() == [0, 1]
 
 
-def test_caption_of_a_video_is_not_its_class(tmp_path):
+def test_caption_of_a_video_is_not_its_class(tmp_path: Path) -> None:
     item = {"id": 5, "label": NAMES[0], "template": BRACKETS, "placeholders": ["x"]}
     path = write(tmp_path / "train.json", json.dumps([item]))
     listed = read(path, "train", look(tmp_path), THREE)
     assert (list(listed.names), listed.labels.tolist()) == (["5"], [1])
 
 
-def test_unknown_template_and_broken_items_are_named(tmp_path):
+def test_unknown_template_and_broken_items_are_named(tmp_path: Path) -> None:
     unknown = [{"id": "1", "template": "Approaching [something] with a camera"}]
     path = write(tmp_path / "train.json", json.dumps(unknown))
     with pytest.raises(DataError, match=r"is none of the 3 classes.*Did you mean 'Approaching"):
@@ -81,14 +83,14 @@ def test_unknown_template_and_broken_items_are_named(tmp_path):
         read(path, "train", look(tmp_path), THREE)
 
 
-def test_lists_of_other_codes_are_left_to_the_general_reader(tmp_path):
+def test_lists_of_other_codes_are_left_to_the_general_reader(tmp_path: Path) -> None:
     tree = look(tmp_path)
     for name in ("videomae_style/train.csv", "mmaction2/sthv2_train_list_videos.txt"):
         assert read(FORMATS / "ssv2" / name, "train", tree, THREE) is None
     assert read(write(tmp_path / "train.json", "{}"), "train", tree, THREE) is None
 
 
-def test_list_of_frames_says_where_the_labels_come_from(tmp_path):
+def test_list_of_frames_says_where_the_labels_come_from(tmp_path: Path) -> None:
     frames = copy("ssv2/slowfast_frame_lists", tmp_path) / "train.csv"
     with pytest.raises(DataError, match=r"frames only.*put something-something-v2-train\.json"):
         read(frames, "train", look(tmp_path), THREE)
@@ -98,7 +100,7 @@ def test_list_of_frames_says_where_the_labels_come_from(tmp_path):
 
 
 # ------------------------------------------------------------------------------- the real classes
-def test_shipped_order_is_alphabetical_and_takes_real_templates(tmp_path):
+def test_shipped_order_is_alphabetical_and_takes_real_templates(tmp_path: Path) -> None:
     labels = SSV2.labels
     assert len(labels) == 174
     assert list(labels.names) == sorted(labels.names)
@@ -114,7 +116,7 @@ def test_shipped_order_is_alphabetical_and_takes_real_templates(tmp_path):
     assert [labels.names[i] for i in made] == plain
 
 
-def test_own_label_map_must_agree_with_the_shipped_one(tmp_path):
+def test_own_label_map_must_agree_with_the_shipped_one(tmp_path: Path) -> None:
     items = json.dumps([{"id": "1", "template": "Holding [something]"}])
     path = write(tmp_path / "labels" / "train.json", items)
     right = {name: str(index) for index, name in enumerate(SSV2.labels.names)}
@@ -135,7 +137,7 @@ def test_own_label_map_must_agree_with_the_shipped_one(tmp_path):
 
 
 # ------------------------------------------------------------------------- from folder to manifest
-def test_every_golden_tree_gives_the_same_manifest(tmp_path):
+def test_every_golden_tree_gives_the_same_manifest(tmp_path: Path) -> None:
     ids = ("900001", "37")
     videos = [f"20bn-something-something-v2/{sample}.webm" for sample in ids]
     frames = [f"frames/{sample}/{sample}_00000{n}.jpg" for sample in ids for n in (1, 2)]
@@ -158,7 +160,7 @@ def test_every_golden_tree_gives_the_same_manifest(tmp_path):
     assert len(digests) == 1
 
 
-def test_videos_beside_their_conversions_need_a_folder(tmp_path):
+def test_videos_beside_their_conversions_need_a_folder(tmp_path: Path) -> None:
     names = (FORMATS / "ssv2/videos_listing.txt").read_text().split()
     root = plant(tmp_path, *names)
     copy("ssv2/20bn_naming", root)
@@ -170,7 +172,7 @@ def test_videos_beside_their_conversions_need_a_folder(tmp_path):
     assert [path.name for path in manifest.media] == ["37.webm", "900001.webm"]
 
 
-def test_frames_of_slowfast_are_read_with_the_labels_of_the_json(tmp_path):
+def test_frames_of_slowfast_are_read_with_the_labels_of_the_json(tmp_path: Path) -> None:
     root = plant(tmp_path, "900001/900001_000001.jpg", "900001/900001_000002.jpg")
     copy("ssv2/slowfast_frame_lists", root)
     classes = FORMATS / "ssv2/20bn_naming/something-something-v2-labels.json"
@@ -182,7 +184,7 @@ def test_frames_of_slowfast_are_read_with_the_labels_of_the_json(tmp_path):
     assert not manifest.media[0].exists()  # 37 is listed and not there: missing, not left out
 
 
-def test_own_label_map_is_used_when_it_is_asked_for(tmp_path):
+def test_own_label_map_is_used_when_it_is_asked_for(tmp_path: Path) -> None:
     root = plant(tmp_path, "v/900001.webm", "v/37.webm", "v/900002.webm")
     copy("ssv2/qualcomm_naming/labels", root)
     with pytest.raises(DataError, match=r"labels\.json gives .*task\.classes=.*labels\.json"):

@@ -1,5 +1,7 @@
 """UCF101: an order that is not sorted, three splits, lists with and without numbers."""
 
+from pathlib import Path
+
 import pytest
 
 from bench.data.discover.label_map import LabelMap
@@ -22,7 +24,7 @@ TEST = {
 
 
 @pytest.mark.parametrize(("split", "rows"), [("trainlist01", TRAIN), ("testlist01", TEST)])
-def test_golden_lists_follow_class_ind(tmp_path, split, rows):
+def test_golden_lists_follow_class_ind(tmp_path: Path, split: str, rows: dict[str, int]) -> None:
     folder = copy("ucf101/ucfTrainTestlist", tmp_path)
     tree = look(tmp_path)
     assert tree.find(*UCF101.patterns[split]) == [folder / f"{split}.txt"]
@@ -30,7 +32,7 @@ def test_golden_lists_follow_class_ind(tmp_path, split, rows):
     assert dict(zip(listed.names, listed.labels.tolist(), strict=True)) == rows
 
 
-def test_golden_list_of_mmaction2_counts_from_0(tmp_path):
+def test_golden_list_of_mmaction2_counts_from_0(tmp_path: Path) -> None:
     copy("ucf101/mmaction2", tmp_path)
     tree = look(tmp_path)
     (path,) = tree.find(*UCF101.patterns["trainlist01"])
@@ -39,7 +41,7 @@ def test_golden_list_of_mmaction2_counts_from_0(tmp_path):
     assert UCF101.sample_id(listed.names[1]) == "v_HandStandPushups_g08_c01"
 
 
-def test_lists_without_folders_and_of_frames(tmp_path):
+def test_lists_without_folders_and_of_frames(tmp_path: Path) -> None:
     path = write(tmp_path / "a.txt", "v_YoYo_g01_c01.avi 100\nv_Hammering_g09_c02.avi 34\n")
     assert read(path, "trainlist01", look(tmp_path), UCF101.labels).labels.tolist() == [100, 34]
     write(path, "YoYo/v_YoYo_g01_c01 120 100\nHammering/v_Hammering_g09_c02 77 34\n")
@@ -48,7 +50,7 @@ def test_lists_without_folders_and_of_frames(tmp_path):
     assert listed.labels.tolist() == [100, 34]
 
 
-def test_shipped_order_is_not_that_of_sorted_folders():
+def test_shipped_order_is_not_that_of_sorted_folders() -> None:
     names = list(UCF101.labels.names)
     assert len(names) == 101
     assert names[34:37] == ["Hammering", "HammerThrow", "HandstandPushups"]
@@ -58,7 +60,7 @@ def test_shipped_order_is_not_that_of_sorted_folders():
     assert moved == {34, 35, 46, 47}
 
 
-def test_numbers_of_sorted_folders_are_refused(tmp_path):
+def test_numbers_of_sorted_folders_are_refused(tmp_path: Path) -> None:
     lines = "YoYo/v_YoYo_g01_c01.avi 100\nHammering/v_Hammering_g09_c02.avi 35\n"
     path = write(tmp_path / "mine.txt", lines)
     with pytest.raises(DataError, match=r"line 2: the number 35 .* 'Hammering', 34"):
@@ -71,7 +73,7 @@ def test_numbers_of_sorted_folders_are_refused(tmp_path):
     assert read(path, "trainlist01", look(tmp_path), by_name).labels.tolist() == [100, 35]
 
 
-def test_class_ind_in_another_order_is_refused(tmp_path):
+def test_class_ind_in_another_order_is_refused(tmp_path: Path) -> None:
     folder = copy("ucf101/ucfTrainTestlist", tmp_path)
     write(folder / "classInd.txt", "1 ApplyEyeMakeup\r\n35 HammerThrow\r\n")
     with pytest.raises(
@@ -83,7 +85,7 @@ def test_class_ind_in_another_order_is_refused(tmp_path):
         read(folder / "testlist01.txt", "testlist01", look(tmp_path), UCF101.labels)
 
 
-def test_splits_have_their_own_lists_and_sizes():
+def test_splits_have_their_own_lists_and_sizes() -> None:
     assert [sum(SIZES[k]) for k in (1, 2, 3)] == [13_320] * 3
     assert UCF101.sizes["trainlist03"] == {"published": 9_624}
     lists = UCF101.patterns["testlist03"][1:3]
@@ -92,7 +94,7 @@ def test_splits_have_their_own_lists_and_sizes():
         ucf101(split=4)
 
 
-def test_list_of_another_split_is_refused(tmp_path):
+def test_list_of_another_split_is_refused(tmp_path: Path) -> None:
     for name in ("testlist02.txt", "ucf101_val_split_2_videos.txt"):
         path = write(tmp_path / name, "YoYo/v_YoYo_g01_c01.avi\n")
         with pytest.raises(DataError, match=r"split 2, but .*task\.split=2"):
@@ -100,7 +102,7 @@ def test_list_of_another_split_is_refused(tmp_path):
         assert len(read(path, "testlist02", look(tmp_path), UCF101.labels).names) == 1
 
 
-def test_other_files_are_left_to_the_general_reader(tmp_path):
+def test_other_files_are_left_to_the_general_reader(tmp_path: Path) -> None:
     tree = look(tmp_path)
     for text in ("clip.avi 3\n", "path,label\n", "YoYo/v_YoYo_g01_c01.avi,100\n", ""):
         assert read(write(tmp_path / "x.txt", text), "trainlist01", tree, UCF101.labels) is None
@@ -110,7 +112,7 @@ def test_other_files_are_left_to_the_general_reader(tmp_path):
     assert b"\r\n" in (FORMATS / "ucf101/ucfTrainTestlist/testlist01.txt").read_bytes()
 
 
-def test_golden_lists_beside_the_folder_of_videos(tmp_path):
+def test_golden_lists_beside_the_folder_of_videos(tmp_path: Path) -> None:
     root = plant(tmp_path, *(f"UCF-101/{name}" for name in (*TRAIN, *TEST)))
     copy("ucf101/ucfTrainTestlist", root)
     official = ucf101(data=root)
@@ -126,7 +128,7 @@ def test_golden_lists_beside_the_folder_of_videos(tmp_path):
     assert (other.fit.digest, other.score.digest) == (official.fit.digest, official.score.digest)
 
 
-def test_lists_of_another_split_are_not_taken_for_want_of_the_first(tmp_path):
+def test_lists_of_another_split_are_not_taken_for_want_of_the_first(tmp_path: Path) -> None:
     root = plant(tmp_path, *(f"videos/{name}" for name in (*TRAIN, *TEST)))
     for part, rows in (("train", TRAIN), ("val", TEST)):
         lines = "".join(f"{name} {label}\n" for name, label in rows.items())

@@ -1,5 +1,7 @@
 """What each task of a video data set measures: splits, published sizes, clips, flips."""
 
+from pathlib import Path
+
 import pytest
 
 from bench.errors import UsageError
@@ -51,7 +53,7 @@ FACTS = {
 }
 
 
-def class_folders(root, classes):
+def class_folders(root: Path, classes: tuple[str, str]) -> Path:
     files = [
         f"{part}/{name.replace(' ', '_')}/{part}{number}.mp4"
         for part in ("train", "val")
@@ -61,7 +63,7 @@ def class_folders(root, classes):
 
 
 @pytest.mark.parametrize("name", FACTS)
-def test_protocol(tmp_path, name):
+def test_protocol(tmp_path: Path, name: str) -> None:
     fit, score, fit_size, score_size, plan, flip, classes = FACTS[name]
     task = build("tasks", name, {"data": str(class_folders(tmp_path, classes))})
     assert (task.name, task.kind, task.metric, task.flip) == (name, "video", "top1", flip)
@@ -74,14 +76,14 @@ def test_protocol(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", FACTS)
-def test_docstring_tells_sizes_and_protocol(name):
+def test_docstring_tells_sizes_and_protocol(name: str) -> None:
     text = find("tasks", name).facts["doc"]
     assert all(f"{size:,}" in text for size in FACTS[name][2:4])
     assert "stride" in text and "views" in text
 
 
 @pytest.mark.parametrize("name", ["ucf101", "hmdb51"])
-def test_split_is_an_option_and_the_name_of_the_split(tmp_path, name):
+def test_split_is_an_option_and_the_name_of_the_split(tmp_path: Path, name: str) -> None:
     fit, score, *_, classes = FACTS[name]
     files = [f"{fit[:-1]}2/{c}/a{i}.avi" for i, c in enumerate(classes)]
     files += [f"{score[:-1]}2/{c}/b{i}.avi" for i, c in enumerate(classes)]
@@ -96,7 +98,7 @@ def test_split_is_an_option_and_the_name_of_the_split(tmp_path, name):
         build("tasks", name, {"data": str(root), "split": "4"})
 
 
-def test_coin_names_the_part_of_the_video_that_is_used(tmp_path):
+def test_coin_names_the_part_of_the_video_that_is_used(tmp_path: Path) -> None:
     root = class_folders(tmp_path, FACTS["coin"][-1])
     assert build("tasks", "coin", {"data": str(root)}).options["clip"] == "whole"
     with pytest.raises(UsageError, match="'trimmed' is not one of whole"):

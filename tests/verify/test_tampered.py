@@ -1,6 +1,9 @@
 """Forged records are refused for the right reason, with digests and seal mended and without."""
 
 import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -11,11 +14,14 @@ from bench.records.run_id import protocol_digest
 from bench.verify.verify_records import verify, verify_all
 from tests.forgery import Forger, box_config, clip_config, run, write_clips
 
+Forge = Callable[[Forger], Forger | None]  # changes a copy; returns the one whose name changed
+Columns = dict[str, list[Any]]  # of the predictions
+
 OTHER_SEED = 2  # of weights that get another number of rows right
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory):
+def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Return records of real runs: two models of clips, two seeds of boxes."""
     root = tmp_path_factory.mktemp("runs")
     write_clips(root)
@@ -29,12 +35,12 @@ def runs(tmp_path_factory):
     }
 
 
-def found(path, check, outcome="failed"):
+def found(path: Path, check: str, outcome: str = "failed") -> list[str]:
     return [f.sentence for f in verify(path).findings if (f.check, f.outcome) == (check, outcome)]
 
 
 @pytest.mark.parametrize("kind", ["clips", "other", "boxes"])
-def test_untouched_records_pass_every_check(runs, kind):
+def test_untouched_records_pass_every_check(runs: dict[str, Path], kind: str) -> None:
     verdict = verify(runs[kind])
     assert verdict.status == "ok", verdict.findings
     said = {finding.check for finding in verdict.findings}
@@ -44,10 +50,10 @@ def test_untouched_records_pass_every_check(runs, kind):
     }  # fmt: skip
 
 
-def setting(path, value, *, seal):
+def setting(path: str, value: Any, *, seal: bool) -> Forge:
     """Change one dotted field of the record."""
 
-    def forge(forger):
+    def forge(forger: Forger) -> Forger | None:
         fields = forger.fields
         *way, last = path.split(".")
         place = fields
@@ -59,7 +65,7 @@ def setting(path, value, *, seal):
     return forge
 
 
-def better(forger, *, seal):
+def better(forger: Forger, *, seal: bool) -> None:
     """Add one to the right rows, in all numbers that follow."""
     fields = forger.fields
     metrics = fields["metrics"]
@@ -69,10 +75,10 @@ def better(forger, *, seal):
     forger.write(fields, seal=seal)
 
 
-def rows(change, *, digest=True, metrics=False):
+def rows(change: Callable[[Columns], None], *, digest: bool = True, metrics: bool = False) -> Forge:
     """Change the columns of the predictions; mend digests and seal, and the metrics too."""
 
-    def forge(forger):
+    def forge(forger: Forger) -> Forger | None:
         columns = forger.frame()
         change(columns)
         forger.write_frame(columns)
@@ -84,33 +90,33 @@ def rows(change, *, digest=True, metrics=False):
     return forge
 
 
-def drop(columns, row=-1):
+def drop(columns: Columns, row: int | Callable[[Columns], int] = -1) -> None:
     for values in columns.values():
         del values[row]
 
 
-def drop_and_number(columns):
+def drop_and_number(columns: Columns) -> None:
     drop(columns, wrong_row(columns))
     columns["row"] = list(range(len(columns["row"])))
 
 
-def wrong_row(columns):
+def wrong_row(columns: Columns) -> int:
     pairs = zip(columns["label"], columns["predicted"], strict=True)
     return next(i for i, (y, p) in enumerate(pairs) if p is not None and y != p)
 
 
-def right_row(columns):
+def right_row(columns: Columns) -> int:
     pairs = zip(columns["label"], columns["predicted"], strict=True)
     return next(i for i, (y, p) in enumerate(pairs) if y == p)
 
 
-def twice(columns):
+def twice(columns: Columns) -> None:
     for values in columns.values():
         values[-1] = values[0]
     columns["row"] = list(range(len(columns["row"])))
 
 
-def appended(columns):
+def appended(columns: Columns) -> None:
     for values in columns.values():
         values.append(values[0])
     columns["row"] = list(range(len(columns["row"])))
@@ -119,7 +125,7 @@ def appended(columns):
 PREDICTED = ("predicted", "probability", "top_classes", "top_probabilities")
 
 
-def swapped(columns):
+def swapped(columns: Columns) -> None:
     """Swap the predictions of a right row with those of a row of another class."""
     i = right_row(columns)
     own = (columns["predicted"][i], columns["label"][i])
@@ -129,7 +135,7 @@ def swapped(columns):
         columns[name][i], columns[name][k] = columns[name][k], columns[name][i]
 
 
-def guessed(columns):
+def guessed(columns: Columns) -> None:
     """Put the label first in the list of a wrong row, at the highest probability."""
     i = wrong_row(columns)
     label, listed = columns["label"][i], columns["top_classes"][i]
@@ -140,62 +146,64 @@ def guessed(columns):
     columns["probability"][i] = columns["top_probabilities"][i][0]
 
 
-def only_predicted(columns):
+def only_predicted(columns: Columns) -> None:
     i = wrong_row(columns)
     columns["predicted"][i] = columns["label"][i]
 
 
-def relabelled(columns):
+def relabelled(columns: Columns) -> None:
     i = wrong_row(columns)
     columns["label"][i] = columns["predicted"][i]
 
 
-def hidden(columns):
+def hidden(columns: Columns) -> None:
     i = wrong_row(columns)
     columns["status"][i] = "missing"
     for name in PREDICTED:
         columns[name][i] = None
 
 
-def other_fate(columns):
+def other_fate(columns: Columns) -> None:
     """Call the undecodable row missing, and the other way round."""
     names = {"missing": "undecodable", "undecodable": "missing"}
     columns["status"] = [names.get(status, status) for status in columns["status"]]
 
 
-def at(name, row, value):
-    def change(columns):
+def at(name: str, row: int | Callable[[Columns], int], value: Any) -> Callable[[Columns], None]:
+    def change(columns: Columns) -> None:
         place = row(columns) if callable(row) else row
         columns[name][place] = value(columns[name][place]) if callable(value) else value
 
     return change
 
 
-def reordered(columns):
+def reordered(columns: Columns) -> None:
     for values in columns.values():
         values[0], values[1] = values[1], values[0]
 
 
-def louder(columns):
+def louder(columns: Columns) -> None:
     i = right_row(columns)
     columns["top_probabilities"][i] = [0.5, 0.4, *columns["top_probabilities"][i][2:]]
     columns["probability"][i] = 0.5
 
 
-def backwards(columns):
+def backwards(columns: Columns) -> None:
     i = right_row(columns)
     for name in ("top_classes", "top_probabilities"):
         columns[name][i] = [columns[name][i][0], *columns[name][i][:0:-1]]
 
 
-def not_a_number(columns):
+def not_a_number(columns: Columns) -> None:
     i = right_row(columns)
     columns["top_probabilities"][i] = [float("nan"), *columns["top_probabilities"][i][1:]]
     columns["probability"][i] = float("nan")
 
 
-def protocol_id(*, config=True, digest=False, identity=False, name="vjepa@1"):
-    def forge(forger):
+def protocol_id(
+    *, config: bool = True, digest: bool = False, identity: bool = False, name: str = "vjepa@1"
+) -> Forge:
+    def forge(forger: Forger) -> Forger | None:
         fields = forger.fields
         fields["protocol"]["name"] = name
         if config:
@@ -208,10 +216,12 @@ def protocol_id(*, config=True, digest=False, identity=False, name="vjepa@1"):
     return forge
 
 
-def foreign(*, digest, told=False, kind="other", name="predictions"):
+def foreign(
+    *, digest: bool, told: bool = False, kind: str = "other", name: str = "predictions"
+) -> Forge:
     """Put the predictions of another model in the place of the record's own."""
 
-    def forge(forger, runs):
+    def forge(forger: Forger, runs: dict[str, Path]) -> Forger | None:
         other = Forger(runs[kind])
         forger.file(name).write_bytes(other.file(name).read_bytes())
         if told:
@@ -222,8 +232,8 @@ def foreign(*, digest, told=False, kind="other", name="predictions"):
     return forge
 
 
-def split(metadata):
-    def forge(forger):
+def split(metadata: str) -> Forge:
+    def forge(forger: Forger) -> Forger | None:
         setting("task.score_split", "test", seal=True)(forger)
         if metadata == "digest":  # the file is said to be of the split, the record is not
             setting("task.score_split", "val", seal=True)(forger)
@@ -233,15 +243,15 @@ def split(metadata):
     return forge
 
 
-def older(forger):
+def older(forger: Forger) -> None:
     fields = forger.fields
     fields["schema_version"] = 3
     del fields["seal"], fields["probe"]["selection"]["score_split_fit"]
     forger.write(fields)
 
 
-def without(name):
-    def forge(forger):
+def without(name: str) -> Forge:
+    def forge(forger: Forger) -> Forger | None:
         fields = forger.fields
         del fields[name]
         forger.write(fields)
@@ -249,51 +259,51 @@ def without(name):
     return forge
 
 
-def claims_nothing(forger):
+def claims_nothing(forger: Forger) -> None:
     fields = forger.fields
     fields["artifacts"]["predictions"] = None
     forger.write(fields, seal=True)
 
 
-def elsewhere(forger):
+def elsewhere(forger: Forger) -> None:
     fields = forger.fields
     fields["artifacts"]["predictions"]["path"] = "../other.parquet"
     forger.write(fields, seal=True)
 
 
-def renamed(forger):
+def renamed(forger: Forger) -> Forger:
     return Forger(forger.path.rename(forger.path.with_name("best.json")))
 
 
-def cut(forger):
+def cut(forger: Forger) -> None:
     forger.path.write_text(forger.path.read_text()[:900])
 
 
-def call_complete(forger):
+def call_complete(forger: Forger) -> None:
     fields = forger.fields
     fields.update(status="complete", reasons=[])
     fields["environment"]["git_dirty"] = True
     forger.write(fields, seal=True)
 
 
-def other_head(forger):
+def other_head(forger: Forger) -> None:
     fields = forger.fields
     fields["probe"]["selection"]["holdout_scores"] = [0.5, 0.25]
     fields["probe"]["selected"] = 1
     forger.write(fields, seal=True)
 
 
-def known_as(forger):
+def known_as(forger: Forger) -> None:
     fields = forger.fields
     fields["encoder"].update(spec="my_encoder:best.pt", name="my_encoder", is_floor=False)
     forger.write(fields, seal=True)
 
 
-def no_file(forger):
+def no_file(forger: Forger) -> None:
     forger.file().unlink()
 
 
-def as_boxes(forger):
+def as_boxes(forger: Forger) -> None:
     """Call rows boxes, which have no labels to count by."""
     fields = forger.fields
     fields["task"]["unit"] = "box"
@@ -301,7 +311,7 @@ def as_boxes(forger):
     forger.write(fields, seal=True)
 
 
-def few_labels(forger):
+def few_labels(forger: Forger) -> Forger:
     fields = forger.fields
     fields["train_labels"]["fraction"] = fields["task"]["options"]["fraction"] = 0.05
     fields["config"]["task_options"]["fraction"] = 1.0
@@ -309,10 +319,10 @@ def few_labels(forger):
     return forger.mend_id()
 
 
-def config_of(**changes):
+def config_of(**changes: Any) -> Forge:
     """Change the config, and the id that follows from it."""
 
-    def forge(forger):
+    def forge(forger: Forger) -> Forger | None:
         fields = forger.fields
         fields["config"].update(changes)
         forger.write(fields, seal=True)
@@ -321,12 +331,12 @@ def config_of(**changes):
     return forge
 
 
-def twice_in_file(forger):
+def twice_in_file(forger: Forger) -> None:
     text = forger.path.read_text()
     forger.path.write_text(text.replace('"metrics": {', '"metrics": {"top1": 0.99,', 1))
 
 
-def merged(columns):
+def merged(columns: Columns) -> None:
     """Hide a wrong row in the id of the next one: the digest of the manifest stays."""
     row = next(i for i, p in enumerate(columns["predicted"]) if p != columns["label"][i])
     own = f"{columns['id'][row]}\t{columns['label'][row]}\n"
@@ -335,7 +345,7 @@ def merged(columns):
     columns["row"] = list(range(len(columns["row"])))
 
 
-def merged_row(forger):
+def merged_row(forger: Forger) -> None:
     columns = forger.frame()
     merged(columns)
     forger.write_frame(columns)
@@ -343,8 +353,8 @@ def merged_row(forger):
     forger.mend_files()
 
 
-def link_to(target):
-    def forge(forger):
+def link_to(target: str) -> Forge:
+    def forge(forger: Forger) -> Forger | None:
         file = forger.file()
         file.unlink()
         file.symlink_to(target)
@@ -352,10 +362,10 @@ def link_to(target):
     return forge
 
 
-def deep(key, name="predictions"):
+def deep(key: bytes, name: str = "predictions") -> Forge:
     """Put JSON into a file's metadata that is nested too deep to be read."""
 
-    def forge(forger):
+    def forge(forger: Forger) -> Forger | None:
         table = forger.table(name)
         metadata = {**table.schema.metadata, key: b"[" * 100_000}
         pq.write_table(table.replace_schema_metadata(metadata), forger.file(name))
@@ -364,17 +374,17 @@ def deep(key, name="predictions"):
     return forge
 
 
-def half_a_character(forger):
+def half_a_character(forger: Forger) -> None:
     forger.tell(classes=["\ud800"] * 6)
     forger.mend_files()
 
 
-def other_tensors(forger):
+def other_tensors(forger: Forger) -> None:
     place = forger.path.with_name(f"{forger.path.stem}-probe") / "probe.safetensors"
     place.write_bytes(place.read_bytes()[:-1] + b"x")
 
 
-def nothing_scored(forger):
+def nothing_scored(forger: Forger) -> Forger:
     columns = forger.frame()
     count = len(columns["row"])
     columns.update(dict.fromkeys(PREDICTED, [None] * count), status=["missing"] * count)
@@ -389,8 +399,8 @@ def nothing_scored(forger):
     return forger.mend_id()
 
 
-def heads(**changes):
-    def forge(forger):
+def heads(**changes: Any) -> Forge:
+    def forge(forger: Forger) -> Forger | None:
         fields = forger.fields
         fields["probe"]["selection"].update(changes)
         forger.write(fields, seal=True)
@@ -515,7 +525,9 @@ CLIPS = {
 
 
 @pytest.mark.parametrize("name", CLIPS)
-def test_forged_record_of_clips_is_refused_for_the_right_reason(runs, name, tmp_path):
+def test_forged_record_of_clips_is_refused_for_the_right_reason(
+    runs: dict[str, Path], name: str, tmp_path: Path
+) -> None:
     forge, check, words = CLIPS[name]
     forger = Forger.copy(runs["clips"], tmp_path / "records")
     wants_runs = forge.__code__.co_argcount == 2
@@ -525,7 +537,7 @@ def test_forged_record_of_clips_is_refused_for_the_right_reason(runs, name, tmp_
     assert any(words in sentence for sentence in found(path, check)), verify(path).findings
 
 
-def every_class(forger, *, seal):
+def every_class(forger: Forger, *, seal: bool) -> None:
     """Raise the AP of one class and all that follows from it."""
     fields = forger.fields
     metrics = fields["metrics"]
@@ -537,8 +549,13 @@ def every_class(forger, *, seal):
     forger.write(fields, seal=seal)
 
 
-def box_rows(change, name="predictions", *, digest=True):
-    def forge(forger):
+def box_rows(
+    change: Callable[[Columns], None],
+    name: str = "predictions",
+    *,
+    digest: bool = True,
+) -> Forge:
+    def forge(forger: Forger) -> Forger | None:
         columns = forger.frame(name)
         change(columns)
         forger.write_frame(columns, name)
@@ -548,34 +565,34 @@ def box_rows(change, name="predictions", *, digest=True):
     return forge
 
 
-def drop_true_box(columns):
+def drop_true_box(columns: Columns) -> None:
     drop(columns, next(i for i, action in enumerate(columns["action"]) if action is not None))
 
 
-def turned(columns):
+def turned(columns: Columns) -> None:
     """Give every box the scores of the box that it is least like."""
     scored = [i for i, values in enumerate(columns["scores"]) if values is not None]
     for row in scored:
         columns["scores"][row] = [1 - value for value in columns["scores"][row]]
 
 
-def far_away(columns):
+def far_away(columns: Columns) -> None:
     scored = [i for i, values in enumerate(columns["scores"]) if values is not None]
     for name, value in (("x1", 0.98), ("y1", 0.98), ("x2", 0.99), ("y2", 0.99)):
         columns[name][scored[0]] = value
 
 
-def classes_of(forger):
+def classes_of(forger: Forger) -> None:
     table = forger.table()
     metadata = {**table.schema.metadata, b"classes": json.dumps({"1": "sit", "5": "run"}).encode()}
     pq.write_table(table.replace_schema_metadata(metadata), forger.file())
     forger.mend_files()
 
 
-def rules_of(value, key=b"rules"):
+def rules_of(value: Any, key: bytes = b"rules") -> Forge:
     """Change what the truth says of its rules, or of its classes."""
 
-    def forge(forger):
+    def forge(forger: Forger) -> Forger | None:
         table = forger.table("truth")
         metadata = {**table.schema.metadata, key: value}
         pq.write_table(table.replace_schema_metadata(metadata), forger.file("truth"))
@@ -584,7 +601,7 @@ def rules_of(value, key=b"rules"):
     return forge
 
 
-def told_split(forger):
+def told_split(forger: Forger) -> None:
     forger.tell("truth", split="test")
     forger.mend_files()
 
@@ -624,7 +641,9 @@ BOXES = {
 
 
 @pytest.mark.parametrize("name", BOXES)
-def test_forged_record_of_boxes_is_refused_for_the_right_reason(runs, name, tmp_path):
+def test_forged_record_of_boxes_is_refused_for_the_right_reason(
+    runs: dict[str, Path], name: str, tmp_path: Path
+) -> None:
     forge, check, words = BOXES[name]
     forger = Forger.copy(runs["boxes"], tmp_path / "records")
     forge(forger)
@@ -633,8 +652,8 @@ def test_forged_record_of_boxes_is_refused_for_the_right_reason(runs, name, tmp_
 
 
 def test_predictions_of_another_model_with_everything_mended_are_found_beside_that_model(
-    runs, tmp_path
-):
+    runs: dict[str, Path], tmp_path: Path
+) -> None:
     forger = Forger.copy(runs["clips"], tmp_path / "records")
     other = Forger.copy(runs["other"], tmp_path / "others")
     forger.file().write_bytes(other.file().read_bytes())
@@ -647,7 +666,9 @@ def test_predictions_of_another_model_with_everything_mended_are_found_beside_th
         assert said.outcome == "suspect" and "bit for bit" in said.sentence
 
 
-def test_a_split_relabelled_everywhere_is_found_beside_a_record_of_the_same_rows(runs, tmp_path):
+def test_a_split_relabelled_everywhere_is_found_beside_a_record_of_the_same_rows(
+    runs: dict[str, Path], tmp_path: Path
+) -> None:
     forger = Forger.copy(runs["clips"], tmp_path / "records")
     other = Forger.copy(runs["other"], tmp_path / "others")
     setting("task.score_split", "test", seal=True)(forger)
@@ -659,7 +680,9 @@ def test_a_split_relabelled_everywhere_is_found_beside_a_record_of_the_same_rows
     assert said.outcome == "suspect" and "the same rows are listing val" in said.sentence
 
 
-def test_boxes_that_all_have_the_same_scores_are_suspect(runs, tmp_path):
+def test_boxes_that_all_have_the_same_scores_are_suspect(
+    runs: dict[str, Path], tmp_path: Path
+) -> None:
     forger = Forger.copy(runs["boxes"], tmp_path / "records")
     columns = forger.frame()
     columns["scores"] = [values and [0.5, 0.25] for values in columns["scores"]]
@@ -667,7 +690,9 @@ def test_boxes_that_all_have_the_same_scores_are_suspect(runs, tmp_path):
     assert found(forger.path, "constant", "suspect") == ["every box has the same scores"]
 
 
-def test_a_truth_made_easier_is_found_beside_a_record_of_the_same_files(runs, tmp_path):
+def test_a_truth_made_easier_is_found_beside_a_record_of_the_same_files(
+    runs: dict[str, Path], tmp_path: Path
+) -> None:
     own = Forger.copy(runs["boxes"], tmp_path / "records")
     other = Forger.copy(runs["more_boxes"], tmp_path / "records")
     others = [read_record(other.path)]
@@ -682,7 +707,9 @@ def test_a_truth_made_easier_is_found_beside_a_record_of_the_same_files(runs, tm
     assert said.outcome == "suspect" and other.path.stem in said.sentence
 
 
-def test_boxes_are_compared_with_untrained_weights_video_by_video(runs, tmp_path):
+def test_boxes_are_compared_with_untrained_weights_video_by_video(
+    runs: dict[str, Path], tmp_path: Path
+) -> None:
     floor = Forger.copy(runs["more_boxes"], tmp_path / "records")
     own = Forger.copy(runs["boxes"], tmp_path / "records")
     fields = own.fields
@@ -697,20 +724,22 @@ def test_boxes_are_compared_with_untrained_weights_video_by_video(runs, tmp_path
     assert said.sentence.startswith("not better than untrained: ")
 
 
-def test_protocol_settings_that_were_not_kept_to_are_found_unless_they_are_said():
-    from bench.verify.protocol import _departures
+def test_protocol_settings_that_were_not_kept_to_are_found_unless_they_are_said() -> None:
+    from bench.verify.protocol import departures
     from tests.sound_record import sound_record
 
     record = sound_record()
     assert any(
-        "fixes batch_size = 64" in s or "fixes lr" in s for s in _departures(record, honest())
+        "fixes batch_size = 64" in s or "fixes lr" in s for s in departures(record, honest())
     )
     heads = [{"lr": lr, "weight_decay": wd} for lr in (3e-3, 1e-3, 3e-4) for wd in (0.01, 0.1)]
     kept = record.model_copy(update={"probe": record.probe.model_copy(update={"heads": heads})})
-    assert _departures(kept, honest()) == []
+    assert list(departures(kept, honest())) == []
 
 
-def test_features_of_another_network_or_plan_are_found_beside_a_record_of_the_same(runs, tmp_path):
+def test_features_of_another_network_or_plan_are_found_beside_a_record_of_the_same(
+    runs: dict[str, Path], tmp_path: Path
+) -> None:
     own = Forger.copy(runs["clips"], tmp_path / "records")
     fields = own.fields
     fields["config"]["seed"] = 3

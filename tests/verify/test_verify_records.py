@@ -2,64 +2,56 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from bench.data.manifest import Manifest
-from bench.evaluate.record_parts import metrics_part
 from bench.files import file_sha256
-from bench.protocols import honest
 from bench.publish.results_repository import verify_paths
-from bench.records.record import Result, seal_of, sealed
-from bench.records.record_files import read_record, write_predictions
-from bench.records.run_id import protocol_digest
+from bench.records.record import seal_of
+from bench.records.record_files import read_record
 from bench.verify import verify_records as verifying
 from bench.verify.controls import may_concern
+from bench.verify.findings import Verdict
 from bench.verify.own_words import open_record
 from bench.verify.verify_records import verify, verify_all, verify_folder
-from tests.sound_record import box_record, digest, id_of, sound_fields, sound_record
+from tests.commands import Bench
+from tests.kept_records import kept_predictions
+from tests.sound_record import box_record, digest, sound_record
 
 RECORDS = Path(__file__).parents[1] / "fixtures" / "records"
 CLASSES, ROWS = 6, 120
 
 
-def made(folder, probabilities, *, labels=None, lost=0, on_unreadable="wrong", **changes):
+def made(
+    folder: Path,
+    probabilities: np.ndarray,
+    *,
+    labels: np.ndarray | None = None,
+    lost: int = 0,
+    on_unreadable: str = "wrong",
+    **facts: Any,
+) -> Path:
     """Write a record of `honest@1` with these probabilities `[rows, C]` and return its file."""
-    labels = np.arange(len(probabilities)) % CLASSES if labels is None else labels
-    rows = Manifest(
-        name="t", split="test", kind="video", ids=[f"clip_{i}" for i in range(len(labels))],
-        media=[Path("x")] * len(labels), labels=labels, classes=[f"c{i}" for i in range(CLASSES)],
-    )  # fmt: skip
-    fields = sound_fields(
-        rows=len(labels), classes=CLASSES, probe="linear", unreadable=lost, correct=0, **changes
+    record = kept_predictions(
+        folder,
+        np.arange(len(probabilities)) % CLASSES if labels is None else labels,
+        probabilities,
+        classes=[f"c{i}" for i in range(CLASSES)],
+        unread=range(lost),
+        on_unreadable=on_unreadable,
+        verifiable=True,
+        probe="linear",
+        **facts,
     )
-    scored = np.arange(lost, len(labels))
-    fields["config"]["encoder"] = fields["encoder"]["spec"]
-    fields["config"]["on_unreadable"] = on_unreadable
-    fields["protocol"] = {
-        "name": "honest@1", "digest": protocol_digest(honest()), "deviations": []
-    }  # fmt: skip
-    fields["data"]["score"]["digest"] = rows.digest
-    skip = on_unreadable == "skip"
-    fields["metrics"] = metrics_part(probabilities[scored], rows, scored, skip=skip).model_dump()
-    probe = fields["probe"]
-    beside = {"score_split_scores": [0.0, 1.0], "score_split_fit": "kept"}
-    probe["selection"] |= beside
-    fields["id"] = number = id_of(fields)
-    was_scored = np.arange(len(labels)) >= lost
-    told = {"record": number, "task": fields["task"]["name"], "split": "test"}
-    path = folder / f"{number}.parquet"
-    artifact = write_predictions(path, rows, probabilities, was_scored, facts=told)
-    fields["artifacts"]["predictions"] = artifact.model_dump()
-    result = sealed(Result.model_validate(fields))
-    (folder / f"{number}.json").write_text(result.to_json(), encoding="utf-8")
-    return folder / f"{number}.json"
+    return folder / f"{record.id}.json"
 
 
-def model(share, seed=0, rows=ROWS):
+def model(share: float, seed: int = 0, rows: int = ROWS) -> np.ndarray:
     """Return float32 `[rows, C]` of a model that is right in a share of its rows, else guesses."""
     rng = np.random.default_rng(seed)
     scores = rng.random((rows, CLASSES))
@@ -68,7 +60,7 @@ def model(share, seed=0, rows=ROWS):
     return (scores / scores.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
-def outcome(verdict, check):
+def outcome(verdict: Verdict, check: str) -> tuple[str, str]:
     [one] = [finding for finding in verdict.findings if finding.check == check]
     return one.outcome, one.sentence
 
@@ -77,7 +69,7 @@ FLOOR = {"encoder": "random", "weights": "vit_tiny", "is_floor": True}
 
 
 @pytest.mark.parametrize("version", [1, 2, 3, 4])
-def test_records_of_every_schema_are_verified_as_far_as_they_go(version):
+def test_records_of_every_schema_are_verified_as_far_as_they_go(version: int) -> None:
     paths = sorted((RECORDS / str(version)).glob("*.json"))
     assert paths
     for verdict in verify_all(paths):
@@ -88,7 +80,7 @@ def test_records_of_every_schema_are_verified_as_far_as_they_go(version):
         assert outcome(verdict, "metrics")[0] == outcome(verdict, "rows")[0] == "ok"
 
 
-def test_unchecked_is_suspect_where_it_is_strict():
+def test_unchecked_is_suspect_where_it_is_strict() -> None:
     [path] = (RECORDS / "2").glob("*.json")
     assert verify(path).status == "unchecked"
     strict = verify(path, strict=True)
@@ -96,7 +88,7 @@ def test_unchecked_is_suspect_where_it_is_strict():
     assert outcome(strict, "seal")[1].startswith("not checked: records of schema 2 have no seal")
 
 
-def test_class_names_kept_with_the_probe_let_an_older_manifest_be_checked(tmp_path):
+def test_class_names_kept_with_the_probe_let_an_older_manifest_be_checked(tmp_path: Path) -> None:
     path = made(tmp_path, model(0.5))
     names = [f"c{i}" for i in range(CLASSES)]
     assert outcome(verify(path), "manifest")[0] == "ok"
@@ -118,14 +110,14 @@ def test_class_names_kept_with_the_probe_let_an_older_manifest_be_checked(tmp_pa
     assert outcome(verify(path), "manifest")[0] == "unchecked"  # the probe is another one
 
 
-def test_a_constant_prediction_is_suspect(tmp_path):
+def test_a_constant_prediction_is_suspect(tmp_path: Path) -> None:
     one = np.tile(np.array([0.5, 0.1, 0.1, 0.1, 0.1, 0.1], dtype=np.float32), (ROWS, 1))
     verdict = verify(made(tmp_path, one))
     assert outcome(verdict, "constant") == ("suspect", "every row is predicted as class 0")
     assert outcome(verify(made(tmp_path, model(0.5))), "constant")[0] == "ok"
 
 
-def test_a_number_at_chance_is_suspect_unless_it_is_a_floor(tmp_path):
+def test_a_number_at_chance_is_suspect_unless_it_is_a_floor(tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     guess = rng.dirichlet(np.ones(CLASSES), ROWS).astype(np.float32)
     verdict = verify(made(tmp_path, guess))
@@ -135,14 +127,14 @@ def test_a_number_at_chance_is_suspect_unless_it_is_a_floor(tmp_path):
     assert outcome(verify(made(tmp_path, guess, **FLOOR)), "chance")[0] == "ok"
 
 
-def test_lost_rows_count_against_chance_where_they_are_wrong(tmp_path):
+def test_lost_rows_count_against_chance_where_they_are_wrong(tmp_path: Path) -> None:
     verdict = verify(made(tmp_path, model(0.5), lost=20))
     assert verdict.having("failed") == [] and outcome(verdict, "rows")[0] == "ok"
 
 
 def test_lost_rows_are_left_out_of_a_run_that_skips_them_and_none_is_lost_in_one_that_stops(
-    tmp_path,
-):
+    tmp_path: Path,
+) -> None:
     verdict = verify(made(tmp_path, model(0.5), lost=20, on_unreadable="skip"))
     assert verdict.having("failed") == []
     assert verdict.result.metrics.top1 == verdict.result.metrics.correct / 100
@@ -153,14 +145,14 @@ def test_lost_rows_are_left_out_of_a_run_that_skips_them_and_none_is_lost_in_one
     )
 
 
-def test_without_an_untrained_control_the_command_that_makes_one_is_told(tmp_path):
+def test_without_an_untrained_control_the_command_that_makes_one_is_told(tmp_path: Path) -> None:
     path = made(tmp_path, model(0.5), encoder="vit_tiny", weights="a.pt")
     said, words = outcome(verify(path), "control")
     assert said == "unchecked"
     assert words.endswith(f"bench run {path} --encoder random:vit_tiny")
 
 
-def test_a_model_must_be_better_than_the_untrained_control_on_the_same_rows(tmp_path):
+def test_a_model_must_be_better_than_the_untrained_control_on_the_same_rows(tmp_path: Path) -> None:
     floor = made(tmp_path, model(0.3, seed=1), **FLOOR)
     weak = made(tmp_path, model(0.3, seed=2), encoder="vit_tiny", weights="weak.pt")
     good = made(tmp_path, model(0.8, seed=3), encoder="vit_tiny", weights="good.pt")
@@ -178,20 +170,20 @@ def test_a_model_must_be_better_than_the_untrained_control_on_the_same_rows(tmp_
     [{"seed": 1}, {"fraction": 0.5}, {"task": "other_task"}],
     ids=["seed", "fraction", "task"],
 )
-def test_a_control_measured_the_same_thing(change, tmp_path):
+def test_a_control_measured_the_same_thing(change: dict[str, float | str], tmp_path: Path) -> None:
     floor = made(tmp_path, model(0.3, seed=1), **FLOOR, **change)
     good = made(tmp_path, model(0.8, seed=3), encoder="vit_tiny", weights="good.pt")
     said, _ = outcome(verify(good, others=[read_record(floor)]), "control")
     assert said == ("ok" if "seed" in change else "unchecked")
 
 
-def test_raw_pixels_are_no_untrained_control(tmp_path):
+def test_raw_pixels_are_no_untrained_control(tmp_path: Path) -> None:
     floor = made(tmp_path, model(0.3), encoder="pixel_mean", weights=None, is_floor=True)
     good = made(tmp_path, model(0.8, seed=3), encoder="vit_tiny", weights="good.pt")
     assert outcome(verify(good, others=[read_record(floor)]), "control")[0] == "unchecked"
 
 
-def test_the_control_of_the_same_network_is_preferred(tmp_path):
+def test_the_control_of_the_same_network_is_preferred(tmp_path: Path) -> None:
     made(tmp_path, model(0.2, seed=1), **FLOOR)
     made(tmp_path, model(0.9, seed=2), encoder="random", weights="vit_big", is_floor=True)
     good = made(tmp_path, model(0.6, seed=3), encoder="vit_tiny", weights="good.pt")
@@ -199,7 +191,9 @@ def test_the_control_of_the_same_network_is_preferred(tmp_path):
     assert outcome(verdict, "control")[0] == "ok"
 
 
-def test_predictions_of_other_weights_are_a_copy_and_those_of_the_same_weights_are_not(tmp_path):
+def test_predictions_of_other_weights_are_a_copy_and_those_of_the_same_weights_are_not(
+    tmp_path: Path,
+) -> None:
     own = model(0.7)
     a = made(tmp_path, own, encoder="a", weights="w")
     b = made(tmp_path, own, encoder="b", weights="w2")
@@ -211,7 +205,7 @@ def test_predictions_of_other_weights_are_a_copy_and_those_of_the_same_weights_a
     assert outcome(verify(a, others=others), "copies")[0] == "ok"
 
 
-def test_equal_votes_of_few_neighbours_are_no_copy(tmp_path):
+def test_equal_votes_of_few_neighbours_are_no_copy(tmp_path: Path) -> None:
     votes = np.eye(CLASSES, dtype=np.float32)[np.arange(ROWS) % CLASSES]
     made(tmp_path, votes, encoder="a", weights="w")
     made(tmp_path, votes, encoder="b", weights="w2")
@@ -219,7 +213,7 @@ def test_equal_votes_of_few_neighbours_are_no_copy(tmp_path):
         assert not [finding for finding in verdict.findings if finding.check == "copies"]
 
 
-def test_records_of_the_same_files_rows_or_control_concern_each_other():
+def test_records_of_the_same_files_rows_or_control_concern_each_other() -> None:
     a, b = box_record(0.25), box_record(0.5, seed=1)
     assert may_concern(a, b) and not may_concern(a, a)
     files = {"ground_truth": digest("other")}
@@ -228,14 +222,14 @@ def test_records_of_the_same_files_rows_or_control_concern_each_other():
     assert may_concern(sound_record(), sound_record(seed=1))
 
 
-def test_permuted_labels_are_suspect(tmp_path):
+def test_permuted_labels_are_suspect(tmp_path: Path) -> None:
     labels = (np.arange(600) + 1) % CLASSES
     verdict = verify(made(tmp_path, model(0.8, rows=600), labels=labels))
     said, words = outcome(verdict, "labels")
     assert said == "suspect" and "6 classes change places" in words
 
 
-def test_nothing_in_a_file_makes_verification_raise(tmp_path):
+def test_nothing_in_a_file_makes_verification_raise(tmp_path: Path) -> None:
     path = made(tmp_path, model(0.5))
     whole, parquet = path.read_bytes(), path.with_suffix(".parquet")
     for text in (
@@ -261,7 +255,7 @@ def test_nothing_in_a_file_makes_verification_raise(tmp_path):
         mended(path, whole, kept[:place] + bytes([kept[place] ^ 0xFF]) + kept[place + 1 :])
 
 
-def mended(path, record, predictions):
+def mended(path: Path, record: dict[str, Any], predictions: Any) -> Verdict:
     """Verify the record with other bytes as its predictions, and their digest on record."""
     parquet = path.with_suffix(".parquet")
     parquet.write_bytes(predictions)
@@ -273,7 +267,9 @@ def mended(path, record, predictions):
 
 
 # ------------------------------------------------------------------------------------------ folders
-def test_verdicts_are_kept_by_the_bytes_of_the_files(tmp_path, monkeypatch):
+def test_verdicts_are_kept_by_the_bytes_of_the_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = tmp_path / "records"
     folder.mkdir()
     path = made(folder, model(0.5))
@@ -297,7 +293,7 @@ def test_verdicts_are_kept_by_the_bytes_of_the_files(tmp_path, monkeypatch):
     assert verify_folder(folder, tmp_path / "cache") == first == verify_folder(folder)
 
 
-def test_a_kept_verdict_does_not_hide_a_new_control(tmp_path):
+def test_a_kept_verdict_does_not_hide_a_new_control(tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     good = made(tmp_path, model(0.8, seed=3), encoder="vit_tiny", weights="good.pt")
     assert outcome(verify_folder(tmp_path, cache)[0], "control")[0] == "unchecked"
@@ -315,7 +311,7 @@ def test_a_kept_verdict_does_not_hide_a_new_control(tmp_path):
         lambda text: "",
     ],
 )
-def test_damaged_cache_is_counted_again(damage, tmp_path):
+def test_damaged_cache_is_counted_again(damage: Callable[..., Any], tmp_path: Path) -> None:
     made(tmp_path, model(0.5))
     first = verify_folder(tmp_path, tmp_path / "cache")
     for file in (tmp_path / "cache").rglob("*.json"):
@@ -324,7 +320,7 @@ def test_damaged_cache_is_counted_again(damage, tmp_path):
     assert verify_folder(tmp_path, tmp_path / "cache") == first
 
 
-def test_a_link_to_a_folder_is_not_followed(bench, tmp_path):
+def test_a_link_to_a_folder_is_not_followed(bench: Bench, tmp_path: Path) -> None:
     folder = tmp_path / "repo"
     folder.mkdir()
     made(folder, model(0.8), encoder="vit_tiny", weights="w")
@@ -335,7 +331,7 @@ def test_a_link_to_a_folder_is_not_followed(bench, tmp_path):
     assert code == 5 and said == [f"{name} belongs to no record in repo" for name in ("down", "up")]
 
 
-def test_more_rows_than_the_record_lists_are_not_read(tmp_path):
+def test_more_rows_than_the_record_lists_are_not_read(tmp_path: Path) -> None:
     path = made(tmp_path, model(0.5))
     parquet = path.with_suffix(".parquet")
     table = pq.read_table(parquet)
@@ -346,12 +342,12 @@ def test_more_rows_than_the_record_lists_are_not_read(tmp_path):
     assert said == "failed" and words.endswith("360 rows, the record lists 120")
 
 
-def told(bench, *words):
+def told(bench: Bench, *words: object) -> tuple[int, list[dict[str, Any]], str]:
     code, out, err = bench("verify", *words, "--json")
     return code, [json.loads(line) for line in out.splitlines()], err
 
 
-def test_command_ends_in_the_code_of_the_worst_record(bench, tmp_path):
+def test_command_ends_in_the_code_of_the_worst_record(bench: Bench, tmp_path: Path) -> None:
     folder = tmp_path / "repo"
     good = folder / "good"
     good.mkdir(parents=True)
@@ -373,7 +369,9 @@ def test_command_ends_in_the_code_of_the_worst_record(bench, tmp_path):
     assert (code, verdict["status"]) == (5, "failed")
 
 
-def test_command_takes_an_id_and_tells_records_that_are_not_reportable(bench, tmp_path):
+def test_command_takes_an_id_and_tells_records_that_are_not_reportable(
+    bench: Bench, tmp_path: Path
+) -> None:
     folder = tmp_path / "home" / "records"
     folder.mkdir(parents=True)
     path = made(
@@ -393,7 +391,9 @@ def test_command_takes_an_id_and_tells_records_that_are_not_reportable(bench, tm
     assert code == 2 and "there is no record" in err
 
 
-def test_command_finds_records_that_stand_twice_and_files_that_belong_to_none(bench, tmp_path):
+def test_command_finds_records_that_stand_twice_and_files_that_belong_to_none(
+    bench: Bench, tmp_path: Path
+) -> None:
     for name in ("one", "two"):
         (tmp_path / "repo" / name).mkdir(parents=True)
     path = made(tmp_path / "repo" / "one", model(0.8), encoder="vit_tiny", weights="w")
@@ -416,14 +416,16 @@ def test_command_finds_records_that_stand_twice_and_files_that_belong_to_none(be
         file.unlink()
 
 
-def test_many_rows_are_counted_without_a_loop_over_them(tmp_path):
+def test_many_rows_are_counted_without_a_loop_over_them(tmp_path: Path) -> None:
     path = made(tmp_path, model(0.5, rows=50_000))
     verdict = verify(path)
     assert verdict.having("failed") == [] and open_record(path).result is not None
 
 
 @pytest.mark.parametrize("version", [4.0, "4", True, 3.5, 5, None, -1])
-def test_an_odd_schema_version_hides_no_broken_seal(version, tmp_path):
+def test_an_odd_schema_version_hides_no_broken_seal(
+    version: float | str | None, tmp_path: Path
+) -> None:
     path = made(tmp_path, model(0.5))
     fields = json.loads(path.read_text())
     fields["schema_version"] = version
@@ -431,7 +433,7 @@ def test_an_odd_schema_version_hides_no_broken_seal(version, tmp_path):
     assert verify(path).status == "failed"
 
 
-def test_half_a_character_in_a_file_can_be_told_of(bench, tmp_path):
+def test_half_a_character_in_a_file_can_be_told_of(bench: Bench, tmp_path: Path) -> None:
     path = made(tmp_path, model(0.5))
     fields = json.loads(path.read_text())
     fields["artifacts"]["predictions"]["path"] = "\ud800.parquet"
@@ -439,7 +441,7 @@ def test_half_a_character_in_a_file_can_be_told_of(bench, tmp_path):
     assert bench("verify", path)[0] == 5
 
 
-def test_a_file_on_the_way_to_bundles_is_told_of(bench, tmp_path):
+def test_a_file_on_the_way_to_bundles_is_told_of(bench: Bench, tmp_path: Path) -> None:
     bundle = tmp_path / "results" / "encoder" / "task" / "new"
     bundle.mkdir(parents=True)
     path = made(bundle, model(0.8), encoder="vit_tiny", weights="w")
@@ -457,8 +459,8 @@ def test_a_file_on_the_way_to_bundles_is_told_of(bench, tmp_path):
 
 
 def test_named_records_have_their_whole_folder_as_controls_and_are_opened_once(
-    tmp_path, monkeypatch
-):
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     good = made(tmp_path, model(0.8, seed=3), encoder="vit_tiny", weights="good.pt")
     floor = made(tmp_path, model(0.2, seed=4), **FLOOR)
     [verdict] = verify_paths([good])

@@ -12,8 +12,9 @@ be mixed.
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.data.boxes import ava_csv_lines
-from bench.data.boxes.ava_csv_lines import CORNERS, MAX_ACTION, MAX_SECONDS, WIDTHS, Row, What
+from bench.data.boxes.ava_csv_lines import CORNERS, MAX_ACTION, MAX_SECONDS, WIDTHS, What
 from bench.errors import DataError
 from bench.types import IntArray
 
@@ -34,7 +35,7 @@ Codes = npt.NDArray[np.int32]
 
 BLOCK_BYTES = 8 << 20
 PEEK = 1000  # lines whose widths decide which one is usual
-_NAMES = ("video", "second", *CORNERS, "action", "last")
+COLUMNS = ("video", "second", *CORNERS, "action", "last")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -51,6 +52,17 @@ class Frames:
     def at(self, rows: npt.NDArray[Any]) -> Frames:
         """Return the frames of some rows: numbers or a mask."""
         return Frames(videos=self.videos, video=self.video[rows], micros=self.micros[rows])
+
+
+def frames_of(rows: Sequence[tuple[str, int]], codes: dict[str, int] | None = None) -> Frames:
+    """Return (video, microseconds) pairs as columns; videos new to `codes` get the next number."""
+    codes = {} if codes is None else codes
+    video = [codes.setdefault(name, len(codes)) for name, _ in rows]
+    return Frames(
+        videos=tuple(codes),
+        video=np.array(video, dtype=np.int32),
+        micros=np.array([micros for _, micros in rows], dtype=np.int64),
+    )
 
 
 def joined_frames(parts: Sequence[Frames]) -> Frames:
@@ -102,43 +114,90 @@ def read_boxes(path: Path, what: What) -> Boxes:
         DataError: missing or empty file, a pickle, another number of columns, what should be a
             number and is none, coordinates outside of [0, 1], inverted ground truth; with the line.
     """
+    names = COLUMNS[: _usual_width(path)]
+    parse = partial(ava_csv_lines.parse_row, what=what)
+    fault = partial(ava_csv_lines.first_fault, path, parse, "AVA files")
+    table, odd = read_table(path, names, fault, widths=WIDTHS)
+    try:
+        rows = [(place, *parse(next(csv.reader([text])))) for place, text in odd]
+    except ValueError as error:
+        raise fault(f"{error}") from error
+    columns = [table.column(name).to_numpy() for name in names[1:]]
+    columns += [np.ones(table.num_rows)] * (len(COLUMNS) - len(names))
+    videos, video = video_codes(table)
+    if not _are_sound(columns, what) or "" in videos:
+        raise fault("a value is out of its range")
+    codes = {name: code for code, name in enumerate(videos)}
+    extra = frames_of([(name, micros) for _, name, micros, box in rows if box], codes)
+    declared = frames_of([(name, micros) for _, name, micros, box in rows if not box], codes)
+    if len(extra):  # the odd rows go where they stood in the file
+        places = [place - before for before, (place, _, _, box) in enumerate(rows) if box]
+        numbers = np.array([box for _, _, _, box in rows if box])
+        added = [extra.micros / 1e6, *numbers.T]
+        columns = [np.insert(c, places, new) for c, new in zip(columns, added, strict=True)]
+        video = np.insert(video, places, extra.video)
+    seconds, *corners, action, last = columns
+    return Boxes(
+        frames=Frames(
+            videos=declared.videos,  # the last to name some
+            video=video,
+            micros=np.rint(seconds * 1e6).astype(np.int64),
+        ),
+        corners=np.stack(corners, axis=1),
+        action=action.astype(np.int32),
+        last=last,
+        declared=declared,
+    )
+
+
+def read_table(
+    path: Path,
+    names: Sequence[str],
+    fault: Callable[[str], DataError],
+    *,
+    widths: Sequence[int] = (),
+) -> tuple[pa.Table, list[tuple[int, str]]]:
+    """Return the rows of a CSV file as columns, videos as a dictionary and numbers as float64.
+
+    An empty cell is a null. Rows of another width, which must be one of `widths`, are returned as
+    text with their places among all rows. `fault` makes the error out of what is wrong.
+    """
     import pyarrow as pa  # heavy, and only files of boxes need it
     from pyarrow import csv as arrow_csv
 
-    width = _usual_width(path)
-    names = list(_NAMES[:width])
     odd: list[tuple[int, str]] = []
 
     def keep_odd(row: Any) -> str:
-        if row.actual_columns not in WIDTHS:
+        if row.actual_columns not in widths:
             return "error"
         odd.append((row.number - 1, row.text))
         return "skip"
 
-    numbers = {name: pa.float64() for name in names[1:]}
-    videos: dict[str, int] = {}
-    parts = []
     try:
-        with arrow_csv.open_csv(
+        table = arrow_csv.read_csv(
             path,
             # Threads would lose the numbers of the odd rows, and with them their places.
             read_options=arrow_csv.ReadOptions(
-                use_threads=False, block_size=BLOCK_BYTES, column_names=names
+                use_threads=not widths, block_size=BLOCK_BYTES, column_names=list(names)
             ),
             parse_options=arrow_csv.ParseOptions(invalid_row_handler=keep_odd),
             convert_options=arrow_csv.ConvertOptions(
-                column_types={"video": pa.dictionary(pa.int32(), pa.string()), **numbers},
-                null_values=[],
+                column_types={
+                    "video": pa.dictionary(pa.int32(), pa.string()),
+                    **dict.fromkeys(names[1:], pa.float64()),
+                },
+                null_values=[""],
             ),
-        ) as reader:
-            for batch in reader:
-                part = _columns(batch, videos)
-                if not _is_sound(part, what):
-                    raise ava_csv_lines.first_fault(path, what, "a value is out of its range.")
-                parts.append(part)
+        )
     except pa.ArrowException as error:
-        raise ava_csv_lines.first_fault(path, what, f"{error}.") from error
-    return _joined(parts, _odd_rows(path, what, odd), videos)
+        raise fault(f"{error}") from error
+    return table.unify_dictionaries(), odd
+
+
+def video_codes(table: pa.Table) -> tuple[list[str], Codes]:
+    """Return the names of a table's videos, and the number of every row's, int32 `[rows]`."""
+    video = table.column("video").combine_chunks()
+    return video.dictionary.to_pylist(), video.indices.to_numpy().astype(np.int32)
 
 
 def read_excluded(path: Path) -> Frames:
@@ -155,20 +214,7 @@ def read_excluded(path: Path) -> Frames:
             rows.append((cells[0], ava_csv_lines.parse_micros(cells[1])))
         except ValueError as error:
             raise ava_csv_lines.fault(path, number, cells, error) from error
-    return _frames(rows, {})
-
-
-# ------------------------------------------------------------------------------------------ columns
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Part:
-    """The columns of one block, numbers as they stand in the file."""
-
-    video: Codes
-    seconds: FloatArray
-    corners: FloatArray
-    action: FloatArray
-    last: FloatArray
-    has_names: bool
+    return frames_of(rows)
 
 
 def _usual_width(path: Path) -> int:
@@ -178,88 +224,13 @@ def _usual_width(path: Path) -> int:
     return 7 if next((len(cells) for _, cells in rows if len(cells) != 2), 8) == 7 else 8
 
 
-def _columns(batch: pa.RecordBatch, videos: dict[str, int]) -> _Part:
-    names = batch.column(0).dictionary.to_pylist()
-    codes = np.array([videos.setdefault(name, len(videos)) for name in names], dtype=np.int32)
-    floats = [batch.column(i).to_numpy(zero_copy_only=False) for i in range(1, batch.num_columns)]
-    return _Part(
-        video=codes[batch.column(0).indices.to_numpy(zero_copy_only=False)],
-        seconds=floats[0],
-        corners=np.stack(floats[1:5], axis=1),
-        action=floats[5],
-        last=floats[6] if len(floats) > 6 else np.ones(batch.num_rows),
-        has_names="" not in names,
-    )
-
-
-def _is_sound(part: _Part, what: What) -> bool:
+def _are_sound(columns: Sequence[FloatArray], what: What) -> bool:
     """Say whether `ava_rows.parse_row` would take every row."""
-    x1, y1, x2, y2 = part.corners.T
+    seconds, x1, y1, x2, y2, action, last = columns
     return bool(
-        part.has_names
-        and ((part.seconds >= 0) & (part.seconds < MAX_SECONDS)).all()
-        and ((part.corners >= 0) & (part.corners <= 1)).all()
-        and ((np.abs(part.action) <= MAX_ACTION) & (part.action == np.rint(part.action))).all()
-        and np.isfinite(part.last).all()
+        ((seconds >= 0) & (seconds < MAX_SECONDS)).all()
+        and all(((edge >= 0) & (edge <= 1)).all() for edge in (x1, y1, x2, y2))
+        and ((np.abs(action) <= MAX_ACTION) & (action == np.rint(action))).all()
+        and np.isfinite(last).all()
         and (what == "detections" or ((x1 <= x2) & (y1 <= y2)).all())
-    )
-
-
-# ------------------------------------------------------------------------------------------ joining
-def _odd_rows(path: Path, what: What, odd: Sequence[tuple[int, str]]) -> list[tuple[int, Row]]:
-    rows = []
-    for place, text in odd:
-        [cells] = csv.reader([text])
-        try:
-            rows.append((place, ava_csv_lines.parse_row(cells, what)))
-        except ValueError as error:
-            raise ava_csv_lines.first_fault(path, what, f"{error}.") from error
-    return rows
-
-
-def _joined(
-    parts: Sequence[_Part], odd: Sequence[tuple[int, Row]], videos: dict[str, int]
-) -> Boxes:
-    """Join the blocks, and put the odd rows where they stood in the file."""
-    placed = [row for _, row in odd if row.box is not None]
-    places = [place - before for before, (place, row) in enumerate(odd) if row.box is not None]
-    bare = [(row.video, row.micros) for _, row in odd if row.box is None]
-    extra = _frames([(row.video, row.micros) for row in placed], videos)
-    every = [
-        *parts,
-        _Part(
-            video=extra.video,
-            seconds=extra.micros / 1e6,
-            corners=np.array([row.box for row in placed], dtype=np.float64).reshape(-1, 4),
-            action=np.array([row.action for row in placed], dtype=np.float64),
-            last=np.array([row.score for row in placed], dtype=np.float64),
-            has_names=True,
-        ),
-    ]
-    usual = sum(len(part.video) for part in parts)
-    order: Any = slice(None)
-    if placed:
-        order = np.insert(np.arange(usual), places, np.arange(usual, usual + len(placed)))
-    declared = _frames(bare, videos)  # the last to name videos
-    micros = [np.rint(part.seconds * 1e6).astype(np.int64) for part in every]
-    return Boxes(
-        frames=Frames(
-            videos=declared.videos,
-            video=np.concatenate([part.video for part in every])[order],
-            micros=np.concatenate(micros)[order],
-        ),
-        corners=np.concatenate([part.corners for part in every])[order],
-        action=np.concatenate([part.action.astype(np.int32) for part in every])[order],
-        last=np.concatenate([part.last for part in every])[order],
-        declared=declared,
-    )
-
-
-def _frames(rows: Sequence[tuple[str, int]], videos: dict[str, int]) -> Frames:
-    """Return frames as columns; videos that are new get the next number."""
-    codes = [videos.setdefault(video, len(videos)) for video, _ in rows]
-    return Frames(
-        videos=tuple(videos),
-        video=np.array(codes, dtype=np.int32),
-        micros=np.array([micros for _, micros in rows], dtype=np.int64),
     )

@@ -9,9 +9,9 @@ from __future__ import annotations
 import csv
 import math
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal
 
 from bench.errors import DataError
 
@@ -32,18 +32,11 @@ _CONVERSION = (
 )
 
 
-class Row(NamedTuple):
-    """A line: `box` is None where a line of two columns declares a frame without boxes."""
+def parse_row(cells: Sequence[str], what: What) -> tuple[str, int, tuple[float, ...]]:
+    """Return video, microseconds and (x1, y1, x2, y2, action, last) of the cells of one line.
 
-    video: str
-    micros: int
-    box: tuple[float, ...] | None
-    action: int
-    score: float
-
-
-def parse_row(cells: Sequence[str], what: What) -> Row:
-    """Read the cells of one line; without a last column the score is 1.
+    Without a last column that is 1; a line of two columns declares a frame without boxes, and has
+    no numbers.
 
     Raises:
         ValueError: what is wrong, in words that go on after the number of the line.
@@ -57,7 +50,7 @@ def parse_row(cells: Sequence[str], what: What) -> Row:
         raise ValueError("the video has no name; write its id in the first column")
     micros = parse_micros(cells[1])
     if len(cells) == 2:
-        return Row(cells[0], micros, None, 0, 0.0)
+        return cells[0], micros, ()
     box = tuple(map(_fraction, CORNERS, cells[2:6]))
     if what == "ground truth" and (box[0] > box[2] or box[1] > box[3]):
         raise ValueError(
@@ -65,11 +58,11 @@ def parse_row(cells: Sequence[str], what: What) -> Row:
             " and y1 <= y2"
         )
     action = _action(cells[6])
-    score = 1.0 if len(cells) == 7 else _number(cells[7])
+    score = 1.0 if len(cells) == 7 else number_of(cells[7])
     if not math.isfinite(score):
         last = "score" if what == "detections" else "person"
         raise ValueError(f"the {last} {cells[7]!r} is no number; every box needs one, or none")
-    return Row(cells[0], micros, box, action, score)
+    return cells[0], micros, (*box, action, score)
 
 
 def parse_micros(text: str) -> int:
@@ -78,7 +71,7 @@ def parse_micros(text: str) -> int:
     Raises:
         ValueError: no number, or no second of a video.
     """
-    seconds = _number(text)
+    seconds = number_of(text)
     if not 0 <= seconds < MAX_SECONDS:
         why = "is no second of a video" if math.isfinite(seconds) else "is no number"
         raise ValueError(
@@ -140,36 +133,41 @@ def first_bytes(path: Path, unpickled: str) -> bytes:
     return first
 
 
-def first_fault(path: Path, what: What, reason: str) -> DataError:
-    """Return the error for the first line of a file that cannot be read.
+def first_fault(
+    path: Path, parse: Callable[[Sequence[str]], object], files: str, reason: str
+) -> DataError:
+    """Return the error for the first line of a file that `parse` refuses with a `ValueError`.
 
-    `reason` is what the reader of columns said, for the case that no line is to blame.
+    `files` is what such files are called, `reason` what the reader of columns said, for the case
+    that no line is to blame.
     """
     for number, cells in numbered_rows(path):
         try:
-            parse_row(cells, what)
+            parse(cells)
         except ValueError as error:
-            return fault(path, number, cells, error)
-    return DataError(f"{path} cannot be read as comma-separated values: {reason}")
+            return fault(path, number, cells, error, files)
+    return DataError(f"{path} cannot be read as comma-separated values: {reason}.")
 
 
-def fault(path: Path, number: int, cells: Sequence[str], error: ValueError) -> DataError:
+def fault(
+    path: Path, number: int, cells: Sequence[str], error: ValueError, files: str = "AVA files"
+) -> DataError:
     """Return the error for one line; a first one without numbers is taken for a header."""
-    is_header = number == 1 and all(math.isnan(_number(text)) for text in cells)
-    header = "; AVA files have no header" if is_header else ""
+    is_header = number == 1 and all(math.isnan(number_of(text)) for text in cells)
+    header = f"; {files} have no header" if is_header else ""
     return DataError(f"{path}, line {number}: {error}{header}.")
 
 
-def _number(text: str) -> float:
-    """Return a number, not-a-number where a text is none."""
+def number_of(value: Any) -> float:
+    """Return a number, not-a-number where a value is none."""
     try:
-        return float(text)
-    except ValueError:
+        return float(value)
+    except (TypeError, ValueError):
         return math.nan
 
 
 def _fraction(name: str, text: str) -> float:
-    value = _number(text)
+    value = number_of(text)
     if not 0 <= value <= 1:
         why = "is no number" if math.isnan(value) else "is outside of the frame"
         raise ValueError(f"{name} {text!r} {why}; {_FRACTIONS}")
@@ -177,7 +175,7 @@ def _fraction(name: str, text: str) -> float:
 
 
 def _action(text: str) -> int:
-    value = _number(text)
+    value = number_of(text)
     if not (abs(value) <= MAX_ACTION and value == int(value)):
         hint = "write the id of a class" if text.strip() else "person boxes alone have no score"
         raise ValueError(f"the action {text!r} is no whole number; {hint}")

@@ -47,7 +47,17 @@ def read_action_list(path: Path) -> Mapping[int, str]:
             number = token["id"]
         elif token["close"]:
             depth -= 1
-            _add(classes, path, line, number, name)
+            place = f"{path}, the block of line {line}"
+            if not number.isdecimal() or int(number) < 1:
+                raise DataError(
+                    f"{place}: its id is {number!r}; write a number from 1 on as id: or label_id:."
+                )
+            if int(number) in classes:
+                raise DataError(
+                    f"{place}: the id {number} is that of {classes[int(number)]!r} already; give"
+                    " every class its own."
+                )
+            classes[int(number)] = name
     if depth:
         raise DataError(f"{path}: the block of line {line} is not closed; the file is cut short.")
     if not classes:
@@ -56,17 +66,3 @@ def read_action_list(path: Path) -> Mapping[int, str]:
             " (ava_action_list_v2.2_for_activitynet_2019.pbtxt)."
         )
     return classes
-
-
-def _add(classes: dict[int, str], path: Path, line: int, number: str, name: str) -> None:
-    if not number.isdecimal() or int(number) < 1:
-        raise DataError(
-            f"{path}, the block of line {line}: its id is {number!r}; write a number from 1 on as"
-            " id: or label_id:."
-        )
-    if int(number) in classes:
-        raise DataError(
-            f"{path}, the block of line {line}: the id {number} is that of"
-            f" {classes[int(number)]!r} already; give every class its own."
-        )
-    classes[int(number)] = name

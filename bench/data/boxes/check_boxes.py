@@ -5,17 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
 from bench.data.boxes.regions import Regions
-from bench.data.check import CheckReport, Outcome, look_at, report_of
+from bench.data.check import CheckReport, Outcome, duplicates, look_at, report_of
 from bench.data.decode.decode import length_of, read_frames
 from bench.data.manifest import Manifest
 from bench.data.media.checked_before import Looks
-from bench.data.media.content_digest import content_name, real_place
 from bench.data.media.media import Media, without_folder
 from bench.data.views.clip_frames import key_clips, repeated_frames
 from bench.data.views.key_frames import TAKE, key_centres, key_clips_at
@@ -50,31 +48,37 @@ def check_boxes(
     found: dict[str, list[tuple[str, str]]] = {"missing": [], "empty": [], "unreadable": []}
     missing_videos: list[str] = []
     remembered = 0
-    progress.start(f"check {manifest.name} {manifest.split}", len(videos))
-    try:
-        with ThreadPoolExecutor(workers) as pool:
-            for start in range(0, len(videos), VIDEOS_AT_ONCE):
-                part = slice(start, start + VIDEOS_AT_ONCE)
-                media = [regions.media[video] for video in videos[part].tolist()]
-                micros = [np.unique(regions.micros[rows]) for rows in rows_of[part]]
-                questions = [_question(regions, times) for times in micros]
-                outcomes, known = look_at(
-                    media, _each(media, micros, look), looks, pool, progress, questions
-                )
-                remembered += known
-                for video, rows, outcome in zip(
-                    videos[part].tolist(), rows_of[part], outcomes, strict=True
-                ):
-                    _sort_out(manifest, regions, rows, outcome, found)
-                    if outcome[0] == "missing":
-                        missing_videos.append(regions.videos[video])
-    finally:
-        progress.stop()
+    names = [regions.videos[video] for video in videos.tolist()]
+    media = [regions.media[video] for video in videos.tolist()]
+    micros = [np.unique(regions.micros[rows]) for rows in rows_of]
+
+    def question(place: int) -> str:
+        """Name what is asked of a video: the same key frames at the same place."""
+        text = f"{micros[place].tolist()} {regions.start} {regions.frame_rate}"
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    looked = look_at(
+        f"check {manifest.name} {manifest.split}",
+        media,
+        lambda place: look(media[place], micros[place]),
+        at_once=VIDEOS_AT_ONCE,
+        workers=workers,
+        progress=progress,
+        looks=looks,
+        asked=question,
+    )
+    for name, rows, (outcome, is_known) in zip(names, rows_of, looked, strict=True):
+        remembered += is_known
+        _sort_out(manifest, regions, rows, outcome, found)
+        if outcome[0] == "missing":
+            missing_videos.append(name)
+    ids = Counter(manifest.ids)
+    repeated = [(name, name) for name, times in ids.items() for _ in range(times - 1)]
     return report_of(
         manifest,
         found,
         remembered=remembered,
-        duplicates=(*_repeated_ids(manifest), *_same_files(regions, videos)),
+        twins=(*repeated, *duplicates(zip(names, media, strict=True))),
         videos=len(videos),
         key_frames=len(np.unique(regions.clip)),
         missing_videos=tuple(missing_videos),
@@ -128,12 +132,6 @@ def look_at_key_frames(
     return reasons, decoder, repeated
 
 
-def _each(
-    media: Sequence[Media], micros: Sequence[IntArray], look: LookAtVideo
-) -> Callable[[int], Mapping[int, str]]:
-    return lambda place: look(media[place], micros[place])
-
-
 def _sort_out(
     manifest: Manifest,
     regions: Regions,
@@ -141,42 +139,12 @@ def _sort_out(
     outcome: Outcome,
     found: Mapping[str, list[tuple[str, str]]],
 ) -> None:
-    """Put the rows of a video where its outcome says."""
     state, reason = outcome
-    if state == "good":
-        return
     if state == "partly":
-        reasons = {int(time): why for time, why in json.loads(reason).items()}
-        for row in rows.tolist():
-            why = reasons.get(int(regions.micros[row]))
-            if why is not None:
-                found["unreadable"].append((manifest.ids[row], why))
-        return
-    found[state].extend((manifest.ids[row], reason) for row in rows.tolist())
-
-
-def _question(regions: Regions, micros: IntArray) -> str:
-    """Name what is asked of a video: the same key frames at the same place."""
-    text = f"{micros.tolist()} {regions.start} {regions.frame_rate}"
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _repeated_ids(manifest: Manifest) -> list[tuple[str, str]]:
-    if len(set(manifest.ids)) == len(manifest):
-        return []
-    number = Counter(manifest.ids)
-    return [(name, name) for name, times in number.items() for _ in range(times - 1)]
-
-
-def _same_files(regions: Regions, videos: IntArray) -> list[tuple[str, str]]:
-    """Return the videos whose file an earlier video has."""
-    first: dict[str, str] = {}
-    known: dict[str, str] = {}
-    twins = []
-    for video in videos.tolist():
-        medium, name = regions.media[video], regions.videos[video]
-        file = content_name(medium, real_place(medium, known))
-        earlier = first.setdefault(file, name)
-        if earlier != name:
-            twins.append((name, earlier))
-    return twins
+        reasons = json.loads(reason)  # by the microseconds of a key frame
+        why = {row: reasons.get(str(regions.micros[row])) for row in rows.tolist()}
+        found["unreadable"].extend(
+            (manifest.ids[row], r) for row, r in why.items() if r is not None
+        )
+    elif state != "good":
+        found[state].extend((manifest.ids[row], reason) for row in rows.tolist())

@@ -3,32 +3,30 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import chain
-from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from bench.data.boxes.ava_csv import FloatArray, Frames
+from bench.data.boxes.ava_csv import FloatArray, Frames, frames_of
 from bench.data.boxes.ava_csv_lines import parse_micros
 from bench.data.boxes.person_box_rows import (
-    Listed,
+    ListedBoxes,
     are_boxes,
     are_scores,
     beginning,
     box_fault,
-    num_changed,
 )
 from bench.errors import DataError
-from bench.types import IntArray
 
 IMAGES = "*_min.json"
+_ENTRIES = 'entries are {"image_id": 1, "bbox": [x, y, width, height], "score": 0.9}'
 
 
-def read_json(path: Path, *, images: Path | None) -> Listed:
+def read_json(path: Path, *, images: Path | None) -> ListedBoxes:
     """Read one of the three layouts of JSON, known by its content.
 
     Raises:
@@ -56,13 +54,17 @@ class _Images:
     sizes: FloatArray  # width and height in pixels, [images, 2]
 
 
-def _detections(path: Path, items: list[Any], images: _Images) -> Listed:
-    score = _column(path, items, "score")
-    listed = _in_pixels(path, items, images, score, "AlphAction JSON", ())
-    return replace(listed, images=images.path)
+def _detections(path: Path, items: list[Any], images: _Images) -> ListedBoxes:
+    try:
+        score = np.array([item["score"] for item in items], dtype=np.float64)
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{path}: an entry has no score ({error!r}); {_ENTRIES}.") from error
+    frames, corners = _in_pixels(path, items, images)
+    listed = ListedBoxes(frames=frames, corners=corners, score=score, format="AlphAction JSON")
+    return replace(_checked(path, listed), images=images.path)
 
 
-def _annotations(path: Path, content: dict[str, Any]) -> Listed:
+def _annotations(path: Path, content: dict[str, Any]) -> ListedBoxes:
     items = content.get("annotations")
     if not isinstance(items, list) or not items:
         raise DataError(
@@ -80,27 +82,26 @@ def _annotations(path: Path, content: dict[str, Any]) -> Listed:
         ) from error
     if not ((flat >= 1) & (flat == np.rint(flat))).all():
         raise DataError(f"{path}: an id among the action_ids is no whole number from 1 on.")
-    labels = np.repeat(np.arange(len(items), dtype=np.int64), sizes), flat.astype(np.int64)
-    listed = _images_of(path, content)
-    return _in_pixels(path, items, listed, np.ones(len(items)), "AlphAction annotations", labels)
+    frames, corners = _in_pixels(path, items, _images_of(path, content))
+    listed = ListedBoxes(
+        frames=frames,
+        corners=corners,
+        score=np.ones(len(items)),
+        row=np.repeat(np.arange(len(items), dtype=np.int64), sizes),
+        action=flat.astype(np.int64),
+        format="AlphAction annotations",
+    )
+    return _checked(path, listed)
 
 
-def _in_pixels(
-    path: Path,
-    items: list[Any],
-    images: _Images,
-    score: FloatArray,
-    format_: str,
-    labels: tuple[IntArray, IntArray] | tuple[()],
-) -> Listed:
-    """Turn x, y, width and height in pixels into corners as fractions."""
+def _in_pixels(path: Path, items: list[Any], images: _Images) -> tuple[Frames, FloatArray]:
+    """Return key frames and corners as fractions of boxes of x, y, width and height in pixels."""
     try:
-        keys = list(map(itemgetter("image_id"), items))
-        pixels = np.array(list(map(itemgetter("bbox"), items)), dtype=np.float64).reshape(-1, 4)
+        keys = [item["image_id"] for item in items]
+        pixels = np.array([item["bbox"] for item in items], dtype=np.float64).reshape(-1, 4)
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(
-            f"{path}: an entry has no image_id or no bbox of four numbers ({error!r}); entries are"
-            ' {"image_id": 1, "bbox": [x, y, width, height], "score": 0.9}.'
+            f"{path}: an entry has no image_id or no bbox of four numbers ({error!r}); {_ENTRIES}."
         ) from error
     if len(pixels) != len(items):
         raise DataError(f"{path}: a bbox has not four numbers x, y, width, height.")
@@ -113,10 +114,7 @@ def _in_pixels(
             " belongs to the boxes."
         )
     corners = np.concatenate([pixels[:, :2], pixels[:, :2] + pixels[:, 2:]], axis=1)
-    corners /= np.tile(images.sizes[place], 2)
-    none = np.zeros(0, dtype=np.int64)
-    row, action = labels or (none, none)
-    return _listed(path, images.frames.at(place), corners, score, format_, row, action)
+    return images.frames.at(place), corners / np.tile(images.sizes[place], 2)
 
 
 def _images(path: Path, images: Path | None) -> _Images:
@@ -138,11 +136,8 @@ def _images(path: Path, images: Path | None) -> _Images:
 
 def _images_of(path: Path, content: dict[str, Any]) -> _Images:
     items = content["images"]
-    codes: dict[str, int] = {}
     try:
-        videos = [str(item["movie"]) for item in items]
-        video = [codes.setdefault(name, len(codes)) for name in videos]
-        micros = [parse_micros(str(item["timestamp"])) for item in items]
+        rows = [(str(item["movie"]), parse_micros(str(item["timestamp"]))) for item in items]
         sizes = np.array([(item["width"], item["height"]) for item in items], dtype=np.float64)
         place = {item["id"]: row for row, item in enumerate(items)}
     except (KeyError, TypeError, ValueError) as error:
@@ -154,29 +149,18 @@ def _images_of(path: Path, content: dict[str, Any]) -> _Images:
         raise DataError(f"{path}: two key frames have one id; fetch the file again.")
     if not (np.isfinite(sizes) & (sizes > 0)).all():
         raise DataError(f"{path}: a key frame has no width or height in pixels.")
-    return _Images(
-        path=path,
-        place=place,
-        frames=Frames(
-            videos=tuple(codes),
-            video=np.array(video, dtype=np.int32),
-            micros=np.array(micros, dtype=np.int64),
-        ),
-        sizes=sizes.reshape(-1, 2),
-    )
+    return _Images(path=path, place=place, frames=frames_of(rows), sizes=sizes.reshape(-1, 2))
 
 
 # ------------------------------------------------------------------------------------- mmaction2
-def _proposals(path: Path, content: dict[str, Any]) -> Listed:
-    codes: dict[str, int] = {}
-    video, micros = [], []
+def _proposals(path: Path, content: dict[str, Any]) -> ListedBoxes:
+    rows = []
     for key in content:
         name, comma, second = key.rpartition(",")
         try:
             if not comma or not name:
                 raise ValueError("it should be a video and a second, such as video,0902")
-            video.append(codes.setdefault(name, len(codes)))
-            micros.append(parse_micros(second))
+            rows.append((name, parse_micros(second)))
         except ValueError as error:
             raise DataError(f"{path}: the key {key!r} names no key frame: {error}.") from error
     try:
@@ -191,13 +175,13 @@ def _proposals(path: Path, content: dict[str, Any]) -> Listed:
             " score."
         )
     values = values.reshape(-1, 5)
-    keys = Frames(
-        videos=tuple(codes),
-        video=np.array(video, dtype=np.int32),
-        micros=np.array(micros, dtype=np.int64),
+    listed = ListedBoxes(
+        frames=frames_of(rows).at(np.repeat(np.arange(len(sizes)), sizes)),
+        corners=values[:, :4],
+        score=values[:, 4],
+        format="mmaction2 proposals",
     )
-    frames, none = keys.at(np.repeat(np.arange(len(sizes)), sizes)), np.zeros(0, dtype=np.int64)
-    return _listed(path, frames, values[:, :4], values[:, 4], "mmaction2 proposals", none, none)
+    return _checked(path, listed)
 
 
 # ---------------------------------------------------------------------------------------- common
@@ -209,40 +193,14 @@ def _load(path: Path) -> Any:
         raise DataError(f"{path} is no JSON ({error}); fetch it again.") from error
 
 
-def _column(path: Path, items: Sequence[Any], key: str) -> FloatArray:
-    try:
-        return np.array(list(map(itemgetter(key), items)), dtype=np.float64)
-    except (KeyError, TypeError, ValueError) as error:
-        raise DataError(
-            f"{path}: an entry has no {key} ({error!r}); entries are"
-            ' {"image_id": 1, "bbox": [x, y, width, height], "score": 0.9}.'
-        ) from error
-
-
-def _listed(
-    path: Path,
-    frames: Frames,
-    corners: FloatArray,
-    score: FloatArray,
-    format_: str,
-    row: IntArray,
-    action: IntArray,
-) -> Listed:
-    wrong = np.flatnonzero(~(are_boxes(corners) & are_scores(score)))
+def _checked(path: Path, listed: ListedBoxes) -> ListedBoxes:
+    """Return boxes within their frames, refusing those that are none."""
+    wrong = np.flatnonzero(~(are_boxes(listed.corners) & are_scores(listed.score)))
     if len(wrong):
-        first = int(wrong[0])
-        said = box_fault([round(value, 6) for value in corners[first].tolist()], score[first])
+        first, frames = int(wrong[0]), listed.frames
+        corners = [round(value, 6) for value in listed.corners[first].tolist()]
         raise DataError(
             f"{path}, box {first + 1} ({frames.videos[frames.video[first]]}, second"
-            f" {frames.micros[first] / 1e6:g}): {said}."
+            f" {frames.micros[first] / 1e6:g}): {box_fault(corners, listed.score[first])}."
         )
-    inside = np.clip(corners, 0.0, 1.0)
-    return Listed(
-        frames=frames,
-        corners=inside,
-        score=score,
-        row=row,
-        action=action,
-        format=format_,
-        clipped=num_changed(corners, inside),
-    )
+    return listed.clipped_to_frame()

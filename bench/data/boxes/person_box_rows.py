@@ -6,23 +6,23 @@ video,second,x1,y1,x2,y2,12,0.995518       a row for every label of a box
 
 from __future__ import annotations
 
-import math
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from bench.data.boxes.ava_csv import FloatArray, Frames
+from bench.data.boxes.ava_csv import COLUMNS, FloatArray, Frames, read_table, video_codes
 from bench.data.boxes.ava_csv_lines import (
-    CORNERS,
     MAX_ACTION,
     MAX_SECONDS,
     first_bytes,
-    numbered_rows,
+    first_fault,
+    number_of,
     parse_micros,
 )
 from bench.errors import DataError
@@ -30,7 +30,6 @@ from bench.types import IntArray
 
 # A box may reach out of its frame by this much: detectors regress and round, and are clipped.
 OVERHANG = 0.05
-COLUMNS = ("video", "second", *CORNERS, "action", "score")
 NO_LABEL = -1
 # mmaction2's proposals are a dict "video,0902" -> array [N, 5]; what comes out is read here.
 CONVERSION = (
@@ -41,7 +40,7 @@ CONVERSION = (
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Listed:
+class ListedBoxes:
     """Boxes as a file lists them, row by row, within their frames.
 
     `corners` are fractions, float64 `[N, 4]`, `score` float64 `[N]`. Row `row[i]` has the action
@@ -52,11 +51,17 @@ class Listed:
     frames: Frames
     corners: FloatArray
     score: FloatArray
-    row: IntArray
-    action: IntArray
+    row: IntArray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    action: IntArray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     format: str
-    clipped: int
+    clipped: int = 0
     images: Path | None = None
+
+    def clipped_to_frame(self) -> ListedBoxes:
+        """Return the same boxes within their frames, and count those that reached out."""
+        inside = np.clip(self.corners, 0.0, 1.0)
+        changed = int((self.corners != inside).any(axis=1).sum())
+        return replace(self, corners=inside, clipped=changed)
 
 
 def beginning(path: Path) -> bytes:
@@ -74,86 +79,61 @@ def beginning(path: Path) -> bytes:
     return raw.removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
 
 
-def read_rows(path: Path) -> Listed:
+def read_rows(path: Path) -> ListedBoxes:
     """Read SlowFast's CSV of 8 columns.
 
     Raises:
         DataError: an empty file, another number of columns, a value out of its range; the line.
     """
-    import pyarrow as pa  # heavy, and only files of boxes need it
-    from pyarrow import csv as arrow_csv
-
+    fault = partial(first_fault, path, _check_row, "files of boxes")
     if not beginning(path):
         raise DataError(f"{path} is empty: it lists no box; check the file.")
-    numbers = {name: pa.float64() for name in COLUMNS[1:]}
-    try:
-        table = arrow_csv.read_csv(
-            path,
-            read_options=arrow_csv.ReadOptions(column_names=list(COLUMNS)),
-            convert_options=arrow_csv.ConvertOptions(
-                column_types={"video": pa.dictionary(pa.int32(), pa.string()), **numbers},
-                null_values=[""],
-            ),
-        ).unify_dictionaries()
-    except pa.ArrowException as error:
-        raise _first_fault(path, f"{error}") from error
+    table, _ = read_table(path, COLUMNS, fault)
     if not table.num_rows:
         raise DataError(f"{path} is empty: it lists no box; check the file.")
-    video = table.column("video").combine_chunks()
-    names = video.dictionary.to_pylist()
-    seconds, *floats = (table.column(name).to_numpy() for name in COLUMNS[1:])
-    corners = np.stack(floats[:4], axis=1)
-    action, score = np.nan_to_num(floats[4], nan=NO_LABEL), floats[5]
-    typed_nan = np.isnan(floats[4]).sum() - table.column("action").null_count
+    videos, video = video_codes(table)
+    seconds, *edges, actions, score = (table.column(name).to_numpy() for name in COLUMNS[1:])
+    corners, action = np.stack(edges, axis=1), np.nan_to_num(actions, nan=NO_LABEL)
+    typed_nan = np.isnan(actions).sum() - table.column("action").null_count
     is_action = (action == NO_LABEL) | ((action >= 1) & (action <= MAX_ACTION))
     if not (
-        "" not in names
+        "" not in videos
         and not typed_nan
         and ((seconds >= 0) & (seconds < MAX_SECONDS)).all()
         and are_boxes(corners).all()
         and (is_action & (action == np.rint(action))).all()
         and are_scores(score).all()
     ):
-        raise _first_fault(path, "a value is out of its range")
-    inside = np.clip(corners, 0.0, 1.0)
+        raise fault("a value is out of its range")
     rows = np.flatnonzero(action != NO_LABEL)
-    return Listed(
+    listed = ListedBoxes(
         frames=Frames(
-            videos=tuple(names),
-            video=video.indices.to_numpy().astype(np.int32),
-            micros=np.rint(seconds * 1e6).astype(np.int64),
+            videos=tuple(videos), video=video, micros=np.rint(seconds * 1e6).astype(np.int64)
         ),
-        corners=inside,
+        corners=corners,
         score=score,
         row=rows,
         action=action[rows].astype(np.int64),
         format="SlowFast CSV",
-        clipped=num_changed(corners, inside),
     )
+    return listed.clipped_to_frame()
 
 
 def are_boxes(corners: FloatArray) -> npt.NDArray[np.bool_]:
     """Mark boxes that are not inverted and reach out of their frame a little at most."""
     x1, y1, x2, y2 = corners.T
-    is_box: npt.NDArray[np.bool_] = (x1 <= x2) & (y1 <= y2)
-    is_box &= np.all((corners >= -OVERHANG) & (corners <= 1 + OVERHANG), axis=1)
-    return is_box
+    is_near = np.all((corners >= -OVERHANG) & (corners <= 1 + OVERHANG), axis=1)
+    return np.asarray((x1 <= x2) & (y1 <= y2) & is_near)
 
 
 def are_scores(score: FloatArray) -> npt.NDArray[np.bool_]:
     """Mark scores within 0 and 1."""
-    is_score: npt.NDArray[np.bool_] = (score >= 0) & (score <= 1)
-    return is_score
-
-
-def num_changed(corners: FloatArray, inside: FloatArray) -> int:
-    """Count the boxes that clipping changed."""
-    return int((corners != inside).any(axis=1).sum())
+    return np.asarray((score >= 0) & (score <= 1))
 
 
 def box_fault(corners: Sequence[Any], score: Any) -> str:
     """Say what is wrong with four corners as fractions and a score; empty if nothing is."""
-    box = np.array([_number(value) for value in corners])
+    box = np.array([number_of(value) for value in corners])
     spelled = ", ".join(str(value) for value in corners)
     if len(box) != 4:
         return f"the box {spelled} has {len(box)} numbers; write x1, y1, x2, y2"
@@ -168,7 +148,7 @@ def box_fault(corners: Sequence[Any], score: Any) -> str:
             f"the box {spelled} reaches far out of its frame; corners are fractions of the frame's"
             " width and height, from 0 to 1"
         )
-    if not are_scores(np.array([_number(score)]))[0]:
+    if not are_scores(np.array([number_of(score)]))[0]:
         return (
             f"the score {str(score)!r} is not between 0 and 1; a detector's score is the last"
             " column (in a ground truth it is a person)"
@@ -176,40 +156,21 @@ def box_fault(corners: Sequence[Any], score: Any) -> str:
     return ""
 
 
-def _first_fault(path: Path, reason: str) -> DataError:
-    """Return the error for the first line that cannot be read, else what the columns said."""
-    for number, cells in numbered_rows(path):
-        said = _fault(cells)
-        if said:
-            is_header = number == 1 and all(math.isnan(_number(text)) for text in cells)
-            header = "; files of boxes have no header" if is_header else ""
-            return DataError(f"{path}, line {number}: {said}{header}.")
-    return DataError(f"{path} cannot be read as comma-separated values: {reason}.")
-
-
-def _fault(cells: Sequence[str]) -> str:
+def _check_row(cells: Sequence[str]) -> None:
+    """Refuse a line with a `ValueError`."""
     if len(cells) != len(COLUMNS):
-        return (
+        raise ValueError(
             f"{len(cells)} columns where 8 are expected: video, second, x1, y1, x2, y2, action (or"
             " nothing, or -1), score"
         )
     if not cells[0]:
-        return "the video has no name; write its id in the first column"
-    try:
-        parse_micros(cells[1])
-    except ValueError as error:
-        return str(error)
-    action = _number(cells[6]) if cells[6] else NO_LABEL
+        raise ValueError("the video has no name; write its id in the first column")
+    parse_micros(cells[1])
+    action = number_of(cells[6]) if cells[6] else NO_LABEL
     if not (action == NO_LABEL or (1 <= action <= MAX_ACTION and action == int(action))):
-        return (
+        raise ValueError(
             f"the action {cells[6]!r} is no id of a class, from 1 on; write -1 where there is none"
         )
-    return box_fault(cells[2:6], cells[7])
-
-
-def _number(value: Any) -> float:
-    """Return a number, not-a-number where a value is none."""
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        return math.nan
+    said = box_fault(cells[2:6], cells[7])
+    if said:
+        raise ValueError(said)

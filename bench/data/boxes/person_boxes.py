@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from bench.data.boxes import person_box_json, person_box_rows
 from bench.data.boxes.ava_csv import Boxes, FloatArray, Frames, joined_frames, read_boxes
-from bench.data.boxes.person_box_rows import Listed
+from bench.data.boxes.person_box_rows import ListedBoxes
 from bench.errors import DataError
 from bench.types import IntArray
 
@@ -47,7 +47,6 @@ class PersonBoxes:
     label_row: IntArray
     label: IntArray
     format: str
-    rows: int
     counts: Mapping[str, int]
     images: Path | None = None
 
@@ -102,44 +101,32 @@ def read_truth(path: Path) -> tuple[Boxes, PersonBoxes]:
         boxes = read_person_boxes(path)
         if not len(boxes.label):
             raise DataError(f"{path} holds boxes without labels: it is no ground truth.")
-        return person_boxes_as_truth(boxes), boxes
-    truth = read_boxes(path, "ground truth")
-    return truth, truth_as_person_boxes(truth)
-
-
-def truth_as_person_boxes(truth: Boxes) -> PersonBoxes:
-    """Return the boxes of a ground truth, with the actions of all rows of a box as its labels."""
-    rows = np.arange(len(truth), dtype=np.int64)
-    return joined(
-        Listed(
-            frames=truth.frames,
-            corners=truth.corners,
-            score=np.ones(len(truth)),
-            row=rows,
-            action=truth.action.astype(np.int64),
-            format="ground truth CSV",
-            clipped=0,
+        # A row for every label of every box, as a ground truth in CSV has them; the person is 1.
+        truth = Boxes(
+            frames=boxes.frames.at(boxes.label_row),
+            corners=boxes.corners[boxes.label_row],
+            action=boxes.label.astype(np.int32),
+            last=np.ones(len(boxes.label)),
+            declared=boxes.frames.at(np.zeros(0, dtype=np.int64)),
         )
+        return truth, boxes
+    truth = read_boxes(path, "ground truth")
+    listed = ListedBoxes(
+        frames=truth.frames,
+        corners=truth.corners,
+        score=np.ones(len(truth)),
+        row=np.arange(len(truth), dtype=np.int64),
+        action=truth.action.astype(np.int64),
+        format="ground truth CSV",
     )
-
-
-def person_boxes_as_truth(boxes: PersonBoxes) -> Boxes:
-    """Return a row for every label of every box, as a ground truth in CSV has them; person 1."""
-    none = np.zeros(0, dtype=np.int64)
-    return Boxes(
-        frames=boxes.frames.at(boxes.label_row),
-        corners=boxes.corners[boxes.label_row],
-        action=boxes.label.astype(np.int32),
-        last=np.ones(len(boxes.label)),
-        declared=boxes.frames.at(none),
-    )
+    return truth, joined(listed)
 
 
 def together(parts: Sequence[PersonBoxes]) -> PersonBoxes:
     """Return the boxes of several files as one list; equal boxes are one with all labels."""
     ends = np.cumsum([len(part) for part in parts])
     return joined(
-        Listed(
+        ListedBoxes(
             frames=joined_frames([part.frames for part in parts]),
             corners=np.concatenate([part.corners for part in parts]),
             score=np.concatenate([part.score for part in parts]),
@@ -148,12 +135,11 @@ def together(parts: Sequence[PersonBoxes]) -> PersonBoxes:
             ),
             action=np.concatenate([part.label for part in parts]),
             format=" and ".join(part.format for part in parts),
-            clipped=0,
         )
     )
 
 
-def joined(listed: Listed) -> PersonBoxes:
+def joined(listed: ListedBoxes) -> PersonBoxes:
     """Round the corners, drop boxes without area, and make one box of equal ones."""
     millionths = np.rint(listed.corners * MILLIONTHS).astype(np.int64)
     x1, y1, x2, y2 = millionths.T
@@ -183,7 +169,6 @@ def joined(listed: Listed) -> PersonBoxes:
         label=pairs[1][once],
         format=listed.format,
         images=listed.images,
-        rows=len(listed.score),
         counts={
             "rows": len(listed.score),
             "clipped": listed.clipped,

@@ -10,13 +10,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, overload
 
 import numpy as np
-import numpy.typing as npt
 
-from bench.data.boxes.ava_csv import Boxes, Frames
+from bench.data.boxes.ava_csv import Boxes, FloatArray, Frames
 from bench.data.media.media import Media
 from bench.types import IntArray
-
-FloatArray = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

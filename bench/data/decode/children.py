@@ -30,13 +30,7 @@ class DecodingChildren:
     `seconds` is how long one medium may take. The module of `decode` is imported once for all.
     """
 
-    def __init__(
-        self,
-        decode: Decode,
-        *,
-        workers: int,
-        seconds: float = DEADLINE_SECONDS,
-    ) -> None:
+    def __init__(self, decode: Decode, *, workers: int, seconds: float = DEADLINE_SECONDS) -> None:
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload([decode.__module__])
         self._children = [_Child(context, decode) for _ in range(workers)]
@@ -89,9 +83,10 @@ class _Child:
             answer, error = self._connection.recv()
         except (EOFError, OSError):
             self._process.join()
-            code = self._process.exitcode
+            code = self._process.exitcode or 0
             self.stop()
-            raise _refused(medium, f"the decoder crashed ({_death(code)})") from None
+            death = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+            raise _refused(medium, f"the decoder crashed ({death})") from None
         if error is not None:
             raise error
         return answer
@@ -136,7 +131,3 @@ def _refused(medium: Media, reason: str) -> UnreadableMedia:
     return UnreadableMedia(
         f"{medium} cannot be decoded: {reason}; fetch {place(medium).name} again."
     )
-
-
-def _death(code: int | None) -> str:
-    return signal.Signals(-code).name if code is not None and code < 0 else f"exit code {code}"

@@ -26,12 +26,12 @@ USUAL_CODECS = ("h264", "hevc", "vp9", "mpeg4")
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Container:
-    """Frames, rate, shape and peculiarities of a video file.
+    """Frames, rate and peculiarities of a video file.
 
     `num_frames` counts the frames that are shown, not those which an edit list cuts off. `fps` is
-    the average rate, 0 where the file gives none. `width` and `height` are pixels as stored, before
-    the picture is turned clockwise by `rotation` degrees (0, 90, 180 or 270). `unusual` names what
-    makes some decoder return wrong frames; it is empty for most files.
+    the average rate, 0 where the file gives none. The picture that is stored is turned clockwise by
+    `rotation` degrees (0, 90, 180 or 270). `unusual` names what makes some decoder return wrong
+    frames; it is empty for most files.
 
     `times` holds the presentation time of each frame in ticks of the stream, `tick` seconds each:
     none where frames can only be counted, fewer than `num_frames` where the file ends early. `keys`
@@ -40,10 +40,7 @@ class Container:
 
     num_frames: int
     fps: float
-    width: int
-    height: int
     rotation: int
-    codec: str
     pixel_format: str
     unusual: tuple[str, ...]
     times: IntArray = field(repr=False)
@@ -89,15 +86,17 @@ def inspect(source: Source) -> Container:
         times = times[times <= (packets[-1].decoding_time or 0)]
         unusual = (*unusual, "ends early")
     elif num_frames == 0:
-        num_frames = _count_frames(source)
         unusual = (*unusual, "no frame table")
+        with open_video(source) as (media, stream):
+            try:
+                num_frames = sum(1 for _ in decoded(media, stream))
+            except Damage as error:
+                reason = f"{error}, and its frames cannot be counted"
+                raise unreadable(source, reason) from error
     return Container(
         num_frames=num_frames,
         fps=float(rate or 0),
-        width=first.width,
-        height=first.height,
         rotation=-round(first.rotation / 90) * 90 % 360,
-        codec=codec,
         pixel_format=first.format.name,
         unusual=unusual,
         times=times,
@@ -164,9 +163,8 @@ def _has_open_gop(packets: list[_Packet]) -> bool:
     for packet in packets:
         if packet.is_key:
             key = packet.time
-            if not packet.is_clean:
-                return True
-        elif key is not None and packet.time is not None and packet.time < key:
+        early = key is not None and packet.time is not None and packet.time < key
+        if early or (packet.is_key and not packet.is_clean):
             return True
     return False
 
@@ -184,11 +182,3 @@ def _is_clean(packet: Any, codec_context: Any) -> bool:
         kinds.add(data[start + width] & 31)
         start += width + int.from_bytes(data[start : start + width], "big")
     return 5 in kinds
-
-
-def _count_frames(source: Source) -> int:
-    with open_video(source) as (media, stream):
-        try:
-            return sum(1 for _ in decoded(media, stream))
-        except Damage as damage:
-            raise unreadable(source, f"{damage}, and its frames cannot be counted") from damage

@@ -13,7 +13,7 @@ archive is decoded from memory, by the same code; a folder of frames by Pillow.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -61,9 +61,9 @@ class Frames:
     pixels: Pixels
     index: IntArray
     num_frames: int
-    fps: float
     decoder: str
-    rotation: int
+    fps: float = 0.0
+    rotation: int = 0
 
 
 def read_frames(
@@ -160,8 +160,8 @@ def decoder_versions(decoder: str) -> dict[str, str]:
 
     name = known("decoder", decoder, DECODERS)
     versions = {"pyav": av.__version__}
-    versions["libavcodec"] = ".".join(str(part) for part in av.library_versions["libavcodec"])
-    versions["libswscale"] = ".".join(str(part) for part in av.library_versions["libswscale"])
+    for library in ("libavcodec", "libswscale"):
+        versions[library] = ".".join(map(str, av.library_versions[library]))
     if name in ("auto", "decord") and find_spec("decord") is not None:
         import decord
 
@@ -189,14 +189,7 @@ def _read_folder(
     step = SHRUNK_AT_ONCE if shrink else len(chosen)
     parts = (read_pictures(folder, chosen[i : i + step]) for i in range(0, len(chosen), step))
     pixels = np.concatenate([shrink(part) for part in parts]) if shrink else next(parts)
-    return Frames(
-        pixels=pixels,
-        index=index,
-        num_frames=len(names),
-        fps=0.0,
-        decoder="pillow",
-        rotation=0,
-    )
+    return Frames(pixels=pixels, index=index, num_frames=len(names), decoder="pillow")
 
 
 def _read_pyav(
@@ -206,31 +199,31 @@ def _read_pyav(
     found: dict[int, Pixels] = {}
     fresh: dict[int, Pixels] = {}
 
-    def keep(number: int, frame: Pixels) -> None:
-        fresh[number] = frame
-        if len(fresh) == SHRUNK_AT_ONCE:
-            settle()
-
     def settle() -> None:
+        frames: Iterable[Pixels] = fresh.values()
         if shrink and fresh:
-            frames = shrink(upright(_stacked(source, [*fresh.values()]), container))
-            found.update(zip(fresh, frames, strict=True))
-        else:
-            found.update(fresh)
+            frames = shrink(upright(_stacked(source, [*frames]), container))
+        found.update(zip(fresh, frames, strict=True))
         fresh.clear()
 
-    reason = _collect(source, wanted, container, container.keys, keep)
-    settle()
-    missing = wanted[[number not in found for number in wanted.tolist()]]
-    if len(missing) and len(container.keys):
-        # A seek may land where the decoder does not recover: once more from the beginning.
-        reason = _collect(source, missing, container, container.keys[:0], keep)
+    missing = wanted
+    # A seek may land where the decoder does not recover: then once more from the beginning.
+    attempts = [container.keys, container.keys[:0]] if len(container.keys) else [container.keys]
+    for keys in attempts:
+        reason = "it is not among the frames that decode"
+        try:
+            for number, frame in _rgb_frames(source, missing, container, keys):
+                fresh[number] = frame
+                if len(fresh) == SHRUNK_AT_ONCE:
+                    settle()
+        except Damage as damage:
+            reason = str(damage)
         settle()
         missing = wanted[[number not in found for number in wanted.tolist()]]
-    if len(missing):
-        raise unreadable(source, f"frame {missing[0]} of {container.num_frames}: {reason}")
-    pixels = _stacked(source, [found[number] for number in wanted.tolist()])
-    return pixels if shrink else upright(pixels, container)
+        if not len(missing):
+            pixels = _stacked(source, [found[number] for number in wanted.tolist()])
+            return pixels if shrink else upright(pixels, container)
+    raise unreadable(source, f"frame {missing[0]} of {container.num_frames}: {reason}")
 
 
 def _stacked(source: Source, frames: list[Pixels]) -> Pixels:
@@ -239,24 +232,16 @@ def _stacked(source: Source, frames: list[Pixels]) -> Pixels:
     return np.stack(frames)
 
 
-def _collect(
-    source: Source,
-    wanted: IntArray,
-    container: Container,
-    keys: IntArray,
-    keep: Callable[[int, Pixels], None],
-) -> str:
-    """Have the `wanted` frames kept, as far as they decode; return why others did not."""
+def _rgb_frames(
+    source: Source, wanted: IntArray, container: Container, keys: IntArray
+) -> Iterator[tuple[int, Pixels]]:
+    """Yield the `wanted` frames that decode; raises `Damage`."""
     from av.video.reformatter import VideoReformatter
 
     to_rgb: Any = VideoReformatter()  # keeps its tables from frame to frame
     with open_video(source) as (media, stream):
-        try:
-            for number, frame in _forward(media, stream, wanted, container.times, keys):
-                keep(number, to_rgb.reformat(frame, format="rgb24").to_ndarray())
-        except Damage as damage:
-            return str(damage)
-    return "it is not among the frames that decode"
+        for number, frame in _forward(media, stream, wanted, container.times, keys):
+            yield number, to_rgb.reformat(frame, format="rgb24").to_ndarray()
 
 
 def _forward(

@@ -19,6 +19,7 @@ from bench.data.media.media import FrameFolder, unreadable
 from bench.errors import MissingMedia
 
 
+# ------------------------------------------------------------------------------------------- pixels
 def read_pictures(folder: FrameFolder, names: Sequence[str]) -> npt.NDArray[np.uint8]:
     """Return the pictures of a folder as RGB, uint8 `[len(names), H, W, 3]`.
 

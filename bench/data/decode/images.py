@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import struct
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from bench.data.media.media import Media, Source, missing, opened, unreadable
+from bench.data.media.media import InMemory, Media, missing, opened, unreadable
 
 
 def read_image(media: Media) -> npt.NDArray[np.uint8]:
@@ -25,7 +24,7 @@ def read_image(media: Media) -> npt.NDArray[np.uint8]:
     from PIL import Image  # only image tasks need it
 
     source = opened(media)
-    if not isinstance(source, Path) and not source.size:
+    if isinstance(source, InMemory) and not source.size:
         raise unreadable(media, "the file is empty")
     try:
         with Image.open(source) as image:
@@ -45,12 +44,7 @@ def read_image(media: Media) -> npt.NDArray[np.uint8]:
         struct.error,
         Image.DecompressionBombError,
     ) as error:
-        reason = _in_short(error, source)
-        raise unreadable(media, reason) from error
+        # What Pillow says, without the name and the address of what it read.
+        said = str(error).replace(str(source), "it").replace(repr(source), "it")
+        raise unreadable(media, said.rstrip(".") or type(error).__name__) from error
     return pixels[None]
-
-
-def _in_short(error: Exception, source: Source) -> str:
-    """What Pillow says, without the name and the address of what it read."""
-    said = str(error).replace(str(source), "it").replace(repr(source), "it")
-    return said.rstrip(".") or type(error).__name__

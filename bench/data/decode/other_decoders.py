@@ -44,12 +44,14 @@ def read_decord(source: Source, wanted: IntArray, container: Container) -> Pixel
     from decord._ffi.base import DECORDError, DECORDLimitReachedError
 
     decord.logging.set_level(decord.logging.QUIET)
+    # Unless told to tolerate less than one, it fills in a neighbour for a frame it misses.
+    settings = {"ctx": decord.cpu(0), "num_threads": 1, "fault_tol": 1e-9}
     try:
-        # Unless told to tolerate less than one, it fills in a neighbour for a frame it misses.
-        reader = decord.VideoReader(
-            _whole(source), ctx=decord.cpu(0), num_threads=1, fault_tol=1e-9
-        )
-        if not isinstance(source, Path):
+        if isinstance(source, Path):
+            reader = decord.VideoReader(str(source), **settings)
+        else:
+            source.seek(0)
+            reader = decord.VideoReader(source, **settings)
             # It leaves its copy of the bytes in a reference cycle, where hundreds would wait.
             gc.collect(0)
         if len(reader) != container.num_frames:
@@ -60,14 +62,6 @@ def read_decord(source: Source, wanted: IntArray, container: Container) -> Pixel
     except (DECORDError, RuntimeError, AssertionError) as error:  # it asserts that there are frames
         raise Refusal(_in_short(error)) from error
     return pixels
-
-
-def _whole(source: Source) -> Any:
-    """What decord opens: a path, or a file object that stands at its beginning."""
-    if isinstance(source, Path):
-        return str(source)
-    source.seek(0)
-    return source
 
 
 def read_torchcodec(source: Source, wanted: IntArray, container: Container) -> Pixels:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from bench.data.decode import container
 from bench.data.media import frame_names
@@ -17,53 +17,41 @@ from bench.data.media.content_digest import State, facts
 from bench.data.media.media import FrameFolder, Source
 from bench.errors import MissingMedia, UnreadableMedia
 
+M = TypeVar("M", Path, FrameFolder)
 T = TypeVar("T")
 KEPT = 4  # files; their tables of frames are some hundred kilobytes each
 
 
 def inspected(source: Source) -> container.Container:
     """Return what a video says of itself; raises as `container.inspect`."""
-    state = _state(source) if isinstance(source, Path) else None
-    if not isinstance(source, Path) or state is None:
-        return container.inspect(source)
-    return _raised(_container(source, state))
+    if isinstance(source, Path):
+        return _recently(container.inspect, source, source)
+    return container.inspect(source)
 
 
 def listed_pictures(folder: FrameFolder) -> Sequence[str]:
     """Return the names of the frames of a folder; raises as `frames.pictures`."""
-    state = _state(folder.path)
-    return frame_names.pictures(folder) if state is None else _raised(_pictures(folder, state))
+    return _recently(frame_names.pictures, folder, folder.path)
 
 
-@lru_cache(maxsize=KEPT)
-def _container(path: Path, state: State) -> container.Container | UnreadableMedia:
-    return _outcome(lambda: container.inspect(path))
-
-
-@lru_cache(maxsize=KEPT)
-def _pictures(folder: FrameFolder, state: State) -> Sequence[str] | UnreadableMedia:
-    return _outcome(lambda: frame_names.pictures(folder))
-
-
-def _state(path: Path) -> State | None:
+def _recently(look: Callable[[M], T], media: M, path: Path) -> T:
     try:
-        return facts(path.stat())
+        state = facts(path.stat())
     except OSError:  # who reads it will say what is wrong
-        return None
+        return look(media)
+    found: T | UnreadableMedia = _kept(look, media, state)
+    if isinstance(found, UnreadableMedia):
+        # Afresh, for an error that is raised again keeps the memory of where it was.
+        raise UnreadableMedia(str(found))
+    return found
 
 
-def _outcome(look: Callable[[], T]) -> T | UnreadableMedia:
+@lru_cache(maxsize=KEPT)
+def _kept(look: Callable[[Any], Any], media: Path | FrameFolder, state: State) -> Any:
     """Return the answer or the error: that a film is damaged is found out once, too."""
     try:
-        return look()
+        return look(media)
     except MissingMedia:
         raise
     except UnreadableMedia as error:
         return UnreadableMedia(str(error))
-
-
-def _raised(outcome: T | UnreadableMedia) -> T:
-    if isinstance(outcome, UnreadableMedia):
-        # Afresh, for an error that is raised again keeps the memory of where it was.
-        raise UnreadableMedia(str(outcome))
-    return outcome

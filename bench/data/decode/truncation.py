@@ -62,9 +62,7 @@ def _end_of_segment(file: BinaryIO) -> int:
     if header is None:
         return 0
     file.seek(header, 1)
-    if file.read(len(SEGMENT)) != SEGMENT:
-        return 0
-    segment = _element_length(file)
+    segment = _element_length(file) if file.read(len(SEGMENT)) == SEGMENT else None
     return 0 if segment is None else file.tell() + segment
 
 

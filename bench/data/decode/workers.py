@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from typing import Any, TypeVar
 
 import torch
 from torch.utils.data import get_worker_info
 
 from bench.data.manifest import Manifest
 from bench.errors import BenchError
+
+T = TypeVar("T")
 
 DEADLINE_SECONDS = 600  # for one row; far more than a sound file takes on a slow disk
 
@@ -44,6 +47,32 @@ def deaths_explained(what: str, advice: str) -> Iterator[None]:
             " reason (in a container, too small a /dev/shm), or a file on which a decoder hung for"
             f" {DEADLINE_SECONDS} s (`bench check` finds it; replace it): {advice}."
         ) from error
+
+
+def read_ahead(
+    loader: Iterable[T | BenchError], died: Callable[[], AbstractContextManager[None]]
+) -> Iterator[T]:
+    """Yield what a loader's processes made; raise the errors that they return.
+
+    `died` explains the death of a process.
+    """
+    source = iter(loader)
+    try:
+        while True:
+            with died():
+                found = next(source, None)
+            if found is None:
+                return
+            if isinstance(found, BenchError):
+                raise found
+            yield found
+    finally:
+        del source  # ends the processes, even where the traceback of an error holds this frame
+
+
+def unchanged(batch: Any) -> Any:
+    """Return what a data set made, which a loader would else turn into tensors."""
+    return batch
 
 
 @contextmanager

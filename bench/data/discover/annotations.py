@@ -12,9 +12,9 @@ import codecs
 import csv
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -33,10 +33,12 @@ EXTENSIONS: Mapping[str, Kind] = {
 
 _INTEGER = re.compile(r"-?[0-9]+")
 _MEDIA_NAME = rf"(.*\.(?:{'|'.join(EXTENSIONS)})\"?)"
+_MEDIA_AND_NAME = {
+    sign: re.compile(_MEDIA_NAME + rf" *{sign} *(\S.*)", re.IGNORECASE) for sign in "\t, "
+}
 _NUMBERS = re.compile(r"-?[0-9]+(?:[\s,]+-?[0-9]+)+")
 
-Row = tuple[str, str]
-Splitter = Callable[[str], Row | None]
+FileLabel = tuple[str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,65 +117,47 @@ def _from_list(path: Path, lines: list[str]) -> Annotations:
     return Annotations(path=path, files=files, labels=labels, lines=range(1, len(lines) + 1))
 
 
-def _split_all(lines: list[str]) -> Sequence[Row | None]:
+def _split_all(lines: list[str]) -> Sequence[FileLabel | None]:
     """Split every line by the reading that fits all of them, or else most; None where it fails.
 
     Tab goes before comma before blank, so that names may hold what is not the separator. The last
     resort, any last field as label, is taken only where no line has a media name or an integer.
     """
     kinds = (_media_and_integer, _media_and_name, _name_and_integer)
-    ways = [kind(separator) for kind in kinds for separator in "\t, "]
+    ways = [partial(kind, separator) for kind in kinds for separator in "\t, "]
     for split in ways:
         rows = list(takewhile(bool, map(split, lines)))
         if len(rows) == len(lines):
             return rows
     fits = [sum(split(line) is not None for line in lines) for split in ways]
     if max(fits) == 0:
-        ways = [_any_two_fields(separator) for separator in "\t, "]
+        ways = [partial(_any_two_fields, separator) for separator in "\t, "]
         fits = [sum(split(line) is not None for line in lines) for split in ways]
     return [ways[fits.index(max(fits))](line) for line in lines]
 
 
-def _media_and_integer(separator: str) -> Splitter:
-    halves = _name_and_integer(separator)
-
-    def split(line: str) -> Row | None:
-        row = halves(line)
-        return row if row and extension(row[0]) in EXTENSIONS else None
-
-    return split
+def _media_and_integer(separator: str, line: str) -> FileLabel | None:
+    row = _name_and_integer(separator, line)
+    return row if row and extension(row[0]) in EXTENSIONS else None
 
 
-def _media_and_name(separator: str) -> Splitter:
+def _media_and_name(separator: str, line: str) -> FileLabel | None:
     """Cut behind the last media name, because class names hold blanks and commas too."""
-    pattern = re.compile(_MEDIA_NAME + rf" *{separator} *(\S.*)", re.IGNORECASE)
-
-    def split(line: str) -> Row | None:
-        match = pattern.fullmatch(line)
-        if not match or _NUMBERS.fullmatch(match[2]):
-            return None  # several numbers are frame counts or times, not a class name
-        return unquote(match[1]), unquote(match[2])
-
-    return split
+    match = _MEDIA_AND_NAME[separator].fullmatch(line)
+    if not match or _NUMBERS.fullmatch(match[2]):
+        return None  # several numbers are frame counts or times, not a class name
+    return unquote(match[1]), unquote(match[2])
 
 
-def _name_and_integer(separator: str) -> Splitter:
-    halves = _any_two_fields(separator)
-
-    def split(line: str) -> Row | None:
-        row = halves(line)
-        return row if row and is_integer(row[1]) else None
-
-    return split
+def _name_and_integer(separator: str, line: str) -> FileLabel | None:
+    row = _any_two_fields(separator, line)
+    return row if row and is_integer(row[1]) else None
 
 
-def _any_two_fields(separator: str) -> Splitter:
-    def split(line: str) -> Row | None:
-        name, _, label = line.rpartition(separator)
-        name, label = name.rstrip(), unquote(label.strip())
-        return (unquote(name), label) if name and label else None
-
-    return split
+def _any_two_fields(separator: str, line: str) -> FileLabel | None:
+    name, _, label = line.rpartition(separator)
+    name, label = name.rstrip(), unquote(label.strip())
+    return (unquote(name), label) if name and label else None
 
 
 # ----------------------------------------------------------------------------------------- tables

@@ -154,9 +154,14 @@ def _from_lists(search: Search) -> Reading | None:
             readings.append(find_media(search, _listed(search, rows)))
         except DataError as error:
             refused.append((_count_media(search, rows.names), error))
+
+    def worth(reading: Reading) -> tuple[int, int]:
+        """Return what sorts lists: the most media, then the fewest samples without."""
+        return -reading.num_found, len(reading.ids)
+
     usable = sorted(
         (reading for reading in readings if reading.num_found),
-        key=lambda reading: (*_worth(reading), len(reading.source.parts)),
+        key=lambda reading: (*worth(reading), len(reading.source.parts)),
     )
     most = usable[0].num_found if usable else 0
     for number, reason in refused:
@@ -168,7 +173,7 @@ def _from_lists(search: Search) -> Reading | None:
         return None
     best = usable[0]
     for other in usable[1:]:
-        if _worth(other) == _worth(best) and _differ(best, other):
+        if worth(other) == worth(best) and other.samples != best.samples:
             raise DataError(
                 f"{search.title}: {best.source} and {other.source} list different samples or"
                 f" labels; name the one to read with --set task.{search.option}=FILE"
@@ -182,11 +187,6 @@ def _count_media(search: Search, names: Sequence[str]) -> int:
     ids = [search.dataset.sample_id(name) for name in names]
     found = match(search.dataset, search.split, search.media, names, ids)
     return int((found >= 0).sum())
-
-
-def _worth(reading: Reading) -> tuple[int, int]:
-    """Return what sorts lists: the most media, then the fewest samples without."""
-    return -reading.num_found, len(reading.ids)
 
 
 def _may_list(search: Search, name: str) -> bool:
@@ -205,17 +205,15 @@ def _listed(search: Search, rows: PlainList) -> Listed:
     return rows.listed(search.labels, is_shipped=is_shipped)
 
 
-def _differ(first: Reading, second: Reading) -> bool:
-    return dict(zip(first.ids, first.labels.tolist(), strict=True)) != dict(
-        zip(second.ids, second.labels.tolist(), strict=True)
-    )
-
-
 # --------------------------------------------------------------------------------------- manifest
 def _manifest(search: Search, reading: Reading) -> Manifest:
     """Put the rows in order of their ids, so that every layout gives the same manifest."""
     order = np.array(sorted(range(len(reading.ids)), key=reading.ids.__getitem__), dtype=np.int64)
     media, forms = _column(search, reading, order)
+    words = search.dataset.words
+    # Archives that are called after the split, and from which no medium was taken.
+    lost = [n for n in search.media.compressed if search.split in split_folder(n, words)[0]]
+    unread = f"; {len(lost):,} compressed or nested archives were not read" if lost else ""
     sizes = search.dataset.sizes.get(search.split, {})
     return Manifest(
         name=search.dataset.name,
@@ -229,7 +227,7 @@ def _manifest(search: Search, reading: Reading) -> Manifest:
         copies=dict(sizes),
         excluded=reading.excluded,
         source=str(reading.source),
-        layout=f"{reading.layout}; {' and '.join(forms)}{_unread(search)}",
+        layout=f"{reading.layout}; {' and '.join(forms)}{unread}",
     )
 
 
@@ -290,13 +288,6 @@ def _nothing(search: Search) -> str:
         f"{hint}, or name a list"
         f" with --set task.{search.option}=FILE"
     )
-
-
-def _unread(search: Search) -> str:
-    """Say how many archives, called after the split, no medium was taken from."""
-    words = search.dataset.words
-    found = [n for n in search.media.compressed if search.split in split_folder(n, words)[0]]
-    return f"; {len(found):,} compressed or nested archives were not read" if found else ""
 
 
 def _compressed(search: Search) -> str:

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from bench.data.discover.annotations import EXTENSIONS, extension
-from bench.data.media.archives import Part, read_parquet, read_tar
+from bench.data.media.archives import ArchivePart, read_parquet, read_tar
 from bench.data.media.media import CELL, FILE, FRAMES, MEMBER, MediaColumn
 from bench.errors import DataError
 from bench.types import IntArray, Kind, Progress, Silent
@@ -29,6 +29,7 @@ COMPRESSED = (
     *(f".tar.{tail}" for tail in ("gz", "bz2", "xz", "zst")),
 )
 PICTURES_OF_A_VIDEO = 2
+_TAILS = {"tars": (".tar",), "parquets": (".parquet",), "compressed": COMPRESSED}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -111,102 +112,88 @@ def scan(root: Path, kind: Kind, progress: Progress | None = None) -> Tree:
     """
     if not root.is_dir():
         raise DataError(f"there is no folder {root}; check the path of the data.")
-    found = _Found(kind=kind)
-    for name, form in _walk(root, kind, "", str(root.resolve()), ()):
-        found.note(name, form)
-    plain = sorted([*found.files, *found.frames])
+    found: dict[str, list[str]] = {what: [] for what in (*_TAILS, "media", "frames", "others")}
+    for below, folders, files in walk(root):
+        prefix = f"{below}/" if below else ""
+        for name in (*folders, *files):
+            try:
+                name.encode()
+            except UnicodeEncodeError as error:
+                raise DataError(
+                    f"{root / below}: the name {name!r} is not UTF-8; rename it."
+                ) from error
+        kinds = [EXTENSIONS.get(extension(name)) for name in files]
+        pictures_alone = kinds.count("image") >= PICTURES_OF_A_VIDEO and not folders
+        if kind == "video" and pictures_alone and "video" not in kinds:
+            found["frames"].append(below or ".")
+        for name, medium in zip(files, kinds, strict=True):
+            if medium in (None, kind):
+                found["media" if medium else _other(name)].append(prefix + name)
+    plain, frames = sorted([*found["media"], *found["frames"]]), set(found["frames"])
     parts, class_names = _index(root, kind, found, progress or Silent())
+    inside = [(posixpath.splitext(archive)[0], part) for archive, part in parts]
     return Tree(
         root=root,
         kind=kind,
-        others=sorted(found.others),
-        media=_column(root, plain, set(found.frames), parts),
-        names=[*plain, *(_inside(archive, name) for archive, part in parts for name in part.paths)],
+        others=sorted(found["others"]),
+        media=_column(root, plain, frames, parts),
+        names=[*plain, *(f"{archive}/{name}" for archive, part in inside for name in part.paths)],
         labels=[*[None] * len(plain), *(label for _, part in parts for label in part.labels)],
         class_names=class_names,
-        compressed=sorted(found.compressed),
+        compressed=sorted(found["compressed"]),
     )
 
 
 # ---------------------------------------------------------------------------------------- folders
-_FILE, _FRAMES, _OTHER = "file", "frames", "other"
+def walk(root: Path) -> Iterator[tuple[str, list[str], list[str]]]:
+    """Yield a folder's path below `root`, and the folders and files in it, from the root down.
 
+    Hidden ones are ignored, links are followed.
 
-@dataclass(kw_only=True)
-class _Found:
-    kind: Kind
-    files: list[str] = field(default_factory=list)
-    frames: list[str] = field(default_factory=list)
-    tars: list[str] = field(default_factory=list)
-    parquets: list[str] = field(default_factory=list)
-    compressed: list[str] = field(default_factory=list)
-    others: list[str] = field(default_factory=list)
-
-    def note(self, name: str, form: str) -> None:
-        if form == _FILE:
-            self.files.append(name)
-        elif form == _FRAMES:
-            self.frames.append(name)
-        elif name.lower().endswith(".tar"):
-            self.tars.append(name)
-        elif name.lower().endswith(".parquet"):
-            self.parquets.append(name)
-        elif name.lower().endswith(COMPRESSED):
-            self.compressed.append(name)
-        else:
-            self.others.append(name)
+    Raises:
+        DataError: a link to a folder that holds it, a folder that cannot be looked at.
+    """
+    yield from _walk(root, "", os.path.realpath(root), ())
 
 
 def _walk(
-    root: Path, kind: Kind, below: str, place: str, above: tuple[str, ...]
-) -> Iterator[tuple[str, str]]:
-    """Yield (name, what it is) below a folder; `place` is its real path, `above` those around."""
+    root: Path, below: str, place: str, above: tuple[str, ...]
+) -> Iterator[tuple[str, list[str], list[str]]]:
+    """Do as `walk` below a folder; `place` is its real path, `above` those around it."""
     if place in above:
         raise DataError(f"{root / below} is a link to a folder that holds it; remove the link.")
-    prefix = f"{below}/" if below else ""
-    folders, pictures, num_videos = [], 0, 0
+    folders: dict[str, str] = {}
+    files = []
     try:
         with os.scandir(root / below) as entries:
             for entry in entries:
-                name = entry.name
-                if name.startswith("."):
+                if entry.name.startswith("."):
                     continue
-                if not name.isascii():
-                    _refuse_bytes(root / below, name)
-                if entry.is_dir():
-                    real = f"{place}/{name}"
-                    folders.append((name, os.path.realpath(real) if entry.is_symlink() else real))
+                if not entry.is_dir():
+                    files.append(entry.name)
                     continue
-                found = EXTENSIONS.get(extension(name))
-                pictures += found == "image"
-                num_videos += found == "video"
-                if found == kind:
-                    yield prefix + name, _FILE
-                elif found is None:
-                    yield prefix + name, _OTHER
+                real = f"{place}/{entry.name}"
+                folders[entry.name] = os.path.realpath(real) if entry.is_symlink() else real
     except OSError as error:
         where = error.filename or root / below
         raise DataError(f"cannot look at {where}: {error.strerror}; check or remove it.") from error
-    if kind == "video" and pictures >= PICTURES_OF_A_VIDEO and not folders and not num_videos:
-        yield below or ".", _FRAMES
-    for name, real in folders:
-        yield from _walk(root, kind, prefix + name, real, (*above, place))
+    yield below, list(folders), files
+    for name, real in folders.items():
+        yield from _walk(root, f"{below}/{name}" if below else name, real, (*above, place))
 
 
-def _refuse_bytes(folder: Path, name: str) -> None:
-    try:
-        name.encode()
-    except UnicodeEncodeError as error:
-        raise DataError(f"{folder}: the name {name!r} is not UTF-8; rename it.") from error
+def _other(name: str) -> str:
+    """Return which kind of archive a file is, else that it is one of the others."""
+    return next((w for w, tails in _TAILS.items() if name.lower().endswith(tails)), "others")
 
 
 # --------------------------------------------------------------------------------------- archives
 def _index(
-    root: Path, kind: Kind, found: _Found, progress: Progress
-) -> tuple[list[tuple[str, Part]], dict[str, Sequence[str]]]:
+    root: Path, kind: Kind, found: Mapping[str, list[str]], progress: Progress
+) -> tuple[list[tuple[str, ArchivePart]], dict[str, Sequence[str]]]:
     """Read the index of every archive; a parquet file without media joins the other files."""
     parts, class_names = [], {}
-    archives = sorted([*found.tars, *found.parquets])
+    archives = sorted([*found["tars"], *found["parquets"]])
     if archives:
         progress.start(f"index of archives in {root.name}", len(archives))
     try:
@@ -214,25 +201,21 @@ def _index(
             reads = read_tar if archive.lower().endswith(".tar") else read_parquet
             part = reads(root / archive, kind)
             if part is None:
-                found.others.append(archive)
+                found["others"].append(archive)
             elif part.paths:
                 parts.append((archive, part))
                 if part.class_names is not None:
                     class_names[archive] = part.class_names
             elif part.holds_archives:
-                found.compressed.append(archive)
+                found["compressed"].append(archive)
             progress.advance()
     finally:
         progress.stop()
     return parts, class_names
 
 
-def _inside(archive: str, name: str) -> str:
-    return f"{posixpath.splitext(archive)[0]}/{name}"
-
-
 def _column(
-    root: Path, plain: Sequence[str], frames: set[str], parts: Sequence[tuple[str, Part]]
+    root: Path, plain: Sequence[str], frames: set[str], parts: Sequence[tuple[str, ArchivePart]]
 ) -> MediaColumn:
     if not frames and not parts:
         return MediaColumn.of_files(root, plain)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -36,25 +36,23 @@ class LabelMap:
         Quotes around it, underscores for blanks, upper and lower case, brackets and other signs
         make no difference, as long as no other class would be meant.
         """
-        for spell in (_exact, _plain, _bare):
-            found = self._spelled[spell].get(spell(label))
+        for spell, spelled in self._spelled.items():
+            found = spelled.get(spell(label))
             if found is not None:
                 return found
         return None
 
     @cached_property
-    def _spelled(self) -> Mapping[object, Mapping[str, int]]:
-        return {spell: self._by_spelling(spell) for spell in (_exact, _plain, _bare)}
-
-    def _by_spelling(self, spell: object) -> Mapping[str, int]:
-        assert callable(spell)
-        found: dict[str, int] = {}
-        doubtful = set()
-        for name, index in [*self.aliases.items(), *((n, i) for i, n in enumerate(self.names))]:
-            key = spell(name)
-            if found.setdefault(key, index) != index:
-                doubtful.add(key)
-        return {key: index for key, index in found.items() if key not in doubtful}
+    def _spelled(self) -> Mapping[Callable[[str], str], Mapping[str, int]]:
+        """Indices by spelling, without the spellings of several classes, the strictest first."""
+        every = [*self.aliases.items(), *((name, index) for index, name in enumerate(self.names))]
+        spelled: dict[Callable[[str], str], Mapping[str, int]] = {}
+        for spell in (_exact, _plain, _bare):
+            found: dict[str, set[int]] = {}
+            for name, index in every:
+                found.setdefault(spell(name), set()).add(index)
+            spelled[spell] = {key: min(of) for key, of in found.items() if len(of) == 1}
+        return spelled
 
 
 def _exact(name: str) -> str:

@@ -58,13 +58,6 @@ class PlainList:
         )
 
 
-def read_plain_list(
-    path: Path, labels: LabelMap | None, *, root: Path, is_shipped: bool = False
-) -> Listed:
-    """Read the rows of a list and understand their labels: `read_plain_rows` and `listed`."""
-    return read_plain_rows(path, root=root).listed(labels, is_shipped=is_shipped)
-
-
 def read_plain_rows(path: Path, *, root: Path) -> PlainList:
     """Read rows of a media name and a class, a name or an index; see `read_annotations`.
 

@@ -26,6 +26,8 @@ from bench.files import write_whole
 DESCRIPTION = "dataset.json"
 VERSION = 1
 COMPRESSION = "zstd"
+_ARRAYS = ("form", "archive", "offset", "size")
+_FACTS = ("classes", "expected", "copies", "excluded", "source", "layout")
 
 
 def add(manifests: Mapping[str, Manifest], folder: Path, *, root: Path | None = None) -> Path:
@@ -130,10 +132,7 @@ def _write(manifest: Manifest, column: MediaColumn, file: BinaryIO) -> None:
             "id": pa.array(manifest.ids, pa.string()),
             "label": pa.array(manifest.labels.astype(np.int32)),
             "name": pa.array(column.names, pa.string()),
-            "form": pa.array(column.form),
-            "archive": pa.array(column.archive),
-            "offset": pa.array(column.offset),
-            "size": pa.array(column.size),
+            **{name: pa.array(getattr(column, name)) for name in _ARRAYS},
         }
     )
     pq.write_table(table, file, compression=COMPRESSION)
@@ -156,11 +155,8 @@ def _read(folder: Path, facts: Mapping[str, Any], split: str) -> Manifest:
         column = MediaColumn(
             root=Path(said["media_root"]),
             names=table.column("name").to_pylist(),
-            form=table.column("form").to_numpy(),
             archives=[archive["name"] for archive in said["archives"]],
-            archive=table.column("archive").to_numpy(),
-            offset=table.column("offset").to_numpy(),
-            size=table.column("size").to_numpy(),
+            **{name: table.column(name).to_numpy() for name in _ARRAYS},
         )
         ids, labels = table.column("id").to_pylist(), table.column("label").to_numpy()
     except (pa.ArrowException, OSError, KeyError) as error:
@@ -173,12 +169,7 @@ def _read(folder: Path, facts: Mapping[str, Any], split: str) -> Manifest:
         ids=ids,
         media=column,
         labels=labels.astype(np.int64),
-        classes=said["classes"],
-        expected=said["expected"],
-        copies=said["copies"],
-        excluded=said["excluded"],
-        source=said["source"],
-        layout=said["layout"],
+        **{fact: said[fact] for fact in _FACTS},
     )
     if manifest.digest != said["digest"]:
         raise DataError(f"{path} is not what was written with {DESCRIPTION}; {_again(folder)}")

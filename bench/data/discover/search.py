@@ -68,6 +68,11 @@ class Reading:
         """How many rows have a medium."""
         return int((self.media >= 0).sum())
 
+    @property
+    def samples(self) -> dict[str, int]:
+        """The label of every sample by its id."""
+        return dict(zip(self.ids, self.labels.tolist(), strict=True))
+
 
 def find_media(search: Search, listed: Listed) -> Reading:
     """Look for the media of listed samples; one that is listed again is excluded by rule.

@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import posixpath
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -157,34 +158,38 @@ class _Index:
 
     def __init__(self, ids: Sequence[str]) -> None:
         self._ids = ids
-        self._exact = {sample: row for row, sample in enumerate(ids)}
-        self._bare: dict[str, int] | None = None
-        self._stems: dict[str, int] | None = None
+
+    @cached_property
+    def _exact(self) -> dict[str, int]:
+        return {sample: row for row, sample in enumerate(self._ids)}
+
+    @cached_property
+    def _bare(self) -> dict[str, int]:
+        return _rows_by(_bare(sample) for sample in self._ids)
+
+    @cached_property
+    def _stems(self) -> dict[str, int]:
+        return _rows_by(posixpath.basename(_bare(sample)) for sample in self._ids)
 
     def row(self, name: str) -> int:
         """Return the row of a name, the number of rows if there is none, TWICE if several."""
         name = name.replace("\\", "/").strip("/")
         for below in _without_folders(name):
-            row = self._exact.get(below)
-            if row is not None:
-                return row
-        if self._bare is None:
-            self._bare = self._by(_bare(sample) for sample in self._ids)
+            if below in self._exact:
+                return self._exact[below]
         for below in _without_folders(name):
             for form in (below, _bare(below)):
-                row = self._bare.get(form)
-                if row is not None:
-                    return row
-        if self._stems is None:
-            self._stems = self._by(posixpath.basename(_bare(sample)) for sample in self._ids)
+                if form in self._bare:
+                    return self._bare[form]
         base = posixpath.basename(name)
         return self._stems.get(_bare(base), self._stems.get(base, len(self._ids)))
 
-    def _by(self, names: Iterable[str]) -> dict[str, int]:
-        rows: dict[str, int] = {}
-        for row, name in enumerate(names):
-            rows[name] = TWICE if name in rows else row
-        return rows
+
+def _rows_by(names: Iterable[str]) -> dict[str, int]:
+    rows: dict[str, int] = {}
+    for row, name in enumerate(names):
+        rows[name] = TWICE if name in rows else row
+    return rows
 
 
 def _without_folders(name: str) -> Iterator[str]:

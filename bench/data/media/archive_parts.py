@@ -86,7 +86,7 @@ class _RowGroups:
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._files: OrderedDict[tuple[str, State], tuple[Any, IntArray]] = OrderedDict()
+        self._file = lru_cache(maxsize=KEPT_FILES)(_open_file)
         self._groups: OrderedDict[_Group, Any] = OrderedDict()
 
     def cell(self, archive: str, state: State, column: str, row: int) -> Any:
@@ -102,21 +102,6 @@ class _RowGroups:
         cell = cells[row - int(starts[group])]
         return cell["bytes"] if isinstance(cell, pa.StructScalar) and cell.is_valid else cell
 
-    def _file(self, archive: str, state: State) -> tuple[Any, IntArray]:
-        """Return an open file and at which rows its row groups start, then how many rows it has."""
-        import pyarrow.parquet as pq
-
-        key = (archive, state)
-        if key not in self._files:
-            file = pq.ParquetFile(archive)
-            facts = file.metadata
-            sizes = [facts.row_group(group).num_rows for group in range(facts.num_row_groups)]
-            self._files[key] = (file, np.cumsum([0, *sizes], dtype=np.int64))
-        self._files.move_to_end(key)
-        while len(self._files) > KEPT_FILES:
-            self._files.popitem(last=False)
-        return self._files[key]
-
     def _group(self, file: Any, key: _Group) -> Any:
         if key not in self._groups:
             self._groups[key] = _read_cells(file, *key[2:])
@@ -125,6 +110,15 @@ class _RowGroups:
                 kept -= self._groups.popitem(last=False)[1].nbytes
         self._groups.move_to_end(key)
         return self._groups[key]
+
+
+def _open_file(archive: str, state: State) -> tuple[Any, IntArray]:
+    """Return an open file and at which rows its row groups start, then how many rows it has."""
+    import pyarrow.parquet as pq
+
+    file = pq.ParquetFile(archive)
+    groups = map(file.metadata.row_group, range(file.metadata.num_row_groups))
+    return file, np.cumsum([0, *(group.num_rows for group in groups)], dtype=np.int64)
 
 
 def _read_cells(file: Any, column: str, group: int) -> Any:

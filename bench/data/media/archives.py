@@ -11,7 +11,7 @@ import json
 import posixpath
 import tarfile
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -33,7 +33,7 @@ LONGEST_CHAIN = 8  # of links that lead to links
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Part:
+class ArchivePart:
     """The media of one archive.
 
     `names` are those of a `MediaColumn`, `paths` what a list may call them: the path inside the
@@ -51,7 +51,7 @@ class Part:
 
 
 # ------------------------------------------------------------------------------------------- tar
-def read_tar(path: Path, kind: Kind) -> Part:
+def read_tar(path: Path, kind: Kind) -> ArchivePart:
     """Index the media of a kind in a tar archive and read the labels beside them.
 
     A link is the file that it leads to.
@@ -80,14 +80,12 @@ def read_tar(path: Path, kind: Kind) -> Part:
                     raise tarfile.ReadError(f"{name} goes beyond its end")
                 if EXTENSIONS.get(tail) == kind:
                     name.encode()
-                if is_link and EXTENSIONS.get(tail) == kind:
-                    links[name] = _target(entry)
-                elif is_link:
-                    continue
-                elif EXTENSIONS.get(tail) == kind:
-                    names.append(name)
-                    places.append((entry.offset_data, entry.size))
-                elif tail in said and entry.size <= LONGEST_LABEL_FILE:
+                    if is_link:
+                        links[name] = _target(entry)
+                    else:
+                        names.append(name)
+                        places.append((entry.offset_data, entry.size))
+                elif not is_link and tail in said and entry.size <= LONGEST_LABEL_FILE:
                     content.seek(entry.offset_data)
                     label = _label_in(tail, content.read(entry.size))
                     if label is not None:
@@ -104,7 +102,7 @@ def read_tar(path: Path, kind: Kind) -> Part:
             " again, or move it out of the folder."
         ) from error
     rows = np.array(places, dtype=np.int64).reshape(-1, 2)
-    return Part(
+    return ArchivePart(
         names=names,
         paths=names,
         labels=_labels_beside(names, said),
@@ -115,7 +113,6 @@ def read_tar(path: Path, kind: Kind) -> Part:
 
 
 def _target(entry: tarfile.TarInfo) -> str:
-    """Return the name in the archive that a link leads to."""
     if entry.issym():
         return posixpath.normpath(posixpath.join(posixpath.dirname(entry.name), entry.linkname))
     return entry.linkname.removeprefix("./")
@@ -153,31 +150,24 @@ def _labels_beside(
     names: Sequence[str], said: Mapping[str, Mapping[str, str]]
 ) -> Sequence[str | None]:
     """Return the label of every medium: of the same name up to the last dot, or to the first."""
-    if not any(said.values()):
-        return [None] * len(names)
-    return [_label_of(name, said) for name in names]
-
-
-def _label_of(name: str, said: Mapping[str, Mapping[str, str]]) -> str | None:
-    folder, base = posixpath.split(name)
-    keys = (posixpath.splitext(name)[0], posixpath.join(folder, base.split(".")[0]))
-    return next(
-        (said[tail][key] for tail in LABEL_FILES for key in keys if key in said[tail]), None
-    )
+    labels: list[str | None] = [None] * len(names)
+    for row, name in enumerate(names if any(said.values()) else ()):
+        folder, base = posixpath.split(name)
+        keys = (posixpath.splitext(name)[0], posixpath.join(folder, base.split(".")[0]))
+        found = (said[tail][key] for tail in LABEL_FILES for key in keys if key in said[tail])
+        labels[row] = next(found, None)
+    return labels
 
 
 def _label_in(tail: str, content: bytes) -> str | None:
     """Return the label that a file beside a medium holds, None where it holds something else."""
     try:
         text = content.decode("utf-8-sig").strip()
-    except UnicodeDecodeError:
+        facts = json.loads(text) if tail == "json" else None
+    except ValueError:  # not UTF-8, or not JSON
         return None
     if tail != "json":
         return text if text and "\n" not in text else None
-    try:
-        facts = json.loads(text)
-    except ValueError:
-        return None
     if isinstance(facts, dict):
         lower = {str(key).lower(): value for key, value in facts.items()}
         facts = next((lower[key] for key in LABEL_KEYS if key in lower), None)
@@ -191,7 +181,7 @@ def _spelled(value: Any) -> str | None:
 
 
 # --------------------------------------------------------------------------------------- parquet
-def read_parquet(path: Path, kind: Kind) -> Part | None:
+def read_parquet(path: Path, kind: Kind) -> ArchivePart | None:
     """Index the cells of a parquet file; None if no column holds media of the kind.
 
     The media themselves are not read.
@@ -219,25 +209,21 @@ def read_parquet(path: Path, kind: Kind) -> Part | None:
             f"{path} is not a readable parquet file ({error}); fetch it again, or move it out of"
             " the folder."
         ) from error
-    paths: Iterable[str | None] = [None] * rows
+    paths: Sequence[str | None] = [None] * rows
     if "path" in fields:
         paths = pc.struct_field(table.column(column), "path").to_pylist()
+    paths = [(path or "").replace("\\", "/").strip("/").removeprefix("./") for path in paths]
     labels: Sequence[str | None] = [None] * rows
     if label is not None:
         labels = [_spelled(value) for value in table.column(label).to_pylist()]
-    return Part(
+    return ArchivePart(
         names=[column] * rows,
-        paths=[_inner(name, row) for row, name in enumerate(paths)],
+        paths=[path or f"{row:08d}" for row, path in enumerate(paths)],
         labels=labels,
         offset=np.arange(rows, dtype=np.int64),
         size=np.zeros(rows, dtype=np.int64),
         class_names=_class_names(features, label),
     )
-
-
-def _inner(name: str | None, row: int) -> str:
-    cleaned = (name or "").replace("\\", "/").strip("/").removeprefix("./")
-    return cleaned or f"{row:08d}"
 
 
 def _features(metadata: Mapping[bytes, bytes] | None) -> Mapping[str, Any]:
@@ -274,13 +260,8 @@ def _media_column(path: Path, schema: Any, features: Mapping[str, Any], kind: Ki
 def _label_column(schema: Any) -> str | None:
     import pyarrow as pa
 
-    usable = {
-        column.name.lower(): column.name
-        for column in schema
-        if pa.types.is_integer(column.type)
-        or pa.types.is_string(column.type)
-        or pa.types.is_large_string(column.type)
-    }
+    fits = (pa.types.is_integer, pa.types.is_string, pa.types.is_large_string)
+    usable = {c.name.lower(): c.name for c in schema if any(fit(c.type) for fit in fits)}
     return next((usable[name] for name in LABEL_COLUMNS if name in usable), None)
 
 

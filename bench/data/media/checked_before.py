@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from bench.data.media.content_digest import State, state_of
+from bench.data.media.digest_cache import open_notes
 from bench.data.media.media import Media, place
 from bench.errors import DataError
 
@@ -20,7 +21,6 @@ Look = tuple[str, str]  # outcome and reason
 _TABLE = """CREATE TABLE IF NOT EXISTS looks (
     what TEXT, medium TEXT, size INTEGER, mtime_ns INTEGER, ctime_ns INTEGER, inode INTEGER,
     outcome TEXT NOT NULL, reason TEXT NOT NULL, PRIMARY KEY (what, medium)) WITHOUT ROWID"""
-BUSY_SECONDS = 120.0
 
 
 class Looks:
@@ -31,16 +31,16 @@ class Looks:
 
     def known(self, names: Sequence[str], states: Mapping[str, State]) -> dict[str, Look]:
         """Return (outcome, reason) of those media whose files are as they were."""
-        found = {}
-        for name in names:
-            row = self._database.execute(
-                "SELECT outcome, reason, size, mtime_ns, ctime_ns, inode FROM looks"
-                " WHERE what = ? AND medium = ?",
-                (self._what, name),
-            ).fetchone()
-            if row is not None and name in states and tuple(row[2:]) == states[name]:
-                found[name] = (str(row[0]), str(row[1]))
-        return found
+        query = (
+            "SELECT outcome, reason FROM looks WHERE what = ? AND medium = ?"
+            " AND size = ? AND mtime_ns = ? AND ctime_ns = ? AND inode = ?"
+        )
+        rows = {
+            name: self._database.execute(query, (self._what, name, *states[name])).fetchone()
+            for name in names
+            if name in states
+        }
+        return {name: row for name, row in rows.items() if row is not None}
 
     def remember(self, looks: Mapping[str, Look], states: Mapping[str, State]) -> None:
         """Commit the outcomes of media that are there."""
@@ -62,16 +62,9 @@ def remembered_looks(file: Path, what: str) -> Iterator[Looks]:
     Raises:
         DataError: the file is damaged or its folder cannot be written.
     """
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with closing(sqlite3.connect(file, timeout=BUSY_SECONDS)) as database:
-            database.execute(_TABLE)
-            yield Looks(database, what)
-    except (sqlite3.DatabaseError, OSError) as error:
-        raise DataError(
-            f"the notes of earlier checks, {file}, cannot be used ({error}); delete the file, or"
-            " choose a folder that can be written to with --home."
-        ) from error
+    advice = "delete the file, or choose a folder that can be written to with --home"
+    with open_notes(file, _TABLE, f"the notes of earlier checks, {file},", advice) as database:
+        yield Looks(database, what)
 
 
 def states_of(media: Sequence[Media]) -> list[State | None]:
@@ -79,14 +72,9 @@ def states_of(media: Sequence[Media]) -> list[State | None]:
 
     An archive is looked at once.
     """
-    known: dict[str, State | None] = {}
-    states = []
-    for medium in media:
-        where = str(place(medium))
-        if where not in known:
-            try:
-                known[where] = state_of(medium, where)
-            except DataError:  # decoding it will say what is wrong
-                known[where] = None
-        states.append(known[where])
-    return states
+    places = [str(place(medium)) for medium in media]
+    known: dict[str, State | None] = dict.fromkeys(places)
+    for where, medium in dict(zip(places, media, strict=True)).items():
+        with suppress(DataError):  # decoding it will say what is wrong
+            known[where] = state_of(medium, where)
+    return [known[where] for where in places]

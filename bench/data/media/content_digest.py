@@ -9,11 +9,12 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+import struct
 from collections.abc import MutableMapping
 
 from bench.data.media.archive_parts import NoBytes, cell_bytes
 from bench.data.media.frame_names import frame_entries
-from bench.data.media.media import Cell, FrameFolder, Media, Member, place
+from bench.data.media.media import FrameFolder, Media, Member, ParquetCell, place
 from bench.errors import DataError
 
 MISSING = "missing"
@@ -31,7 +32,7 @@ def real_place(media: Media, known: MutableMapping[str, str]) -> str:
     Several share a folder, and parts their archive.
     """
     spelling = os.fspath(place(media))
-    if isinstance(media, Member | Cell):
+    if isinstance(media, Member | ParquetCell):
         if spelling not in known:
             known[spelling] = os.path.realpath(spelling)
         return known[spelling]
@@ -50,7 +51,7 @@ def content_name(media: Media, real: str) -> str:
     """
     if isinstance(media, Member):
         return f"{real}//{media.offset}+{media.size}"
-    if isinstance(media, Cell):
+    if isinstance(media, ParquetCell):
         return f"{real}//{media.column}[{media.row}]"
     return f"{real}//" if isinstance(media, FrameFolder) else real
 
@@ -100,8 +101,7 @@ def folder_state(path: str) -> State | None:
             raise DataError(f"cannot look at {entry.path}: {error.strerror}.") from error
         num_bytes, latest = num_bytes + found[0], max(latest, found[1])
         fold.update(os.fsencode(entry.name) + b"\0%d %d %d %d\0" % found)
-    halves = [fold.digest()[start : start + 8] for start in (0, 8)]
-    first, second = (int.from_bytes(half, "big", signed=True) for half in halves)
+    first, second = struct.unpack_from(">qq", fold.digest())
     return num_bytes, latest, first, second
 
 
@@ -135,19 +135,19 @@ def member_digest(archive: int, media: Member) -> str:
     """
     state = hashlib.sha256()
     start, end = media.offset, media.offset + media.size
-    while start < end:
-        try:
+    try:
+        while start < end:
             piece = os.pread(archive, min(PIECE, end - start), start)
-        except OSError as error:
-            raise DataError(f"cannot read {media}: {error.strerror}; check the file.") from error
-        if not piece:
-            return UNREADABLE
-        state.update(piece)
-        start += len(piece)
+            if not piece:
+                return UNREADABLE
+            state.update(piece)
+            start += len(piece)
+    except OSError as error:
+        raise DataError(f"cannot read {media}: {error.strerror}; check the file.") from error
     return state.hexdigest()
 
 
-def cell_digest(real: str, media: Cell, state: State) -> str:
+def cell_digest(real: str, media: ParquetCell, state: State) -> str:
     """Return the digest of a cell of a parquet file, whose state was looked up before.
 
     Raises:

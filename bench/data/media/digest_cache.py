@@ -12,7 +12,7 @@ import hashlib
 import os
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
@@ -33,7 +33,7 @@ from bench.data.media.content_digest import (
     real_place,
     state_of,
 )
-from bench.data.media.media import Cell, FrameFolder, Media, MediaColumn, Member
+from bench.data.media.media import FrameFolder, Media, MediaColumn, Member, ParquetCell
 from bench.errors import DataError
 from bench.types import IntArray, Progress
 
@@ -64,7 +64,11 @@ def media_digests(media: Sequence[Media], *, cache: Path, progress: Progress) ->
     known: dict[str, str] = {}  # links resolved
     progress.start("media digests", len(order))
     try:
-        with _opened(cache) as database, ThreadPoolExecutor(THREADS) as pool:
+        advice = "delete it, or choose a folder that can be written to"
+        with (
+            open_notes(cache, _TABLE, f"the digest cache {cache}", advice) as database,
+            ThreadPoolExecutor(THREADS) as pool,
+        ):
             for start in range(0, len(order), FILES_PER_COMMIT):
                 rows = order[start : start + FILES_PER_COMMIT].tolist()
                 chunk = [media[row] for row in rows]
@@ -82,14 +86,13 @@ def _reading_order(media: Sequence[Media]) -> IntArray:
     """Return the rows so that parts follow each other as in their archives; files keep theirs."""
     if isinstance(media, MediaColumn):
         return np.lexsort((media.offset, media.archive)).astype(np.int64)
-    archive = np.full(len(media), -1, dtype=np.int32)
-    offset = np.zeros(len(media), dtype=np.int64)
+    places = np.tile(np.array([-1, 0], dtype=np.int64), (len(media), 1))  # archive and offset
     numbers: dict[Path, int] = {}
     for row, medium in enumerate(media):
-        if isinstance(medium, Member | Cell):
-            archive[row] = numbers.setdefault(medium.archive, len(numbers))
-            offset[row] = medium.offset if isinstance(medium, Member) else medium.row
-    return np.lexsort((offset, archive)).astype(np.int64)
+        if isinstance(medium, Member | ParquetCell):
+            offset = medium.offset if isinstance(medium, Member) else medium.row
+            places[row] = numbers.setdefault(medium.archive, len(numbers)), offset
+    return np.lexsort(places.T[::-1]).astype(np.int64)
 
 
 def _digest_chunk(
@@ -101,14 +104,27 @@ def _digest_chunk(
     states = dict(zip(looks, pool.map(state_of, looks.values(), looks), strict=True))
     known: dict[str, str] = {}
     todo: dict[str, tuple[Media, str, State]] = {}
+    query = (
+        "SELECT sha256 FROM media WHERE path = ? AND size = ? AND mtime_ns = ? AND ctime_ns = ?"
+        " AND inode = ?"
+    )
     for name, medium, real in zip(names, media, places, strict=True):
         state = states[real]
-        digest = MISSING if state is None else _remembered(database, name, state)
-        if digest is not None:
-            known[name] = digest
-        elif state is not None:
+        if state is None:
+            known[name] = MISSING
+        elif row := database.execute(query, (name, *state)).fetchone():
+            known[name] = row[0]
+        else:
             todo[name] = (medium, real, state)
-    with _open_archives(todo.values()) as archives:
+    archives: dict[str, int] = {}  # each is opened once, and several threads read from it
+    with ExitStack() as stack:
+        for medium, real, _ in todo.values():
+            if isinstance(medium, Member | ParquetCell) and real not in archives:
+                try:
+                    file = stack.enter_context(open(real, "rb"))  # noqa: PTH123 (as below)
+                except OSError as error:
+                    raise DataError(f"cannot read {real}: {error.strerror}; check it.") from error
+                archives[real] = file.fileno()
         fresh = list(pool.map(lambda what: _content(what, archives), todo.values()))
     # Whether an archive changed meanwhile is asked once, and not for each of its parts.
     changed = {real for real in archives if file_state(real) != states[real]}
@@ -122,30 +138,6 @@ def _digest_chunk(
         with database:
             database.executemany("INSERT OR REPLACE INTO media VALUES (?, ?, ?, ?, ?, ?)", rows)
     return [known[name] for name in names]
-
-
-def _remembered(database: sqlite3.Connection, name: str, state: State) -> str | None:
-    query = (
-        "SELECT sha256 FROM media WHERE path = ? AND size = ? AND mtime_ns = ? AND ctime_ns = ?"
-        " AND inode = ?"
-    )
-    row = database.execute(query, (name, *state)).fetchone()
-    return None if row is None else str(row[0])
-
-
-@contextmanager
-def _open_archives(todo: Iterable[tuple[Media, str, State]]) -> Iterator[Mapping[str, int]]:
-    """Open each archive once, as a file descriptor from which several threads may read."""
-    places = dict.fromkeys(real for medium, real, _ in todo if isinstance(medium, Member | Cell))
-    with ExitStack() as stack:
-        archives = {}
-        for real in places:
-            try:
-                archives[real] = os.open(real, os.O_RDONLY)
-            except OSError as error:
-                raise DataError(f"cannot read {real}: {error.strerror}; check it.") from error
-            stack.callback(os.close, archives[real])
-        yield archives
 
 
 def _content(
@@ -179,27 +171,31 @@ def _read(path: str) -> tuple[str, State | None]:
 
 
 @contextmanager
-def _opened(cache: Path) -> Iterator[sqlite3.Connection]:
+def open_notes(file: Path, table: str, what: str, advice: str) -> Iterator[sqlite3.Connection]:
+    """Open a sqlite file that several processes may share, with the `table` that it is to have.
+
+    `what` and `advice` are the words of the error.
+
+    Raises:
+        DataError: the file is damaged or its folder cannot be written.
+    """
     try:
-        cache.parent.mkdir(parents=True, exist_ok=True)
-        with closing(sqlite3.connect(cache, timeout=BUSY_SECONDS)) as database:
-            _prepare(database)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with closing(sqlite3.connect(file, timeout=BUSY_SECONDS)) as database:
+            _prepare(database, table)
             yield database
     except (sqlite3.DatabaseError, OSError) as error:
-        raise DataError(
-            f"the digest cache {cache} cannot be used ({error}); delete it, or choose a folder"
-            " that can be written to."
-        ) from error
+        raise DataError(f"{what} cannot be used ({error}); {advice}.") from error
 
 
-def _prepare(database: sqlite3.Connection) -> None:
+def _prepare(database: sqlite3.Connection, table: str) -> None:
     """Make the table, and a write-ahead log so that readers go on while a process commits."""
     deadline = time.monotonic() + BUSY_SECONDS
     while True:
         try:
             database.execute("PRAGMA journal_mode = WAL")
             database.execute("PRAGMA synchronous = NORMAL")
-            database.execute(_TABLE)
+            database.execute(table)
             return
         except sqlite3.OperationalError as error:
             # Sqlite does not wait when two processes turn to the write-ahead log at once.

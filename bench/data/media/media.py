@@ -46,7 +46,7 @@ class Member:
 
 
 @dataclass(frozen=True)
-class Cell:
+class ParquetCell:
     """The bytes of a picture or video in a row of a parquet file (column struct{bytes, path})."""
 
     archive: Path
@@ -57,13 +57,13 @@ class Cell:
         return f"{self.archive}/{self.column}[{self.row}]"
 
 
-Media = Path | FrameFolder | Member | Cell
+Media = Path | FrameFolder | Member | ParquetCell
 
 
 class InMemory(io.BytesIO):
     """The bytes of a part of an archive, opened; errors speak of it by the name of its `media`."""
 
-    def __init__(self, media: Member | Cell, content: bytes) -> None:
+    def __init__(self, media: Member | ParquetCell, content: bytes) -> None:
         super().__init__(content)
         self.media, self.size = media, len(content)
         # FFmpeg looks at the extension too when it guesses the format, as it does for a file.
@@ -93,7 +93,7 @@ def opened(media: Media) -> Source:
     try:
         if isinstance(media, Member):
             return InMemory(media, member_bytes(media.archive, media.offset, media.size))
-        if isinstance(media, Cell):
+        if isinstance(media, ParquetCell):
             return InMemory(media, cell_bytes(str(media.archive), media.column, media.row))
     except (FileNotFoundError, NotADirectoryError) as error:
         raise missing(media) from error
@@ -119,16 +119,15 @@ def is_empty(media: Media) -> bool:
         UnreadableMedia: the archive holds no such bytes.
         OSError: it cannot be looked at.
     """
-    if isinstance(media, Cell):
+    if isinstance(media, ParquetCell):
         cell = opened(media)
         return isinstance(cell, InMemory) and not cell.size
     try:
         size = place(media).stat().st_size
     except (FileNotFoundError, NotADirectoryError) as error:
         raise missing(media) from error
-    if isinstance(media, Member):
-        return media.size == 0
-    return isinstance(media, Path) and size == 0
+    size = media.size if isinstance(media, Member) else size
+    return not isinstance(media, FrameFolder) and size == 0
 
 
 def unreadable(media: Media | InMemory, reason: str) -> UnreadableMedia:
@@ -139,7 +138,7 @@ def unreadable(media: Media | InMemory, reason: str) -> UnreadableMedia:
 def missing(media: Media | InMemory) -> MissingMedia:
     """Return the error for something that is not there."""
     medium = media.media if isinstance(media, InMemory) else media
-    words = {FrameFolder: "folder", Member: "archive", Cell: "archive"}
+    words = {FrameFolder: "folder", Member: "archive", ParquetCell: "archive"}
     return MissingMedia(_sentence(media, f"there is no such {words.get(type(medium), 'file')}"))
 
 
@@ -211,7 +210,7 @@ class MediaColumn(Sequence[Media]):
             return FrameFolder(self.root / self.names[row])
         archive = self.root / self.archives[self.archive[row]]
         if form == CELL:
-            return Cell(archive, int(self.offset[row]), self.names[row])
+            return ParquetCell(archive, int(self.offset[row]), self.names[row])
         return Member(archive, self.names[row], int(self.offset[row]), int(self.size[row]))
 
     def take(self, rows: IntArray) -> MediaColumn:

@@ -9,26 +9,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-import PIL
 import torch
 from PIL import Image
 from torch.nn import functional
 
 from bench.data.views import autoaugment, randaugment
-from bench.data.views.key_views import FLIPS, KEY_VIEWS
-from bench.data.views.transforms import STILL_CROP, normalise
+from bench.data.views.transforms import normalise
 from bench.errors import UsageError, known
 from bench.types import Kind
 
 Box = tuple[int, int, int, int]
 Range = tuple[float, float]
-# Part of every feature key: raise it when an augmentation or a score view changes its numbers.
-FORMAT = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,62 +102,28 @@ def augment(
             f"augmentation {name!r} is for stills, but the frames of this clip differ; use"
             " 'vjepa_released' or 'vjepa_paper' for videos."
         )
-    mirror = flip and recipe.flip
+    if recipe.policy == "randaugment":
+        clip = randaugment.apply_steps(clip, randaugment.draw_steps(rng))
+    box = sample_crop(*clip.shape[1:3], scale=recipe.scale, ratio=recipe.ratio, rng=rng)
+    is_mirrored = flip and recipe.flip and rng.random() < 0.5
     if recipe.kind == "image":
+        top, left, height, width = box
+        crop = Image.fromarray(clip[0, top : top + height, left : left + width])
+        still = np.asarray(crop.resize((size, size), Image.Resampling.BICUBIC))[None]
+        still = still[:, :, ::-1] if is_mirrored else still
         red, green, blue = (min(255, round(255 * level)) for level in mean)
-        levels = _still_view(recipe, clip[0], size, mirror, (red, green, blue), rng)
+        steps = autoaugment.draw_steps(rng)
+        still = randaugment.apply_steps(still, steps, fill=(red, green, blue))
+        levels = torch.from_numpy(np.require(still, requirements=["C", "W"]))
     else:
-        levels = _video_view(recipe, clip, size, mirror, rng)
+        # The released code normalises before it crops; both orders give the same numbers up to
+        # float32 rounding, and this one does not touch pixels that the crop drops.
+        levels = crop_resize(clip, box, size)
+        levels = levels.flip(2) if is_mirrored else levels
     view = normalise(levels, mean, std)
     if rng.random() < recipe.erasing:
         erase(view, tries=recipe.erasing_tries, rng=rng)
     return view.expand(-1, clip.shape[0], -1, -1).contiguous()
-
-
-def facts(
-    name: str,
-    *,
-    size: int,
-    num_views: int,
-    mean: Sequence[float],
-    std: Sequence[float],
-    flip: bool,
-    kind: Kind,
-    patch: int = 1,
-    crop_fraction: float = STILL_CROP,
-    interpolation: str = "bilinear",
-) -> dict[str, Any]:
-    """Return what the numbers of a transform depend on, and nothing else, as JSON-able values.
-
-    `name` is a recipe of `AUGMENTATIONS`, `score` for the deterministic views, or one of
-    `KEY_VIEWS` for clips around key frames, whose sides are multiples of `patch`. The last two are
-    those of `score_views`.
-
-    Raises:
-        UsageError: no transform has that name.
-    """
-    libraries = {"torch": torch.__version__.split("+")[0]}
-    own: dict[str, Any]
-    if known("transform", name, ("score", *KEY_VIEWS, *AUGMENTATIONS)) == "score":
-        own = {"kind": kind, "views": num_views}
-        pillow = kind == "image"
-        # Keys of stills in the usual geometry stay what they were before an encoder could differ.
-        if pillow and (crop_fraction, interpolation) != (STILL_CROP, "bilinear"):
-            own |= {"crop_fraction": crop_fraction, "interpolation": interpolation}
-    elif name in KEY_VIEWS:
-        own, pillow = {"patch": patch}, False
-        if name in FLIPS:
-            libraries["numpy"] = np.__version__  # as below
-    else:
-        recipe = AUGMENTATIONS[name]
-        own = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(recipe).items()}
-        own["flip"] = flip and recipe.flip
-        libraries["numpy"] = np.__version__  # its generators may change their streams
-        pillow = recipe.policy != "none"
-    if pillow:
-        libraries["pillow"] = PIL.__version__
-    common = {"format": FORMAT, "size": size, "mean": list(mean), "std": list(std)}
-    return {"transform": name, **common, **own, "libraries": libraries}
 
 
 def sample_crop(
@@ -184,14 +146,15 @@ def sample_crop(
     return (height - h) // 2, (width - w) // 2, h, w
 
 
-def crop_resize(clip: torch.Tensor, box: Box, size: int) -> torch.Tensor:
+def crop_resize(clip: npt.NDArray[Any], box: Box, size: int) -> torch.Tensor:
     """Return the box of a clip `[T, H, W, 3]` (uint8 or float) as float32 `[T, size, size, 3]`.
 
     Bilinear with half-pixel centres and no antialiasing; grey levels keep their range and are not
     rounded.
     """
     top, left, height, width = box
-    crop = clip[:, top : top + height, left : left + width].to(torch.float32)
+    kept = np.require(clip[:, top : top + height, left : left + width], requirements=["C", "W"])
+    crop = torch.from_numpy(kept).to(torch.float32)
     resized = functional.interpolate(
         crop.permute(0, 3, 1, 2), size=(size, size), mode="bilinear", align_corners=False
     )
@@ -216,45 +179,3 @@ def erase(view: torch.Tensor, *, tries: int, rng: np.random.Generator) -> Box | 
             view[:, :, top : top + h, left : left + w] = torch.from_numpy(noise)
             return top, left, h, w
     return None
-
-
-def _video_view(
-    recipe: Augmentation,
-    clip: npt.NDArray[np.uint8],
-    size: int,
-    mirror: bool,
-    rng: np.random.Generator,
-) -> torch.Tensor:
-    """Grey levels as float32 `[T, size, size, 3]`.
-
-    The released code normalises before it crops; both orders give the same numbers up to float32
-    rounding, and this one does not touch pixels that the crop drops.
-    """
-    if recipe.policy == "randaugment":
-        clip = randaugment.apply_steps(clip, randaugment.draw_steps(rng))
-    top, left, height, width = sample_crop(
-        *clip.shape[1:3], scale=recipe.scale, ratio=recipe.ratio, rng=rng
-    )
-    kept = np.require(clip[:, top : top + height, left : left + width], requirements=["C", "W"])
-    view = crop_resize(torch.from_numpy(kept), (0, 0, height, width), size)
-    return view.flip(2) if mirror and rng.random() < 0.5 else view
-
-
-def _still_view(
-    recipe: Augmentation,
-    picture: npt.NDArray[np.uint8],
-    size: int,
-    mirror: bool,
-    fill: randaugment.Colour,
-    rng: np.random.Generator,
-) -> torch.Tensor:
-    """Grey levels as uint8 `[1, size, size, 3]`."""
-    top, left, height, width = sample_crop(
-        *picture.shape[:2], scale=recipe.scale, ratio=recipe.ratio, rng=rng
-    )
-    crop = Image.fromarray(picture[top : top + height, left : left + width])
-    view = np.asarray(crop.resize((size, size), Image.Resampling.BICUBIC))
-    if mirror and rng.random() < 0.5:
-        view = view[:, ::-1]
-    view = randaugment.apply_steps(view[None], autoaugment.draw_steps(rng), fill=fill)
-    return torch.from_numpy(np.require(view, requirements=["C", "W"]))

@@ -94,20 +94,15 @@ def _vjepa(plan: ClipPlan, num_frames: int, clip: int, rng: Generator) -> IntArr
     span = plan.num_frames * plan.stride
     if num_frames // plan.num_clips > span:
         return _window(plan, num_frames, clip, rng)
-    reach = min(span, num_frames) - 1
-    points = np.linspace(0, reach, reach // plan.stride)
-    frames = _padded(points, reach, plan.num_frames).clip(0, max(reach - 1, 0)).astype(np.int64)
     spread = (num_frames - span) // (plan.num_clips - 1) if num_frames > span else 0
-    return frames + clip * spread
+    return _up_to(min(span, num_frames) - 1, plan) + clip * spread
 
 
 def _vjepa_pretrain(plan: ClipPlan, num_frames: int, clip: int, rng: Generator) -> IntArray:
     length = num_frames // plan.num_clips
     if length > plan.num_frames * plan.stride:
         return _window(plan, num_frames, clip, rng)
-    points = np.linspace(0, length, length // plan.stride)
-    frames = _padded(points, length, plan.num_frames).clip(0, max(length - 1, 0)).astype(np.int64)
-    return frames + clip * length
+    return _up_to(length, plan) + clip * length
 
 
 def _window(plan: ClipPlan, num_frames: int, clip: int, rng: Generator) -> IntArray:
@@ -118,8 +113,11 @@ def _window(plan: ClipPlan, num_frames: int, clip: int, rng: Generator) -> IntAr
     return points.clip(start, start + span - 1).astype(np.int64) + clip * length
 
 
-def _padded(points: np.ndarray, value: int, num_frames: int) -> np.ndarray:
-    return np.concatenate([points, np.full(num_frames - len(points), value, dtype=np.float64)])
+def _up_to(end: int, plan: ClipPlan) -> IntArray:
+    """Return frames up to `end` at the stride of the plan, the last one repeated."""
+    points = np.linspace(0, end, end // plan.stride)
+    repeated = np.full(plan.num_frames - len(points), end, dtype=np.float64)
+    return np.concatenate([points, repeated]).clip(0, max(end - 1, 0)).astype(np.int64)
 
 
 _SAMPLERS: dict[str, Callable[[ClipPlan, int, int, Generator], IntArray]] = {

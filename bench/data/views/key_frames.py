@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from bench.data.boxes.ava_csv import FloatArray
 from bench.data.boxes.regions import Regions
 from bench.data.decode.decode import uneven_times
 from bench.data.media.media import FrameFolder, Media
@@ -27,8 +28,6 @@ TAKE = 8  # key frames at most; takes do not cross multiples of it in the number
 # A file shorter than this, of which nothing else is known, is the cut of a film that AVA labels:
 # from second 900 on, 15 minutes.
 CUT_SECONDS, CUT_START = 1200.0, 900.0
-
-FloatArray = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

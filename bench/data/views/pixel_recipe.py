@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
+
+import numpy as np
+import PIL
+import torch
 
 from bench.data.boxes.regions import RegionReadout
 from bench.data.decode.decode import decoder_versions
-from bench.data.views import augment
+from bench.data.views.augment import AUGMENTATIONS
 from bench.data.views.clip_frames import KEYFRAME
 from bench.data.views.key_views import (
     CENTRE,
@@ -19,10 +23,12 @@ from bench.data.views.key_views import (
     view_size,
 )
 from bench.data.views.transforms import STILL_CROP
-from bench.errors import UsageError
+from bench.errors import UsageError, known
 from bench.types import ClipPlan, EncoderSpec, Kind
 
 SCORE = "score"
+# Part of every feature key: raise it when an augmentation or a score view changes its numbers.
+FORMAT = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,11 +65,6 @@ class Recipe:
         return self.view != SCORE and (self.view not in KEY_VIEWS or self.view in FLIPS)
 
     @property
-    def is_normalised(self) -> bool:
-        """Whether pixels come as normalised float32 rather than uint8."""
-        return self.is_random and self.view not in KEY_VIEWS
-
-    @property
     def num_views(self) -> int:
         """Spatial views of a row: those of the plan, or one augmented view."""
         return 1 if self.is_random else self.plan.num_views
@@ -74,7 +75,11 @@ class Recipe:
         return self.num_views * self.plan.num_clips
 
     def facts(self) -> dict[str, Any]:
-        """Everything that changes pixels and nothing else, as JSON-able values."""
+        """Everything that changes pixels and nothing else, as JSON-able values.
+
+        Raises:
+            UsageError: no transform has the name of the view.
+        """
         plan = self.plan
         return {
             "frames": plan.num_frames,
@@ -82,28 +87,38 @@ class Recipe:
             "views": self.num_views,
             "sampling": [plan.sampler, plan.stride] if self.kind == "video" else "repeat",
             "view": self.view,
-            "pixels": augment.facts(
-                self.view,
-                size=self.size,
-                num_views=self.num_views,
-                mean=self.mean,
-                std=self.std,
-                flip=self.flip,
-                kind=self.kind,
-                patch=self.patch,
-                crop_fraction=self.crop_fraction,
-                interpolation=self.interpolation,
-            ),
-            "decoder": self._decoder_facts(),
+            "pixels": self._pixel_facts(),
+            "decoder": {"pillow": PIL.__version__}
+            if self.kind == "image"
+            else {"name": self.decoder, "versions": decoder_versions(self.decoder)},
             "seed": self.seed if self.is_random else None,
         }
 
-    def _decoder_facts(self) -> dict[str, Any]:
-        if self.kind == "image":
-            import PIL  # only its version is asked for
-
-            return {"pillow": PIL.__version__}
-        return {"name": self.decoder, "versions": decoder_versions(self.decoder)}
+    def _pixel_facts(self) -> dict[str, Any]:
+        """What the numbers of the transform depend on."""
+        known("transform", self.view, (SCORE, *KEY_VIEWS, *AUGMENTATIONS))
+        libraries = {"torch": torch.__version__.split("+")[0]}
+        if self.is_random:
+            libraries["numpy"] = np.__version__  # its generators may change their streams
+        own: dict[str, Any]
+        if self.view == SCORE:
+            own = {"kind": self.kind, "views": self.num_views}
+            pillow = self.kind == "image"
+            still = {"crop_fraction": self.crop_fraction, "interpolation": self.interpolation}
+            # Keys of stills in the usual geometry stay what they were before encoders could differ.
+            if pillow and tuple(still.values()) != (STILL_CROP, "bilinear"):
+                own |= still
+        elif self.view in KEY_VIEWS:
+            own, pillow = {"patch": self.patch}, False
+        else:
+            recipe = AUGMENTATIONS[self.view]
+            own = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(recipe).items()}
+            own["flip"] = self.flip and recipe.flip
+            pillow = recipe.policy != "none"
+        if pillow:
+            libraries["pillow"] = PIL.__version__
+        common = {"size": self.size, "mean": list(self.mean), "std": list(self.std)}
+        return {"transform": self.view, "format": FORMAT, **common, **own, "libraries": libraries}
 
 
 def score_recipe(spec: EncoderSpec, plan: ClipPlan, kind: Kind, decoder: str) -> Recipe:
@@ -160,14 +175,11 @@ def keyframe_recipe(
             f" {replace(plan, num_clips=1, num_views=1)}."
         )
     plain, mirrored = (WHOLE, WHOLE_FLIP) if readout.view == "whole" else (CENTRE, CENTRE_FLIP)
-    return Recipe(
-        plan=replace(plan, sampler=KEYFRAME),
+    return replace(
+        score_recipe(spec, replace(plan, sampler=KEYFRAME), "video", decoder),
         view=mirrored if flip else plain,
         size=view_size(plain, spec.image_size, spec.patch_size),
-        mean=spec.mean,
-        std=spec.std,
         flip=flip,
-        kind="video",
         decoder="pyav" if decoder == "auto" else decoder,
         seed=seed,
         patch=spec.patch_size,

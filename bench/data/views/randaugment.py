@@ -16,23 +16,8 @@ from PIL import Image, ImageEnhance, ImageOps
 
 Colour = tuple[int, int, int]
 GREY: Colour = (128, 128, 128)
-OPERATIONS = (
-    "AutoContrast",
-    "Equalize",
-    "Invert",
-    "Rotate",
-    "Posterize",
-    "Solarize",
-    "SolarizeAdd",
-    "Color",
-    "Contrast",
-    "Brightness",
-    "Sharpness",
-    "ShearX",
-    "ShearY",
-    "TranslateX",
-    "TranslateY",
-)
+BICUBIC = Image.Resampling.BICUBIC
+LARGEST = {"Rotate": 30.0, "ShearX": 0.3, "ShearY": 0.3, "TranslateX": 0.45, "TranslateY": 0.45}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,14 +69,7 @@ def argument(operation: str, magnitude: float, sign: int) -> float:
 
 def geometric_argument(operation: str, magnitude: float, sign: int) -> float:
     """Argument of Rotate, Shear and Translate; 0 for operations that take none."""
-    largest = {
-        "Rotate": 30.0,
-        "ShearX": 0.3,
-        "ShearY": 0.3,
-        "TranslateX": 0.45,
-        "TranslateY": 0.45,
-    }
-    return sign * largest.get(operation, 0.0) * magnitude / 10
+    return sign * LARGEST.get(operation, 0.0) * magnitude / 10
 
 
 def apply_steps(
@@ -114,16 +92,8 @@ def apply_steps(
 
 def _affine(picture: Image.Image, row: tuple[float, ...], fill: Colour) -> Image.Image:
     return picture.transform(
-        picture.size,
-        Image.Transform.AFFINE,
-        row,
-        resample=Image.Resampling.BICUBIC,
-        fillcolor=fill,
+        picture.size, Image.Transform.AFFINE, row, resample=BICUBIC, fillcolor=fill
     )
-
-
-def _rotate(picture: Image.Image, degrees: float, fill: Colour) -> Image.Image:
-    return picture.rotate(degrees, resample=Image.Resampling.BICUBIC, fillcolor=fill)
 
 
 def _posterize(picture: Image.Image, bits: float, fill: Colour) -> Image.Image:
@@ -141,7 +111,7 @@ _FUNCTIONS: dict[str, Callable[[Image.Image, float, Colour], Image.Image]] = {
     "AutoContrast": lambda picture, _, fill: ImageOps.autocontrast(picture),
     "Equalize": lambda picture, _, fill: ImageOps.equalize(picture),
     "Invert": lambda picture, _, fill: ImageOps.invert(picture),
-    "Rotate": _rotate,
+    "Rotate": lambda picture, degrees, fill: picture.rotate(degrees, BICUBIC, fillcolor=fill),
     "Posterize": _posterize,
     "Solarize": lambda picture, level, fill: ImageOps.solarize(picture, int(level)),
     "SolarizeAdd": _solarize_add,
@@ -158,3 +128,4 @@ _FUNCTIONS: dict[str, Callable[[Image.Image, float, Colour], Image.Image]] = {
         picture, (1, 0, 0, 0, 1, part * picture.height), fill
     ),
 }
+OPERATIONS = tuple(_FUNCTIONS)

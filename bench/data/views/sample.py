@@ -45,9 +45,8 @@ class Sample:
         """How many clips `copy_clip` knows, views times temporal clips; 0 of an error."""
         if self.frames is None:
             return 0
-        if self.frames.dtype != torch.uint8:
+        if self.frames.dtype != torch.uint8 or self.index is None:
             return self.frames.shape[0] * self.frames.shape[1]
-        assert self.index is not None
         return self.frames.shape[0] * len(self.index)
 
     @property
@@ -55,13 +54,13 @@ class Sample:
         """All clips: uint8 `[V, S, T, H, W, 3]`, or float32 `[1, S, 3, T, H, W]` if augmented."""
         if self.frames is None or self.index is None:
             return self.frames
-        if self.frames.dtype == torch.uint8:
-            pixels = self.frames[:, torch.from_numpy(self.index)]
-            if self.boxes is not None:
-                turned = torch.from_numpy(self.boxes.mirrored)
-                pixels[:, turned] = pixels[:, turned].flip(-2)
-            return pixels
-        return self.frames.expand(-1, -1, -1, self.index.shape[1], -1, -1)
+        if self.frames.dtype != torch.uint8:
+            return self.frames.expand(-1, -1, -1, self.index.shape[1], -1, -1)
+        pixels = self.frames[:, torch.from_numpy(self.index)]
+        if self.boxes is not None:
+            turned = torch.from_numpy(self.boxes.mirrored)
+            pixels[:, turned] = pixels[:, turned].flip(-2)
+        return pixels
 
     def copy_clip(self, number: int, out: torch.Tensor) -> None:
         """Copy clip `number` (view-major) of `pixels` into `out`, without making the others.
@@ -69,14 +68,13 @@ class Sample:
         An order of magnitude faster than indexing `pixels`, where a GPU waits for it.
         """
         assert self.frames is not None
-        if self.frames.dtype == torch.uint8:
-            assert self.index is not None
-            view, clip = divmod(number, len(self.index))
-            torch.index_select(self.frames[view], 0, torch.from_numpy(self.index[clip]), out=out)
-            if self.boxes is not None and self.boxes.mirrored[clip]:
-                out.copy_(out.flip(-2))
-        else:
+        if self.frames.dtype != torch.uint8 or self.index is None:
             out.copy_(self.frames[0, number])  # a still spreads over the frames
+            return
+        view, clip = divmod(number, len(self.index))
+        torch.index_select(self.frames[view], 0, torch.from_numpy(self.index[clip]), out=out)
+        if self.boxes is not None and self.boxes.mirrored[clip]:
+            out.copy_(out.flip(-2))
 
 
 def failed_sample(

@@ -65,7 +65,10 @@ def score_views(
                 " cropped; give a number above 0 and at most 1."
             )
         height, width = scaled_sides(*sides, math.floor(size / crop_fraction))
-        frames = _resize_still(pixels, height, width, interpolation)
+        # Antialiased, as Pillow and therefore torchvision's Resize do it on pictures.
+        by = STILL_FILTERS[known("interpolation", interpolation, tuple(STILL_FILTERS))]
+        pictures = [Image.fromarray(frame) for frame in pixels]
+        frames = np.stack([np.asarray(p.resize((width, height), by)) for p in pictures])
     else:
         short = size if num_views > 1 else size * 256 // 224
         height, width = scaled_sides(*sides, short)
@@ -86,9 +89,8 @@ def normalise(pixels: torch.Tensor, mean: Sequence[float], std: Sequence[float])
     """
     planes = pixels.movedim(-1, -4).contiguous()
     scaled = planes.to(torch.float32, copy=True).div_(255)
-    shape = (3, 1, 1, 1)
-    centre = torch.tensor(mean, dtype=torch.float32, device=pixels.device).view(shape)
-    spread = torch.tensor(std, dtype=torch.float32, device=pixels.device).view(shape)
+    both = torch.tensor([[*mean], [*std]], dtype=torch.float32, device=pixels.device)
+    centre, spread = both.view(2, 3, 1, 1, 1)
     return scaled.sub_(centre).div_(spread)
 
 
@@ -100,7 +102,6 @@ def scaled_sides(height: int, width: int, short: int) -> tuple[int, int]:
 
 
 def _corners(height: int, width: int, size: int, num_views: int) -> list[tuple[int, int]]:
-    """Top left corner of every view."""
     if num_views == 1:
         # Python rounds halves to even, as do the released code and torchvision's CenterCrop.
         return [(round((height - size) / 2), round((width - size) / 2))]
@@ -117,10 +118,3 @@ def resize_video(pixels: Pixels, height: int, width: int) -> Pixels:
         frames, size=(height, width), mode="bilinear", align_corners=False
     )
     return np.ascontiguousarray(resized.permute(0, 2, 3, 1).numpy())
-
-
-def _resize_still(pixels: Pixels, height: int, width: int, interpolation: str) -> Pixels:
-    """Antialiased, as Pillow and therefore torchvision's Resize do it on pictures."""
-    by = STILL_FILTERS[known("interpolation", interpolation, tuple(STILL_FILTERS))]
-    pictures = [Image.fromarray(frame) for frame in pixels]
-    return np.stack([np.asarray(p.resize((width, height), by)) for p in pictures])

@@ -13,10 +13,44 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from bench.encoders.networks.video_vit import TokenNetwork
 from bench.errors import UsageError
 from bench.types import EncoderSpec, Tokens
 
 IMAGES_PER_CALL = 64
+
+
+def norm_option(network: nn.Module, norm: bool, name: str) -> dict[str, bool]:
+    """Return the argument that leaves the final norm of taps out; none where it stays.
+
+    Raises:
+        UsageError: the network has no such argument.
+    """
+    # Networks that do not know `norm` are asked for it by nobody who leaves it as it is.
+    if norm:
+        return {}
+    takes_norm = "norm" in inspect.signature(network.forward).parameters
+    if not getattr(network, "leaves_norm", takes_norm):
+        raise UsageError(
+            f"encoder {name} cannot tap blocks without its final norm, since its network has no"
+            " argument norm: leave norm as it is (true)."
+        )
+    return {"norm": False}
+
+
+class ImageModel(TokenNetwork):
+    """A library's model as an image network; `identity` says which it is."""
+
+    def __init__(self, model: nn.Module, spec: EncoderSpec, *, identity: str) -> None:
+        super().__init__()
+        self.model = model
+        self.identity = identity
+        self.depth = spec.depth
+        self.patch_size = spec.patch_size
+
+    def _refuse_mask(self, keep: torch.Tensor | None) -> None:
+        if keep is not None:
+            raise UsageError(f"{self.identity} takes no token mask: encode whole images.")
 
 
 class FrameByFrame(nn.Module):
@@ -60,18 +94,13 @@ class FrameByFrame(nn.Module):
                 f"a clip of shape {tuple(pixels.shape)} cannot be encoded: expected"
                 " [B, 3, frames, height, width]."
             )
-        if not norm and "norm" not in inspect.signature(self.network.forward).parameters:
-            raise UsageError(
-                f"encoder {self.name} cannot tap blocks without its final norm, since its network"
-                " has no argument norm: leave norm as it is (true)."
-            )
+        asked = norm_option(self.network, norm, self.name)
         num_clips, frames = len(pixels), pixels.shape[2]
         images = pixels.transpose(1, 2).flatten(0, 1)
         kept = None if keep is None else self._by_frame(keep, pixels)
         calls: list[Tokens] = []
         for start in range(0, len(images), IMAGES_PER_CALL):
             part = slice(start, start + IMAGES_PER_CALL)
-            asked = {} if norm else {"norm": False}
             kept_part = None if kept is None else kept[part]
             calls.append(self.network(images[part], keep=kept_part, layers=layers, **asked))
         _, height, width = calls[0].grid

@@ -8,15 +8,15 @@ letters: B clips or images, T frames, H and W pixels, N = t*h*w tokens, P prefix
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import nn
 
-from bench.encoders.networks.video_vit import tapped_layers
+from bench.encoders.networks.video_vit import Keep, TokenNetwork
 from bench.errors import UsageError
-from bench.types import Kind, Tokens
+from bench.types import EncoderSpec, Kind, Tokens
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +31,7 @@ class Family:
     """
 
     takes: Kind
-    heads: tuple[str, ...]
+    heads: tuple[str, ...] = ("classifier.",)
     pixels: str = "pixel_values"
     has_class_token: bool = False
     time_is_last: bool = False
@@ -47,6 +47,7 @@ class Family:
         return self.has_class_token + int(getattr(config, "num_register_tokens", 0))
 
 
+_DINO = Family(takes="image", has_class_token=True, any_size=True)
 FAMILIES = {
     "videomae": Family(
         takes="video",
@@ -58,9 +59,7 @@ FAMILIES = {
         has_class_token=True,
         build={"add_pooling_layer": False},
     ),
-    "timesformer": Family(
-        takes="video", heads=("classifier.",), has_class_token=True, time_is_last=True
-    ),
+    "timesformer": Family(takes="video", has_class_token=True, time_is_last=True),
     "vjepa2": Family(
         takes="video",
         heads=("classifier.", "pooler."),
@@ -76,17 +75,9 @@ FAMILIES = {
         has_class_token=True,
         build={"add_pooling_layer": False},
     ),
-    "dinov2": Family(takes="image", heads=("classifier.",), has_class_token=True, any_size=True),
-    "dinov2_with_registers": Family(
-        takes="image", heads=("classifier.",), has_class_token=True, any_size=True
-    ),
-    "dinov3_vit": Family(
-        takes="image",
-        heads=("classifier.",),
-        has_class_token=True,
-        any_size=True,
-        norm="norm",
-    ),
+    "dinov2": _DINO,
+    "dinov2_with_registers": _DINO,
+    "dinov3_vit": replace(_DINO, norm="norm"),
     "hiera": Family(
         takes="image",
         heads=("classifier.", "pooler.", "decoder.", "multiscale_fusion."),
@@ -109,56 +100,29 @@ def rotate_at(network: nn.Module, image_size: int) -> None:
             module.grid_size = image_size // config.patch_size
 
 
-class LibraryNetwork(nn.Module):
+class LibraryNetwork(TokenNetwork):
     """Images `[B, 3, H, W]` or clips `[B, 3, T, H, W]` to patch tokens `[B, N, D]`.
 
     Class and register tokens are in `Tokens.prefix`. `identity` names the class and what shapes it.
-    `only` are the frames and pixels of a side that a model takes, if it does not take any, and
-    `only_size` the pixels alone, where it takes any number of frames.
     """
 
     def __init__(
-        self,
-        model: nn.Module,
-        family: Family,
-        *,
-        depth: int,
-        tubelet_size: int,
-        patch_size: int,
-        num_prefix: int,
-        identity: str,
-        only: tuple[int, int] | None = None,
-        only_size: int | None = None,
+        self, model: nn.Module, family: Family, spec: EncoderSpec, *, identity: str
     ) -> None:
         super().__init__()
         self.model = model
         self.family = family
-        self.depth = depth
-        self.kernel = (tubelet_size, patch_size, patch_size)
-        self.num_prefix = num_prefix
+        self.spec = spec
+        self.depth = spec.depth
         self.identity = identity
-        self.only = only
-        self.only_size = only_size
 
-    def forward(
-        self,
-        pixels: torch.Tensor,
-        *,
-        keep: torch.Tensor | None = None,
-        layers: Sequence[int] | None = None,
-        norm: bool = True,
-    ) -> Tokens:
-        """Return the tokens of `layers`; the last block gives the model's `last_hidden_state`.
-
-        Raises:
-            UsageError: a mask, layers that do not exist, or pixels that the model does not take.
-        """
+    def _tokens(self, pixels: torch.Tensor, keep: Keep, taps: Sequence[int], norm: bool) -> Tokens:
         if keep is not None:
             raise UsageError(f"{self.identity} takes no token mask: encode whole clips.")
-        self._refuse_shape(pixels)
-        taps = tapped_layers(layers, self.depth)
+        grid = self._grid(pixels)
+        depth, num_prefix = self.depth, self.spec.num_prefix
         given = pixels.transpose(1, 2) if pixels.ndim == 5 else pixels
-        needs_blocks = self.family.is_map or taps != (self.depth - 1,)
+        needs_blocks = self.family.is_map or taps != (depth - 1,)
         try:
             made = self.model(
                 **{self.family.pixels: given},
@@ -169,55 +133,52 @@ class LibraryNetwork(nn.Module):
             raise UsageError(
                 f"{self.identity} does not take pixels of shape {tuple(pixels.shape)}: {error}"
             ) from error
-        grid = self._grid(pixels)
         if self.family.is_map:  # tokens of other layers are in an order of their own
             taken = [made.reshaped_hidden_states[-1].flatten(1, 2)]
         else:
             last, blocks = made.last_hidden_state, made.hidden_states
             taken = [
-                last if tap == self.depth - 1 else self._normed(blocks[tap + 1], norm)
+                # The last block gives the model's `last_hidden_state`.
+                last if tap == depth - 1 else self._normed(blocks[tap + 1], norm)
                 for tap in taps
             ]
-        expected = self.num_prefix + grid[0] * grid[1] * grid[2]
+        expected = num_prefix + grid[0] * grid[1] * grid[2]
         if taken[-1].shape[1] != expected:
             raise UsageError(
                 f"{self.identity} gives {taken[-1].shape[1]} tokens of pixels of shape"
                 f" {tuple(pixels.shape)}, where {expected} were expected; give another size."
             )
         return Tokens(
-            layers=tuple(self._in_order(tokens[:, self.num_prefix :], grid) for tokens in taken),
+            layers=tuple(self._in_order(tokens[:, num_prefix:], grid) for tokens in taken),
             grid=grid,
-            prefix=tuple(t[:, : self.num_prefix] for t in taken) if self.num_prefix else (),
+            prefix=tuple(t[:, :num_prefix] for t in taken) if num_prefix else (),
         )
 
-    def _refuse_shape(self, pixels: torch.Tensor) -> None:
-        is_video = self.family.takes == "video"
+    def _grid(self, pixels: torch.Tensor) -> tuple[int, int, int]:
+        """Return the token grid of pixels, or refuse those that the model does not take."""
+        spec, is_video = self.spec, self.family.takes == "video"
         sides = (pixels.shape[2] if is_video else 1, *pixels.shape[-2:])
+        kernel = (spec.tubelet_size, spec.patch_size, spec.patch_size)
+        own = (spec.num_frames if is_video else 1, spec.image_size, spec.image_size)
         fits = pixels.ndim == (5 if is_video else 4) and pixels.shape[1] == 3 and 0 not in sides
-        fits = fits and not any(n % part for n, part in zip(sides, self.kernel, strict=True))
+        fits = fits and not any(n % part for n, part in zip(sides, kernel, strict=True))
+        square = f"{spec.image_size} x {spec.image_size} pixels"
         wanted = "sides that its patches and tubelets divide"
-        if self.only is not None:
-            frames, size = self.only
-            fits = fits and sides == (frames if is_video else 1, size, size)
-            wanted = f"{f'{frames} frames of ' if is_video else ''}{size} x {size} pixels"
-        if self.only_size is not None:
-            fits = fits and sides[1:] == (self.only_size, self.only_size)
+        if not self.family.any_size:
+            fits = fits and sides == own
+            wanted = f"{f'{spec.num_frames} frames of ' if is_video else ''}{square}"
+        elif self.family.fixed_side:
+            fits = fits and sides[1:] == own[1:]
             wanted = (
-                f"images of {self.only_size} x {self.only_size} pixels (for those of any shape,"
+                f"images of {square} (for those of any shape, open its model.safetensors as"
+                " vjepa2:FILE)"
             )
-            wanted += " open its model.safetensors as vjepa2:FILE)"
         if not fits:
             raise UsageError(
                 f"{self.identity} does not take pixels of shape {tuple(pixels.shape)}: it takes"
                 f" three colours and {wanted}."
             )
-
-    def _grid(self, pixels: torch.Tensor) -> tuple[int, int, int]:
-        frames = pixels.shape[2] if pixels.ndim == 5 else 1
-        t, h, w = (
-            side // part
-            for side, part in zip((frames, *pixels.shape[-2:]), self.kernel, strict=True)
-        )
+        t, h, w = (side // part for side, part in zip(sides, kernel, strict=True))
         return t, h, w
 
     def _normed(self, tokens: torch.Tensor, norm: bool) -> torch.Tensor:

@@ -5,64 +5,32 @@ Shape letters: B images, H and W pixels, D width, K kept tokens, N tokens.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import partial
-from typing import Any
-
 import torch
-from timm.models.vision_transformer import Block
 from torch import nn
 from torch.nn import functional
 
 from bench.encoders.networks.positions import sincos_2d
-from bench.encoders.networks.video_vit import (
-    LAYER_NORM_EPS,
-    VitArchitecture,
-    gather_tokens,
-    tapped_layers,
-    tapped_tokens,
-)
+from bench.encoders.networks.video_vit import Embedded, Vit, VitArchitecture, gather_tokens
 from bench.errors import UsageError
-from bench.types import Tokens
 
 
-class ImageViT(nn.Module):
+class ImageViT(Vit):
     """Images `[B, 3, H, W]` of one size to final-normed patch tokens, with masks and taps.
 
-    `architecture` has one frame and tubelets of one frame.
+    `architecture` has one frame and tubelets of one frame. Images of another size than that of
+    construction are refused (the released code cannot take other sizes either).
     """
 
     pos_embed: torch.Tensor
 
     def __init__(self, architecture: VitArchitecture) -> None:
-        super().__init__()
-        self.architecture = a = architecture
+        a = architecture
         assert (a.num_frames, a.tubelet_size) == (1, 1), a
-        self.patch_embed = PatchEmbedding(a)
-        norm: Any = partial(nn.LayerNorm, eps=LAYER_NORM_EPS)
-        ratio = (a.mlp_hidden + 0.5) / a.width  # timm multiplies and truncates
-        self.blocks = nn.ModuleList(
-            Block(a.width, a.num_heads, mlp_ratio=ratio, qkv_bias=True, norm_layer=norm)
-            for _ in range(a.depth)
-        )
-        self.norm = nn.LayerNorm(a.width, eps=LAYER_NORM_EPS)
+        super().__init__(a, PatchEmbedding(a))
         table = sincos_2d(a.width, a.grid[1:], column_first=True)
         self.register_buffer("pos_embed", table.unsqueeze(0))
 
-    def forward(
-        self,
-        pixels: torch.Tensor,
-        *,
-        keep: torch.Tensor | None = None,
-        layers: Sequence[int] | None = None,
-        norm: bool = True,
-    ) -> Tokens:
-        """Return the tokens of `layers`, as `VideoViT` does; `keep` int64 `[B, K]`.
-
-        Raises:
-            UsageError: images of another size than that of construction, or layers that do not
-                exist. (The released code cannot take other sizes either.)
-        """
+    def _embedded(self, pixels: torch.Tensor, keep: torch.Tensor | None) -> Embedded:
         size = self.architecture.image_size
         if pixels.ndim != 4 or tuple(pixels.shape[1:]) != (3, size, size):
             raise UsageError(
@@ -70,12 +38,8 @@ class ImageViT(nn.Module):
                 f" {size}]; for another size say --set encoder.image_size=PIXELS, for boxes on"
                 " frames that are not square --set task.view=centre."
             )
-        taps = tapped_layers(layers, len(self.blocks))
         x = self.patch_embed(pixels) + self.pos_embed
-        if keep is not None:
-            x = gather_tokens(x, keep)
-        tapped = tapped_tokens(x, self.blocks, taps, self.norm, norm_all=norm)
-        return Tokens(layers=tapped, grid=self.architecture.grid)
+        return x if keep is None else gather_tokens(x, keep), self.architecture.grid, ()
 
 
 class PatchEmbedding(nn.Module):

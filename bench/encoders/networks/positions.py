@@ -35,11 +35,9 @@ def sincos_2d(width: int, grid: tuple[int, int], *, column_first: bool = False) 
     Raises:
         UsageError: the width is no multiple of 4.
     """
-    h, w = grid
     if width % 4:
         raise UsageError(f"a 2-D sin-cos table needs a width that 4 divides, not {width}.")
-    rows = np.repeat(_codes(width // 2, h), w, axis=0)
-    columns = np.tile(_codes(width // 2, w), (h, 1))
+    rows, columns = _axes(grid, (width // 2, width // 2))
     return _rounded(_joined([columns, rows] if column_first else [rows, columns]))
 
 
@@ -55,18 +53,14 @@ def sincos_3d(
     Raises:
         UsageError: without `uniform_power`, the width is no multiple of 8.
     """
-    t, h, w = grid
     if not uniform_power and width % 8:
         raise UsageError(
             f"a 3-D sin-cos table of width {width} needs uniform_power=true; without it the width"
             " must be a multiple of 8."
         )
     per_axis = 2 * -(-width // 6)
-    time_width, space_width = (per_axis, per_axis) if uniform_power else (width // 2, width // 4)
-    times = np.repeat(_codes(time_width, t), h * w, axis=0)
-    rows = np.tile(np.repeat(_codes(space_width, h), w, axis=0), (t, 1))
-    columns = np.tile(_codes(space_width, w), (t * h, 1))
-    return _rounded(_joined([times, rows, columns])[:, :width])
+    widths = (per_axis,) * 3 if uniform_power else (width // 2, width // 4, width // 4)
+    return _rounded(_joined(_axes(grid, widths))[:, :width])
 
 
 def sinusoid_1d(width: int, length: int) -> torch.Tensor:
@@ -91,13 +85,16 @@ def sincos_time_column_row(width: int, grid: tuple[int, int, int]) -> torch.Tens
     Raises:
         UsageError: the width is no multiple of 16.
     """
-    t, h, w = grid
     if width % 16:
         raise UsageError(f"MVD's position table needs a width that 16 divides, not {width}.")
-    times = np.repeat(_codes(width // 4, t), h * w, axis=0)
-    columns = np.tile(_codes(width // 8 * 3, w), (t * h, 1))
-    rows = np.tile(np.repeat(_codes(width // 8 * 3, h), w, axis=0), (t, 1))
+    times, rows, columns = _axes(grid, (width // 4, width // 8 * 3, width // 8 * 3))
     return _rounded(_joined([times, columns, rows]))
+
+
+def _axes(grid: Sequence[int], widths: Sequence[int]) -> list[FloatArray]:
+    """Return for every axis of a grid the codes of all its places, in row-major order."""
+    places = np.indices(grid).reshape(len(grid), -1)
+    return [_codes(width, n)[at] for width, n, at in zip(widths, grid, places, strict=True)]
 
 
 def _codes(width: int, length: int) -> FloatArray:

@@ -40,71 +40,65 @@ NO_CARD = Card()
 
 @dataclass(frozen=True, kw_only=True)
 class Released:
-    """A published encoder: its architecture, its address and its card."""
+    """A published encoder: its architecture, its address, its card and a sentence about it."""
 
     architecture: VitArchitecture
     address: str
     card: Card = NO_CARD
+    about: str = ""
 
 
-_KINETICS = ("k400", "k600", "k700")
-_VIDEO_MIX_2M = Card(
-    licence="CC BY-NC 4.0", trained_on=(*_KINETICS, "ssv2", "howto100m"), labels="none"
-)
-_VIDEO_MIX_22M = Card(
-    licence="MIT",
-    trained_on=(*_KINETICS, "ssv2", "howto100m", "yt-temporal-1b", "in1k"),
-    labels="none",
-)
+_BASE = "https://dl.fbaipublicfiles.com"
+_VIDEOS = ("k400", "k600", "k700", "ssv2", "howto100m")
+_VIDEO_MIX_2M = Card(licence="CC BY-NC 4.0", trained_on=_VIDEOS, labels="none")
+_VIDEO_MIX_22M = Card(licence="MIT", trained_on=(*_VIDEOS, "yt-temporal-1b", "in1k"), labels="none")
 
-_BASE = "https://dl.fbaipublicfiles.com/jepa"
 RELEASED: Mapping[str, Released] = {
-    "vjepa_vitl16": Released(
-        architecture=VIT_SIZES["vit_large"],
-        address=f"{_BASE}/vitl16/vitl16.pth.tar",
+    name: Released(
+        architecture=replace(VIT_SIZES[size], image_size=pixels),
+        address=f"{_BASE}/jepa/{file}/{file}.pth.tar",
         card=_VIDEO_MIX_2M,
-    ),
-    "vjepa_vith16": Released(
-        architecture=VIT_SIZES["vit_huge"],
-        address=f"{_BASE}/vith16/vith16.pth.tar",
-        card=_VIDEO_MIX_2M,
-    ),
-    "vjepa_vith16_384": Released(
-        architecture=replace(VIT_SIZES["vit_huge"], image_size=384),
-        address=f"{_BASE}/vith16-384/vith16-384.pth.tar",
-        card=_VIDEO_MIX_2M,
-    ),
-}
-
-_BASE_2 = "https://dl.fbaipublicfiles.com/vjepa2"
-VJEPA2_RELEASED: Mapping[str, Released] = {
-    name: Released(architecture=size, address=f"{_BASE_2}/{file}", card=_VIDEO_MIX_22M)
-    for name, size, file in (
-        ("vjepa2_vitl16", VJEPA2_SIZES["vit_large"], "vitl.pt"),
-        ("vjepa2_vith16", VJEPA2_SIZES["vit_huge"], "vith.pt"),
-        ("vjepa2_vitg16", VJEPA2_SIZES["vit_giant"], "vitg.pt"),
-        (
-            "vjepa2_vitg16_384",
-            replace(VJEPA2_SIZES["vit_giant"], image_size=384),
-            "vitg-384.pt",
-        ),
+        about=f"V-JEPA {title}, 16 frames of {pixels} pixels, pretrained on VideoMix2M, as"
+        " published.",
+    )
+    for name, title, size, pixels, file in (
+        ("vjepa_vitl16", "ViT-L/16", "vit_large", 224, "vitl16"),
+        ("vjepa_vith16", "ViT-H/16", "vit_huge", 224, "vith16"),
+        ("vjepa_vith16_384", "ViT-H/16", "vit_huge", 384, "vith16-384"),
     )
 }
 
-_BASE_I = "https://dl.fbaipublicfiles.com/ijepa"
+VJEPA2_RELEASED: Mapping[str, Released] = {
+    name: Released(
+        architecture=replace(VJEPA2_SIZES[size], image_size=pixels),
+        address=f"{_BASE}/vjepa2/{file}.pt",
+        card=_VIDEO_MIX_22M,
+        about=f"V-JEPA 2 {title} for {pixels} pixels, pretrained on VideoMix22M, as published.",
+    )
+    for name, title, size, pixels, file in (
+        ("vjepa2_vitl16", "ViT-L/16", "vit_large", 256, "vitl"),
+        ("vjepa2_vith16", "ViT-H/16", "vit_huge", 256, "vith"),
+        ("vjepa2_vitg16", "ViT-g/16", "vit_giant", 256, "vitg"),
+        ("vjepa2_vitg16_384", "ViT-g/16", "vit_giant", 384, "vitg-384"),
+    )
+}
+
+_IMAGENETS = {"in1k": "ImageNet-1k", "in22k": "ImageNet-22k"}
 IJEPA_RELEASED: Mapping[str, Released] = {
     name: Released(
         architecture=replace(
             VIT_SIZES[size], patch_size=patch, image_size=pixels, num_frames=1, tubelet_size=1
         ),
-        address=f"{_BASE_I}/{file}",
-        card=Card(licence="CC BY-NC 4.0", trained_on=(trained_on,), labels="none"),
+        address=f"{_BASE}/ijepa/{file}-{epochs}e.pth.tar",
+        card=Card(licence="CC BY-NC 4.0", trained_on=(data,), labels="none"),
+        about=f"I-JEPA {title}/{patch} of {pixels} pixels, pretrained on {_IMAGENETS[data]} for"
+        f" {epochs} epochs, as published.",
     )
-    for name, size, patch, pixels, file, trained_on in (
-        ("ijepa_in1k_vith14", "vit_huge", 14, 224, "IN1K-vit.h.14-300e.pth.tar", "in1k"),
-        ("ijepa_in1k_vith16_448", "vit_huge", 16, 448, "IN1K-vit.h.16-448px-300e.pth.tar", "in1k"),
-        ("ijepa_in22k_vith14", "vit_huge", 14, 224, "IN22K-vit.h.14-900e.pth.tar", "in22k"),
-        ("ijepa_in22k_vitg16", "vit_giant", 16, 224, "IN22K-vit.g.16-600e.pth.tar", "in22k"),
+    for name, title, size, patch, pixels, data, epochs, file in (
+        ("ijepa_in1k_vith14", "ViT-H", "vit_huge", 14, 224, "in1k", 300, "IN1K-vit.h.14"),
+        ("ijepa_in1k_vith16_448", "ViT-H", "vit_huge", 16, 448, "in1k", 300, "IN1K-vit.h.16-448px"),
+        ("ijepa_in22k_vith14", "ViT-H", "vit_huge", 14, 224, "in22k", 900, "IN22K-vit.h.14"),
+        ("ijepa_in22k_vitg16", "ViT-g", "vit_giant", 16, 224, "in22k", 600, "IN22K-vit.g.16"),
     )
 }
 

@@ -60,12 +60,18 @@ class TableViT(VideoViT):
         if grid[0] != 1 or not self.form.first_moment:
             return super().positions(grid)
         _, h, w = self.architecture.grid
-        first = self.pos_embed[:, : h * w]
-        if grid[1:] == (h, w):
-            return first
-        plane = first.unflatten(1, (h, w)).permute(0, 3, 1, 2)  # type: ignore[no-untyped-call]
-        resized = functional.interpolate(plane, size=grid[1:], mode="bicubic", align_corners=False)
-        return resized.permute(0, 2, 3, 1).flatten(1, 2)
+        return resized_plane(self.pos_embed[:, : h * w], (h, w), grid[1:])
+
+
+def resized_plane(
+    table: torch.Tensor, held: tuple[int, int], wanted: tuple[int, int]
+) -> torch.Tensor:
+    """Return a table `[1, h*w, D]` of the grid `held` on the grid `wanted`, bicubic."""
+    if wanted == held:
+        return table
+    plane = table.unflatten(1, held).permute(0, 3, 1, 2)  # type: ignore[no-untyped-call]
+    resized = functional.interpolate(plane, size=wanted, mode="bicubic", align_corners=False)
+    return resized.permute(0, 2, 3, 1).flatten(1, 2)
 
 
 def position_table(positions: Positions, width: int, grid: tuple[int, int, int]) -> torch.Tensor:

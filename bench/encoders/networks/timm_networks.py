@@ -12,7 +12,8 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from bench.encoders.networks.video_vit import tapped_layers
+from bench.encoders.networks.adapt import ImageModel
+from bench.encoders.networks.video_vit import Keep
 from bench.errors import UsageError
 from bench.types import Tokens
 
@@ -24,34 +25,14 @@ def has_patch_tokens(model: nn.Module) -> bool:
     return "return_prefix_tokens" in takes and "stop_early" in takes and hasattr(model, "blocks")
 
 
-class PatchNetwork(nn.Module):
+class PatchNetwork(ImageModel):
     """A vision transformer of timm: images `[B, 3, H, W]` to patch tokens `[B, N, D]`.
 
     Class, distillation and register tokens are in `Tokens.prefix`, `[B, P, D]`.
     """
 
-    def __init__(self, model: nn.Module, *, name: str, patch_size: int) -> None:
-        super().__init__()
-        self.model = model
-        self.patch_size = patch_size
-        self.identity = f"timm {name}"
-
-    def forward(
-        self,
-        images: torch.Tensor,
-        *,
-        keep: torch.Tensor | None = None,
-        layers: Sequence[int] | None = None,
-        norm: bool = True,
-    ) -> Tokens:
-        """Return the tokens of `layers`; the last block gives what the model itself gives.
-
-        Raises:
-            UsageError: a mask, layers that do not exist, or images of a size that it does not take.
-        """
-        _refuse_mask(keep, self.identity)
-        depth = len(self.model.blocks)  # type: ignore[arg-type]
-        taps = tapped_layers(layers, depth)
+    def _tokens(self, images: torch.Tensor, keep: Keep, taps: Sequence[int], norm: bool) -> Tokens:
+        self._refuse_mask(keep)
         num_prefix = int(self.model.num_prefix_tokens)  # type: ignore[arg-type]
         try:
             last, tapped = self.model.forward_intermediates(  # type: ignore[operator]
@@ -68,7 +49,7 @@ class PatchNetwork(nn.Module):
                 f" {str(error).rstrip('.')}; for boxes say --set task.view=centre."
             ) from error
         pairs = [one if isinstance(one, tuple) else (one, one[:, :0]) for one in tapped]
-        if norm or taps[-1] == depth - 1:  # `last` has gone through the norm in any case
+        if norm or taps[-1] == self.depth - 1:  # `last` has gone through the norm in any case
             pairs[-1] = (last[:, num_prefix:], last[:, :num_prefix])
         has_prefix = pairs[0][1].shape[1] > 0
         return Tokens(
@@ -78,29 +59,13 @@ class PatchNetwork(nn.Module):
         )
 
 
-class MapNetwork(nn.Module):
+class MapNetwork(ImageModel):
     """Any other network of timm: images `[B, 3, H, W]` to the positions of its last map."""
 
-    def __init__(self, model: nn.Module, *, name: str, patch_size: int) -> None:
-        super().__init__()
-        self.model = model
-        self.patch_size = patch_size
-        self.identity = f"timm {name}"
+    leaves_norm = False
 
-    def forward(
-        self,
-        images: torch.Tensor,
-        *,
-        keep: torch.Tensor | None = None,
-        layers: Sequence[int] | None = None,
-    ) -> Tokens:
-        """Return the last map as tokens `[B, h*w, D]`; it is layer 0, the only one.
-
-        Raises:
-            UsageError: a mask, another layer, or features that are no map of positions.
-        """
-        _refuse_mask(keep, self.identity)
-        tapped_layers(layers, 1)
+    def _tokens(self, images: torch.Tensor, keep: Keep, taps: Sequence[int], norm: bool) -> Tokens:
+        self._refuse_mask(keep)
         features = self.model.forward_features(images)  # type: ignore[operator]
         if not isinstance(features, torch.Tensor):
             raise UsageError(
@@ -119,11 +84,6 @@ class MapNetwork(nn.Module):
                 prefix, features = (features[:, :num_prefix],), features[:, num_prefix:]
             grid = _grid(images, self.patch_size, features.shape[1], self.identity)
         return Tokens(layers=(features,), grid=grid, prefix=prefix)
-
-
-def _refuse_mask(keep: torch.Tensor | None, name: str) -> None:
-    if keep is not None:
-        raise UsageError(f"{name} takes no token mask: encode whole images.")
 
 
 def _grid(

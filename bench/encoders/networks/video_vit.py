@@ -8,8 +8,8 @@ Shape letters: B clips, T frames, H and W pixels, D width, K kept tokens, N = t*
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -24,6 +24,9 @@ from bench.types import Tokens
 
 LAYER_NORM_EPS = 1e-6
 INITIAL_STD = 0.02
+Keep = torch.Tensor | None
+# The tokens that enter the blocks, their grid (t, h, w), and what blocks take beside tokens.
+Embedded = tuple[torch.Tensor, tuple[int, int, int], tuple[Any, ...]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,29 +67,19 @@ class VitArchitecture:
         """Width inside the MLPs; the small term keeps a ratio such as 48/11 from rounding down."""
         return int(self.width * self.mlp_ratio + 1e-6)
 
+    def changed(self, **asked: Any) -> VitArchitecture:
+        """Return it with the fields that are given; None leaves one as it is."""
+        return replace(self, **{name: n for name, n in asked.items() if n is not None})
 
-class VideoViT(nn.Module):
-    """Clips `[B, 3, T, H, W]` to final-normed patch tokens, with token masks and layer taps.
 
-    State-dict names are the released ones: `pos_embed`, `patch_embed.proj.*`, `blocks.{i}.*`,
-    `norm.*`. Weights start as PyTorch makes them; call `initialise` before training.
+class TokenNetwork(nn.Module):
+    """Pixels to tokens: how all networks here are called; what one computes is its `_tokens`.
+
+    `depth` layers can be tapped; `leaves_norm` says whether their final norm can be left out.
     """
 
-    pos_embed: torch.Tensor
-
-    def __init__(self, architecture: VitArchitecture) -> None:
-        super().__init__()
-        self.architecture = a = architecture
-        self.patch_embed = TubeletEmbedding(a)
-        norm: Any = partial(nn.LayerNorm, eps=LAYER_NORM_EPS)
-        ratio = (a.mlp_hidden + 0.5) / a.width  # timm multiplies and truncates
-        self.blocks = nn.ModuleList(
-            Block(a.width, a.num_heads, mlp_ratio=ratio, qkv_bias=True, norm_layer=norm)
-            for _ in range(a.depth)
-        )
-        self.norm = nn.LayerNorm(a.width, eps=LAYER_NORM_EPS)
-        table = sincos_3d(a.width, a.grid, uniform_power=a.uniform_power)
-        self.register_buffer("pos_embed", table.unsqueeze(0))
+    depth: int
+    leaves_norm = True
 
     def forward(
         self,
@@ -100,19 +93,90 @@ class VideoViT(nn.Module):
 
         `keep` int64 `[B, K]` numbers the tokens that enter the blocks, in any order; positions
         are added before. Every tap goes through the final norm; without `norm` that of the last
-        block alone does. Blocks after the deepest tap are not run. Another clip size than that of
-        construction gets an interpolated table.
+        block alone does. Blocks after the deepest tap are not run.
 
         Raises:
-            UsageError: a clip that tubelets and patches do not divide, or layers that do not exist.
+            UsageError: pixels or a mask that the network does not take, or layers that do not
+                exist.
         """
-        taps = tapped_layers(layers, len(self.blocks))
+        return self._tokens(pixels, keep, self._taps(layers), norm)
+
+    def _taps(self, layers: Sequence[int] | None) -> tuple[int, ...]:
+        return tapped_layers(layers, self.depth)
+
+    def _tokens(self, pixels: torch.Tensor, keep: Keep, taps: Sequence[int], norm: bool) -> Tokens:
+        raise NotImplementedError
+
+
+class Vit(TokenNetwork):
+    """Pixels to final-normed patch tokens, with token masks and layer taps.
+
+    State-dict names are the released ones: `patch_embed.proj.*`, `blocks.{i}.*`, `norm.*`. The
+    blocks are timm's unless `blocks` are given. What a kind of ViT has of its own is `_embedded`.
+    """
+
+    num_prefix = 0
+
+    def __init__(
+        self,
+        architecture: VitArchitecture,
+        patch_embed: nn.Module,
+        blocks: Iterable[nn.Module] | None = None,
+    ) -> None:
+        super().__init__()
+        self.architecture = a = architecture
+        self.depth = a.depth
+        self.patch_embed = patch_embed
+        norm: Any = partial(nn.LayerNorm, eps=LAYER_NORM_EPS)
+        ratio = (a.mlp_hidden + 0.5) / a.width  # timm multiplies and truncates
+        plain = (
+            Block(a.width, a.num_heads, mlp_ratio=ratio, qkv_bias=True, norm_layer=norm)
+            for _ in range(a.depth)
+        )
+        self.blocks = nn.ModuleList(plain if blocks is None else blocks)
+        self.norm: nn.Module = nn.LayerNorm(a.width, eps=LAYER_NORM_EPS)
+
+    def _tokens(self, pixels: torch.Tensor, keep: Keep, taps: Sequence[int], norm: bool) -> Tokens:
+        x, grid, context = self._embedded(pixels, keep)
+        tapped = []
+        for number, block in enumerate(self.blocks[: taps[-1] + 1]):
+            x = block(x, *context)
+            if number in taps:
+                is_normed = norm or number == len(self.blocks) - 1
+                tapped.append(self.norm(x) if is_normed else x)
+        first = self.num_prefix
+        return Tokens(
+            layers=tuple(tap[:, first:] for tap in tapped),
+            grid=grid,
+            prefix=tuple(tap[:, :first] for tap in tapped) if first else (),
+        )
+
+    def _embedded(self, pixels: torch.Tensor, keep: torch.Tensor | None) -> Embedded:
+        raise NotImplementedError
+
+
+class VideoViT(Vit):
+    """Clips `[B, 3, T, H, W]` to tokens, with a position table (`pos_embed` in the state dict).
+
+    Weights start as PyTorch makes them; call `initialise` before training. Another clip size than
+    that of construction gets an interpolated table.
+    """
+
+    patch_embed: TubeletEmbedding
+    pos_embed: torch.Tensor
+
+    def __init__(self, architecture: VitArchitecture) -> None:
+        a = architecture
+        super().__init__(a, TubeletEmbedding(a))
+        table = sincos_3d(a.width, a.grid, uniform_power=a.uniform_power)
+        self.register_buffer("pos_embed", table.unsqueeze(0))
+
+    def _embedded(self, pixels: torch.Tensor, keep: torch.Tensor | None) -> Embedded:
         grid = clip_grid(self.architecture, pixels)
         x, positions = self.patch_embed(pixels, keep), self.positions(grid)
         if keep is not None:
             positions = gather_tokens(positions.expand(len(x), -1, -1), keep)
-        tapped = tapped_tokens(x + positions, self.blocks, taps, self.norm, norm_all=norm)
-        return Tokens(layers=tapped, grid=grid)
+        return x + positions, grid, ()
 
     def positions(self, grid: tuple[int, int, int]) -> torch.Tensor:
         """Return the table `[1, t*h*w, D]`, interpolated where the grid is not the built one.
@@ -185,28 +249,6 @@ def tapped_layers(layers: Sequence[int] | None, depth: int) -> tuple[int, ...]:
             " in ascending order and each once."
         )
     return taps
-
-
-def tapped_tokens(
-    x: torch.Tensor,
-    blocks: nn.ModuleList,
-    taps: Sequence[int],
-    final_norm: nn.Module,
-    *,
-    norm_all: bool,
-    context: Sequence[Any] = (),
-) -> tuple[torch.Tensor, ...]:
-    """Run tokens `[B, N, D]` through the blocks up to the last tap; return them after each tap.
-
-    Those of the last block go through the final norm, and with `norm_all` those of every tap.
-    `context` is what every block takes beside the tokens.
-    """
-    tapped = []
-    for number, block in enumerate(blocks[: taps[-1] + 1]):
-        x = block(x, *context)
-        if number in taps:
-            tapped.append(final_norm(x) if norm_all or number == len(blocks) - 1 else x)
-    return tuple(tapped)
 
 
 def initialise(network: nn.Module, generator: torch.Generator, std: float = INITIAL_STD) -> None:

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
 import torch
 
@@ -36,6 +38,11 @@ class Asked:
     tubelet_size: int | None = None
     uniform_power: bool | None = None
 
+    @classmethod
+    def like(cls, promised: VitArchitecture, **given: Any) -> Asked:
+        """Return what asks for the blocks and heads of a released network, and what is given."""
+        return replace(cls(depth=promised.depth, num_heads=promised.num_heads), **given)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Body:
@@ -48,15 +55,21 @@ class Body:
     tubelet_size: int
     num_tokens: int
 
-
-@dataclass(frozen=True, kw_only=True)
-class Grid:
-    """Frames, pixels and code layout of the stored table; `is_sincos` if a computed one equals."""
-
-    num_frames: int
-    image_size: int
-    uniform_power: bool
-    is_sincos: bool
+    def architecture(
+        self, *, num_heads: int, num_frames: int, image_size: int, uniform_power: bool = True
+    ) -> VitArchitecture:
+        """Return the network, given what shapes do not say."""
+        return VitArchitecture(
+            width=self.width,
+            depth=self.depth,
+            num_heads=num_heads,
+            mlp_ratio=self.mlp_hidden / self.width,
+            patch_size=self.patch_size,
+            tubelet_size=self.tubelet_size,
+            num_frames=num_frames,
+            image_size=image_size,
+            uniform_power=uniform_power,
+        )
 
 
 def architecture_of(
@@ -78,36 +91,22 @@ def architecture_of(
     body = body_of(tensors, where)
     named = size_of_width(body.width)
     agree(body, asked, recorded, named, where)
-    heads = heads_of(body, asked, recorded, named, where)
-    grid = _grid(tensors["pos_embed"], body, asked, recorded, where, tolerance)
-    if asked.uniform_power is not None and asked.uniform_power != grid.uniform_power:
+    heads = heads_of(body, asked, recorded.num_heads if recorded else None, named, where)
+    table = tensors["pos_embed"][0].cpu()
+    held, is_sincos = _held(table, body, heads, asked, recorded, where, tolerance)
+    if asked.uniform_power is not None and asked.uniform_power != held.uniform_power:
         raise CheckpointError(
-            f"{where} was made with uniform_power={grid.uniform_power} (its position table says"
+            f"{where} was made with uniform_power={held.uniform_power} (its position table says"
             f" so), but uniform_power={asked.uniform_power} was asked; leave the option out."
         )
-    held = VitArchitecture(
-        width=body.width,
-        depth=body.depth,
-        num_heads=heads,
-        mlp_ratio=body.mlp_hidden / body.width,
-        patch_size=body.patch_size,
-        tubelet_size=body.tubelet_size,
-        num_frames=grid.num_frames,
-        image_size=grid.image_size,
-        uniform_power=grid.uniform_power,
-    )
-    built = replace(
-        held,
-        num_frames=held.num_frames if asked.num_frames is None else asked.num_frames,
-        image_size=held.image_size if asked.image_size is None else asked.image_size,
-    )
+    built = held.changed(num_frames=asked.num_frames, image_size=asked.image_size)
     note = (
         f"position table rebuilt for {built.num_frames} frames at {built.image_size} pixels; the"
         f" file's is for {held.num_frames} at {held.image_size}"
     )
-    if not grid.is_sincos:
+    if not is_sincos:
         note = "the file's position table is not the sin-cos one; it is used as stored"
-    return held, built, () if built == held and grid.is_sincos else (note,)
+    return held, built, () if built == held and is_sincos else (note,)
 
 
 def body_of(tensors: Mapping[str, torch.Tensor], where: str, *, has_table: bool = True) -> Body:
@@ -186,24 +185,29 @@ def agree(
 
 
 def heads_of(
-    body: Body, asked: Asked, recorded: VitArchitecture | None, named: Named, where: str
+    body: Body,
+    asked: Asked,
+    recorded: int | None,
+    named: Named,
+    where: str,
+    sizes: str = "released",
 ) -> int:
     """Return the number of heads: as recorded, asked or of the named size.
 
     Raises:
         CheckpointError: nobody says it, two say otherwise, or the width cannot be split.
     """
-    known = recorded.num_heads if recorded else named[1].num_heads if named else None
-    if recorded and asked.num_heads not in (None, recorded.num_heads):
+    known = recorded or (named[1].num_heads if named else None)
+    if recorded and asked.num_heads not in (None, recorded):
         raise CheckpointError(
-            f"{where} was written with num_heads {recorded.num_heads}, but {asked.num_heads} was"
-            " asked; leave the option out."
+            f"{where} was written with num_heads {recorded}, but {asked.num_heads} was asked;"
+            " leave the option out."
         )
     heads = known if asked.num_heads is None else asked.num_heads
     if heads is None:
         raise CheckpointError(
             f"{where}: the number of attention heads cannot be read off the tensors (width"
-            f" {body.width} is no released size); say --set encoder.num_heads=N."
+            f" {body.width} is no {sizes} size); say --set encoder.num_heads=N."
         )
     if heads < 1 or body.width % heads:
         raise CheckpointError(
@@ -213,27 +217,46 @@ def heads_of(
     return heads
 
 
-def _grid(
-    pos_embed: torch.Tensor,
+def square_clips(body: Body) -> list[tuple[int, int]]:
+    """List (frames, pixels) of the square grids with this many tokens, the finest first."""
+    return [
+        (body.num_tokens // (side * side) * body.tubelet_size, side * body.patch_size)
+        for side in range(math.isqrt(body.num_tokens), 0, -1)
+        if body.num_tokens % (side * side) == 0
+    ]
+
+
+def clip_options(possible: Sequence[tuple[int, int]]) -> str:
+    """Return what to say to pick one of several (frames, pixels)."""
+    return "; ".join(
+        f"--set encoder.num_frames={frames} --set encoder.image_size={pixels}"
+        for frames, pixels in possible
+    )
+
+
+def _held(
+    table: torch.Tensor,
     body: Body,
+    heads: int,
     asked: Asked,
     recorded: VitArchitecture | None,
     where: str,
     tolerance: float,
-) -> Grid:
-    """Find the grid whose table is stored; else the recorded, asked or released one decides."""
-    possible = _factorings(body)
+) -> tuple[VitArchitecture, bool]:
+    """Return the network whose computed table is the stored one, and that it is; else not.
+
+    Where no computed table is, what was recorded, asked or released decides.
+    """
+    possible = square_clips(body)
     if recorded is not None:
-        possible = [g for g in possible if g == (recorded.num_frames, recorded.image_size)]
+        possible = [clip for clip in possible if clip == (recorded.num_frames, recorded.image_size)]
+    make = partial(body.architecture, num_heads=heads)
     for uniform in (True, False) if body.width % 8 == 0 else (True,):
         for frames, size in possible:
-            side = size // body.patch_size
-            cells = (frames // body.tubelet_size, side, side)
-            table = sincos_3d(body.width, cells, uniform_power=uniform)
-            if float((table - pos_embed[0].cpu()).abs().max()) <= tolerance:
-                return Grid(
-                    num_frames=frames, image_size=size, uniform_power=uniform, is_sincos=True
-                )
+            held = make(num_frames=frames, image_size=size, uniform_power=uniform)
+            made = sincos_3d(body.width, held.grid, uniform_power=uniform)
+            if float((made - table).abs().max()) <= tolerance:
+                return held, True
     named = size_of_width(body.width) if recorded is None else None
     default = named[1].num_frames if named else None
     frames_wanted = default if asked.num_frames is None else asked.num_frames
@@ -243,27 +266,11 @@ def _grid(
         if frames_wanted in (None, frames) and asked.image_size in (None, size)
     ]
     if len(fitting) != 1:
-        options = "; ".join(
-            f"--set encoder.num_frames={frames} --set encoder.image_size={size}"
-            for frames, size in possible
-        )
         raise CheckpointError(
             f"{where}: its position table ({body.num_tokens} tokens) is not the sin-cos one, so it"
             " cannot be rebuilt, and what was asked does not tell its frames and pixels; possible:"
-            f" {options or 'none'}."
+            f" {clip_options(possible) or 'none'}."
         )
-    return Grid(
-        num_frames=fitting[0][0],
-        image_size=fitting[0][1],
-        uniform_power=asked.uniform_power is not False,
-        is_sincos=False,
-    )
-
-
-def _factorings(body: Body) -> list[tuple[int, int]]:
-    """List (frames, pixels) of the square grids with this many tokens, the finest first."""
-    return [
-        (body.num_tokens // (side * side) * body.tubelet_size, side * body.patch_size)
-        for side in range(math.isqrt(body.num_tokens), 0, -1)
-        if body.num_tokens % (side * side) == 0
-    ]
+    frames, size = fitting[0]
+    uniform = asked.uniform_power is not False
+    return make(num_frames=frames, image_size=size, uniform_power=uniform), False

@@ -7,7 +7,7 @@ import pickle
 import re
 import struct
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from bench.encoders.weights.fetch import fetch, first_line
+from bench.encoders.weights.fetch import fetch as fetch
+from bench.encoders.weights.fetch import first_line
 from bench.errors import CheckpointError
-
-__all__ = ["check_coverage", "check_shapes", "fetch", "load_all", "read_tensors", "shortened"]
 
 NAMES_SHOWN = 8
 LEGACY_MAGIC = bytes.fromhex("80028a0a6cfc9c46f9206aa850192e")  # torch.save before version 1.6
@@ -105,30 +104,31 @@ def check_coverage(
 
 def check_shapes(wanted: Shapes, held: Shapes, where: str) -> None:
     """Raise `CheckpointError` unless `held` is `wanted`, with what differs by name."""
-    missing = sorted(wanted.keys() - held.keys())
-    unexpected = sorted(held.keys() - wanted.keys())
-    wrong = [
-        f"{name} (file {list(held[name])}, network {list(wanted[name])})"
-        for name in sorted(wanted.keys() & held.keys())
-        if wanted[name] != held[name]
-    ]
-    if not (missing or unexpected or wrong):
-        return
-    covered = len(wanted) - len(missing) - len(wrong)
-    faults = [
-        f"{title}: {shortened(names)}"
-        for title, names in (
-            ("missing", missing),
-            ("unexpected", unexpected),
-            ("wrong shape", wrong),
+    missing, unexpected = wanted.keys() - held.keys(), held.keys() - wanted.keys()
+    both = wanted.keys() & held.keys()
+    wrong = [(name, held[name], wanted[name]) for name in both if wanted[name] != held[name]]
+    if faults := faults_of(missing, unexpected, wrong):
+        covered = len(wanted) - len(missing) - len(wrong)
+        raise CheckpointError(
+            f"{where} holds {covered} of the {len(wanted)} tensors of the network"
+            f" ({100 * covered / len(wanted):.1f} %); {faults}. Nothing was loaded: give the"
+            " complete file of this architecture."
         )
-        if names
-    ]
-    raise CheckpointError(
-        f"{where} holds {covered} of the {len(wanted)} tensors of the network"
-        f" ({100 * covered / len(wanted):.1f} %); {'; '.join(faults)}. Nothing was loaded: give"
-        " the complete file of this architecture."
-    )
+
+
+def faults_of(
+    missing: Iterable[str],
+    unexpected: Iterable[str],
+    wrong: Iterable[tuple[str, Sequence[int], Sequence[int]]],
+) -> str:
+    """Return what is amiss with tensors, by name: '' if nothing is.
+
+    `wrong` are names with the shapes in the file and in the network.
+    """
+    shapes = [f"{name} (file {list(a)}, network {list(b)})" for name, a, b in sorted(wrong)]
+    titled = {"missing": missing, "unexpected": unexpected, "wrong shape": shapes}
+    said = {title: shortened(sorted(names)) for title, names in titled.items()}
+    return "; ".join(f"{title}: {names}" for title, names in said.items() if names)
 
 
 def shortened(names: Iterable[str]) -> str:

@@ -108,11 +108,6 @@ def read_folder(folder: Path, family: str) -> Held:
         raise CheckpointError(
             f"{folder} holds an encoder of the family {written}; open it as {written}:{folder}."
         )
-    return widened(
-        Held(
-            where=str(folder),
-            tensors=read_tensors(folder / TENSORS_FILE),
-            architecture=architecture,
-            is_floor=is_floor,
-        )
-    )
+    where, tensors = str(folder), read_tensors(folder / TENSORS_FILE)
+    held = Held(where=where, tensors=tensors, architecture=architecture, is_floor=is_floor)
+    return widened(held)

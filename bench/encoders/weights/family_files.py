@@ -9,14 +9,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from bench.encoders.weights.checkpoints import fetch, read_tensors, shortened
-from bench.encoders.weights.state_dicts import Tensors, as_float32, bare_names, rounding, unwrapped
+from bench.encoders.weights.held_tensors import Held, widened
+from bench.encoders.weights.state_dicts import bare_names, unwrapped
 from bench.errors import CheckpointError
 
 WRAPPERS = ("model", "module", "model_state", "state_dict")
@@ -24,21 +23,7 @@ PREFIXES = ("module.", "_orig_mod.", "backbone.", "model.")
 HUB_TENSORS, HUB_CONFIG = "model.safetensors", "config.json"
 
 
-@dataclass(frozen=True, kw_only=True)
-class State:
-    """The tensors of a file under bare names, and what `config.json` beside it says.
-
-    `rounding` is the largest error that the stored precision makes on numbers up to 1.
-    """
-
-    where: str
-    tensors: Tensors
-    config: Mapping[str, Any]
-    notes: tuple[str, ...] = ()
-    rounding: float = 0.0
-
-
-def read_state(weights: str, family: str) -> State:
+def read_state(weights: str, family: str) -> Held:
     """Fetch `weights` and return its one state dict, without wrappers and their prefixes.
 
     A folder is read as the hub's: `model.safetensors` and `config.json`.
@@ -63,10 +48,10 @@ def read_state(weights: str, family: str) -> State:
     content, where = unwrapped(content, WRAPPERS, where)
     expected = f"{family}:FILE reads one alone, or under one of {', '.join(WRAPPERS)}"
     tensors = bare_names(content, PREFIXES, where, expected=expected)
-    return State(where=where, tensors=tensors, config=hub_config(path))
+    return Held(where=where, tensors=tensors, config=hub_config(path))
 
 
-def leave_out(state: State, parts: Mapping[str, str]) -> tuple[State, frozenset[str]]:
+def leave_out(state: Held, parts: Mapping[str, str]) -> tuple[Held, frozenset[str]]:
     """Take known parts that are no encoder out; `parts` are titles and patterns of their names.
 
     Returns the rest as float32, with a note for every part found, and the titles found.
@@ -81,40 +66,17 @@ def leave_out(state: State, parts: Mapping[str, str]) -> tuple[State, frozenset[
                 found.setdefault(title, []).append(name)
                 break
     gone = {name for names in found.values() for name in names}
-    notes = [
+    notes = tuple(
         f"left out as no part of the encoder: {title} ({len(names)} tensors)"
         for title, names in found.items()
-    ]
+    )
     kept = {name: tensor for name, tensor in state.tensors.items() if name not in gone}
     if not kept:
         raise CheckpointError(
             f"{state.where} holds nothing but {' and '.join(found)} ({shortened(sorted(gone))});"
             " give the file that has the encoder."
         )
-    tensors, stored = as_float32(kept, state.where)
-    encoder = replace(state, tensors=tensors, notes=(*notes, *stored), rounding=rounding(kept))
-    return encoder, frozenset(found)
-
-
-def joined_qkv(tensors: Tensors) -> Tensors:
-    """Join `attn.{q,k,v}.weight` and the biases `attn.{q,k,v}_bias` of every block.
-
-    VideoMAE's keys have no bias, which is the zero one. An incomplete set stays as it is, so that
-    the check of coverage names it.
-    """
-    made = dict(tensors)
-    for name in tensors:
-        if match := re.match(r"(blocks\.\d+\.attn\.)q(\.weight|_bias)$", name):
-            base, kind = match[1], match[2]
-            parts = [made.get(f"{base}{letter}{kind}") for letter in "qkv"]
-            if kind == "_bias" and parts[1] is None and parts[0] is not None:
-                parts[1] = torch.zeros_like(parts[0])
-            whole = [part for part in parts if part is not None]
-            if len(whole) == 3 and len({part.shape for part in whole}) == 1:
-                for letter in "qkv":
-                    made.pop(f"{base}{letter}{kind}", None)
-                made[f"{base}qkv.{kind[1:]}"] = torch.cat(whole)
-    return made
+    return widened(replace(state, tensors=kept, notes=notes)), frozenset(found)
 
 
 def hub_config(path: Path) -> Mapping[str, Any]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from bench.encoders.networks.video_vit import VitArchitecture
 from bench.encoders.weights.state_dicts import Tensors, as_float32, rounding
@@ -12,15 +14,15 @@ from bench.encoders.weights.state_dicts import Tensors, as_float32, rounding
 class Held:
     """Encoder tensors of a file under bare names; `architecture` and `is_floor` if it says so.
 
-    `num_heads` is what a description beside it says. `rounding` is the largest error that the
-    stored precision makes on numbers up to 1.
+    `config` is what the hub's `config.json` beside it says. `rounding` is the largest error that
+    the stored precision makes on numbers up to 1.
     """
 
     where: str
     tensors: Tensors
     notes: tuple[str, ...] = ()
     architecture: VitArchitecture | None = None
-    num_heads: int | None = None
+    config: Mapping[str, Any] = field(default_factory=dict)
     is_floor: bool = False
     rounding: float = 0.0
 

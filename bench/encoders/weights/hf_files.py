@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from bench.encoders.networks.hf_networks import FAMILIES, Family
-from bench.encoders.weights.checkpoints import shortened
+from bench.encoders.weights.checkpoints import faults_of, shortened
 from bench.encoders.weights.fetch import first_line
 from bench.encoders.weights.hf_preprocessing import FILES
 from bench.encoders.weights.state_dicts import stored_otherwise
@@ -139,19 +139,11 @@ def _heads_alone(network: Any, found: Mapping[str, Any], family: Family, folder:
     prefix = f"{network.base_model_prefix}."
     extra = {key: key.removeprefix(prefix) for key in sorted(found["unexpected_keys"])}
     heads = [key for key, bare in extra.items() if bare.startswith(family.heads)]
-    faults = {
-        "missing": sorted(found["missing_keys"]),
-        "unexpected": [key for key in extra if key not in heads],
-        "wrong shape": [
-            f"{key} (file {list(held)}, network {list(wanted)})"
-            for key, held, wanted in sorted(found["mismatched_keys"])
-        ],
-    }
-    said = [f"{title}: {shortened(keys)}" for title, keys in faults.items() if keys]
-    if said:
+    unexpected = extra.keys() - heads
+    if faults := faults_of(found["missing_keys"], unexpected, found["mismatched_keys"]):
         raise CheckpointError(
             f"{folder} does not hold, exactly, the {len(network.state_dict())} tensors of"
-            f" {type(network).__name__}; {'; '.join(said)}. Give the complete folder."
+            f" {type(network).__name__}; {faults}. Give the complete folder."
         )
     return heads
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -64,6 +64,25 @@ def renamed(tensors: Tensors, rules: Sequence[tuple[str, str]], where: str) -> T
     return made
 
 
+def joined(
+    tensors: Tensors, pattern: str, template: str, parts: Sequence[str] = tuple("qkv")
+) -> Tensors:
+    """Return the tensors with queries, keys and values as one, under the name of `template`.
+
+    `pattern` matches their names, and its group `part` is one of `parts`. An incomplete set stays
+    as it is, so that the check of coverage names it.
+    """
+    thirds: dict[str, dict[str, str]] = {}
+    for name in tensors:
+        if match := re.fullmatch(pattern, name):
+            thirds.setdefault(match.expand(template), {})[match["part"]] = name
+    made = dict(tensors)
+    for whole, names in thirds.items():
+        if len(names) == len(parts) and len({tensors[name].shape for name in names.values()}) == 1:
+            made[whole] = torch.cat([made.pop(names[part]) for part in parts])
+    return made
+
+
 def as_float32(
     tensors: Tensors, where: str, *, counters: Collection[str] = ()
 ) -> tuple[Tensors, tuple[str, ...]]:
@@ -96,6 +115,11 @@ def as_float32(
         )
     kinds = {str(t.dtype).removeprefix("torch.") for n, t in tensors.items() if n not in counters}
     return wide, stored_otherwise(kinds)
+
+
+def num_numbered(names: Iterable[str], pattern: str) -> int:
+    """Return one more than the largest number in the names, so that a gap is found missing."""
+    return 1 + max((int(m[1]) for name in names if (m := re.match(pattern, name))), default=-1)
 
 
 def rounding(tensors: Tensors) -> float:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
+from bench.encoders.networks.sizes import NO_CARD
 from bench.encoders.weights.checkpoints import load_all, read_tensors, shortened
 from bench.encoders.weights.fetch import fetch, first_line
 from bench.encoders.weights.state_dicts import Tensors, as_float32, bare_names, unwrapped
@@ -26,6 +28,17 @@ DATA_SETS = frozenset(
     )
 )
 UNLABELLED = ("mae", "dino", "lvd142m", "lvd1689m", "sat493m", "mim")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimmModel:
+    """A network of timm with its weights, and what is known of them."""
+
+    network: nn.Module
+    source: str
+    card: Card = NO_CARD
+    notes: tuple[str, ...] = ()
+    is_floor: bool = False
 
 
 def pretrained_card(name: str) -> dict[str, Any]:
@@ -49,17 +62,20 @@ def pretrained_card(name: str) -> dict[str, Any]:
             f" {architecture}; it has {shortened(tags) or 'none'}."
         )
     found: Any = library.get_pretrained_cfg(name)
-    card = dict(_empty(name).pretrained_cfg) if found is None else found.to_dict()  # type: ignore[arg-type]
+    card = dict(_built(name).pretrained_cfg) if found is None else found.to_dict()  # type: ignore[arg-type]
     return {**card, "architecture": architecture}
 
 
-def fresh_network(name: str, seed: int) -> nn.Module:
+def fresh(name: str, seed: int) -> TimmModel:
     """Return a network as timm initialises it, from `seed` alone."""
-    return _built(name, seed=seed)
+    network = _built(name, seed=seed)
+    return TimmModel(network=network, source=f"random seed {seed}", is_floor=True)
 
 
-def with_tensors(name: str, tensors: Tensors, where: str) -> tuple[nn.Module, tuple[str, ...]]:
-    """Return the network with every tensor loaded, and notes; the classifier may be of any size.
+def with_tensors(
+    name: str, tensors: Tensors, where: str, *, source: str, card: Card = NO_CARD
+) -> TimmModel:
+    """Return the network with every tensor loaded; the classifier may be of any size.
 
     Raises:
         CheckpointError: tensors missing, unexpected or of another shape, or not finite.
@@ -67,12 +83,12 @@ def with_tensors(name: str, tensors: Tensors, where: str) -> tuple[nn.Module, tu
     classifier = pretrained_card(name).get("classifier")
     parts = (classifier,) if isinstance(classifier, str) else tuple(classifier or ())
     heads = [tensors[key] for key in (f"{part}.weight" for part in parts) if key in tensors]
-    network = _empty(name, len(heads[0]) if heads else 0)
+    network = _built(name, num_classes=len(heads[0]) if heads else 0)
     wanted = network.state_dict()
     counters = {key for key, tensor in wanted.items() if not tensor.is_floating_point()}
     weights, notes = as_float32(tensors, where, counters=counters)
     load_all(network, weights, where)
-    return network, notes
+    return TimmModel(network=network, source=source, card=card, notes=notes)
 
 
 def about(card: Mapping[str, Any]) -> Card:
@@ -88,11 +104,6 @@ def about(card: Mapping[str, Any]) -> Card:
         trained_on=tuple(dict.fromkeys(word for word in words if word in DATA_SETS)),
         labels=labels,
     )
-
-
-def _empty(name: str, num_classes: int | None = None) -> nn.Module:
-    """A network whose weights are about to be replaced, all of them."""
-    return _built(name, **({} if num_classes is None else {"num_classes": num_classes}))
 
 
 def _built(name: str, *, seed: int = 0, **asked: Any) -> nn.Module:
@@ -111,8 +122,8 @@ def _built(name: str, *, seed: int = 0, **asked: Any) -> nn.Module:
         return make(**asked)
 
 
-def published(name: str, revision: str, card: Mapping[str, Any]) -> tuple[nn.Module, str]:
-    """Return the network with the weights that timm publishes, and where they came from.
+def published(name: str, revision: str, card: Mapping[str, Any]) -> TimmModel:
+    """Return the network with the weights that timm publishes.
 
     Raises:
         UsageError: a revision of weights that do not lie on the hub.
@@ -143,7 +154,8 @@ def published(name: str, revision: str, card: Mapping[str, Any]) -> tuple[nn.Mod
             f"timm/{name}: its weights cannot be had ({first_line(error)}). Where there is no"
             " network, fetch them elsewhere and pass the file: --set encoder.weights=FILE."
         ) from error
-    return network, f"hf:{address}" if place else str(card["url"])
+    source = f"hf:{address}" if place else str(card["url"])
+    return TimmModel(network=network, source=source, card=about(card))
 
 
 def read_bare(weights: str) -> tuple[Tensors, str]:

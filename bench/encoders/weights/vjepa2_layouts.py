@@ -9,11 +9,9 @@ values apart; classifiers have both under `vjepa2.` and beside them `pooler.*` a
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from bench.encoders.networks.video_vit import LAYER_NORM_EPS
 from bench.encoders.weights.checkpoints import read_tensors
@@ -29,33 +27,53 @@ from bench.encoders.weights.layouts import (
     leftover_tables,
     predictor_adds_table,
 )
-from bench.encoders.weights.state_dicts import Tensors, renamed
+from bench.encoders.weights.state_dicts import Tensors, joined, renamed
 from bench.errors import CheckpointError
 
 # What transformers can vary and no tensor tells; the encoder here is the released one.
 HUB_FACTS = {"hidden_act": "gelu", "layer_norm_eps": LAYER_NORM_EPS}
-_PART = r"(?:weight|bias)"
-_HUB_BLOCK = re.compile(
-    rf"layer\.(\d+)\.(?:(norm[12]|mlp\.fc[12])|attention\.(query|key|value|proj))\.({_PART})"
+QKV = ("query", "key", "value")
+_PART = r"(weight|bias)"
+_UNPREFIXED = ((rf"{re.escape(HUB_PREFIX)}(.+)", r"\1"),)
+
+
+def _hub_rules(network: str, block: str, **names: str) -> tuple[tuple[str, str], ...]:
+    """Return rules from hub names to official ones: those of a network's blocks, and `names`."""
+    of_block = rf"{network}\.layer\.(\d+)\."
+    return (
+        *((rf"{network}\.{hub}\.{_PART}", rf"{official}.\1") for official, hub in names.items()),
+        (rf"{of_block}(norm[12]|mlp\.fc[12])\.{_PART}", rf"{block}.\1.\2.\3"),
+        (rf"{of_block}attention\.proj\.{_PART}", rf"{block}.\1.attn.proj.\2"),
+    )
+
+
+_HUB_QKV = r"\.layer\.(\d+)\.attention\.(?P<part>query|key|value)\.(weight|bias)"
+_ENCODER = _hub_rules(
+    "encoder",
+    "blocks",
+    **{"patch_embed.proj": r"embeddings\.patch_embeddings\.proj", "norm": "layernorm"},
 )
-_HUB_PREDICTOR = re.compile(
-    rf"predictor\.(?:{_HUB_BLOCK.pattern}|embeddings\.mask_tokens"
-    rf"|(?:embeddings\.predictor_embeddings|layernorm|proj)\.{_PART})"
+_PREDICTOR = _hub_rules(
+    "predictor",
+    "predictor_blocks",
+    predictor_embed=r"embeddings\.predictor_embeddings",
+    predictor_norm="layernorm",
+    predictor_proj="proj",
 )
+# What is known not to be the encoder's.
 _HUB_ATTENTION = r"(?:q_proj|k_proj|v_proj|out_proj)"
-_HUB_HEAD = re.compile(
-    r"pooler\.query_tokens|classifier\.(?:weight|bias)|"
-    rf"pooler\.self_attention_layers\.\d+\.(?:layer_norm[12]|self_attn\.{_HUB_ATTENTION}"
-    rf"|mlp\.fc[12])\.{_PART}|"
-    r"pooler\.cross_attention_layer\.(?:layer_norm[12]|cross_attn\.[qkv]_proj|mlp\.fc[12])"
-    rf"\.{_PART}"
-)
-_ENCODER = (("embeddings.patch_embeddings.proj", "patch_embed.proj"), ("layernorm", "norm"))
-_PREDICTOR = (
-    ("embeddings.predictor_embeddings", "predictor_embed"),
-    ("layernorm", "predictor_norm"),
-    ("proj", "predictor_proj"),
-)
+_PARTS = {
+    "the predictor": "|".join(
+        (rf"predictor{_HUB_QKV}", r"predictor\.embeddings\.mask_tokens", *dict(_PREDICTOR))
+    ),
+    "the classification head": (
+        r"pooler\.query_tokens|classifier\.(?:weight|bias)|"
+        rf"pooler\.self_attention_layers\.\d+\.(?:layer_norm[12]|self_attn\.{_HUB_ATTENTION}"
+        rf"|mlp\.fc[12])\.{_PART}|"
+        r"pooler\.cross_attention_layer\.(?:layer_norm[12]|cross_attn\.[qkv]_proj|mlp\.fc[12])"
+        rf"\.{_PART}"
+    ),
+}
 
 
 def read_rotary(path: Path, key: str, *, leftover_table: bool = False) -> Held:
@@ -69,17 +87,18 @@ def read_rotary(path: Path, key: str, *, leftover_table: bool = False) -> Held:
     """
     if path.is_dir():
         return read_folder(path, VJEPA2)
-    content, where, num_heads = read_tensors(path), str(path), None
+    content, where = read_tensors(path), str(path)
+    said: Mapping[str, Any] = {}
     if has_hub_names(content):
-        tensors, notes = _encoder_from_hub(bare(content, where), where)
+        named = renamed(bare(content, where), _UNPREFIXED, where)
+        tensors, notes = _encoder_from_hub(named, where)
         said = hub_config(path)
         refuse_other_facts(said, HUB_FACTS, where)
-        num_heads = said.get("num_attention_heads")
     else:
         tensors, notes = encoder_of(content, key, where, _check_rotary(leftover_table))
         if tensors.pop("pos_embed", None) is not None:
             notes += ("pos_embed of the file is left over and not used: positions rotate",)
-    return widened(Held(where=where, tensors=tensors, notes=notes, num_heads=num_heads))
+    return widened(Held(where=where, tensors=tensors, notes=notes, config=said))
 
 
 def read_rotary_predictor(path: Path) -> tuple[Held, int | None]:
@@ -92,8 +111,8 @@ def read_rotary_predictor(path: Path) -> tuple[Held, int | None]:
     networks = {name: part for name, part in content.items() if isinstance(part, Mapping)}
     notes: tuple[str, ...] = ()
     if has_hub_names(content):
-        named = _without_prefix(bare(content, where), where)
-        tensors = _predictor_from_hub(named)
+        named = renamed(bare(content, where), _UNPREFIXED, where)
+        tensors = _predictor_from_hub(named, where)
         kernel = named.get("encoder.embeddings.patch_embeddings.proj.weight")
     elif not networks.get("predictor"):
         raise CheckpointError(
@@ -136,56 +155,20 @@ def _check_rotary(leftover_table: bool) -> Check:
 
 def _encoder_from_hub(named: Tensors, where: str) -> tuple[Tensors, tuple[str, ...]]:
     """Rename to official names; what is known not to be the encoder's is counted and left out."""
-    plain = _without_prefix(named, where)
-    known = (("the predictor", _HUB_PREDICTOR), ("the classification head", _HUB_HEAD))
-    rest, notes = plain, []
-    for what, pattern in known:
-        part = {name for name in rest if pattern.fullmatch(name)}
+    rest, notes = named, []
+    for what, pattern in _PARTS.items():
+        part = {name for name in rest if re.fullmatch(pattern, name)}
         rest = {name: tensor for name, tensor in rest.items() if name not in part}
         if part:
             notes.append(f"{len(part)} tensors of {what} left out")
-    return _official(rest, "encoder.", _ENCODER, lambda number: f"blocks.{number}"), tuple(notes)
+    rest = joined(rest, f"encoder{_HUB_QKV}", r"blocks.\1.attn.qkv.\3", QKV)
+    return renamed(rest, _ENCODER, where), tuple(notes)
 
 
-def _predictor_from_hub(plain: Tensors) -> Tensors:
+def _predictor_from_hub(plain: Tensors, where: str) -> Tensors:
     own = {name: tensor for name, tensor in plain.items() if name.startswith("predictor.")}
     stacked = own.pop("predictor.embeddings.mask_tokens", None)
-    named = _official(own, "predictor.", _PREDICTOR, lambda number: f"predictor_blocks.{number}")
+    own = joined(own, f"predictor{_HUB_QKV}", r"predictor_blocks.\1.attn.qkv.\3", QKV)
     tokens = () if stacked is None else stacked.unbind(0)
-    return {**named, **{f"mask_tokens.{number}": token for number, token in enumerate(tokens)}}
-
-
-def _official(
-    named: Tensors,
-    prefix: str,
-    pairs: tuple[tuple[str, str], ...],
-    block: Callable[[str], str],
-) -> Tensors:
-    """Give hub names their official ones; a name that is not known stays as it is."""
-    official_names = {
-        f"{prefix}{hub}.{part}": f"{official}.{part}"
-        for hub, official in pairs
-        for part in ("weight", "bias")
-    }
-    made: Tensors = {}
-    joined: dict[str, dict[str, str]] = {}
-    for name, tensor in named.items():
-        match = _HUB_BLOCK.fullmatch(name[len(prefix) :]) if name.startswith(prefix) else None
-        if match is None:
-            made[official_names.get(name, name)] = tensor
-        elif match[2]:
-            made[f"{block(match[1])}.{match[2]}.{match[4]}"] = tensor
-        elif match[3] == "proj":
-            made[f"{block(match[1])}.attn.proj.{match[4]}"] = tensor
-        else:
-            joined.setdefault(f"{block(match[1])}.attn.qkv.{match[4]}", {})[match[3]] = name
-    for target, thirds in joined.items():
-        if len(thirds) == 3:  # else the file is incomplete, and coverage will say of what
-            made[target] = torch.cat([named[thirds[k]] for k in ("query", "key", "value")])
-        else:
-            made |= {name: named[name] for name in thirds.values()}
-    return made
-
-
-def _without_prefix(named: Tensors, where: str) -> Tensors:
-    return renamed(named, [(rf"{re.escape(HUB_PREFIX)}(.+)", r"\1")], where)
+    masks = {f"mask_tokens.{number}": token for number, token in enumerate(tokens)}
+    return {**renamed(own, _PREDICTOR, where), **masks}

@@ -8,15 +8,13 @@ Shape letters: B clips, K context tokens, P predicted tokens, D width of the enc
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
-
 import torch
 from torch import nn
 
 from bench.encoders.networks.rope import RotaryBlock, axis_width, turns_at
 from bench.encoders.networks.video_vit import LAYER_NORM_EPS
 from bench.encoders.weights.checkpoints import fetch, load_all
+from bench.encoders.weights.state_dicts import num_numbered
 from bench.encoders.weights.vjepa2_layouts import read_rotary_predictor
 from bench.errors import CheckpointError, UsageError
 
@@ -49,7 +47,6 @@ class RotaryPredictor(nn.Module):
         mlp_hidden: int,
         out_width: int,
         rows_columns: tuple[int, int],
-        notes: Sequence[str] = (),
     ) -> None:
         super().__init__()
         if num_heads < 1 or width % num_heads:
@@ -60,7 +57,7 @@ class RotaryPredictor(nn.Module):
         self.head_dim = width // num_heads
         axis_width(self.head_dim)
         self.rows_columns = rows_columns
-        self.notes = tuple(notes)
+        self.notes: tuple[str, ...] = ()
         self.predictor_embed = nn.Linear(encoder_width, width)
         self.mask_tokens = nn.ParameterList(
             nn.Parameter(torch.zeros(1, 1, width)) for _ in range(num_mask_tokens)
@@ -121,20 +118,7 @@ def read_predictor(
             f"{held.where}: its encoder has patch_size {patch_held}, but {patch} was asked; leave"
             " the option out."
         )
-    with torch.device("meta"):
-        predictor = _empty(held.tensors, held.where, num_heads, (image_size // patch,) * 2)
-    predictor.notes = held.notes
-    load_all(predictor, held.tensors, held.where)
-    return predictor.eval().requires_grad_(False)
-
-
-def _empty(
-    tensors: Mapping[str, torch.Tensor],
-    where: str,
-    num_heads: int | None,
-    rows_columns: tuple[int, int],
-) -> RotaryPredictor:
-    """Build what the shapes say; loading then finds whether everything is there."""
+    tensors, where = held.tensors, held.where
     faults = [name for name in NEEDED if name not in tensors or tensors[name].ndim != 2]
     if faults:
         raise CheckpointError(
@@ -149,18 +133,17 @@ def _empty(
             f"{where}: the number of heads cannot be read off the tensors (width {width} is not"
             f" the released {RELEASED_WIDTH}); give num_heads."
         )
-    return RotaryPredictor(
-        width=width,
-        depth=_count(tensors, r"predictor_blocks\.(\d+)\."),
-        num_heads=heads,
-        num_mask_tokens=_count(tensors, r"mask_tokens\.(\d+)$"),
-        encoder_width=encoder_width,
-        mlp_hidden=fc1.shape[0],
-        out_width=proj.shape[0],
-        rows_columns=rows_columns,
-    )
-
-
-def _count(tensors: Mapping[str, torch.Tensor], pattern: str) -> int:
-    """Return one more than the largest number in the names, so that a gap is found missing."""
-    return 1 + max((int(m[1]) for name in tensors if (m := re.match(pattern, name))), default=-1)
+    with torch.device("meta"):  # built as the shapes say; loading finds whether all is there
+        predictor = RotaryPredictor(
+            width=width,
+            depth=num_numbered(tensors, r"predictor_blocks\.(\d+)\."),
+            num_heads=heads,
+            num_mask_tokens=num_numbered(tensors, r"mask_tokens\.(\d+)$"),
+            encoder_width=encoder_width,
+            mlp_hidden=fc1.shape[0],
+            out_width=proj.shape[0],
+            rows_columns=(image_size // patch,) * 2,
+        )
+    predictor.notes = held.notes
+    load_all(predictor, tensors, where)
+    return predictor.eval().requires_grad_(False)

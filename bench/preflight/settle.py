@@ -1,0 +1,59 @@
+"""How a run is spelled once its names are looked up: one spelling, so that it has one identity."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from bench import registry
+from bench.config import Machine, RunConfig
+from bench.data.few_labels import one_spelling
+from bench.encoders.named import builder, name_and_weights
+
+
+def settled(config: RunConfig, machine: Machine | None = None) -> RunConfig:
+    """Check every name and option against what is registered, before any work.
+
+    Returns the same run with option texts converted to their types and the encoder as
+    `NAME:WEIGHTS` (one step, where a pretraining run is named), so that it has one spelling
+    and means the same later. The data sets are where `machine` has them.
+
+    Raises:
+        UsageError: an unknown name or option, or a value of the wrong type.
+    """
+    name, weights = name_and_weights(config.encoder)
+    builds, named = builder(name, weights)
+    encoder = registry.checked(builds, {**config.encoder_options, **named})
+    entry = registry.find("tasks", config.task)
+    task = registry.checked(entry, settled_task_options(config, machine))
+    defaults = {key: option.default for key, option in entry.options.items()}
+    probe = registry.find("probes", config.probe)
+    given = dict(config.probe_options)
+    if registry.needs(probe, "num_heads"):
+        given.setdefault("num_heads", 1)
+    options = registry.checked(probe, given)
+    registry.find("protocols", config.protocol)
+    return replace(
+        config,
+        encoder=f"{name}:{weights}" if weights else name,
+        encoder_options={key: encoder[key] for key in config.encoder_options},
+        task_options=one_spelling({key: task[key] for key in config.task_options}, defaults),
+        probe_options={key: options[key] for key in config.probe_options},
+    )
+
+
+def settled_task_options(config: RunConfig, machine: Machine | None) -> dict[str, Any]:
+    """Return the task's options; where it takes `data` and none is set, that of the machine."""
+    data = data_of(machine, config.task) if machine is not None else None
+    takes_data = "data" in registry.find("tasks", config.task).options
+    given = {"data": data} if data is not None and takes_data else {}
+    return {**given, **config.task_options}
+
+
+def data_of(machine: Machine, task: str) -> Path | None:
+    """Return where a task finds its data: `data`, or what `bench data add` remembered."""
+    added = machine.home / "data"
+    names = (task, task.removesuffix("_low_shot"))
+    remembered = any((added / name).is_dir() for name in names)
+    return added if machine.data is None and remembered else machine.data

@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 
 from bench.publish.leaderboard import Column, Leaderboard
-from bench.records.record import Result
+from bench.records.record import Record
 from bench.registry import board
 from leaderboards.render.encoder_facts import TITLES, facts_of_encoder, speed_note
 from leaderboards.render.write_all import write
@@ -46,7 +46,7 @@ def frozen_encoders(*, probe: str = "attentive") -> Leaderboard:
 
 
 def with_facts(
-    board: Leaderboard, records: Sequence[Result], *, include_unreportable: bool = False
+    board: Leaderboard, records: Sequence[Record], *, include_unreportable: bool = False
 ) -> Table:
     """Return the table of a board with the facts of `encoder_facts` on every encoder."""
     make = partial(join, records=records, include_unreportable=include_unreportable)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bench.errors import UsageError
 from bench.publish.leaderboard import Leaderboard
-from bench.records.record import Result
+from bench.records.record import Record
 from bench.registry import board
 from leaderboards.render.latex import latex_of
 from leaderboards.render.low_shot_figure import alone, pictures
@@ -40,7 +40,7 @@ def low_shot(*, targets: tuple[float, ...] = ()) -> Leaderboard:
 
 def write(
     board: Leaderboard,
-    records: Sequence[Result],
+    records: Sequence[Record],
     folder: Path,
     *,
     include_unreportable: bool = False,

@@ -12,7 +12,7 @@ from dataclasses import replace
 from functools import partial
 
 from bench.publish.leaderboard import Leaderboard, Shows
-from bench.records.record import Result
+from bench.records.record import Record
 from bench.registry import board
 from leaderboards.render.write_all import write
 from leaderboards.rows.join import columns_of, join
@@ -33,7 +33,7 @@ def optimism() -> Leaderboard:
 
 
 def with_gaps(
-    board: Leaderboard, records: Sequence[Result], *, include_unreportable: bool = False
+    board: Leaderboard, records: Sequence[Record], *, include_unreportable: bool = False
 ) -> Table:
     """Return the table of all records whose head was chosen honestly among several.
 

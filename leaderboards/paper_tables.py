@@ -13,7 +13,7 @@ from functools import partial
 from bench import registry
 from bench.data.few_labels import share_title
 from bench.publish.leaderboard import Column, Leaderboard, Paper, PublishedNumber
-from bench.records.record import Result
+from bench.records.record import Record
 from leaderboards.render.write_all import write
 from leaderboards.rows.paper_join import Place, join_published, place_of
 from leaderboards.rows.table import Table, grouped
@@ -99,7 +99,7 @@ def paper_board(
 
 def _both(
     board: Leaderboard,
-    records: Sequence[Result],
+    records: Sequence[Record],
     *,
     table: PaperTable,
     include_unreportable: bool = False,

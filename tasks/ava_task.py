@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args, get_type_hints
 
 import numpy as np
 
-from bench.data.boxes.ava_csv import Boxes, Frames, read_excluded
+from bench.data.boxes.ava_csv import Boxes, KeyFrames, read_excluded
 from bench.data.boxes.person_boxes import PersonBoxes, read_person_boxes, read_truth, together
 from bench.data.boxes.regions import FrameTruth, RegionReadout
 from bench.data.manifest import Task
@@ -166,7 +166,7 @@ def _fit_rows(files: AvaFiles, boxes: BoxOptions, labelled: frozenset[int] | Non
     return SplitBoxes(boxes=both, path=path, facts=facts, digests=_images("fit_images", found))
 
 
-def _truth(files: AvaFiles, seconds: int) -> tuple[Boxes, PersonBoxes, Frames | None]:
+def _truth(files: AvaFiles, seconds: int) -> tuple[Boxes, PersonBoxes, KeyFrames | None]:
     """Read what detections are scored against, cut to the seconds asked for; and its boxes."""
     truth, boxes = read_truth(files.ground_truth)
     excluded = read_excluded(files.excluded) if files.excluded else None
@@ -177,7 +177,7 @@ def _truth(files: AvaFiles, seconds: int) -> tuple[Boxes, PersonBoxes, Frames | 
     return truth, boxes, excluded
 
 
-def _refuse_shared(files: AvaFiles, fitted: Frames, scored: Frames) -> None:
+def _refuse_shared(files: AvaFiles, fitted: KeyFrames, scored: KeyFrames) -> None:
     """Refuse to score the videos that are fitted on."""
     fit_videos, score_videos = (
         {frames.videos[code] for code in np.unique(frames.video).tolist()}
@@ -210,11 +210,11 @@ def _score_rows(files: AvaFiles, truth: PersonBoxes, wanted: BoxFilter) -> Split
     )
 
 
-def _videos(truth: Boxes, excluded: Frames | None) -> frozenset[str]:
+def _videos(truth: Boxes, excluded: KeyFrames | None) -> frozenset[str]:
     return frozenset([*truth.frames.videos, *(excluded.videos if excluded else ())])
 
 
-def _covered(truth: Boxes, excluded: Frames | None, rows: PersonBoxes) -> dict[str, int]:
+def _covered(truth: Boxes, excluded: KeyFrames | None, rows: PersonBoxes) -> dict[str, int]:
     """Count the key frames of the truth that count, and those of them on which there is no box."""
     frames = truth.frames
     if excluded is not None:

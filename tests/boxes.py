@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.data.boxes.ava_csv import Boxes, Frames
+from bench.data.boxes.ava_csv import Boxes, KeyFrames
 from bench.data.boxes.regions import FrameTruth, Regions
 from bench.data.manifest import Manifest
 
@@ -22,10 +22,10 @@ SHAPES = np.array(
 Case = tuple[Manifest, FrameTruth, np.ndarray]
 
 
-def frames_of(rows: list[tuple[int, float]]) -> Frames:
+def frames_of(rows: list[tuple[int, float]]) -> KeyFrames:
     video = np.array([video for video, _ in rows], dtype=np.int32)
     micros = np.array([round(second * 1e6) for _, second in rows], dtype=np.int64)
-    return Frames(videos=VIDEOS, video=video, micros=micros)
+    return KeyFrames(videos=VIDEOS, video=video, micros=micros)
 
 
 def truth_of(
@@ -120,7 +120,7 @@ def truth_rows(truth: FrameTruth, without: set[tuple[int, float]] = frozenset())
     return [row for row in rows if row[:2] not in without]
 
 
-def frame_rows(frames: Frames) -> list[tuple[int, float]]:
+def frame_rows(frames: KeyFrames) -> list[tuple[int, float]]:
     return [
         (v, m / 1e6) for v, m in zip(frames.video.tolist(), frames.micros.tolist(), strict=True)
     ]

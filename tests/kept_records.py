@@ -15,7 +15,7 @@ from bench.evaluate.record_parts import metrics_part
 from bench.metrics.detections import ScoredBoxes
 from bench.protocols import honest
 from bench.records.box_predictions import frame_map_part, write_scored_boxes, write_truth
-from bench.records.record import Result, sealed
+from bench.records.record import Record, sealed
 from bench.records.record_files import write_predictions, write_record
 from bench.records.run_id import protocol_digest
 from tests.sound_record import box_fields, digest, id_of, sound_fields
@@ -25,7 +25,7 @@ CLASSES = tuple(f"class {i}" for i in range(10))
 
 def kept_clips(
     folder: Path, right: npt.ArrayLike, *, second: Sequence[bool] = (), **how: Any
-) -> Result:
+) -> Record:
     """Write a record whose rows are right as told; of wrong ones the label is second or seventh.
 
     Labels go round the ten classes unless `labels` says otherwise; `how` is that of
@@ -54,7 +54,7 @@ def kept_predictions(
     plan: str | None = None,
     verifiable: bool = False,
     **facts: Any,
-) -> Result:
+) -> Record:
     """Write a record of `honest@1` with these probabilities `[rows, C]`, and return it.
 
     The rows of `unread` could not be decoded; `facts` are those of `sound_fields`. A `verifiable`
@@ -115,7 +115,7 @@ def kept_boxes(
     missing: Collection[str] = (),
     on_unreadable: str = "wrong",
     **changes: Any,
-) -> Result:
+) -> Record:
     """Write the record of scored boxes, its boxes and their truth, and return it."""
     metrics = frame_map_part(boxes, truth, skip=on_unreadable == "skip")
     fields = box_fields(metrics=metrics, manifest=manifest.digest, **changes)
@@ -131,7 +131,7 @@ def kept_boxes(
     return _written(fields, folder)
 
 
-def _written(fields: dict[str, Any], folder: Path) -> Result:
-    result = sealed(Result.model_validate(fields))
+def _written(fields: dict[str, Any], folder: Path) -> Record:
+    result = sealed(Record.model_validate(fields))
     write_record(result, folder, overwrite=True)
     return result

@@ -9,7 +9,7 @@ from typing import Any
 from bench.metrics.frame_map import ClassScore
 from bench.metrics.frame_rows import Fate
 from bench.records.metrics import Bounds, FrameMapPart
-from bench.records.record import Result
+from bench.records.record import Record
 from bench.records.run_id import RunIdentity
 
 
@@ -163,8 +163,8 @@ def id_of(fields: Mapping[str, Any]) -> str:
     ).id
 
 
-def sound_record(**changes: Any) -> Result:
-    return Result.model_validate(sound_fields(**changes))
+def sound_record(**changes: Any) -> Record:
+    return Record.model_validate(sound_fields(**changes))
 
 
 def box_fields(
@@ -205,7 +205,7 @@ def box_metrics(mean_ap: float, *, rules: str = "official", lost: int = 0) -> Fr
     )
 
 
-def box_record(mean_ap: float, *, lost: int = 0, rules: str = "official", **changes: Any) -> Result:
+def box_record(mean_ap: float, *, lost: int = 0, rules: str = "official", **changes: Any) -> Record:
     """Return a sound record of 100 boxes."""
     metrics = box_metrics(mean_ap, rules=rules, lost=lost)
-    return Result.model_validate(box_fields(metrics=metrics, **changes))
+    return Record.model_validate(box_fields(metrics=metrics, **changes))

@@ -15,7 +15,7 @@ from bench.records.find import record_file
 
 if TYPE_CHECKING:
     from bench.publish.hub_card import Told
-    from bench.records.record import Result
+    from bench.records.record import Record
 
 Records = Annotated[list[str], typer.Argument(help="Record files, or ids in the home folder.")]
 Suspect = Annotated[
@@ -141,7 +141,7 @@ def push(
 
 def _sound(
     names: Sequence[str], home: Path | None, *, include_suspect: bool
-) -> list[tuple[Result, Path]]:
+) -> list[tuple[Record, Path]]:
     """Return verified records, each with its folder; end where one should not be published."""
     from bench.publish.submission import checked  # pyarrow: only where it is needed
 

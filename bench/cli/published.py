@@ -93,9 +93,11 @@ def fill(
     chosen: Leaderboard = registry.build("boards", board, options)
     settings = [setting for setting in set_ or [] if setting not in of_board]
 
-    from bench.contracts import require_board  # torch: only where it is needed
     from bench.publish.missing_runs import command
-    from bench.publish.write_board import write_board
+    from bench.publish.write_board import (
+        require_board,  # torch: only where it is needed
+        write_board,
+    )
     from bench.studies.fill_board import todo
 
     require_board(board, chosen)

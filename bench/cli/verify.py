@@ -23,7 +23,7 @@ from bench.records.find import record_file
 if TYPE_CHECKING:
     from bench.compare.compare_records import Comparison
     from bench.compare.explain import Explanation
-    from bench.records.record import Result
+    from bench.records.record import Record
     from bench.studies.replay import Replayed
     from bench.verify.findings import Verdict
 
@@ -209,7 +209,7 @@ def _replay_facts(found: Replayed) -> dict[str, Any]:
 
 # ------------------------------------------------------------------------------------------ explain
 def _print_explanation(
-    found: Explanation, a: Result, b: Result, compared: Comparison | None
+    found: Explanation, a: Record, b: Record, compared: Comparison | None
 ) -> None:
     _print_differences("decides the number", [*found.decide, *found.features])
     for title in found.unknown:
@@ -231,7 +231,7 @@ def _print_explanation(
 
 
 def _explanation_facts(
-    found: Explanation, a: Result, b: Result, compared: Comparison | None
+    found: Explanation, a: Record, b: Record, compared: Comparison | None
 ) -> dict[str, Any]:
     from bench.metrics.paired import as_json as paired_facts
 

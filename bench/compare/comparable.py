@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bench.data.few_labels import KEYS
-from bench.records.record import Result
+from bench.records.record import Record
 from bench.records.run_id import FILE_PLACES, PLACES
 
 Measurement = tuple[str, str, str, str, str]  # task, metric, protocol, probe, share of the labels
 
 
-def measurement(record: Result, metric: str | None = None) -> Measurement:
+def measurement(record: Record, metric: str | None = None) -> Measurement:
     """Return what a number is called: what records of two encoders are matched by."""
     labels = record.train_labels
     return (
@@ -25,14 +25,14 @@ def measurement(record: Result, metric: str | None = None) -> Measurement:
     )
 
 
-def repeat_of(record: Result) -> tuple[int, int]:
+def repeat_of(record: Record) -> tuple[int, int]:
     """Return the seed and the draw of the labels: what may differ between repeats of one run."""
     labels = record.train_labels
     seed = record.config.get("seed")
     return (seed if isinstance(seed, int) else 0), (labels.repeat if labels else 0)
 
 
-def inputs(record: Result) -> dict[str, str]:
+def inputs(record: Record) -> dict[str, str]:
     """Return what decides a number beside the encoder, the seed and the draw, in words by name."""
     labels, score, probe = record.train_labels, record.data.score, record.probe
     heads = [json.dumps(head, sort_keys=True) for head in probe.heads]
@@ -64,14 +64,14 @@ def inputs(record: Result) -> dict[str, str]:
     }
 
 
-def condition(record: Result) -> tuple[str, ...]:
+def condition(record: Record) -> tuple[str, ...]:
     """Return everything but seed and draw that repeats of one run have in common."""
     options = json.dumps(record.config.get("encoder_options"), sort_keys=True)
     weights = record.encoder.weights_sha256 or ""
     return record.encoder.name, weights, options, *inputs(record).values()
 
 
-def differing(a: Result, b: Result) -> list[str]:
+def differing(a: Record, b: Record) -> list[str]:
     """Return a sentence for every input in which two records differ, beside the encoder."""
     own, other = inputs(a), inputs(b)
     said = [f"{name}: {own[name]} / {other[name]}" for name in own if own[name] != other[name]]
@@ -83,7 +83,7 @@ def differing(a: Result, b: Result) -> list[str]:
     return said
 
 
-def paired_repeats(a: Sequence[Result], b: Sequence[Result]) -> list[tuple[Result, Result]]:
+def paired_repeats(a: Sequence[Record], b: Sequence[Record]) -> list[tuple[Record, Record]]:
     """Pair the records of two encoders on one measurement, seed by seed and draw by draw.
 
     All records of a side share a `condition`. Of several ways the one whose sides differ in the
@@ -101,7 +101,7 @@ def paired_repeats(a: Sequence[Result], b: Sequence[Result]) -> list[tuple[Resul
     return max(candidates, key=_merit)
 
 
-def _merit(pairs: Sequence[tuple[Result, Result]]) -> tuple[Any, ...]:
+def _merit(pairs: Sequence[tuple[Record, Record]]) -> tuple[Any, ...]:
     a, b = pairs[-1]
     complete = all(r.status == "complete" for pair in pairs for r in pair)
     created = max(r.created for pair in pairs for r in pair)
@@ -109,19 +109,19 @@ def _merit(pairs: Sequence[tuple[Result, Result]]) -> tuple[Any, ...]:
     return -len(differing(a, b)), len(pairs), complete, created, ids
 
 
-def _by_condition(records: Sequence[Result]) -> list[Mapping[tuple[int, int], Result]]:
+def _by_condition(records: Sequence[Record]) -> list[Mapping[tuple[int, int], Record]]:
     """Return for every condition its newest record of each seed and draw."""
-    found: dict[tuple[str, ...], dict[tuple[int, int], Result]] = {}
+    found: dict[tuple[str, ...], dict[tuple[int, int], Record]] = {}
     for record in sorted(records, key=_age):
         found.setdefault(condition(record), {})[repeat_of(record)] = record
     return [found[key] for key in sorted(found)]
 
 
-def _age(record: Result) -> tuple[bool, str, str]:
+def _age(record: Record) -> tuple[bool, str, str]:
     return record.status == "complete", record.created, record.id
 
 
-def own_options(record: Result) -> dict[str, Any]:
+def own_options(record: Record) -> dict[str, Any]:
     """Return the options of a task, but for its share of the labels and where its files are."""
     apart = {*KEYS, *PLACES, *FILE_PLACES}
     return {key: value for key, value in record.task.options.items() if key not in apart}

@@ -11,7 +11,7 @@ from bench.compare.comparable import Measurement, differing, measurement, paired
 from bench.compare.paired_rows import Placed, compare_on_rows, compare_on_videos, refuse_other_rows
 from bench.errors import UsageError
 from bench.metrics.paired import Paired, holm
-from bench.records.record import Result
+from bench.records.record import Record
 
 ALPHA = 0.05
 
@@ -36,7 +36,7 @@ class Comparison:
     """
 
     measurement: Measurement
-    pairs: tuple[tuple[Result, Result], ...]
+    pairs: tuple[tuple[Record, Record], ...]
     value_a: float
     value_b: float
     paired: Paired
@@ -81,7 +81,7 @@ def compare_records(
 def compare_encoders(
     name_a: str,
     name_b: str,
-    records: Sequence[Result],
+    records: Sequence[Record],
     folder: Path,
     *,
     metric: str | None = None,
@@ -128,7 +128,7 @@ def compare_encoders(
     return [replace(one, holm=p) for one, p in zip(found, adjusted, strict=True)], alone
 
 
-def named(name: str, records: Sequence[Result], hidden: int = 0) -> list[Result]:
+def named(name: str, records: Sequence[Record], hidden: int = 0) -> list[Record]:
     """Return the records of one encoder, by its spec, its name, or `name (weights)` as in tables.
 
     `hidden` is how many are not among them, because they are not reportable.
@@ -236,9 +236,9 @@ def _spread(values: Sequence[float]) -> Spread | None:
 
 # -------------------------------------------------------------------------------------------- names
 def _by_measurement(
-    name: str, records: Sequence[Result], metric: str | None
-) -> Mapping[Measurement, list[Result]]:
-    found: dict[Measurement, list[Result]] = {}
+    name: str, records: Sequence[Record], metric: str | None
+) -> Mapping[Measurement, list[Record]]:
+    found: dict[Measurement, list[Record]] = {}
     for record in records:
         if metric is None or record.value(metric) is not None:
             found.setdefault(measurement(record, metric), []).append(record)
@@ -247,5 +247,5 @@ def _by_measurement(
     return dict(sorted(found.items()))
 
 
-def _with_weights(record: Result) -> str:
+def _with_weights(record: Record) -> str:
     return f"{record.encoder.name} ({(record.encoder.weights_sha256 or 'no weights')[:8]})"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.records.differences import Difference, differences
-from bench.records.record import Result
+from bench.records.record import Record
 from bench.records.run_id import FILE_PLACES, PLACES
 
 # What comes out of a run, and what only repeats other fields.
@@ -49,7 +49,7 @@ class Explanation:
     unknown: tuple[str, ...]
 
 
-def explain(a: Result, b: Result, home: Path | None = None) -> Explanation:
+def explain(a: Record, b: Record, home: Path | None = None) -> Explanation:
     """Sort every differing input of two records; `home` is where feature stores may be."""
     names = ("decide", "rounding", "harmless", "features")
     groups: dict[str, list[Difference]] = {name: [] for name in names}

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from bench.errors import DataError
 from bench.metrics.left_out import compare_left_out
 from bench.metrics.paired import Paired, compare_means, compare_rows
-from bench.records.record import Result
+from bench.records.record import Record
 from bench.records.rows import RightRows, right_rows, row_ids
 from bench.records.score_intervals import left_out_of
 
@@ -21,7 +21,7 @@ from bench.records.score_intervals import left_out_of
 class Placed:
     """A record and the folder that its files are in."""
 
-    record: Result
+    record: Record
     folder: Path
 
 

@@ -13,19 +13,19 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from bench.config import Machine, RunConfig
-from bench.contracts import try_fit
 from bench.data.discover.label_map import LabelMap
 from bench.errors import UsageError, known
 from bench.evaluate.fit_and_score import check_heads, check_label_kind, fit_and_score
 from bench.evaluate.head_order import Reordered, parse_head_classes, read_head_order
 from bench.evaluate.permuted_labels import check_labels, permuted_labels
-from bench.evaluate.prepare import Job, Stage, build_probe, prepare
+from bench.evaluate.prepare import Job, PreparedRun, build_probe, prepare
 from bench.evaluate.released_head import for_learning_head_order, learn_head_order, score_released
-from bench.evaluate.split_features import Feeds
+from bench.evaluate.split_features import RunFeatures
 from bench.evaluate.write_record import assemble, identity
 from bench.features.store import feature_folder
+from bench.preflight.probe_contract import try_fit
 from bench.preflight.settle import settled
-from bench.records.record import Result
+from bench.records.record import Record
 from bench.records.record_files import read_record
 from bench.types import Fitted, Progress, Reads
 
@@ -34,12 +34,12 @@ from bench.types import Fitted, Progress, Reads
 class Outcome:
     """One record and its file; `kept` says that it was there already and nothing was computed."""
 
-    result: Result
+    result: Record
     path: Path
     kept: bool
 
 
-def evaluate(runs: Iterable[tuple[Job, Feeds]]) -> Iterator[Outcome]:
+def evaluate(runs: Iterable[tuple[Job, RunFeatures]]) -> Iterator[Outcome]:
     """Fit, score and record every run of `prepared_runs`; one on record is not run again.
 
     Raises:
@@ -84,7 +84,7 @@ def prepared_runs(
     *,
     probe_weights: Path | None = None,
     head_classes: str | None = None,
-) -> Iterator[tuple[Job, Feeds]]:
+) -> Iterator[tuple[Job, RunFeatures]]:
     """Open encoders, tasks and probes for `evaluate`; what can share features does.
 
     `probe_weights` is a released probe file that is scored as it is, without any fitting;
@@ -106,7 +106,7 @@ def prepared_runs(
             stage = for_learning_head_order(stage, order)
         jobs = [make_job(stage, config, probe_weights, order) for config in group]
         reads: list[Reads] = sorted({job.probe.reads for job in jobs})
-        feeds = Feeds(stage, machine, reads, progress)
+        feeds = RunFeatures(stage, machine, reads, progress)
         yield from ((job, feeds) for job in jobs)
 
 
@@ -121,7 +121,7 @@ def store_features(
     """
     stage = prepare(config, machine)
     wanted: list[Reads] = [known("readout", r, ("vector", "tokens")) for r in reads]  # type: ignore[misc]
-    feeds = Feeds(stage, machine, wanted, progress)
+    feeds = RunFeatures(stage, machine, wanted, progress)
     folders = []
     for split in (feeds.fit, feeds.score):
         if "live" in split.modes.values():
@@ -135,7 +135,7 @@ def store_features(
 
 
 def make_job(
-    stage: Stage,
+    stage: PreparedRun,
     config: RunConfig,
     weights: Path | None = None,
     head_classes: Path | int | None = None,
@@ -171,12 +171,12 @@ def make_job(
     )
 
 
-def record_path(job: Job, feeds: Feeds) -> Path:
+def record_path(job: Job, feeds: RunFeatures) -> Path:
     """Return where the record of a job is, or will be."""
     return feeds.machine.home / "records" / f"{identity(job, feeds)}.json"
 
 
-def _in_task_order(job: Job, feeds: Feeds) -> Fitted:
+def _in_task_order(job: Job, feeds: RunFeatures) -> Fitted:
     """Return a released probe with its classes in the order of the task's."""
     assert job.released is not None
     if not job.learn_order:

@@ -8,16 +8,16 @@ import numpy as np
 
 from bench import registry
 from bench.config import Machine, RunConfig
-from bench.contracts import require_probe, try_fit
 from bench.data.manifest import Manifest, Task
 from bench.encoders.weights.checkpoints import shortened
 from bench.errors import DataError
 from bench.evaluate.evaluate import Outcome, evaluate
 from bench.evaluate.prepare import Job, pick_device
 from bench.evaluate.record_parts import Origin
-from bench.evaluate.split_features import Feeds, Split
+from bench.evaluate.split_features import RunFeatures, Split
 from bench.features.arrays import ArraySource, read_npz
 from bench.files import file_sha256
+from bench.preflight.probe_contract import require_probe, try_fit
 from bench.protocols import EvaluationProtocol
 from bench.records.record import EncoderPart, PlanPart
 from bench.types import ClipPlan, FeatureSource, Probe, Progress, Reads
@@ -44,7 +44,7 @@ def probe_arrays(
         options.setdefault("num_heads", 1)
     probe: Probe = registry.build("probes", config.probe, options)
     require_probe(config.probe, probe)
-    feeds = ArrayFeeds(probe, protocol, (train, score), machine, progress)
+    feeds = ArrayFeatures(probe, protocol, (train, score), machine, progress)
     own = feeds.source(feeds.fit, probe.reads)
     try_fit(config.probe, probe, width=own.width, num_classes=own.num_classes, many_labels=False)
     task = Task(
@@ -66,7 +66,7 @@ def probe_arrays(
     return outcome
 
 
-class ArrayFeeds(Feeds):
+class ArrayFeatures(RunFeatures):
     """Features of both splits from two files, which are there from the beginning."""
 
     def __init__(

@@ -14,7 +14,6 @@ import torch
 
 from bench import registry
 from bench.config import Machine, RunConfig
-from bench.contracts import require_probe, require_task
 from bench.data.manifest import Manifest, Task
 from bench.data.views.clip_frames import KEYFRAME
 from bench.data.views.pixel_recipe import Recipe, frames_of, keyframe_recipe, score_recipe
@@ -23,7 +22,9 @@ from bench.errors import UsageError
 from bench.features.encode import resolve_precision
 from bench.features.extraction import Extraction
 from bench.metrics.frame_rows import FrameIndex
+from bench.preflight.probe_contract import require_probe
 from bench.preflight.settle import settled_task_options
+from bench.preflight.task_contract import require_task
 from bench.protocols import EvaluationProtocol
 from bench.types import ClipPlan, Fitted, Probe
 
@@ -31,7 +32,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Stage:
+class PreparedRun:
     """One encoder on one task under one protocol, ready to give features.
 
     `fit` and `score` say how the features of the two splits are made, whatever probes read.
@@ -44,7 +45,7 @@ class Stage:
     score: Extraction
     deviations: Sequence[str]
 
-    def on(self, task: Task) -> Stage:
+    def on(self, task: Task) -> PreparedRun:
         """The same with the task cut to other training rows."""
         return replace(self, task=task, fit=self.fit.of(task.fit))
 
@@ -68,7 +69,7 @@ class Job:
     learn_order: bool = False
 
 
-def prepare(config: RunConfig, machine: Machine) -> Stage:
+def prepare(config: RunConfig, machine: Machine) -> PreparedRun:
     """Open the encoder and the task of a run and settle plans, transforms and precision.
 
     Raises:
@@ -117,7 +118,7 @@ def prepare(config: RunConfig, machine: Machine) -> Stage:
         precision=resolve_precision(config.precision, device),
         dtype=config.dtype,
     )
-    return Stage(
+    return PreparedRun(
         config=config,
         task=task,
         protocol=protocol,
@@ -180,7 +181,7 @@ def open_task(config: RunConfig, machine: Machine) -> Task:
     return replace(task, fit=fit, score=score, truth=truth)
 
 
-def build_probe(stage: Stage, config: RunConfig) -> tuple[Probe, list[str]]:
+def build_probe(stage: PreparedRun, config: RunConfig) -> tuple[Probe, list[str]]:
     """Build the probe with the settings of protocol and task under the user's; name deviations."""
     entry = registry.find("probes", config.probe)
     protocol, task = stage.protocol, stage.task
@@ -277,7 +278,7 @@ def _spell_layers(layers: Sequence[int]) -> str:
     return f"layer{'s' * (len(layers) > 1)} {', '.join(map(str, layers))}"
 
 
-def _heads(entry: registry.Entry, stage: Stage) -> dict[str, Any]:
+def _heads(entry: registry.Entry, stage: PreparedRun) -> dict[str, Any]:
     """Give a probe that has no number of attention heads of its own the encoder's."""
     needs = registry.needs(entry, "num_heads")
     return {"num_heads": stage.score.encoder.spec.num_heads} if needs else {}

@@ -13,7 +13,7 @@ import torch
 from bench.data.manifest import Manifest
 from bench.encoders.functional_check import functional_check
 from bench.evaluate.fit_and_score import Scored
-from bench.evaluate.prepare import Job, Stage
+from bench.evaluate.prepare import Job, PreparedRun
 from bench.evaluate.probe_files import FACTS, save_fitted
 from bench.files import file_sha256
 from bench.metrics.accuracy import UNSCORED, label_ranks, predict, report
@@ -45,7 +45,7 @@ class Origin:
     provenance: Mapping[str, Any]
 
 
-def origin_of(stage: Stage) -> Origin:
+def origin_of(stage: PreparedRun) -> Origin:
     """Describe an encoder that was run here, and the clips that it saw."""
     encoder, plan = stage.score.encoder, stage.score.recipe.plan
     spec, check = encoder.spec, functional_check(encoder)

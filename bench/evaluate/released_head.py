@@ -13,12 +13,12 @@ from bench.errors import UsageError
 from bench.evaluate.choose_head import Selected
 from bench.evaluate.fit_and_score import Probabilities, Scored, predict
 from bench.evaluate.head_order import HeadOrder, learned_order
-from bench.evaluate.prepare import Stage
+from bench.evaluate.prepare import PreparedRun
 from bench.metrics.accuracy import predict as top_class
 from bench.types import FeatureSource, Fitted, Progress
 
 
-def for_learning_head_order(stage: Stage, rows_per_class: int) -> Stage:
+def for_learning_head_order(stage: PreparedRun, rows_per_class: int) -> PreparedRun:
     """Return the stage with a few training rows a class, seen as rows are that are scored.
 
     Raises:

@@ -15,7 +15,7 @@ from bench.data.manifest import Manifest
 from bench.data.media.media import Media
 from bench.encoders.functional_check import functional_check
 from bench.errors import DataError
-from bench.evaluate.prepare import Stage
+from bench.evaluate.prepare import PreparedRun
 from bench.evaluate.record_parts import Origin, origin_of
 from bench.features.counts import Counts
 from bench.features.extract import decoder_name, extract
@@ -56,11 +56,11 @@ class Split:
         return self.extraction.reading(reads)
 
 
-class Feeds:
+class RunFeatures:
     """Feature sources of both splits for some readouts; nothing is decoded before `open`."""
 
     def __init__(
-        self, stage: Stage, machine: Machine, reads: Sequence[Reads], progress: Progress
+        self, stage: PreparedRun, machine: Machine, reads: Sequence[Reads], progress: Progress
     ) -> None:
         self.stage, self.machine, self.reads, self.progress = stage, machine, reads, progress
         machine.home.mkdir(parents=True, exist_ok=True)

@@ -16,7 +16,7 @@ from bench.evaluate.fit_and_score import Scored
 from bench.evaluate.head_order import Reordered
 from bench.evaluate.prepare import Job
 from bench.evaluate.record_parts import Origin, metrics_part, probe_part, save_probe
-from bench.evaluate.split_features import Feeds, Mode, Split
+from bench.evaluate.split_features import Mode, RunFeatures, Split
 from bench.files import file_sha256
 from bench.metrics.detections import ScoredBoxes
 from bench.records.box_predictions import frame_map_part, write_scored_boxes, write_truth
@@ -28,7 +28,7 @@ from bench.records.record import (
     DataPart,
     FeaturesPart,
     ProtocolPart,
-    Result,
+    Record,
     SplitPart,
     TaskPart,
     TimingPart,
@@ -40,7 +40,7 @@ from bench.records.record_files import write_predictions, write_record
 from bench.records.run_id import RunIdentity, config_facts, plain, probe_facts, protocol_digest
 
 
-def identity(job: Job, feeds: Feeds) -> str:
+def identity(job: Job, feeds: RunFeatures) -> str:
     """Return the id of the run: a digest of all that decides its number."""
     reads, released = job.probe.reads, job.weights is not None
     return RunIdentity(
@@ -57,8 +57,8 @@ def identity(job: Job, feeds: Feeds) -> str:
 
 
 def assemble(
-    job: Job, feeds: Feeds, scored: Scored, *, seconds: float, suspect: str | None = None
-) -> tuple[Result, Path]:
+    job: Job, feeds: RunFeatures, scored: Scored, *, seconds: float, suspect: str | None = None
+) -> tuple[Record, Path]:
     """Write predictions, probe and record of a finished run; return the record and its file.
 
     `suspect` says why its number is not to be trusted.
@@ -71,7 +71,7 @@ def assemble(
     origin, environment = feeds.origin(), stamp(job.device)
     released = job.weights is not None
     reasons = [*([suspect] if suspect else []), *_reasons(job.config, environment)]
-    result = Result(
+    result = Record(
         id=number,
         status="suspect" if suspect else "not_reportable" if reasons else "complete",
         reasons=tuple(reasons),
@@ -103,7 +103,7 @@ def assemble(
     return result, write_record(result, folder, overwrite=machine.overwrite)
 
 
-def _head_order(job: Job, feeds: Feeds) -> str | None:
+def _head_order(job: Job, feeds: RunFeatures) -> str | None:
     """Say what decides the order of a released head's classes; None if it is the task's."""
     if isinstance(job.released, Reordered):
         return f"names {job.released.order.digest}"
@@ -184,7 +184,7 @@ def _task_part(task: Task, *, released: bool) -> TaskPart:
     )
 
 
-def _features_part(job: Job, feeds: Feeds, origin: Origin) -> FeaturesPart:
+def _features_part(job: Job, feeds: RunFeatures, origin: Origin) -> FeaturesPart:
     reads, released = job.probe.reads, job.weights is not None
     counts = [split.counts for split in _read(job, feeds)]
     mode = _mode(job, feeds)
@@ -203,12 +203,12 @@ def _features_part(job: Job, feeds: Feeds, origin: Origin) -> FeaturesPart:
     )
 
 
-def _read(job: Job, feeds: Feeds) -> list[Split]:
+def _read(job: Job, feeds: RunFeatures) -> list[Split]:
     """Return the splits that are in the number: a released probe is not fitted."""
     return [feeds.score] if job.weights else [feeds.fit, feeds.score]
 
 
-def _mode(job: Job, feeds: Feeds) -> Mode:
+def _mode(job: Job, feeds: RunFeatures) -> Mode:
     """Say whether any of the run's features are computed live."""
     modes = {split.modes[job.probe.reads] for split in _read(job, feeds)}
     return "live" if "live" in modes else "stored"
@@ -229,7 +229,7 @@ def _train_labels(task: Task, fit: Split) -> TrainLabelsPart:
     )
 
 
-def _timing(feeds: Feeds, scored: Scored, seconds: float) -> TimingPart:
+def _timing(feeds: RunFeatures, scored: Scored, seconds: float) -> TimingPart:
     spent = {
         step: sum(split.counts.seconds.get(step, 0.0) for split in (feeds.fit, feeds.score))
         for step in ("decode", "encode")

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.data.boxes.ava_csv import Boxes, Frames, read_boxes, read_excluded
+from bench.data.boxes.ava_csv import Boxes, KeyFrames, read_boxes, read_excluded
 from bench.data.boxes.ava_labels import read_action_list
 from bench.data.boxes.regions import FrameTruth
 from bench.errors import DataError, known
@@ -87,7 +87,7 @@ def as_json(score: FrameMap, files: Mapping[str, Path | None]) -> dict[str, Any]
     }
 
 
-def _refuse_other_times(path: Path, frames: Frames, truth: Path, wanted: Boxes) -> None:
+def _refuse_other_times(path: Path, frames: KeyFrames, truth: Path, wanted: Boxes) -> None:
     numbers = FrameIndex([wanted.frames, wanted.declared]).number(frames)
     if (numbers < 0).all():
         spans = [
@@ -101,7 +101,7 @@ def _refuse_other_times(path: Path, frames: Frames, truth: Path, wanted: Boxes) 
         )
 
 
-def _refuse_other_videos(path: Path, frames: Frames, truth: Path, wanted: Boxes) -> None:
+def _refuse_other_videos(path: Path, frames: KeyFrames, truth: Path, wanted: Boxes) -> None:
     known_videos = {*wanted.frames.videos, *wanted.declared.videos}
     if known_videos.isdisjoint(frames.videos):
         raise DataError(

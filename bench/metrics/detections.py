@@ -9,7 +9,7 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from bench.data.boxes.ava_csv import Boxes, Frames, joined_frames
+from bench.data.boxes.ava_csv import Boxes, KeyFrames, joined_frames
 from bench.data.boxes.regions import FrameTruth
 from bench.data.manifest import Manifest
 from bench.errors import DataError
@@ -30,7 +30,7 @@ class ScoredBoxes:
     `scored` (bool `[rows]`) is false there are none, and the row holds zeros.
     """
 
-    frames: Frames
+    frames: KeyFrames
     corners: FloatArray
     scores: npt.NDArray[np.float32]
     scored: BoolArray

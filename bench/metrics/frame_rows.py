@@ -9,7 +9,7 @@ from typing import Annotated, Self
 import numpy as np
 from pydantic import BaseModel, Field
 
-from bench.data.boxes.ava_csv import Boxes, Frames
+from bench.data.boxes.ava_csv import Boxes, KeyFrames
 from bench.data.boxes.ava_csv_lines import MAX_SECONDS
 from bench.data.boxes.regions import FrameTruth
 from bench.errors import DataError
@@ -51,7 +51,7 @@ class Compared:
 class FrameIndex:
     """Numbers the distinct frames of some rows."""
 
-    def __init__(self, parts: Sequence[Frames]) -> None:
+    def __init__(self, parts: Sequence[KeyFrames]) -> None:
         self._videos: dict[str, int] = {}
         for part in parts:
             for name in part.videos:
@@ -61,7 +61,7 @@ class FrameIndex:
     def __len__(self) -> int:
         return len(self._keys)
 
-    def number(self, frames: Frames) -> IntArray:
+    def number(self, frames: KeyFrames) -> IntArray:
         """Return the number of every row's frame, -1 where it is none of them, int64 `[N]`."""
         if not len(self):
             return np.full(len(frames), -1, dtype=np.int64)
@@ -70,7 +70,7 @@ class FrameIndex:
         numbers[self._keys[numbers] != keys] = -1
         return numbers
 
-    def _key(self, frames: Frames) -> IntArray:
+    def _key(self, frames: KeyFrames) -> IntArray:
         codes = [self._videos.get(name, -1) for name in frames.videos]
         return np.array(codes, dtype=np.int64)[frames.video] * _VIDEO + frames.micros
 

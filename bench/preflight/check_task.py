@@ -11,7 +11,6 @@ from typing import Any
 
 from bench import registry
 from bench.config import Machine, expand
-from bench.contracts import require_task
 from bench.data.boxes.check_boxes import check_boxes, look_at_key_frames
 from bench.data.boxes.regions import Regions
 from bench.data.check import CheckReport, check_manifest
@@ -24,6 +23,7 @@ from bench.data.media.media import Media
 from bench.data.views.clip_frames import KEYFRAME, frame_indices, repeated_frames
 from bench.files import write_whole
 from bench.preflight.settle import settled_task_options
+from bench.preflight.task_contract import require_task
 from bench.types import ClipPlan, IntArray, Kind, Progress
 
 

@@ -28,7 +28,6 @@ import numpy as np
 import torch
 
 from bench import registry
-from bench.contracts import require_task
 from bench.data.discover.annotations import (
     EXTENSIONS,
     FILE_COLUMNS,
@@ -39,6 +38,7 @@ from bench.data.discover.annotations import (
 )
 from bench.data.manifest import Task
 from bench.errors import DataError, UsageError
+from bench.preflight.task_contract import require_task
 
 TASK = "task:"
 # So many names of a list, evenly spread, are looked up to find out which folder they start from.

@@ -20,7 +20,7 @@ import yaml
 
 from bench.errors import BenchError, UsageError
 from bench.records.metrics import MetricsPart
-from bench.records.record import Result
+from bench.records.record import Record
 from bench.records.score_intervals import interval_of
 
 EVAL_RESULTS = ".eval_results"
@@ -77,7 +77,7 @@ def benchmarks(texts: Sequence[str]) -> dict[str, Benchmark]:
     return found
 
 
-def one_model(records: Sequence[Result], told: Told) -> str:
+def one_model(records: Sequence[Record], told: Told) -> str:
     """Return the name of the encoder that all records are of.
 
     Raises:
@@ -91,7 +91,7 @@ def one_model(records: Sequence[Result], told: Told) -> str:
             f"a model card is of one model; these records are of {names or 'none'}, or of several"
             " weights of one name: give those of one alone."
         )
-    seen: dict[tuple[str, ...], Result] = {}
+    seen: dict[tuple[str, ...], Record] = {}
     for record in records:
         key = (record.task.name, record.task.score_split, measurement(record))
         if key in seen:
@@ -109,7 +109,7 @@ def one_model(records: Sequence[Result], told: Told) -> str:
     return records[0].encoder.name
 
 
-def measurement(record: Result) -> str:
+def measurement(record: Record) -> str:
     """Return what tells a number from others on the same data: probe, views, protocol, labels."""
     parts = [
         f"{record.probe.name} probe on frozen features",
@@ -125,7 +125,7 @@ def measurement(record: Result) -> str:
 
 
 # -------------------------------------------------------------------------------------- model-index
-def results_of(record: Result, folder: Path, told: Told) -> dict[str, Any]:
+def results_of(record: Record, folder: Path, told: Told) -> dict[str, Any]:
     """Return one element of `results` in a `model-index`; `folder` is where the record lies."""
     known = told.benchmarks.get(record.task.name)
     kind = BOXES if record.task.unit == "box" else KINDS[record.task.kind]
@@ -144,7 +144,7 @@ def results_of(record: Result, folder: Path, told: Told) -> dict[str, Any]:
     }
 
 
-def _metric(record: Result, name: str, folder: Path) -> dict[str, Any]:
+def _metric(record: Record, name: str, folder: Path) -> dict[str, Any]:
     kind, title = METRICS[name]
     args: dict[str, Any] = {
         "record": record.id,
@@ -173,7 +173,7 @@ def _metric(record: Result, name: str, folder: Path) -> dict[str, Any]:
 
 
 # ------------------------------------------------------------------------------------- eval_results
-def entry_of(record: Result, folder: Path, told: Told) -> dict[str, Any] | None:
+def entry_of(record: Record, folder: Path, told: Told) -> dict[str, Any] | None:
     """Return the record's entry in `.eval_results`; None where its benchmark is not told."""
     known = told.benchmarks.get(record.task.name)
     if known is None:
@@ -191,7 +191,7 @@ def entry_of(record: Result, folder: Path, told: Told) -> dict[str, Any] | None:
     }
 
 
-def _notes(record: Result, folder: Path) -> str:
+def _notes(record: Record, folder: Path) -> str:
     """Say in one line what the value is; up to the first semicolon it is what is measured."""
     interval = interval_of(record, folder, folder.parent / "cache")
     parts = [
@@ -236,7 +236,7 @@ def parse_yaml(text: str, where: str) -> Any:
 
 
 # ------------------------------------------------------------------------------------------- values
-def _lost(record: Result) -> str:
+def _lost(record: Record) -> str:
     told = "counted as wrong" if record.counts_lost else "left out"
     return f"{record.data.score.lost} of {record.data.score.listed} rows unreadable, {told}"
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, cast
 from bench.errors import BenchError
 from bench.publish.hub_card import EVAL_RESULTS, Told, entry_of, one_model, results_of
 from bench.publish.hub_merge import card_with, entries_with
-from bench.records.record import Result
+from bench.records.record import Record
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -59,7 +59,7 @@ class Plan:
 
 
 def changes_of(
-    records: Sequence[tuple[Result, Path]],
+    records: Sequence[tuple[Record, Path]],
     told: Told,
     read: Callable[[str], str | None],
     *,
@@ -89,7 +89,7 @@ def changes_of(
     return tuple(one for one in found if one.new != one.old), tuple(sorted(untold))
 
 
-def plan_push(records: Sequence[tuple[Result, Path]], told: Told, repo: str) -> Plan:
+def plan_push(records: Sequence[tuple[Record, Path]], told: Told, repo: str) -> Plan:
     """Read what is at the hub and return the commit that these records would be.
 
     Raises:

@@ -11,7 +11,7 @@ from bench.types import Progress as Progress
 from bench.types import Silent as Silent
 
 if TYPE_CHECKING:
-    from bench.records.record import Result
+    from bench.records.record import Record
 from bench.types import Settings
 
 Shows = Literal["metric", "honest", "best_on_score", "gap"]
@@ -44,7 +44,7 @@ class TableWriter(Protocol):
     def __call__(
         self,
         board: Leaderboard,
-        records: Sequence[Result],
+        records: Sequence[Record],
         folder: Path,
         *,
         include_unreportable: bool = False,

@@ -14,7 +14,7 @@ from bench.config import TABLES, Machine, RunConfig, expand
 from bench.errors import UsageError
 from bench.preflight.settle import settled
 from bench.publish.leaderboard import Column, Leaderboard
-from bench.records.record import Result
+from bench.records.record import Record
 from bench.records.run_id import FILE_PLACES, PLACES, config_facts
 from bench.types import ClipPlan
 
@@ -112,7 +112,7 @@ def plan_runs(
 
 def lacking(
     wanted: Sequence[PlannedRun],
-    records: Iterable[Result],
+    records: Iterable[Record],
     *,
     weights: Mapping[str, str] | None = None,
     any_seed: bool = True,

@@ -10,7 +10,7 @@ from pathlib import Path
 from bench.errors import UsageError
 from bench.publish.bundles import check_bundle, is_bundle
 from bench.records.find import ID
-from bench.records.record import Result
+from bench.records.record import Record
 from bench.records.record_files import parse_record
 from bench.verify.controls import may_concern
 from bench.verify.findings import Verdict, failed
@@ -78,7 +78,7 @@ def verify_tree(root: Path, *, strict: bool = False) -> list[Verdict]:
     return [*verdicts, *_strays(root, files, records)]
 
 
-def readable(folder: Path) -> list[Result]:
+def readable(folder: Path) -> list[Record]:
     """Return the records of a folder that can be read, to find controls among."""
     found = []
     for path in sorted(folder.glob("*.json")):

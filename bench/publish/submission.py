@@ -31,7 +31,7 @@ from bench.publish.bundles import (
 from bench.publish.local_paths import places, without_places
 from bench.publish.results_repository import readable
 from bench.records.box_predictions import read_scored_boxes
-from bench.records.record import RecordError, Result
+from bench.records.record import Record, RecordError
 from bench.records.record_files import kept_file, parse_record, prediction_facts, read_record
 from bench.verify.verify_records import verify
 
@@ -45,7 +45,7 @@ class Checked:
     """
 
     path: Path
-    result: Result | None
+    result: Record | None
     code: int
     refusals: tuple[str, ...] = ()
 
@@ -158,7 +158,7 @@ def bundle(
 
 
 # ----------------------------------------------------------------------------------------- contents
-def _texts(result: Result, fields: Mapping[str, Any], folder: Path) -> dict[str, str]:
+def _texts(result: Record, fields: Mapping[str, Any], folder: Path) -> dict[str, str]:
     predictions = kept_file(result, "predictions", folder)
     ids, labels = predicted_rows(predictions)
     classes = _classes(result, predictions, folder)
@@ -176,7 +176,7 @@ def _texts(result: Result, fields: Mapping[str, Any], folder: Path) -> dict[str,
     }
 
 
-def _classes(result: Result, predictions: Path, folder: Path) -> list[str]:
+def _classes(result: Record, predictions: Path, folder: Path) -> list[str]:
     """Return the class names: from the predictions, or of older ones and of boxes from the probe.
 
     Without the file of the probe those of boxes are the evaluated ones.

@@ -5,15 +5,31 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from bench import registry
-from bench.contracts import require_board
+from bench.contracts import TEXT, Members, check_members, is_many, takes
 from bench.errors import UsageError
-from bench.publish.leaderboard import Leaderboard, TableWriter
-from bench.records.record import Result
+from bench.publish.leaderboard import Column, Leaderboard, TableWriter
+from bench.records.record import Record
 from bench.types import Settings
 from bench.verify.findings import Verdict
 from bench.verify.verify_records import verify_folder
+
+BOARD: Members = {
+    **dict.fromkeys(("name", "title"), TEXT),
+    "columns": (
+        lambda value: not value or is_many(Column)(value),
+        "a sequence of bench.Column",
+    ),
+}
+
+WRITER: Members = {
+    "write": (
+        takes(None, None, None, include_unreportable=None),
+        "a function (board, records, folder, *, include_unreportable)",
+    ),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +77,17 @@ def write_board(
     return Published(paths=paths, refused=refused)
 
 
+def require_board(name: str, board: Any) -> None:
+    """Check a table; how it is written may be left out.
+
+    Raises:
+        UsageError: a member that is missing or of the wrong kind.
+    """
+    check_members(f"board {name!r}", board, BOARD, kind=Leaderboard)
+    if getattr(board, "write", None) is not None:
+        check_members(f"board {name!r}", board, WRITER)
+
+
 def writer_of(board: Leaderboard) -> TableWriter:
     """Return how a board is written: in a way of its own, or as the board of all runs is."""
     usual: Leaderboard = registry.build("boards", "runs", {})
@@ -69,7 +96,7 @@ def writer_of(board: Leaderboard) -> TableWriter:
     return write
 
 
-def _marked(verdict: Verdict) -> Result:
+def _marked(verdict: Verdict) -> Record:
     """Return a record, as suspect if a control says so; one that is not reportable stays so."""
     record = verdict.result
     assert record is not None  # only a failed verdict has none

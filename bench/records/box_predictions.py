@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bench.data.boxes.ava_csv import Boxes, Frames
+from bench.data.boxes.ava_csv import Boxes, KeyFrames
 from bench.data.boxes.regions import FrameTruth
 from bench.data.manifest import Manifest
 from bench.files import file_sha256, write_whole
@@ -238,16 +238,16 @@ def _told(facts: Mapping[str, str] | None, **more: str) -> dict[str, str]:
     return {FACTS: json.dumps({**facts, **more})} if facts is not None else {}
 
 
-def _frame_columns(frames: Frames) -> dict[str, pa.Array]:
+def _frame_columns(frames: KeyFrames) -> dict[str, pa.Array]:
     names = pa.DictionaryArray.from_arrays(
         pa.array(frames.video, pa.int32()), pa.array(list(frames.videos), pa.string())
     )
     return {"video": names.cast(pa.string()), "second": pa.array(frames.micros / 1e6)}
 
 
-def _frames(table: pa.Table) -> Frames:
+def _frames(table: pa.Table) -> KeyFrames:
     names = table["video"].combine_chunks().dictionary_encode()
-    return Frames(
+    return KeyFrames(
         videos=names.dictionary.to_pylist(),
         video=names.indices.to_numpy(),
         micros=np.rint(table["second"].to_numpy() * 1e6).astype(np.int64),

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from bench.records.record import Result
+from bench.records.record import Record
 from bench.records.record_files import ALL_CLASSES_UP_TO, SCHEMA, TOP
 from bench.types import BoolArray, IntArray
 
@@ -44,7 +44,7 @@ class Rows:
         return right
 
 
-def read_rows(path: Path, result: Result) -> Rows:
+def read_rows(path: Path, result: Record) -> Rows:
     """Read a predictions file as columns.
 
     Raises:
@@ -86,7 +86,7 @@ def read_rows(path: Path, result: Result) -> Rows:
     )
 
 
-def refuse_other_count(path: Path, result: Result) -> None:
+def refuse_other_count(path: Path, result: Record) -> None:
     """Refuse a file that says to hold another number of rows, before they are read: a few bytes
     may stand for more rows than memory holds.
 

@@ -309,8 +309,8 @@ class Optimism:
         return self.best - self.honest
 
 
-class Result(RecordPart):
-    """The immutable record of one run; `Result.model_validate` checks that it holds together.
+class Record(RecordPart):
+    """The immutable record of one run; `Record.model_validate` checks that it holds together.
 
     `seal` is a digest of everything else in the file (`seal_of`); records of before have none.
     """
@@ -441,7 +441,7 @@ def seal_of(fields: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def sealed(result: Result) -> Result:
+def sealed(result: Record) -> Record:
     """Return the record with its seal."""
     return result.model_copy(update={"seal": seal_of(result.model_dump(mode="json"))})
 

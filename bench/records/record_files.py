@@ -28,7 +28,7 @@ from bench.records.box_predictions import FACTS, statuses, write_table
 from bench.records.differences import differences
 from bench.records.metrics import KINDS
 from bench.records.older_schemas import upgraded
-from bench.records.record import SCHEMA_VERSION, Artifact, RecordError, Result
+from bench.records.record import SCHEMA_VERSION, Artifact, Record, RecordError
 
 ALL_CLASSES_UP_TO = 20
 TOP = 5
@@ -47,7 +47,7 @@ SCHEMA = pa.schema(
 )
 
 
-def write_record(result: Result, folder: Path, *, overwrite: bool = False) -> Path:
+def write_record(result: Record, folder: Path, *, overwrite: bool = False) -> Path:
     """Write `folder/<id>.json` and return it; keep what is there if its outcome is the same.
 
     Raises:
@@ -67,7 +67,7 @@ def write_record(result: Result, folder: Path, *, overwrite: bool = False) -> Pa
     return path
 
 
-def read_record(path: Path) -> Result:
+def read_record(path: Path) -> Record:
     """Read one record.
 
     Raises:
@@ -79,7 +79,7 @@ def read_record(path: Path) -> Result:
     return result
 
 
-def parse_record(text: str, where: str) -> Result:
+def parse_record(text: str, where: str) -> Record:
     """Read the text of a record; `where` names its file in messages.
 
     Raises:
@@ -100,7 +100,7 @@ def parse_record(text: str, where: str) -> Result:
             " use the version that wrote it."
         )
     try:
-        return Result.model_validate_json(json.dumps(fields))
+        return Record.model_validate_json(json.dumps(fields))
     except ValidationError as error:
         problems = "; ".join(_sentence(dict(item)) for item in error.errors()[:3])
         raise RecordError(
@@ -109,7 +109,7 @@ def parse_record(text: str, where: str) -> Result:
         ) from error
 
 
-def read_records(folder: Path) -> list[Result]:
+def read_records(folder: Path) -> list[Record]:
     """Read every `*.json` of a folder, oldest first.
 
     Raises:
@@ -182,7 +182,7 @@ def prediction_facts(path: Path) -> dict[str, Any] | None:
     return said if isinstance(said, dict) else None
 
 
-def kept_file(result: Result, name: str, folder: Path) -> Path:
+def kept_file(result: Record, name: str, folder: Path) -> Path:
     """Return a file that a record in `folder` names, such as `predictions`, as it was written.
 
     Raises:
@@ -213,8 +213,8 @@ def _sentence(problem: Mapping[str, Any]) -> str:
 
 
 def _fields_at(path: Sequence[int | str]) -> list[str]:
-    """Return the field names of the model found along `path` from `Result`."""
-    model: type[BaseModel] = Result
+    """Return the field names of the model found along `path` from `Record`."""
+    model: type[BaseModel] = Record
     for name in path:
         if name in KINDS:
             model = KINDS[str(name)]

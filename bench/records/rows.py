@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from bench.errors import UsageError
 from bench.records.metrics import MetricsPart
-from bench.records.record import Result
+from bench.records.record import Record
 from bench.records.record_files import kept_file
 from bench.types import BoolArray, IntArray
 
@@ -38,7 +38,7 @@ class RightRows:
         return RightRows(**own, labels=self.labels[rows])
 
 
-def right_rows(record: Result, folder: Path, metric: str | None = None) -> RightRows:
+def right_rows(record: Record, folder: Path, metric: str | None = None) -> RightRows:
     """Read which rows a record in `folder` has right by `metric` (None: its task's).
 
     Raises:
@@ -63,7 +63,7 @@ def right_rows(record: Result, folder: Path, metric: str | None = None) -> Right
     return RightRows(right=right, counted=counted, labels=labels)
 
 
-def row_ids(record: Result, folder: Path) -> Sequence[str]:
+def row_ids(record: Record, folder: Path) -> Sequence[str]:
     """Read the ids of the listed rows, in order.
 
     Raises:

@@ -22,7 +22,7 @@ from bench.metrics.ranking import Places, places
 from bench.metrics.video_jackknife import names_digest, videos_of, without_each
 from bench.records.box_predictions import read_scored_boxes, read_truth
 from bench.records.metrics import FrameMapPart, MetricsPart
-from bench.records.record import Result
+from bench.records.record import Record
 from bench.records.record_files import kept_file
 from bench.records.rows import ROW_METRICS, right_rows
 from bench.types import FloatArray
@@ -31,7 +31,7 @@ FORMAT = 1  # of what is cached, and of how it is made
 
 
 def interval_of(
-    record: Result,
+    record: Record,
     folder: Path | None = None,
     cache: Path | None = None,
     *,
@@ -60,7 +60,7 @@ def interval_of(
 
 
 def places_of(
-    records: Sequence[Result],
+    records: Sequence[Record],
     folder: Path,
     cache: Path | None = None,
     *,
@@ -95,7 +95,7 @@ def places_of(
 
 
 def compare_boxes(
-    a: Result, folder_a: Path, b: Result, folder_b: Path, cache: Path | None = None
+    a: Record, folder_a: Path, b: Record, folder_b: Path, cache: Path | None = None
 ) -> Paired | None:
     """Compare the frame mAP of two records; None where their videos differ, or are too few.
 
@@ -109,7 +109,7 @@ def compare_boxes(
     return compare_left_out(a.headline, left_a.values, b.headline, left_b.values)
 
 
-def has_files(record: Result, folder: Path) -> bool:
+def has_files(record: Record, folder: Path) -> bool:
     """Whether the files that a record was kept with are in `folder`."""
     needed = [record.artifacts.predictions]
     if isinstance(record.metrics, FrameMapPart):
@@ -129,7 +129,7 @@ class LeftOut:
     videos: str
 
 
-def left_out_of(record: Result, folder: Path, cache: Path | None = None) -> LeftOut:
+def left_out_of(record: Record, folder: Path, cache: Path | None = None) -> LeftOut:
     """Return a frame mAP without each video, from `cache` if it was made before.
 
     Raises:

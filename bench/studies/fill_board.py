@@ -13,7 +13,7 @@ from bench.errors import BenchError
 from bench.evaluate.evaluate import Outcome, evaluate, grouped, prepared_runs
 from bench.publish.leaderboard import Leaderboard
 from bench.publish.missing_runs import SHARES, Failure, PlannedRun, key_of, lacking, plan_runs
-from bench.records.record import Result
+from bench.records.record import Record
 from bench.records.record_files import read_records
 from bench.records.run_id import config_facts
 from bench.studies.low_shot_study import study
@@ -88,7 +88,7 @@ def _opened(wanted: Sequence[PlannedRun]) -> tuple[dict[str, int], dict[str, str
     return frames, weights, failures
 
 
-def _frames_on_record(config: RunConfig, records: Sequence[Result]) -> int | None:
+def _frames_on_record(config: RunConfig, records: Sequence[Record]) -> int | None:
     """Return the number of frames that an encoder takes, if it has a record."""
     wanted = (config.encoder, config_facts(config)["encoder_options"])
     for record in records:

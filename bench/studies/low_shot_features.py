@@ -8,14 +8,14 @@ from dataclasses import replace
 import numpy as np
 
 from bench.data.manifest import Manifest
-from bench.evaluate.split_features import Feeds, Split, by_row
+from bench.evaluate.split_features import RunFeatures, Split, by_row
 from bench.features.counts import Counts
 from bench.features.extract import count_notes
 from bench.features.in_memory import HeldFeatures, hold
 from bench.features.store import RowFeatures, RowNote
 
 
-class StudyFeeds(Feeds):
+class StudyFeeds(RunFeatures):
     """Feature sources of all rows that a study needs, from which each fit is cut."""
 
     def hold(self, split: Split) -> None:

@@ -16,7 +16,7 @@ from bench.data.manifest import Manifest
 from bench.errors import BenchError, UsageError
 from bench.evaluate.evaluate import Outcome, evaluate, grouped, make_job, record_path
 from bench.evaluate.permuted_labels import PermutedLabels
-from bench.evaluate.prepare import Job, Stage, prepare
+from bench.evaluate.prepare import Job, PreparedRun, prepare
 from bench.preflight.settle import settled
 from bench.records.record_files import read_record
 from bench.studies.low_shot_features import StudyFeeds
@@ -168,7 +168,7 @@ def _reasons(refused: Sequence[tuple[str, BenchError]]) -> str:
 
 
 def _runs(
-    stage: Stage,
+    stage: PreparedRun,
     group: Sequence[RunConfig],
     shares: Sequence[Share],
     machine: Machine,

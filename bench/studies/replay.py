@@ -19,7 +19,7 @@ from bench.evaluate.evaluate import evaluate, prepared_runs
 from bench.files import file_sha256
 from bench.preflight.settle import data_of
 from bench.records.differences import Difference, differences
-from bench.records.record import RecordError, Result
+from bench.records.record import Record, RecordError
 from bench.records.record_files import read_record
 from bench.types import Progress
 
@@ -46,8 +46,8 @@ class Changes:
 class Replayed:
     """A record and what its config gave again; `changes` is None where rows cannot be compared."""
 
-    old: Result
-    new: Result
+    old: Record
+    new: Record
     differing: tuple[Difference, ...]
     changes: Changes | None
 
@@ -111,7 +111,7 @@ def replay(
         )
 
 
-def _refuse(record: Result, probe_weights: Path | None) -> None:
+def _refuse(record: Record, probe_weights: Path | None) -> None:
     if record.encoder.spec == "arrays":
         raise UsageError(
             f"record {record.id} is of features from elsewhere ({record.encoder.source}), which it"
@@ -131,7 +131,7 @@ def _refuse(record: Result, probe_weights: Path | None) -> None:
 
 
 # ------------------------------------------------------------------------------------ what differs
-def _differing(path: Path, old: Result, new: Result) -> list[Difference]:
+def _differing(path: Path, old: Record, new: Record) -> list[Difference]:
     """Return the fields of the outcome that differ; of older records those that they have."""
     raw = json.loads(path.read_text(encoding="utf-8"))
     found = differences(_outcome(old), _outcome(new))
@@ -140,7 +140,7 @@ def _differing(path: Path, old: Result, new: Result) -> list[Difference]:
     return [one for one in found if one.a not in (None, "", [], {}) or _stands(raw, one.field)]
 
 
-def _outcome(record: Result) -> dict[str, Any]:
+def _outcome(record: Record) -> dict[str, Any]:
     """Return the outcome but for what follows from rows, or from the state of the checkout."""
     reasons = [reason for reason in record.reasons if reason != DIRTY]
     kept = {key: value for key, value in record.outcome().items() if key not in FOLLOWING}
@@ -156,7 +156,7 @@ def _stands(fields: Any, dotted: str) -> bool:
     return True
 
 
-def _changes(old: Result, folder: Path, new: Result, new_folder: Path) -> Changes | None:
+def _changes(old: Record, folder: Path, new: Record, new_folder: Path) -> Changes | None:
     """Compare the predictions row by row; None where a file is gone, or has other rows."""
     if old.artifacts.predictions is None or new.artifacts.predictions is None:
         return None

@@ -20,7 +20,7 @@ from bench.errors import UsageError
 from bench.evaluate.evaluate import evaluate, prepared_runs
 from bench.files import write_whole
 from bench.records.metrics import SHORT_NAMES
-from bench.records.record import Result
+from bench.records.record import Record
 from bench.types import Progress
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class Track:
     """The curve of a run: rows by step, task and probe, the records behind them, and the files."""
 
     rows: Sequence[TrackRow]
-    results: Sequence[Result]
+    results: Sequence[Record]
     table: Path
     plot: Path
 
@@ -84,7 +84,7 @@ def track(
         for step, folder in folders.items()
     }
     rows: list[TrackRow] = []
-    results: list[Result] = []
+    results: list[Record] = []
     table = run_folder / CSV_FILE
     for step, configs in runs.items():
         # One task at a time: its configurations are one group of `evaluate`, which keeps its order.
@@ -139,7 +139,7 @@ def thinned(encoders: Mapping[int, Path], steps: Sequence[int], every: int) -> d
     return kept
 
 
-def _row(step: int, config: RunConfig, result: Result) -> TrackRow:
+def _row(step: int, config: RunConfig, result: Record) -> TrackRow:
     return TrackRow(
         step=step,
         task=config.task,

@@ -25,14 +25,14 @@ from bench.records.box_predictions import (
 )
 from bench.records.metrics import FrameMapPart
 from bench.records.predictions import refuse_other_count, texts
-from bench.records.record import Result
+from bench.records.record import Record
 from bench.verify.clips import MOST, listing_problems
 from bench.verify.findings import Finding, all_of, failed, ok, suspect
 from bench.verify.own_words import UNREADABLE, Opened
 from bench.verify.recount import Counted, content_digest, differing
 
 
-def check_boxes(opened: Opened, result: Result) -> tuple[list[Finding], Counted]:
+def check_boxes(opened: Opened, result: Record) -> tuple[list[Finding], Counted]:
     """Check the scores and the truth of a record of boxes; both files are there."""
     predictions, truth = opened.place("predictions"), opened.place("truth")
     try:
@@ -103,7 +103,7 @@ def _check_lengths(table: pa.Table) -> None:
         raise ValueError("a score is missing")
 
 
-def _row_problems(table: pa.Table, boxes: ScoredBoxes, result: Result) -> list[str]:
+def _row_problems(table: pa.Table, boxes: ScoredBoxes, result: Record) -> list[str]:
     ids = table["id"].to_pylist()
     problems = listing_problems(table["row"].to_numpy(), ids, texts(table["status"]), result)
     values = boxes.scores[boxes.scored]
@@ -120,7 +120,7 @@ def _row_problems(table: pa.Table, boxes: ScoredBoxes, result: Result) -> list[s
     return problems
 
 
-def _counts(table: pa.Table, result: Result) -> Finding:
+def _counts(table: pa.Table, result: Record) -> Finding:
     """Count boxes, key frames and videos again; labels of boxes are not kept."""
     stated = {k: result.data.score.boxes.get(k) for k in ("boxes", "key_frames", "videos")}
     if None in stated.values():

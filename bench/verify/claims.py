@@ -10,7 +10,7 @@ from typing import Any
 
 from bench import registry
 from bench.errors import UsageError
-from bench.records.record import ProbePart, Result
+from bench.records.record import ProbePart, Record
 from bench.records.run_id import plain
 from bench.types import ClipPlan
 from bench.verify.findings import Finding, all_of
@@ -20,7 +20,7 @@ SHARE = ("fraction", "draw", "shots", "subset_sha256", "rule", "least", "most")
 WHOLE: Mapping[str, Any] = {"fraction": 1.0, "draw": 0, "rule": ""}
 
 
-def check_claims(result: Result) -> Finding:
+def check_claims(result: Record) -> Finding:
     """Say whether encoder, labels, plan, features and probe are those that the config asks for."""
     rules = [_encoder, _labels, _probe]
     if result.encoder.spec != ARRAYS:
@@ -43,7 +43,7 @@ def other_setting(probe: ProbePart, key: str, wanted: Any) -> str | None:
     return None if {*map(str, found)} == {*map(str, every)} else str(found)
 
 
-def _encoder(result: Result) -> Iterator[str]:
+def _encoder(result: Record) -> Iterator[str]:
     named, encoder = result.config.get("encoder"), result.encoder
     options = result.config.get("encoder_options")
     is_random = isinstance(options, Mapping) and options.get("random") is True
@@ -53,13 +53,13 @@ def _encoder(result: Result) -> Iterator[str]:
         yield f"{named!r} has random weights, and is not called a floor"
 
 
-def _task(result: Result) -> Iterator[str]:
+def _task(result: Record) -> Iterator[str]:
     named, own = result.config.get("task", result.task.name), result.task.name
     if own != named and own in registry.names("tasks"):
         yield f"the task is called {own!r}, the config names {named!r}"
 
 
-def _labels(result: Result) -> Iterator[str]:
+def _labels(result: Record) -> Iterator[str]:
     """Compare the share of the training labels with the options of the task, and of the config."""
     told, options = result.train_labels, result.task.options
     if (result.task.fit_split is None) != (result.data.fit is None):
@@ -75,7 +75,7 @@ def _labels(result: Result) -> Iterator[str]:
             yield f"task.options.{key} is {options.get(key)!r}, the config has {asked[key]!r}"
 
 
-def _plan(result: Result) -> Iterator[str]:
+def _plan(result: Record) -> Iterator[str]:
     config, said = result.config, result.protocol.deviations
     asked, layers, draws = config.get("plan"), config.get("layers"), config.get("draws")
     departures = []
@@ -102,7 +102,7 @@ def _plan(result: Result) -> Iterator[str]:
             yield f"the config departs from the protocol by {what}, which is not on record"
 
 
-def _features(result: Result) -> Iterator[str]:
+def _features(result: Record) -> Iterator[str]:
     config, features = result.config, result.features
     dtype = config.get("dtype", features.dtype) if features.mode == "stored" else "float32"
     if features.dtype != dtype:
@@ -112,7 +112,7 @@ def _features(result: Result) -> Iterator[str]:
         yield f"features were made in {features.precision}, the config has {precision}"
 
 
-def _probe(result: Result) -> Iterator[str]:
+def _probe(result: Record) -> Iterator[str]:
     """Name the options of the probe in the config that its settings and heads do not have."""
     probe, options = result.probe, result.config.get("probe_options")
     if probe.released_sha256 is not None or not isinstance(options, Mapping):

@@ -12,7 +12,7 @@ import pyarrow as pa
 from bench.data.manifest import manifest_digest
 from bench.metrics.relabelling import find_relabelling
 from bench.records.predictions import Rows, read_rows
-from bench.records.record import Result
+from bench.records.record import Record
 from bench.records.record_files import prediction_facts
 from bench.types import BoolArray, IntArray
 from bench.verify.findings import Finding, all_of, failed, ok, suspect, unchecked
@@ -25,7 +25,7 @@ MOST = 1 + 1e-4  # a probability, with rounding
 SUM_ROUNDING = 1e-3  # of float32 probabilities, averaged over views
 
 
-def check_clips(opened: Opened, result: Result) -> tuple[list[Finding], Counted]:
+def check_clips(opened: Opened, result: Record) -> tuple[list[Finding], Counted]:
     """Check the predictions of a record of clips; the file is there."""
     path = opened.place("predictions")
     try:
@@ -53,7 +53,7 @@ def check_clips(opened: Opened, result: Result) -> tuple[list[Finding], Counted]
 
 
 # --------------------------------------------------------------------------------------------- rows
-def _row_problems(rows: Rows, result: Result) -> list[str]:
+def _row_problems(rows: Rows, result: Record) -> list[str]:
     num_classes = result.task.num_classes
     problems = [
         *rows.problems,
@@ -85,7 +85,7 @@ def _row_problems(rows: Rows, result: Result) -> list[str]:
 
 
 def listing_problems(
-    numbers: IntArray, ids: Sequence[str], statuses: npt.NDArray[np.str_], result: Result
+    numbers: IntArray, ids: Sequence[str], statuses: npt.NDArray[np.str_], result: Record
 ) -> list[str]:
     """Return where rows, of clips or of boxes, are not those that the record lists, each once."""
     problems = []
@@ -106,7 +106,7 @@ def _twins(ids: Sequence[str]) -> list[str]:
     return []
 
 
-def _fates(ids: Sequence[str], statuses: npt.NDArray[np.str_], result: Result) -> list[str]:
+def _fates(ids: Sequence[str], statuses: npt.NDArray[np.str_], result: Record) -> list[str]:
     """Return where scored, missing and undecodable rows are not those of the record."""
     score, problems = result.data.score, []
     number = {name: int((statuses == name).sum()) for name in (*STATUSES, OLD_STATUS)}
@@ -128,7 +128,7 @@ def _fates(ids: Sequence[str], statuses: npt.NDArray[np.str_], result: Result) -
     return problems
 
 
-def _manifest(rows: Rows, opened: Opened, result: Result) -> Finding:
+def _manifest(rows: Rows, opened: Opened, result: Record) -> Finding:
     classes = _class_names(opened, result)
     if classes is None:
         sentence = "class names are not kept, so its digest cannot be computed"
@@ -150,7 +150,7 @@ def _manifest(rows: Rows, opened: Opened, result: Result) -> Finding:
     return ok("manifest", "ids, labels and class names give the digest of the record")
 
 
-def _class_names(opened: Opened, result: Result) -> list[str] | None:
+def _class_names(opened: Opened, result: Record) -> list[str] | None:
     """Return the class names kept with the predictions, else with a probe that is the record's."""
     said = prediction_facts(opened.place("predictions")) or {}
     held = said.get("classes")
@@ -170,7 +170,7 @@ def _class_names(opened: Opened, result: Result) -> list[str] | None:
 
 
 # ------------------------------------------------------------------------------------------ signs
-def _labels(rows: Rows, result: Result) -> Finding:
+def _labels(rows: Rows, result: Record) -> Finding:
     num_classes, labels = result.task.num_classes, rows.labels[rows.scored]
     both = np.concatenate([labels, rows.predicted])
     if not len(labels) or ((both < 0) | (both >= num_classes)).any():

@@ -20,7 +20,7 @@ from bench.errors import BenchError
 from bench.metrics.intervals import wilson
 from bench.metrics.mcnemar import mcnemar_above
 from bench.records.metrics import MetricsPart
-from bench.records.record import Result
+from bench.records.record import Record
 from bench.verify.findings import Finding, ok, suspect, unchecked
 from bench.verify.recount import Counted
 
@@ -31,7 +31,7 @@ ALPHA = 0.05  # one-sided: better than untrained weights
 class Peer:
     """A sound record with what comparing needs of it."""
 
-    result: Result
+    result: Record
     path: Path
     counted: Counted
 
@@ -62,7 +62,7 @@ def controls(own: Peer, others: Sequence[Peer], cache: Path | None = None) -> li
     ]
 
 
-def may_concern(own: Result, other: Result) -> bool:
+def may_concern(own: Record, other: Record) -> bool:
     """Whether the files of another record can tell anything on `own`: cheap to say."""
     if own.id == other.id:
         return False
@@ -74,7 +74,7 @@ def may_concern(own: Result, other: Result) -> bool:
     return same_files or (same_rows and is_alike)
 
 
-def measured(result: Result) -> str:
+def measured(result: Record) -> str:
     """Return everything that two records must share for their numbers to compare encoders."""
     fit, labels = result.data.fit, result.train_labels
     facts: dict[str, Any] = {
@@ -91,7 +91,7 @@ def measured(result: Result) -> str:
 
 
 # ------------------------------------------------------------------------------------------- chance
-def _chance(result: Result) -> list[Finding]:
+def _chance(result: Record) -> list[Finding]:
     metrics = result.metrics
     if not isinstance(metrics, MetricsPart):
         return []  # a mean AP has no chance level
@@ -111,7 +111,7 @@ def _chance(result: Result) -> list[Finding]:
 
 
 # ---------------------------------------------------------------------------------------- untrained
-def _is_untrained(result: Result) -> bool:
+def _is_untrained(result: Record) -> bool:
     """Whether an encoder is a floor with random weights; raw pixels have none."""
     return result.encoder.is_floor and result.encoder.weights_sha256 is not None
 
@@ -142,7 +142,7 @@ def _untrained(own: Peer, others: Sequence[Peer], cache: Path | None) -> list[Fi
     return [ok("control", f"better than untrained: {both}, one-sided p {p_above:.2g}")]
 
 
-def _network(result: Result) -> str:
+def _network(result: Record) -> str:
     """Return the name of a network without where its weights come from."""
     spec = str(result.config.get("encoder", result.encoder.spec))
     name, _, weights = spec.partition(":")
@@ -229,7 +229,7 @@ def _remade(own: Peer, other: Peer) -> str | None:
     return None
 
 
-def _made_by(result: Result) -> dict[str, Any]:
+def _made_by(result: Record) -> dict[str, Any]:
     """Return what follows from the key of the features that were scored."""
     names = ("weights_sha256", "name", "num_parameters", "width", "is_floor")
     facts = {f"encoder.{name}": getattr(result.encoder, name) for name in names}

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from bench.records.record import Result
+    from bench.records.record import Record
 
 Answer = Literal["ok", "failed", "suspect", "unchecked"]
 WORST_FIRST: tuple[Answer, ...] = ("failed", "suspect", "unchecked", "ok")
@@ -38,7 +38,7 @@ class Verdict:
     record: str
     path: Path
     findings: tuple[Finding, ...]
-    result: Result | None = None
+    result: Record | None = None
 
     @property
     def status(self) -> Answer:

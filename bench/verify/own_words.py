@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.files import file_sha256
-from bench.records.record import Artifact, RecordError, Result, seal_of
+from bench.records.record import Artifact, Record, RecordError, seal_of
 from bench.records.record_files import parse_record, prediction_facts
 from bench.verify.claims import check_claims
 from bench.verify.findings import Finding, all_of, failed, ok, suspect, unchecked
@@ -36,7 +36,7 @@ class Opened:
 
     path: Path
     raw: Mapping[str, Any]
-    result: Result | None
+    result: Record | None
     files: Mapping[str, str]
     findings: tuple[Finding, ...]
 
@@ -85,7 +85,7 @@ def open_record(path: Path) -> Opened:
     return Opened(path=path, raw=raw, result=result, files=files, findings=tuple(findings))
 
 
-def belongs(opened: Opened, result: Result) -> Finding:
+def belongs(opened: Opened, result: Record) -> Finding:
     """Say whether predictions and truth were written for this record, task and split."""
     known = {
         "record": result.id,
@@ -156,7 +156,7 @@ def _seal(raw: Mapping[str, Any]) -> Finding:
     return ok("seal", "nothing in the file was edited after it was written")
 
 
-def _files(folder: Path, result: Result) -> tuple[dict[str, str], Finding]:
+def _files(folder: Path, result: Record) -> tuple[dict[str, str], Finding]:
     """Return the digests of files that are there, and whether they are those of the record."""
     found: dict[str, str] = {}
     problems = []
@@ -199,7 +199,7 @@ def _tensors(facts: Path) -> list[str]:
 
 
 # --------------------------------------------------------------------------------------- the claims
-def _status(result: Result) -> Finding:
+def _status(result: Record) -> Finding:
     why = []
     if result.config.get("limit") is not None:
         why.append(f"limited to {result.config['limit']} rows a split")

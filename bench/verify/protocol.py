@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from bench import registry
 from bench.errors import UsageError
 from bench.protocols import EvaluationProtocol
-from bench.records.record import Result
+from bench.records.record import Record
 from bench.records.run_id import plain, protocol_digest
 from bench.verify.claims import ARRAYS, other_setting
 from bench.verify.findings import Finding, all_of, failed
@@ -15,7 +15,7 @@ from bench.verify.findings import Finding, all_of, failed
 RELEASED = "released probe, no fit"
 
 
-def check_protocol(result: Result) -> Finding:
+def check_protocol(result: Record) -> Finding:
     """Say whether the protocol is the one of that name in this version, and was kept to."""
     name = result.protocol.name
     try:
@@ -35,7 +35,7 @@ def check_protocol(result: Result) -> Finding:
     return all_of("protocol", [*departures(result, protocol)], f"{name}, as this version has it")
 
 
-def departures(result: Result, protocol: EvaluationProtocol) -> Iterator[str]:
+def departures(result: Record, protocol: EvaluationProtocol) -> Iterator[str]:
     """Yield what differs from the protocol without being on record as a deviation."""
     probe, name = result.probe, protocol.name
     rule = protocol.selection if probe.released_sha256 is None else RELEASED

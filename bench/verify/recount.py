@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from bench.records.metrics import ROUNDING, MetricsPart
 from bench.records.predictions import Rows
-from bench.records.record import Result
+from bench.records.record import Record
 from bench.records.record_files import TOP
 from bench.types import BoolArray
 from bench.verify.findings import Finding, all_of, failed, unchecked
@@ -42,7 +42,7 @@ class Counted:
         return np.unpackbits(packed, count=self.rows).astype(np.bool_)
 
 
-def check_metrics(rows: Rows, result: Result) -> Finding:
+def check_metrics(rows: Rows, result: Record) -> Finding:
     """Count every accuracy of a record of clips again."""
     metrics = result.metrics
     assert isinstance(metrics, MetricsPart)
@@ -90,7 +90,7 @@ def differing(stated: Mapping[str, Any], counted: Mapping[str, Any]) -> list[str
     return found
 
 
-def _recount(rows: Rows, result: Result) -> dict[str, Any] | None:
+def _recount(rows: Rows, result: Record) -> dict[str, Any] | None:
     """Count every accuracy; unreadable rows are wrong, or left out by a run that skips them."""
     kept = np.ones(len(rows.labels), dtype=np.bool_) if result.counts_lost else rows.scored
     listed, right, num_classes = int(kept.sum()), rows.right, result.task.num_classes

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from bench.records.metrics import MetricsPart
-from bench.records.record import Result
+from bench.records.record import Record
 from bench.verify.findings import Finding, all_of, failed, ok
 
 
-def check_selection(result: Result, *, is_sealed: bool) -> Finding:
+def check_selection(result: Record, *, is_sealed: bool) -> Finding:
     """Say whether the head that was reported is the one that its rule chooses."""
     probe, chosen = result.probe, result.probe.selection
     if len(probe.heads) == 1 or probe.released_sha256 is not None:
@@ -49,7 +49,7 @@ def _no_share(scores: Sequence[float | None], rows: int) -> list[str]:
     return []
 
 
-def _on_score_split(result: Result, metrics: MetricsPart) -> Iterator[str]:
+def _on_score_split(result: Record, metrics: MetricsPart) -> Iterator[str]:
     """Yield what is wrong with the heads' accuracies on the score split."""
     chosen, selected = result.probe.selection, result.probe.selected
     own, by_score = chosen.score_split_scores[selected], chosen.rule == "best_on_score"

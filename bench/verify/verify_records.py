@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from bench.records.record import Result
+from bench.records.record import Record
 from bench.verify.boxes import check_boxes
 from bench.verify.cache import remembered
 from bench.verify.clips import check_clips
@@ -21,7 +21,7 @@ from bench.verify.recount import Counted
 
 
 def verify(
-    path: Path, *, others: Sequence[Result] = (), strict: bool = False, cache: Path | None = None
+    path: Path, *, others: Sequence[Record] = (), strict: bool = False, cache: Path | None = None
 ) -> Verdict:
     """Check a record file and the files beside it; content that is wrong never raises.
 

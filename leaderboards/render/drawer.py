@@ -11,7 +11,7 @@ from html import escape
 
 from bench.publish.leaderboard import PublishedNumber
 from bench.records.metrics import FrameMapPart
-from bench.records.record import Result
+from bench.records.record import Record
 from leaderboards.render.markup import described
 from leaderboards.render.page_table import bar_of, places, signed
 from leaderboards.rows.layout import printed
@@ -37,11 +37,11 @@ class Shown:
 
     head: TableHead
     cell: TableCell
-    record: Result
+    record: Record
     placed: int
 
 
-def shown_records(table: Table) -> list[Result]:
+def shown_records(table: Table) -> list[Record]:
     """Return every record that a number stands for, once, in reading order."""
     found = {
         cell.record.id: cell.record
@@ -133,7 +133,7 @@ def _large(digits: str, told: str, scale: str) -> str:
     return f'<div class="large"><p><b>{digits}</b> {escape(told)}</p>{scale}</div>'
 
 
-def _summary(record: Result, cells: Sequence[Shown]) -> dict[str, list[str]]:
+def _summary(record: Record, cells: Sequence[Shown]) -> dict[str, list[str]]:
     """Return what decides how far a number can be believed."""
     seeds = cells[0].cell.seeds
     told = [_told(one) for one in cells]
@@ -177,7 +177,7 @@ def _told(one: Shown) -> dict[str, str]:
     return told
 
 
-def _counts(record: Result) -> str:
+def _counts(record: Record) -> str:
     own, listed = record.metrics, record.data.score.listed
     if isinstance(own, FrameMapPart):
         return f"{own.scored:,} of {own.expected:,} boxes scored, {own.num_frames:,} key frames"
@@ -186,7 +186,7 @@ def _counts(record: Result) -> str:
     return f"{own.correct:,} right of {listed:,} listed{lost}{published}"
 
 
-def _optimism(record: Result) -> list[str]:
+def _optimism(record: Record) -> list[str]:
     own = record.optimism
     if own is None:
         return []
@@ -198,7 +198,7 @@ def _optimism(record: Result) -> list[str]:
     ]
 
 
-def _again(record: Result) -> str:
+def _again(record: Record) -> str:
     commit = commit_of(record)
     made = f"Made {record.created}" + (f" at {commit}" if commit else "")
     lines = [f"bench run records/{record.id}.json", f"bench replay {record.id}"]

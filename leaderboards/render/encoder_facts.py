@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from bench.records.record import Result
+from bench.records.record import Record
 from leaderboards.render.markup import millions
 from leaderboards.rows.layout import NONE
 from leaderboards.rows.table import Fact
@@ -20,7 +20,7 @@ FRAMES_NOTE = (
 )
 
 
-def facts_of_encoder(records: Sequence[Result], shown: Result | None) -> tuple[Fact, ...]:
+def facts_of_encoder(records: Sequence[Record], shown: Record | None) -> tuple[Fact, ...]:
     """Return a fact for every one of `TITLES`; `shown` stands for the encoder in the table.
 
     `records` are all of that encoder. Without one (chance) there is nothing to say.
@@ -38,7 +38,7 @@ def facts_of_encoder(records: Sequence[Result], shown: Result | None) -> tuple[F
     )
 
 
-def clips_a_second(records: Iterable[Result], shown: Result) -> float | None:
+def clips_a_second(records: Iterable[Record], shown: Record) -> float | None:
     """Return clips a second over all runs on videos that encoded some where `shown` was made.
 
     Runs on another device, in another precision or of another input do not count. None: no run
@@ -53,7 +53,7 @@ def clips_a_second(records: Iterable[Result], shown: Result) -> float | None:
     return clips / seconds if clips and seconds else None
 
 
-def speed_note(shown: Iterable[Result]) -> list[str]:
+def speed_note(shown: Iterable[Record]) -> list[str]:
     """Return the sentences that say what input and speed mean, and where speed was measured."""
     places = sorted({f"{r.features.precision} on {r.environment.get('device')}" for r in shown})
     if not places:
@@ -68,7 +68,7 @@ def spelled(speed: float) -> str:
     return f"{speed:,.{digits}f}"
 
 
-def _setting(record: Result) -> tuple[object, ...]:
+def _setting(record: Record) -> tuple[object, ...]:
     encoder = record.encoder
     return (
         record.environment.get("device"),

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING
 
-from bench.records.record import Result
+from bench.records.record import Record
 from leaderboards.render.drawing import ACCENT, INK, inline, own_style, plain_axes, svg_text
 from leaderboards.render.labels import Box, placed
 from leaderboards.render.low_shot_figure import panel_svg
@@ -41,7 +41,7 @@ class Axis:
 SIZE = Axis(prefix="size", label="parameters (millions)", value=parameters)
 
 
-def figures_markup(table: Table, records: Sequence[Result]) -> str:
+def figures_markup(table: Table, records: Sequence[Record]) -> str:
     """Return all pictures of a table; nothing where there is nothing to compare.
 
     `records` are those that the table was made of, for speeds and for curves over few labels.
@@ -218,7 +218,7 @@ def _name(axes: Axes, points: Sequence[Point], chance: float | None) -> None:
 
 
 # ------------------------------------------------------------------------------------------- curves
-def _curves(table: Table, records: Sequence[Result]) -> str:
+def _curves(table: Table, records: Sequence[Record]) -> str:
     """Return the curves over the number of labels of the tasks and probes of the table."""
     wanted = {(head.column.task, head.column.probe, head.protocol) for head in table.heads}
     panels = [

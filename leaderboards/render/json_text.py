@@ -10,7 +10,7 @@ import dataclasses
 import json
 from typing import Any
 
-from bench.records.record import Result
+from bench.records.record import Record
 from bench.records.run_id import plain
 from leaderboards.render.csv_text import unique_labels
 from leaderboards.rows.provenance import facts_of
@@ -62,7 +62,7 @@ def _row(row: TableRow) -> dict[str, Any]:
     }
 
 
-def encoder_fields(record: Result | None) -> dict[str, Any]:
+def encoder_fields(record: Record | None) -> dict[str, Any]:
     """Return which encoder a row is of; None in a row that is not measured."""
     encoder = record.encoder if record else None
     return {
@@ -96,7 +96,7 @@ def _cell(cell: TableCell) -> dict[str, Any]:
     }
 
 
-def _record(record: Result) -> dict[str, Any]:
+def _record(record: Record) -> dict[str, Any]:
     optimism = record.optimism
     return {
         "created": record.created,

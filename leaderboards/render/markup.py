@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from html import escape
 from pathlib import Path
 
-from bench.records.record import Result
+from bench.records.record import Record
 
 PARTS = (
     "title", "lead", "before", "controls", "table", "notes", "legend", "figures", "records", "data",
@@ -92,7 +92,7 @@ def breakable(name: str) -> str:
     return escape(BREAKS.sub("\\g<0>\0", name)).replace("\0", "<wbr>")
 
 
-def size_of(record: Result) -> str:
+def size_of(record: Record) -> str:
     """Return parameters and input of an encoder, such as `303 M · 16 x 224²`."""
     encoder = record.encoder
     parts = [millions(encoder.num_parameters)] if encoder.num_parameters else []

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-from bench.records.record import Result
+from bench.records.record import Record
 from leaderboards.render.drawer import ENTRIES_LIMIT, entries_markup, records_section, shown_records
 from leaderboards.render.figures import figures_markup
 from leaderboards.render.markup import filled_page, listed_legend, listed_notes
@@ -31,7 +31,7 @@ def html_page(
     table: Table,
     *,
     kept: Path | None = None,
-    records: Sequence[Result] = (),
+    records: Sequence[Record] = (),
     limit: int = DETAILS_LIMIT,
 ) -> str:
     """Return the page as text; it loads nothing from anywhere.

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 
 from bench.records.metrics import FrameMapPart
-from bench.records.record import Result
+from bench.records.record import Record
 from leaderboards.render.markup import bar, breakable, framed, marks, millions, size_of
 from leaderboards.rows.layout import difference_text, margin, place_text, printed
 from leaderboards.rows.sections import Section, sections
@@ -174,7 +174,7 @@ def _cell(cell: TableCell, head: TableHead, css: str, paper: str) -> str:
     )
 
 
-def _number(cell: TableCell, value: float, record: Result, head: TableHead) -> str:
+def _number(cell: TableCell, value: float, record: Record, head: TableHead) -> str:
     is_gap = head.column.shows == "gap"
     # The sample leaves open that it is the best of its column, which it is not.
     is_open = cell.rank is not None and cell.rank[0] == 1 and not cell.is_best
@@ -186,7 +186,7 @@ def _number(cell: TableCell, value: float, record: Result, head: TableHead) -> s
     )
 
 
-def bar_of(cell: TableCell, value: float, record: Result, head: TableHead) -> str:
+def bar_of(cell: TableCell, value: float, record: Record, head: TableHead) -> str:
     """Return the style of the bar of a number, with its interval and the chance of its record."""
     ends = (cell.interval.low, cell.interval.high) if cell.interval else ()
     return bar(value, None if head.column.metric == "top5" else record.chance, *ends)
@@ -220,7 +220,7 @@ def _below(cell: TableCell) -> str:
     return "".join(f'<small class="below">{line}</small>' for line in lines)
 
 
-def _tooltip(cell: TableCell, record: Result) -> str:
+def _tooltip(cell: TableCell, record: Record) -> str:
     metrics = record.metrics
     parts = [f"n = {metrics.scored:,} scored of {metrics.expected:,}"]
     if isinstance(metrics, FrameMapPart):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from bench.records.record import Result
+from bench.records.record import Record
 from leaderboards.render.encoder_facts import clips_a_second
 from leaderboards.rows.notes import measured
 from leaderboards.rows.paper_facts import USUAL_RESOLUTION
@@ -38,7 +38,7 @@ def parameters(row: TableRow, cell: TableCell) -> float | None:
 
 
 def milliseconds(
-    table: Table, records: Sequence[Result]
+    table: Table, records: Sequence[Record]
 ) -> tuple[dict[int, float], str, list[str]]:
     """Return milliseconds a clip by row, where they were measured, and the rows of other places."""
     every = records or [c.record for row in table.rows for c in row.cells if c.record]
@@ -96,7 +96,7 @@ def points_of(
     return sorted(points, key=lambda point: (-point.y, point.x, point.name))
 
 
-def _kind(row: TableRow, record: Result, head: TableHead) -> Kind:
+def _kind(row: TableRow, record: Record, head: TableHead) -> Kind:
     own = head.reference
     if not own or record.protocol.name != head.protocol or measured(record) != measured(own):
         return "other"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bench.files import write_whole
 from bench.publish.leaderboard import Leaderboard
-from bench.records.record import Result
+from bench.records.record import Record
 from leaderboards.render.csv_text import csv_text
 from leaderboards.render.json_text import json_text
 from leaderboards.render.latex import latex_text
@@ -25,7 +25,7 @@ Make = Callable[..., Table]
 
 def write(
     board: Leaderboard,
-    records: Sequence[Result],
+    records: Sequence[Record],
     folder: Path,
     *,
     include_unreportable: bool = False,
@@ -46,7 +46,7 @@ def write_table(
     folder: Path,
     *,
     kept: Path | None = None,
-    records: Sequence[Result] = (),
+    records: Sequence[Record] = (),
 ) -> list[Path]:
     """Write a table as `NAME.md`, `.csv`, `.tex`, `.json` and `.html`; return their paths.
 

@@ -6,15 +6,15 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from bench.publish.leaderboard import Column
-from bench.records.record import Result
+from bench.records.record import Record
 from bench.records.run_id import plain
 
 SHARE_OPTIONS = ("fraction", "shots", "draw", "subset_sha256")
 
 
 def candidates(
-    column: Column, columns: Sequence[Column], records: Iterable[Result]
-) -> list[Result]:
+    column: Column, columns: Sequence[Column], records: Iterable[Record]
+) -> list[Record]:
     """Return the records that a column may show: those for which another column is made stay there.
 
     That is a column of the record's protocol or, where this one leaves plan or options open, one
@@ -32,7 +32,7 @@ def candidates(
     ]
 
 
-def fits(column: Column, record: Result) -> bool:
+def fits(column: Column, record: Record) -> bool:
     """Say whether a record is of a column's task and probe, and of the plan and options it names.
 
     The protocol is left open: a record of another one stands in with a mark; so is the number of
@@ -49,7 +49,7 @@ def fits(column: Column, record: Result) -> bool:
     return all(plain(value) == own for value, own in (*tasks, *probes))
 
 
-def shown_value(column: Column, record: Result) -> float | None:
+def shown_value(column: Column, record: Record) -> float | None:
     """Return the number that a column shows of a record, None where the record has none."""
     if column.shows == "metric":
         return record.value(column.metric)
@@ -60,7 +60,7 @@ def shown_value(column: Column, record: Result) -> float | None:
     return numbers[column.shows]
 
 
-def plan_note(column: Column, record: Result) -> str:
+def plan_note(column: Column, record: Record) -> str:
     """Say that clips have another number of frames than the plan of the column; else nothing."""
     if column.plan is None:
         return ""
@@ -81,7 +81,7 @@ def _asked(column: Column) -> dict[str, str]:
     return asked
 
 
-def _is_of_plan(wanted: str, record: Result) -> bool:
+def _is_of_plan(wanted: str, record: Record) -> bool:
     """Compare clips and views, and the stride if the plan that is wanted names one."""
     clips, at, stride = wanted.partition("@")
     own_clips, _, own_stride = record.plan.score.partition("@")
@@ -89,14 +89,14 @@ def _is_of_plan(wanted: str, record: Result) -> bool:
     return same and (not at or stride == own_stride)
 
 
-def _task_option(record: Result, key: str) -> Any:
+def _task_option(record: Record, key: str) -> Any:
     """Return an option of a run's task; how many labels it saw is always on record."""
     if key in SHARE_OPTIONS and record.train_labels is not None:
         return getattr(record.train_labels, key)
     return record.task.options.get(key)
 
 
-def _probe_option(record: Result, key: str) -> Any:
+def _probe_option(record: Record, key: str) -> Any:
     """Return an option of a run's probe as it was asked for, or else what the probe made of it."""
     asked = record.config.get("probe_options")
     if isinstance(asked, dict) and key in asked:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from bench.records.metrics import FrameMapPart
-from bench.records.record import RecordError, Result
+from bench.records.record import Record, RecordError
 from bench.types import IntArray
 
 ALL_UP_TO = 24  # classes: of more only the worst and the best are shown
@@ -52,7 +52,7 @@ class ClassDetails:
     confusions: tuple[Confusion, ...] = ()
 
 
-def class_details(record: Result, folder: Path) -> ClassDetails:
+def class_details(record: Record, folder: Path) -> ClassDetails:
     """Return what a record in `folder` tells of its classes; those without rows are left out.
 
     Raises:
@@ -113,7 +113,7 @@ def _confusion(place: int, labels: IntArray, predicted: IntArray) -> Confusion:
 
 # ------------------------------------------------------------------------------------- for the page
 def details_of(
-    records: Iterable[Result], folder: Path, limit: int
+    records: Iterable[Record], folder: Path, limit: int
 ) -> tuple[dict[str, ClassDetails], list[str]]:
     """Return the details of the first `limit` records by id, and why some have none."""
     found: dict[str, ClassDetails] = {}

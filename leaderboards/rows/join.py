@@ -15,7 +15,7 @@ from dataclasses import replace
 
 from bench.errors import UsageError, closest
 from bench.publish.leaderboard import Column, Leaderboard
-from bench.records.record import Result
+from bench.records.record import Record
 from leaderboards.rows.best import with_best
 from leaderboards.rows.candidates import candidates, names_a_share, plan_note, shown_value
 from leaderboards.rows.layout import ordered
@@ -29,7 +29,7 @@ RANK = {"not_reportable": 0, "suspect": 1, "complete": 2}
 
 
 def join(
-    board: Leaderboard, records: Sequence[Result], *, include_unreportable: bool = False
+    board: Leaderboard, records: Sequence[Record], *, include_unreportable: bool = False
 ) -> Table:
     """Return the table of a board; a board without columns gets every task and probe found.
 
@@ -70,7 +70,7 @@ def join(
     )
 
 
-def columns_of(records: Iterable[Result]) -> list[Column]:
+def columns_of(records: Iterable[Record]) -> list[Column]:
     """Return a column for every task, protocol, probe and metric found, sorted."""
     found = sorted({(r.task.name, r.protocol.name, r.probe.name, r.task.metric) for r in records})
     return [
@@ -89,7 +89,7 @@ def _refuse_other_metric(board: str, head: TableHead) -> None:
         )
 
 
-def _head(column: Column, field: Sequence[Result]) -> TableHead:
+def _head(column: Column, field: Sequence[Record]) -> TableHead:
     """Settle what a column measures: its own protocol or the most frequent, then the most frequent
     splits under it; among equals the larger score split. Rows left out of the count are not what a
     column measures as long as one record counts them.
@@ -117,8 +117,8 @@ def _head(column: Column, field: Sequence[Result]) -> TableHead:
 
 
 def _encoder_rows(
-    heads: Sequence[TableHead], fields: Sequence[Sequence[Result]]
-) -> tuple[list[TableRow], dict[str, list[Result]]]:
+    heads: Sequence[TableHead], fields: Sequence[Sequence[Record]]
+) -> tuple[list[TableRow], dict[str, list[Record]]]:
     """Return a row per encoder (`identity_of`) that has a number in some column.
 
     With them come the records that means are of, by the id of the one that stands in the cell.
@@ -145,7 +145,7 @@ def _encoder_rows(
     return rows, pooled
 
 
-def _cell(head: TableHead, field: Sequence[Result]) -> tuple[TableCell, list[Result]]:
+def _cell(head: TableHead, field: Sequence[Record]) -> tuple[TableCell, list[Record]]:
     """Take the newest complete record, one that compares with the column before one that does not.
 
     Scores of the metric decide nothing here: the best of several runs is not their result. Records
@@ -209,7 +209,7 @@ def _numbered(
     return marked, list(numbers)
 
 
-def identity_of(record: Result) -> Identity:
+def identity_of(record: Record) -> Identity:
     """Return name, weights and input of an encoder, by which records share a row."""
     encoder = record.encoder
     seen = f"{encoder.num_frames} x {encoder.image_size}²"

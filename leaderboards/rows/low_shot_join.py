@@ -16,7 +16,7 @@ from typing import Any
 from bench.data.few_labels import KEYS
 from bench.metrics.label_efficiency import Curve, labels_to_reach, log_area, middle
 from bench.records.metrics import FrameMapPart
-from bench.records.record import ProbePart, Result, TrainLabelsPart
+from bench.records.record import ProbePart, Record, TrainLabelsPart
 from bench.records.run_id import FILE_PLACES, PLACES
 from leaderboards.rows.best import as_printed, highest
 from leaderboards.rows.join import RANK
@@ -44,7 +44,7 @@ CLASSES = {
 
 def join(
     title: str,
-    records: Sequence[Result],
+    records: Sequence[Record],
     *,
     targets: Sequence[float] = (),
     include_unreportable: bool = False,
@@ -71,11 +71,11 @@ def join(
     )
 
 
-def _has_few_labels(records: Iterable[Result]) -> bool:
+def _has_few_labels(records: Iterable[Record]) -> bool:
     return any(not labels_of(record).are_all for record in records)
 
 
-def _panel_key(record: Result) -> tuple[str, ...]:
+def _panel_key(record: Record) -> tuple[str, ...]:
     whole = record.data.fit.digest if labels_of(record).are_all and record.data.fit else ""
     return (
         record.task.name,
@@ -89,7 +89,7 @@ def _panel_key(record: Result) -> tuple[str, ...]:
     )
 
 
-def _panel(records: Sequence[Result], targets: Sequence[float], numbers: dict[str, int]) -> Panel:
+def _panel(records: Sequence[Record], targets: Sequence[float], numbers: dict[str, int]) -> Panel:
     # By rising number of labels; all labels come last.
     found = {_share(labels_of(record)): LabelShare(record=record) for record in records}
     shares = sorted(found, key=lambda key: (found[key].rows, [str(part) for part in key]))
@@ -116,7 +116,7 @@ def _share(labels: TrainLabelsPart) -> tuple[Any, ...]:
     return labels.subset_sha256, labels.shots, labels.fraction, rule
 
 
-def _choices(record: Result) -> dict[str, str]:
+def _choices(record: Record) -> dict[str, str]:
     """Return what tells two lines of a panel apart, as texts a reader can use."""
     config, features, probe = record.config, record.features, record.probe
     options, plan = record.task.options, record.plan
@@ -152,8 +152,8 @@ def _spelled(value: Any) -> str:
     return json.dumps(value or {}, sort_keys=True, separators=(",", ":"))
 
 
-def _line(records: Sequence[Result], shares: Iterable[tuple[Any, ...]]) -> Line:
-    cells: dict[tuple[Any, ...], dict[int, Result]] = {share: {} for share in shares}
+def _line(records: Sequence[Record], shares: Iterable[tuple[Any, ...]]) -> Line:
+    cells: dict[tuple[Any, ...], dict[int, Record]] = {share: {} for share in shares}
     for record in sorted(records, key=lambda r: (RANK[r.status], age(r))):
         labels = labels_of(record)
         # All draws of everything are equal, and a list is not drawn.
@@ -258,7 +258,7 @@ def _competes(cell: Draws, common: tuple[str, ...]) -> bool:
     )
 
 
-def _departures(record: Result) -> tuple[str, ...]:
+def _departures(record: Record) -> tuple[str, ...]:
     """Return what competing numbers share: the rows left out, and how they depart."""
     return left_out(record), *record.protocol.deviations
 

@@ -9,12 +9,12 @@ from functools import cached_property
 from typing import Literal
 
 from bench.metrics.label_efficiency import spread
-from bench.records.record import Result, TrainLabelsPart
+from bench.records.record import Record, TrainLabelsPart
 from leaderboards.rows.layout import NONE
 from leaderboards.rows.table import METRICS, percent
 
 
-def labels_of(record: Result) -> TrainLabelsPart:
+def labels_of(record: Record) -> TrainLabelsPart:
     """Return which training labels a low-shot record used: such a record always says so."""
     assert record.train_labels
     return record.train_labels
@@ -27,7 +27,7 @@ class LabelShare:
     Rows that are boxes are drawn by `videos`.
     """
 
-    record: Result
+    record: Record
 
     @property
     def labels(self) -> TrainLabelsPart:
@@ -94,7 +94,7 @@ class DrawnNumbers:
 class Draws(DrawnNumbers):
     """The records of one share by draw, with the task's metric of each as `values`."""
 
-    records: Mapping[int, Result]
+    records: Mapping[int, Record]
 
     @property
     def labels(self) -> float:
@@ -139,7 +139,7 @@ class Line:
     """One encoder in a panel, `record` its newest."""
 
     name: str
-    record: Result
+    record: Record
     cells: tuple[Draws, ...]
     area: DrawnNumbers = DrawnNumbers()
     reaches: tuple[Reach, ...] = ()
@@ -160,7 +160,7 @@ class Line:
 class Panel:
     """One task, protocol and probe: lines by columns. `draws` counts those of a full cell."""
 
-    record: Result
+    record: Record
     columns: tuple[LabelShare, ...]
     lines: tuple[Line, ...]
     targets: tuple[float, ...]

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bench.compare.comparable import own_options
-from bench.records.record import Result, TrainLabelsPart
+from bench.records.record import Record, TrainLabelsPart
 
 LABELS = {
     "none": "without its labels",
@@ -18,7 +18,7 @@ LABELS = {
 }
 
 
-def measured(record: Result) -> tuple[str, ...]:
+def measured(record: Record) -> tuple[str, ...]:
     """Return what two records must share, beside the protocol's name, to compare without a mark."""
     return (
         record.protocol.digest,
@@ -33,7 +33,7 @@ def measured(record: Result) -> tuple[str, ...]:
     )
 
 
-def _probe_options(record: Result) -> dict[str, Any]:
+def _probe_options(record: Record) -> dict[str, Any]:
     """Return the settings of the probe that a run asked for itself."""
     asked = record.config.get("probe_options")
     return dict(asked) if isinstance(asked, dict) else {}
@@ -43,7 +43,7 @@ def _spelled_options(options: dict[str, Any]) -> str:
     return ", ".join(f"{key} {json.dumps(value)}" for key, value in sorted(options.items()))
 
 
-def _whole(record: Result) -> str:
+def _whole(record: Record) -> str:
     """Return the digest of the training rows, of a drawn share that of those it was drawn from."""
     fit, labels = record.data.fit, record.train_labels
     if fit is None or labels is None:
@@ -52,7 +52,7 @@ def _whole(record: Result) -> str:
     return whole if isinstance(whole, str) and not labels.are_all else fit.digest
 
 
-def left_out(record: Result) -> str:
+def left_out(record: Record) -> str:
     """Return a digest of the rows that were left out of the count because they could not be read.
 
     It is empty where there are none, or where they count as wrong.
@@ -65,13 +65,13 @@ def left_out(record: Result) -> str:
     ).hexdigest()
 
 
-def trained_on(record: Result) -> str:
+def trained_on(record: Record) -> str:
     """Return which share of the training labels was used, without the draw; empty for none."""
     labels = record.train_labels
     return repr((labels.fraction, labels.shots, labels.subset_sha256)) if labels else ""
 
 
-def _of_boxes(record: Result) -> tuple[str, ...]:
+def _of_boxes(record: Record) -> tuple[str, ...]:
     """Return what decides how boxes are read and scored; empty for clips."""
     if record.task.unit != "box":
         return ()
@@ -79,8 +79,8 @@ def _of_boxes(record: Result) -> tuple[str, ...]:
 
 
 def notes_on(
-    record: Result,
-    reference: Result,
+    record: Record,
+    reference: Record,
     protocol: str | None,
     *,
     is_named: bool = False,
@@ -106,13 +106,13 @@ def notes_on(
     return [note for note in notes if note]
 
 
-def own_notes(record: Result) -> list[str]:
+def own_notes(record: Record) -> list[str]:
     """Return the sentences on a record that need no other one to compare with."""
     said = (_deviations(record), best_on_score(record), _seen(record), _rows(record))
     return [note for note in (*said, status_note(record)) if note]
 
 
-def _protocol(record: Result, reference: Result, protocol: str | None) -> str:
+def _protocol(record: Record, reference: Record, protocol: str | None) -> str:
     own = record.protocol
     if own.name != protocol:
         return f"protocol {own.name}; the column shows {protocol}"
@@ -121,12 +121,12 @@ def _protocol(record: Result, reference: Result, protocol: str | None) -> str:
     return ""
 
 
-def _deviations(record: Result) -> str:
+def _deviations(record: Record) -> str:
     listed = record.protocol.deviations
     return f"departs from {record.protocol.name}: {'; '.join(listed)}" if listed else ""
 
 
-def best_on_score(record: Result) -> str:
+def best_on_score(record: Record) -> str:
     """Say that the scored rows themselves chose the head; empty if they did not."""
     chosen = record.probe.selection
     if chosen.rule != "best_on_score" or not chosen.score_split_scores:
@@ -135,7 +135,7 @@ def best_on_score(record: Result) -> str:
     return f"the best of {heads} heads on the scored rows themselves, which is too high a number"
 
 
-def _seen(record: Result) -> str:
+def _seen(record: Record) -> str:
     """Say when the encoder was pretrained on the data set that it is scored on."""
     card, task = record.encoder.card, record.task.name
     if task not in card.trained_on:
@@ -143,7 +143,7 @@ def _seen(record: Result) -> str:
     return f"the encoder was pretrained on {task} ({LABELS[card.labels]})"
 
 
-def _score_split(record: Result, reference: Result) -> str:
+def _score_split(record: Record, reference: Record) -> str:
     own, other = record.data.score, reference.data.score
     split, wanted = record.task.score_split, reference.task.score_split
     if split != wanted:
@@ -157,7 +157,7 @@ def _score_split(record: Result, reference: Result) -> str:
     )
 
 
-def _boxes(record: Result, reference: Result) -> list[str]:
+def _boxes(record: Record, reference: Record) -> list[str]:
     """Say by which other rules boxes were chosen, read and scored, and from which other files."""
     if {record.task.unit, reference.task.unit} != {"box"}:
         return []
@@ -180,7 +180,7 @@ def _apart(own: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
     return sorted(key for key in {*own, *other} if own.get(key) != other.get(key))
 
 
-def _probe(record: Result, reference: Result) -> str:
+def _probe(record: Record, reference: Record) -> str:
     """Say that a run set its probe otherwise, where that is not said as a deviation."""
     own, other = _probe_options(record), _probe_options(reference)
     listed = " ".join((*record.protocol.deviations, *reference.protocol.deviations))
@@ -202,7 +202,7 @@ def _short(digest: str | None) -> str:
     return "none" if digest is None else f"sha256 {digest[:8]}"
 
 
-def _training(record: Result, reference: Result, is_named: bool, draws: Sequence[int]) -> str:
+def _training(record: Record, reference: Record, is_named: bool, draws: Sequence[int]) -> str:
     fit, labels, other = record.data.fit, record.train_labels, reference.data.fit
     if fit is None or labels is None:
         order = record.probe.head_order
@@ -230,7 +230,7 @@ def share_of(labels: TrainLabelsPart, draws: Sequence[int] = ()) -> str:
     return f"{100 * labels.fraction:g} % of the training labels, {drawn}"
 
 
-def _rows(record: Result) -> str:
+def _rows(record: Record) -> str:
     metrics, split = record.metrics, record.data.score
     if metrics.scored == metrics.expected == split.listed:
         return ""
@@ -253,7 +253,7 @@ def _rows(record: Result) -> str:
     return f"{rows}; the others are worth up to {width:.1f} points"
 
 
-def status_note(record: Result) -> str:
+def status_note(record: Record) -> str:
     """Say why a record is not complete; empty if it is."""
     if record.status == "complete":
         return ""

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from bench.publish.leaderboard import PublishedNumber
-from bench.records.record import Result
+from bench.records.record import Record
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +36,7 @@ ENCODERS: Mapping[str, PublishedEncoder] = {
 }
 
 
-def is_of(record: Result, number: PublishedNumber) -> bool:
+def is_of(record: Record, number: PublishedNumber) -> bool:
     """Whether a record is of the encoder that a published number is of."""
     encoder = ENCODERS.get(record.encoder.name.partition("@")[0])
     return (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from bench.publish.leaderboard import PublishedNumber
-from bench.records.record import Result
+from bench.records.record import Record
 from leaderboards.rows.table import Fact
 
 FIELDS: Mapping[str, str] = {
@@ -30,7 +30,7 @@ def facts_of_row(group: Sequence[PublishedNumber], titles: Sequence[str]) -> tup
     return tuple(_printed(group, title) for title in titles)
 
 
-def facts_of_encoder(record: Result | None, titles: Sequence[str]) -> tuple[Fact, ...]:
+def facts_of_encoder(record: Record | None, titles: Sequence[str]) -> tuple[Fact, ...]:
     """Return the same facts of an encoder that was measured here, empty where none are known."""
     if record is None:
         return tuple(EMPTY for _ in titles)

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from bench.publish.leaderboard import Leaderboard, PublishedNumber
 from bench.publish.missing_runs import why_not_here
-from bench.records.record import Result
+from bench.records.record import Record
 from leaderboards.rows.best import highest
 from leaderboards.rows.join import join
 from leaderboards.rows.paper_encoders import is_of
@@ -29,7 +29,7 @@ def place_of(number: PublishedNumber) -> Place:
 
 def join_published(
     board: Leaderboard,
-    records: Sequence[Result],
+    records: Sequence[Record],
     *,
     numbers: Sequence[PublishedNumber],
     places: Sequence[Place],

@@ -6,13 +6,13 @@ from statistics import median
 
 from bench.metrics.frame_rows import Fate
 from bench.records.metrics import FrameMapPart, MetricsPart
-from bench.records.record import Result, SplitPart
+from bench.records.record import Record, SplitPart
 from leaderboards.rows.notes import best_on_score, status_note
 
 SAMPLES_SHOWN = 5
 
 
-def facts_of(record: Result) -> dict[str, list[str]]:
+def facts_of(record: Record) -> dict[str, list[str]]:
     """Return heading -> lines for the facts of a record, in the order in which a run makes them."""
     own = record.metrics
     facts = {
@@ -40,7 +40,7 @@ def facts_of(record: Result) -> dict[str, list[str]]:
     return {heading: lines for heading, lines in facts.items() if lines}
 
 
-def _encoder(record: Result) -> list[str]:
+def _encoder(record: Record) -> list[str]:
     """Return what an encoder is, how it was made, and what it gave for the clip of the check."""
     encoder, card, check = record.encoder, record.encoder.card, record.encoder.check
     lines = [
@@ -85,7 +85,7 @@ def _some(what: str, samples: list[str]) -> list[str]:
     return lines
 
 
-def _features(record: Result) -> list[str]:
+def _features(record: Record) -> list[str]:
     own = record.features
     decoders = ", ".join(f"{name} {count:,}" for name, count in sorted(own.decoders.items()))
     lines = [f"{own.mode}, computed in {own.precision}, kept as {own.dtype}"]
@@ -96,7 +96,7 @@ def _features(record: Result) -> list[str]:
     return [*lines, f"decoded with {decoders or 'nothing'}{repeated}{outside}"]
 
 
-def selection_lines(record: Result) -> list[str]:
+def selection_lines(record: Record) -> list[str]:
     """Say which head was reported, and what chose it."""
     probe, chosen = record.probe, record.probe.selection
     settings = ", ".join(f"{key} {value}" for key, value in probe.heads[probe.selected].items())
@@ -113,7 +113,7 @@ def selection_lines(record: Result) -> list[str]:
     return lines
 
 
-def _head(record: Result) -> list[str]:
+def _head(record: Record) -> list[str]:
     probe, chosen = record.probe, record.probe.selection
     lines = selection_lines(record)
     scores = [score for score in chosen.score_split_scores if score is not None]
@@ -190,7 +190,7 @@ def _accuracies(own: MetricsPart) -> list[str]:
     ]
 
 
-def _software(record: Result) -> list[str]:
+def _software(record: Record) -> list[str]:
     known = [
         f"{name} {record.environment[name]}"
         for name in ("frozenbench", "torch", "timm", "decord", "av", "device")
@@ -200,7 +200,7 @@ def _software(record: Result) -> list[str]:
     return [told] if told else []
 
 
-def commit_of(record: Result) -> str:
+def commit_of(record: Record) -> str:
     """Return the commit of the code, such as `commit 3f2a90b1c4d5`; empty where unknown."""
     commit = record.environment.get("git_commit")
     if not commit:

@@ -13,7 +13,7 @@ from statistics import fmean
 
 from bench.errors import DataError
 from bench.metrics.intervals import Interval
-from bench.records.record import Result
+from bench.records.record import Record
 from bench.records.score_intervals import has_files, interval_of, places_of
 from leaderboards.rows.best import competes
 from leaderboards.rows.table import TableCell, TableHead, TableRow
@@ -25,7 +25,7 @@ NAMES_TOLD = 5
 def with_intervals(
     rows: Sequence[TableRow],
     heads: Sequence[TableHead],
-    repeats: Mapping[str, Sequence[Result]],
+    repeats: Mapping[str, Sequence[Record]],
     folder: Path | None,
 ) -> tuple[list[TableRow], list[str]]:
     """Give every number that a column measures its interval; return rows and what lacks one.

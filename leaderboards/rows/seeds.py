@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from bench.compare.comparable import repeat_of
 from bench.publish.leaderboard import Column
-from bench.records.record import Result
+from bench.records.record import Record
 from bench.records.run_id import FILE_PLACES, PLACES, plain
 from leaderboards.rows.candidates import shown_value
 from leaderboards.rows.notes import measured
@@ -20,7 +20,7 @@ from leaderboards.rows.table import Seeds, age
 CHANGING = ("seed", "encoder", "task_options")
 
 
-def repeats(chosen: Result, records: Sequence[Result]) -> dict[int, Result]:
+def repeats(chosen: Record, records: Sequence[Record]) -> dict[int, Record]:
     """Return those of an encoder's records that repeat the chosen one, by draw or else by seed.
 
     Fewer than two are none. All are complete, and of two with one seed the newer counts: what they
@@ -38,7 +38,7 @@ def repeats(chosen: Result, records: Sequence[Result]) -> dict[int, Result]:
     return dict(sorted(found.items())) if len(found) > 1 else {}
 
 
-def spread(column: Column, found: Mapping[int, Result]) -> Seeds | None:
+def spread(column: Column, found: Mapping[int, Record]) -> Seeds | None:
     """Return the numbers that a column shows of records that repeat each other; None of none."""
     values = {key: shown_value(column, record) for key, record in found.items()}
     numbers = {key: value for key, value in values.items() if value is not None}
@@ -48,7 +48,7 @@ def spread(column: Column, found: Mapping[int, Result]) -> Seeds | None:
     return Seeds(values=numbers, over="draws" if is_drawn else "seeds")
 
 
-def _but_for_the_seed(record: Result) -> str:
+def _but_for_the_seed(record: Record) -> str:
     """Return everything that decides a number apart from seed and draw, as text."""
     options = record.config.get("task_options")
     left = {*PLACES, *FILE_PLACES, "draw"}

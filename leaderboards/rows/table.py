@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from bench.publish.leaderboard import Column, PublishedNumber
-from bench.records.record import Result
+from bench.records.record import Record
 
 if TYPE_CHECKING:
     from bench.metrics.intervals import Interval
@@ -35,7 +35,7 @@ class TableHead:
 
     column: Column
     protocol: str | None
-    reference: Result | None
+    reference: Record | None
 
     @property
     def label(self) -> str:
@@ -92,7 +92,7 @@ class TableCell:
     """
 
     value: float | None = None
-    record: Result | None = None
+    record: Record | None = None
     notes: tuple[int, ...] = ()
     others: int = 0
     is_best: bool = False
@@ -133,7 +133,7 @@ class TableRow:
 
     kind: Literal["encoder", "floor", "chance", "published"]
     name: str
-    record: Result | None
+    record: Record | None
     cells: tuple[TableCell, ...]
     facts: tuple[Fact, ...] = ()
 
@@ -156,7 +156,7 @@ class Table:
     refused: tuple[str, ...] = ()
 
 
-def age(record: Result) -> tuple[str, str]:
+def age(record: Record) -> tuple[str, str]:
     """Return what records are sorted by to stand in the order in which they were made."""
     return record.created, record.id
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.data.boxes.ava_csv import FloatArray, Frames
+from bench.data.boxes.ava_csv import FloatArray, KeyFrames
 from bench.data.boxes.ava_csv_lines import MAX_SECONDS
 from bench.data.boxes.person_boxes import MILLIONTHS, PersonBoxes
 from bench.data.boxes.regions import Regions
@@ -39,7 +39,7 @@ class BoxFilter:
     """
 
     videos: frozenset[str] | None = None
-    excluded: Frames | None = None
+    excluded: KeyFrames | None = None
     labelled: frozenset[int] | None = None
     every: int = 1
     threshold: float | None = None
@@ -173,7 +173,7 @@ def spelled_second(micros: int) -> str:
     return f"{whole:04d}" + (f".{rest:06d}".rstrip("0") if rest else "")
 
 
-def _by_name(frames: Frames) -> tuple[list[str], IntArray]:
+def _by_name(frames: KeyFrames) -> tuple[list[str], IntArray]:
     """Return the names of the videos that have rows, sorted, and by row the number of its own."""
     used = np.unique(frames.video)
     names = sorted(frames.videos[code] for code in used.tolist())

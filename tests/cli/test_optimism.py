@@ -11,7 +11,7 @@ import pytest
 
 from bench.config import Machine, RunConfig
 from bench.evaluate.from_arrays import probe_arrays
-from bench.records.record import Result
+from bench.records.record import Record
 from bench.records.record_files import read_record
 from bench.types import Silent
 
@@ -27,7 +27,7 @@ def noise(path: Path, generator: np.random.Generator) -> Path:
 
 
 @pytest.fixture(scope="module")
-def records(tmp_path_factory: pytest.TempPathFactory) -> list[Result]:
+def records(tmp_path_factory: pytest.TempPathFactory) -> list[Record]:
     folder = tmp_path_factory.mktemp("noise")
     config = RunConfig(
         encoder="none",
@@ -45,7 +45,7 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> list[Result]:
 
 
 def test_on_noise_the_honest_score_is_chance_and_the_best_of_20_is_above(
-    records: list[Result],
+    records: list[Record],
 ) -> None:
     honest = [record.headline for record in records]
     best = [record.optimism.best for record in records]
@@ -54,7 +54,7 @@ def test_on_noise_the_honest_score_is_chance_and_the_best_of_20_is_above(
     assert statistics.fmean(best) - 1 / CLASSES > 5 * statistics.stdev(best) / TRIALS**0.5
 
 
-def test_both_numbers_of_the_same_fits_stand_in_the_record(records: list[Result]) -> None:
+def test_both_numbers_of_the_same_fits_stand_in_the_record(records: list[Record]) -> None:
     for record in records:
         scores = record.probe.selection.score_split_scores
         assert len(scores) == 20 and record.probe.selection.score_split_fit == "kept"

@@ -9,15 +9,15 @@ import pytest
 
 from bench.compare.explain import explain
 from bench.records.differences import ABSENT, Difference, differences
-from bench.records.record import Result
+from bench.records.record import Record
 from bench.records.record_files import read_record
 from tests.commands import Bench
 from tests.forgery import clip_config, run, write_clips
 from tests.sound_record import sound_fields
 
 
-def record(**changes: Any) -> Result:
-    return Result.model_validate(sound_fields(**changes))
+def record(**changes: Any) -> Record:
+    return Record.model_validate(sound_fields(**changes))
 
 
 def names(found: Sequence[Any]) -> list[str]:
@@ -39,7 +39,7 @@ def test_every_differing_input_is_in_its_group() -> None:
     fields["data"]["score"]["layout"] = "as a tar"
     fields["plan"]["score"] = "16x8x3@4"
     fields["metrics"]["majority"] = 0.2
-    found = explain(record(), Result.model_validate(fields))
+    found = explain(record(), Record.model_validate(fields))
     assert names(found.decide) == ["encoder.weights_sha256", "plan.score"]
     assert names(found.rounding) == ["features.precision", "environment.torch"]
     assert names(found.harmless) == [

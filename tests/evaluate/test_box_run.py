@@ -21,7 +21,7 @@ MODULE = '''
 from pathlib import Path
 import numpy as np
 from bench import registry
-from bench.data.boxes.ava_csv import Boxes, Frames
+from bench.data.boxes.ava_csv import Boxes, KeyFrames
 from bench.data.boxes.regions import FrameTruth, RegionReadout, Regions
 from bench.types import ClipPlan
 from bench.data.manifest import Manifest, Task

@@ -9,7 +9,7 @@ from bench.encoders.encoder import open_encoder
 from bench.encoders.networks.video_vit import fresh_vit
 from bench.encoders.vjepa import vit_spec
 from bench.encoders.weights.encoder_folder import save_encoder
-from bench.records.record import Result
+from bench.records.record import Record
 from bench.records.record_files import parse_record, read_record
 from tests.commands import Bench, Records
 
@@ -59,7 +59,7 @@ def test_the_check_is_no_part_of_the_outcome_and_older_records_have_none(
     records: Records, video_set: Path
 ) -> None:
     [fields] = records("-m", "digits_tiny", *QUICK, "--data", video_set)
-    record = Result.model_validate(fields)
+    record = Record.model_validate(fields)
     assert "check" not in record.outcome()["encoder"] and record.encoder.check is not None
     for key in ("takes", "depth", "clips_per_call", "card", "check"):
         del fields["encoder"][key]

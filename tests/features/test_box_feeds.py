@@ -14,8 +14,8 @@ from bench.config import Machine, RunConfig
 from bench.data.manifest import Task
 from bench.data.views.pixel_recipe import Recipe
 from bench.errors import DataError
-from bench.evaluate.prepare import Stage
-from bench.evaluate.split_features import Feeds
+from bench.evaluate.prepare import PreparedRun
+from bench.evaluate.split_features import RunFeatures
 from bench.studies.low_shot_features import StudyFeeds
 from bench.types import FeatureSource, Silent
 from tests.features.small import extraction_of, tiny_encoder
@@ -38,15 +38,18 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 @pytest.fixture
-def feeds_of(videos: list[Path], tmp_path: Path) -> Callable[..., Feeds]:
+def feeds_of(videos: list[Path], tmp_path: Path) -> Callable[..., RunFeatures]:
     """Feeds whose score split has a key frame behind the end of a video, and a missing video."""
     encoder = tiny_encoder()
     fit = make_box_manifest(videos, ([0, 1, 2], *SECONDS[1:]))
     score = make_box_manifest([*videos[:2], tmp_path / "gone.mp4"], (range(10, 15), *SECONDS[1:]))
 
     def make(
-        features: str = "auto", kind: type[Feeds] = Feeds, fit_recipe: Recipe = RECIPE, **how: Any
-    ) -> Feeds:
+        features: str = "auto",
+        kind: type[RunFeatures] = RunFeatures,
+        fit_recipe: Recipe = RECIPE,
+        **how: Any,
+    ) -> RunFeatures:
         task = Task(
             name="boxes",
             title="Boxes",
@@ -59,7 +62,7 @@ def feeds_of(videos: list[Path], tmp_path: Path) -> Callable[..., Feeds]:
         )
         made = extraction_of(encoder, task.score, recipe=RECIPE, region=REGION)
         draws = 0 if fit_recipe is RECIPE else None
-        stage = Stage(
+        stage = PreparedRun(
             config=RunConfig(
                 encoder="tiny", task="boxes", probe="linear", features=features, **how
             ),
@@ -79,7 +82,7 @@ def epoch(source: FeatureSource) -> torch.Tensor:
 
 
 def test_stored_and_live_boxes_have_the_same_rows_reasons_and_counts(
-    feeds_of: Callable[..., Feeds],
+    feeds_of: Callable[..., RunFeatures],
 ) -> None:
     found = []
     for features in ("stored", "live"):
@@ -104,7 +107,7 @@ def test_stored_and_live_boxes_have_the_same_rows_reasons_and_counts(
             torch.testing.assert_close(epoch(x), epoch(y), rtol=2**-10, atol=2**-10)
 
 
-def test_second_probe_on_stored_boxes_decodes_nothing(feeds_of: Callable[..., Feeds]) -> None:
+def test_second_probe_on_stored_boxes_decodes_nothing(feeds_of: Callable[..., RunFeatures]) -> None:
     feeds = feeds_of("stored", on_unreadable="skip")
     for run, reads in enumerate((*BOTH, "vector")):
         feeds.begin_run(reads)
@@ -118,7 +121,7 @@ def test_second_probe_on_stored_boxes_decodes_nothing(feeds_of: Callable[..., Fe
 
 
 def test_boxes_that_cannot_be_read_stop_a_run_unless_told_otherwise(
-    feeds_of: Callable[..., Feeds],
+    feeds_of: Callable[..., RunFeatures],
 ) -> None:
     for features in ("stored", "live"):
         feeds = feeds_of(features)
@@ -126,7 +129,7 @@ def test_boxes_that_cannot_be_read_stop_a_run_unless_told_otherwise(
             feeds.open(feeds.score)
 
 
-def test_study_holds_live_boxes_and_cuts_them(feeds_of: Callable[..., Feeds]) -> None:
+def test_study_holds_live_boxes_and_cuts_them(feeds_of: Callable[..., RunFeatures]) -> None:
     feeds = feeds_of("live", kind=StudyFeeds, on_unreadable="skip")
     for split in (feeds.fit, feeds.score):
         feeds.hold(split)
@@ -146,7 +149,7 @@ def test_study_holds_live_boxes_and_cuts_them(feeds_of: Callable[..., Feeds]) ->
     assert cut.fit.counts.decoded == 0
 
 
-def test_fresh_draws_of_boxes_are_live(feeds_of: Callable[..., Feeds]) -> None:
+def test_fresh_draws_of_boxes_are_live(feeds_of: Callable[..., RunFeatures]) -> None:
     feeds = feeds_of(fit_recipe=FLIPPED)
     feeds.open(feeds.fit)
     source = feeds.source(feeds.fit, "vector")

@@ -10,7 +10,7 @@ import numpy as np
 
 from bench.metrics.intervals import Interval, wilson
 from bench.publish.leaderboard import Column, Leaderboard, PublishedNumber
-from bench.records.record import Result
+from bench.records.record import Record
 from leaderboards.rows.join import join
 from leaderboards.rows.table import Seeds, Table, TableCell, TableRow
 from tests.kept_records import kept_clips
@@ -25,7 +25,7 @@ ENCODERS = {
 }
 
 
-def page_records(folder: Path) -> list[Result]:
+def page_records(folder: Path) -> list[Record]:
     """Return records of three encoders and a floor on two tasks, their files in `folder`."""
     records = []
     for name, (rights, count, seconds) in ENCODERS.items():
@@ -37,11 +37,11 @@ def page_records(folder: Path) -> list[Result]:
     return [*records, _with_cost(boxes, 22_000_000, 10.0)]
 
 
-def _kept(folder: Path, right: int, **facts: Any) -> Result:
+def _kept(folder: Path, right: int, **facts: Any) -> Record:
     return kept_clips(folder, np.arange(ROWS) < right, **facts)
 
 
-def _with_cost(record: Result, count: int, seconds: float) -> Result:
+def _with_cost(record: Record, count: int, seconds: float) -> Record:
     encoder = record.encoder.model_copy(update={"num_parameters": count, "clips_per_call": 10})
     features = record.features.model_copy(update={"encoder_calls": 100})
     timing = record.timing.model_copy(update={"encode_seconds": seconds})
@@ -63,7 +63,7 @@ def page_board() -> Leaderboard:
     return Leaderboard(name="page", title="A <page>", columns=[*columns, boxes])
 
 
-def page_table(records: list[Result]) -> Table:
+def page_table(records: list[Record]) -> Table:
     """Return a table with intervals, places, seeds, and numbers of a paper."""
     table = join(page_board(), records)
     rows = [_dressed(row) for row in table.rows]

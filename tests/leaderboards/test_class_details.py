@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.records.record import RecordError, Result
+from bench.records.record import Record, RecordError
 from leaderboards.rows.class_details import class_details, compact_json, details_of
 from tests.kept_records import kept_clips, kept_predictions
 from tests.sound_record import box_record
@@ -24,7 +24,7 @@ def drawn_record(
     *,
     unreadable: tuple[int, ...] = (),
     on_unreadable: str = "wrong",
-) -> tuple[Result, list[int], list[int | None]]:
+) -> tuple[Record, list[int], list[int | None]]:
     """Write a record with random predictions; return it with its labels and predictions."""
     random = np.random.default_rng(seed)
     labels = random.integers(0, classes - 1, ROWS)  # the last class has no rows

@@ -10,7 +10,7 @@ import pytest
 
 from bench import registry
 from bench.publish.leaderboard import Leaderboard
-from bench.records.record import Result
+from bench.records.record import Record
 from leaderboards.frozen_encoders import with_facts
 from leaderboards.render.encoder_facts import clips_a_second, spelled
 from leaderboards.rows.join import join
@@ -26,7 +26,7 @@ CARD = {"licence": "Apache-2.0", "trained_on": ["in1k", "k400"], "labels": "all"
 def record(
     *, calls: int = 0, seconds: float = 0.0, takes: str = "video", kind: str = "video",
     card: dict | None = None, device: str = "One GPU", **changes: Any,
-) -> Result:  # fmt: skip
+) -> Record:  # fmt: skip
     """A record whose run made `calls` calls of 16 clips in `seconds`."""
     fields = sound_fields(**changes)
     fields["encoder"] |= {"takes": takes, "depth": 24, "clips_per_call": 16, "card": card or {}}
@@ -34,10 +34,10 @@ def record(
     fields["timing"]["encode_seconds"] = seconds
     fields["environment"]["device"] = device
     fields["task"]["kind"] = kind
-    return Result.model_validate(fields)
+    return Record.model_validate(fields)
 
 
-def records() -> list[Result]:
+def records() -> list[Record]:
     first = {"encoder": "first", "task": "moving_digits_what"}
     return [
         record(calls=10, seconds=8.0, correct=70, **first),
@@ -69,7 +69,7 @@ def test_speed_is_clips_over_seconds_of_all_runs_on_videos() -> None:
 
 def test_records_without_calls_of_known_size_give_no_speed() -> None:
     fields = sound_fields(task="moving_digits_what")
-    old = Result.model_validate(fields)
+    old = Record.model_validate(fields)
     assert old.encoder.clips_per_call is None and clips_a_second([old], old) is None
 
 
@@ -155,7 +155,7 @@ def test_the_facts_of_a_record_name_card_and_check() -> None:
         "clip": "formula-1 16x224", "sha256": digest("features"), "blocks": [0.5], "spread": 1.0,
         "num_tensors": 294, "num_norms": 49,
     }  # fmt: skip
-    lines = facts_of(Result.model_validate(fields))["Encoder"]
+    lines = facts_of(Record.model_validate(fields))["Encoder"]
     assert "pretrained on in1k, k400, labels of them: all" in lines
     assert "licence of the weights: Apache-2.0" in lines
     assert any(digest("features")[:16] in line and "294 tensors loaded" in line for line in lines)

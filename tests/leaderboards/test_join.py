@@ -10,7 +10,7 @@ from statsmodels.stats.proportion import proportion_confint
 
 from bench.errors import UsageError
 from bench.publish.leaderboard import Column, Leaderboard
-from bench.records.record import Result
+from bench.records.record import Record
 from leaderboards.rows.join import join
 from leaderboards.rows.notes import notes_on
 from leaderboards.rows.provenance import facts_of
@@ -82,11 +82,11 @@ def test_equal_weights_names_share_a_row_and_other_weights_get_their_own() -> No
     ]
 
 
-def with_config(record: Result, **changes: Any) -> Result:
+def with_config(record: Record, **changes: Any) -> Record:
     """The record of a run that was asked for with other settings."""
     fields = record.model_dump()
     fields["config"] |= changes
-    return Result.model_validate({**fields, "id": id_of(fields)})
+    return Record.model_validate({**fields, "id": id_of(fields)})
 
 
 def test_the_newest_complete_record_wins_even_if_an_older_one_scored_higher() -> None:
@@ -239,12 +239,12 @@ def test_released_heads_are_told_with_what_put_their_classes_in_order() -> None:
 
 
 # ---------------------------------------------------------------------------- rows, plans, options
-def skipping(record: Result) -> Result:
+def skipping(record: Record) -> Record:
     """The record of the same run when it was told to leave out what it cannot read."""
     fields = record.model_dump()
     fields["config"]["on_unreadable"] = "skip"
     fields["metrics"]["top1"] = record.metrics.correct / record.metrics.scored
-    return Result.model_validate({**fields, "id": id_of(fields)})
+    return Record.model_validate({**fields, "id": id_of(fields)})
 
 
 def test_rows_left_out_of_the_count_do_not_compete_with_rows_counted_as_wrong() -> None:
@@ -277,7 +277,7 @@ def test_where_all_leave_out_the_same_rows_they_compete() -> None:
     assert [r.name for r in table.rows if r.cells[0].is_best] == ["a"]
 
 
-def with_plan(record: Result, score: str) -> Result:
+def with_plan(record: Record, score: str) -> Record:
     plan = record.plan.model_copy(update={"score": score})
     return record.model_copy(update={"plan": plan})
 
@@ -378,13 +378,13 @@ def test_columns_that_are_found_show_the_metric_of_their_task() -> None:
     [("top1", "ava", box_record(0.3)), ("mean_ap", "what", sound_record(task="what"))],
 )
 def test_a_metric_that_the_records_of_a_task_lack_is_refused(
-    metric: str, task: str, record: Result
+    metric: str, task: str, record: Record
 ) -> None:
     with pytest.raises(UsageError, match=f"shows {metric} of {task}, whose records have"):
         join(board(column(task=task, metric=metric)), [record])
 
 
-def with_options(record: Result, **options: Any) -> Result:
+def with_options(record: Record, **options: Any) -> Record:
     task = record.task.model_copy(update={"options": {**record.task.options, **options}})
     return record.model_copy(update={"task": task})
 
@@ -419,7 +419,7 @@ def with_options(record: Result, **options: Any) -> Result:
     ],
 )
 def test_other_rules_thresholds_and_files_of_boxes_are_marked(
-    other: Result, notes: list[str]
+    other: Record, notes: list[str]
 ) -> None:
     usual = {"rules": "official", "threshold": 0.8, "detections": "/here/boxes.csv"}
     files = {"detections": digest("boxes")}
@@ -461,7 +461,7 @@ def test_facts_of_a_record_of_boxes_have_all_rules_and_every_class() -> None:
 
 
 def test_head_that_the_scored_rows_chose_is_marked_in_cells_and_facts() -> None:
-    def record(rule: str, scores: list[float | None]) -> Result:
+    def record(rule: str, scores: list[float | None]) -> Record:
         fields = sound_fields(task="what", correct=63, rows=100, protocol="vjepa2@1")
         fields["probe"]["selection"] = {
             "rule": rule,
@@ -469,7 +469,7 @@ def test_head_that_the_scored_rows_chose_is_marked_in_cells_and_facts() -> None:
             "holdout_scores": [],
             "score_split_scores": scores,
         }
-        return Result.model_validate(fields)
+        return Record.model_validate(fields)
 
     peeked = record("best_on_score", [0.5, 0.63])
     mark = "the best of 2 heads on the scored rows themselves, which is too high a number"
@@ -492,15 +492,15 @@ def test_released_head_is_not_told_by_settings_that_fitted_nothing() -> None:
     fields["data"]["fit"] = None
     fields["features"]["fit_key"] = None
     fields["id"] = id_of(fields)
-    [line, *_] = facts_of(Result.model_validate(fields))["Head"]
+    [line, *_] = facts_of(Record.model_validate(fields))["Head"]
     assert "head 3 of its file" in line and "lr" not in line
 
 
 def test_one_network_at_two_inputs_has_two_rows_that_say_so() -> None:
-    def at(size: int, **facts: Any) -> Result:
+    def at(size: int, **facts: Any) -> Record:
         fields = sound_fields(encoder="a", **facts)
         fields["encoder"]["image_size"] = size
-        return Result.model_validate(fields)
+        return Record.model_validate(fields)
 
     records = [at(224, task="what"), at(384, task="how", correct=80), at(224, task="how")]
     records.append(sound_record(encoder="b", task="what", correct=50))
@@ -514,11 +514,11 @@ def test_one_network_at_two_inputs_has_two_rows_that_say_so() -> None:
 
 
 def test_a_probe_with_settings_of_its_own_is_marked_and_never_the_best() -> None:
-    def probed(name: str, correct: int, **options: Any) -> Result:
+    def probed(name: str, correct: int, **options: Any) -> Record:
         fields = sound_fields(encoder=name, task="what", probe="linear", correct=correct)
         fields["config"]["probe_options"] = options
         fields["id"] = id_of(fields)
-        return Result.model_validate(fields)
+        return Record.model_validate(fields)
 
     records = [probed("a", 50), probed("b", 51), probed("c", 90, epochs=500, lr=[0.1])]
     table = join(board(column("linear")), records)

@@ -19,7 +19,7 @@ from bench.config import Machine, expand
 from bench.errors import UsageError
 from bench.publish.leaderboard import Column, Leaderboard
 from bench.publish.write_board import write_board
-from bench.records.record import Result
+from bench.records.record import Record
 from bench.studies.low_shot_study import study
 from bench.types import Silent
 from leaderboards.render.low_shot_figure import _figure
@@ -46,7 +46,7 @@ def made(
     lost: int = 0,
     options: dict[str, Any] | None = None,
     **how: Any,
-) -> Result:
+) -> Record:
     """A record of `correct` percent on a share of 400 training rows of 10 classes."""
     fields = sound_fields(encoder=encoder, correct=correct, rows=UNIT, classes=CLASSES, **how)
     is_whole = fraction is None and shots is None
@@ -66,10 +66,10 @@ def made(
         **(options or {}),
     }  # fmt: skip
     fields["id"] = id_of(fields)
-    return Result.model_validate(fields)
+    return Record.model_validate(fields)
 
 
-def curve(encoder: str, tenth: list[int], whole: int, **how: Any) -> list[Result]:
+def curve(encoder: str, tenth: list[int], whole: int, **how: Any) -> list[Record]:
     """A tenth of the labels (40) in several draws, and all (400)."""
     drawn = [made(encoder, c, fraction=0.1, draw=d, **how) for d, c in enumerate(tenth)]
     return [*drawn, made(encoder, whole, **how)]
@@ -491,13 +491,13 @@ def test_the_command_takes_options_of_the_table_and_refuses_others(
 
 
 def test_rows_left_out_of_the_count_do_not_compete_with_rows_counted_as_wrong() -> None:
-    def lossy(encoder: str, correct: int, how: str, **facts: Any) -> Result:
+    def lossy(encoder: str, correct: int, how: str, **facts: Any) -> Record:
         record = made(encoder, correct, unreadable=20, **facts)
         fields = record.model_dump()
         fields["config"]["on_unreadable"] = how
         if how == "skip":
             fields["metrics"]["top1"] = record.metrics.correct / record.metrics.scored
-        return Result.model_validate({**fields, "id": id_of(fields)})
+        return Record.model_validate({**fields, "id": id_of(fields)})
 
     skips = [lossy("skips", 40, "skip", fraction=0.1), lossy("skips", 60, "skip")]
     counts = [lossy("counts", 44, "wrong", fraction=0.1), lossy("counts", 64, "wrong")]
@@ -514,7 +514,7 @@ def test_rows_left_out_of_the_count_do_not_compete_with_rows_counted_as_wrong() 
 
 
 # ------------------------------------------------------------------------------------------- boxes
-def boxes(encoder: str, mean_ap: float, videos: int, draw: int = 0, **how: Any) -> Result:
+def boxes(encoder: str, mean_ap: float, videos: int, draw: int = 0, **how: Any) -> Record:
     """A record of boxes that was fitted on 10 boxes of each of so many videos, of 40."""
     metrics = box_metrics(mean_ap, rules=how.pop("rules", "official"))
     fields = box_fields(metrics=metrics, encoder=encoder, **how)
@@ -529,7 +529,7 @@ def boxes(encoder: str, mean_ap: float, videos: int, draw: int = 0, **how: Any) 
     whole = {"whole_sha256": WHOLE, "lost_classes": 1} if asked else {}
     fields["task"]["options"] = {"rule": "by video", **asked, **whole}
     fields["id"] = id_of(fields)
-    return Result.model_validate(fields)
+    return Record.model_validate(fields)
 
 
 def test_boxes_have_a_panel_of_mean_ap_by_videos(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from bench import registry
 from bench.publish.leaderboard import Column, Leaderboard
-from bench.records.record import Result
+from bench.records.record import Record
 from leaderboards.frozen_video import frozen_video
 from leaderboards.optimism import with_gaps
 from leaderboards.render.markdown import markdown
@@ -26,7 +26,7 @@ def swept(
     selected: int = 1,
     rule: str = "honest",
     **facts: Any,
-) -> Result:
+) -> Record:
     """A record of a sweep whose heads had these scores on the scored rows."""
     fields = sound_fields(correct=correct, **{"task": "what", **facts})
     heads = [{"lr": 10.0**-i} for i in range(len(scores))]
@@ -38,7 +38,7 @@ def swept(
         "score_split_scores": scores,
         "score_split_fit": "kept",
     }
-    return Result.model_validate({**fields, "id": id_of(fields)})
+    return Record.model_validate({**fields, "id": id_of(fields)})
 
 
 RECORDS = [
@@ -110,7 +110,7 @@ def test_a_gap_stands_beside_the_number_it_belongs_to() -> None:
         Column(title="gap", task="what", probe="attentive", protocol="honest@1", shows="gap"),
     ]
     board = Leaderboard(name="small", title="Small", columns=columns)
-    older = Result.model_validate(sound_fields(encoder="old", task="what", correct=80))
+    older = Record.model_validate(sound_fields(encoder="old", task="what", correct=80))
     lines = markdown(join(board, [RECORDS[0], older])).splitlines()[6:10]
     assert lines == [
         "| encoder  |     attentive | gap |",
@@ -124,7 +124,7 @@ def test_a_newer_record_that_says_nothing_of_the_gap_does_not_hide_it() -> None:
     column = Column(title="gap", task="what", probe="attentive", protocol="honest@1", shows="gap")
     board = Leaderboard(name="small", title="Small", columns=[column])
     newer = sound_fields(encoder="a", task="what", created="2026-01-01T00:00:00Z")
-    cell = join(board, [RECORDS[0], Result.model_validate(newer)]).rows[0].cells[0]
+    cell = join(board, [RECORDS[0], Record.model_validate(newer)]).rows[0].cells[0]
     assert cell.value == pytest.approx(0.03) and cell.record == RECORDS[0]
 
 

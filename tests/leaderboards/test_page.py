@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.records.record import Result
+from bench.records.record import Record
 from leaderboards.render.drawer import shown_records
 from leaderboards.render.figures import figures_markup
 from leaderboards.render.labels import Box, placed
@@ -56,17 +56,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def records(folder: Path) -> list[Result]:
+def records(folder: Path) -> list[Record]:
     return page_records(folder)
 
 
 @pytest.fixture(scope="module")
-def table(records: list[Result]) -> Table:
+def table(records: list[Record]) -> Table:
     return page_table(records)
 
 
 @pytest.fixture(scope="module")
-def page(table: Table, records: list[Result], folder: Path) -> str:
+def page(table: Table, records: list[Record], folder: Path) -> str:
     return html_page(table, kept=folder, records=records)
 
 
@@ -124,7 +124,7 @@ def test_the_drawer_tells_how_a_number_came_about(page: str, table: Table) -> No
         assert said in told, said
 
 
-def test_optimism_is_told_from_the_same_fits(records: list[Result], folder: Path) -> None:
+def test_optimism_is_told_from_the_same_fits(records: list[Record], folder: Path) -> None:
     record = next(r for r in records if r.encoder.name == "large")
     chosen = record.probe.selection.model_copy(
         update={"score_split_scores": (0.66, 0.61), "score_split_fit": "kept"}
@@ -145,7 +145,7 @@ def test_a_published_number_tells_where_it_stands(page: str, table: Table) -> No
 
 
 def test_classes_of_the_page_are_bounded_and_the_page_says_so(
-    table: Table, folder: Path, records: list[Result], page: str
+    table: Table, folder: Path, records: list[Record], page: str
 ) -> None:
     shown = len(shown_records(table))
     held = re.search(r'id="classes">(.*?)</script>', page)[1]
@@ -163,7 +163,7 @@ def test_missing_predictions_are_named(table: Table, folder: Path, tmp_path: Pat
 
 
 def test_the_same_records_give_the_same_page_in_any_order(
-    table: Table, records: list[Result], folder: Path, page: str
+    table: Table, records: list[Record], folder: Path, page: str
 ) -> None:
     shuffled = records[:]
     random.Random(1).shuffle(shuffled)
@@ -172,7 +172,7 @@ def test_the_same_records_give_the_same_page_in_any_order(
 
 # ----------------------------------------------------------------------------------------- pictures
 def test_there_is_a_picture_per_task_for_size_and_for_time(
-    table: Table, records: list[Result]
+    table: Table, records: list[Record]
 ) -> None:
     found = figures_markup(table, records)
     labels = re.findall(r'role="img" aria-label="([^"]*)"', found)
@@ -200,14 +200,14 @@ def test_points_stand_at_their_parameters_and_link_to_their_records(table: Table
     assert points[0].href.startswith(("#record-", "#paper-"))
 
 
-def test_what_does_not_compare_is_drawn_open(records: list[Result], folder: Path) -> None:
+def test_what_does_not_compare_is_drawn_open(records: list[Record], folder: Path) -> None:
     other = kept_clips(folder, [True] * 200, encoder="other", task="what", protocol="vjepa@1")
     points = points_of(page_table([*records, other]), 0, lambda row, cell: 1.0)
     assert {p.name: p.kind for p in points}["other"] == "other"
 
 
 def test_runs_elsewhere_are_not_drawn_beside_and_are_named(
-    table: Table, records: list[Result]
+    table: Table, records: list[Record]
 ) -> None:
     moved = [
         record.model_copy(update={"environment": {**record.environment, "device": "Other"}})
@@ -220,7 +220,7 @@ def test_runs_elsewhere_are_not_drawn_beside_and_are_named(
 
 
 def test_curves_are_drawn_where_there_are_few_labels(
-    table: Table, records: list[Result], folder: Path
+    table: Table, records: list[Record], folder: Path
 ) -> None:
     few = [
         kept_clips(folder, [True] * 80 + [False] * 120, encoder="small", task="what", fraction=0.1)

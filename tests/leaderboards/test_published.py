@@ -23,7 +23,7 @@ from bench.publish.paper_numbers import (
     read_numbers,
     search,
 )
-from bench.records.record import Result
+from bench.records.record import Record
 from leaderboards import published
 from leaderboards.paper_tables import NATIVE_STRIDE, OWN_PLANS
 from leaderboards.rows.paper_join import join_published
@@ -46,7 +46,7 @@ ELSEWHERE = {
 }
 
 
-def table_of(name: str, records: list[Result] | None = None, **options: Any) -> Table:
+def table_of(name: str, records: list[Record] | None = None, **options: Any) -> Table:
     board: Leaderboard = registry.build("boards", name, options)
     own = board.write.keywords["make"].keywords["table"]
     return join_published(board, records or [], numbers=own.numbers, places=own.places)
@@ -240,7 +240,7 @@ def test_papers_are_listed_and_hold_the_numbers_of_their_name(bench: Bench) -> N
 
 # -------------------------------------------------------------------------------------- measured
 def made(encoder: str = "vjepa_vitl16", correct: int = 71, plan: str = "16x8x3@4", size: int = 224,
-         share: tuple[float, int] | None = None, **facts: Any) -> Result:  # fmt: skip
+         share: tuple[float, int] | None = None, **facts: Any) -> Record:  # fmt: skip
     """A record of K400 with an attentive probe by the released protocol."""
     fields = sound_fields(
         **{"task": "k400", "protocol": "vjepa@1", "split": "val", **facts},
@@ -256,7 +256,7 @@ def made(encoder: str = "vjepa_vitl16", correct: int = 71, plan: str = "16x8x3@4
         fields["data"]["fit"]["digest"] = digest(f"{fraction} {draw}")
         fields["config"]["task_options"] = {"fraction": fraction, "draw": draw}
     fields["id"] = id_of(fields)
-    return Result.model_validate(fields)
+    return Record.model_validate(fields)
 
 
 def test_an_encoder_of_the_paper_stands_in_its_row_with_the_difference() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from bench.publish.leaderboard import Column, Leaderboard
-from bench.records.record import Result
+from bench.records.record import Record
 from leaderboards.render.markdown import markdown
 from leaderboards.rows.join import join
 from leaderboards.rows.table import TableCell, percent
@@ -26,17 +26,17 @@ TENTH = Column(title="10 %", task="what", probe="attentive", protocol="honest@1"
                task_options={"fraction": 0.1})  # fmt: skip
 
 
-def drawn(correct: int, draw: int, *, seed: int = 0, fraction: float = 0.1, **facts: Any) -> Result:
+def drawn(correct: int, draw: int, *, seed: int = 0, fraction: float = 0.1, **facts: Any) -> Record:
     """A record on a share of the training labels, as a draw of them."""
     fields = sound_fields(task="what", correct=correct, fraction=fraction, seed=seed, **facts)
     fields["config"]["task_options"] = {"fraction": fraction, "draw": draw}
     fields["task"]["options"] |= {"fraction": fraction, "draw": draw, "whole_sha256": WHOLE}
     fields["data"]["fit"]["digest"] = digest(f"{fraction} {draw}")
     fields["train_labels"]["draw"] = draw
-    return Result.model_validate({**fields, "id": id_of(fields)})
+    return Record.model_validate({**fields, "id": id_of(fields)})
 
 
-def only_cell(records: list[Result], column: Column = ALL) -> TableCell:
+def only_cell(records: list[Record], column: Column = ALL) -> TableCell:
     table = join(board(column), records)
     [row] = [row for row in table.rows if row.kind == "encoder"]
     return row.cells[0]
@@ -86,7 +86,7 @@ def test_what_differs_in_more_than_the_seed_is_not_averaged(change: dict[str, An
 def test_the_probe_settings_must_be_the_same_too() -> None:
     fields = sound_fields(task="what", correct=70, seed=1)
     fields["probe"]["heads"][0]["lr"] = 0.5
-    other = Result.model_validate({**fields, "id": id_of(fields)})
+    other = Record.model_validate({**fields, "id": id_of(fields)})
     assert only_cell([sound_record(task="what", correct=60, seed=0), other]).seeds is None
 
 
@@ -97,7 +97,7 @@ def test_of_two_records_of_one_seed_the_newer_counts() -> None:
     ]
     fields = records[0].model_dump() | {"created": "2025-01-03T00:00:00Z"}
     fields["metrics"] |= {"top1": 0.62, "correct": 62, "bounds": {"low": 0.62, "high": 0.62}}
-    again = Result.model_validate(fields)
+    again = Record.model_validate(fields)
     cell = only_cell([records[0], again, records[1]])
     assert cell.seeds is not None and cell.seeds.values == {0: 0.62, 1: 0.60}
     assert cell.others == 1

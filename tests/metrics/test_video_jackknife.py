@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.data.boxes.ava_csv import Boxes, Frames
+from bench.data.boxes.ava_csv import Boxes, KeyFrames
 from bench.data.boxes.regions import FrameTruth
 from bench.data.manifest import Manifest
 from bench.errors import DataError
@@ -37,8 +37,8 @@ def boxes_of(manifest: Manifest, scores: np.ndarray, truth: FrameTruth, seed: in
 
 
 def copied(
-    boxes: Boxes | None, frames: Frames, weights: dict[str, int]
-) -> tuple[np.ndarray, Frames]:
+    boxes: Boxes | None, frames: KeyFrames, weights: dict[str, int]
+) -> tuple[np.ndarray, KeyFrames]:
     """Return rows and frames in which a video that counts w times is there under w names."""
     names = [frames.videos[i] for i in frames.video]
     rows, copies = [], []
@@ -48,7 +48,7 @@ def copied(
             copies.append(f"{name}#{copy}")
     videos = sorted(set(copies))
     place = {name: i for i, name in enumerate(videos)}
-    return np.array(rows, dtype=np.int64), Frames(
+    return np.array(rows, dtype=np.int64), KeyFrames(
         videos=videos,
         video=np.array([place[name] for name in copies], dtype=np.int32),
         micros=frames.micros[rows] if rows else frames.micros[:0],
@@ -191,7 +191,7 @@ def clustered_case(rng: np.random.Generator) -> tuple[FrameTruth, list[ScoredBox
     labels = rng.normal(size=size)[video] + 0.7 * rng.normal(size=(len(video), NUM_CLASSES))
     is_label = labels > NormalDist().inv_cdf(0.8) * np.sqrt(1.49)
     common = rng.normal(size=size)
-    frames = Frames(
+    frames = KeyFrames(
         videos=[f"v{i:02d}" for i in range(NUM_VIDEOS)],
         video=video.astype(np.int32),
         micros=np.tile(np.arange(NUM_FRAMES, dtype=np.int64), NUM_VIDEOS) * 1_000_000,

@@ -13,6 +13,8 @@ import torch
 from bench import contracts, registry
 from bench.data.manifest import Manifest, Task
 from bench.errors import UsageError
+from bench.preflight import probe_contract, task_contract
+from bench.publish import write_board
 from bench.publish.leaderboard import Column, Leaderboard
 from bench.types import ClipPlan, EncoderSpec, Head, Tokens
 
@@ -58,7 +60,7 @@ def without(kind, member):
 
 
 def try_fit(probe, many_labels=False) -> None:
-    contracts.try_fit("mine", probe, width=6, num_classes=3, many_labels=many_labels)
+    probe_contract.try_fit("mine", probe, width=6, num_classes=3, many_labels=many_labels)
 
 
 def refused(call, *words):
@@ -77,17 +79,19 @@ def refused(call, *words):
 @pytest.mark.parametrize("many_labels", [False, True])
 def test_a_sound_probe_passes_and_leaves_the_random_state_alone(many_labels) -> None:
     torch.manual_seed(5)
-    contracts.require_probe("mine", Means())
+    probe_contract.require_probe("mine", Means())
     try_fit(Means(), many_labels)
     drawn = torch.rand(1)
     torch.manual_seed(5)
     assert torch.equal(drawn, torch.rand(1))
 
 
-@pytest.mark.parametrize("member", contracts.PROBE)
+@pytest.mark.parametrize("member", probe_contract.PROBE)
 def test_each_missing_member_of_a_probe_is_named(member) -> None:
     probe = without(Means, member)()
-    refused(lambda: contracts.require_probe("mine", probe), "'mine'", f"Means.{member} is missing")
+    refused(
+        lambda: probe_contract.require_probe("mine", probe), "'mine'", f"Means.{member} is missing"
+    )
 
 
 @pytest.mark.parametrize(
@@ -109,10 +113,10 @@ def test_each_missing_member_of_a_probe_is_named(member) -> None:
 def test_each_member_of_a_probe_of_another_kind_is_named(member, value, words) -> None:
     probe = Means()
     setattr(probe, member, value)
-    refused(lambda: contracts.require_probe("mine", probe), f"Means.{member}", words)
+    refused(lambda: probe_contract.require_probe("mine", probe), f"Means.{member}", words)
 
 
-@pytest.mark.parametrize("member", contracts.FITTED)
+@pytest.mark.parametrize("member", probe_contract.FITTED)
 def test_each_missing_member_of_what_fit_returns_is_named(member) -> None:
     fitted = without(FittedMeans, member)
     probe = Means()
@@ -186,7 +190,7 @@ def test_probes_of_this_distribution_are_not_fitted_twice(monkeypatch) -> None:
 def test_our_own_probes_would_pass(name, monkeypatch, caplog) -> None:
     needed = {"num_heads": 2} if "num_heads" in registry.find("probes", name).options else {}
     probe = registry.build("probes", name, needed)
-    contracts.require_probe(name, probe)
+    probe_contract.require_probe(name, probe)
     monkeypatch.setattr(registry, "is_ours", lambda module: False)
     try_fit(probe.only(0))
     if name in ("linear", "attentive"):
@@ -258,7 +262,7 @@ TASK = Task(
 def require_task(monkeypatch):
     """Check a task as if the function that built it were the user's own."""
     monkeypatch.setattr(registry, "is_ours", lambda module: False)
-    return partial(contracts.require_task, "folder")
+    return partial(task_contract.require_task, "folder")
 
 
 def test_a_sound_task_passes(require_task) -> None:
@@ -269,13 +273,13 @@ def test_a_sound_task_passes(require_task) -> None:
     require_task(replace(TASK, fit=both, score=both))
 
 
-@pytest.mark.parametrize("member", contracts.TASK)
+@pytest.mark.parametrize("member", task_contract.TASK)
 def test_each_member_of_a_task_is_named(member, require_task) -> None:
     task = replace(TASK, **{member: None})
     refused(lambda: require_task(task), "task 'folder'", f"Task.{member} is None")
 
 
-@pytest.mark.parametrize("member", contracts.MANIFEST)
+@pytest.mark.parametrize("member", task_contract.MANIFEST)
 def test_each_member_of_a_split_is_named(member, require_task) -> None:
     task = replace(TASK, score=replace(MANIFEST, **{member: None}))
     refused(lambda: require_task(task), "'folder', score", f"Manifest.{member} is None")
@@ -311,18 +315,18 @@ BOARD = Leaderboard(
 )
 
 
-@pytest.mark.parametrize("member", [*contracts.BOARD, *contracts.WRITER])
+@pytest.mark.parametrize("member", [*write_board.BOARD, *write_board.WRITER])
 def test_each_member_of_a_board_is_named(member) -> None:
-    contracts.require_board("mine", BOARD)  # how it is written may be left out
+    write_board.require_board("mine", BOARD)  # how it is written may be left out
     board = replace(BOARD, **{member: 7})
-    refused(lambda: contracts.require_board("mine", board), f"Leaderboard.{member} is 7")
+    refused(lambda: write_board.require_board("mine", board), f"Leaderboard.{member} is 7")
     wanted = "is a dict; it should be of the class bench.Leaderboard"
-    refused(lambda: contracts.require_board("mine", {}), wanted)
+    refused(lambda: write_board.require_board("mine", {}), wanted)
 
 
 @pytest.mark.parametrize("name", registry.names("boards"))
 def test_boards_of_our_own_pass(name) -> None:
-    contracts.require_board(name, registry.build("boards", name, {}))
+    write_board.require_board(name, registry.build("boards", name, {}))
 
 
 # ------------------------------------------------------------------------------- on a command line

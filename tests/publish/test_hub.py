@@ -27,7 +27,7 @@ from bench.publish.hub_card import (
     yaml_text,
 )
 from bench.publish.hub_merge import card_with, entries_with, merged
-from bench.records.record import Result
+from bench.records.record import Record
 from tests.commands import Bench
 from tests.kept_records import kept_predictions
 from tests.sound_record import box_record, sound_fields, sound_record
@@ -57,7 +57,7 @@ text
 """
 
 
-def results(*records: Result, told: Told = TOLD) -> list[dict[str, Any]]:
+def results(*records: Record, told: Told = TOLD) -> list[dict[str, Any]]:
     return [results_of(record, Path("nowhere/records"), told) for record in records]
 
 
@@ -113,7 +113,7 @@ def test_eval_results_are_read_back_by_the_client_of_the_hub() -> None:
 def test_top_5_few_labels_seeds_and_boxes_are_named_apart() -> None:
     fields = sound_fields(fraction=0.05, seed=2)
     fields["metrics"]["top5"] = 0.93
-    [part] = results(Result.model_validate(fields), told=Told(benchmarks={}))
+    [part] = results(Record.model_validate(fields), told=Told(benchmarks={}))
     first, fifth = part["metrics"]
     assert fifth["type"] == "top_5_accuracy" and fifth["value"] == 93.0
     # Wilson for 93 of 100 by hand: middle 0.914093, half 0.051588.
@@ -130,7 +130,7 @@ def test_top_5_few_labels_seeds_and_boxes_are_named_apart() -> None:
 def test_skipped_rows_are_no_part_of_n() -> None:
     fields = sound_fields(correct=71, rows=100, unreadable=20)
     fields["metrics"]["top1"] = fields["metrics"]["mean_per_class"] = 71 / 80
-    record = Result.model_validate(fields)
+    record = Record.model_validate(fields)
     config = {**record.config, "on_unreadable": "skip"}
     [part] = results(record.model_copy(update={"config": config}))
     args = part["metrics"][0]["args"]

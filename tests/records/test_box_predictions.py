@@ -23,7 +23,7 @@ from bench.records.box_predictions import (
     write_scored_boxes,
     write_truth,
 )
-from bench.records.record import RecordError, Result
+from bench.records.record import Record, RecordError
 from bench.records.record_files import kept_file, parse_record, read_record, write_record
 from tests.boxes import (
     EVALUATED,
@@ -56,10 +56,10 @@ def case() -> tuple[Manifest, FrameTruth, ScoredBoxes]:
 
 
 @pytest.fixture
-def keep(case: tuple[Manifest, FrameTruth, ScoredBoxes], tmp_path: Path) -> Callable[..., Result]:
+def keep(case: tuple[Manifest, FrameTruth, ScoredBoxes], tmp_path: Path) -> Callable[..., Record]:
     """Write the record of the boxes, one of them of a missing file."""
 
-    def put(**how: Any) -> Result:
+    def put(**how: Any) -> Record:
         manifest, truth, boxes = case
         return kept_boxes(tmp_path, manifest, boxes, truth, missing={manifest.ids[1]}, **how)
 
@@ -108,7 +108,7 @@ def test_what_is_read_back_gives_the_same_numbers(seed: int, rules: str, tmp_pat
 
 @pytest.mark.parametrize("on_unreadable", ["wrong", "skip"])
 def test_record_is_counted_again_from_its_two_files(
-    keep: Callable[..., Result], on_unreadable: str, tmp_path: Path
+    keep: Callable[..., Record], on_unreadable: str, tmp_path: Path
 ) -> None:
     result = keep(on_unreadable=on_unreadable)
     path = tmp_path / f"{result.id}.json"
@@ -121,7 +121,7 @@ def test_record_is_counted_again_from_its_two_files(
 
 
 def test_files_that_were_edited_or_removed_are_refused(
-    keep: Callable[..., Result], tmp_path: Path
+    keep: Callable[..., Record], tmp_path: Path
 ) -> None:
     result = keep()
     truth = tmp_path / f"{result.id}-truth.parquet"

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from bench.data.manifest import Manifest
 from bench.errors import UsageError
-from bench.records.record import RecordError, Result
+from bench.records.record import Record, RecordError
 from bench.records.record_files import (
     parse_record,
     read_record,
@@ -120,12 +120,12 @@ def test_time_place_and_cost_are_no_part_of_the_id() -> None:
     other["config"]["task_options"] = {"data": "/elsewhere"}
     fields["config"]["task_options"] = {"data": "/here"}
     fields["id"] = other["id"] = _id(fields)
-    assert Result.model_validate(fields).id == Result.model_validate(other).id
+    assert Record.model_validate(fields).id == Record.model_validate(other).id
 
 
 def _id(fields: dict[str, Any]) -> str:
     with pytest.raises(ValidationError) as refused:
-        Result.model_validate({**fields, "id": "0" * 16})
+        Record.model_validate({**fields, "id": "0" * 16})
     return str(refused.value).split("give the id ")[1][:16]
 
 

@@ -20,7 +20,7 @@ from bench.errors import UsageError
 from bench.preflight.settle import settled
 from bench.publish.leaderboard import Column, Leaderboard
 from bench.publish.missing_runs import Failure, PlannedRun, command, lacking, plan_runs
-from bench.records.record import Result
+from bench.records.record import Record
 from bench.records.record_files import read_records
 from bench.records.run_id import config_facts
 from tests.commands import Bench
@@ -190,7 +190,7 @@ def test_commands_make_the_runs_that_are_planned(machine: Machine) -> None:
 
 
 # ---------------------------------------------------------------------------------- what is there
-def on_record(config: RunConfig, *, weights: str = "ema", **changes: Any) -> Result:
+def on_record(config: RunConfig, *, weights: str = "ema", **changes: Any) -> Record:
     """A record of a configuration; its other parts are made up."""
     record = sound_record(weights=weights)
     facts = {**config_facts(config), **changes}

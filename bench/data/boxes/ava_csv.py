@@ -39,7 +39,7 @@ COLUMNS = ("video", "second", *CORNERS, "action", "last")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Frames:
+class KeyFrames:
     """Key frames: row i is `videos[video[i]]` at `micros[i]` microseconds; int32, int64 `[N]`."""
 
     videos: Sequence[str]
@@ -49,27 +49,27 @@ class Frames:
     def __len__(self) -> int:
         return len(self.video)
 
-    def at(self, rows: npt.NDArray[Any]) -> Frames:
+    def at(self, rows: npt.NDArray[Any]) -> KeyFrames:
         """Return the frames of some rows: numbers or a mask."""
-        return Frames(videos=self.videos, video=self.video[rows], micros=self.micros[rows])
+        return KeyFrames(videos=self.videos, video=self.video[rows], micros=self.micros[rows])
 
 
-def frames_of(rows: Sequence[tuple[str, int]], codes: dict[str, int] | None = None) -> Frames:
+def frames_of(rows: Sequence[tuple[str, int]], codes: dict[str, int] | None = None) -> KeyFrames:
     """Return (video, microseconds) pairs as columns; videos new to `codes` get the next number."""
     codes = {} if codes is None else codes
     video = [codes.setdefault(name, len(codes)) for name, _ in rows]
-    return Frames(
+    return KeyFrames(
         videos=tuple(codes),
         video=np.array(video, dtype=np.int32),
         micros=np.array([micros for _, micros in rows], dtype=np.int64),
     )
 
 
-def joined_frames(parts: Sequence[Frames]) -> Frames:
+def joined_frames(parts: Sequence[KeyFrames]) -> KeyFrames:
     """Return the key frames of several parts, one after the other."""
     codes: dict[str, int] = {}
     own = [np.array([codes.setdefault(v, len(codes)) for v in p.videos], np.int32) for p in parts]
-    return Frames(
+    return KeyFrames(
         videos=tuple(codes),
         video=np.concatenate([o[p.video] for o, p in zip(own, parts, strict=True)]),
         micros=np.concatenate([p.micros for p in parts]),
@@ -85,11 +85,11 @@ class Boxes:
     the frames that lines of two columns name.
     """
 
-    frames: Frames
+    frames: KeyFrames
     corners: FloatArray
     action: Codes
     last: FloatArray
-    declared: Frames
+    declared: KeyFrames
 
     def __len__(self) -> int:
         return len(self.action)
@@ -138,7 +138,7 @@ def read_boxes(path: Path, what: What) -> Boxes:
         video = np.insert(video, places, extra.video)
     seconds, *corners, action, last = columns
     return Boxes(
-        frames=Frames(
+        frames=KeyFrames(
             videos=declared.videos,  # the last to name some
             video=video,
             micros=np.rint(seconds * 1e6).astype(np.int64),
@@ -200,7 +200,7 @@ def video_codes(table: pa.Table) -> tuple[list[str], Codes]:
     return video.dictionary.to_pylist(), video.indices.to_numpy().astype(np.int32)
 
 
-def read_excluded(path: Path) -> Frames:
+def read_excluded(path: Path) -> KeyFrames:
     """Read a list of excluded frames; an empty file excludes none.
 
     Raises:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.data.boxes.ava_csv import FloatArray, Frames, frames_of
+from bench.data.boxes.ava_csv import FloatArray, KeyFrames, frames_of
 from bench.data.boxes.ava_csv_lines import parse_micros
 from bench.data.boxes.person_box_rows import (
     ListedBoxes,
@@ -50,7 +50,7 @@ class _Images:
 
     path: Path
     place: Mapping[Any, int]
-    frames: Frames
+    frames: KeyFrames
     sizes: FloatArray  # width and height in pixels, [images, 2]
 
 
@@ -94,7 +94,7 @@ def _annotations(path: Path, content: dict[str, Any]) -> ListedBoxes:
     return _checked(path, listed)
 
 
-def _in_pixels(path: Path, items: list[Any], images: _Images) -> tuple[Frames, FloatArray]:
+def _in_pixels(path: Path, items: list[Any], images: _Images) -> tuple[KeyFrames, FloatArray]:
     """Return key frames and corners as fractions of boxes of x, y, width and height in pixels."""
     try:
         keys = [item["image_id"] for item in items]

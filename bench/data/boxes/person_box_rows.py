@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bench.data.boxes.ava_csv import COLUMNS, FloatArray, Frames, read_table, video_codes
+from bench.data.boxes.ava_csv import COLUMNS, FloatArray, KeyFrames, read_table, video_codes
 from bench.data.boxes.ava_csv_lines import (
     MAX_ACTION,
     MAX_SECONDS,
@@ -48,7 +48,7 @@ class ListedBoxes:
     frames that was read beside it.
     """
 
-    frames: Frames
+    frames: KeyFrames
     corners: FloatArray
     score: FloatArray
     row: IntArray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
@@ -107,7 +107,7 @@ def read_rows(path: Path) -> ListedBoxes:
         raise fault("a value is out of its range")
     rows = np.flatnonzero(action != NO_LABEL)
     listed = ListedBoxes(
-        frames=Frames(
+        frames=KeyFrames(
             videos=tuple(videos), video=video, micros=np.rint(seconds * 1e6).astype(np.int64)
         ),
         corners=corners,

@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.data.boxes import person_box_json, person_box_rows
-from bench.data.boxes.ava_csv import Boxes, FloatArray, Frames, joined_frames, read_boxes
+from bench.data.boxes.ava_csv import Boxes, FloatArray, KeyFrames, joined_frames, read_boxes
 from bench.data.boxes.person_box_rows import ListedBoxes
 from bench.errors import DataError
 from bench.types import IntArray
@@ -41,7 +41,7 @@ class PersonBoxes:
     the list of key frames that was read beside the file.
     """
 
-    frames: Frames
+    frames: KeyFrames
     corners: FloatArray
     score: FloatArray
     label_row: IntArray

@@ -11,7 +11,7 @@ from typing import Any, Literal, overload
 
 import numpy as np
 
-from bench.data.boxes.ava_csv import Boxes, FloatArray, Frames
+from bench.data.boxes.ava_csv import Boxes, FloatArray, KeyFrames
 from bench.data.media.media import Media
 from bench.types import IntArray
 
@@ -72,9 +72,9 @@ class Regions:
         return len(self.video)
 
     @property
-    def frames(self) -> Frames:
+    def frames(self) -> KeyFrames:
         """The key frame of every row."""
-        return Frames(videos=self.videos, video=self.video.astype(np.int32), micros=self.micros)
+        return KeyFrames(videos=self.videos, video=self.video.astype(np.int32), micros=self.micros)
 
     @property
     def by_row(self) -> RepeatedMedia:
@@ -143,7 +143,7 @@ class FrameTruth:
     """
 
     boxes: Boxes
-    excluded: Frames | None
+    excluded: KeyFrames | None
     classes: Mapping[int, str]
     ids: IntArray
     rules: str = "official"

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 from pkgutil import iter_modules
+from typing import Any
 
 import pytest
 
@@ -37,7 +38,7 @@ def test_a_name_is_the_thing_whichever_of_them_is_asked_for_first() -> None:
 
 
 @pytest.mark.parametrize("name", bench.__all__)
-def test_every_public_name_leads_somewhere_and_is_no_room_of_the_house(name) -> None:
+def test_every_public_name_leads_somewhere_and_is_no_room_of_the_house(name: str) -> None:
     assert getattr(bench, name) is not None and name in dir(bench)
     modules = {module.name for module in iter_modules(bench.__path__)}
     # A submodule that is imported becomes an attribute of its package and would hide the name.
@@ -64,7 +65,7 @@ def test_star_import_brings_every_name() -> None:
 @pytest.mark.parametrize(
     ("wrong", "near"), [("Encoderr", "Encoder"), ("read_foldr", "read_folder"), ("Taks", "Task")]
 )
-def test_an_unknown_name_is_told_the_closest_one(wrong, near) -> None:
+def test_an_unknown_name_is_told_the_closest_one(wrong: Any, near: Any) -> None:
     with pytest.raises(AttributeError, match=f"has no name '{wrong}'. Did you mean '{near}'?"):
         getattr(bench, wrong)
     with pytest.raises(ImportError, match=wrong):
@@ -72,7 +73,7 @@ def test_an_unknown_name_is_told_the_closest_one(wrong, near) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_examples_come_in_by_the_door_alone(page) -> None:
+def test_examples_come_in_by_the_door_alone(page: str) -> None:
     for code in re.findall(r"```python\n(.*?)```", page.read_text(), flags=re.DOTALL):
         for node in ast.walk(ast.parse(code)):
             if isinstance(node, ast.ImportFrom) and node.module.split(".")[0] in PACKAGES:

@@ -11,6 +11,7 @@ import sysconfig
 import venv
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,7 +26,7 @@ EXAMPLES = re.findall(
 
 
 @pytest.fixture(scope="session")
-def wheel(tmp_path_factory):
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The wheel of the tree as it stands, built in a copy of it."""
     folder = tmp_path_factory.mktemp("wheel")
     leave = shutil.ignore_patterns("__pycache__", "*.egg-info")
@@ -41,7 +42,7 @@ def wheel(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def scripts(wheel, tmp_path_factory):
+def scripts(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The commands of an environment with the wheel in it, and with the packages it needs."""
     home = tmp_path_factory.mktemp("environment") / "venv"
     venv.create(home, with_pip=False, symlinks=True)
@@ -55,13 +56,13 @@ def scripts(wheel, tmp_path_factory):
 
 
 @pytest.fixture
-def installed(scripts, tmp_path, monkeypatch):
+def installed(scripts: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Run a command line of that environment in a folder of its own: (exit code, out, err)."""
     monkeypatch.delenv("PYTHONPATH", raising=False)
     monkeypatch.setenv("PATH", f"{scripts}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("BENCH_HOME", str(tmp_path / "home"))
 
-    def call(line):
+    def call(line: str) -> Any:
         made = subprocess.run(
             shlex.split(line), cwd=tmp_path, capture_output=True, text=True, check=False
         )
@@ -70,7 +71,7 @@ def installed(scripts, tmp_path, monkeypatch):
     return call
 
 
-def test_the_wheel_holds_the_packages_with_their_data_and_nothing_else(wheel) -> None:
+def test_the_wheel_holds_the_packages_with_their_data_and_nothing_else(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     tops = {name.partition("/")[0] for name in names}
     assert {top for top in tops if not top.endswith(".dist-info")} == set(PACKAGES)
@@ -88,7 +89,7 @@ def test_the_wheel_holds_the_packages_with_their_data_and_nothing_else(wheel) ->
     assert shipped and shipped <= files
 
 
-def test_both_commands_are_installed_and_are_the_wheels_own(installed, scripts) -> None:
+def test_both_commands_are_installed_and_are_the_wheels_own(installed: Any, scripts: Any) -> None:
     for command in ("bench", "frozenbench", "python -m bench"):
         code, out, error = installed(f"{command} --version")
         assert (code, out.splitlines()[0]) == (0, f"frozenbench {bench.__version__}"), error
@@ -101,7 +102,7 @@ FOREIGN = 'raise SystemExit("somebody else\'s module was run")\n'
 
 
 @pytest.fixture
-def foreign(tmp_path):
+def foreign(tmp_path: Path) -> Any:
     """A working directory with packages and a module that are called like ours."""
     for name in ("tasks", "probes", "bench"):
         (tmp_path / name).mkdir()
@@ -111,7 +112,9 @@ def foreign(tmp_path):
     return tmp_path
 
 
-def test_folders_of_the_users_called_tasks_and_probes_do_no_harm(installed, foreign) -> None:
+def test_folders_of_the_users_called_tasks_and_probes_do_no_harm(
+    installed: Any, foreign: Any
+) -> None:
     (foreign / "my_table.py").write_text("import bench\n@bench.board\ndef mine():\n  'Mine.'\n")
     code, out, error = installed("bench --with my_table ls boards --json")
     assert code == 0 and '"mine"' in out and "frozen_video" in out, error
@@ -119,13 +122,15 @@ def test_folders_of_the_users_called_tasks_and_probes_do_no_harm(installed, fore
     assert code == 2 and "there is no module 'no_such_module'" in error
 
 
-def test_python_m_bench_does_not_take_them_either(installed, foreign) -> None:
+def test_python_m_bench_does_not_take_them_either(installed: Any, foreign: Any) -> None:
     shutil.rmtree(foreign / "bench")  # Python itself would run this one
     code, out, error = installed("python -m bench ls tasks --json")
     assert code == 0 and "k400" in out, error
 
 
-def test_an_extension_in_a_folder_called_like_a_package_is_named(installed, foreign) -> None:
+def test_an_extension_in_a_folder_called_like_a_package_is_named(
+    installed: Any, foreign: Any
+) -> None:
     code, _, error = installed("bench --with tasks.birds ls tasks")
     assert code == 2 and error.count("\n") == 1
     assert f"{foreign / 'tasks' / 'birds.py'} is hidden, because Python finds 'tasks' in" in error
@@ -135,7 +140,7 @@ def test_an_extension_in_a_folder_called_like_a_package_is_named(installed, fore
     ("name", "place"), [("tasks", "tasks"), ("probes", "probes"), ("boards", "leaderboards.py")]
 )
 def test_a_package_that_hides_ours_is_named_with_its_path(
-    name, place, installed, foreign, monkeypatch
+    name: str, place: Path, installed: Any, foreign: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.rmtree(foreign / "bench")
     for other in {"tasks", "probes"} - {place}:
@@ -150,7 +155,7 @@ def test_a_package_that_hides_ours_is_named_with_its_path(
     assert "rename yours" in error and "run from another folder" in error
 
 
-def test_processes_that_are_started_take_our_own_packages(installed, foreign) -> None:
+def test_processes_that_are_started_take_our_own_packages(installed: Any, foreign: Any) -> None:
     code, out, error = installed(
         "bench pretrain digits_tiny --gpus 1 --device cpu --data nowhere --out run"
     )
@@ -159,7 +164,7 @@ def test_processes_that_are_started_take_our_own_packages(installed, foreign) ->
 
 
 @pytest.fixture
-def workplace(tmp_path, video_set):
+def workplace(tmp_path: Path, video_set: Path) -> Any:
     """A folder with what the commands of the guide name, and nothing else."""
     shutil.copytree(video_set, tmp_path / "my_videos")
     shutil.copytree(video_set, tmp_path / "my_gestures" / "videos")
@@ -179,7 +184,7 @@ def workplace(tmp_path, video_set):
 
 
 def test_every_file_of_the_guide_runs_as_printed_with_the_installed_wheel(
-    installed, workplace
+    installed: Any, workplace: Any
 ) -> None:
     kinds = {code.split("\n@")[1].split("\n")[0] for _, code, _ in EXAMPLES if "\n@" in code}
     assert kinds == {"encoder", "task", "probe", "board", "recipe"}

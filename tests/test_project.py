@@ -3,6 +3,7 @@
 import re
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import yaml
 from packaging.requirements import Requirement
@@ -15,17 +16,17 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 MAKEFILE = (ROOT / "Makefile").read_text()
 
 
-def read_yaml(name):
+def read_yaml(name: str) -> Any:
     return yaml.safe_load((ROOT / name).read_text())
 
 
-def recipe_of(target):
+def recipe_of(target: Any) -> Any:
     """The commands of a target of the Makefile, with the folder of its commands in place."""
     [lines] = re.findall(rf"^{target}:.*\n((?:\t.*\n)+)", MAKEFILE, flags=re.MULTILINE)
     return [line.strip().replace("$(BIN)", ".venv/bin") for line in lines.splitlines()]
 
 
-def test_version_is_the_same_everywhere(bench) -> None:
+def test_version_is_the_same_everywhere(bench: Any) -> None:
     version = PROJECT["version"]
     headings = re.findall(r"^## (.*)$", (ROOT / "CHANGELOG.md").read_text(), flags=re.MULTILINE)
     numbered = [heading for heading in headings if heading != "Unreleased"]

@@ -16,7 +16,7 @@ from bench.errors import UsageError
 from bench.evaluate.choose_head import Selected
 from bench.evaluate.fit_and_score import fit_and_score
 from bench.metrics.frame_matching import average_precision
-from bench.types import Head, Probe, Progress, Silent
+from bench.types import FeatureSource, Head, Probe, Progress, Silent
 from tests.probes.sources import MemorySource
 
 CPU = torch.device("cpu")
@@ -70,7 +70,9 @@ def source_with_accuracies(*shares: float, rows: int = 200) -> MemorySource:
     return MemorySource(torch.stack(columns, dim=1)[:, None].float(), y, 2)
 
 
-def select(protocol, probe, source, score=None, seed=0):
+def select(
+    protocol: str, probe: Any, source: FeatureSource, score: Any = None, seed: int = 0
+) -> Any:
     """What the protocol chooses; where a test says nothing of scored rows, they are the source."""
     scored = fit_and_score(
         probe,

@@ -3,6 +3,7 @@
 import hashlib
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from bench.features.counts import Counts
 from bench.features.extract import extract
 from bench.features.extraction import Extraction
 from bench.features.source import LiveSource
-from bench.types import ClipPlan, EncoderSpec, Silent
+from bench.types import ClipPlan, EncoderSpec, Reads, Silent
 from tests.media import write_video
 
 PLAN = ClipPlan(num_frames=4, num_clips=2, num_views=2, stride=2)
@@ -73,7 +74,15 @@ def tiny_encoder(seed: int = 0, clips_per_call: int = 4) -> Encoder:
     return Encoder(fresh_vit(architecture, seed=seed), spec)
 
 
-def extraction_of(encoder, manifest, *, readouts=("vector",), recipe=RECIPE, draws=0, **how):
+def extraction_of(
+    encoder: Any,
+    manifest: Manifest,
+    *,
+    readouts: Any = ("vector",),
+    recipe: Any = RECIPE,
+    draws: int = 0,
+    **how: Any,
+) -> Any:
     """All that features depend on, on the CPU and in float32."""
     return Extraction(
         encoder=encoder,
@@ -91,7 +100,18 @@ def extraction_of(encoder, manifest, *, readouts=("vector",), recipe=RECIPE, dra
     )
 
 
-def run(encoder, manifest, home, *, rows=None, workers=0, batch_size=4, rank=0, world=1, **how):
+def run(
+    encoder: Any,
+    manifest: Manifest,
+    home: Path,
+    *,
+    rows: Any = None,
+    workers: int = 0,
+    batch_size: int = 4,
+    rank: int = 0,
+    world: int = 1,
+    **how: Any,
+) -> Any:
     """Extract; returns the sets and the counts."""
     counts = Counts()
     machine = Machine(home=home, workers=workers, batch_size=batch_size)
@@ -101,7 +121,16 @@ def run(encoder, manifest, home, *, rows=None, workers=0, batch_size=4, rank=0, 
     return extract(extraction, machine, progress=Silent(), counts=counts, **ranks), counts
 
 
-def live(encoder, manifest, reads="vector", *, rows=None, counts=None, machine=None, **how):
+def live(
+    encoder: Any,
+    manifest: Manifest,
+    reads: Reads = "vector",
+    *,
+    rows: Any = None,
+    counts: Any = None,
+    machine: Any = None,
+    **how: Any,
+) -> Any:
     """A source that encodes in every epoch; of an augmentation a fresh draw."""
     extraction = extraction_of(encoder, manifest, readouts=(reads,), draws=None, **how)
     return LiveSource(extraction, machine or Machine(home=Path()), rows=rows, counts=counts)

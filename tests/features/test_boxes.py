@@ -26,7 +26,7 @@ from bench.features.counts import Counts
 from bench.features.in_memory import hold
 from bench.features.region_readout import roi, roi_tokens
 from bench.features.source import StoredSource
-from bench.types import FeatureSource, Progress, Silent, Tokens
+from bench.types import FeatureSource, Progress, Reads, Silent, Tokens
 from tests.features import small
 from tests.features.small import block_bytes, extraction_of, run, tiny_encoder
 from tests.features.small_boxes import (
@@ -261,7 +261,7 @@ def test_boxes_outside_of_the_centre_are_counted(videos: list[Path], tmp_path: P
         assert counts.boxes_outside == sum(note.is_outside for note in notes) < len(manifest) / 2
 
 
-def test_row_bytes_are_the_size_of_the_arrays(manifest, tmp_path) -> None:
+def test_row_bytes_are_the_size_of_the_arrays(manifest: Manifest, tmp_path: Path) -> None:
     sets, _ = fill(manifest, tmp_path, readouts=BOTH, dtype="float16")
     for reads in BOTH:
         assert 3 * sets[reads].row_bytes == sets[reads].read(np.arange(3)).nbytes
@@ -342,7 +342,14 @@ def stored(manifest: Manifest, home: Path, reads: str = "vector", **how: Any) ->
     return StoredSource(sets[reads], manifest, reads)
 
 
-def live(manifest, reads="vector", recipe=RECIPE, *, workers=0, counts=None):
+def live(
+    manifest: Manifest,
+    reads: Reads = "vector",
+    recipe: Any = RECIPE,
+    *,
+    workers: int = 0,
+    counts: Any = None,
+) -> Any:
     machine = Machine(home=Path(), workers=workers)
     how = {"recipe": recipe, "region": REGION, "machine": machine, "counts": counts}
     return small.live(tiny_encoder(), manifest, reads, **how)

@@ -275,7 +275,7 @@ def test_a_disk_without_the_space_is_refused_before_decoding(
     assert not list(tmp_path.rglob("block-*"))
 
 
-def test_row_bytes_are_the_size_of_the_arrays(manifest, tmp_path) -> None:
+def test_row_bytes_are_the_size_of_the_arrays(manifest: Manifest, tmp_path: Path) -> None:
     for reads in BOTH:
         sets, _ = run(tiny_encoder(), manifest, tmp_path, readouts=(reads,))
         assert sets[reads].row_bytes == sets[reads].read(np.arange(9))[0].nbytes

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import torch
 
+from bench.data.manifest import Manifest
 from bench.data.views import pixel_recipe as recipe_module
 from bench.encoders.encoder import Encoder
 from bench.features.key import canonical, digest
-from bench.types import Silent
+from bench.types import Reads, Silent
 from tests.features.small import (
     AUGMENTED,
     PLAN,
@@ -33,7 +34,9 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 @pytest.fixture
 def name(videos: list[Path], tmp_path: Path) -> Callable[..., str]:
-    def digest_of(*, encoder=None, manifest=None, reads="vector", **how):
+    def digest_of(
+        *, encoder: Any = None, manifest: Manifest = None, reads: Reads = "vector", **how: Any
+    ) -> Any:
         own = {"readouts": [reads], "draws": None, **how}
         extraction = extraction_of(
             encoder or tiny_encoder(), manifest or make_manifest(videos), **own

@@ -3,6 +3,7 @@
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from bench.features import store as store_module
 from bench.features.arrays import ArraySource, read_npz
 from bench.features.counts import Counts
 from bench.features.source import StoredSource
-from bench.types import FeatureSource
+from bench.types import FeatureSource, Reads
 from tests.features import small
 from tests.features.small import (
     AUGMENTED,
@@ -32,12 +33,19 @@ def manifest(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
     return make_manifest(make_videos(tmp_path_factory.mktemp("videos")))
 
 
-def stored(manifest, home, reads="vector", **how):
+def stored(manifest: Manifest, home: Path, reads: Reads = "vector", **how: Any) -> Any:
     sets, _ = run(tiny_encoder(), manifest, home, readouts=(reads,), **how)
     return StoredSource(sets[reads], manifest, reads)
 
 
-def live(manifest, reads="vector", *, workers=0, batch_size=8, **how):
+def live(
+    manifest: Manifest,
+    reads: Reads = "vector",
+    *,
+    workers: int = 0,
+    batch_size: int = 8,
+    **how: Any,
+) -> Any:
     machine = Machine(home=Path(), workers=workers, batch_size=batch_size)
     return small.live(tiny_encoder(), manifest, reads, machine=machine, **how)
 

@@ -28,7 +28,9 @@ CASES = ("case1_random", "case2_duplicates_ties", "case3_excluded_and_outside")
 CLASSES = {1: "stand", 3: "sit", 8: "run"}
 
 
-def frame_map(boxes, detections, classes, *, rules=OFFICIAL, excluded=None):
+def frame_map(
+    boxes: Any, detections: Any, classes: Any, *, rules: Any = OFFICIAL, excluded: Any = None
+) -> Any:
     ids = np.array(sorted(classes))
     truth = FrameTruth(boxes=boxes, excluded=excluded, classes=classes, ids=ids, rules=rules.name)
     return metric.frame_map(truth, detections, rules)

@@ -3,8 +3,9 @@
 import sys
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
-from typing import Never
+from typing import Any, Never
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from bench.errors import UsageError
 from bench.preflight import probe_contract, task_contract
 from bench.publish import write_board
 from bench.publish.leaderboard import Column, Leaderboard
-from bench.types import ClipPlan, EncoderSpec, Head, Tokens
+from bench.types import ClipPlan, EncoderSpec, FeatureSource, Head, Tokens
 
 
 class Means:
@@ -24,46 +25,46 @@ class Means:
 
     name, reads, heads, settings = "means", "vector", (Head(settings={}),), {}
 
-    def only(self, index):
+    def only(self, index: int) -> Any:
         return self
 
-    def fit(self, source, *, seed, device, progress):
+    def fit(self, source: FeatureSource, *, seed: int, device: Any, progress: Any) -> Any:
         torch.rand(3)
         [batch] = source.epoch(0, batch_size=len(source))
         y = batch.y if batch.y.ndim == 2 else torch.eye(source.num_classes)[batch.y]
         return FittedMeans(y.float().T @ batch.x[:, 0] / y.sum(0)[:, None])
 
-    def restore(self, tensors, facts):
+    def restore(self, tensors: Any, facts: Any) -> Any:
         return FittedMeans(tensors["means"])
 
-    def read_released(self, path) -> Never:
+    def read_released(self, path: Path) -> Never:
         raise UsageError(f"{path}: means are not released.")
 
 
 class FittedMeans:
     heads, log = Means.heads, {}
 
-    def __init__(self, means) -> None:
+    def __init__(self, means: Any) -> None:
         self.means = means
 
-    def probabilities(self, x):
+    def probabilities(self, x: Any) -> Any:
         return (-torch.cdist(x.flatten(0, 1), self.means)).softmax(-1).unsqueeze(0)
 
-    def state(self):
+    def state(self) -> Any:
         return {"means": self.means}, {"classes": len(self.means)}
 
 
-def without(kind, member):
+def without(kind: str, member: str) -> Any:
     """A class like `kind` in which one member is missing."""
     held = {key: value for key, value in vars(kind).items() if key not in (member, "__dict__")}
     return type(kind.__name__, (), held)
 
 
-def try_fit(probe, many_labels=False) -> None:
+def try_fit(probe: Any, many_labels: bool = False) -> None:
     probe_contract.try_fit("mine", probe, width=6, num_classes=3, many_labels=many_labels)
 
 
-def refused(call, *words):
+def refused(call: Any, *words: Any) -> Any:
     """The error of a call: of exit code 2, one sentence, with these words in it."""
     with pytest.raises(UsageError) as caught:
         call()
@@ -77,7 +78,7 @@ def refused(call, *words):
 
 # ------------------------------------------------------------------------------------------ probes
 @pytest.mark.parametrize("many_labels", [False, True])
-def test_a_sound_probe_passes_and_leaves_the_random_state_alone(many_labels) -> None:
+def test_a_sound_probe_passes_and_leaves_the_random_state_alone(many_labels: bool) -> None:
     torch.manual_seed(5)
     probe_contract.require_probe("mine", Means())
     try_fit(Means(), many_labels)
@@ -87,7 +88,7 @@ def test_a_sound_probe_passes_and_leaves_the_random_state_alone(many_labels) -> 
 
 
 @pytest.mark.parametrize("member", probe_contract.PROBE)
-def test_each_missing_member_of_a_probe_is_named(member) -> None:
+def test_each_missing_member_of_a_probe_is_named(member: str) -> None:
     probe = without(Means, member)()
     refused(
         lambda: probe_contract.require_probe("mine", probe), "'mine'", f"Means.{member} is missing"
@@ -110,14 +111,16 @@ def test_each_missing_member_of_a_probe_is_named(member) -> None:
         ("read_released", lambda: None, "a method read_released(path)"),
     ],
 )
-def test_each_member_of_a_probe_of_another_kind_is_named(member, value, words) -> None:
+def test_each_member_of_a_probe_of_another_kind_is_named(
+    member: str, value: Any, words: str
+) -> None:
     probe = Means()
     setattr(probe, member, value)
     refused(lambda: probe_contract.require_probe("mine", probe), f"Means.{member}", words)
 
 
 @pytest.mark.parametrize("member", probe_contract.FITTED)
-def test_each_missing_member_of_what_fit_returns_is_named(member) -> None:
+def test_each_missing_member_of_what_fit_returns_is_named(member: str) -> None:
     fitted = without(FittedMeans, member)
     probe = Means()
     probe.fit = lambda source, **more: fitted(torch.zeros(source.num_classes, source.width))
@@ -139,8 +142,10 @@ def test_each_missing_member_of_what_fit_returns_is_named(member) -> None:
         ("state", lambda: ({}, {"device": torch.device("cpu")}), "facts that JSON cannot hold"),
     ],
 )
-def test_each_member_of_what_fit_returns_of_another_kind_is_named(member, value, words) -> None:
-    def fit(source, **more):
+def test_each_member_of_what_fit_returns_of_another_kind_is_named(
+    member: str, value: Any, words: str
+) -> None:
+    def fit(source: FeatureSource, **more: Any) -> Any:
         fitted = Means.fit(probe, source, **more)
         setattr(fitted, member, value)
         return fitted
@@ -170,8 +175,8 @@ def test_a_fit_that_diverges_on_random_rows_is_none_of_this_checks_business() ->
     try_fit(probe)
 
 
-def test_a_fit_that_refuses_so_few_rows_is_only_warned_of(caplog) -> None:
-    def fit(source, **more) -> Never:
+def test_a_fit_that_refuses_so_few_rows_is_only_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    def fit(source: FeatureSource, **more: Any) -> Never:
         raise ValueError("100 neighbours are more than 32 rows")
 
     probe = Means()
@@ -180,14 +185,16 @@ def test_a_fit_that_refuses_so_few_rows_is_only_warned_of(caplog) -> None:
     assert "100 neighbours are more than 32 rows" in caplog.text and "'mine'" in caplog.text
 
 
-def test_probes_of_this_distribution_are_not_fitted_twice(monkeypatch) -> None:
+def test_probes_of_this_distribution_are_not_fitted_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     probe = registry.build("probes", "linear", {})
     monkeypatch.setattr(type(probe), "fit", lambda *_, **__: pytest.fail("fitted"))
     try_fit(probe)
 
 
 @pytest.mark.parametrize("name", registry.names("probes"))
-def test_our_own_probes_would_pass(name, monkeypatch, caplog) -> None:
+def test_our_own_probes_would_pass(
+    name: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     needed = {"num_heads": 2} if "num_heads" in registry.find("probes", name).options else {}
     probe = registry.build("probes", name, needed)
     probe_contract.require_probe(name, probe)
@@ -205,12 +212,12 @@ SPEC = EncoderSpec(
 )  # fmt: skip
 
 
-def encoder(spec=SPEC, forward=lambda pixels, *, keep=None, layers=None: None):
+def encoder(spec: Any = SPEC, forward: Any = lambda pixels, *, keep=None, layers=None: None) -> Any:
     return SimpleNamespace(spec=spec, network=SimpleNamespace(forward=forward))
 
 
 @pytest.mark.parametrize("member", contracts.SPEC)
-def test_each_member_of_a_spec_that_is_missing_or_of_another_kind_is_named(member) -> None:
+def test_each_member_of_a_spec_that_is_missing_or_of_another_kind_is_named(member: str) -> None:
     refused(
         lambda: contracts.require_encoder("mine", encoder(replace(SPEC, **{member: None}))),
         f"EncoderSpec.{member} is None",
@@ -240,7 +247,7 @@ def test_a_network_that_takes_other_arguments_is_named() -> None:
         (Tokens(layers=(torch.zeros(2, 4, 7),), grid=(1, 2, 2)), "of shape (2, 4, 3)"),
     ],
 )
-def test_a_network_that_returns_something_else_is_named(made, words) -> None:
+def test_a_network_that_returns_something_else_is_named(made: Any, words: str) -> None:
     good = Tokens(layers=(torch.zeros(2, 4, 3),), grid=(1, 2, 2))
     contracts.require_tokens(SPEC, good, num_clips=2)
     refused(lambda: contracts.require_tokens(SPEC, made, num_clips=2), "'mine'", words)
@@ -259,13 +266,13 @@ TASK = Task(
 
 
 @pytest.fixture
-def require_task(monkeypatch):
+def require_task(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Check a task as if the function that built it were the user's own."""
     monkeypatch.setattr(registry, "is_ours", lambda module: False)
     return partial(task_contract.require_task, "folder")
 
 
-def test_a_sound_task_passes(require_task) -> None:
+def test_a_sound_task_passes(require_task: Any) -> None:
     require_task(TASK)
     require_task(replace(TASK, score=replace(MANIFEST, classes=tuple(MANIFEST.classes))))
     several = np.array([[0, 1], [0, 0], [1, 1]])
@@ -274,13 +281,13 @@ def test_a_sound_task_passes(require_task) -> None:
 
 
 @pytest.mark.parametrize("member", task_contract.TASK)
-def test_each_member_of_a_task_is_named(member, require_task) -> None:
+def test_each_member_of_a_task_is_named(member: str, require_task: Any) -> None:
     task = replace(TASK, **{member: None})
     refused(lambda: require_task(task), "task 'folder'", f"Task.{member} is None")
 
 
 @pytest.mark.parametrize("member", task_contract.MANIFEST)
-def test_each_member_of_a_split_is_named(member, require_task) -> None:
+def test_each_member_of_a_split_is_named(member: str, require_task: Any) -> None:
     task = replace(TASK, score=replace(MANIFEST, **{member: None}))
     refused(lambda: require_task(task), "'folder', score", f"Manifest.{member} is None")
 
@@ -297,12 +304,14 @@ def test_each_member_of_a_split_is_named(member, require_task) -> None:
         ({"labels": [0, 1, 1]}, "Manifest.labels is [0, 1, 1]; it should be int64 [rows]"),
     ],
 )
-def test_columns_of_a_split_that_do_not_fit_together_are_named(wrong, words, require_task) -> None:
+def test_columns_of_a_split_that_do_not_fit_together_are_named(
+    wrong: Any, words: str, require_task: Any
+) -> None:
     task = replace(TASK, fit=replace(MANIFEST, **wrong))
     refused(lambda: require_task(task), "'folder', fit", words)
 
 
-def test_splits_that_do_not_fit_together_are_named(require_task) -> None:
+def test_splits_that_do_not_fit_together_are_named(require_task: Any) -> None:
     other = replace(MANIFEST, classes=["stand", "sit"])
     wanted = "Manifest.classes should be the same in fit and score"
     refused(lambda: require_task(replace(TASK, score=other)), wanted)
@@ -316,7 +325,7 @@ BOARD = Leaderboard(
 
 
 @pytest.mark.parametrize("member", [*write_board.BOARD, *write_board.WRITER])
-def test_each_member_of_a_board_is_named(member) -> None:
+def test_each_member_of_a_board_is_named(member: str) -> None:
     write_board.require_board("mine", BOARD)  # how it is written may be left out
     board = replace(BOARD, **{member: 7})
     refused(lambda: write_board.require_board("mine", board), f"Leaderboard.{member} is 7")
@@ -325,7 +334,7 @@ def test_each_member_of_a_board_is_named(member) -> None:
 
 
 @pytest.mark.parametrize("name", registry.names("boards"))
-def test_boards_of_our_own_pass(name) -> None:
+def test_boards_of_our_own_pass(name: str) -> None:
     write_board.require_board(name, registry.build("boards", name, {}))
 
 
@@ -405,7 +414,7 @@ RUN = ("--data", "videos", "--workers", "0")
     ],
 )
 def test_the_command_refuses_each_before_a_video_is_decoded(
-    line, sentence, bench, tmp_path, monkeypatch
+    line: str, sentence: str, bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "torn_extension.py").write_text(MODULE)
     for place in ("train/a", "train/b", "val/a"):

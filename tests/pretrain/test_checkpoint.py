@@ -159,7 +159,7 @@ def test_loaded_weights_do_not_hang_on_the_file(
     assert path.read_bytes() == before
 
 
-def test_facts_come_back_as_they_were_saved(saved) -> None:
+def test_facts_come_back_as_they_were_saved(saved: Any) -> None:
     assert load_checkpoint(saved[0], *made()) == json.loads(json.dumps(FACTS))
 
 

@@ -46,7 +46,7 @@ def column(probe: str = "knn", task: str = "moving_digits_stills", **facts: Any)
 def board(monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
     """Register a board of some columns and return its name."""
 
-    def make(*columns, name="some_board"):
+    def make(*columns: Any, name: str = "some_board") -> Any:
         made = Leaderboard(name=name, title="Some board", columns=columns)
 
         def build(*, title: str = "Some board") -> Leaderboard:

@@ -15,8 +15,10 @@ $(VENV)/ready: pyproject.toml constraints.txt
 demo: $(VENV)/ready
 	$(BIN)/bench demo --home $(DEMO_HOME) --size $(DEMO_SIZE)
 
+# Several processes where there are more than two cores; a file stays in one, with its fixtures.
 test: $(VENV)/ready browser
-	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest \
+	  $$($(BIN)/python -c 'import os; print("-n auto --dist loadfile" * ((os.cpu_count() or 1) > 2))')
 
 # The page is tested in a real browser, from the distribution's packages where there is none yet.
 browser:

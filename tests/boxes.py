@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -106,7 +106,9 @@ def write_csv(path: Path, rows: list[tuple]) -> Path:
     return path
 
 
-def truth_rows(truth: FrameTruth, without: set[tuple[int, float]] = frozenset()) -> list[tuple]:
+def truth_rows(
+    truth: FrameTruth, without: Collection[tuple[int, float]] = frozenset()
+) -> list[tuple]:
     """Return the cells of a ground truth, but for those of some frames."""
     boxes = truth.boxes
     rows: list[tuple] = [

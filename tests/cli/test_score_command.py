@@ -35,7 +35,7 @@ def score(bench: Bench, tmp_path: Path) -> Bench:
         gt: str = TRUTH,
         detections: str = FOUND,
         label_map: str = ITEMS,
-        excluded: str | None = None,
+        excluded: bytes | str | None = None,
         name: str = "det.csv",
     ) -> tuple[int, str, str]:
         contents = {"gt.csv": gt, name: detections, "map.pbtxt": label_map, "out.csv": excluded}

@@ -4,7 +4,7 @@ import io
 import pickle
 import shutil
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -65,7 +65,7 @@ def write_tar(path: Path, files: list[Path]) -> dict[str, Member]:
         }
 
 
-def write_parquet(path: Path, contents: list[bytes | None], rows: int = 3) -> Path:
+def write_parquet(path: Path, contents: Sequence[bytes | None], rows: int = 3) -> Path:
     """Write struct{bytes, path} `video` and plain bytes `raw`, some rows in a row group."""
     cells = [{"bytes": content, "path": f"{i}.mp4"} for i, content in enumerate(contents)]
     table = pa.table({"label": list(range(len(contents))), "video": cells, "raw": contents})

@@ -44,7 +44,7 @@ def bare(key: str = "target_encoder") -> dict[str, torch.Tensor]:
     return {name.removeprefix(PREFIX): tensor for name, tensor in content()[key].items()}
 
 
-def saved(folder: Path, held: dict[str, float | dict[str, Any] | None]) -> Path:
+def saved(folder: Path, held: dict[str, Any]) -> Path:
     torch.save(held, folder / "made.pt")
     return folder / "made.pt"
 

@@ -10,20 +10,22 @@ from bench.files import file_sha256
 from bench.records.record_files import read_record
 from bench.verify.verify_records import verify
 from tasks.digits import ava_films as files
+from tasks.moving_digits import NUM_ROWS
 from tests.commands import Bench, Records
 
 ENCODER = ("-m", "random:digits_tiny")
 # The films begin at second 0, and the encoder reads 8 frames.
 HERE = ("--set", "task.start=0", "--plan", "8@3", "--workers", "0")
+FILMS = {"small": {"train": 8, "val": 4}}
 QUICK = ("--set", "probe.epochs=2", "--set", "probe.lr=3e-3", "--set", "probe.warmup=1")
 
 
 @pytest.fixture(scope="module")
 def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twelve films to fit on and six to score, with lists and boxes in the formats of AVA."""
+    """Eight films to fit on and four to score, with lists and boxes in the formats of AVA."""
     folder = tmp_path_factory.mktemp("ava")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(files, "NUM_FILMS", {"small": {"train": 12, "val": 6}})
+        patch.setattr(files, "NUM_FILMS", FILMS)
         files.ensure_films(folder, "small")
     [root] = folder.glob("moving_digits_ava/*/small")
     return root
@@ -93,7 +95,7 @@ def test_task_ava_gives_the_number_of_the_embedded_task(
     run: Records, records: Records, films: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in ("tasks.digits.ava_films", "tasks.moving_digits_ava"):
-        monkeypatch.setattr(f"{module}.NUM_FILMS", {"small": {"train": 12, "val": 6}})
+        monkeypatch.setattr(f"{module}.NUM_FILMS", FILMS)
     home = films.parents[2]
     [ours] = run()
     [embedded] = records(
@@ -172,15 +174,16 @@ def test_labels_of_few_videos(bench: Bench, root: Path, tmp_path: Path) -> None:
     found = [read_record(path) for path in (tmp_path / "home" / "records").glob("*.json")]
     by_share = {record.train_labels.fraction: record for record in found}
     assert sorted(by_share) == [0.25, 0.5, 1.0]
-    assert [by_share[share].task.options["videos"] for share in sorted(by_share)] == [3, 6, 12]
+    assert [by_share[share].task.options["videos"] for share in sorted(by_share)] == [2, 4, 8]
     assert len({record.features.fit_key for record in found}) == 1
     said = refused(bench, root, "--set", "task.shots=2", code=2)
     assert "shots" in said and "fraction" in said
 
 
 def test_board_shows_boxes_beside_clips(
-    run: Records, bench: Bench, records: Records, tmp_path: Path
+    run: Records, bench: Bench, records: Records, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setitem(NUM_ROWS, "small", {"train": 16, "test": 8})
     [boxes] = run()
     [clips] = records(
         *ENCODER, "-t", "moving_digits_how", "-p", "knn", "--set", "task.size=small",

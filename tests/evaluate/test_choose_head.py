@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -16,7 +17,7 @@ from bench.errors import UsageError
 from bench.evaluate.choose_head import Selected
 from bench.evaluate.fit_and_score import fit_and_score
 from bench.metrics.frame_matching import average_precision
-from bench.types import FeatureSource, Head, Probe, Progress, Silent
+from bench.types import Head, Probe, Progress, Silent
 from tests.probes.sources import MemorySource
 
 CPU = torch.device("cpu")
@@ -71,8 +72,12 @@ def source_with_accuracies(*shares: float, rows: int = 200) -> MemorySource:
 
 
 def select(
-    protocol: str, probe: Any, source: FeatureSource, score: Any = None, seed: int = 0
-) -> Any:
+    protocol: str,
+    probe: Probe,
+    source: MemorySource,
+    score: MemorySource | None = None,
+    seed: int = 0,
+) -> Selected:
     """What the protocol chooses; where a test says nothing of scored rows, they are the source."""
     scored = fit_and_score(
         probe,
@@ -86,7 +91,7 @@ def select(
     return scored.selected
 
 
-def honest(probe: Probe, source: MemorySource, seed: int = 0) -> Selected:
+def honest(probe: ScriptedProbe, source: MemorySource, seed: int = 0) -> Selected:
     return select("honest@1", probe, source, seed=seed)
 
 
@@ -139,7 +144,7 @@ class CutProbe(ScriptedProbe):
         return CutFit(heads=made.heads, classes=made.classes)
 
 
-def best_on_score(probe: Probe, source: MemorySource, score: MemorySource) -> Selected:
+def best_on_score(probe: ScriptedProbe, source: MemorySource, score: MemorySource) -> Selected:
     return select("vjepa2@1", probe, source, score)
 
 
@@ -262,7 +267,7 @@ def scores_probe(heads: int, classes: int, **options: Any) -> ScoresProbe:
 
 
 def several_labels(
-    heads_noise: float, *, rows: int = 80, classes: int = 3, seed: int = 0
+    heads_noise: Sequence[float], *, rows: int = 80, classes: int = 3, seed: int = 0
 ) -> MemorySource:
     """Scores are the labels and noise; the last class has no positive. 10 rows a video."""
     rng = np.random.default_rng(seed)

@@ -25,7 +25,7 @@ from bench.evaluate.head_order import (
 from bench.evaluate.permuted_labels import check_labels
 from bench.evaluate.probe_files import load_fitted, save_fitted
 from bench.evaluate.released_head import learn_head_order
-from bench.types import FeatureSource, Fitted, Head, Silent
+from bench.types import Fitted, Head, Silent
 from probes.knn import knn
 from probes.linear import linear
 from tests.metrics.weak_models import decent, draw
@@ -255,7 +255,7 @@ def lists(tmp_path: Path) -> Callable[..., Path]:
     return write
 
 
-def scored(train: FeatureSource, score: FeatureSource) -> tuple[float, str | None]:
+def scored(train: Manifest, score: Manifest) -> tuple[float, bool]:
     """Fit and score features whose labels are those of two manifests; return (top-1, alarm)."""
     x_fit = blobs(rows=360, classes=12, width=8, seed=1, spread=0.8).x
     x_score = blobs(rows=240, classes=12, width=8, seed=2, spread=0.8).x

@@ -67,7 +67,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def launched(folder: Path, *words: object) -> subprocess.Popen[str]:
+def launched(folder: Path, *words: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-c", LAUNCH, folder, *words], stderr=subprocess.PIPE, text=True
     )
@@ -135,7 +135,7 @@ def test_resuming_is_said_once() -> None:
 def submitted(folder: Path) -> Callable[..., tuple[Any, type[Exception]]]:
     submitit = pytest.importorskip("submitit")
 
-    def call(*words: object) -> tuple[Any, type[Exception]]:
+    def call(*words: str) -> tuple[Any, type[Exception]]:
         options = SlurmOptions(folder=folder / "jobs", gpus=2, hours=0.1, cluster="local")
         job = submit([str(folder), *words], options, module="worker")
         job._cancel_at_deletion = True

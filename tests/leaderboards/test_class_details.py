@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -42,9 +43,7 @@ def drawn_record(
     return record, labels.tolist(), predicted
 
 
-def by_hand(
-    labels: list[int] | tuple[int, ...], predicted: list[int] | tuple[int, ...]
-) -> list[tuple[int, float, int]]:
+def by_hand(labels: Sequence[int], predicted: Sequence[int | None]) -> list[tuple[int, float, int]]:
     """Return (class, share right, rows), worst first, counted row by row."""
     rows = Counter(labels)
     right = Counter(a for a, b in zip(labels, predicted, strict=True) if a == b)

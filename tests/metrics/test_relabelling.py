@@ -149,7 +149,7 @@ def around_the_circle(c: int, *, moved: int, own: int, others: int) -> list[dict
 
 
 def test_weak_model_is_shifted_if_it_is_as_bad_as_chance_with_the_labels_as_given() -> None:
-    def alarm(c: int, **rows: Any) -> str | None:
+    def alarm(c: int, **rows: Any) -> bool:
         return find_relabelling(*predictions(*around_the_circle(c, **rows)), c).alarm
 
     assert alarm(50, moved=40, own=2, others=1)  # 44 % against 2 %

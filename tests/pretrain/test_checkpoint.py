@@ -198,7 +198,9 @@ def test_optimizer_has_the_groups_of_the_released_file(
         assert (group["fused"], group["foreach"]) == (None, None)
 
 
-def released_optimizer(held: dict[str, Any]) -> tuple[JointEmbedding, torch.optim.AdamW]:
+def released_optimizer(
+    held: dict[str, Any],
+) -> tuple[dict[str, dict[str, nn.Parameter]], torch.optim.AdamW]:
     """AdamW as the released code builds it: frozen tables are listed, and decay by their shape."""
     networks = {}
     for key in ("encoder", "predictor"):

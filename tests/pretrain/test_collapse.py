@@ -31,7 +31,7 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def measured(
     digits: Path, run: Path, *more: object, steps: int, **settings: Any
-) -> tuple[list[float], dict[int, str]]:
+) -> tuple[dict[int, float], dict[int, str]]:
     """Make a run; returns its relative_std by step and its alarms by step."""
     line = words(digits, run, *EVERY, *more, steps=steps, **{**SETTINGS, **settings})
     assert run_here(line) == 0

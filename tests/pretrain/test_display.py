@@ -3,7 +3,8 @@
 import io
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from rich.console import Console
 
@@ -30,7 +31,7 @@ ENTRY = {
 HEALTH = {"feature_std": 0.125, "relative_std": 0.31, "effective_rank": 2.75, "target_norm": 9.4}
 
 
-def shown(*entries: object, clock: Callable[[], float] = lambda: 0.0) -> str:
+def shown(*entries: Mapping[str, Any], clock: Callable[[], float] = lambda: 0.0) -> str:
     """What a terminal of 100 columns shows after the entries."""
     console = Console(file=io.StringIO(), width=100, force_terminal=True, color_system="standard")
     display = Display("digits_tiny", console=console, clock=clock)
@@ -40,7 +41,7 @@ def shown(*entries: object, clock: Callable[[], float] = lambda: 0.0) -> str:
     return console.file.getvalue()
 
 
-def lines(*entries: object, clock: Callable[[], float] = lambda: 0.0) -> list[str]:
+def lines(*entries: Mapping[str, Any], clock: Callable[[], float] = lambda: 0.0) -> list[str]:
     """What a job without a terminal prints."""
     console = Console(file=io.StringIO(), width=80, force_terminal=False)
     with Display(console=console, clock=clock) as display:

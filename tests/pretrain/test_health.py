@@ -138,7 +138,7 @@ def series(
     return [(first_step + every * i, value) for i, value in enumerate(values)]
 
 
-def with_std(*values: object) -> list[tuple[int, Health]]:
+def with_std(*values: float) -> list[tuple[int, Health]]:
     return series([replace(HEALTHY, relative_std=value) for value in values])
 
 

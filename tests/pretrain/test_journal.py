@@ -5,6 +5,7 @@ import math
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from bench.errors import DataError
 from bench.pretrain.journal import Journal, read_journal
 
 
-def written(folder: Path, *entries: object, step: int = 0) -> None:
+def written(folder: Path, *entries: Mapping[str, Any], step: int = 0) -> None:
     with closing(Journal(folder, step=step)) as journal:
         for entry in entries:
             journal.write(entry)

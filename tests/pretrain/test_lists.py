@@ -16,14 +16,14 @@ from bench.pretrain import lists as lists_module
 from bench.pretrain.lists import read_lists
 
 
-def touch(folder: Path, *names: object) -> Path:
+def touch(folder: Path, *names: str) -> Path:
     for name in names:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(b"")
     return folder
 
 
-def write(path: Path, *lines: object) -> str:
+def write(path: Path, *lines: str) -> str:
     path.write_text("\n".join(lines) + "\n")
     return str(path)
 

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,9 @@ def write_videos(folder: Path, count: int = 6) -> Path:
     return folder
 
 
-def words(data: Path, out: Path, *more: object, steps: int = 20, **settings: Any) -> list[str]:
+def words(
+    data: str | Path | Sequence[Path], out: Path, *more: object, steps: int = 20, **settings: Any
+) -> list[str]:
     """The command line of a run; `more` words win over the defaults, `settings` are `--set`."""
     given = {str(word) for word in more}
     every = {key: value for key, value in EVERY.items() if key not in given}

@@ -114,7 +114,7 @@ def prefixed(prefix: str, module: torch.nn.Module) -> dict[str, torch.Tensor]:
     return {f"{prefix}{name}": value for name, value in module.named_parameters()}
 
 
-def main(out: Path, *variants: object) -> None:
+def main(out: Path, *variants: str) -> None:
     torch.set_num_threads(1)
     with join("cpu") as world:
         for variant in variants:

@@ -1,8 +1,8 @@
 """Tables are made of what verification lets through."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ from tests.commands import Bench
 
 
 @pytest.fixture
-def home(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+def home(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
     """Return a function that adds the record of a probe on features, which say a label or nothing.
 
     The code counts as clean, or as changed since its commit.
@@ -44,13 +44,13 @@ def home(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Simpl
     return add
 
 
-def table(home: SimpleNamespace, bench: Bench, *options: object) -> tuple[int, str, str]:
+def table(home: Callable[..., str], bench: Bench, *options: object) -> tuple[int, str, str]:
     code, _, err = bench("board", "runs", "--home", home.folder, *options)
     return code, (home.folder / "tables" / "runs.md").read_text(), err
 
 
 def test_a_record_that_does_not_prove_itself_is_left_out_by_name(
-    home: SimpleNamespace, bench: Bench
+    home: Callable[..., str], bench: Bench
 ) -> None:
     good, forged = home("good"), home("forged", seed=1)
     path = home.folder / "records" / f"{forged}.json"
@@ -68,7 +68,7 @@ def test_a_record_that_does_not_prove_itself_is_left_out_by_name(
 
 
 def test_a_number_that_is_not_above_chance_stands_there_as_suspect(
-    home: SimpleNamespace, bench: Bench
+    home: Callable[..., str], bench: Bench
 ) -> None:
     home("noise", signal=0.0)
     code, text, _ = table(home, bench)
@@ -77,7 +77,7 @@ def test_a_number_that_is_not_above_chance_stands_there_as_suspect(
 
 
 def test_what_is_not_reportable_stays_hidden_though_it_is_suspect_too(
-    home: SimpleNamespace, bench: Bench
+    home: Callable[..., str], bench: Bench
 ) -> None:
     home("noise", signal=0.0, dirty=True)
     home("good")
@@ -87,7 +87,7 @@ def test_what_is_not_reportable_stays_hidden_though_it_is_suspect_too(
     assert "not reportable: " in text and "not above chance" in text
 
 
-def test_verdicts_are_remembered_by_the_bytes_of_the_files(home: SimpleNamespace) -> None:
+def test_verdicts_are_remembered_by_the_bytes_of_the_files(home: Callable[..., str]) -> None:
     name = home("good")
     assert not write_board("runs", home.folder, None, include_all=False).refused
     path = home.folder / "records" / f"{name}.parquet"

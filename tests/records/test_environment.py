@@ -45,7 +45,7 @@ def test_a_package_that_is_not_installed_has_no_version() -> None:
 
 @pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
 def test_a_checkout_is_named_and_dirty_once_a_file_is_added(tmp_path: Path) -> None:
-    def git(*words: object) -> None:
+    def git(*words: str) -> None:
         subprocess.run(["git", "-C", tmp_path, *words], check=True, capture_output=True)
 
     assert git_state(tmp_path) == {"git_commit": None, "git_dirty": None}
@@ -63,11 +63,11 @@ def test_a_checkout_is_named_and_dirty_once_a_file_is_added(tmp_path: Path) -> N
 
 
 @pytest.fixture
-def answers(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
+def answers(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Child processes answer at once: they load torch, which takes seconds."""
     said = {"torch.cuda": [None, [], []], "codecs_available": ["h264", "vp9", "mpeg4"]}
 
-    def ask(program: str) -> list[str]:
+    def ask(program: str) -> Any:
         return next((answer for part, answer in said.items() if part in program), [])
 
     monkeypatch.setattr(doctor, "_ask", ask)
@@ -80,7 +80,7 @@ def found(name: str, home: Path | None = None) -> Advice:
 
 
 def test_the_doctor_reports_a_sound_machine_without_touching_the_home(
-    answers: dict[str, list[str]], tmp_path: Path
+    answers: dict[str, Any], tmp_path: Path
 ) -> None:
     home = tmp_path / "not" / "there"
     assert found("torch", home).ok
@@ -90,7 +90,7 @@ def test_the_doctor_reports_a_sound_machine_without_touching_the_home(
 
 
 def test_a_missing_package_comes_with_the_command_that_installs_it(
-    answers: dict[str, list[str]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    answers: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(doctor, "package_version", lambda name: None)
     finding = found("timm", tmp_path)
@@ -99,7 +99,7 @@ def test_a_missing_package_comes_with_the_command_that_installs_it(
 
 
 def test_a_decoder_that_cannot_be_imported_is_reported(
-    answers: dict[str, list[str]], tmp_path: Path
+    answers: dict[str, Any], tmp_path: Path
 ) -> None:
     answers["import json, av"] = "ImportError: libavcodec.so.62: cannot open shared object file"
     finding = found("decoder av", tmp_path)
@@ -108,13 +108,13 @@ def test_a_decoder_that_cannot_be_imported_is_reported(
 
 
 def test_a_codec_that_is_not_there_is_named_with_the_data_set_that_needs_it(
-    answers: dict[str, list[str]], tmp_path: Path
+    answers: dict[str, Any], tmp_path: Path
 ) -> None:
     answers["codecs_available"] = ["h264", "mpeg4"]
     assert "vp9 (Something-Something v2)" in found("codecs", tmp_path).value
 
 
-def test_the_gpu_is_named_with_its_memory(answers: dict[str, list[str]], tmp_path: Path) -> None:
+def test_the_gpu_is_named_with_its_memory(answers: dict[str, Any], tmp_path: Path) -> None:
     answers["torch.cuda"] = ["13.0", ["Some GPU"], [80 * 2**30]]
     assert found("gpu", tmp_path) == Advice(
         name="gpu", ok=True, value="Some GPU (80 GiB), CUDA 13.0"
@@ -122,7 +122,7 @@ def test_the_gpu_is_named_with_its_memory(answers: dict[str, list[str]], tmp_pat
 
 
 def test_a_full_disk_and_a_read_only_home_are_reported(
-    answers: dict[str, list[str]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    answers: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(doctor, "SPACE_WANTED_GB", 1e9)
     assert "GB free" in found("home", tmp_path).value

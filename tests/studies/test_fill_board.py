@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -46,7 +46,7 @@ def column(probe: str = "knn", task: str = "moving_digits_stills", **facts: Any)
 def board(monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
     """Register a board of some columns and return its name."""
 
-    def make(*columns: Any, name: str = "some_board") -> Any:
+    def make(*columns: Column, name: str = "some_board") -> str:
         made = Leaderboard(name=name, title="Some board", columns=columns)
 
         def build(*, title: str = "Some board") -> Leaderboard:
@@ -69,8 +69,8 @@ def machine(tmp_path: Path) -> Machine:
 def planned(
     name: str,
     machine: Machine,
-    *settings: object,
-    encoders: tuple[str, ...] = ("pixel_mean",),
+    *settings: str,
+    encoders: Sequence[str] = ("pixel_mean",),
     **options: Any,
 ) -> tuple[list[PlannedRun], list[Failure]]:
     made = registry.build("boards", name, {})

@@ -28,7 +28,7 @@ VAL = EXPECTED["val_labels_for_ILSVRC2012_val_00000001_to_4"]
 LABELS = LabelMap(names=WNIDS, source="made up")
 
 
-def read(root: Path, name: str, split: str = "val", labels: LabelMap = LABELS) -> Listed:
+def read(root: Path, name: str, split: str = "val", labels: LabelMap = LABELS) -> Listed | None:
     """Read one list below a root; returns its Listed, or None."""
     tree = scan(root, "image")
     [path] = tree.find(name)

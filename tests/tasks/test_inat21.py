@@ -46,7 +46,7 @@ def read(
     root: Path,
     content: dict[str, list[dict[str, int | str | None]]],
     labels: LabelMap | None = None,
-) -> Listed:
+) -> Listed | None:
     path = root / "val.json"
     path.write_text(content if isinstance(content, str) else json.dumps(content))
     return read_inat21(path, "val", scan(root, "image"), labels)

@@ -119,7 +119,7 @@ def test_a_small_tree_is_added_checked_encoded_and_probed(
         write(root, split, items)
     code, said, error = bench("data", "add", name, root, "--json", "--home", home)
     assert code == 0, error
-    code, said, error = bench("check", name, "--plan", PLAN, "--json", "--home", home)
+    code, said, error = bench("check", name, "--plan", PLAN, "-j", 1, "--json", "--home", home)
     assert code == 4, error  # by their number, these are not the published splits
     reports = list(json.loads(said).values())
     assert [report["listed"] for report in reports] == [6, 3]

@@ -4,7 +4,7 @@ import io
 import json
 import os
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ def class_folders(
         touch(root, *(f"{top}/{name}/{top[0]}{n}.{extension}" for n, name in enumerate(CLASSES)))
 
 
-def tar(path: Path, *names: str, links: tuple[Any, ...] = ()) -> Path:
+def tar(path: Path, *names: str, links: Sequence[tuple[str, bytes, str]] = ()) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     with tarfile.open(path, "w", format=tarfile.GNU_FORMAT) as archive:
         for name in names:

@@ -4,10 +4,8 @@ import hashlib
 import io
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -29,6 +27,7 @@ from tasks.moving_digits import (
     moving_digits_stills,
     moving_digits_what,
 )
+from tests.tasks.killed import render_until_killed
 
 STEADY = replace(scenes.LOOK, flicker=0.0)
 OPPOSITES = [("left", "right"), ("clockwise", "counterclockwise"), ("grow", "shrink")]
@@ -196,17 +195,12 @@ def test_files_that_are_there_are_left_alone_and_missing_ones_made(tmp_path: Pat
 
 
 def test_killed_rendering_resumes_with_whole_files(tmp_path: Path) -> None:
-    code = FILES + f"ensure_files(Path({str(tmp_path)!r}), 'video', 'train', 400)"
+    code = FILES + f"ensure_files(Path({str(tmp_path)!r}), 'video', 'train', 8)"
     folder = tmp_path / files.FOLDER / "videos" / "train"
-    process = subprocess.Popen([sys.executable, "-c", code])
-    while process.poll() is None and len(list(folder.glob("*.mp4"))) < 5:
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
+    render_until_killed(code, films=4)
     kept = {path.name: path.read_bytes() for path in folder.glob("*.mp4")}
-    assert 5 <= len(kept) < 400
-    rows = max(int(name[:4]) for name in kept) + 3
-    paths = files.ensure_files(tmp_path, "video", "train", rows)
+    assert len(kept) == 4 and list(folder.glob("*.partial"))
+    paths = files.ensure_files(tmp_path, "video", "train", 8)
     assert {path.name for path in folder.iterdir()} == {path.name for path in paths}
     for row, path in enumerate(paths):
         content = files.encode_video(scenes.render(scenes.scene("train", row)))
@@ -214,15 +208,15 @@ def test_killed_rendering_resumes_with_whole_files(tmp_path: Path) -> None:
 
 
 def test_two_processes_render_into_one_folder(tmp_path: Path) -> None:
-    code = FILES + f"ensure_files(Path({str(tmp_path)!r}), 'video', 'test', 30)"
+    code = FILES + f"ensure_files(Path({str(tmp_path)!r}), 'video', 'test', 12)"
     # As a user starts it: with as many threads as the libraries like.
     limits = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
     free = {name: value for name, value in os.environ.items() if name not in limits}
     both = [subprocess.Popen([sys.executable, "-c", code], env=free) for _ in range(2)]
     assert [process.wait() for process in both] == [0, 0]
     folder = tmp_path / files.FOLDER / "videos" / "test"
-    assert sorted(path.name for path in folder.iterdir()) == [f"{row:04d}.mp4" for row in range(30)]
-    for row in (0, 29):
+    assert sorted(path.name for path in folder.iterdir()) == [f"{row:04d}.mp4" for row in range(12)]
+    for row in (0, 11):
         expected = files.encode_video(scenes.render(scenes.scene("test", row)))
         assert (folder / f"{row:04d}.mp4").read_bytes() == expected
 

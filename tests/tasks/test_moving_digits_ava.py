@@ -4,10 +4,6 @@ import csv
 import hashlib
 import json
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -34,6 +30,7 @@ from tasks.digits import ava_lists as lists
 from tasks.digits import ava_scenes as scenes
 from tasks.digits.scenes import ink, scans
 from tasks.moving_digits_ava import moving_digits_ava
+from tests.tasks.killed import render_until_killed
 
 FEW = {"full": {"train": 4, "val": 3}, "small": {"train": 2, "val": 1}}
 FORMATS = ("slowfast", "alphaction", "mmaction2")
@@ -429,21 +426,16 @@ def test_files_that_are_there_are_left_alone_and_missing_ones_made(
 def test_killed_rendering_resumes_with_whole_files(home: Path, tmp_path: Path) -> None:
     code = (
         "from pathlib import Path; from tasks.digits import ava_films as files;"
-        "files.NUM_FILMS = {'full': {'train': 40, 'val': 1}};"
+        "files.NUM_FILMS = {'full': {'train': 4, 'val': 1}};"
         f"files.ensure_films(Path({str(tmp_path)!r}), 'full')"
     )
     folder = tmp_path / files.FOLDER / "full" / "videos"
-    process = subprocess.Popen([sys.executable, "-c", code])
-    while process.poll() is None and len(list(folder.glob("*.mp4"))) < 3:
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
+    render_until_killed(code, films=2)
     kept = {path.name: path.read_bytes() for path in folder.glob("*.mp4")}
-    assert 3 <= len(kept) < 40
-    # Those that were whole, and the one that was under way.
-    names = [f"train_{number:04d}.mp4" for number in range(len(kept) + 1)]
+    assert len(kept) == 2 and list(folder.glob("*.partial"))
+    names = [f"train_{number:04d}.mp4" for number in range(4)]
     paths = files.ensure_rendered(folder, names, partial(files._film, "train"), what="train films")
-    assert not list(folder.glob("*.partial"))
+    assert {path.name for path in folder.iterdir()} == set(names)
     for path in paths:
         whole = (home / files.FOLDER / "full" / "videos" / path.name).read_bytes()
         assert path.read_bytes() == whole == kept.get(path.name, whole)

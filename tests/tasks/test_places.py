@@ -28,7 +28,7 @@ LABELS = LabelMap(names=[scene[1:] for scene in SCENES], source="made up")
 OUTDOOR = 8
 
 
-def read(root: Path, name: str, split: str = "train", labels: LabelMap = LABELS) -> Listed:
+def read(root: Path, name: str, split: str = "train", labels: LabelMap = LABELS) -> Listed | None:
     """Read one list below a root; returns its Listed, or None."""
     tree = scan(root, "image")
     return reader("Places365", CATEGORIES, labels)(tree.find(name)[0], split, tree, labels)

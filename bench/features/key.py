@@ -15,6 +15,7 @@ import numpy as np
 
 from bench.data.boxes.regions import Regions
 from bench.encoders.encoder import Encoder, weight_digest
+from bench.encoders.networks.adapt import network_name
 
 CORNER_DIGITS = 64  # four float64 in hexadecimal
 
@@ -41,10 +42,8 @@ def encoder_facts(encoder: Encoder, weights: str | None = None) -> dict[str, Any
     of heads, and the clips in one call decide how a library splits its sums.
     """
     spec = encoder.spec
-    network = type(encoder.network)
     return {
-        "network": getattr(encoder.network, "identity", None)
-        or f"{network.__module__}.{network.__qualname__}",
+        "network": network_name(encoder.network),
         "weights": weights or weight_digest(encoder),
         "num_heads": spec.num_heads,
         "patch_size": spec.patch_size,

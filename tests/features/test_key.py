@@ -13,7 +13,15 @@ import torch
 from bench.data.manifest import Manifest
 from bench.data.views import pixel_recipe as recipe_module
 from bench.encoders.encoder import Encoder
-from bench.features.key import canonical, digest
+from bench.encoders.floors import PixelMean
+from bench.encoders.hiera import HieraTokens
+from bench.encoders.networks.adapt import FrameByFrame, class_name
+from bench.encoders.networks.image_vit import ImageViT
+from bench.encoders.networks.rotary_vit import RotaryViT
+from bench.encoders.networks.table_vit import TableViT
+from bench.encoders.networks.video_vit import VideoViT
+from bench.encoders.vicmae import ClassTokenViT
+from bench.features.key import canonical, digest, encoder_facts
 from bench.types import Reads, Silent
 from tests.features.small import (
     AUGMENTED,
@@ -194,3 +202,21 @@ def test_only_tokens_of_several_layers_say_how_they_are_joined(
     assert facts("tokens", (0, 1))["joined"] == "tokens"
     for reads, layers in (("tokens", None), ("tokens", (0,)), ("vector", (0, 1))):
         assert "joined" not in facts(reads, layers)
+
+
+def test_networks_are_called_as_in_the_features_that_users_have_stored() -> None:
+    """Keys of stored features hold these names: a file that moves must not change them."""
+    kinds = (
+        VideoViT, RotaryViT, ImageViT, TableViT, HieraTokens, ClassTokenViT, PixelMean, FrameByFrame
+    )  # fmt: skip
+    assert [class_name(kind) for kind in kinds] == [
+        "bench.encoders.video_vit.VideoViT",
+        "bench.encoders.rotary_vit.RotaryViT",
+        "bench.encoders.image_vit.ImageViT",
+        "bench.encoders.table_vit.TableViT",
+        "bench.encoders.hiera.HieraTokens",
+        "bench.encoders.vicmae.ClassTokenViT",
+        "bench.encoders.floors.PixelMean",
+        "bench.encoders.adapt.FrameByFrame",
+    ]
+    assert encoder_facts(tiny_encoder())["network"] == "bench.encoders.video_vit.VideoViT"

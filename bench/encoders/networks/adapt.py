@@ -53,6 +53,17 @@ class ImageModel(TokenNetwork):
             raise UsageError(f"{self.identity} takes no token mask: encode whole images.")
 
 
+def network_name(network: nn.Module) -> str:
+    """Return what keys of stored features call a network: its `identity`, if any, or its class."""
+    return getattr(network, "identity", None) or class_name(type(network))
+
+
+def class_name(kind: type[nn.Module]) -> str:
+    """Return the name of a class without the room it is in, so that keys outlive a move."""
+    module = kind.__module__.replace("bench.encoders.networks.", "bench.encoders.")
+    return f"{module}.{kind.__qualname__}"
+
+
 class FrameByFrame(nn.Module):
     """Clips `[B, 3, T, H, W]` to the tokens of all their frames, `[B, T*n, D]`, grid (T, h, w).
 
@@ -68,9 +79,7 @@ class FrameByFrame(nn.Module):
         self.network = network
         self.patch_size = spec.patch_size
         self.name = spec.name
-        kind = type(network)
-        inner = getattr(network, "identity", None) or f"{kind.__module__}.{kind.__qualname__}"
-        self.identity = f"{type(self).__module__}.{type(self).__qualname__} of {inner}"
+        self.identity = f"{class_name(type(self))} of {network_name(network)}"
 
     def forward(
         self,

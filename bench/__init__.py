@@ -15,95 +15,56 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
-__all__ = [
-    "Batch",
-    "BenchError",
-    "Card",
-    "CheckpointError",
-    "ClipPlan",
-    "Column",
-    "DataError",
-    "DataSet",
-    "Encoder",
-    "EncoderSpec",
-    "EvaluationProtocol",
-    "FeatureSource",
-    "Fitted",
-    "FrameByFrame",
-    "Head",
-    "LabelMap",
-    "Leaderboard",
-    "Machine",
-    "Manifest",
-    "MultiBlock",
-    "Paper",
-    "PredictorArchitecture",
-    "PretrainRecipe",
-    "Probe",
-    "Progress",
-    "PublishedNumber",
-    "RandomTube",
-    "RunConfig",
-    "Silent",
-    "Task",
-    "Tokens",
-    "UsageError",
-    "VitArchitecture",
-    "__version__",
-    "board",
-    "encoder",
-    "evaluate_runs",
-    "low_shot_task",
-    "paper",
-    "probe",
-    "published_task",
-    "read_folder",
-    "read_list",
-    "read_record",
-    "recipe",
-    "register",
-    "registry",
-    "task",
-    "write",
-]
-
 
 if TYPE_CHECKING:  # never executed: read by type checkers, by editors and by `_homes`
-    from bench import registry
-    from bench.config import Machine, RunConfig
-    from bench.data.discover.dataset import DataSet
-    from bench.data.discover.label_map import LabelMap
-    from bench.data.few_labels import low_shot_task
-    from bench.data.manifest import Manifest, Task
-    from bench.data.read_manifest import read_folder, read_list
-    from bench.encoders.encoder import Encoder
-    from bench.encoders.networks.adapt import FrameByFrame
-    from bench.encoders.networks.video_vit import VitArchitecture
-    from bench.errors import BenchError, CheckpointError, DataError, UsageError
+    from bench import registry as registry
+    from bench.config import Machine as Machine
+    from bench.config import RunConfig as RunConfig
+    from bench.data.discover.dataset import DataSet as DataSet
+    from bench.data.discover.label_map import LabelMap as LabelMap
+    from bench.data.few_labels import low_shot_task as low_shot_task
+    from bench.data.manifest import Manifest as Manifest
+    from bench.data.manifest import Task as Task
+    from bench.data.read_manifest import read_folder as read_folder
+    from bench.data.read_manifest import read_list as read_list
+    from bench.encoders.encoder import Encoder as Encoder
+    from bench.encoders.networks.adapt import FrameByFrame as FrameByFrame
+    from bench.encoders.networks.video_vit import VitArchitecture as VitArchitecture
+    from bench.errors import BenchError as BenchError
+    from bench.errors import CheckpointError as CheckpointError
+    from bench.errors import DataError as DataError
+    from bench.errors import UsageError as UsageError
 
     # No public name is that of a submodule: importing that would replace the name in the package.
-    from bench.evaluate.evaluate import evaluate as evaluate_runs
-    from bench.pretrain.masks import MultiBlock, RandomTube
-    from bench.pretrain.predictor import PredictorArchitecture
-    from bench.pretrain.recipe import PretrainRecipe
-    from bench.protocols import EvaluationProtocol
-    from bench.publish.leaderboard import Column, Leaderboard, Paper, PublishedNumber
-    from bench.records.record_files import read_record
-    from bench.registry import board, encoder, paper, probe, recipe, register, task
-    from bench.types import (
-        Batch,
-        Card,
-        ClipPlan,
-        EncoderSpec,
-        FeatureSource,
-        Fitted,
-        Head,
-        Probe,
-        Progress,
-        Silent,
-        Tokens,
-    )
-    from leaderboards.render.write_all import write
+    from bench.evaluate.evaluate import evaluate_runs as evaluate_runs
+    from bench.pretrain.masks import MultiBlock as MultiBlock
+    from bench.pretrain.masks import RandomTube as RandomTube
+    from bench.pretrain.predictor import PredictorArchitecture as PredictorArchitecture
+    from bench.pretrain.recipe import PretrainRecipe as PretrainRecipe
+    from bench.protocols import EvaluationProtocol as EvaluationProtocol
+    from bench.publish.leaderboard import Column as Column
+    from bench.publish.leaderboard import Leaderboard as Leaderboard
+    from bench.publish.leaderboard import Paper as Paper
+    from bench.publish.leaderboard import PublishedNumber as PublishedNumber
+    from bench.records.record_files import read_record as read_record
+    from bench.registry import board as board
+    from bench.registry import encoder as encoder
+    from bench.registry import paper as paper
+    from bench.registry import probe as probe
+    from bench.registry import recipe as recipe
+    from bench.registry import register as register
+    from bench.registry import task as task
+    from bench.types import Batch as Batch
+    from bench.types import Card as Card
+    from bench.types import ClipPlan as ClipPlan
+    from bench.types import EncoderSpec as EncoderSpec
+    from bench.types import FeatureSource as FeatureSource
+    from bench.types import Fitted as Fitted
+    from bench.types import Head as Head
+    from bench.types import Probe as Probe
+    from bench.types import Progress as Progress
+    from bench.types import Silent as Silent
+    from bench.types import Tokens as Tokens
     from tasks.published_task import published as published_task
 else:
 
@@ -138,3 +99,6 @@ def _homes() -> dict[str, tuple[str, str]]:
 
 
 _HOMES = _homes()
+# Type checkers take a name that is renamed on import as exported only from a literal list.
+__all__ = ["__version__", "published_task"]
+__all__ += sorted(_HOMES.keys() - {*__all__})

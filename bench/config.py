@@ -1,7 +1,7 @@
-"""What to run and where: `RunConfig` from a TOML file or a record, with `--set` over it.
+"""What to run and where: a `RunConfig` from a TOML file or a record, overridden by `--set`.
 
-A TOML file holds the keys of `RunConfig` at its top and the options of the registered functions in
-the tables `[encoder_options]`, `[task_options]` and `[probe_options]`:
+A TOML file has the keys of `RunConfig` at the top level and the options of the registered functions
+in the tables `[encoder_options]`, `[task_options]` and `[probe_options]`:
 
     encoder = "vjepa:vitl16.pth.tar"
     task = "folder"
@@ -35,12 +35,12 @@ TABLES = {"encoder": "encoder_options", "task": "task_options", "probe": "probe_
 class RunConfig:
     """One run: an encoder, a task, a probe and a protocol, with their options.
 
-    `plan` replaces the task's clip plan; `layers` are blocks of the encoder, counted from 0, whose
-    tokens are read one after the other and whose vectors are joined (the protocol's blocks if None,
-    which mostly is the last); `draws` is the number of augmented draws stored per training sample
-    (the protocol's number if None); `features` says whether features are stored or
-    computed live in every epoch; `limit` keeps only so many rows of each split and makes the run
-    not reportable. Labels that look permuted stop the run, or are kept and make it suspect.
+    `plan` replaces the task's clip plan. `layers` are encoder blocks, counted from 0: their tokens
+    are concatenated along the sequence, their vectors along the width (None: the protocol's blocks,
+    usually the last). `draws` is the number of augmented draws stored per training sample (None:
+    the protocol's). `features`: stored, or computed live in every epoch. `limit` truncates each
+    split and makes the run not reportable. Labels that look permuted stop the run, or are kept and
+    make it suspect.
     """
 
     encoder: str
@@ -69,7 +69,7 @@ class RunConfig:
             object.__setattr__(self, "layers", tuple(self.layers))
             if not self.layers or [*self.layers] != sorted({*self.layers}) or self.layers[0] < 0:
                 raise UsageError(
-                    f"layers = {list(self.layers)}: give the numbers of blocks, counted from 0 and"
+                    f"layers = {list(self.layers)}: give block indices, counted from 0 and"
                     " ascending, such as --set layers=[17,19,21,23]."
                 )
         for key in ("draws", "limit"):
@@ -82,9 +82,9 @@ class RunConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """Where a run happens; nothing here may change a number.
+    """Where a run happens; nothing here may change a result.
 
-    `home` holds features, records and downloaded weights; `data` the data sets.
+    `home` holds features, records and downloaded weights; `data` holds the data sets.
     """
 
     home: Path
@@ -105,12 +105,12 @@ def home_folder(given: Path | None = None) -> Path:
 
 
 def data_folder(given: Path | None = None) -> Path | None:
-    """Return `given` or `$BENCH_DATA`, if either is there."""
+    """Return `given` or `$BENCH_DATA`, if either is set."""
     return given or (Path(os.environ["BENCH_DATA"]) if os.environ.get("BENCH_DATA") else None)
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """Read a TOML file, or the config inside a record (JSON), as keys of `RunConfig`.
+    """Read the keys of `RunConfig` from a TOML file or from the config in a record (JSON).
 
     Raises:
         UsageError: no such file, not TOML or JSON, or an unknown key.
@@ -123,10 +123,10 @@ def read_config(path: Path) -> dict[str, Any]:
         raise UsageError(f"cannot read the configuration {path}: {error.strerror}.") from error
     except (ValueError, KeyError, TypeError) as error:
         raise UsageError(
-            f"{path} is neither a TOML configuration nor a record with a config: {error}."
+            f"{path} is neither a TOML configuration nor a record with a config ({error})."
         ) from error
     if not isinstance(values, dict):
-        raise UsageError(f"{path} holds no configuration; give a TOML file or a record.")
+        raise UsageError(f"{path} has no configuration; give a TOML file or a record.")
     keys = [f.name for f in dataclasses.fields(RunConfig)]
     for key in values:
         if key not in keys:
@@ -135,11 +135,11 @@ def read_config(path: Path) -> dict[str, Any]:
 
 
 def expand(values: Mapping[str, Any], settings: Sequence[str]) -> list[RunConfig]:
-    """Return one `RunConfig` per encoder x task x probe, with `--set` pairs put over `values`.
+    """Return one `RunConfig` per encoder x task x probe; `--set` pairs override `values`.
 
-    `values["encoder"]`, `["task"]` and `["probe"]` may be lists. A setting is `key=value`, or
-    `encoder.option=value`, `task.option=value`, `probe.option=value` (for all of them), or
-    `probe.NAME.option=value` (for the one called NAME).
+    `values["encoder"]`, `["task"]` and `["probe"]` may be lists. A setting is `key=value`;
+    `encoder.option=value`, `task.option=value` or `probe.option=value` for all of them; or
+    `probe.NAME.option=value` for the one named NAME.
 
     Raises:
         UsageError: a missing name, a malformed setting or an unknown key.
@@ -148,16 +148,14 @@ def expand(values: Mapping[str, Any], settings: Sequence[str]) -> list[RunConfig
     tables = {kind: _table(table, merged.pop(table, {})) for kind, table in TABLES.items()}
     hints = typing.get_type_hints(RunConfig)
     for setting in settings:
-        key, equals, value = setting.partition("=")
-        kind, _, option = key.strip().partition(".")
-        if not equals:
-            raise UsageError(f"--set {setting!r} has no '='; write --set KEY=VALUE.")
+        key, value = registry.split_setting(setting, "--set KEY=VALUE")
+        kind, _, option = key.partition(".")
         if option:
             if kind not in tables:
                 raise UsageError(f"--set {key}: {kind!r} takes no options.{closest(kind, tables)}")
-            tables[kind][option] = value.strip()
+            tables[kind][option] = value
         elif kind in hints and kind not in TABLES.values():
-            merged[kind] = registry.convert(value.strip(), hints[kind], f"--set {kind}")
+            merged[kind] = registry.convert(value, hints[kind], f"--set {kind}")
         else:
             raise UsageError(f"--set {key}: unknown key.{closest(kind, hints)}")
     names = {kind: _names(kind, merged.pop(kind, None)) for kind in TABLES}
@@ -181,7 +179,7 @@ def _names(kind: str, given: str | Sequence[str] | None) -> list[str]:
     items = [given] if isinstance(given, str) else given or []
     if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
         raise UsageError(f"{kind} = {given!r}: it must be a name or a list of names.")
-    if kind != "encoder":  # a path inside an encoder may hold a comma
+    if kind != "encoder":  # the path in an encoder may contain a comma
         items = [part.strip() for item in items for part in item.split(",") if part.strip()]
     if not items:
         raise UsageError(f"no {kind} is named; give --{kind} NAME (see: bench ls {kind}s).")
@@ -195,7 +193,7 @@ def _table(name: str, given: Any) -> dict[str, Any]:
 
 
 def _options(table: Mapping[str, Any], name: str, names: Sequence[str]) -> dict[str, Any]:
-    """Options for all names and, in `NAME.option` or a nested table, for this one."""
+    """Return the options for all names, and those for this one (`NAME.option`, nested table)."""
     chosen: dict[str, Any] = {}
     for key, value in table.items():
         owner, dot, option = key.partition(".")

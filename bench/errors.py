@@ -1,4 +1,4 @@
-"""Errors that a user can fix, each with the exit code it ends in."""
+"""Errors that a user can fix, each with its exit code."""
 
 from __future__ import annotations
 
@@ -9,28 +9,27 @@ from collections.abc import Iterable, Sequence
 class BenchError(Exception):
     """A problem the user can fix: one sentence with the culprit, the reason and the next step.
 
-    Printed without a traceback. `exit_code` follows the table in the README:
-    1 failed, 2 usage or configuration, 3 not reportable, 4 data check failed, 5 verification
-    mismatch.
+    It is printed without a traceback. `exit_code` is documented in the README: 1 failed, 2 usage or
+    configuration, 3 not reportable, 4 data check failed, 5 verification mismatch.
     """
 
     exit_code = 1
 
 
 class UsageError(BenchError):
-    """A name, an option or a configuration that cannot work."""
+    """An invalid name, option or configuration."""
 
     exit_code = 2
 
 
 class DataError(BenchError):
-    """Annotation files or media that are missing, unreadable or contradict each other."""
+    """Annotation files or media that are missing, unreadable or contradictory."""
 
     exit_code = 4
 
 
 class CheckpointError(BenchError):
-    """A weight file that does not hold, completely, the network that was asked for."""
+    """A weight file that does not completely match the requested network."""
 
     exit_code = 2
 
@@ -40,11 +39,11 @@ class UnreadableMedia(DataError):  # noqa: N818 (it names a state of the file, n
 
 
 class MissingMedia(UnreadableMedia):
-    """One video or image that is not there: no such file, no such folder, no such archive."""
+    """One video or image that is missing: no such file, folder or archive."""
 
 
 def closest(word: str, candidates: Iterable[str]) -> str:
-    """Return ` Did you mean X?` (with the leading blank) for a near match, else the whole list."""
+    """Return ` Did you mean X?` (with a leading space) for a near match, else the whole list."""
     names = sorted(candidates)
     near = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
     if near:

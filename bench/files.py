@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, the leftovers of killed writers, and files' digests."""
+"""Atomic file writes, removal of what killed writers left behind, and file digests."""
 
 from __future__ import annotations
 
@@ -17,13 +17,12 @@ _SUFFIX = ".partial"
 
 
 def write_whole(path: Path, content: bytes | Callable[[BinaryIO], object]) -> None:
-    """Write a file under another name, sync it to disk and rename it; make its folder.
+    """Write a file atomically: write under a temporary name, sync, rename; create its folder.
 
-    `content` is the bytes, or what writes them into an open file (for more than memory should hold
-    twice).
+    `content` is the bytes, or a function that writes them into an open file (for large content).
 
     Raises:
-        BenchError: no space, no permission, or another error of the disk.
+        BenchError: no space, no permission, or another disk error.
     """
     partial = path.with_name(f"{path.name}.{_host()}.{os.getpid()}{_SUFFIX}")
     try:
@@ -45,12 +44,12 @@ def write_whole(path: Path, content: bytes | Callable[[BinaryIO], object]) -> No
 
 
 def remove_leftovers(folder: Path) -> int:
-    """Remove the partial files below `folder` whose writers on this host are dead; count them."""
+    """Remove and count the partial files below `folder` whose writers on this host are dead."""
     removed = 0
     for path in folder.rglob(f"*{_SUFFIX}"):
         owner, _, pid = path.name.removesuffix(_SUFFIX).rpartition(".")
         if owner.endswith(f".{_host()}") and pid.isdigit() and not _lives(int(pid)):
-            with contextlib.suppress(PermissionError):  # another user's; it is theirs to remove
+            with contextlib.suppress(PermissionError):  # another user's file
                 path.unlink(missing_ok=True)
                 removed += 1
     return removed
@@ -77,8 +76,7 @@ def _lives(pid: int) -> bool:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make a rename survive a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
+    handle = os.open(folder, os.O_RDONLY)  # makes a rename survive a power cut
     try:
         os.fsync(handle)
     finally:
@@ -89,11 +87,9 @@ def _sentence(path: Path, error: OSError) -> str:
     advice = {
         errno.ENOSPC: "free some space, or set BENCH_HOME to a larger disk",
         errno.EDQUOT: "the quota is used up: free some space, or set BENCH_HOME to another disk",
-        errno.EACCES: "set BENCH_HOME to a folder that you may write",
-        errno.EPERM: "set BENCH_HOME to a folder that you may write",
+        errno.EACCES: "set BENCH_HOME to a writable folder",
+        errno.EPERM: "set BENCH_HOME to a writable folder",
         errno.EROFS: "the disk is read-only: set BENCH_HOME to another one",
     }.get(error.errno or 0, "check the disk, or set BENCH_HOME to another one")
-    return (
-        f"cannot write {path}: {error.strerror or error}; {advice}, and run again: what is"
-        " finished is kept."
-    )
+    reason = error.strerror or error
+    return f"cannot write {path}: {reason}; {advice}, and run again: finished work is kept."

@@ -1,6 +1,6 @@
 """Named, versioned protocols: how clips are chosen and cropped, and how a head is selected.
 
-A protocol never changes once numbers were published with it; a correction gets a new version.
+A protocol never changes once numbers are published with it; a correction gets a new version.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ class EvaluationProtocol:
 
     `name` is the full id such as `honest@1`. `selection` is `honest` (choose the head on a
     stratified tenth of the training rows, refit, report once), `single` (one head, last epoch) or
-    `best_on_score` (the best head on the very rows that are scored, which records and tables mark).
-    `augment` names the training transform per kind of task; it is used for `draws` > 0 stored
-    draws of every training sample, or fresh in every epoch where `draws` is None (live features).
-    With `draws` = 0 training clips get the deterministic single view. `probe_options` holds, per
-    kind of task or name of a task and per probe, the settings that the protocol fixes (those of the
-    task's name over those of its kind); any other value is recorded as a deviation. So are other
-    `layers` than those listed by name of a task and depth of the encoder, else the last block.
+    `best_on_score` (the best head on the scored rows themselves; records and tables mark it).
+    `augment` is the training transform per kind of task, applied to `draws` > 0 stored draws per
+    training sample, or afresh in every epoch if `draws` is None (live features). With `draws` = 0
+    training clips get the deterministic single view. `probe_options` are the settings that the
+    protocol fixes, by task kind or task name (which takes precedence) and by probe. Any other value
+    is recorded as a deviation; so are other `layers` than those listed by task name and encoder
+    depth (default: the last block).
     """
 
     name: str
@@ -41,12 +41,12 @@ class EvaluationProtocol:
     layers: Mapping[str, Mapping[int, tuple[int, ...]]] = field(default_factory=dict)
 
     def fixed_options(self, task: str, kind: Kind, probe: str) -> dict[str, Any]:
-        """Return the settings of a probe that the protocol fixes for a task of that kind."""
+        """Return the settings of a probe that the protocol fixes for a task."""
         by_kind, by_task = (self.probe_options.get(key, {}).get(probe, {}) for key in (kind, task))
         return {**by_kind, **by_task}
 
     def layers_of(self, task: str, depth: int) -> tuple[int, ...] | None:
-        """Return the blocks that are read of an encoder; None is the last."""
+        """Return the encoder blocks to read; None means the last."""
         return self.layers.get(task, {}).get(depth)
 
 
@@ -145,10 +145,10 @@ FOUR_LEVELS = {24: (17, 19, 21, 23), 40: (24, 29, 34, 39)}
 
 @register("protocols", "vjepa2@1")
 def vjepa2() -> EvaluationProtocol:
-    """The released V-JEPA 2 evaluation: a sweep, of which the best head on the scored rows counts.
+    """The released V-JEPA 2 evaluation: a sweep that reports the best head on the scored rows.
 
-    Departures: on stills the head of the sweep that has a schedule of its own is left out, a score
-    is that of the last epoch alone, and all rows are scored (released: the last batch is dropped).
+    Departures: on stills the sweep's head with its own schedule is left out, only the last epoch is
+    scored, and all rows are scored (released: the last batch is dropped).
     """
     options = {
         "video": SWEEP_20,

@@ -1,8 +1,7 @@
 """Find what is registered and build it: one decorator, one folder walk, one `build`.
 
-An extension is one decorated, keyword-only function in one file of a package that an entry point
-of the group `frozenbench` names (this distribution names its own that way too), or of a module
-given with `--with`.
+An extension is one decorated, keyword-only function in a package named by an entry point of the
+group `frozenbench` (as this distribution does for its own), or in a module given with `--with`.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One registered function: its name, what it builds and the sentence that describes it."""
+    """One registered function, the kind of thing it builds and the name it is registered under."""
 
     kind: str
     name: str
@@ -52,11 +51,11 @@ class Entry:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What `bench show` prints: kind, name, module, docstrings of both, and options."""
+        """What `bench show` prints: kind, name, module, both docstrings, and options."""
         hints = typing.get_type_hints(self.function)
         options = {
-            key: _spell(hints.get(key, Any))
-            + (" (needed)" if p.default is inspect.Parameter.empty else f" = {p.default!r}")
+            key: _type_name(hints.get(key, Any))
+            + (" (required)" if p.default is inspect.Parameter.empty else f" = {p.default!r}")
             for key, p in self.options.items()
         }
         return {
@@ -80,7 +79,7 @@ def register(kind: str, name: str | None = None) -> Callable[[F], F]:
     """
 
     def decorate(function: F) -> F:
-        """Check the function's options and its name, note it, and return it as it is."""
+        """Check the function's options and name, register it, and return it unchanged."""
         title = name or function.__name__
         for parameter in inspect.signature(function).parameters.values():
             if parameter.kind is not inspect.Parameter.KEYWORD_ONLY:
@@ -89,7 +88,7 @@ def register(kind: str, name: str | None = None) -> Callable[[F], F]:
                 )
         taken = _ENTRIES[kind].get(title)
         if taken and taken.function.__module__ != function.__module__:
-            raise ValueError(f"{kind} {title!r} exists already in {taken.function.__module__}")
+            raise ValueError(f"{kind} {title!r} already exists in {taken.function.__module__}")
         _ENTRIES[kind][title] = Entry(kind=kind, name=title, function=function)
         return function
 
@@ -99,12 +98,11 @@ def register(kind: str, name: str | None = None) -> Callable[[F], F]:
 def grouped(
     function: Callable[..., T], own: Callable[..., object] | None = None
 ) -> Callable[..., T]:
-    """Return a function that takes the fields of its dataclass parameters one by one.
+    """Return a function that takes the fields of its dataclass parameters as separate options.
 
-    A parameter annotated with a frozen dataclass stands for options that several functions share:
-    their names, types and defaults are those of the fields. With `own`, a function of further
-    options, the result has the name, docstring and options of that one too; `function` takes its
-    values as `**options`.
+    A parameter annotated with a frozen dataclass bundles options that several functions share; its
+    fields give their names, types and defaults. The result also takes the options of `own`, if
+    given, and has its name and docstring; `function` receives those values as `**options`.
     """
     options = {**(_flat(own) if own else {}), **_flat(function)}
 
@@ -121,7 +119,7 @@ def grouped(
 
 
 def _flat(source: Callable[..., object]) -> dict[str, inspect.Parameter]:
-    """Return the options of a function or dataclass, those of a dataclass within in its place."""
+    """Return the options of a function or dataclass, with nested dataclasses expanded in place."""
     hints = typing.get_type_hints(source)
     found: dict[str, inspect.Parameter] = {}
     for name, parameter in inspect.signature(source).parameters.items():
@@ -137,8 +135,8 @@ def _call(source: Callable[..., Any], values: dict[str, Any]) -> Any:
     hints = typing.get_type_hints(source)
     for name in inspect.signature(source).parameters:
         if dataclasses.is_dataclass(hints[name]):
-            own = _flat(hints[name])
-            inner = {option: values.pop(option) for option in own if option in values}
+            options = _flat(hints[name])
+            inner = {option: values.pop(option) for option in options if option in values}
             values[name] = _call(hints[name], inner)
     return source(**values)
 
@@ -178,10 +176,10 @@ def discover() -> None:
     """Import every module of every package named by an entry point of `frozenbench`.
 
     Raises:
-        UsageError: another package hides one of this distribution.
+        UsageError: another package shadows one of this distribution.
     """
     for package in own_packages():
-        _refuse_foreign(package)
+        _refuse_shadowing(package)
     for point in sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda p: p.name):
         load_module(point.value)
 
@@ -195,56 +193,56 @@ def own_packages() -> tuple[str, ...]:
 
 
 def is_ours(module: str) -> bool:
-    """Whether the module of that name is part of this distribution."""
+    """Whether a module is part of this distribution."""
     return module.partition(".")[0] in own_packages()
 
 
 def load_extension(name: str) -> None:
-    """Import a module that the user named, and all of its modules if it is a package.
+    """Import a module that the user named, with all submodules if it is a package.
 
     Raises:
-        UsageError: it is not installed, or it is in the working directory and hidden by another.
+        UsageError: it is not installed, or one in the working directory is shadowed by another.
     """
     path = Path.cwd().joinpath(*name.split("."))
     here = [file for file in (path / "__init__.py", Path(f"{path}.py")) if file.is_file()]
     top = name.partition(".")[0]
-    place = _place(top)
-    if here and name not in sys.modules and place and place.parent != Path.cwd().resolve():
+    found = _location(top)
+    if here and name not in sys.modules and found and found.parent != Path.cwd().resolve():
         raise UsageError(
-            f"{here[0]} is hidden, because Python finds {top!r} in {place}: rename yours."
+            f"{here[0]} is hidden, because Python finds {top!r} in {found}: rename yours."
         )
     load_module(name)
 
 
 def load_module(name: str) -> None:
-    """Import a module, and all of its modules if it is a package.
+    """Import a module, with all submodules if it is a package.
 
     Raises:
-        UsageError: the module, or something that it imports, is not installed.
+        UsageError: the module, or something it imports, is not installed.
     """
     try:
         module = importlib.import_module(name)
     except ModuleNotFoundError as error:
         raise UsageError(
             f"cannot import {name!r}: there is no module {error.name!r}; install it, or run from"
-            " the folder that holds it."
+            " the folder that contains it."
         ) from error
     for item in pkgutil.iter_modules(getattr(module, "__path__", [])):
         importlib.import_module(f"{name}.{item.name}")
 
 
-def _refuse_foreign(package: str) -> None:
-    """Refuse a package called like one of ours, such as the user's own folder `tasks`."""
-    ours, place = Path(__file__).resolve().parents[1] / package, _place(package)
-    if place and place != ours:
+def _refuse_shadowing(package: str) -> None:
+    """Refuse a package with the name of one of ours, such as the user's own folder `tasks`."""
+    ours, found = Path(__file__).resolve().parents[1] / package, _location(package)
+    if found and found != ours:
         raise UsageError(
-            f"{place} hides the package {package!r} of {DISTRIBUTION}, which is {ours}: rename"
-            " yours, take its folder off PYTHONPATH, or run from another folder."
+            f"{found} hides the package {package!r} of {DISTRIBUTION}, which is {ours}: rename"
+            " yours, remove its folder from PYTHONPATH, or run from another folder."
         )
 
 
-def _place(top: str) -> Path | None:
-    """Return the folder or the file in which Python finds a module, without importing it."""
+def _location(top: str) -> Path | None:
+    """Return the folder or file that Python would import a module from, without importing it."""
     spec = importlib.util.find_spec(top)
     if spec is None:
         return None
@@ -270,7 +268,7 @@ def find(kind: str, name: str) -> Entry:
     """Return the entry called `name`.
 
     Raises:
-        UsageError: nothing has that name; the message holds the closest match.
+        UsageError: nothing has that name; the message has the closest match.
     """
     for entry in entries(kind):
         if entry.name == name:
@@ -281,7 +279,7 @@ def find(kind: str, name: str) -> Entry:
 def build(kind: str, name: str, options: Mapping[str, Any]) -> Any:
     """Call the function registered as `name` with `options`, checked against its signature.
 
-    Text values (from `--set`) are converted to the annotated type.
+    String values (from `--set`) are converted to the annotated type.
 
     Raises:
         UsageError: an unknown option, a missing one, or a value of the wrong type.
@@ -304,18 +302,26 @@ def checked(entry: Entry, options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def needs(entry: Entry, option: str) -> bool:
-    """Whether a registered function has that option, and no default of it."""
+    """Whether a registered function has this option without a default."""
     parameter = entry.options.get(option)
     return parameter is not None and parameter.default is inspect.Parameter.empty
 
 
+def split_setting(setting: str, form: str) -> tuple[str, str]:
+    """Return key and value of `KEY=VALUE`, or raise `UsageError` with `form`, how to write it."""
+    key, equals, value = setting.partition("=")
+    if not equals:
+        raise UsageError(f"{form.partition(' ')[0]} {setting!r} has no '='; write {form}.")
+    return key.strip(), value.strip()
+
+
 def convert(value: Any, hint: Any, what: str) -> Any:
-    """Convert a text or TOML value to the annotated type `hint`.
+    """Convert a string or TOML value to the annotated type `hint`.
 
     Raises:
         UsageError: the value cannot be read as that type.
     """
-    failure = UsageError(f"{what} should be {_spell(hint)}, not {value!r}.")
+    failure = UsageError(f"{what} should be {_type_name(hint)}, not {value!r}.")
     origin, inner = typing.get_origin(hint), typing.get_args(hint)
     if hint is Any or value is None:
         return value
@@ -361,5 +367,5 @@ def _scalar(value: Any, hint: Any, failure: UsageError) -> Any:
     return value
 
 
-def _spell(hint: Any) -> str:
+def _type_name(hint: Any) -> str:
     return getattr(hint, "__name__", None) if isinstance(hint, type) else str(hint)  # type: ignore[return-value]

@@ -20,7 +20,7 @@ def cosine_lr(
 ) -> float:
     """Return the learning rate of a step: linear from `start` to `reference`, then cosine.
 
-    `total_steps` may exceed the steps that are run: pretraining stops before its schedule ends.
+    `total_steps` may exceed the number of steps run: pretraining stops before its schedule ends.
     """
     assert step >= 1, "steps count from 1"
     if step < warmup_steps:
@@ -30,9 +30,8 @@ def cosine_lr(
 
 
 def linear_lr(step: int, *, reference: float, final: float, total_steps: int) -> float:
-    """Return the learning rate of a step: linear from `reference` to `final`.
-
-    V-JEPA 2 (arXiv 2506.09985) cools down so.
+    """Return the learning rate of a step: linear from `reference` to `final`, the cool-down of
+    V-JEPA 2 (arXiv 2506.09985).
     """
     assert step >= 1, "steps count from 1"
     return max(final, reference + step / total_steps * (final - reference))

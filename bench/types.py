@@ -1,4 +1,4 @@
-"""The shared words of the harness: what a clip plan, a manifest, a task, a probe and a run are.
+"""The shared vocabulary of the harness: encoder specs, tokens, clip plans, features and probes.
 
 Shape letters used throughout: B samples, V spatial views, S temporal clips, T frames of a clip,
 H and W pixels, N = t*h*w tokens of a clip, L = S*N tokens of a view, D feature width,
@@ -39,8 +39,8 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 class Card:
     """Where an encoder comes from: its `licence`, and what it was `trained_on`.
 
-    `trained_on` names data sets as tasks do where they are tasks (`k400`, `in1k`), so that a table
-    can show when a model saw what it is scored on; `labels` says how much of them was labelled.
+    `trained_on` uses task names where the data sets are tasks (`k400`, `in1k`), so that a table can
+    show when a model has seen what it is scored on; `labels` says how much of them was labelled.
     """
 
     licence: str = "unknown"
@@ -50,17 +50,17 @@ class Card:
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderSpec:
-    """What a frozen encoder takes and gives; preprocessing belongs to the encoder.
+    """Inputs and outputs of a frozen encoder; preprocessing belongs to the encoder.
 
     `num_frames` and `image_size` (pixels) are those of one clip. `num_heads` is the number of
-    attention heads (the V-JEPA probe takes as many). `clips_per_call` is the fixed number of clips
-    in one forward call: it never depends on the user's batch size, so that features are the same
-    to the last bit whatever that is. `source` says where the weights came from, `card` the rest.
+    attention heads (the V-JEPA probe uses as many). `clips_per_call` is the fixed number of clips
+    per forward call, independent of the user's batch size, so that features are bit-identical
+    whatever that is. `source` says where the weights came from, `card` the rest.
 
-    An encoder that `takes` images sees the frames of a clip one by one. Of a still a video encoder
-    sees `still_frames` copies (None: `num_frames`). A still is resized to `image_size` /
-    `crop_fraction` by `interpolation`, and its centre is kept. `num_prefix` counts class and
-    register tokens, which are no patch tokens.
+    An encoder that `takes` images sees the frames of a clip one by one. A video encoder sees a
+    still as `still_frames` copies (None: `num_frames`). A still is resized to `image_size` /
+    `crop_fraction` by `interpolation` and centre-cropped. `num_prefix` counts class and register
+    tokens, which are not patch tokens.
     """
 
     name: str
@@ -82,16 +82,16 @@ class EncoderSpec:
     num_prefix: int = 0
     num_parameters: int = 0
     card: Card = Card()
-    is_floor: bool = False  # random weights or raw pixels: the row every table shows as its floor
+    is_floor: bool = False  # random weights or raw pixels: every table shows it as a floor
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tokens:
     """Patch tokens per tapped layer, each `[B, t*h*w, D]` in (t, y, x) row-major order.
 
-    `grid` is (t, h, w); with a token mask the sequence is shorter than its product. `prefix` holds
-    class and register tokens of the same layers, `[B, P, D]` each, of an image encoder those of all
-    frames; it is empty where there are none.
+    `grid` is (t, h, w); with a token mask the sequence is shorter than its product. `prefix` has
+    the class and register tokens of the same layers, `[B, P, D]` each (for an image encoder those
+    of all frames), or is empty.
     """
 
     layers: tuple[torch.Tensor, ...]
@@ -107,9 +107,9 @@ class Tokens:
 # ----------------------------------------------------------------------------------- clip plans
 @dataclass(frozen=True, kw_only=True)
 class ClipPlan:
-    """Which frames of a video: `"16x8x3@4"` is 16 frames, 8 clips, 3 spatial views, stride 4.
+    """Which frames of a video to read: `"16x8x3@4"` is 16 frames, 8 clips, 3 views, stride 4.
 
-    `sampler` is `plain` (true stride) or `vjepa` (the released samplers; protocol notes in
+    `sampler` is `plain` (true stride) or `vjepa` (the released samplers, see
     `bench/data/views/clip_frames.py`). An image task has one clip of repeated frames, stride 0.
     """
 
@@ -128,12 +128,12 @@ class ClipPlan:
 
     @classmethod
     def parse(cls, text: str, sampler: str = "plain") -> ClipPlan:
-        """Read `"16x8x3@4"`; views and clips may be left out (`"16@4"`, `"16x2@4"`)."""
+        """Parse `"16x8x3@4"`; views and clips may be omitted (`"16@4"`, `"16x2@4"`)."""
         match = re.fullmatch(r"(\d+)(?:x(\d+))?(?:x(\d+))?@(\d+)", text.strip())
         if not match:
             raise UsageError(
-                f"plan {text!r} is not understood; write FRAMESxCLIPSxVIEWS@STRIDE,"
-                " such as 16x8x3@4."
+                f"plan {text!r} is not a clip plan; write FRAMESxCLIPSxVIEWS@STRIDE, such as"
+                " 16x8x3@4."
             )
         frames, clips, views, stride = (int(group or 1) for group in match.groups())
         return cls(
@@ -147,9 +147,9 @@ class ClipPlan:
 # ------------------------------------------------------------------------------ features, probes
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """Features of some rows: `x` is `[B, V, D]` (vector) or `[B, V, L, D]` (tokens), float32.
+    """A batch of features: `x` is `[B, V, D]` (vector) or `[B, V, L, D]` (tokens), float32.
 
-    `y` int64 `[B]` (`[B, C]` where rows have several labels), `row` int64 `[B]` (row numbers within
+    `y` is int64 `[B]` (`[B, C]` if rows have several labels), `row` int64 `[B]` (row numbers within
     the source). A fit source has V = 1.
     """
 
@@ -159,19 +159,19 @@ class Batch:
 
 
 class FeatureSource(Protocol):
-    """Stored or live features of a manifest; a probe cannot tell which."""
+    """Features of a manifest; probes see no difference between stored and live ones."""
 
     @property
     def reads(self) -> Reads: ...
 
     @property
     def labels(self) -> IntArray:
-        """Labels by row, int64 `[rows]`; 0 and 1 `[rows, C]` where rows have several."""
+        """Labels by row, int64 `[rows]`; 0 and 1 `[rows, C]` if rows have several."""
         ...
 
     @property
     def groups(self) -> IntArray | None:
-        """By row the group (a video) that is held out as one, int64 `[rows]`; None: rows alone."""
+        """Group of each row (a video), held out as a whole, int64 `[rows]`; None: no groups."""
         ...
 
     @property
@@ -183,8 +183,10 @@ class FeatureSource(Protocol):
     def __len__(self) -> int: ...
 
     def epoch(self, number: int, *, batch_size: int, seed: int | None = None) -> Iterator[Batch]:
-        """Yield every row exactly once; in row order without a seed, else shuffled by
-        (seed, number). With K stored draws, epoch `number` reads draw `number % K`."""
+        """Yield every row once, in row order without a seed, else shuffled by (seed, number).
+
+        With K stored draws, epoch `number` reads draw `number % K`.
+        """
         ...
 
     def subset(self, rows: IntArray) -> FeatureSource:
@@ -194,7 +196,7 @@ class FeatureSource(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Head:
-    """Identity of one member of a sweep: its settings at full precision."""
+    """One member of a sweep, identified by its settings at full precision."""
 
     settings: Settings
 
@@ -210,18 +212,18 @@ class Fitted(Protocol):
 
     @property
     def log(self) -> Mapping[str, Any]:
-        """What the record keeps of the fit: losses per epoch, dropped heads, warnings."""
+        """Facts of the fit for the record: losses per epoch, dropped heads, warnings."""
         ...
 
     def probabilities(self, x: torch.Tensor) -> torch.Tensor:
         """`[B, V, ...]` features to `[K, B, C]` probabilities, averaged over the V views.
 
-        They add up to 1 over the classes, unless the labels of the fit were several a row.
+        They sum to 1 over the classes, unless training rows had several labels each.
         """
         ...
 
     def state(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-        """Tensors and JSON-able facts from which the owning probe can `restore` it."""
+        """Tensors and JSON-serialisable facts from which the owning probe can `restore` it."""
         ...
 
 
@@ -239,11 +241,11 @@ class Probe(Protocol):
 
     @property
     def settings(self) -> Settings:
-        """Every setting that is common to all heads (epochs, batch size, ...)."""
+        """The settings shared by all heads (epochs, batch size, ...)."""
         ...
 
     def only(self, index: int) -> Probe:
-        """The same probe with the one head `heads[index]`."""
+        """The same probe with only the head `heads[index]`."""
         ...
 
     def fit(
@@ -251,25 +253,25 @@ class Probe(Protocol):
     ) -> Fitted: ...
 
     def restore(self, tensors: Mapping[str, torch.Tensor], facts: Mapping[str, Any]) -> Fitted:
-        """Rebuild what `Fitted.state` gave."""
+        """Rebuild a fit from what `Fitted.state` returned."""
         ...
 
     def read_released(self, path: Path) -> Fitted:
-        """Read a probe file in its published layout; `UsageError` where this probe has none."""
+        """Read a probe file in its published layout; `UsageError` if this probe has none."""
         ...
 
 
 class Progress(Protocol):
-    """Where long loops report to: a rich bar on a terminal, nothing in a test."""
+    """Progress of long loops: a rich bar on a terminal, nothing in a test."""
 
     def start(self, title: str, total: int) -> None:
         """Begin a loop of `total` steps."""
 
     def advance(self, steps: int = 1) -> None:
-        """Count steps that are done."""
+        """Count finished steps."""
 
     def stop(self) -> None:
-        """End the loop, whether or not all steps were done."""
+        """End the loop, even if steps are left."""
 
 
 class Silent:

@@ -24,7 +24,7 @@ from bench.evaluate.evaluate import evaluate, prepared_runs
 from bench.metrics.detections import ScoredBoxes, score_boxes
 from bench.records.metrics import FrameMapPart
 from bench.types import Silent
-from tasks.digits.ava_films import MATCHED, overlap
+from tasks.digits.ava_films import MATCHED, iou
 from tasks.digits.ava_lists import ALONE, MOTION_IDS, NEAR, SPEED_IDS
 from tasks.moving_digits_ava import moving_digits_ava
 
@@ -102,7 +102,7 @@ def true_labels(task: Task) -> npt.NDArray[np.float64]:
     for row, corners in enumerate(regions.corners.tolist()):
         video = regions.videos[int(regions.video[row])]
         there = on_frame.get((video, int(regions.micros[row])), [])
-        shared = [overlap(corners, truth.boxes.corners[other].tolist()) for other in there]
+        shared = [iou(corners, truth.boxes.corners[other].tolist()) for other in there]
         for other, share in zip(there, shared, strict=True):
             if share >= MATCHED and share == max(shared):
                 labels[row, place[int(truth.boxes.action[other])]] = 1.0

@@ -1,6 +1,6 @@
 """Tables of a talk on denoising models (2024), taken from the I-JEPA paper, as boards.
 
-Of ImageNet the 1 % of the labels are drawn here, three times; I-JEPA took SimCLR's list, which
+The 1 % of ImageNet labels are drawn here, three times; I-JEPA used SimCLR's list, which
 `bench run --task in1k --set task.subset=1percent.txt` reads.
 """
 
@@ -15,23 +15,23 @@ PAPER = "denoising-talk-2024"
 
 @board
 def denoising_clevr() -> Leaderboard:
-    """Talk on denoising models: counting and distances on CLEVR, which nothing here measures."""
+    """Talk on denoising models: counting and distances on CLEVR, not measured here."""
     return _board("clevr", "CLEVR, linear probes", "honest@1")
 
 
 @board
 def denoising_targets(*, protocol: str = "honest@1") -> Leaderboard:
-    """Talk on denoising models: targets of I-JEPA by 1 % of ImageNet, with that `protocol`."""
+    """Talk on denoising models: targets of I-JEPA with 1 % of ImageNet, scored by `protocol`."""
     return _board("targets", "targets of I-JEPA", protocol)
 
 
 @board
 def denoising_masking(*, protocol: str = "honest@1") -> Leaderboard:
-    """Talk on denoising models: masks of I-JEPA by 1 % of ImageNet, with that `protocol`."""
+    """Talk on denoising models: masks of I-JEPA with 1 % of ImageNet, scored by `protocol`."""
     return _board("masking", "masks of I-JEPA", protocol)
 
 
 def _board(table: str, what: str, protocol: str) -> Leaderboard:
-    own = PaperTable(paper=PAPER, tables=(table,))
-    told = f"Denoising models (talk): {what}"
-    return paper_board(f"denoising_{table}", told, own, {"linear": protocol})
+    paper = PaperTable(paper=PAPER, tables=(table,))
+    title = f"Denoising models (talk): {what}"
+    return paper_board(f"denoising_{table}", title, paper, {"linear": protocol})

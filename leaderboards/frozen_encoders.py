@@ -24,10 +24,7 @@ TASKS = {
 
 @board
 def frozen_encoders(*, probe: str = "attentive") -> Leaderboard:
-    """Encoder families: parameters, input, clips a second, and the moving digits by one probe.
-
-    `probe` is the one whose numbers are shown.
-    """
+    """Encoder families: parameters, input, clips per second, and moving digits with one `probe`."""
     return Leaderboard(
         name="frozen_encoders",
         title="Frozen encoders",
@@ -48,7 +45,7 @@ def frozen_encoders(*, probe: str = "attentive") -> Leaderboard:
 def with_facts(
     board: Leaderboard, records: Sequence[Record], *, include_unreportable: bool = False
 ) -> Table:
-    """Return the table of a board with the facts of `encoder_facts` on every encoder."""
+    """Return the table of a board with the facts of `encoder_facts` for every encoder."""
     make = partial(join, records=records, include_unreportable=include_unreportable)
     table = make(board)
     used = [head.column for head in table.heads if head.reference]
@@ -56,7 +53,7 @@ def with_facts(
     by_encoder = grouped(records, identity_of)
     rows = []
     for row in table.rows:
-        own = by_encoder[identity_of(row.record)] if row.record else []
-        rows.append(replace(row, facts=facts_of_encoder(own, row.record)))
+        matching = by_encoder[identity_of(row.record)] if row.record else []
+        rows.append(replace(row, facts=facts_of_encoder(matching, row.record)))
     remarks = speed_note(row.record for row in rows if row.record)
     return replace(table, rows=tuple(rows), facts=TITLES, remarks=(*remarks, *table.remarks))

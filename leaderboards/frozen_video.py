@@ -1,4 +1,4 @@
-"""Frozen video encoders on the embedded moving digits: what moves, how, stills, and boxes."""
+"""Frozen video encoders on the built-in moving digits: what moves, how, stills, and boxes."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ BOX_TASK = "moving_digits_ava"
 
 @board
 def frozen_video() -> Leaderboard:
-    """Moving digits: clips, stills and boxes, by the probes that fit, heads chosen honestly.
+    """Moving digits: clips, stills and boxes, with all probes that apply, heads chosen honestly.
 
-    Beside them stands what choosing the heads of the attentive probe on the scored rows would add.
+    The gap is what choosing the heads of the attentive probe on the scored rows would add.
     """
     return Leaderboard(
         name="frozen_video",
@@ -32,7 +32,7 @@ def frozen_video() -> Leaderboard:
 
 
 def _columns(task: str) -> list[Column]:
-    """Return a column per probe, and behind the first one the gap of its heads."""
+    """Return a column per probe, and after the first one the gap of its heads."""
     first = Column(title=PROBES[0], task=task, probe=PROBES[0], protocol="honest@1")
     gap = replace(first, title="gap", shows="gap")
     return [first, gap, *(replace(first, title=probe, probe=probe) for probe in PROBES[1:])]

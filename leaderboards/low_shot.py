@@ -1,4 +1,4 @@
-"""Label efficiency: accuracy against the share of the training labels, as V-JEPA's table 7."""
+"""Label efficiency: accuracy against the share of training labels, as in V-JEPA's table 7."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from bench.publish.leaderboard import Leaderboard
 from bench.records.record import Record
 from bench.registry import board
 from leaderboards.render.latex import latex_of
-from leaderboards.render.low_shot_figure import alone, pictures
+from leaderboards.render.low_shot_figure import pictures, standalone
 from leaderboards.render.low_shot_page import html_page
-from leaderboards.render.low_shot_text import csv_text, json_text, markdown, sheet_of
+from leaderboards.render.low_shot_text import csv_text, json_text, sheet_of
+from leaderboards.render.markdown import markdown_of
 from leaderboards.render.write_all import write_files
 from leaderboards.rows.low_shot_join import join
 
@@ -25,11 +26,11 @@ def low_shot(*, targets: tuple[float, ...] = ()) -> Leaderboard:
     `targets` are accuracies as fractions; without any, up to three that the curves cross.
 
     Raises:
-        UsageError: a target that is no fraction.
+        UsageError: a target is not a fraction.
     """
     for target in targets:
         if not 0 < target <= 1:
-            raise UsageError(f"target {target:g}: an accuracy above 0 and at most 1 is needed.")
+            raise UsageError(f"target {target:g} is not a fraction; give one above 0 and up to 1.")
     return Leaderboard(
         name="low_shot",
         title="Label efficiency",
@@ -46,7 +47,7 @@ def write(
     include_unreportable: bool = False,
     targets: Sequence[float] = (),
 ) -> list[Path]:
-    """Write the table as Markdown, CSV, LaTeX, JSON and HTML and its curves as SVG and PNG.
+    """Write the table as Markdown, CSV, LaTeX, JSON and HTML, and its curves as SVG and PNG.
 
     Without any low-shot record there are no curves. The same records give the same bytes.
     """
@@ -58,13 +59,14 @@ def write(
         refused=board.refused,
     )
     svg, png = pictures(table) if table.panels else ("", b"")
-    files = {
-        "md": markdown(table).encode(),
-        "csv": csv_text(table).encode(),
-        "tex": latex_of(sheet_of(table, board.name)).encode(),
-        "json": json_text(table, board.name).encode(),
-        "html": html_page(table, svg).encode(),
-        "svg": alone(svg).encode() if svg else b"",
+    sheet = sheet_of(table, board.name)
+    files: dict[str, str | bytes] = {
+        "md": markdown_of(sheet),
+        "csv": csv_text(table),
+        "tex": latex_of(sheet),
+        "json": json_text(table, board.name),
+        "html": html_page(table, svg),
+        "svg": standalone(svg) if svg else "",
         "png": png,
     }
-    return write_files({folder / f"{board.name}.{kind}": text for kind, text in files.items()})
+    return write_files(folder, board.name, files)

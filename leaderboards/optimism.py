@@ -1,8 +1,8 @@
 """What choosing a head on the scored rows would add: honest and best-on-validation side by side.
 
 Many published evaluations report the best of a sweep of heads on the validation set itself. Here
-both numbers are of the same fits: those on the training rows that were not held out, of which one
-head was chosen on the held-out rows before any row was scored.
+both numbers come from the same fits, on the training rows that were not held out; the honest head
+was chosen on the held-out rows before any row was scored.
 """
 
 from __future__ import annotations
@@ -35,15 +35,12 @@ def optimism() -> Leaderboard:
 def with_gaps(
     board: Leaderboard, records: Sequence[Record], *, include_unreportable: bool = False
 ) -> Table:
-    """Return the table of all records whose head was chosen honestly among several.
-
-    Records that say nothing of the gap have no place in it.
-    """
+    """Return the table of all records that know the gap: head chosen honestly among several."""
     known = [record for record in records if record.optimism]
     shown = [r for r in known if include_unreportable or r.status != "not_reportable"]
     columns = [
-        replace(own, title=title.format(own.probe), shows=shows)
-        for own in columns_of(shown)
+        replace(column, title=title.format(column.probe), shows=shows)
+        for column in columns_of(shown)
         for shows, title in TITLES.items()
     ]
     made = replace(board, columns=columns)
@@ -53,7 +50,7 @@ def with_gaps(
 
 
 def _counted(table: Table, place: int) -> TableHead:
-    """Return the head of a column; the title of the best one counts the heads of those shown."""
+    """Return the head of a column; the title of `best` gets the number of heads in the sweeps."""
     head = table.heads[place]
     records = [row.cells[place].record for row in table.rows]
     counts = {record.optimism.heads for record in records if record and record.optimism}

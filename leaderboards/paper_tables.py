@@ -1,7 +1,7 @@
-"""Tables of papers as boards: the published rows in the paper's layout, measured ones beside them.
+"""Tables of papers as boards: published rows in the paper's layout, next to measured ones.
 
-A column says which published numbers stand in it and what measures the same here, if anything does:
-the task, the probe, the plan and the share of the labels. `bench fill BOARD` runs these columns.
+A column has its published numbers and what measures the same here, if anything does: the task,
+probe, plan and share of the labels. `bench fill BOARD` runs these columns.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from leaderboards.render.write_all import write
 from leaderboards.rows.paper_join import Place, join_published, place_of
 from leaderboards.rows.table import Table, grouped
 
-NATIVE_STRIDE = 4  # of every plan that a source states as frames x clips x views
-# The plans that the tasks have anyway: runs are asked for no other, which would be a deviation.
+NATIVE_STRIDE = 4  # of every plan that a paper gives as frames x clips x views
+# Default plans of the tasks; requesting another one would be a deviation.
 OWN_PLANS = {"k400": "16x8x3", "ssv2": "16x2x3", "ucf101": "16x5x3", "hmdb51": "16x5x3"}
-TEXT = "text-"  # of the names of tables: a number that stands in the text of a section
+TEXT = "text-"  # prefix of "tables" whose numbers come from the text of a section
 METRICS = {"top1": "top1", "mAP": "mean_ap"}
-# What measures a published probe here.
+# Published probes and the probes here that measure the same.
 PROBES = {"attentive": "attentive", "linear": "linear", "knn": "knn", "linear-roi": "linear"}
 
 
@@ -37,7 +37,7 @@ TITLES = {
 }  # fmt: skip
 FINE_TUNED = "finetune"
 POOLING = {"linear": "average", "attentive": "attentive"}
-# Of columns with these probes, whatever the others of their board are called by.
+# Column titles of these probes, whatever the title format of the board.
 TITLES_BY_PROBE = {
     "actionformer": "{task}",
     "attentive-2layer": "{task}, 2-layer probe (5.2)",
@@ -49,10 +49,10 @@ TITLES_BY_PROBE = {
 
 @dataclass(frozen=True, kw_only=True)
 class PaperTable:
-    """One or more tables of a paper that stand in one board.
+    """One or more tables of a paper that form one board.
 
-    `title` is that of a column, made from its `task`, `views`, `probe` and `pooling`; a share of
-    the labels follows it.
+    `title` is the format of column titles, with `task`, `views`, `probe` and `pooling`; a share of
+    the labels is appended.
     """
 
     paper: str
@@ -69,8 +69,8 @@ class PaperTable:
 
     @property
     def columns(self) -> list[PublishedNumber]:
-        """The first number of every column; those of one task stand together, apart from those of
-        few labels, of fine-tuned models, and of another table.
+        """The first number of every column, grouped by table and task; few labels and fine-tuned
+        models are groups of their own.
         """
         groups = grouped(
             [own[0] for own in grouped(self.numbers, place_of).values()],
@@ -80,14 +80,14 @@ class PaperTable:
 
     @property
     def places(self) -> list[Place]:
-        """Which numbers stand in each column."""
+        """The published numbers that each column has."""
         return list(map(place_of, self.columns))
 
 
 def paper_board(
     name: str, title: str, table: PaperTable, protocols: Mapping[str, str]
 ) -> Leaderboard:
-    """Return the board of a paper's table; `protocols` names that of runs by the paper's probe."""
+    """Return the board of a paper's table; `protocols` are those of our runs by published probe."""
     return Leaderboard(
         name=name,
         title=title,
@@ -104,7 +104,7 @@ def _both(
     table: PaperTable,
     include_unreportable: bool = False,
 ) -> Table:
-    """Return published and measured rows in one table, with whose the published numbers are."""
+    """Return published and measured rows in one table, with their source."""
     made = join_published(
         board,
         records,
@@ -116,7 +116,6 @@ def _both(
 
 
 def _source(table: PaperTable) -> str:
-    """Say whose the published numbers are."""
     paper: Paper = registry.build("papers", table.paper, {})
     where = f" ({paper.url})" if paper.url else ""
     places = [
@@ -127,8 +126,8 @@ def _source(table: PaperTable) -> str:
 
 
 def measuring(number: PublishedNumber, title: str, protocols: Mapping[str, str]) -> Column:
-    """Return what measures the column of a published number here; it keeps the paper's words if
-    nothing does. `title` is that of `PaperTable`.
+    """Return the column that measures a published number here, with the paper's own task, probe
+    and metric if nothing does. `title` is that of `PaperTable`.
     """
     title = TITLES_BY_PROBE.get(number.probe, title)
     words = title.format(
@@ -138,27 +137,27 @@ def measuring(number: PublishedNumber, title: str, protocols: Mapping[str, str])
         pooling=POOLING.get(number.probe),
     )
     share = [] if number.train_fraction == 1 else [share_title(number.train_fraction, None)]
-    own = Column(
+    column = Column(
         title=" ".join([*words.split(), *share]),
         task=number.task,
         probe=number.probe,
         metric=number.metric,
     )
     if number.probe not in PROBES or number.metric not in METRICS:
-        return own
+        return column
     return replace(
-        own,
+        column,
         probe=PROBES[number.probe],
         protocol=protocols[number.probe],
         metric=METRICS[number.metric],
         plan=plan_of(number),
-        # Of all labels too: what few of them give is not set against a number for all.
+        # Also for all labels, so that low-shot results are not compared with them.
         task_options={"fraction": number.train_fraction},
     )
 
 
 def plan_of(number: PublishedNumber) -> str | None:
-    """Return the plan of a column, with its stride where it is not what the task has anyway."""
+    """Return the plan of a column, with its stride unless it is the default plan of the task."""
     if not number.views or number.views == OWN_PLANS.get(number.task):
         return number.views or None
     return f"{number.views}@{NATIVE_STRIDE}"

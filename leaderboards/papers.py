@@ -1,6 +1,6 @@
-"""The publications whose tables stand beside measured numbers.
+"""The publications whose tables are compared with measured numbers.
 
-Numbers are percentages as printed; a spread is the one that the paper prints.
+Numbers are percentages, and spreads too, as printed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from leaderboards.published import numbers_of
 def vjepa() -> Paper:
     """V-JEPA (Bardes et al., arXiv:2404.08471): tables 1 to 7 and 12 to 15, section 5.2.
 
-    Of DINOv2 on SSv2 it prints 50.6 in table 6 and 50.0 in table 13; both stand here.
+    For DINOv2 on SSv2 it prints 50.6 in table 6 and 50.0 in table 13; both are kept.
     """
     return Paper(
         name="vjepa-2024",
@@ -39,8 +39,8 @@ def vidrop() -> Paper:
 def vicmae() -> Paper:
     """ViC-MAE (poster, ECCV 2024): end-to-end fine-tuning and transfer to images.
 
-    Its row of ViT-B on K710+MiT+IN1K cannot be read in the scan and is left out; that of ViT-L was
-    read with the help of the abstract.
+    The row of ViT-B on K710+MiT+IN1K is illegible in the scan and left out; that of ViT-L was read
+    with the help of the abstract.
     """
     return Paper(
         name="vicmae-poster",

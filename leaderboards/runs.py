@@ -1,4 +1,4 @@
-"""Everything on record: a column for every task, protocol and probe that was run."""
+"""All records: a column per task, protocol and probe."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ from leaderboards.render.write_all import write
 
 @board
 def runs() -> Leaderboard:
-    """All records: every encoder by every task, protocol and probe found."""
+    """All records: encoders by every task, protocol and probe found."""
     return Leaderboard(name="runs", title="Runs on record", columns=(), write=write)

@@ -1,4 +1,4 @@
-"""The tables of the ViC-MAE poster (ECCV 2024) as boards; no column of them is measured here."""
+"""The tables of the ViC-MAE poster (ECCV 2024) as boards; no column is measured here."""
 
 from __future__ import annotations
 

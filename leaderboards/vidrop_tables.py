@@ -1,7 +1,7 @@
 """Tables 6 and 7 of ViDROP (an anonymous submission, 2024) as boards.
 
-Its protocols are not released: linear probes and neighbours are measured by ours, attentive probes
-by that of V-JEPA. It does not say which split of UCF101 and HMDB51 it scores; ours is the first.
+Its protocols are not released: here linear and kNN probes use ours, attentive probes that of
+V-JEPA. It does not say which split of UCF101 and HMDB51 it scores; ours is the first.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ PROTOCOLS = {"linear": "honest@1", "knn": "honest@1", "attentive": "vjepa@1"}
 
 @board
 def vidrop_table6(*, protocol: str | None = None) -> Leaderboard:
-    """ViDROP table 6: linear probes, neighbours, few labels; `protocol` is that of all columns."""
-    return _board("6", "linear probes, neighbours and few labels", protocol)
+    """ViDROP table 6: linear and kNN probes, few labels; `protocol` is that of all columns."""
+    return _board("6", "linear and kNN probes, few labels", protocol)
 
 
 @board
@@ -28,6 +28,5 @@ def vidrop_table7(*, protocol: str | None = None) -> Leaderboard:
 
 def _board(number: str, what: str, protocol: str | None) -> Leaderboard:
     table = PaperTable(paper=PAPER, tables=(number,), title="{task} {probe}")
-    protocols = {probe: protocol or own for probe, own in PROTOCOLS.items()}
-    told = f"ViDROP, table {number}: {what}"
-    return paper_board(f"vidrop_table{number}", told, table, protocols)
+    protocols = {probe: protocol or default for probe, default in PROTOCOLS.items()}
+    return paper_board(f"vidrop_table{number}", f"ViDROP, table {number}: {what}", table, protocols)

@@ -1,8 +1,8 @@
 """The tables of the V-JEPA paper (arXiv:2404.08471) as boards: 1 to 7 and 12 to 15.
 
-Attentive probes are measured by the protocol of the release; linear ones, whose settings for clips
-and stills were not released, by ours. `protocol` sets another one for all columns. Table 10 prints
-the settings of AVA, which its task has under `vjepa@1`.
+Attentive probes use the protocol of the release; linear ones, whose settings for clips and stills
+were not released, use ours. `protocol` sets another one for all columns. Table 10 prints the
+settings of AVA, which its task has under `vjepa@1`.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def vjepa_table4(*, protocol: str | None = None) -> Leaderboard:
 
 @board
 def vjepa_table5(*, protocol: str | None = None) -> Leaderboard:
-    """V-JEPA table 5: prediction of pixels; `protocol` is that of all frozen columns."""
+    """V-JEPA table 5: pixel prediction models; `protocol` is that of all frozen columns."""
     return _board("5", "features or pixels predicted, frozen and fine-tuned", protocol)
 
 
@@ -49,7 +49,7 @@ def vjepa_table5(*, protocol: str | None = None) -> Leaderboard:
 def vjepa_table6(*, protocol: str | None = None) -> Leaderboard:
     """V-JEPA table 6: frozen image and video models; `protocol` is that of all columns.
 
-    The last column is the number of section 5.2 on its last row.
+    The last column is the number of section 5.2 for the last row.
     """
     return _board("6", "frozen image and video models", protocol, more=("text-5.2",))
 
@@ -87,7 +87,7 @@ def vjepa_table14(*, protocol: str | None = None) -> Leaderboard:
 
 @board
 def vjepa_table15() -> Leaderboard:
-    """V-JEPA table 15: fine-tuned models, which nothing here measures."""
+    """V-JEPA table 15: fine-tuned models, not measured here."""
     return _board("15", "fine-tuned models", None)
 
 
@@ -100,7 +100,6 @@ def _board(
     more: tuple[str, ...] = (),
 ) -> Leaderboard:
     table = PaperTable(paper=PAPER, tables=(number, *more), title=title)
-    usual = {"attentive": RELEASED, "linear": OURS, "linear-roi": RELEASED}
-    protocols = {probe: protocol or own for probe, own in usual.items()}
-    told = f"V-JEPA, table {number}: {what}"
-    return paper_board(f"vjepa_table{number}", told, table, protocols)
+    default = {"attentive": RELEASED, "linear": OURS, "linear-roi": RELEASED}
+    protocols = {probe: protocol or own for probe, own in default.items()}
+    return paper_board(f"vjepa_table{number}", f"V-JEPA, table {number}: {what}", table, protocols)

@@ -1,9 +1,9 @@
 """The attentive probe of V-JEPA, all heads of a learning-rate and weight-decay grid in one pass.
 
 arXiv 2404.08471, section 4 and appendix on frozen evaluation; released recipe: AdamW, cosine to 0
-without warm-up, weight decay on matrices with a cosine to 1e-6, gradients clipped to norm 1, the
-last batch of an epoch kept. Departures: float32 throughout (released: float16 autocast), the
-order of rows changes with the epoch (released: the same every epoch).
+without warm-up, weight decay on matrices with a cosine to 1e-6, gradients clipped to norm 1, last
+batch of an epoch kept. Departures: float32 throughout (released: float16 autocast); rows are
+reshuffled every epoch (released: the same order every epoch).
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ def attentive(
     """One learned query attends to all tokens, then an MLP and a linear classifier (V-JEPA).
 
     `num_heads` is the number of attention heads, the encoder's own as released. Heads of the sweep
-    are `lr` x `weight_decay`; all start from one draw and see the same batches. `warmup` counts
-    epochs; `final_weight_decay` and `clip_norm` may be none. Where rows have several labels, every
-    class is told from all others (binary cross-entropy).
+    are `lr` x `weight_decay`, with the same initial weights and batches. `warmup` is in epochs;
+    `final_weight_decay` and `clip_norm` may be none. Rows with several labels are trained with the
+    binary cross-entropy of every class.
 
     Raises:
-        UsageError: a setting that cannot work.
+        UsageError: an invalid setting.
     """
     at_least("attentive", 1, num_heads=num_heads, epochs=epochs, batch_size=batch_size)
     at_least("attentive", 0, warmup=warmup, final_weight_decay=final_weight_decay)
@@ -69,7 +69,7 @@ class AttentiveProbe(StackedProbe):
     shared = ("num_heads", "epochs", "batch_size", "final_weight_decay", "warmup", "clip_norm")
 
     def classifiers(self, num_probes: int, facts: Mapping[str, Any]) -> AttentiveHeads:
-        """Return the classifiers, or raise `UsageError` if heads do not divide the width."""
+        """Return the classifiers, or raise `UsageError` if the width is not divisible by heads."""
         return AttentiveHeads(
             num_probes=num_probes,
             width=facts["width"],
@@ -78,11 +78,11 @@ class AttentiveProbe(StackedProbe):
         )
 
     def read_released(self, path: Path) -> FittedStack:
-        """Read a probe file of V-JEPA 1; its one head has `num_heads` attention heads.
+        """Read a V-JEPA 1 probe file; its single head has `num_heads` attention heads.
 
         Raises:
-            CheckpointError: the file is no complete probe of this kind.
-            UsageError: it is a probe file of V-JEPA 2, whose probes have four blocks.
+            CheckpointError: the file is not a complete probe of this kind.
+            UsageError: it is a V-JEPA 2 probe file, whose probes have four blocks.
         """
         module = read_released_probe(path, num_attention_heads=self.num_heads)
         head = Head(settings={"released": path.name})

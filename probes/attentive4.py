@@ -1,9 +1,9 @@
 """The attentive probe of V-JEPA 2: three blocks of self-attention, then one learned query.
 
-arXiv 2506.09985, section on frozen evaluation; released recipe: AdamW per head, cosine to 0, weight
-decay on every parameter and constant, gradients not clipped, the last batch of an epoch dropped for
-videos. Departures: float32 throughout unless `precision` says otherwise (released: float16
-autocast), and no row is left out when heads are scored.
+arXiv 2506.09985, section on frozen evaluation; released recipe: AdamW per head, cosine to 0,
+constant weight decay on every parameter, no gradient clipping, last batch of an epoch dropped for
+videos. Departures: float32 unless `precision` says otherwise (released: float16 autocast), and no
+row is dropped when heads are scored.
 """
 
 from __future__ import annotations
@@ -40,13 +40,12 @@ def attentive4(
     """Three self-attention blocks over all tokens, then a query, an MLP and a classifier.
 
     `num_heads` is the number of attention heads, 16 for every encoder as released. Heads of the
-    sweep are `lr` x `weight_decay`; all start from one draw and see the same batches. `warmup`
-    counts epochs, from `start_lr`. `drop_last` leaves out a last batch that is smaller than the
-    others. `released_head` is the number of the head that is read of a released file, which holds
-    all of its sweep.
+    sweep are `lr` x `weight_decay`, with the same initial weights and batches. `warmup` is in
+    epochs and starts at `start_lr`. `drop_last` drops an incomplete last batch. `released_head` is
+    the index of the head to read from a released file, which holds a whole sweep.
 
     Raises:
-        UsageError: a setting that cannot work.
+        UsageError: an invalid setting.
     """
     at_least("attentive4", 1, num_heads=num_heads, epochs=epochs, batch_size=batch_size)
     at_least("attentive4", 0, warmup=warmup, start_lr=start_lr, released_head=released_head)
@@ -70,7 +69,7 @@ def attentive4(
 
 @dataclass(frozen=True, kw_only=True)
 class Attentive4Probe(StackedProbe):
-    """A sweep of attentive probes of four blocks over tokens."""
+    """A sweep of four-block attentive probes over tokens."""
 
     num_heads: int
     precision: Precision = "fp32"
@@ -79,10 +78,10 @@ class Attentive4Probe(StackedProbe):
     reads: Reads = "tokens"
 
     shared = ("num_heads", "epochs", "batch_size", "warmup", "start_lr", "drop_last", "precision")
-    shared_if_set = ("released_head",)  # says nothing of a probe that is fitted
+    shared_if_set = ("released_head",)  # irrelevant to a fitted probe
 
     def classifiers(self, num_probes: int, facts: Mapping[str, Any]) -> AttentiveBlocks:
-        """Return the classifiers, or raise `UsageError` if heads do not divide the width."""
+        """Return the classifiers, or raise `UsageError` if the width is not divisible by heads."""
         return AttentiveBlocks(
             num_probes=num_probes,
             width=facts["width"],
@@ -93,20 +92,19 @@ class Attentive4Probe(StackedProbe):
         )
 
     def read_released(self, path: Path) -> FittedStack:
-        """Read head `released_head` of a probe file of V-JEPA 2, or the one of a hub model.
+        """Read head `released_head` of a V-JEPA 2 probe file, or the only one of a hub model.
 
         Raises:
-            CheckpointError: the file is no complete probe of this kind.
-            UsageError: it holds fewer heads, or is a probe file of V-JEPA 1, whose probes have one
-                block.
+            CheckpointError: the file is not a complete probe of this kind.
+            UsageError: it has fewer heads, or is a V-JEPA 1 probe file (one block).
         """
         module = read_released_blocks(
             path, num_attention_heads=self.num_heads, precision=self.precision
         )
         if self.released_head >= module.num_probes:
             raise UsageError(
-                f"{path} holds {module.num_probes} head{'s' * (module.num_probes > 1)}, counted"
-                f" from 0, and probe.released_head is {self.released_head}."
+                f"{path} has {module.num_probes} head{'s' * (module.num_probes > 1)}, counted from"
+                f" 0, but probe.released_head is {self.released_head}."
             )
         module.keep([self.released_head])
         log = {"released": path.name, "head": self.released_head}

@@ -1,13 +1,12 @@
 """Weighted k-nearest-neighbour vote on L2-normalised vectors, for several k at once.
 
-DINO (arXiv 2104.14294, section 4.1 and code) weighs each of the k most similar training rows by
-exp(similarity / T). DINOv2's code takes a softmax over the largest k that was asked for and cuts
-it after the first k, so its scores of a smaller k add up to less than one. Both rank classes
-alike; the probabilities here are those votes divided by their sum, as views can only be averaged
-on one scale.
+DINO (arXiv 2104.14294, section 4.1 and code) weights each of the k most similar training rows by
+exp(similarity / T). DINOv2's code takes a softmax over the largest requested k and truncates it to
+the first k, so its scores for a smaller k sum to less than one. Both rank classes alike; here
+votes are divided by their sum, because averaging over views needs a common scale.
 
-Ties: DINO leaves them open. Rows that are equally similar at the border of k are kept as
-`torch.topk` gives them, and classes with equal votes go to the one with the smaller index.
+Ties, which DINO leaves open: equally similar rows at the k-th place are kept in the order of
+`torch.topk`, and of classes with equal votes the smaller index wins.
 
 Shape letters: N training rows, B samples, V views, D width, K heads, C classes.
 """
@@ -28,19 +27,19 @@ from bench.types import FeatureSource, Head, Progress, Settings
 from probes.stack.gathered import GatheredProbe, gather
 from probes.stack.sweep import above_zero, at_least, grid
 
-QUERY_BLOCK, KEY_BLOCK = 512, 4096  # the similarities that are held at once
+QUERY_BLOCK, KEY_BLOCK = 512, 4096  # similarities in memory at once
 
 
 @probe
 def knn(*, k: tuple[int, ...] = (10, 20, 100, 200), temperature: float = 0.07) -> KnnProbe:
     """Similarity-weighted vote of the k nearest training rows (DINO); heads are the values of `k`.
 
-    A k above the number of training rows is left out and stands in the log. With several draws of
-    training features only the first is used. Where the encoder has no class token the vector is
-    the mean of its patch tokens.
+    A k above the number of training rows is dropped and logged. Of several draws of training
+    features only the first is used. If the encoder has no class token, the vector is the mean of
+    its patch tokens.
 
     Raises:
-        UsageError: a setting that cannot work.
+        UsageError: an invalid setting.
     """
     for value in k:
         at_least("knn", 1, k=value)
@@ -63,10 +62,10 @@ class KnnProbe(GatheredProbe):
     def fit(
         self, source: FeatureSource, *, seed: int, device: torch.device, progress: Progress
     ) -> FittedKnn:
-        """Keep the normalised training vectors on `device`; `seed` changes nothing.
+        """Store the normalised training vectors on `device`; `seed` has no effect.
 
         Raises:
-            UsageError: every k is above the number of training rows, or these have several labels.
+            UsageError: every k is above the number of training rows, or rows have several labels.
         """
         self.check_labels(source.labels)
         fitting = tuple(head for head in self.heads if head.settings["k"] <= len(source))
@@ -78,8 +77,8 @@ class KnnProbe(GatheredProbe):
         if not fitting:
             smallest = min(head.settings["k"] for head in self.heads)
             raise UsageError(
-                f"probe 'knn': the smallest k is {smallest}, and there are {len(source)} training"
-                " rows; set a smaller k."
+                f"probe 'knn': the smallest k is {smallest}, but there are only {len(source)}"
+                " training rows; set a smaller k."
             )
         x, y = gather(source, progress)
         return FittedKnn(
@@ -92,7 +91,7 @@ class KnnProbe(GatheredProbe):
         )
 
     def restore(self, tensors: Mapping[str, torch.Tensor], facts: Mapping[str, Any]) -> FittedKnn:
-        """Rebuild what `FittedKnn.state` gave."""
+        """Rebuild the fitted probe from `FittedKnn.state`."""
         return FittedKnn(
             heads=tuple(Head(settings=settings) for settings in facts["heads"]),
             log=facts["log"],
@@ -103,17 +102,13 @@ class KnnProbe(GatheredProbe):
         )
 
     def read_released(self, path: Path) -> FittedKnn:
-        """Refuse: a vote has no weights to publish.
-
-        Raises:
-            UsageError: always.
-        """
+        """Raise `UsageError`: a vote has no weights to publish."""
         raise UsageError(f"{path}: probe 'knn' has no weights, so there is no file of it to read.")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FittedKnn:
-    """Training rows to vote: `keys` float32 `[N, D]` of length 1, `labels` int64 `[N]`."""
+    """Training rows that vote: unit-norm `keys` float32 `[N, D]`, `labels` int64 `[N]`."""
 
     heads: Sequence[Head]
     log: Mapping[str, Any]
@@ -131,8 +126,8 @@ class FittedKnn:
         """
         if x.shape[-1] != self.keys.shape[1]:
             raise CheckpointError(
-                f"this knn probe holds vectors of width {self.keys.shape[1]}, and the encoder gives"
-                f" {x.shape[-1]}; use the encoder that it was made with."
+                f"this knn probe has vectors of width {self.keys.shape[1]}, but the encoder gives"
+                f" {x.shape[-1]}; use the encoder that it was fitted on."
             )
         queries = functional.normalize(x.flatten(0, 1).to(self.keys), dim=-1)
         counts = [head.settings["k"] for head in self.heads]
@@ -167,7 +162,7 @@ def nearest(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the k largest inner products of each query, descending, and their key rows, `[Q, k]`.
 
-    Never holds more than a block of the similarities.
+    Computed block by block to bound memory.
     """
     parts = []
     for block in torch.split(queries, QUERY_BLOCK):
@@ -194,8 +189,7 @@ def weighted_votes(
 ) -> torch.Tensor:
     """Return DINOv2's class scores `[K, Q, C]` of neighbours in descending order, `[Q, largest k]`.
 
-    The softmax runs over all neighbours that are given, so the scores of a smaller k add up to
-    less than 1.
+    The softmax runs over all given neighbours, so scores for a smaller k sum to less than 1.
     """
     weights = (similarity / temperature).softmax(dim=1)
     votes = weights.new_zeros(len(k), len(weights), num_classes)

@@ -1,11 +1,10 @@
 """A linear classifier on one vector per view, all heads of a grid in one pass.
 
-As MAE (arXiv 2111.06377, appendix A) it can normalise the features by a batch norm without scale
-and shift; as DINOv2 (arXiv 2304.07193, appendix B.3) it trains a grid of settings on the same
-features, from N(0, 0.01). The learning rate is used as given: it is not scaled with the batch.
-Departure: the batch norm keeps the plain mean of all batches it saw instead of a decaying one,
-because frozen features do not drift, and a short training would otherwise still remember the
-initial 0 and 1.
+Like MAE (arXiv 2111.06377, appendix A) it can normalise features by a batch norm without scale and
+shift; like DINOv2 (arXiv 2304.07193, appendix B.3) it trains a grid of settings on the same
+features, from N(0, 0.01). The learning rate is not scaled with the batch size. Departure: the batch
+norm keeps a plain mean over all batches instead of a moving average, because frozen features do not
+drift and a short training would still be biased towards the initial 0 and 1.
 
 Shape letters: B samples, V views, D width, K heads, C classes.
 """
@@ -44,12 +43,12 @@ def linear(
 ) -> LinearProbe:
     """A linear layer, trained with a cosine to `final_lr`; heads are `lr` x `weight_decay`.
 
-    `momentum` is that of sgd; adamw takes none. `warmup` counts epochs, in which the learning rate
-    rises from `start_lr`. Biases are not decayed. Where rows have several labels, every class is
-    told from all others (binary cross-entropy).
+    `momentum` is for sgd only. `warmup` is in epochs, in which the learning rate rises from
+    `start_lr`. Biases are not decayed. Rows with several labels are trained with the binary
+    cross-entropy of every class.
 
     Raises:
-        UsageError: a setting that cannot work.
+        UsageError: an invalid setting.
     """
     at_least("linear", 1, epochs=epochs)
     at_least("linear", 2 if batch_norm else 1, batch_size=batch_size)
@@ -90,7 +89,7 @@ class LinearProbe(StackedProbe):
         )
 
     def restore(self, tensors: Mapping[str, torch.Tensor], facts: Mapping[str, Any]) -> FittedStack:
-        """Rebuild what `FittedStack.state` gave; its weights say how wide it is."""
+        """Rebuild the fitted probe from `FittedStack.state`, sized by its weights."""
         _, num_classes, width = tensors["weight"].shape
         return super().restore(tensors, {**facts, "num_classes": num_classes, "width": width})
 
@@ -100,14 +99,14 @@ def _check_schedule(
 ) -> None:
     if warmup >= epochs:
         raise UsageError(
-            f"probe 'linear': a warmup of {warmup:g} epochs leaves none of {epochs} to train at the"
-            " full learning rate; set a shorter warmup, or more epochs."
+            f"probe 'linear': a warmup of {warmup:g} epochs leaves none of {epochs} at the full"
+            " learning rate; set a shorter warmup, or more epochs."
         )
     for name, value in {"start_lr": start_lr, "final_lr": final_lr}.items():
         if value > min(lr):
             raise UsageError(
-                f"probe 'linear': {name} {value:g} is above the learning rate {min(lr):g}; set it"
-                " to that or less."
+                f"probe 'linear': {name} {value:g} is above the learning rate {min(lr):g}; lower"
+                " it to that or less."
             )
 
 
@@ -127,12 +126,12 @@ class LinearHeads(Classifiers):
 
     @property
     def facts(self) -> dict[str, Any]:
-        """Whether there is a batch norm; the rest is in the shape of the weights."""
+        """Whether there is a batch norm; the shape of the weights gives the rest."""
         return {"batch_norm": self.norm is not None}
 
     @torch.no_grad()
     def initialise(self, seed: int) -> None:
-        """Draw N(0, 0.01) weights once and give them to every head."""
+        """Draw N(0, 0.01) weights once, shared by every head."""
         generator = torch.Generator().manual_seed(seed)
         self.weight.copy_(0.01 * torch.randn(self.weight.shape[1:], generator=generator))
 
@@ -145,7 +144,7 @@ class LinearHeads(Classifiers):
         return logits_BX.view(len(x_BD), K, C).transpose(0, 1)
 
     def _normalise(self, norm: nn.BatchNorm1d, x_BD: torch.Tensor) -> torch.Tensor:
-        # One row has no variance: a last batch of one is normalised by the batches before it.
+        # One row has no variance, so a last batch of one uses the running statistics.
         if self.training and len(x_BD) == 1:
             return functional.batch_norm(x_BD, norm.running_mean, norm.running_var, eps=norm.eps)
         normed: torch.Tensor = norm(x_BD)

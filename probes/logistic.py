@@ -1,9 +1,9 @@
 """Logistic regression on one vector per view, solved by L-BFGS for a grid of C.
 
 DINOv2's protocol (arXiv 2304.07193, appendix B.3: 45 values 10^linspace(-6, 5), float64, 1000
-iterations) with a smaller default grid. scikit-learn's own tolerance of 1e-4 stops well above the
-minimum, so ours is 1e-6. Departure: features are standardised with the mean and deviation of the
-training rows, so that one grid serves encoders of every scale.
+iterations) with a smaller default grid. scikit-learn's default tolerance of 1e-4 stops well above
+the minimum, so ours is 1e-6. Departure: features are standardised with the mean and deviation of
+the training rows, so that one grid suits encoders of any feature scale.
 
 Shape letters: N training rows, B samples, V views, D width, K heads, C classes.
 """
@@ -26,7 +26,6 @@ from probes.stack.sweep import above_zero, at_least, grid
 
 log = logging.getLogger(__name__)
 
-
 ONE_THREAD_BELOW = 20_000_000  # values of the training features
 
 
@@ -39,11 +38,11 @@ def logistic(
 ) -> LogisticProbe:
     """Multinomial logistic regression by L-BFGS in float64; heads are the values of `C`.
 
-    `C` is the inverse of the L2 penalty. A head that stops at `max_iter` is kept and stands in the
-    log. With several draws of training features only the first is used.
+    `C` is the inverse of the L2 penalty. A head that stops at `max_iter` is kept and logged. Of
+    several draws of training features only the first is used.
 
     Raises:
-        UsageError: a setting that cannot work.
+        UsageError: an invalid setting.
     """
     above_zero("logistic", C=C, tol=tol)
     at_least("logistic", 1, max_iter=max_iter)
@@ -66,18 +65,18 @@ class LogisticProbe(GatheredProbe):
     def fit(
         self, source: FeatureSource, *, seed: int, device: torch.device, progress: Progress
     ) -> FittedLogistic:
-        """Solve every head on the CPU; the solver starts from zero, so `seed` changes nothing.
+        """Solve every head on the CPU; the solver starts from zero, so `seed` has no effect.
 
         Raises:
-            UsageError: the training rows are all of one class, or have several labels.
+            UsageError: all training rows are of one class, or rows have several labels.
         """
         self.check_labels(source.labels)
         x, y = gather(source, progress)
         present = torch.unique(y)
         if len(present) < 2:
             raise UsageError(
-                f"probe 'logistic': all {len(y)} training rows are of one class; give rows of at"
-                " least two."
+                f"probe 'logistic': all {len(y)} training rows are of one class; it needs at least"
+                " two classes."
             )
         x = x.double()
         mean, deviation = x.mean(dim=0), x.std(dim=0, correction=0)
@@ -113,8 +112,7 @@ class LogisticProbe(GatheredProbe):
         )
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", ConvergenceWarning)
-            # Threads cost more than they give below this size, and another number of them would
-            # give other last digits.
+            # Below this size threads slow it down, and their number would change the last digits.
             one = 1 if x.numel() < ONE_THREAD_BELOW else None
             with threadpool_limits(limits=one):
                 solver.fit(x.numpy(), y.numpy())
@@ -137,7 +135,7 @@ class LogisticProbe(GatheredProbe):
     def restore(
         self, tensors: Mapping[str, torch.Tensor], facts: Mapping[str, Any]
     ) -> FittedLogistic:
-        """Rebuild what `FittedLogistic.state` gave."""
+        """Rebuild the fitted probe from `FittedLogistic.state`."""
         heads = tuple(Head(settings=settings) for settings in facts["heads"])
         return FittedLogistic(heads=heads, log=facts["log"], tensors=dict(tensors))
 
@@ -157,13 +155,13 @@ class FittedLogistic:
         """Return `[K, B, C]` on the CPU from vectors `[B, V, D]`: the mean softmax over views.
 
         Raises:
-            CheckpointError: the probe was made for vectors of another width.
+            CheckpointError: the probe was fitted on vectors of another width.
         """
         weight, bias = self.tensors["weight"], self.tensors["bias"]
         if x.shape[-1] != weight.shape[-1]:
             raise CheckpointError(
-                f"this logistic probe reads vectors of width {weight.shape[-1]}, and the encoder"
-                f" gives {x.shape[-1]}; use the encoder that it was trained on."
+                f"this logistic probe takes vectors of width {weight.shape[-1]}, but the encoder"
+                f" gives {x.shape[-1]}; use the encoder that it was fitted on."
             )
         standard = (x.cpu().double() - self.tensors["mean"]) / self.tensors["deviation"]
         logits = torch.einsum("bvd,kcd->kbvc", standard, weight) + bias[:, None, None]
@@ -171,8 +169,8 @@ class FittedLogistic:
 
     def only(self, index: int) -> FittedLogistic:
         """Return the head `heads[index]` alone."""
-        own = {name: self.tensors[name][index : index + 1] for name in ("weight", "bias")}
-        return replace(self, heads=(self.heads[index],), tensors={**self.tensors, **own})
+        head = {name: self.tensors[name][index : index + 1] for name in ("weight", "bias")}
+        return replace(self, heads=(self.heads[index],), tensors={**self.tensors, **head})
 
     def state(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         """Return tensors and facts for `LogisticProbe.restore`."""

@@ -1,12 +1,13 @@
-"""AVA v2.2 and v2.1 actions (arXiv 1705.08421): boxes of persons on key frames, by frame mAP.
+"""AVA v2.2 and v2.1 actions (arXiv 1705.08421): person boxes on key frames, scored by frame mAP.
 
     annotations/ava_{train,val}_v2.2.csv  ava_{train,val}_excluded_timestamps_v2.2.csv
     annotations/person_box_67091280_iou90/ava_detection_val_boxes_and_labels.csv
-    videos/<id>.mp4  (or mkv, webm; whole films or cut at second 900)  or  frames/<id>/*.jpg
+    videos/<id>.mp4  (or mkv, webm; whole movies or cut from second 900)  or  frames/<id>/*.jpg
 
-V-JEPA (arXiv 2404.08471, table 10) puts a linear classifier on the regions of a frozen encoder; its
-code for this is not released. Where the paper says nothing we follow SlowFast and VideoMAE, whose
-settings it names: boxes of one public detector from a score of 0.8 on, fitted on true boxes alone.
+V-JEPA (arXiv 2404.08471, table 10) trains a linear classifier on region features of a frozen
+encoder; its code for this is not released. Where the paper is silent we follow SlowFast and
+VideoMAE, whose settings it cites: one public detector's boxes of score 0.8 and above, fitted on
+true boxes alone.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from bench.errors import UsageError, known
 from bench.registry import grouped, task
 from bench.types import Settings
 from tasks.ava_task import BoxData, BoxOptions, box_task
-from tasks.formats.ava_files import below, find_files, shipped_classes
-from tasks.formats.ava_media import look_through
+from tasks.formats.ava_files import find_files, resolve, shipped_classes
+from tasks.formats.ava_media import scan_ava
 from tasks.formats.ava_rows import KeyTimes
 
 log = logging.getLogger(__name__)
@@ -59,29 +60,28 @@ def ava(
     times: KeyTimes,
     share: Share,
 ) -> Task:
-    """AVA actions: 80 classes, several a person; frame mAP of 60 on a detector's boxes.
+    """AVA actions: 80 classes, several per person; frame mAP over 60 classes on detected boxes.
 
-    `data` is the root. Lists and media are found below it by their published names, or below
-    `annotations` and `media` alone. `detections` and `fit_detections` name files of boxes, from the
-    root or from here: SlowFast's CSV, AlphAction's JSON, or mmaction2's proposals as JSON. Boxes to
-    score on are a `detector`'s of score `threshold` and more, or those of the `ground_truth`; to
-    fit on the ground truth's, or `both` with a detector's of score `fit_threshold` and more.
-    `view`, `pool`, `num_layers`, `norm` and `bins` say how a box is read, see `RegionReadout`.
-    `rules` name the evaluator whose number is reported. With `seconds` 4 every fourth second is
-    scored (SlowFast's mini set). `start` is the second of the film at which files begin, and a
-    folder of frames holds `frame_rate` pictures a second. `fraction` with `draw`, or the list
-    `subset` cut the training videos.
+    Lists and media are found by their published names below the root `data`, or below `annotations`
+    and `media` if given. `detections` and `fit_detections` are box files, relative to the root or
+    the working directory: SlowFast's CSV, AlphAction's JSON, or mmaction2's proposals as JSON.
+    `score_boxes` is `detector` (boxes of score `threshold` and above) or `ground_truth`;
+    `fit_boxes` is `ground_truth`, or `both` to add a detector's of score `fit_threshold` and above.
+    `view`, `pool`, `num_layers`, `norm` and `bins`: see `RegionReadout`. `rules` is the evaluator
+    whose number is reported. `seconds=4` scores every fourth second (SlowFast's mini set). `start`
+    is the second of the movie at which files begin; frame folders have `frame_rate` frames per
+    second. `fraction` with `draw`, or the list `subset`, selects training videos.
 
     Raises:
-        UsageError: no data, or an option out of its range.
-        DataError: files that are missing, cannot be read, or do not belong together.
+        UsageError: no data, or an option out of range.
+        DataError: files that are missing, unreadable or inconsistent.
     """
     if data is None:
-        raise UsageError("task 'ava' needs the folder of AVA; say --data DIR.")
+        raise UsageError("task 'ava' needs the folder of AVA; pass --data DIR.")
     known("version", version, ["2.2", "2.1"])
-    tree = look_through(data)
+    tree = scan_ava(data)
     lists, places = (
-        tree if path is None else look_through(below(data, path, f"task.{option}", "folder"))
+        tree if path is None else scan_ava(resolve(data, path, f"task.{option}", "folder"))
         for option, path in (("annotations", annotations), ("media", media))
     )
     files = find_files(
@@ -89,14 +89,16 @@ def ava(
         version=version,
         detections=_from(data, detections),
         fit_detections=_from(data, fit_detections),
-        with_detections=boxes.detector_scores,
-        with_fit_detections=boxes.detector_fits,
+        with_detections=boxes.uses_detections,
+        with_fit_detections=boxes.uses_fit_detections,
     )
     for split, path in (("training", files.excluded_train), ("validation", files.excluded)):
         if path is None:
-            log.warning("%s lists no excluded %s key frames: all of them count", lists.root, split)
+            log.warning(
+                "%s has no list of excluded %s key frames: all of them count", lists.root, split
+            )
     classes, evaluated = shipped_classes()
-    own = BoxData(
+    dataset = BoxData(
         name="ava",
         title=f"AVA v{version} actions",
         files=files,
@@ -106,9 +108,9 @@ def ava(
         options={"version": version},
         probe_options=PROBE_OPTIONS,
     )
-    return cut_task(box_task(own, boxes=boxes, times=times), share)
+    return cut_task(box_task(dataset, boxes=boxes, times=times), share)
 
 
 def _from(data: Path, path: Path | None) -> Path | None:
-    """Return a file below the root if it is there, else the path as it was given."""
+    """Return `data / path` if it exists, else `path`."""
     return data / path if path is not None and (data / path).exists() else path

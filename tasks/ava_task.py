@@ -1,4 +1,4 @@
-"""From the files of AVA to a task whose rows are person boxes: two manifests and what they face."""
+"""Turn AVA files into a task whose rows are person boxes: two manifests and the ground truth."""
 
 from __future__ import annotations
 
@@ -25,11 +25,10 @@ from tasks.formats.ava_rows import MICROS, BoxFilter, FindMedia, KeyTimes, Split
 
 @dataclass(frozen=True, kw_only=True)
 class BoxOptions:
-    """Which boxes are fitted on and scored, how their features are read, and by whose rules.
+    """Which boxes to fit and score on, how their features are read, and the evaluator's rules.
 
-    Boxes to score on are a `detector`'s of score `threshold` and more, or those of the
-    `ground_truth`; to fit on those of the ground truth, or `both` with a detector's of score
-    `fit_threshold` and more. `rules` name the evaluator whose number is reported.
+    Boxes to score on are the `ground_truth` or a `detector`'s of score `threshold` and above; to
+    fit on, the `ground_truth`, or `both` with a detector's of score `fit_threshold` and above.
     """
 
     score_boxes: Literal["detector", "ground_truth"] = "detector"
@@ -40,23 +39,23 @@ class BoxOptions:
     rules: Literal["official", "slowfast", "mmaction2"] = "official"
 
     @property
-    def detector_scores(self) -> bool:
+    def uses_detections(self) -> bool:
         """Whether a detector's boxes are scored."""
         return self.score_boxes == "detector"
 
     @property
-    def detector_fits(self) -> bool:
-        """Whether a detector's boxes are fitted on too."""
+    def uses_fit_detections(self) -> bool:
+        """Whether to fit on a detector's boxes too."""
         return self.fit_boxes == "both"
 
     @property
-    def asked(self) -> dict[str, Any]:
-        """The options that decide something."""
+    def recorded(self) -> dict[str, Any]:
+        """The options that have an effect."""
         return {
             "score_boxes": self.score_boxes,
-            **({"threshold": self.threshold} if self.detector_scores else {}),
+            **({"threshold": self.threshold} if self.uses_detections else {}),
             "fit_boxes": self.fit_boxes,
-            **({"fit_threshold": self.fit_threshold} if self.detector_fits else {}),
+            **({"fit_threshold": self.fit_threshold} if self.uses_fit_detections else {}),
             "rules": self.rules,
         }
 
@@ -65,9 +64,9 @@ class BoxOptions:
 class BoxData:
     """A data set of boxes on key frames.
 
-    `media` gives the medium of every video named, in their order. `classes` (id -> name) stand in
-    for `files.action_list` and `evaluated` for `files.label_map` where there is no such file.
-    `options` are those of the task besides `BoxOptions` and `KeyTimes`.
+    `media` maps video names to media, in order. `classes` (id -> name) replaces a missing
+    `files.action_list`, `evaluated` a missing `files.label_map`. `options` are the task's own,
+    without `BoxOptions` and `KeyTimes`.
     """
 
     name: str
@@ -83,13 +82,11 @@ class BoxData:
 
 
 def box_task(data: BoxData, *, boxes: BoxOptions, times: KeyTimes) -> Task:
-    """Make the task of boxes on key frames: fit on the ground truth, score on a detector's boxes.
-
-    Few labels are for the caller to cut, with `bench.data.few_labels`.
+    """Return the task of boxes on key frames; few-label subsets are up to the caller.
 
     Raises:
-        UsageError: an option out of its range, or one that needs a file that is not named.
-        DataError: files that cannot be read or do not belong together.
+        UsageError: an option out of range, or one that needs a file that was not given.
+        DataError: files that are unreadable or inconsistent.
     """
     files, readout = data.files, boxes.readout
     _check(data.name, files, boxes, times)
@@ -108,10 +105,10 @@ def box_task(data: BoxData, *, boxes: BoxOptions, times: KeyTimes) -> Task:
             excluded=excluded,
             labelled=labelled,
             every=times.seconds,
-            threshold=boxes.threshold if boxes.detector_scores else None,
+            threshold=boxes.threshold if boxes.uses_detections else None,
         ),
     )
-    scores = replace(scores, facts={**scores.facts, **_covered(truth, excluded, scores.boxes)})
+    scores = replace(scores, facts={**scores.facts, **_coverage(truth, excluded, scores.boxes)})
     clip_plan = ClipPlan.parse(data.plan)
     return Task(
         name=data.name,
@@ -122,7 +119,7 @@ def box_task(data: BoxData, *, boxes: BoxOptions, times: KeyTimes) -> Task:
         score_plan=clip_plan,
         flip=data.flip,
         metric="mean_ap",
-        options={**data.options, **boxes.asked, **asdict(times), **asdict(readout)},
+        options={**data.options, **boxes.recorded, **asdict(times), **asdict(readout)},
         readout=readout,
         truth=FrameTruth(
             boxes=truth,
@@ -137,37 +134,39 @@ def box_task(data: BoxData, *, boxes: BoxOptions, times: KeyTimes) -> Task:
 
 
 def _fit_rows(files: AvaFiles, boxes: BoxOptions, labelled: frozenset[int] | None) -> SplitBoxes:
-    """Read the boxes to fit on: those of the ground truth, and with "both" the detector's too."""
+    """Read the boxes to fit on: the ground truth and, with "both", the detector's too."""
     path = files.ground_truth_train
     truth, true_boxes = read_truth(path)
     excluded = read_excluded(files.excluded_train) if files.excluded_train else None
-    own = BoxFilter(excluded=excluded, labelled=labelled)
-    rows, counts = own.of(true_boxes, path)
+    box_filter = BoxFilter(excluded=excluded, labelled=labelled)
+    rows, counts = box_filter.apply(true_boxes, path)
     facts: dict[str, Any] = {"from": boxes.fit_boxes, "ground_truth": counts}
-    if not boxes.detector_fits:
+    if not boxes.uses_fit_detections:
         return SplitBoxes(boxes=rows, path=path, facts=facts)
     assert files.fit_detections is not None
     found = read_person_boxes(files.fit_detections, images=files.fit_images)
     if not len(found.label):
         raise DataError(
-            f"{files.fit_detections} tells no action of any of its {len(found):,} boxes, and to fit"
-            " on them as they are would teach that persons do nothing; name the file that was"
-            " matched to the ground truth (ava_detection_train_boxes_and_labels...csv) with --set"
+            f"{files.fit_detections} has no action labels for its {len(found):,} boxes, so fitting"
+            " on them would teach that persons do nothing; pass the boxes matched to the ground"
+            " truth (ava_detection_train_boxes_and_labels...csv) with --set"
             " task.fit_detections=FILE"
         )
-    wanted = replace(own, videos=_videos(truth, excluded), threshold=boxes.fit_threshold)
-    added, counts = wanted.of(found, files.fit_detections)
+    detected = replace(box_filter, videos=_videos(truth, excluded), threshold=boxes.fit_threshold)
+    added, counts = detected.apply(found, files.fit_detections)
     both = together([rows, added])
     facts |= {
         "detector": counts,
         "in_both": len(rows) + len(added) - len(both),
         "without_labels": len(both) - len(np.unique(both.label_row)),
     }
-    return SplitBoxes(boxes=both, path=path, facts=facts, digests=_images("fit_images", found))
+    return SplitBoxes(
+        boxes=both, path=path, facts=facts, digests=_image_digest("fit_images", found)
+    )
 
 
 def _truth(files: AvaFiles, seconds: int) -> tuple[Boxes, PersonBoxes, KeyFrames | None]:
-    """Read what detections are scored against, cut to the seconds asked for; and its boxes."""
+    """Read the ground truth of every `seconds`-th second, all its boxes and excluded frames."""
     truth, boxes = read_truth(files.ground_truth)
     excluded = read_excluded(files.excluded) if files.excluded else None
     if seconds > 1:
@@ -178,7 +177,7 @@ def _truth(files: AvaFiles, seconds: int) -> tuple[Boxes, PersonBoxes, KeyFrames
 
 
 def _refuse_shared(files: AvaFiles, fitted: KeyFrames, scored: KeyFrames) -> None:
-    """Refuse to score the videos that are fitted on."""
+    """Refuse videos that are in both splits."""
     fit_videos, score_videos = (
         {frames.videos[code] for code in np.unique(frames.video).tolist()}
         for frames in (fitted, scored)
@@ -187,26 +186,26 @@ def _refuse_shared(files: AvaFiles, fitted: KeyFrames, scored: KeyFrames) -> Non
     if shared:
         raise DataError(
             f"{len(shared):,} of the {len(score_videos):,} videos of {files.ground_truth} are in"
-            f" {files.ground_truth_train} too, such as {shared[0]}: what is scored would be what"
-            " was fitted on; give lists that share no video."
+            f" {files.ground_truth_train} too, such as {shared[0]}: training data would be scored;"
+            " pass lists without common videos."
         )
 
 
-def _score_rows(files: AvaFiles, truth: PersonBoxes, wanted: BoxFilter) -> SplitBoxes:
-    """Choose the boxes to score on: a detector's, from a threshold on, or those of the truth."""
-    if wanted.threshold is None:
+def _score_rows(files: AvaFiles, truth: PersonBoxes, box_filter: BoxFilter) -> SplitBoxes:
+    """Select the boxes to score on: a detector's above a threshold, or the true ones."""
+    if box_filter.threshold is None:
         path = files.ground_truth
-        rows, counts = wanted.of(truth, path)
+        rows, counts = box_filter.apply(truth, path)
         facts = {"from": "ground_truth", "ground_truth": counts}
         return SplitBoxes(boxes=rows, path=path, facts=facts)
     assert files.detections is not None
     found = read_person_boxes(files.detections, images=files.images)
-    rows, counts = wanted.of(found, files.detections)
+    rows, counts = box_filter.apply(found, files.detections)
     return SplitBoxes(
         boxes=rows.without_labels,
         path=files.detections,
         facts={"from": "detector", "detector": counts},
-        digests=_images("images", found),
+        digests=_image_digest("images", found),
     )
 
 
@@ -214,8 +213,8 @@ def _videos(truth: Boxes, excluded: KeyFrames | None) -> frozenset[str]:
     return frozenset([*truth.frames.videos, *(excluded.videos if excluded else ())])
 
 
-def _covered(truth: Boxes, excluded: KeyFrames | None, rows: PersonBoxes) -> dict[str, int]:
-    """Count the key frames of the truth that count, and those of them on which there is no box."""
+def _coverage(truth: Boxes, excluded: KeyFrames | None, rows: PersonBoxes) -> dict[str, int]:
+    """Count the scored key frames of the ground truth, and those without any box in `rows`."""
     frames = truth.frames
     if excluded is not None:
         frames = frames.at(FrameIndex([excluded]).number(frames) < 0)
@@ -225,40 +224,40 @@ def _covered(truth: Boxes, excluded: KeyFrames | None, rows: PersonBoxes) -> dic
     return {"truth_key_frames": len(index), "truth_key_frames_without_box": silent}
 
 
-def _images(what: str, boxes: PersonBoxes) -> dict[str, str]:
+def _image_digest(what: str, boxes: PersonBoxes) -> dict[str, str]:
     return {} if boxes.images is None else {what: file_sha256(boxes.images)}
 
 
 def _check(name: str, files: AvaFiles, boxes: BoxOptions, times: KeyTimes) -> None:
-    """Refuse options that cannot work, or that a file would be read for in vain."""
+    """Refuse options that cannot work and files that would not be read."""
     hints = get_type_hints(BoxOptions)
     for option in ("score_boxes", "fit_boxes"):
         known(option, getattr(boxes, option), get_args(hints[option]))
     for option in ("threshold", "fit_threshold"):
         value = getattr(boxes, option)
         if not 0 <= value <= 1:
-            raise UsageError(f"{name}: {option} {value} is no score; write one from 0 to 1.")
+            raise UsageError(f"{name}: {option} {value} is outside [0, 1].")
     readout, seconds, start = boxes.readout, times.seconds, times.start
     if readout.num_layers < 1 or readout.bins < 1:
         raise UsageError(
             f"{name}: num_layers {readout.num_layers} and bins {readout.bins} must be at least 1."
         )
     if seconds < 1:
-        raise UsageError(f"{name}: seconds {seconds}; write 1 for all key frames, 4 for a quarter.")
+        raise UsageError(f"{name}: seconds {seconds}; use 1 for all key frames, 4 for a quarter.")
     if start is not None and not math.isfinite(start):
-        raise UsageError(f"{name}: start {start}; write the second of the film, such as 900.")
+        raise UsageError(f"{name}: start {start}; use a second of the movie, such as 900.")
     if not 0 < times.frame_rate < math.inf:
         raise UsageError(
-            f"{name}: frame_rate {times.frame_rate}; write pictures a second, such as 30."
+            f"{name}: frame_rate {times.frame_rate}; use frames per second, such as 30."
         )
     for option, path, other, is_used in (
-        ("detections", files.detections, "score_boxes", boxes.detector_scores),
-        ("fit_detections", files.fit_detections, "fit_boxes", boxes.detector_fits),
+        ("detections", files.detections, "score_boxes", boxes.uses_detections),
+        ("fit_detections", files.fit_detections, "fit_boxes", boxes.uses_fit_detections),
     ):
         if path is None and is_used:
-            raise UsageError(f"{name}: the boxes of a detector are needed; name {option}.")
+            raise UsageError(f"{name}: a detector's boxes are needed; pass {option}.")
         if path is not None and not is_used:
             raise UsageError(
-                f"{name}: {option} {path} would not be read, since {other} is ground_truth; leave"
-                f" it out, or set {other}."
+                f"{name}: {option} {path} would not be read because {other} is ground_truth; omit"
+                f" it or set {other}."
             )

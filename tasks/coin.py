@@ -27,10 +27,10 @@ TITLE = "COIN"
 
 
 def read(path: Path, split: str, tree: Tree, labels: LabelMap | None) -> Listed | None:
-    """Read the rows of one subset from `COIN.json`; None if it is another kind of file.
+    """Read the rows of one subset from `COIN.json`, None for any other file.
 
     Raises:
-        DataError: see `coin`; an entry without the fields that are needed.
+        DataError: see `coin`; an entry that lacks a field.
     """
     assert labels is not None, "the label map of COIN is shipped"
     content = read_json(path)
@@ -42,21 +42,18 @@ def read(path: Path, split: str, tree: Tree, labels: LabelMap | None) -> Listed 
         found = ", ".join(sorted({subset for _, subset, _, _ in rows})) or "none"
         raise DataError(f"{path} has no video of the subset {split!r}; its subsets: {found}.")
     if labels is COIN.labels:
-        names = {name: number for _, _, number, name in rows}
-        same_order(path, names, labels, title=TITLE)
+        numbers = {name: number for _, _, number, name in rows}
+        same_order(path, numbers, labels, title=TITLE)
     chosen = [(sample, number) for sample, subset, number, _ in rows if subset == split]
     for sample, number in chosen:
         if not 0 <= number < len(labels):
             raise DataError(
-                f"{path}: {sample} has the recipe_type {number}, but the label map has"
+                f"{path}: {sample} has the recipe_type {number}; the label map has"
                 f" {len(labels)} classes, 0 to {len(labels) - 1}."
             )
-    return Listed(
-        names=[sample for sample, _ in chosen],
-        labels=np.array([number for _, number in chosen], dtype=np.int64),
-        source=path,
-        layout="COIN json",
-    )
+    names = [sample for sample, _ in chosen]
+    label_rows = np.array([number for _, number in chosen], dtype=np.int64)
+    return Listed(names=names, labels=label_rows, source=path, layout="COIN json")
 
 
 def _rows(path: Path, database: Mapping[str, Any]) -> Iterator[tuple[str, str, int, str]]:
@@ -67,7 +64,7 @@ def _rows(path: Path, database: Mapping[str, Any]) -> Iterator[tuple[str, str, i
         if not isinstance(subset, str) or not isinstance(number, int) or not isinstance(name, str):
             raise DataError(
                 f"{path}: {sample} should have `subset`, `recipe_type` and `class`, but has"
-                f" {subset!r}, {number!r} and {name!r}; fetch the file again."
+                f" {subset!r}, {number!r} and {name!r}; download the file again."
             )
         yield sample, subset, number, name
 
@@ -81,7 +78,7 @@ COIN = DataSet(
     sizes={"training": {"published": 9_030}, "testing": {"published": 2_797}},
     patterns={"training": ("COIN.json",), "testing": ("COIN.json",)},
     read=read,
-    # Ids come without extension and may hold no folder: they are the names of the files.
+    # Ids are file names without folder and extension.
 )
 
 
@@ -90,12 +87,12 @@ def coin(*, clip: Literal["whole"] = "whole") -> Choice:
     """COIN: 180 everyday tasks, top-1; V-JEPA 2 (arXiv 2506.09985), classification table.
 
     9,030 videos of `training` to fit on, 2,797 of `testing` to score on. 8 clips of 16 frames, 3
-    views, stride 4. `clip` says what of a video is used: `whole`, from its first to its last frame.
-    Other works cut it to [start, end] of the annotation; rows have no time span yet, so that
-    variant is not offered, and numbers that were measured so do not compare.
+    views, stride 4. `clip=whole` uses a video from its first to its last frame. Other works trim it
+    to the annotated [start, end]; rows have no time span yet, so this is not offered, and such
+    numbers are not comparable.
 
     Raises:
-        DataError: no such subset in the file, a `recipe_type` that is another class than the
-            shipped label map says (`--set task.classes=FILE` takes another).
+        DataError: no such subset, a `recipe_type` that disagrees with the shipped label map (pass
+            another one with `--set task.classes=FILE`).
     """
     return Choice(options={"clip": clip})

@@ -1,6 +1,6 @@
-"""Diving48, Li et al., RESOUND, ECCV 2018: dives that differ in their movements only.
+"""Diving48, Li et al., RESOUND, ECCV 2018: dives that differ only in movement.
 
-rgb/<vid_name>.mp4                      one dive a file
+rgb/<vid_name>.mp4                      one dive per file
 Diving48_V2_{train,test}.json           [{vid_name, label, start_frame, end_frame}, ...]
 Diving48_vocab.json                     [[take-off, somersaults, twists, position], ...]
 """
@@ -28,7 +28,7 @@ FIRST_VERSION = ("diving48_train.json", "diving48_test.json")
 
 
 def read(path: Path, split: str, tree: Tree, labels: LabelMap | None) -> Listed | None:
-    """Read a json list; None if it is another kind of file.
+    """Read a JSON list, None for any other file.
 
     Raises:
         DataError: see `diving48`; a label outside the label map.
@@ -41,8 +41,8 @@ def read(path: Path, split: str, tree: Tree, labels: LabelMap | None) -> Listed 
         return None
     if path.name.lower() in FIRST_VERSION:
         raise DataError(
-            f"{path} is a list of the first version of Diving48, whose labels are other and noisy;"
-            f" use Diving48_V2_{split}.json (rename the file if it is the second version)."
+            f"{path} is a list of the first version of Diving48, whose labels differ and are noisy;"
+            f" use Diving48_V2_{split}.json (if this is V2, rename it)."
         )
     if labels is DIVING48.labels:
         _check_order(path, tree, labels)
@@ -54,25 +54,21 @@ def read(path: Path, split: str, tree: Tree, labels: LabelMap | None) -> Listed 
             raise DataError(f"{path}, item {row}: expected `vid_name` and `label`, found {item!r}.")
         if not 0 <= number < len(labels):
             raise DataError(
-                f"{path}, item {row}: {name} has the label {number}, but {TITLE} has"
+                f"{path}, item {row}: {name} has the label {number}; {TITLE} has"
                 f" {len(labels)} classes, 0 to {len(labels) - 1}."
             )
         names.append(name)
         numbers.append(number)
-    return Listed(
-        names=names,
-        labels=np.array(numbers, dtype=np.int64),
-        source=path,
-        layout="Diving48 V2 json",
-    )
+    label_rows = np.array(numbers, dtype=np.int64)
+    return Listed(names=names, labels=label_rows, source=path, layout="Diving48 V2 json")
 
 
 def _check_order(path: Path, tree: Tree, labels: LabelMap) -> None:
-    own = tree.beside(path, VOCABULARY)
-    content = read_json(own) if own is not None else None
-    if own is not None and isinstance(content, list):
+    vocabulary = tree.beside(path, VOCABULARY)
+    content = read_json(vocabulary) if vocabulary is not None else None
+    if vocabulary is not None and isinstance(content, list):
         found = {" ".join(map(str, parts)): index for index, parts in enumerate(content)}
-        same_order(own, found, labels, title=TITLE, is_label_map=False)
+        same_order(vocabulary, found, labels, title=TITLE, is_label_map=False)
 
 
 DIVING48 = DataSet(
@@ -96,10 +92,10 @@ def diving48() -> None:
 
     15,027 videos to fit on, 1,970 of `test` to score on. 4 clips of 32 frames, 3 views, stride 2;
     the paper's probe reads four layers and trains for 100 epochs. No flip, as in the released
-    configuration. Whole files are used: they hold one dive each, and `start_frame` and `end_frame`
-    of the lists are not read.
+    configuration. Files hold one dive each and are used whole; `start_frame` and `end_frame` are
+    ignored.
 
     Raises:
-        DataError: the lists of the first version, whose labels are other and noisy; a vocabulary
-            in another order than the shipped one (`--set task.classes=FILE` takes another).
+        DataError: lists of the first version; a vocabulary ordered unlike the shipped one (pass
+            another one with `--set task.classes=FILE`).
     """

@@ -1,12 +1,11 @@
 """HMDB51, Kuehne et al., ICCV 2011: 51 actions, three splits.
 
-    <class>/<file>.avi                                       one RAR archive a class
+    <class>/<file>.avi                                       one RAR archive per class
     testTrainMulti_7030_splits/<class>_test_split{1,2,3}.txt     `<file>.avi 1 `
     hmdb51_{train,val}_split_{1,2,3}_videos.txt              mmaction2 and SVT, numbers from 0
 
-The number in an official list is 1 for training, 2 for test and 0 for neither: 70 and 30 videos a
-class are used, and the others belong to no split. File names may hold `#`, `&`, `;`, `!` and
-brackets.
+Numbers in official lists: 1 training (70 videos per class), 2 test (30), 0 unused. File names may
+contain `#`, `&`, `;`, `!` and brackets.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ PARTS = ("train_split{}", "test_split{}")
 
 
 def read(path: Path, split: str, tree: Tree, labels: LabelMap | None) -> Listed | None:
-    """Read the official lists beside `path`, or one list of mmaction2; None if it is neither.
+    """Read the official lists next to `path`, or one list of mmaction2; None for any other file.
 
     Raises:
         DataError: see `hmdb51`; a class that is not in the label map.
@@ -45,7 +44,7 @@ def read(path: Path, split: str, tree: Tree, labels: LabelMap | None) -> Listed 
     refuse_other_split(path, int(split[-1]))
 
     def class_folder(name: str) -> str | None:
-        """Return the folder that a file lies in, if it is called after a class."""
+        """Return the folder of a file if it is named after a class."""
         folder = name.rpartition("/")[0].rpartition("/")[-1]
         return folder if labels.index(folder) is not None else None
 
@@ -58,27 +57,24 @@ def read(path: Path, split: str, tree: Tree, labels: LabelMap | None) -> Listed 
         check_numbers=labels is HMDB51.labels,
     )
     if listed is not None or not path.name.endswith(end):
-        return listed  # names of official lists have no folder
-    wanted = "1" if split.startswith("train") else "2"
+        return listed  # official lists have names without folders
+    number = "1" if split.startswith("train") else "2"
     names, classes = [], []
     lists = sorted(path.parent.glob(f"*{end}"))
     for each in lists:
-        files = _files(each, wanted)
+        files = _files(each, number)
         class_name = each.name.removesuffix(end)
         names += [f"{class_name}/{file}" for file in files]
         classes += [class_name] * len(files)
     if not names:
-        raise DataError(f"{path.parent}: no line of the lists *{end} has the number {wanted}.")
-    return Listed(
-        names=names,
-        labels=indices(path.parent, classes, labels, title=TITLE),
-        source=path.parent,
-        layout=f"HMDB51 lists of {len(lists)} classes",
-    )
+        raise DataError(f"{path.parent}: no line of the lists *{end} has the number {number}.")
+    label_rows = indices(path.parent, classes, labels, title=TITLE)
+    layout = f"HMDB51 lists of {len(lists)} classes"
+    return Listed(names=names, labels=label_rows, source=path.parent, layout=layout)
 
 
-def _files(path: Path, wanted: str) -> list[str]:
-    """Return the file names of the lines that carry the wanted number."""
+def _files(path: Path, used: str) -> list[str]:
+    """Return the file names of the lines with the number `used`."""
     found = []
     for line, text in enumerate(read_lines(path), start=1):
         file, _, number = text.rpartition(" ")
@@ -86,7 +82,7 @@ def _files(path: Path, wanted: str) -> list[str]:
             raise DataError(
                 f"{path}, line {line}: expected a file name and 0, 1 or 2, found {text!r}."
             )
-        if number == wanted:
+        if number == used:
             found.append(file.strip())
     return found
 
@@ -115,11 +111,10 @@ def hmdb51(*, split: int = 1) -> Choice:
 
     Every split has 3,570 videos to fit on and 1,530 to score on; ViDROP does not say which one it
     used, SVT used the first. 5 clips of 16 frames, 3 views, stride 4. Indices are alphabetical.
-    The 1,666 videos with the number 0 are in no split: they are no rows, and not counted as left
-    out either.
+    The 1,666 videos with the number 0 are in no split and not counted as excluded.
 
     Raises:
         DataError: a line without 0, 1 or 2, a list of another split.
-        UsageError: a split that is none.
+        UsageError: a split other than 1, 2 and 3.
     """
     return choose_split(PARTS, split, TITLE)

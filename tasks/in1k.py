@@ -6,13 +6,13 @@
     data/{train,validation}-00000-of-00014.parquet       Hugging Face
     train/n01440764.tar, imagenet1k-train-0000.tar       tar archives
 
-`tasks/formats/imagenet_files.py` reads the lists and says what to beware of.
+`tasks/formats/imagenet_files.py` reads the lists and documents their traps.
 """
 
 from __future__ import annotations
 
 from bench.data.discover.dataset import DataSet
-from tasks.formats.imagenet_files import GROUND_TRUTH, TITLE, image_id, read_imagenet, told_wnid
+from tasks.formats.imagenet_files import GROUND_TRUTH, TITLE, image_id, read_imagenet, wnid_in_name
 from tasks.labels import shipped
 from tasks.published_task import published
 
@@ -31,7 +31,7 @@ IN1K = DataSet(
         "val": ("LOC_val_solution.csv", GROUND_TRUTH, "val.txt", "val_map.txt"),
     },
     read=read_imagenet,
-    # Lists of the 544,546 images with boxes, and of validation images with running numbers.
+    # The 544,546 images with boxes, and validation images with running numbers instead of labels.
     no_lists=(
         "LOC_train_solution.csv",
         "ImageSets/CLS-LOC/train_loc.txt",
@@ -39,7 +39,7 @@ IN1K = DataSet(
     ),
     keys=lambda name: (image_id(name),),
     sample_id=image_id,
-    told=told_wnid,
+    class_of_file=wnid_in_name,
     folders=("imagenet", "imagenet_full_size", "ILSVRC2012"),
 )
 
@@ -51,10 +51,9 @@ def in1k() -> None:
     1,281,167 images to fit on, the 50,000 of `val` to score on (the labels of `test` were never
     published). V-JEPA (arXiv:2404.08471) repeats an image to 16 frames of one clip, one view, and
     fits with flips. Class indices are the ranks of the sorted WNIDs, as in torchvision and timm.
-    `subset=FILE` takes SimCLR's `1percent.txt` and `10percent.txt` as they are. Some images are
-    CMYK, one is a PNG named JPEG (n02105855_2933) and some have a broken EXIF block: all are read,
-    as RGB.
+    `subset=FILE` takes SimCLR's `1percent.txt` and `10percent.txt` unchanged. CMYK images, a PNG
+    named JPEG (n02105855_2933) and images with broken EXIF blocks are all read as RGB.
 
     Raises:
-        DataError: a devkit without its `meta.mat`, a list that numbers the classes otherwise.
+        DataError: a devkit without its `meta.mat`, a list that numbers the classes differently.
     """

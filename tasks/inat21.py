@@ -3,8 +3,8 @@
     train.json, train_mini.json, val.json      COCO-like, `tasks/formats/inat21_files.py`
     {train,train_mini,val}/00001_Animalia_Annelida_.../<uuid>.jpg
 
-The label map comes with the data: the category id is the number before the folder's name, so the
-images can be read with the JSON and without.
+The label map comes with the data: folder names start with the category id, so the images can be
+read with or without the JSON.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ INAT21 = DataSet(
     title=TITLE,
     kind="image",
     labels=None,
-    # `train_mini` is named so that its folder is not taken for that of `train`.
+    # `train_mini` is listed so that its folder is not mistaken for `train`.
     words={"train": ("train",), "train_mini": ("train_mini",), "val": ("val", "validation")},
     sizes={"train": {"published": 2_686_843}, "val": {"published": 100_000}},
     patterns={"train": ("train.json",), "val": ("val.json",)},
@@ -40,12 +40,12 @@ INAT21_MINI = replace(
 def inat21(*, mini: bool = False) -> Choice:
     """iNaturalist 2021: 10,000 species in images, top-1; V-JEPA tables 5, 6 and 13.
 
-    2,686,843 images to fit on, or with `mini=true` the 500,000 of `train_mini` (50 a class, some of
-    them); the 100,000 of `val` (10 a class) to score on. The labels of the test images were never
-    published. V-JEPA (arXiv:2404.08471) repeats an image to 16 frames of one clip, one view, and
-    fits with flips.
+    2,686,843 images to fit on, or with `mini=true` the 500,000 of `train_mini` (50 per class, a
+    subset); the 100,000 of `val` (10 per class) to score on. The test labels were never published.
+    V-JEPA (arXiv:2404.08471) repeats an image to 16 frames of one clip, one view, and fits with
+    flips.
 
     Raises:
-        DataError: JSON that is damaged or contradicts itself, class folders without number.
+        DataError: damaged or inconsistent JSON, class folders without number.
     """
     return Choice(dataset=INAT21_MINI if mini else INAT21)

@@ -1,6 +1,6 @@
-"""Jester, Materzynska et al., ICCV Workshops 2019: hand gestures before a webcam.
+"""Jester, Materzynska et al., ICCV Workshops 2019: hand gestures in front of a webcam.
 
-20bn-jester-v1/<id>/00001.jpg      pictures at 12 per second; there are no video files
+20bn-jester-v1/<id>/00001.jpg              frames at 12 fps; there are no video files
 jester-v1-{train,validation,test}.csv      `id;class name`, test has ids only
 jester-v1-labels.csv                       class names, line number = index, not sorted
 """
@@ -26,7 +26,7 @@ LABEL_FILE = "jester-v1-labels.csv"
 
 
 def read(path: Path, split: str, tree: Tree, labels: LabelMap | None) -> Listed | None:
-    """Read a `id;class name` list; None if it is another kind of file.
+    """Read an `id;class name` list, None for any other file.
 
     Raises:
         DataError: see `jester`.
@@ -36,22 +36,18 @@ def read(path: Path, split: str, tree: Tree, labels: LabelMap | None) -> Listed 
     if found is None:
         if path.name.lower() == "jester-v1-test.csv":
             raise DataError(
-                f"{path} has no labels: those of the test split of {TITLE} were never published;"
-                " score on jester-v1-validation.csv"
+                f"{path} has no labels (the test labels of {TITLE} were never published); score on"
+                " jester-v1-validation.csv"
             )
         return None
     ids, names = found
     if labels is JESTER.labels:
-        own = tree.beside(path, LABEL_FILE)
-        if own is not None:
-            found_order = {name: index for index, name in enumerate(read_lines(own))}
-            same_order(own, found_order, labels, title=TITLE)
-    return Listed(
-        names=ids,
-        labels=indices(path, names, labels, title=TITLE),
-        source=path,
-        layout="Jester csv",
-    )
+        label_file = tree.beside(path, LABEL_FILE)
+        if label_file is not None:
+            found_order = {name: index for index, name in enumerate(read_lines(label_file))}
+            same_order(label_file, found_order, labels, title=TITLE)
+    label_rows = indices(path, names, labels, title=TITLE)
+    return Listed(names=ids, labels=label_rows, source=path, layout="Jester csv")
 
 
 JESTER = DataSet(
@@ -88,6 +84,6 @@ def jester() -> None:
     `jester-v1-labels.csv`, which is not alphabetical.
 
     Raises:
-        DataError: a class name that is none, a `jester-v1-labels.csv` in another order than the
-            shipped one (`--set task.classes=FILE` takes its order), the test list.
+        DataError: an unknown class name, the test list, a `jester-v1-labels.csv` ordered unlike
+            the shipped one (`--set task.classes=FILE` takes its order).
     """

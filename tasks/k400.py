@@ -6,7 +6,7 @@
     train.csv  val.csv                                               lists of jepa and VideoMAE
     train-00000.tar  data/train-00000-of-00100.parquet               shards with labels
 
-Copies differ by what YouTube had left when they were made, so a record says how many videos it saw.
+Copies hold what YouTube still had when they were made, so a record counts the videos it saw.
 """
 
 from __future__ import annotations
@@ -52,11 +52,11 @@ K400 = DataSet(
 def k400() -> None:
     """Kinetics-400: 400 human actions in videos, top-1; V-JEPA tables 1 to 7.
 
-    246,534 videos to fit on, the 19,906 of `val` to score on (of the table; copies hold 240,258 and
-    19,881 or fewer). 8 clips of 16 frames, 3 views, stride 4, with flips. Classes are in
-    alphabetical order; the heads that V-JEPA released are in another one.
+    246,534 videos to fit on, the 19,906 of `val` to score on, as published; copies hold 240,258 and
+    19,881 or fewer. 8 clips of 16 frames, 3 views, stride 4, with flips. Classes are in
+    alphabetical order, unlike those of V-JEPA's released heads.
 
     Raises:
-        DataError: a label that is no class, a table without labels (the crawler's test table), a
-            label map beside a list that contradicts the shipped one.
+        DataError: an unknown label, a table without labels (the crawler's test table), a label map
+            next to a list that contradicts the shipped one.
     """

@@ -5,7 +5,7 @@
     {train,validate,test}.csv, kinetics600_{train,val}.csv         tables of DeepMind and mmaction2
     train.csv  val.csv                                             `path index` lists
 
-Of CVDF's lists only the `.txt` files are whole: `val.csv` has about half of the videos of `val`
+Of CVDF's lists only the `.txt` files are complete: `val.csv` has about half of the videos
 (issues 23 and 33 of its repository). Layouts and names are those of Kinetics-400.
 """
 
@@ -31,9 +31,9 @@ _read_table = reader(TITLE)
 
 
 def read(path: Path, split: str, tree: Tree, labels: LabelMap | None) -> Listed | None:
-    """Read a table, or a `.txt` list of CVDF; None if it is another kind of file.
+    """Read a table or a `.txt` list of CVDF, None for any other file.
 
-    A table beside a `.txt` list that could not be read says so in its layout.
+    The layout of a table mentions a `.txt` list next to it that could not be read.
 
     Raises:
         DataError: see `k600`.
@@ -41,9 +41,9 @@ def read(path: Path, split: str, tree: Tree, labels: LabelMap | None) -> Listed 
     listed = _read_table(path, split, tree, labels)
     if path.suffix.lower() == ".txt":
         return listed or _read_names(path, tree, labels)
-    whole = path.with_suffix(".txt")
-    if listed is not None and whole.is_file():
-        return replace(listed, layout=f"{listed.layout}, {whole.name} beside it not used")
+    complete = path.with_suffix(".txt")
+    if listed is not None and complete.is_file():
+        return replace(listed, layout=f"{listed.layout}, {complete.name} next to it not used")
     return listed
 
 
@@ -52,12 +52,7 @@ def _read_names(path: Path, tree: Tree, labels: LabelMap | None) -> Listed | Non
         rows = read_plain_rows(path, root=tree.root)
         return rows.listed(labels, is_shipped=labels is K600.labels)
     except DataError:
-        return None  # the tables come next, and their layout tells that this file was not used
-
-
-def _patterns() -> dict[str, tuple[str, ...]]:
-    tables = patterns("k600")
-    return {split: (*(f"{word}.txt" for word in _LISTS[split]), *tables[split]) for split in tables}
+        return None  # the tables are tried next, and their layout mentions this file
 
 
 _LISTS = {"train": ("train",), "val": ("val", "validate"), "test": ("test",)}
@@ -85,7 +80,10 @@ K600 = DataSet(
         },
         "test": {"CVDF archives": 72_924, "DeepMind table": 56_618},
     },
-    patterns=_patterns(),
+    patterns={
+        split: (*(f"{word}.txt" for word in _LISTS[split]), *tables)
+        for split, tables in patterns("k600").items()
+    },
     read=read,
     keys=clip_keys,
     sample_id=clip_id,
@@ -99,9 +97,9 @@ def k600() -> None:
 
     392,622 videos to fit on and 30,000 of `val` to score on, as published; copies differ. 8 clips
     of 16 frames, 3 views, stride 4, with flips, as V-JEPA does on K400. Classes are in alphabetical
-    order (lists of VideoMAEv2 follow that of K710: give theirs with `classes`). One class name is
-    found with and without capitals. A video that a table lists again (6 in `val`) is excluded.
+    order (for VideoMAEv2's lists, in K710's order, pass their `classes`). One class name occurs
+    with and without capitals. Repeated videos in a table (6 in `val`) are excluded.
 
     Raises:
-        DataError: a label that is no class, a table without labels.
+        DataError: an unknown label, a table without labels.
     """

@@ -5,7 +5,7 @@
     {train,validate,test}.csv, kinetics700_{train,val}.csv         tables of DeepMind and mmaction2
     train.csv  val.csv                                             `path index` lists
 
-Both editions have the same 700 classes; that of 2020 replaces videos that are gone and adds others.
+Both editions have the same 700 classes; the 2020 edition replaces lost videos and adds new ones.
 Layouts and names are those of Kinetics-400.
 """
 
@@ -55,12 +55,12 @@ K700 = DataSet(
 def k700() -> None:
     """Kinetics-700: 700 human actions in videos, top-1; the protocol of K400, no paper table here.
 
-    545,317 videos to fit on and 35,000 of `val` to score on in the edition of 2019; that of 2020
-    has 542,352 and 34,125 (534,073 and 33,914 in the archives of CVDF), and which one was found
-    shows in the counts. 8 clips of 16 frames, 3 views, stride 4, with flips, as V-JEPA does on
-    K400. Classes are in alphabetical order (lists of VideoMAEv2 follow that of K710 instead: give
-    theirs with `classes`). Some videos are shorter than 9 s.
+    The 2019 edition has 545,317 videos to fit on and 35,000 of `val` to score on; the 2020 edition
+    has 542,352 and 34,125 (534,073 and 33,914 in CVDF's archives): the counts show which was found.
+    8 clips of 16 frames, 3 views, stride 4, with flips, as V-JEPA does on K400. Classes are in
+    alphabetical order (for VideoMAEv2's lists, in K710's order, pass their `classes`). Some videos
+    are shorter than 9 s.
 
     Raises:
-        DataError: a label that is no class, a table without labels (those of the test split).
+        DataError: an unknown label, a table without labels (the test split's).
     """

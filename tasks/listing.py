@@ -1,4 +1,4 @@
-"""Your own videos or images named by two annotation files; no code.
+"""Your own videos or images, listed in two annotation files: no code.
 
 train.csv      clips/one.mp4 0          (or a name instead of the index, comma, tab, a header,
 val.csv        clips/two.mp4 1           JSON lines, parquet: see bench/data/read_manifest.py)
@@ -15,7 +15,7 @@ from bench.data.manifest import Manifest, Task
 from bench.data.read_manifest import from_rows, read_classes
 from bench.errors import DataError
 from bench.registry import grouped, task
-from tasks.folder import DEFAULT_PLAN, own_data
+from tasks.folder import DEFAULT_PLAN, task_of_splits
 
 
 @task
@@ -30,20 +30,20 @@ def listing(
     flip: bool = True,
     share: Share,
 ) -> Task:
-    """Two lists of your own: `path label` lines, CSV, TSV, JSON lines or parquet.
+    """Your own two lists: `path label` lines, CSV, TSV, JSON lines or parquet.
 
-    Relative paths are looked up under `data`, without it beside each list. `classes` is a file
-    with one class name a line; without it, names are sorted, and both lists must use the same
-    ones. `fraction` or `shots` a class, with `draw`, or the list `subset` cut the training list.
+    Paths are relative to `data`, else to their list. `classes` is a file with one class name per
+    line; without it, names are sorted, and both lists must use the same ones. `fraction` or `shots`
+    per class, with `draw`, or the list `subset`, selects training rows.
 
     Raises:
-        DataError: lists that cannot be read, or that do not agree on the classes.
+        DataError: unreadable lists, or lists that disagree on the classes.
     """
     if data is not None and not data.is_dir():
-        raise DataError(f"there is no folder {data}; say --data DIR with the folder of the media.")
+        raise DataError(f"there is no folder {data}; pass --data DIR with the folder of the media.")
     fit, score = _read_both(train, val, data, classes)
     shared = len({*map(str, fit.media)}.intersection(map(str, score.media)))
-    whole = own_data(
+    whole = task_of_splits(
         "listing",
         f"Lists {train.name} and {val.name}",
         fit,
@@ -65,11 +65,11 @@ def _read_both(
         words = {True: "integers", False: "names"}
         raise DataError(
             f"labels are {words[fit_rows.numbered]} in {train} but"
-            f" {words[score_rows.numbered]} in {val}; write the same in both, or give the list of"
-            " classes with --set task.classes=FILE"
+            f" {words[score_rows.numbered]} in {val}; use the same in both, or pass a class list"
+            " with --set task.classes=FILE"
         )
     fit = from_rows(fit_rows, root=data, name="listing", split="train", classes=known)
-    # Names must be known from training; integers without names are counted over both lists.
+    # Names must occur in training; unnamed integers are counted over both lists.
     names = known if known is not None or fit_rows.numbered else fit.classes
     score = from_rows(score_rows, root=data, name="listing", split="val", classes=names)
     longest = max(fit.classes, score.classes, key=len)

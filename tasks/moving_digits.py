@@ -1,9 +1,9 @@
-"""Moving digits: the embedded data set, real scans that move over restless backgrounds.
+"""Moving digits, the embedded data set: real scans that move over changing backgrounds.
 
-One set of files, three tasks: *what* (ten digits: appearance), *how* (eight motions that no single
-frame tells: motion) and *stills* (ten digits, one picture each). The files are rendered on first
-use, see `tasks/digits/films.py`; how hard they are was chosen by measurement, see
-`benchmarks/DIFFICULTY.md`. Training and test scans are disjoint.
+One set of files, three tasks: *what* (ten digits: appearance), *how* (eight motions, not visible in
+any single frame) and *stills* (ten digits, one image each). Files are rendered on first use
+(`tasks/digits/films.py`); their difficulty was tuned by measurement (`benchmarks/DIFFICULTY.md`).
+Training and test scans are disjoint.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ NUM_ROWS: dict[Size, dict[ScanSplit, int]] = {
     "full": {"train": 16 * PAIRS, "test": 8 * PAIRS},
     "small": {"train": 2 * PAIRS, "test": PAIRS},
 }
-# 22 of the 24 frames. Both tasks on the videos read the same clips and so share features.
+# 22 of the 24 frames. Both video tasks read the same clips and so share features.
 VIDEO_PLAN = ClipPlan(num_frames=8, num_clips=1, num_views=1, stride=3)
 STILL_PLAN = ClipPlan(num_frames=8, num_clips=1, num_views=1, stride=0)
 
@@ -38,11 +38,11 @@ STILL_PLAN = ClipPlan(num_frames=8, num_clips=1, num_views=1, stride=0)
 def _embedded(label: Question, kind: Kind) -> Callable[[Callable[[], None]], Callable[..., Task]]:
     """Register one of the tasks under the name and the docstring of a function."""
 
-    def decorate(own: Callable[[], None]) -> Callable[..., Task]:
+    def decorate(declared: Callable[[], None]) -> Callable[..., Task]:
         def build(*, data: Path | None = None, share: Share, size: Size = "full") -> Task:
-            folder, name = home_folder(data), own.__name__
+            folder, name = home_folder(data), declared.__name__
             if size not in NUM_ROWS:
-                raise UsageError(f"{name}: size {size!r} is unknown; write full or small.")
+                raise UsageError(f"{name}: size {size!r} is unknown; use full or small.")
             plan = VIDEO_PLAN if kind == "video" else STILL_PLAN
             whole = Task(
                 name=name,
@@ -56,7 +56,7 @@ def _embedded(label: Question, kind: Kind) -> Callable[[Callable[[], None]], Cal
             )
             return cut_task(whole, share)
 
-        return task(grouped(build, own))
+        return task(grouped(build, declared))
 
     return decorate
 
@@ -65,15 +65,15 @@ def _embedded(label: Question, kind: Kind) -> Callable[[Callable[[], None]], Cal
 def moving_digits_what() -> None:
     """Embedded: which of 10 digits moves (appearance); 1,280 training and 640 test videos.
 
-    The files are rendered below `data` (default: the home folder) on first use. `fraction` or
-    `shots` a class, with `draw`, or the list `subset` cut the training split; `size="small"` takes
-    the first 160 training and 80 test videos.
+    Files are rendered into `data` (default: the home folder) on first use. `fraction` or `shots`
+    per class, with `draw`, or the list `subset`, selects training rows; `size="small"` takes the
+    first 160 training and 80 test videos.
     """
 
 
 @_embedded("how", "video")
 def moving_digits_how() -> None:
-    """Embedded: which of 8 motions a digit makes, told by no single frame; the videos of *what*.
+    """Embedded: which of 8 motions a digit makes (not visible in one frame); the videos of *what*.
 
     Options as for `moving_digits_what`.
     """
@@ -81,7 +81,7 @@ def moving_digits_how() -> None:
 
 @_embedded("what", "image")
 def moving_digits_stills() -> None:
-    """Embedded: which of 10 digits a picture shows; the middle frames of the videos of *what*.
+    """Embedded: which of 10 digits an image shows; the middle frames of the videos of *what*.
 
     Options as for `moving_digits_what`.
     """

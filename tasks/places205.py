@@ -1,12 +1,12 @@
 """Places205, Zhou et al., NIPS 2014.
 
-    trainvalsplit_places205/{train,val}_places205.csv             `a/abbey/gsun_1.jpg 0`: blanks, no
-                                                                  commas, in spite of the extension
+    trainvalsplit_places205/{train,val}_places205.csv             `a/abbey/gsun_1.jpg 0`: blanks,
+                                                                  not commas, despite the extension
     data/vision/torralba/deeplearning/images256/a/abbey/*.jpg     both splits in one nested tree
     {train,val}/<class>/*.jpg                                     classes nested or flattened
 
-Flattened names sort in another order than nested ones, so a class is known by its name and never by
-the place of its folder.
+Flattened names sort differently from nested ones, so a class is identified by its name, never by
+the position of its folder.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ PLACES205 = DataSet(
 def places205() -> None:
     """Places205: 205 kinds of scenes in images, top-1; V-JEPA tables 5, 6 and 13.
 
-    2,448,873 images to fit on, the 20,500 of `val` (100 a class) to score on; the labels of `test`
+    2,448,873 images to fit on, the 20,500 of `val` (100 per class) to score on; the test labels
     were never published. V-JEPA (arXiv:2404.08471) repeats an image to 16 frames of one clip, one
     view, and fits with flips. Class indices are those of the official lists, which are not sorted;
-    a head that was fitted on sorted class folders has another order.
+    a head fitted on sorted class folders has another order.
 
     Raises:
-        DataError: a list whose indices are not those of the scenes that its names tell.
+        DataError: a list whose indices contradict the scenes in its file names.
     """

@@ -4,8 +4,8 @@
     data_{256,large}/a/airfield/00000001.jpg  val_{256,large}/Places365_val_00000001.jpg
     places365_standard/{train,val}/apartment_building-outdoor/*.jpg               "easyformat"
 
-Class indices are those of `categories_places365.txt`; a copy of it that says something else is
-refused. The challenge of 2016 has the same classes and validation split and more to fit on.
+Class indices are those of `categories_places365.txt`; a modified copy of it is refused. The 2016
+challenge has the same classes and validation split and more training images.
 """
 
 from __future__ import annotations
@@ -48,12 +48,12 @@ PLACES365 = DataSet(
 def places365() -> None:
     """Places365-Standard: 365 kinds of scenes in images, top-1; ViC-MAE reports it.
 
-    1,803,460 images to fit on, the 36,500 of `val` (100 a class) to score on; the labels of the
-    328,500 of `test` were never published. An image is repeated to 16 frames of one clip, one view;
-    fitting flips. File names repeat from class to class, so the id of an image to fit on holds its
-    scene: `apartment_building-outdoor/00000002`.
+    1,803,460 images to fit on, the 36,500 of `val` (100 per class) to score on; the labels of
+    the 328,500 of `test` were never published. An image is repeated to 16 frames of one clip, one
+    view; fitting flips. Classes share file names, so the id of a training image includes its scene:
+    `apartment_building-outdoor/00000002`.
 
     Raises:
-        DataError: a list of test images, a category file in another order than the shipped one, a
-            list whose indices are not those of the scenes that its names tell.
+        DataError: a list of test images, a category file ordered unlike the shipped one, a list
+            whose indices contradict the scenes in its file names.
     """

@@ -1,4 +1,4 @@
-"""Tasks of published data sets: from the folder of the user to two splits and their clip plans."""
+"""Tasks of published data sets: from the user's folder to two splits and their clip plans."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import fnmatch
 import os
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from tasks.folder import IMAGE_PLAN
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Choice:
-    """What the options of its own that a data set has decide; None leaves what `published` says."""
+    """What a data set's own options change; None keeps the value passed to `published`."""
 
     dataset: DataSet | None = None
     fit: str | None = None
@@ -40,9 +40,8 @@ class Choice:
 class Sources:
     """Where the splits of a data set are read from.
 
-    `data` is the root of the data set, a folder that holds one called like it, or what
-    `bench data add` wrote (or the folder that holds this). `train` and `val` are lists to read
-    instead of those found, `classes` and `media` as in `read_split`.
+    `data` is the root of the data set, the output of `bench data add`, or the parent folder of
+    either. `train` and `val` replace the lists found; `classes` and `media` as in `read_split`.
     """
 
     data: Path | None = None
@@ -57,21 +56,20 @@ def published(
 ) -> Callable[[Callable[..., Choice | None]], Callable[..., Task]]:
     """Register the task of a data set under the name and the docstring of a function.
 
-    The function takes the options that the data set has of its own, as keywords, and returns what
-    they decide; the task has those of every published data set beside them: `Sources`, and `Share`
-    to cut the training split. `plan` is None for images; training clips have one view. `fit` and
-    `score` are splits of the data set.
+    The function takes the data set's own options as keywords and returns their `Choice`; the task
+    adds `Sources`, and `Share` to select training rows. `plan` is None for images; training clips
+    have one view. `fit` and `score` are splits of the data set.
     """
 
-    def decorate(own: Callable[..., Choice | None]) -> Callable[..., Task]:
+    def decorate(declared: Callable[..., Choice | None]) -> Callable[..., Task]:
         def build(*, sources: Sources, share: Share, **options: Any) -> Task:
-            """Make the task.
+            """Return the task.
 
             Raises:
                 UsageError: no data.
                 DataError: data that cannot be read as this data set.
             """
-            choice = own(**options) or Choice()
+            choice = declared(**options) or Choice()
             chosen = choice.dataset or dataset
             fitted, scored = _splits(
                 chosen, sources, fit=choice.fit or fit, score=choice.score or score
@@ -89,7 +87,7 @@ def published(
             )
             return cut_task(whole, share)
 
-        return task(grouped(build, own))
+        return task(grouped(build, declared))
 
     return decorate
 
@@ -97,7 +95,7 @@ def published(
 def _splits(
     dataset: DataSet, sources: Sources, *, fit: str, score: str
 ) -> tuple[Manifest, Manifest]:
-    """Read both splits from what was added, or from the root where something else is asked for."""
+    """Read both splits as added, or from the root if `sources` has more than `data`."""
     folder = data_folder(dataset, sources.data)
     was_added = (folder / DESCRIPTION).is_file()
     if was_added and sources == Sources(data=sources.data):
@@ -105,7 +103,7 @@ def _splits(
         for split in (fit, score):
             if split not in found:
                 raise DataError(
-                    f"{folder} holds {', '.join(found) or 'no splits'} of {dataset.title} but not"
+                    f"{folder} has {', '.join(found) or 'no splits'} of {dataset.title} but not"
                     f" {split}; run `bench data add {dataset.name} DIR` again."
                 )
         return found[fit], found[score]
@@ -119,56 +117,50 @@ def _splits(
 
 
 def plans(dataset: DataSet, plan: str | None) -> tuple[ClipPlan, ClipPlan]:
-    """Return the plans to fit and to score with; an image is one still without views."""
+    """Return the plans to fit and to score with; without a plan, those of images."""
     assert (plan is None) == (dataset.kind == "image"), f"{dataset.name}: only videos have a plan"
     if plan is None:
         return IMAGE_PLAN, IMAGE_PLAN
     score = ClipPlan.parse(plan)
-    fit = ClipPlan(
-        num_frames=score.num_frames,
-        num_clips=score.num_clips,
-        num_views=1,
-        stride=score.stride,
-    )
-    return fit, score
+    return replace(score, num_views=1), score
 
 
 def data_folder(dataset: DataSet, data: Path | None) -> Path:
-    """Return the folder of a data set: `data`, or one in it that is called like the data set.
+    """Return the folder of a data set: `data`, or a subfolder named after the data set.
 
     Raises:
         UsageError: no folder given.
-        DataError: a folder that is not there.
+        DataError: no such folder, or several candidates in it.
     """
     if data is None:
         raise UsageError(
-            f"task {dataset.name!r} needs the folder of {dataset.title}; say --data DIR, or"
+            f"task {dataset.name!r} needs the folder of {dataset.title}; pass --data DIR, or run"
             f" `bench data add {dataset.name} DIR` once."
         )
     if not data.is_dir():
         found = f"{data} is a file" if data.exists() else f"there is no folder {data}"
-        raise DataError(f"{found}; say --data DIR with the folder of {dataset.title}.")
-    if (data / DESCRIPTION).is_file() or _tells_splits(dataset, data, depth=1):
+        raise DataError(f"{found}; pass --data DIR with the folder of {dataset.title}.")
+    if (data / DESCRIPTION).is_file() or _has_splits(dataset, data, depth=1):
         return data
-    called = {_bare(name) for name in (dataset.name, dataset.title, *dataset.folders)}
+    known_names = {_bare(name) for name in (dataset.name, dataset.title, *dataset.folders)}
     inner = [
         path
         for path in sorted(data.iterdir())
         if path.is_dir()
-        and _bare(path.name) in called
-        and ((path / DESCRIPTION).is_file() or _tells_splits(dataset, path, depth=2))
+        and _bare(path.name) in known_names
+        and ((path / DESCRIPTION).is_file() or _has_splits(dataset, path, depth=2))
     ]
     exact = [path for path in inner if path.name == dataset.name]
     if len(inner) > 1 and not exact:
         raise DataError(
-            f"{data} holds several folders of {dataset.title}:"
-            f" {', '.join(path.name for path in inner)}; say --data with one of them."
+            f"{data} has several folders of {dataset.title}:"
+            f" {', '.join(path.name for path in inner)}; pass one of them as --data."
         )
     return next(iter([*exact, *inner]), data)
 
 
-def _tells_splits(dataset: DataSet, folder: Path, *, depth: int) -> bool:
-    """Whether a folder holds lists or folders of a split, so many levels down."""
+def _has_splits(dataset: DataSet, folder: Path, *, depth: int) -> bool:
+    """Check whether a folder has lists or folders of a split within `depth` levels."""
     official = {name.split("/")[-1] for names in dataset.patterns.values() for name in names}
     folders = []
     with os.scandir(folder) as entries:
@@ -181,7 +173,7 @@ def _tells_splits(dataset: DataSet, folder: Path, *, depth: int) -> bool:
                 if splits_named(entry.name, dataset.words):
                     return True
                 folders += [Path(entry.path)] if entry.is_dir() else []
-    return depth > 1 and any(_tells_splits(dataset, path, depth=depth - 1) for path in folders)
+    return depth > 1 and any(_has_splits(dataset, path, depth=depth - 1) for path in folders)
 
 
 def _bare(name: str) -> str:

@@ -4,8 +4,8 @@
     something-something-v2-{labels,train,validation}.json          as 20BN named them
     labels/{labels,train,validation}.json, labels/test-answers.csv   as Qualcomm does
 
-An item of a list has an `id` (a text, not zero padded), a `label`, which is the caption of this one
-video, and a `template`, which is the class with its placeholders in brackets.
+A list item has an `id` (a string, not zero-padded), a `label` (the caption of this one video) and a
+`template` (the class, with its placeholders in brackets).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ FRAME_LIST = b"original_vido_id"
 
 
 def read(path: Path, split: str, tree: Tree, labels: LabelMap | None) -> Listed | None:
-    """Read a list of 20BN or Qualcomm, or `test-answers.csv`; None if it is another kind of file.
+    """Read a list of 20BN or Qualcomm, or `test-answers.csv`; None for any other file.
 
     Raises:
         DataError: see `ssv2`.
@@ -49,23 +49,19 @@ def read(path: Path, split: str, tree: Tree, labels: LabelMap | None) -> Listed 
     if labels is SSV2.labels:
         _check_order(path, tree, labels)
     names = [template.replace("[", "").replace("]", "") for template in templates]
-    return Listed(
-        names=ids,
-        labels=indices(path, names, labels, title=TITLE),
-        source=path,
-        layout=layout,
-    )
+    label_rows = indices(path, names, labels, title=TITLE)
+    return Listed(names=ids, labels=label_rows, source=path, layout=layout)
 
 
 def _items(path: Path, split: str) -> tuple[list[str], list[str]] | None:
-    """Return ids and templates of a json list."""
+    """Return ids and templates of a JSON list."""
     items = read_json(path)
     if not (isinstance(items, list) and items and isinstance(items[0], dict) and "id" in items[0]):
         return None
     if "template" not in items[0]:
         raise DataError(
-            f"{path} lists {len(items)} videos without `template`, so {split} has no labels; those"
-            " of the test split are in labels/test-answers.csv"
+            f"{path} lists {len(items)} videos without `template`, so {split} has no labels; the"
+            " test labels are in labels/test-answers.csv"
         )
     ids, templates = [], []
     for number, item in enumerate(items, start=1):
@@ -74,8 +70,8 @@ def _items(path: Path, split: str) -> tuple[list[str], list[str]] | None:
         if not isinstance(sample, str | int) or not isinstance(template, str):
             shown = repr(item)
             raise DataError(
-                f"{path}, item {number}: expected a text `id` and a text `template`, found"
-                f" {shown if len(shown) <= 80 else f'{shown[:80]}...'}; fetch the file again."
+                f"{path}, item {number}: expected a string `id` and `template`, found"
+                f" {shown if len(shown) <= 80 else f'{shown[:80]}...'}; download the file again."
             )
         ids.append(str(sample))
         templates.append(template)
@@ -83,26 +79,26 @@ def _items(path: Path, split: str) -> tuple[list[str], list[str]] | None:
 
 
 def _refuse_frames(path: Path, split: str, tree: Tree) -> None:
-    """Refuse SlowFast's lists of frames, which carry no labels; only their first line is read."""
+    """Refuse SlowFast's frame lists, which have no labels, by their first line."""
     try:
         with path.open("rb") as file:
             first = file.readline(200)
     except OSError:
-        return  # whoever reads the whole file says why it cannot be read
+        return  # reported when the whole file is read
     if not first.removeprefix(b"\xef\xbb\xbf").startswith(FRAME_LIST):
         return
     official = f"something-something-v2-{split}.json"
-    there = tree.find(official, f"labels/{split}.json")
-    step = f"leave this list out and {there[0]} is read" if there else f"put {official} beside it"
+    found = tree.find(official, f"labels/{split}.json")
+    step = f"omit this list to read {found[0]}" if found else f"put {official} next to it"
     raise DataError(
-        f"{path} lists frames only, without labels (a list of SlowFast); the labels of {TITLE} come"
-        f" from {official}: {step}."
+        f"{path} lists frames only, without labels (a SlowFast list); the labels of {TITLE} are in"
+        f" {official}: {step}."
     )
 
 
 def _check_order(path: Path, tree: Tree, labels: LabelMap) -> None:
-    """Compare the copy's own label map, whose indices are texts, with the shipped one."""
-    paths = [own for name in LABEL_FILES if (own := tree.beside(path, name)) is not None]
+    """Compare the copy's own label map, whose indices are strings, with the shipped one."""
+    paths = [copy for name in LABEL_FILES if (copy := tree.beside(path, name)) is not None]
     content = read_json(paths[0]) if paths else None
     if not isinstance(content, dict):
         return
@@ -111,7 +107,7 @@ def _check_order(path: Path, tree: Tree, labels: LabelMap) -> None:
     except (TypeError, ValueError):
         raise DataError(
             f"{paths[0]} should give every class an index, such as"
-            ' {"Approaching something with your camera": "0"}; fetch it again or remove it.'
+            ' {"Approaching something with your camera": "0"}; download it again or remove it.'
         ) from None
     same_order(paths[0], found, labels, title=TITLE)
 
@@ -149,10 +145,10 @@ def ssv2() -> None:
     """Something-Something v2: 174 actions with objects, top-1; V-JEPA tables 1 to 7, ViDROP 6.
 
     168,913 videos to fit on, 24,777 of `validation` to score on (the 27,157 of `test` have their
-    answers in a file of their own and are not used). 2 clips of 16 frames, 3 views, stride 4. No
+    answers in a separate file and are not used). 2 clips of 16 frames, 3 views, stride 4. No
     flip: left and right are classes. The class of a video is its `template` without brackets.
 
     Raises:
-        DataError: a template that is no class, a `labels.json` in another order than the shipped
-            one (`--set task.classes=FILE` takes its order), lists of frames instead of videos.
+        DataError: an unknown template, frame lists instead of video lists, a `labels.json` ordered
+            unlike the shipped one (`--set task.classes=FILE` takes its order).
     """

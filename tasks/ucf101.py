@@ -39,37 +39,41 @@ _FILE = re.compile(r"v_(\w+)_g\d+_c\d+")
 
 
 def read(path: Path, split: str, tree: Tree, labels: LabelMap | None) -> Listed | None:
-    """Read an official list or one of mmaction2; None if it is another kind of file.
+    """Read an official list or one of mmaction2, None for any other file.
 
     Raises:
         DataError: see `ucf101`; a class that is not in the label map.
     """
     assert labels is not None, "the label map of UCF101 is shipped"
     refuse_other_split(path, int(split[-1]))
-    own_order = labels is UCF101.labels
-    listed = read_class_list(path, labels, class_of=_class_of, title=TITLE, check_numbers=own_order)
-    if listed is not None and own_order:
+    is_shipped = labels is UCF101.labels
+    listed = read_class_list(
+        path, labels, class_of=_class_of, title=TITLE, check_numbers=is_shipped
+    )
+    if listed is not None and is_shipped:
         _check_order(path, tree, labels)
     return listed
 
 
 def _class_of(name: str) -> str | None:
-    """Return the class that a file name carries: folder HandstandPushups, v_HandStandPushups_*."""
+    """Return the class in a file name (folder HandstandPushups has v_HandStandPushups_*)."""
     match = _FILE.match(name.rsplit("/", 1)[-1])
     return match[1] if match else None
 
 
 def _check_order(path: Path, tree: Tree, labels: LabelMap) -> None:
-    own = tree.beside(path, ORDER_FILE)
-    if own is None:
+    order_file = tree.beside(path, ORDER_FILE)
+    if order_file is None:
         return
     found = {}
-    for line, row in enumerate(read_lines(own), start=1):
+    for line, row in enumerate(read_lines(order_file), start=1):
         number, _, name = row.partition(" ")
         if not number.isdecimal() or not name.strip():
-            raise DataError(f"{own}, line {line}: expected `1 ApplyEyeMakeup`, found {row!r}.")
+            raise DataError(
+                f"{order_file}, line {line}: expected `1 ApplyEyeMakeup`, found {row!r}."
+            )
         found[name.strip()] = int(number) - 1
-    same_order(own, found, labels, title=TITLE)
+    same_order(order_file, found, labels, title=TITLE)
 
 
 UCF101 = DataSet(
@@ -88,13 +92,13 @@ def ucf101(*, split: int = 1) -> Choice:
 
     Split 1 has 9,537 videos to fit on and 3,783 to score on, split 2 9,586 and 3,734, split 3
     9,624 and 3,696; ViDROP does not say which one it used, SVT used the first. 5 clips of 16
-    frames, 3 views, stride 4. Indices follow `classInd.txt`, which is not sorted as folders are
-    (Hammering before HammerThrow, JumpingJack before JumpRope). Clips of one group never stand in
-    both lists of a split, so a random split is none; folders `train` and `test` are the first one.
+    frames, 3 views, stride 4. Indices follow `classInd.txt`, which is not sorted like folders
+    (Hammering before HammerThrow, JumpingJack before JumpRope). A split never separates clips of
+    one group, so random splits are not offered; folders `train` and `test` are split 1.
 
     Raises:
-        DataError: a `classInd.txt` in another order than the shipped one, a number in a list that
-            is another class than the name beside it, a list of another split.
-        UsageError: a split that is none.
+        DataError: a `classInd.txt` ordered unlike the shipped one, a number in a list that
+            contradicts the class in its file name, a list of another split.
+        UsageError: a split other than 1, 2 and 3.
     """
     return choose_split(PARTS, split, TITLE)

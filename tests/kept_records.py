@@ -132,6 +132,6 @@ def kept_boxes(
 
 
 def _written(fields: dict[str, Any], folder: Path) -> Record:
-    result = sealed(Record.model_validate(fields))
-    write_record(result, folder, overwrite=True)
-    return result
+    record = sealed(Record.model_validate(fields))
+    write_record(record, folder, overwrite=True)
+    return record

@@ -6,7 +6,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from bench.encoders.networks.video_vit import VitArchitecture
 from bench.launch.distributed import World
-from bench.pretrain.engine import plain_attention
+from bench.pretrain.engine import disable_fused_attention
 from bench.pretrain.masks import Mask, MultiBlock, draw_masks
 from bench.pretrain.objective import fresh_networks
 from bench.pretrain.predictor import PredictorArchitecture
@@ -82,7 +82,7 @@ def test_plain_step_gives_the_losses_norms_and_weights_of_ours(
 def test_counted_operations_are_those_that_torch_counts_in_our_step() -> None:
     networks, target = fresh_networks(RECIPE, seed=0)
     for network in (networks, target):
-        plain_attention(network)  # the counter knows no fused attention on a CPU
+        disable_fused_attention(network)  # the counter knows no fused attention on a CPU
     optimizer = make_optimizer(networks, RECIPE)
     clips, masks = drawn(RECIPE, 1)
     values = StepValues(lr=1e-3, weight_decay=0.1, momentum=0.9, clips=False)

@@ -32,9 +32,9 @@ def test_a_name_is_the_thing_whichever_of_them_is_asked_for_first() -> None:
     code = f"import bench; names = {bench.__all__}; [getattr(bench, n) for n in reversed(names)]"
     subprocess.run([sys.executable, "-c", code], check=True)
     from bench.encoders.encoder import Encoder
-    from bench.evaluate.evaluate import evaluate
+    from bench.evaluate.evaluate import evaluate_runs
 
-    assert bench.Encoder is Encoder and bench.evaluate_runs is evaluate
+    assert bench.Encoder is Encoder and bench.evaluate_runs is evaluate_runs
 
 
 @pytest.mark.parametrize("name", bench.__all__)

@@ -1,4 +1,4 @@
-"""The command that writes tables, `bench board`, and what prints them elsewhere."""
+"""The command that writes tables, `bench board`, and the printing that other commands reuse."""
 
 from __future__ import annotations
 
@@ -8,50 +8,41 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bench.cli.options import All, Home
 from bench.config import home_folder
-from bench.errors import UsageError
+from bench.registry import split_setting
 
 if TYPE_CHECKING:
     from bench.publish.write_board import Published
 
 VERIFICATION_FAILED = 5
 
-Home = Annotated[Path | None, typer.Option("--home", help="Features and records [BENCH_HOME].")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
-
 
 def board(
     name: Annotated[str, typer.Argument(help="Which table (see: bench ls boards).")] = "runs",
     home: Home = None,
     out: Annotated[Path | None, typer.Option("--out", help="Folder for the files.")] = None,
-    all_: Annotated[
-        bool, typer.Option("--all", help="Also records that are not reportable.")
-    ] = False,
+    all_: All = False,
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="OPTION=VALUE, such as targets=[0.5,0.8].")
     ] = None,
 ) -> None:
     """Verify the records and join them into a table: Markdown, CSV, LaTeX, JSON and an HTML page.
 
-    Ends in code 5 where a record does not prove itself; the table is written without it.
+    Exits with code 5 if a record fails verification; the table is written without it.
     """
     options = options_of(set_ or [])
     leave(print_board(name, home_folder(home), out, include_all=all_, options=options))
 
 
 def options_of(settings: Sequence[str], prefix: str = "") -> dict[str, str]:
-    """Read `OPTION=VALUE`, each with that prefix, as options of a table.
+    """Parse `OPTION=VALUE` settings, after removing `prefix`, as options of a table.
 
     Raises:
-        UsageError: a setting without a `=`; it is named.
+        UsageError: a setting without `=`.
     """
-    found = {}
-    for setting in settings:
-        key, equals, value = setting.removeprefix(prefix).partition("=")
-        if not equals:
-            raise UsageError(f"--set {setting!r} has no '='; write --set {prefix}OPTION=VALUE.")
-        found[key.strip()] = value.strip()
-    return found
+    pairs = (split_setting(setting, f"--set {prefix}OPTION=VALUE") for setting in settings)
+    return {key.removeprefix(prefix): value for key, value in pairs}
 
 
 def print_board(
@@ -62,10 +53,8 @@ def print_board(
     include_all: bool,
     options: Mapping[str, object] | None = None,
 ) -> Published:
-    """Write a table, its Markdown to stdout, and where its files are to stderr."""
-    from bench.publish.write_board import (
-        write_board,  # pydantic and pyarrow: only where they are needed
-    )
+    """Write a table; print its Markdown to stdout and the paths of its files to stderr."""
+    from bench.publish.write_board import write_board  # pydantic and pyarrow: only where needed
 
     made = write_board(name, home, out, include_all=include_all, options=dict(options or {}))
     print_files(made)
@@ -73,15 +62,15 @@ def print_board(
 
 
 def print_files(made: Published) -> None:
-    """Print the Markdown of a table to stdout, and where its files are to stderr."""
+    """Print the Markdown of a table to stdout and the paths of its files to stderr."""
     for path in made.paths:
         if path.suffix == ".md":
             typer.echo(path.read_text(encoding="utf-8"))
-    tell_files(made)
+    print_paths(made)
 
 
-def tell_files(made: Published) -> None:
-    """Say on stderr where the files are, and which records are not in them."""
+def print_paths(made: Published) -> None:
+    """Print to stderr the paths of the files, and which records were left out."""
     for path in made.paths:
         typer.echo(str(path), err=True)
     for sentence in made.refused:
@@ -89,6 +78,6 @@ def tell_files(made: Published) -> None:
 
 
 def leave(made: Published) -> None:
-    """End in code 5 where a record was left out."""
+    """Exit with code 5 if a record was left out."""
     if made.refused:
         raise typer.Exit(VERIFICATION_FAILED)

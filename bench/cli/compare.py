@@ -1,4 +1,4 @@
-"""The command that tells two encoders apart, or says that the data cannot: `bench compare`."""
+"""The command that tests whether two encoders differ: `bench compare`."""
 
 from __future__ import annotations
 
@@ -10,37 +10,35 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from bench.cli.board import Home, Json
 from bench.cli.console import open_console
+from bench.cli.options import All, Home, Json
 from bench.config import home_folder
 from bench.errors import UsageError
 from bench.records.find import ID, record_file
 
 if TYPE_CHECKING:
     from bench.compare.compare_records import Comparison
-    from bench.compare.paired_rows import Placed
+    from bench.compare.paired_rows import StoredRecord
 
 
 def compare(
     a: Annotated[str, typer.Argument(help="A record (its file or id), or an encoder.")],
     b: Annotated[str, typer.Argument(help="Another one of the same kind.")],
     metric: Annotated[
-        str | None, typer.Option(help="top1, top5 or mean_ap; else that of the task.")
+        str | None, typer.Option(help="top1, top5 or mean_ap [the task's metric].")
     ] = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Refuse records that were not scored on the same rows.")
     ] = False,
-    all_: Annotated[
-        bool, typer.Option("--all", help="Also records that are not reportable.")
-    ] = False,
+    all_: All = False,
     home: Home = None,
     json_: Json = False,
 ) -> None:
     """Compare two records, or two encoders on every measurement that both have on record.
 
-    A minus B on the same rows, with its 95 % interval; McNemar's test, and p after Holm for the
-    number of comparisons; the difference that would have been found four times out of five. A frame
-    mAP is tested by the jackknife over videos. Inputs that were not the same are listed.
+    Prints A minus B on the same rows with its 95 % interval, McNemar's test with Holm's correction
+    for the number of comparisons, and the difference detectable with 80 % power. Frame mAP is
+    tested by a jackknife over videos. Inputs that differ are listed.
     """
     from bench.compare.compare_records import (  # pydantic and pyarrow
         compare_encoders,
@@ -59,7 +57,7 @@ def compare(
     ]
     if any(are_records) and not all(are_records):
         raise UsageError(
-            f"{a} and {b} are a record and an encoder; name two records, or two encoders."
+            f"{a} and {b} are a record and an encoder; give two records or two encoders."
         )
     if all(are_records):
         one, other = placed(a, home), placed(b, home)
@@ -85,17 +83,17 @@ def compare(
         typer.echo(f"not compared: {line}", err=True)
 
 
-def placed(name: str, home: Path | None) -> Placed:
-    """Read the record of that file or id, and say where it is."""
-    from bench.compare.paired_rows import Placed  # pydantic and pyarrow
+def placed(name: str, home: Path | None) -> StoredRecord:
+    """Read the record with this file or id, and note its folder."""
+    from bench.compare.paired_rows import StoredRecord  # pydantic and pyarrow
     from bench.records.record_files import read_record
 
     path = record_file(name, home)
-    return Placed(record=read_record(path), folder=path.parent)
+    return StoredRecord(record=read_record(path), folder=path.parent)
 
 
 def _names(one: Comparison) -> tuple[str, str]:
-    """Return what the two encoders are called, by their records where the name is one."""
+    """Return distinct names of the two encoders: name, spec, or name with record id."""
     a, b = one.pairs[0]
     if a.encoder.name != b.encoder.name:
         return a.encoder.name, b.encoder.name
@@ -106,7 +104,7 @@ def _names(one: Comparison) -> tuple[str, str]:
 
 # ----------------------------------------------------------------------------------------- printing
 def _print(found: list[Comparison], names: tuple[str, str]) -> None:
-    from bench.compare.compare_records import spelled, verdict
+    from bench.compare.compare_records import measurement_text, verdict
 
     console = open_console()
     console.print(f"A: {names[0]}\nB: {names[1]}", markup=False, highlight=False)
@@ -115,10 +113,10 @@ def _print(found: list[Comparison], names: tuple[str, str]) -> None:
     for title in ("A", "B", "A - B", "95 %", "n", "A alone", "B alone", "p", "Holm p", "mde"):
         table.add_column(title, justify="right")
     for one in found:
-        table.add_row(escape(spelled(one.measurement)), *_cells(one))
+        table.add_row(escape(measurement_text(one.measurement)), *_cells(one))
     console.print(table)
     for one in found:
-        head = f"{spelled(one.measurement)}: " if len(found) > 1 else ""
+        head = f"{measurement_text(one.measurement)}: " if len(found) > 1 else ""
         typer.echo(f"{head}{verdict(one, *names)}")
         methods = dict.fromkeys((one.paired.method, one.paired.interval.method))
         typer.echo(f"  {'; interval: '.join(methods)}")
@@ -126,7 +124,7 @@ def _print(found: list[Comparison], names: tuple[str, str]) -> None:
             typer.echo(f"  {line}")
         for line in one.differing:
             typer.echo(f"  not the same: {line}")
-    typer.echo("mde: the smallest difference that this test finds with a power of 80 %.", err=True)
+    typer.echo("mde: the smallest difference that this test detects with 80 % power.", err=True)
 
 
 def _cells(one: Comparison) -> list[str]:
@@ -147,14 +145,14 @@ def _cells(one: Comparison) -> list[str]:
 
 
 def _spreads(one: Comparison) -> list[str]:
-    """Say how far seeds and draws are apart, which no interval over rows knows of."""
+    """Describe the spread over seeds and draws, which no interval over rows includes."""
     if not (one.spread and one.spread_a and one.spread_b):
         return []
-    said = " | ".join(
+    spreads = " | ".join(
         f"{name} {100 * spread.mean:.1f} ± {100 * spread.std:.1f}"
         for name, spread in (("A", one.spread_a), ("B", one.spread_b), ("A - B", one.spread))
     )
-    return [f"over {one.spread.count} seeds or draws (mean ± standard deviation): {said}"]
+    return [f"over {one.spread.count} seeds or draws (mean ± standard deviation): {spreads}"]
 
 
 def _facts(one: Comparison) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Progress bars on the terminal: one line a loop, on stderr, so that stdout stays data."""
+"""Progress bars on the terminal: one line per loop, on stderr, so that stdout stays data."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ WIDE = 200  # columns
 
 
 def open_console(*, to_stderr: bool = False) -> Console:
-    """Return where tables are printed: a pipe is no narrow screen, nothing is cut there."""
+    """Return the console for tables; a pipe gets wide lines, so nothing is truncated."""
     console = Console(stderr=to_stderr)
     return console if console.is_terminal else Console(stderr=to_stderr, width=WIDE)
 
 
 class TerminalProgress:
-    """A `Progress` drawn by rich; on something that is no terminal it prints one line a loop."""
+    """A `Progress` drawn by rich; if stderr is not a terminal, it prints one line per loop."""
 
     def __init__(self) -> None:
         self.console = Console(stderr=True)
@@ -24,7 +24,7 @@ class TerminalProgress:
         self._title, self._total, self._done = "", 0, 0
 
     def start(self, title: str, total: int) -> None:
-        """Begin a loop of `total` steps; a loop still open is closed first."""
+        """Begin a loop of `total` steps; a loop that is still open is ended first."""
         self.stop()
         self._title, self._total, self._done = title, total, 0
         if not self.console.is_terminal:
@@ -40,7 +40,7 @@ class TerminalProgress:
         self._bars.start()
 
     def advance(self, steps: int = 1) -> None:
-        """Count `steps` more."""
+        """Count `steps` more finished steps."""
         self._done += steps
         if self._bars is not None:
             self._bars.advance(self._bars.task_ids[0], steps)

@@ -1,4 +1,4 @@
-"""The commands that look at data sets: `bench data add`, `bench data ls` and `bench check`."""
+"""The commands that inspect data sets: `bench data add`, `bench data ls` and `bench check`."""
 
 from __future__ import annotations
 
@@ -10,25 +10,24 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from bench.cli.options import Data, Home
+from bench.cli.options import Data, Home, Json, Workers
 from bench.config import Machine, data_folder, home_folder
 
-app = typer.Typer(help="Data sets on this machine: find their layout once, list them.")
+app = typer.Typer(help="Data sets on this machine: detect their layout once, list them.")
 
 Sets = Annotated[list[str] | None, typer.Option("--set", help="OPTION=VALUE of the task.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
 
 @app.command()
 def add(
     task: Annotated[str, typer.Argument(help="Which data set (see: bench ls tasks).")],
-    root: Annotated[Path, typer.Argument(help="The folder that holds it.")],
+    root: Annotated[Path, typer.Argument(help="Its folder.")],
     set_: Sets = None,
     home: Home = None,
     json_: Json = False,
 ) -> None:
-    """Find out how a data set lies in ROOT, say so, and remember it: later runs need no --data."""
-    from bench.preflight.add_data import add_data  # reads annotation files: only where it is needed
+    """Detect, print and remember the layout of a data set in ROOT: later runs need no --data."""
+    from bench.preflight.add_data import add_data  # reads annotation files: only where needed
 
     facts = add_data(task, root, set_ or [], home_folder(home))
     if json_:
@@ -54,15 +53,15 @@ def check(
     data: Data = None,
     set_: Sets = None,
     plan: Annotated[str | None, typer.Option(help="Frames to decode, such as 8x1x1@4.")] = None,
-    workers: Annotated[int, typer.Option("--workers", "-j", help="Processes that decode.")] = 2,
-    deadline: Annotated[float, typer.Option(help="Seconds that one file may take.")] = 60.0,
+    workers: Workers = 2,
+    deadline: Annotated[float, typer.Option(help="Time limit per file in seconds.")] = 60.0,
     home: Home = None,
     json_: Json = False,
 ) -> None:
-    """Count what a task lists, misses and cannot decode, before any GPU time is spent.
+    """Count listed, missing and undecodable samples of a task, before any GPU time is spent.
 
-    Nothing is deleted. The report is written as JSON and Markdown below the home folder; a check
-    that was killed goes on where it was.
+    Nothing is deleted. The report is written as JSON and Markdown below the home folder; if killed,
+    run the same command to resume.
     """
     from bench.cli.console import TerminalProgress
     from bench.preflight.check_task import check_task, write_reports  # the decoders
@@ -84,7 +83,7 @@ def _show(facts: Mapping[str, object]) -> None:
 
 
 def _print(title: str, rows: Sequence[tuple[str, str]], *, to_stderr: bool = False) -> None:
-    """Print (what, value) rows; long values go on in the next line, none is cut."""
+    """Print (name, value) rows; long values wrap, nothing is truncated."""
     from bench.cli.console import open_console
 
     table = Table(title=title, title_justify="left", box=None, show_header=False)

@@ -1,4 +1,4 @@
-"""What `bench doctor` finds: is this machine fit to evaluate, and what to do where it is not."""
+"""What `bench doctor` checks: is this machine ready to evaluate, and how to fix what is not."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ REQUIRED = (
 )
 OPTIONAL = {"submitit": "bench pretrain --slurm"}
 CODECS = {"h264": "Kinetics, AVA", "vp9": "Something-Something v2", "mpeg4": "older clips"}
-SPACE_WANTED_GB = 20
+NEEDED_SPACE_GB = 20
 PROBE_SECONDS = 120
 
 
 @dataclass(frozen=True, kw_only=True)
 class Advice:
-    """One thing that was looked at: is it as it should be, what is there, and what mends it."""
+    """One check: whether it passed, what was found, and how to fix it."""
 
     name: str
     ok: bool
@@ -49,9 +49,9 @@ class Advice:
 
 
 def examine(home: Path | None = None) -> list[Advice]:
-    """Look at versions, GPU, video decoders and `home`; change nothing and download nothing.
+    """Check versions, GPU, video decoders and `home`; change and download nothing.
 
-    `home` is where features and records go, as `bench.config.home_folder` settles it.
+    `home` is the folder of features and records (default: that of `bench.config.home_folder`).
     """
     return [
         *_packages(),
@@ -66,10 +66,10 @@ def examine(home: Path | None = None) -> list[Advice]:
 
 
 def _packages() -> list[Advice]:
-    own = package_version("frozenbench") or "runs from source, not installed"
+    version = package_version("frozenbench") or "runs from source, not installed"
     found = [
         Advice(name="python", ok=True, value=platform.python_version()),
-        Advice(name="frozenbench", ok=True, value=own),
+        Advice(name="frozenbench", ok=True, value=version),
     ]
     for name, use in {**dict.fromkeys(REQUIRED, ""), **OPTIONAL}.items():
         installed = package_version(name)
@@ -82,7 +82,7 @@ def _packages() -> list[Advice]:
 def _checkout() -> Advice:
     state = git_state(Path(__file__).resolve().parents[2])
     if state["git_commit"] is None:
-        return Advice(name="code", ok=True, value="an installed package, no checkout")
+        return Advice(name="code", ok=True, value="an installed package, not a checkout")
     commit = str(state["git_commit"])[:12]
     if not state["git_dirty"]:
         return Advice(name="code", ok=True, value=f"clean checkout at {commit}")
@@ -91,7 +91,7 @@ def _checkout() -> Advice:
 
 
 def _gpu() -> Advice:
-    """Ask a child process: a CUDA context would hold GPU memory for as long as this one lives."""
+    """Ask a child process: a CUDA context would keep GPU memory until this process ends."""
     answer = _ask(
         "import json, torch\n"
         "names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]\n"
@@ -108,7 +108,7 @@ def _gpu() -> Advice:
         value = "none in use: this torch is built for the CPU only"
         fix = "install torch for your CUDA version, see https://pytorch.org/get-started"
         return Advice(name="gpu", ok=False, value=value, fix=fix)
-    value = f"torch (built for CUDA {built_for}) sees none; large video encoders will be slow"
+    value = f"torch (built for CUDA {built_for}) finds none; large video encoders will be slow"
     return Advice(name="gpu", ok=False, value=value, fix="nvidia-smi (is a driver loaded?)")
 
 
@@ -127,17 +127,17 @@ def _decoder(name: str, *, optional: bool) -> Advice:
 
 
 def _codecs() -> Advice:
-    lacking = answer = _ask("import av, json\nprint(json.dumps(sorted(av.codecs_available)))")
+    missing = answer = _ask("import av, json\nprint(json.dumps(sorted(av.codecs_available)))")
     if not isinstance(answer, str):
-        lacking = ", ".join(f"{name} ({use})" for name, use in CODECS.items() if name not in answer)
-    if lacking:
+        missing = ", ".join(f"{name} ({use})" for name, use in CODECS.items() if name not in answer)
+    if missing:
         fix = "pip install --force-reinstall --only-binary av av"
-        return Advice(name="codecs", ok=False, value=f"PyAV cannot read: {lacking}", fix=fix)
+        return Advice(name="codecs", ok=False, value=f"PyAV cannot read: {missing}", fix=fix)
     return Advice(name="codecs", ok=True, value=f"PyAV reads {', '.join(CODECS)}")
 
 
 def _home(place: Path) -> Advice:
-    """Try the nearest folder that exists: looking must not create the home."""
+    """Try the nearest existing folder: the check must not create the home."""
     nearest = next(folder for folder in (place, *place.absolute().parents) if folder.exists())
     try:
         with tempfile.TemporaryFile(dir=nearest):
@@ -146,14 +146,14 @@ def _home(place: Path) -> Advice:
         value = f"{place} cannot be written: {error.strerror}"
         return Advice(name="home", ok=False, value=value, fix="export BENCH_HOME=/your/folder")
     free = shutil.disk_usage(nearest).free / 1e9
-    if free < SPACE_WANTED_GB:
+    if free < NEEDED_SPACE_GB:
         value = f"{place} has {free:.1f} GB free; stored features take tens of GB"
         return Advice(name="home", ok=False, value=value, fix="export BENCH_HOME=/a/larger/disk")
     return Advice(name="home", ok=True, value=f"{place}, {free:.0f} GB free")
 
 
 def _ask(program: str) -> list[Any] | str:
-    """Run a program that prints one JSON list; return the list, or in words why there is none."""
+    """Run a program that prints one JSON list; return the list, or the reason for its failure."""
     try:
         answer = subprocess.run(
             [sys.executable, "-c", program], capture_output=True, text=True, timeout=PROBE_SECONDS

@@ -1,4 +1,4 @@
-"""The command for studies with few labels: lowshot."""
+"""The command for studies with few labels: `bench lowshot`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 from rich.table import Table
 
-from bench.cli.board import leave, tell_files
+from bench.cli.board import leave, print_paths
 from bench.cli.options import (
     BatchSize,
     Config,
@@ -27,6 +27,7 @@ from bench.cli.options import (
     Protocol,
     Seed,
     Sets,
+    TableFolder,
     Tasks,
     Workers,
     configs_of,
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from bench.records.record import TrainLabelsPart
 
 BOARD = "low_shot"
-USUAL = "5,10,50,100"  # V-JEPA's table 7, and all labels
+DEFAULT_PERCENTS = "5,10,50,100"  # V-JEPA's table 7, and all labels
 
 N = TypeVar("N", int, float)
 
@@ -52,12 +53,12 @@ def lowshot(
     task: Tasks = None,
     probe: Probes = None,
     fractions: Annotated[
-        str | None, typer.Option(help=f"Percents of the training labels [{USUAL}].")
+        str | None, typer.Option(help=f"Percentages of the training labels [{DEFAULT_PERCENTS}].")
     ] = None,
-    shots: Annotated[str | None, typer.Option(help="Training labels a class: 1,5,10.")] = None,
-    draws: Annotated[int, typer.Option(help="Random draws of each share of the labels.")] = 3,
+    shots: Annotated[str | None, typer.Option(help="Training labels per class: 1,5,10.")] = None,
+    draws: Annotated[int, typer.Option(help="Random draws per share of the labels.")] = 3,
     target: Annotated[
-        str | None, typer.Option(help="Percents of accuracy: how many labels reach them?")
+        str | None, typer.Option(help="Accuracies in percent: how many labels reach them?")
     ] = None,
     protocol: Protocol = None,
     plan: Plan = None,
@@ -65,27 +66,27 @@ def lowshot(
     on_unreadable: OnUnreadable = None,
     set_: Sets = None,
     write_splits: Annotated[
-        Path | None, typer.Option(help="Folder for the training rows of every draw, as text.")
+        Path | None, typer.Option(help="Folder for lists of the training rows of every draw.")
     ] = None,
     home: Home = None,
     data: Data = None,
-    out: Annotated[Path | None, typer.Option("--out", help="Folder for the table.")] = None,
+    out: TableFolder = None,
     device: Device = "auto",
     workers: Workers = 2,
     batch_size: BatchSize = 8,
     overwrite: Overwrite = False,
     json_: Json = False,
 ) -> None:
-    """Evaluate with few labels: fractions or shots, draws and probes on one pass of features."""
+    """Evaluate with few labels: fractions or shots, draws and probes from one pass of features."""
     from bench.cli.console import TerminalProgress
-    from bench.studies.low_shot_study import study  # torch: only where it is needed
+    from bench.studies.low_shot_study import study  # torch: only where needed
 
     given = {
         "encoder": encoder, "task": task, "probe": probe, "protocol": protocol, "plan": plan,
         "seed": seed, "on_unreadable": on_unreadable,
     }  # fmt: skip
     if fractions is None and shots is None:
-        fractions = USUAL
+        fractions = DEFAULT_PERCENTS
     targets = _fractions(target, "--target")
     machine = machine_of(home, data, device, workers, batch_size, overwrite=overwrite)
     made = study(
@@ -103,12 +104,12 @@ def lowshot(
         for outcome in made:
             outcomes.append(outcome)
             if json_:
-                typer.echo(json.dumps(outcome.result.model_dump(mode="json")))
-    except UsageError as error:  # some runs could not be made
+                typer.echo(json.dumps(outcome.record.model_dump(mode="json")))
+    except UsageError as error:  # some runs failed
         if not outcomes:
             raise
         refusal = error
-    finally:  # what was finished before a failure is on record, and is shown
+    finally:  # runs that finished before a failure are on record, and are shown
         if not json_:
             _print(outcomes)
     _publish(outcomes, machine, out, targets)
@@ -118,10 +119,10 @@ def lowshot(
 
 
 def _print(outcomes: Sequence[Outcome]) -> None:
-    """Print a line for every encoder, task and probe, with mean and deviation a share."""
+    """Print one line per encoder, task and probe, with mean and deviation for each share."""
     from bench.cli.console import open_console
     from bench.metrics.label_efficiency import spread
-    from bench.records.metrics import SHORT_NAMES  # pydantic: only where it is needed
+    from bench.records.metrics import SHORT_NAMES  # pydantic: only where needed
 
     if not outcomes:
         return
@@ -141,7 +142,7 @@ def _print(outcomes: Sequence[Outcome]) -> None:
             cells.append(mean if deviation is None else f"{mean} ± {deviation:.1f}")
         table.add_row(*row, *cells)
     open_console().print(table)
-    names = sorted({SHORT_NAMES[outcome.result.task.metric] for outcome in outcomes})
+    names = sorted({SHORT_NAMES[outcome.record.task.metric] for outcome in outcomes})
     number = " or ".join(names)
     typer.echo(f"{number} in %, mean ± standard deviation over the draws (ddof = 1)", err=True)
     print_reasons(outcomes)
@@ -152,7 +153,7 @@ def _print(outcomes: Sequence[Outcome]) -> None:
 
 
 def _titles(outcomes: Sequence[Outcome]) -> list[str]:
-    """Return the headings of the shares: shots, then fractions, ascending."""
+    """Return the titles of the shares: shots, then fractions, each ascending."""
     ranks: dict[str, tuple[bool, float]] = {}
     for outcome in outcomes:
         labels = _labels(outcome)
@@ -163,22 +164,22 @@ def _titles(outcomes: Sequence[Outcome]) -> list[str]:
 def _by_row_and_share(
     outcomes: Sequence[Outcome],
 ) -> dict[tuple[str, ...], dict[str, list[float]]]:
-    """Return the metric in percent by (encoder, task, probe), then by share, for every draw."""
-    encoders = {(o.result.encoder.name, o.result.encoder.weights_sha256 or "") for o in outcomes}
+    """Return the metric of every draw in percent by (encoder, task, probe), then by share."""
+    encoders = {(o.record.encoder.name, o.record.encoder.weights_sha256 or "") for o in outcomes}
     times = Counter(name for name, _ in encoders)
     rows: dict[tuple[str, ...], dict[str, list[float]]] = {}
     for outcome in outcomes:
-        result = outcome.result
-        name = result.encoder.name
+        record = outcome.record
+        name = record.encoder.name
         if times[name] > 1:
-            name += f" ({(result.encoder.weights_sha256 or 'no weights')[:10]})"
-        found = rows.setdefault((name, result.task.name, result.probe.name), {})
-        found.setdefault(_labels(outcome).title, []).append(100 * result.headline)
+            name += f" ({(record.encoder.weights_sha256 or 'no weights')[:10]})"
+        found = rows.setdefault((name, record.task.name, record.probe.name), {})
+        found.setdefault(_labels(outcome).title, []).append(100 * record.headline)
     return rows
 
 
 def _labels(outcome: Outcome) -> TrainLabelsPart:
-    labels = outcome.result.train_labels
+    labels = outcome.record.train_labels
     assert labels
     return labels
 
@@ -186,25 +187,22 @@ def _labels(outcome: Outcome) -> TrainLabelsPart:
 def _publish(
     outcomes: Sequence[Outcome], machine: Machine, out: Path | None, targets: Sequence[float]
 ) -> None:
-    """Write the table of all low-shot records, with those that are not reportable if ours are."""
-    from bench.publish.write_board import (
-        write_board,  # pydantic and pyarrow: only where they are needed
-    )
+    """Write the table of all low-shot records; it shows unreportable ones if any of ours is one."""
+    from bench.publish.write_board import write_board  # pydantic and pyarrow: only where needed
 
-    include_all = _asks_for_all(outcomes)
+    include_all = _any_unreportable(outcomes)
     options = {"targets": tuple(targets)}
     made = write_board(BOARD, machine.home, out, include_all=include_all, options=options)
-    tell_files(made)
+    print_paths(made)
     leave(made)
 
 
-def _asks_for_all(outcomes: Sequence[Outcome]) -> bool:
-    """Say whether one of our own records is not reportable, so that the table shows such ones."""
-    return any(outcome.result.status == "not_reportable" for outcome in outcomes)
+def _any_unreportable(outcomes: Sequence[Outcome]) -> bool:
+    return any(outcome.record.status == "not_reportable" for outcome in outcomes)
 
 
 def _numbers(text: str | None, option: str, kind: Callable[[str], N]) -> list[N]:
-    """Read numbers that are separated by commas; signs of percent are understood."""
+    """Parse comma-separated numbers; percent signs are allowed."""
     parts = [part.strip(" %") for part in text.split(",")] if text else []
     try:
         return [kind(part) for part in parts if part]
@@ -213,7 +211,7 @@ def _numbers(text: str | None, option: str, kind: Callable[[str], N]) -> list[N]
 
 
 def _fractions(text: str | None, option: str) -> list[float]:
-    """Read percents as fractions."""
-    from bench.data.few_labels import fraction_of  # numpy: only where it is needed
+    """Parse percentages as fractions."""
+    from bench.data.few_labels import fraction_of  # numpy: only where needed
 
     return [fraction_of(percent, option) for percent in _numbers(text, option, float)]

@@ -1,4 +1,4 @@
-"""The command `bench`: parse, call one function, print. Data go to stdout, the rest to stderr."""
+"""The command `bench`: parse, call one function, print. Data goes to stdout, the rest to stderr."""
 
 from __future__ import annotations
 
@@ -34,8 +34,7 @@ from bench.cli import (
     track,
     verify,
 )
-from bench.cli.data import Json
-from bench.cli.options import Home
+from bench.cli.options import Home, Json
 from bench.config import home_folder
 from bench.errors import BenchError, UsageError, closest
 
@@ -44,8 +43,8 @@ STOPPING = (signal.SIGINT, signal.SIGTERM)
 app = typer.Typer(
     name="bench",
     help="Evaluate frozen video and image encoders: features, probes, records, tables.\n\n"
-    "`--with MODULE` anywhere on the line loads encoders, tasks, probes or boards of your own.\n\n"
-    "`--trust-remote-code` lets an encoder of `torchhub:` run the code of its repository.",
+    "`--with MODULE` anywhere on the line loads your own encoders, tasks, probes or boards.\n\n"
+    "`--trust-remote-code` lets a `torchhub:` encoder run the code of its repository.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -75,11 +74,11 @@ app.command("card")(publish.card)
 app.command("push")(publish.push)
 
 
-def _say_version(asked: bool) -> None:
-    if asked:
+def _print_version(is_requested: bool) -> None:
+    if is_requested:
         typer.echo(f"frozenbench {bench.__version__}")
         with suppress(PackageNotFoundError):
-            typer.echo(f"torch {version('torch')}")  # from its metadata: nothing is imported
+            typer.echo(f"torch {version('torch')}")  # from its metadata: torch is not imported
         raise typer.Exit
 
 
@@ -87,17 +86,19 @@ def _say_version(asked: bool) -> None:
 def _before_a_command(
     version_: Annotated[
         bool,
-        typer.Option("--version", help="Print the version.", is_eager=True, callback=_say_version),
+        typer.Option(
+            "--version", help="Print the version.", is_eager=True, callback=_print_version
+        ),
     ] = False,
 ) -> None:
-    """Take the options in front of a command."""
+    """Parse the options in front of a command."""
 
 
 @app.command()
 def ls(
     kind: Annotated[str, typer.Argument(help=", ".join(registry.KINDS))], json_: Json = False
 ) -> None:
-    """List what is registered: encoders, tasks, probes, protocols, boards or recipes."""
+    """List registered encoders, tasks, probes, protocols, boards, recipes or papers."""
     summaries = {entry.name: entry.summary for entry in registry.entries(kind)}
     if json_:
         typer.echo(json.dumps(summaries, indent=1))
@@ -107,7 +108,7 @@ def ls(
 
 @app.command()
 def show(name: str, json_: Json = False) -> None:
-    """Show what a registered name is and which options it takes, with their defaults."""
+    """Describe a registered name and its options with their defaults."""
     every = [entry for kind in registry.KINDS for entry in registry.entries(kind)]
     facts = [entry.facts for entry in every if entry.name == name]
     if not facts:
@@ -124,8 +125,8 @@ def show(name: str, json_: Json = False) -> None:
 
 @app.command()
 def doctor(home: Home = None, json_: Json = False) -> None:
-    """Say which versions, GPU and decoders are here, what is missing and how to install it."""
-    from bench.cli.doctor import examine  # imports torch and the decoders to ask their versions
+    """Report versions, GPU and decoders of this machine, and how to install what is missing."""
+    from bench.cli.doctor import examine  # asks torch and the decoders for their versions
 
     findings = examine(home_folder(home))
     if json_:
@@ -143,10 +144,10 @@ def _print(rows: Iterable[tuple[str, ...]]) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line; problems end in one sentence on stderr and an exit code."""
+    """Run the command line; problems are reported in one sentence on stderr and an exit code."""
     before = {number: signal.signal(number, _stopped) for number in STOPPING}
     searched = sys.path.copy()
-    # The working directory, last, since folders in it may be called like packages (tasks, probes).
+    # The working directory comes last: its folders may share a name with our packages (tasks).
     sys.path.append("")
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     try:
@@ -156,8 +157,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except OSError as error:
         where = f" {error.filename}" if error.filename else ""
         _fail(
-            f"cannot use{where}: {error.strerror or error}; choose a place you may write to with"
-            " --home, --data or --out.",
+            f"cannot use{where}: {error.strerror or error}; choose a writable place with --home,"
+            " --data or --out.",
             1,
         )
     finally:
@@ -169,7 +170,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _prepared(arguments: list[str]) -> list[str]:
     """Load the modules named by `--with` and read `--some_option` as `--some-option`.
 
-    `--trust-remote-code` is the option of encoders that run code from elsewhere.
+    `--trust-remote-code` becomes the option of encoders that run code from elsewhere.
     """
     kept: list[str] = []
     rest = iter(arguments)
@@ -177,7 +178,7 @@ def _prepared(arguments: list[str]) -> list[str]:
         if word == "--with" or word.startswith("--with="):
             module = word.partition("=")[2] or next(rest, "")
             if not module:
-                raise UsageError("--with needs the name of a module.")
+                raise UsageError("--with needs a module name.")
             registry.load_extension(module)
         elif word in ("--trust-remote-code", "--trust_remote_code"):
             kept += ["--set", "encoder.trust_remote_code=true"]
@@ -190,10 +191,12 @@ def _prepared(arguments: list[str]) -> list[str]:
 
 
 def _stopped(number: int, frame: FrameType | None) -> None:
-    """End with 128 + the signal, and at once at a second one; only the command itself says so."""
+    """Exit with 128 + the signal, immediately at a second one; only the main process prints."""
     signal.signal(number, signal.SIG_DFL)
     if multiprocessing.parent_process() is None:
-        sys.stderr.write("\nbench: interrupted; what is done is kept, the same command goes on.\n")
+        sys.stderr.write(
+            "\nbench: interrupted; finished work is saved; run the same command to resume.\n"
+        )
     raise SystemExit(128 + number)
 
 

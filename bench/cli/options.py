@@ -1,77 +1,50 @@
-"""Options that several commands share, and what they are read as."""
+"""Options that several commands share, and how they are parsed."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from bench.config import Machine, RunConfig, data_folder, expand, home_folder, read_config
 from bench.errors import UsageError
 
-if TYPE_CHECKING:
-    pass
-
-
 Names = list[str] | None
-
-
 Encoder = Annotated[
     Names, typer.Option("--encoder", "-m", help="NAME, NAME:WEIGHTS or a path; repeatable.")
 ]
-
-
 Tasks = Annotated[Names, typer.Option("--task", "-t", help="Names, separated by commas.")]
-
-
 Probes = Annotated[Names, typer.Option("--probe", "-p", help="Names, separated by commas.")]
-
-
 Sets = Annotated[
     Names, typer.Option("--set", help="KEY=VALUE, such as probe.epochs=5; repeatable.")
 ]
-
-
 Protocol = Annotated[str | None, typer.Option(help="See: bench ls protocols.")]
-
-
 Plan = Annotated[str | None, typer.Option(help="Clips, such as 16x8x3@4.")]
-
-
 Seed = Annotated[int | None, typer.Option(help="Seed of probes, order and augmentation.")]
-
-
+Draws = Annotated[int | None, typer.Option(help="Stored augmented draws per sample.")]
+Limit = Annotated[
+    int | None,
+    typer.Option("--limit", "-L", help="Rows per split; the record is marked not reportable."),
+]
 OnUnreadable = Annotated[str | None, typer.Option(help="stop, wrong or skip.")]
-
-
-Overwrite = Annotated[bool, typer.Option(help="Run again though a record exists.")]
-
-
-Home = Annotated[Path | None, typer.Option("--home", help="Features and records [BENCH_HOME].")]
-
-
-Data = Annotated[Path | None, typer.Option("--data", help="Where the data sets are [BENCH_DATA].")]
-
-
+Overwrite = Annotated[bool, typer.Option(help="Run again even if a record exists.")]
+Home = Annotated[
+    Path | None, typer.Option("--home", help="Folder of features and records [BENCH_HOME].")
+]
+Data = Annotated[Path | None, typer.Option("--data", help="Folder of the data sets [BENCH_DATA].")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:0.")]
-
-
-Workers = Annotated[int, typer.Option("--workers", "-j", help="Processes that decode.")]
-
-
-BatchSize = Annotated[int, typer.Option("--batch-size", "-b", help="Samples read ahead at a time.")]
-
-
-Json = Annotated[bool, typer.Option("--json", help="Print JSON lines for machines.")]
-
-
+Workers = Annotated[int, typer.Option("--workers", "-j", help="Decoding processes.")]
+BatchSize = Annotated[int, typer.Option("--batch-size", "-b", help="Samples per read-ahead batch.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Config = Annotated[Path | None, typer.Argument(help="A TOML file, or a record to run again.")]
+TableFolder = Annotated[Path | None, typer.Option("--out", help="Folder for the table.")]
+All = Annotated[bool, typer.Option("--all", help="Include records that are not reportable.")]
 
 
 def configs_of(path: Path | None, given: Mapping[str, Any], settings: Names) -> list[RunConfig]:
-    """Return what to run: the file, options that were given over it, and `--set` over both."""
+    """Return what to run: the file, overridden by the given options, then by `--set`."""
     values = read_config(path) if path is not None else {}
     values.update({key: value for key, value in given.items() if value is not None})
     return expand(values, settings or [])
@@ -86,10 +59,10 @@ def machine_of(
     *,
     overwrite: bool = False,
 ) -> Machine:
-    """Return where to run; the folders are those given or of the environment.
+    """Return where to run; folders that are not given come from the environment.
 
     Raises:
-        UsageError: a number of processes or of samples that cannot be.
+        UsageError: an impossible number of processes or samples.
     """
     if workers < 0 or batch_size < 1:
         raise UsageError("--workers must be at least 0 and --batch-size at least 1.")

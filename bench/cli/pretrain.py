@@ -1,4 +1,4 @@
-"""The command that trains an encoder: pretrain."""
+"""The command that trains an encoder: `bench pretrain`."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ from typing import Annotated
 import typer
 
 from bench import registry
+from bench.cli.options import Device, Names, Workers
 from bench.config import data_folder
 from bench.errors import UsageError
-
-Names = list[str] | None
 
 
 def pretrain(
@@ -25,64 +24,59 @@ def pretrain(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Folder of the run [pretrained/RECIPE].")
     ] = None,
-    resume: Annotated[bool, typer.Option(help="Go on from the folder's checkpoint.")] = False,
+    resume: Annotated[bool, typer.Option(help="Continue from the folder's checkpoint.")] = False,
     seed: Annotated[int, typer.Option(help="Seed of weights, data order, crops and masks.")] = 0,
     set_: Annotated[
         Names, typer.Option("--set", help="KEY=VALUE of the recipe, such as lr=1e-3; repeatable.")
     ] = None,
     steps: Annotated[
-        int | None, typer.Option(help="Stop after this step; schedules stay as they are.")
+        int | None, typer.Option(help="Stop after this step; schedules do not change.")
     ] = None,
     watch: Annotated[
-        str | None, typer.Option(help="Probe the encoder on this task's training rows meanwhile.")
+        str | None, typer.Option(help="Probe the encoder on this task's training rows on the way.")
     ] = None,
     watch_every: Annotated[int, typer.Option(help="Steps between measurements.")] = 500,
-    log_every: Annotated[int, typer.Option(help="Steps between lines of the log.")] = 20,
+    log_every: Annotated[int, typer.Option(help="Steps between log entries.")] = 20,
     save_every: Annotated[int, typer.Option(help="Steps between checkpoints.")] = 1000,
-    encoder_every: Annotated[
-        int | None, typer.Option(help="Steps between encoders that are kept.")
-    ] = None,
-    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:0.")] = "auto",
+    encoder_every: Annotated[int | None, typer.Option(help="Steps between saved encoders.")] = None,
+    device: Device = "auto",
     engine: Annotated[str, typer.Option(help="auto, plain, ddp or fsdp2.")] = "auto",
-    accumulate: Annotated[int, typer.Option(help="Backward passes a step on each process.")] = 1,
-    workers: Annotated[int, typer.Option("--workers", "-j", help="Processes that decode.")] = 2,
+    accumulate: Annotated[int, typer.Option(help="Backward passes per step and process.")] = 1,
+    workers: Workers = 2,
     keep_decoded: Annotated[
-        float, typer.Option(help="GB of memory for decoded videos, for small data sets.")
+        float, typer.Option(help="Memory in GB to cache decoded videos of small data sets.")
     ] = 0.0,
     compile_: Annotated[bool, typer.Option("--compile", help="torch.compile every block.")] = False,
     checkpoint_activations: Annotated[
         bool, typer.Option(help="Compute blocks twice to save memory.")
     ] = False,
     gpus: Annotated[
-        int | None, typer.Option(help="Start so many processes here, one a GPU (or on the CPU).")
+        int | None, typer.Option(help="Number of processes here, one per GPU (or on the CPU).")
     ] = None,
     slurm: Annotated[
         str | None,
         typer.Option(help="Submit: nodes=2,gpus=8,hours=72,partition=NAME (needs submitit)."),
     ] = None,
     data_root: Annotated[
-        Path | None, typer.Option(help="Where the data sets are [BENCH_DATA].")
+        Path | None, typer.Option(help="Folder of the data sets [BENCH_DATA].")
     ] = None,
 ) -> None:
-    """Pretrain a V-JEPA encoder; killed at any moment, the same command with --resume goes on."""
-    from bench.launch.here_or_torchrun import (  # starts processes: only where it is needed
-        launch,
-        parse_slurm,
-    )
+    """Pretrain a V-JEPA encoder; if killed, run the same command with --resume to continue."""
+    from bench.launch.here_or_torchrun import launch, parse_slurm  # only where needed
 
     slurm_options = parse_slurm(slurm) if slurm else None
-    from bench.pretrain.job import PretrainJob  # torch: only where it is needed
+    from bench.pretrain.job import PretrainJob  # torch: only where needed
     from bench.pretrain.loop import pretrain as train
     from bench.pretrain.observer import UNREADABLE_FILE, read_unreadable
-    from bench.pretrain.recipe import changed
+    from bench.pretrain.recipe import with_settings
 
     if not lists:
         raise UsageError(
-            "pretraining needs videos: name one or more lists with --data, such as --data"
+            "pretraining needs videos: give one or more lists with --data, such as --data"
             " videos.txt or --data task:moving_digits_what."
         )
     job = PretrainJob(
-        recipe=changed(registry.build("recipes", recipe, {}), set_ or []),
+        recipe=with_settings(registry.build("recipes", recipe, {}), set_ or []),
         lists=tuple(lists),
         out=out or Path("pretrained") / recipe,
         seed=seed,
@@ -102,15 +96,15 @@ def pretrain(
         compile_blocks=compile_,
         checkpoint_activations=checkpoint_activations,
     )
-    # Not before the job is made: what cannot be is said once and here, not by every process.
+    # Only after the job is built, so that its errors are reported once, not by every process.
     if (gpus is not None or slurm_options) and "RANK" not in os.environ:
         raise typer.Exit(launch(sys.argv[1:], gpus=gpus, slurm=slurm_options))
     folder = train(job)
     if os.environ.get("RANK", "0") == "0":
         if unreadable := read_unreadable(job.out):
             typer.echo(
-                f"{len(unreadable)} files could not be read, and others were read in their place;"
-                f" they are listed in {job.out / UNREADABLE_FILE}",
+                f"{len(unreadable)} files could not be read and were replaced by others; they are"
+                f" listed in {job.out / UNREADABLE_FILE}",
                 err=True,
             )
         typer.echo(str(folder))

@@ -1,11 +1,10 @@
-"""The commands on papers' numbers and on what boards still lack: published and fill."""
+"""The commands on papers' numbers and on missing runs of boards: published and fill."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,9 +12,19 @@ from rich.markup import escape
 from rich.table import Table
 
 from bench import registry
-from bench.cli.board import leave, options_of, print_files, tell_files
+from bench.cli.board import leave, options_of, print_files, print_paths
 from bench.cli.console import TerminalProgress, open_console
-from bench.cli.options import BatchSize, Data, Device, Encoder, Home, Json, Workers, machine_of
+from bench.cli.options import (
+    BatchSize,
+    Data,
+    Device,
+    Encoder,
+    Home,
+    Json,
+    TableFolder,
+    Workers,
+    machine_of,
+)
 from bench.cli.outcomes import exit_unless_complete, printing
 from bench.errors import UsageError
 
@@ -27,7 +36,7 @@ if TYPE_CHECKING:
     from bench.studies.fill_board import Todo
 
 FAILED = 1
-OF_BOARD = "board."
+BOARD_PREFIX = "board."
 TITLES = {
     "resolution": "px", "params_m": "params M", "pretrain_data": "data", "samples_seen_m": "seen M",
     "train_fraction": "labels",
@@ -37,7 +46,7 @@ RIGHT = ("px", "params M", "seen M", "labels", "value")
 
 def published(
     task: Annotated[str | None, typer.Option("--task", "-t", help="Such as k400.")] = None,
-    method: Annotated[str | None, typer.Option(help="A part of the name, such as V-JEPA.")] = None,
+    method: Annotated[str | None, typer.Option(help="Part of the name, such as V-JEPA.")] = None,
     source: Annotated[str | None, typer.Option(help="A paper (see: bench ls papers).")] = None,
     table: Annotated[str | None, typer.Option(help="Such as 6.")] = None,
     probe: Annotated[
@@ -45,7 +54,7 @@ def published(
     ] = None,
     json_: Json = False,
 ) -> None:
-    """Search the published numbers: in percent as printed, each with its source and table."""
+    """Search the published numbers (in percent, as printed), each with its source and table."""
     from bench.publish.paper_numbers import published_numbers, search
 
     found = search(
@@ -62,47 +71,44 @@ def published(
 def fill(
     board: Annotated[str, typer.Argument(help="Which table (see: bench ls boards).")],
     encoder: Encoder = None,
-    draws: Annotated[int, typer.Option(help="Random draws of a share of the labels.")] = 3,
+    draws: Annotated[int, typer.Option(help="Random draws per share of the labels.")] = 3,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the commands that are lacking, run nothing.")
+        bool, typer.Option("--dry-run", help="Print the commands of the missing runs only.")
     ] = False,
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", help="As of bench run; board.OPTION=VALUE is one of the table."),
+        typer.Option("--set", help="As for bench run; board.OPTION=VALUE sets a table's option."),
     ] = None,
     home: Home = None,
     data: Data = None,
-    out: Annotated[Path | None, typer.Option("--out", help="Folder for the table.")] = None,
+    out: TableFolder = None,
     all_: Annotated[
-        bool, typer.Option("--all", help="In the table also records that are not reportable.")
+        bool, typer.Option("--all", help="Show records that are not reportable in the table.")
     ] = False,
     device: Device = "auto",
     workers: Workers = 2,
     batch_size: BatchSize = 8,
     json_: Json = False,
 ) -> None:
-    """Run what the columns of a board still lack of an encoder, and write the board.
+    """Run what an encoder is missing in the columns of a board, and write the board.
 
-    What is on record is not run again; what cannot be run is named and does not stop the others.
+    Runs on record are not repeated; a run that fails is reported and does not stop the others.
     """
     if not encoder:
         raise UsageError("no encoder is named; give --encoder NAME (see: bench ls encoders).")
     machine = machine_of(home, data, device, workers, batch_size)
-    of_board = [setting for setting in set_ or [] if setting.startswith(OF_BOARD)]
-    options = options_of(of_board, OF_BOARD)
+    of_board = [setting for setting in set_ or [] if setting.startswith(BOARD_PREFIX)]
+    options = options_of(of_board, BOARD_PREFIX)
     chosen: Leaderboard = registry.build("boards", board, options)
     settings = [setting for setting in set_ or [] if setting not in of_board]
 
     from bench.publish.missing_runs import command
-    from bench.publish.write_board import (
-        require_board,  # torch: only where it is needed
-        write_board,
-    )
+    from bench.publish.write_board import require_board, write_board  # torch: only where needed
     from bench.studies.fill_board import todo
 
     require_board(board, chosen)
     left = todo(chosen, encoder, settings, machine, draws=draws, is_dry=dry_run)
-    _tell(chosen, left)
+    _print_summary(chosen, left)
     if dry_run:
         places = {"--data": data, "--home": home}
         more = [word for flag, path in places.items() if path for word in (flag, str(path))]
@@ -113,10 +119,10 @@ def fill(
         return
     outcomes, failures = _fill(left.runs, machine, json_=json_)
     failures = [*left.failures, *failures]
-    include_all = all_ or any(o.result.status == "not_reportable" for o in outcomes)
+    include_all = all_ or any(o.record.status == "not_reportable" for o in outcomes)
     made = write_board(board, machine.home, out, include_all=include_all, options=options)
     if json_:
-        tell_files(made)
+        print_paths(made)
     else:
         print_files(made)
     _leave_failed(failures)
@@ -127,9 +133,9 @@ def fill(
 def _fill(
     runs: Sequence[PlannedRun], machine: Machine, *, json_: bool
 ) -> tuple[list[Outcome], list[Failure]]:
-    """Make the runs and print their records."""
+    """Execute the runs and print their records."""
     from bench.publish.missing_runs import Failure
-    from bench.studies.fill_board import fill as make  # torch: only where it is needed
+    from bench.studies.fill_board import fill as make  # torch: only where needed
 
     failures: list[Failure] = []
     with printing(json_=json_) as outcomes:
@@ -141,8 +147,8 @@ def _fill(
     return outcomes, failures
 
 
-def _tell(board: Leaderboard, left: Todo) -> None:
-    """Say which columns nothing here measures, and how much is on record and how much not."""
+def _print_summary(board: Leaderboard, left: Todo) -> None:
+    """Print which columns cannot be measured here, and how many runs are on record or missing."""
     from bench.publish.missing_runs import why_not_here
 
     reasons: dict[str, list[str]] = {}
@@ -151,11 +157,11 @@ def _tell(board: Leaderboard, left: Todo) -> None:
             reasons.setdefault(reason, []).append(column.title)
     for reason, titles in reasons.items():
         typer.echo(f"published only: {', '.join(titles)} ({reason})", err=True)
-    typer.echo(f"{left.num_on_record} runs on record, {len(left.runs)} lacking", err=True)
+    typer.echo(f"{left.num_on_record} runs on record, {len(left.runs)} missing", err=True)
 
 
 def _leave_failed(failures: Sequence[Failure]) -> None:
-    """Name what could not be run and why, each reason once; end in code 1 if there was any."""
+    """Print which runs failed and why, each reason once; exit with code 1 if any did."""
     columns: dict[tuple[str, str], list[str]] = {}
     for failure in failures:
         columns.setdefault((failure.encoder, failure.reason), []).extend(failure.columns)
@@ -167,7 +173,7 @@ def _leave_failed(failures: Sequence[Failure]) -> None:
 
 
 def _print_numbers(numbers: Sequence[PublishedNumber]) -> None:
-    """Print a line for every number; columns that would be empty are left out."""
+    """Print one line per number; empty columns are left out."""
     lines = []
     for n in numbers:
         std = "" if n.std is None else f" ± {n.std:.1f}"

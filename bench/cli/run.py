@@ -1,9 +1,9 @@
-"""The commands that compute: run, features, encode, probe and demo."""
+"""The commands that compute: run, features, encode and probe."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -12,9 +12,11 @@ from bench.cli.options import (
     Config,
     Data,
     Device,
+    Draws,
     Encoder,
     Home,
     Json,
+    Limit,
     Names,
     OnUnreadable,
     Overwrite,
@@ -30,9 +32,6 @@ from bench.cli.options import (
 )
 from bench.cli.outcomes import exit_unless_complete, print_outcomes, printing
 
-if TYPE_CHECKING:
-    pass
-
 
 def run(
     config: Config = None,
@@ -42,18 +41,16 @@ def run(
     protocol: Protocol = None,
     plan: Plan = None,
     seed: Seed = None,
-    draws: Annotated[int | None, typer.Option(help="Stored augmented draws a sample.")] = None,
-    limit: Annotated[
-        int | None, typer.Option("--limit", "-L", help="Rows a split; marked.")
-    ] = None,
+    draws: Draws = None,
+    limit: Limit = None,
     on_unreadable: OnUnreadable = None,
     set_: Sets = None,
     probe_weights: Annotated[
-        Path | None, typer.Option(help="Score this released probe file as it is.")
+        Path | None, typer.Option(help="Score this released probe file unchanged.")
     ] = None,
     head_classes: Annotated[
         str | None,
-        typer.Option(help="Its class names in its order (FILE), or fit: learn it in training."),
+        typer.Option(help="FILE with its class names in its order, or fit: learn the order."),
     ] = None,
     home: Home = None,
     data: Data = None,
@@ -63,9 +60,9 @@ def run(
     overwrite: Overwrite = False,
     json_: Json = False,
 ) -> None:
-    """Evaluate encoders on tasks with probes: features, fit, score, one record a run."""
+    """Evaluate encoders on tasks with probes: features, fit, score, one record per run."""
     from bench.cli.console import TerminalProgress
-    from bench.evaluate.evaluate import evaluate, prepared_runs  # torch: only where it is needed
+    from bench.evaluate.evaluate import evaluate, prepared_runs  # torch: only where needed
 
     given = {
         "encoder": encoder, "task": task, "probe": probe, "protocol": protocol, "plan": plan,
@@ -90,8 +87,8 @@ def features(
     reads: Annotated[str, typer.Option(help="vector, tokens or both: vector,tokens.")] = "vector",
     protocol: Protocol = None,
     plan: Plan = None,
-    draws: Annotated[int | None, typer.Option(help="Stored augmented draws a sample.")] = None,
-    limit: Annotated[int | None, typer.Option("--limit", "-L", help="Rows a split.")] = None,
+    draws: Draws = None,
+    limit: Limit = None,
     set_: Sets = None,
     home: Home = None,
     data: Data = None,
@@ -99,18 +96,18 @@ def features(
     workers: Workers = 2,
     batch_size: BatchSize = 8,
 ) -> None:
-    """Extract and store the features of a task; can be killed and goes on where it was."""
+    """Extract and store the features of a task; if killed, run the same command to resume."""
     from bench.cli.console import TerminalProgress
-    from bench.evaluate.evaluate import store_features  # torch: only where it is needed
+    from bench.evaluate.evaluate import store_features  # torch: only where needed
 
     given = {
         "encoder": encoder, "task": task, "protocol": protocol, "plan": plan, "draws": draws,
         "limit": limit, "probe": "none", "features": "stored",
     }  # fmt: skip
     machine = machine_of(home, data, device, workers, batch_size)
-    wanted = [part.strip() for part in reads.split(",")]
+    readouts = [part.strip() for part in reads.split(",")]
     for one in configs_of(config, given, set_):
-        for folder in store_features(one, machine, wanted, TerminalProgress()):
+        for folder in store_features(one, machine, readouts, TerminalProgress()):
             typer.echo(str(folder))
 
 
@@ -118,7 +115,9 @@ def encode(
     encoder: Annotated[str, typer.Option("--encoder", "-m", help="NAME, NAME:WEIGHTS or a path.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The .npz file to write.")],
     videos: Annotated[Path | None, typer.Option(help="A folder of videos or images.")] = None,
-    list_: Annotated[Path | None, typer.Option("--list", help="A file with a path a line.")] = None,
+    list_: Annotated[
+        Path | None, typer.Option("--list", help="File with one path per line.")
+    ] = None,
     clips: Annotated[Path | None, typer.Option(help="An .npz with the array clip.")] = None,
     pool: Annotated[str, typer.Option(help="tokens, mean or frames.")] = "mean",
     plan: Annotated[str | None, typer.Option(help="Clips, such as 16x8x1@4.")] = None,
@@ -126,9 +125,9 @@ def encode(
     device: Device = "auto",
     workers: Workers = 2,
 ) -> None:
-    """Write the features of anybody's videos, images or clips to an .npz file."""
+    """Write the features of any videos, images or clips to an .npz file."""
     from bench.cli.console import TerminalProgress
-    from bench.evaluate.encode_files import encode_file  # torch: only where it is needed
+    from bench.evaluate.encode_files import encode_file  # torch: only where needed
 
     given = {"encoder": [encoder], "task": "none", "probe": "none", "plan": plan}
     [config] = configs_of(None, given, set_)
@@ -145,7 +144,7 @@ def probe(
     score: Annotated[Path, typer.Option(help="An .npz with x and y to score on.")],
     probe: Annotated[str, typer.Option("--probe", "-p", help="See: bench ls probes.")] = "linear",
     protocol: Annotated[str, typer.Option(help="See: bench ls protocols.")] = "honest@1",
-    seed: Annotated[int, typer.Option(help="Seed of the probe and of the order.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the probe and the row order.")] = 0,
     set_: Annotated[Names, typer.Option("--set", help="OPTION=VALUE, such as k=[10,20].")] = None,
     home: Home = None,
     device: Device = "auto",
@@ -153,10 +152,10 @@ def probe(
 ) -> None:
     """Fit a probe on features from elsewhere, print the scores and write a record."""
     from bench.cli.console import TerminalProgress
-    from bench.evaluate.from_arrays import probe_arrays  # torch: only where it is needed
+    from bench.evaluate.from_arrays import probe_arrays  # torch: only where needed
 
-    own = ("probe.", "on_permuted_labels=")
-    settings = [s if s.startswith(own) else f"probe.{s}" for s in set_ or []]
+    prefixes = ("probe.", "on_permuted_labels=")
+    settings = [s if s.startswith(prefixes) else f"probe.{s}" for s in set_ or []]
     given = {
         "encoder": ["none"], "task": "none", "probe": probe, "protocol": protocol, "seed": seed,
     }  # fmt: skip

@@ -1,4 +1,4 @@
-"""The commands that score files of predictions: `bench score ava`."""
+"""The commands that score prediction files: `bench score ava`."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from bench.cli.board import Json
 from bench.cli.console import open_console
+from bench.cli.options import Json
 
 if TYPE_CHECKING:
     from bench.metrics.frame_map import FrameMap
 
-app = typer.Typer(help="Score files of predictions from anywhere, by the rules of a benchmark.")
+app = typer.Typer(help="Score prediction files from anywhere, by the rules of a benchmark.")
 
 
 @app.command()
@@ -28,7 +28,7 @@ def ava(
         Path, typer.Option(help="The evaluated classes, such as ava_action_list_v2.2_for_*.pbtxt.")
     ],
     excluded: Annotated[
-        Path | None, typer.Option(help="Frames to leave out of both files: video, second.")
+        Path | None, typer.Option(help="Frames to exclude from both files: video, second.")
     ] = None,
     rules: Annotated[
         str, typer.Option(help="official, slowfast or mmaction2: whose number to print.")
@@ -37,9 +37,9 @@ def ava(
 ) -> None:
     """Print the frame mAP at IoU 0.5 of detections on AVA, and the AP of every class.
 
-    Three programs print three numbers for one file: the official one keeps the 50 best rows of a
-    frame, SlowFast's matches in the order of the file, mmaction2's forgets classes without
-    detections. The rules that made a number are printed with it.
+    Three programs give three numbers for one file: the official one keeps the 50 best rows per
+    frame, SlowFast's matches in file order, mmaction2's ignores classes without detections. The
+    rules behind a number are printed with it.
     """
     from bench.metrics.ava_score import as_json, score_files  # numpy and pyarrow
 
@@ -76,9 +76,9 @@ def _print(score: FrameMap) -> None:
     for title, name in (
         ("in the file", "rows"),
         ("dropped: excluded frame", "excluded"),
-        ("dropped: class outside of the label map", "other_classes"),
+        ("dropped: class not in the label map", "other_classes"),
         ("dropped: frame without ground truth", "frames_without_truth"),
-        ("dropped: beyond the best 50 of a frame", "beyond_best"),
+        ("dropped: beyond the best 50 per frame", "beyond_best"),
         ("dropped: no positive width and height", "without_area"),
         ("scored", "scored"),
     ):

@@ -1,4 +1,4 @@
-"""The command that follows a pretraining run: track."""
+"""The command that evaluates the encoders of a pretraining run: `bench track`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ from bench.cli.options import (
     Device,
     Home,
     Json,
+    Limit,
+    Plan,
     Probes,
+    Protocol,
     Sets,
     Tasks,
     Workers,
@@ -33,16 +36,14 @@ def track(
     run_folder: Annotated[Path, typer.Argument(help="The folder of a pretraining run.")],
     task: Tasks = None,
     probe: Probes = None,
-    protocol: Annotated[str | None, typer.Option(help="See: bench ls protocols.")] = None,
-    plan: Annotated[str | None, typer.Option(help="Clips, such as 16x8x3@4.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of probes and order.")] = None,
-    limit: Annotated[
-        int | None, typer.Option("--limit", "-L", help="Rows a split; marked.")
-    ] = None,
+    protocol: Protocol = None,
+    plan: Plan = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of probes and row order.")] = None,
+    limit: Limit = None,
     steps: Annotated[
         str | None, typer.Option(help="Only these steps, separated by commas.")
     ] = None,
-    every: Annotated[int, typer.Option(help="Only encoders at least so many steps apart.")] = 1,
+    every: Annotated[int, typer.Option(help="Minimum number of steps between encoders.")] = 1,
     set_: Sets = None,
     home: Home = None,
     data: Data = None,
@@ -53,7 +54,7 @@ def track(
 ) -> None:
     """Evaluate the encoders that a pretraining run saved; write track.csv and track.png into it."""
     from bench.cli.console import TerminalProgress
-    from bench.studies.track_encoders import track as follow  # torch: only where it is needed
+    from bench.studies.track_encoders import track as follow  # torch: only where needed
 
     given = {
         "task": task, "probe": probe, "protocol": protocol, "plan": plan, "seed": seed,
@@ -75,14 +76,14 @@ def track(
         _print(made.rows)
     typer.echo(str(made.table), err=True)
     typer.echo(str(made.plot), err=True)
-    if any(result.status != "complete" for result in made.results):
-        for reason in sorted({r for result in made.results for r in result.reasons}):
+    if any(record.status != "complete" for record in made.results):
+        for reason in sorted({r for record in made.results for r in record.reasons}):
             typer.echo(f"not reportable: {reason}", err=True)
         raise typer.Exit(3)
 
 
 def _print(rows: Sequence[TrackRow]) -> None:
-    """Print one line a step and one column a task and probe."""
+    """Print one line per step and one column per task and probe."""
     from bench.cli.console import open_console
 
     columns = list(dict.fromkeys((row.task, row.probe) for row in rows))

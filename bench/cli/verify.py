@@ -1,4 +1,4 @@
-"""The commands that ask whether records hold: `bench verify`, `bench replay`, `bench explain`."""
+"""The commands that check records: `bench verify`, `bench replay` and `bench explain`."""
 
 from __future__ import annotations
 
@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from bench.cli.board import Home, Json
 from bench.cli.compare import placed
 from bench.cli.console import TerminalProgress, open_console
-from bench.cli.options import Data, Device, Workers
+from bench.cli.options import Data, Device, Home, Json, Workers
 from bench.config import Machine, data_folder, home_folder
 from bench.errors import BenchError
-from bench.records.differences import Difference, as_json, spelled
+from bench.records.differences import Difference, as_json, short_text
 from bench.records.find import record_file
 
 if TYPE_CHECKING:
@@ -37,16 +36,18 @@ def verify(
         typer.Argument(metavar="[RECORD|FOLDER]...", help="Files, ids or folders [HOME/records]."),
     ] = None,
     home: Home = None,
-    strict: Annotated[bool, typer.Option(help="What cannot be checked is suspect.")] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Also what is well.")] = False,
+    strict: Annotated[bool, typer.Option(help="Treat what cannot be checked as suspect.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Also print checks that passed.")
+    ] = False,
     json_: Json = False,
 ) -> None:
-    """Count the numbers of records again from the files beside them, and say what is wrong.
+    """Recompute the numbers of records from the files next to them, and report what is wrong.
 
-    Of a folder every record below it is checked, with the others as controls: the checker of a
-    results repository. Exit code 5: a record contradicts itself or its files; 3: one cannot be
-    believed (not above chance or untrained weights, predictions of another model), or is not
-    reportable; 0 otherwise.
+    In a folder every record below it is checked, with the others as controls: the checker of a
+    results repository. Exit code 5: a record contradicts itself or its files; 3: one is suspect
+    (not above chance or untrained weights, predictions of another model) or not reportable; 0
+    otherwise.
     """
     from bench.publish.results_repository import verify_paths  # pyarrow
 
@@ -62,10 +63,10 @@ def verify(
     else:
         _print_verdicts(verdicts, verbose=verbose)
     statuses = {verdict.status for verdict in verdicts}
-    told = {verdict.result.status for verdict in verdicts if verdict.result is not None}
+    recorded = {verdict.record.status for verdict in verdicts if verdict.record is not None}
     if "failed" in statuses:
         raise typer.Exit(FAILED)
-    if "suspect" in statuses or told - {"complete"}:
+    if "suspect" in statuses or recorded - {"complete"}:
         raise typer.Exit(DOUBTFUL)
 
 
@@ -76,28 +77,28 @@ def replay(
     device: Device = "auto",
     workers: Workers = 2,
     reuse_features: Annotated[
-        bool, typer.Option(help="Read stored features of HOME instead of making them again.")
+        bool, typer.Option(help="Read stored features of HOME instead of extracting them again.")
     ] = False,
     tolerance: Annotated[
-        float | None, typer.Option(min=0, help="Let the number move by this, such as 0.001.")
+        float | None, typer.Option(min=0, help="Allowed change of the number, such as 0.001.")
     ] = None,
     encoder: Annotated[
-        str | None, typer.Option("--encoder", "-m", help="NAME:WEIGHTS, where they are here.")
+        str | None, typer.Option("--encoder", "-m", help="NAME:WEIGHTS on this machine.")
     ] = None,
     set_: Annotated[
-        list[str] | None, typer.Option("--set", help="KEY=VALUE for places that are others here.")
+        list[str] | None, typer.Option("--set", help="KEY=VALUE for paths that differ here.")
     ] = None,
     probe_weights: Annotated[
         Path | None, typer.Option(help="The released probe file that was scored.")
     ] = None,
     head_classes: Annotated[
-        str | None, typer.Option(help="As it was given to bench run with that file.")
+        str | None, typer.Option(help="As given to bench run with that file.")
     ] = None,
     json_: Json = False,
 ) -> None:
     """Run a record again in a scratch folder, and show every field that comes out differently.
 
-    Exit code 0: the outcome is equal, or within --tolerance; 5: it is not.
+    Exit code 0: the outcome is equal or within --tolerance; 5: it is not.
     """
     from bench.studies.replay import replay as run_again  # torch
 
@@ -128,7 +129,7 @@ def explain(
     home: Home = None,
     json_: Json = False,
 ) -> None:
-    """Show every input in which two records differ: what decides the number, and what cannot."""
+    """Show every input in which two records differ, and whether it can change the number."""
     from bench.compare.compare_records import compare_records
     from bench.compare.explain import explain as sort_inputs
 
@@ -159,24 +160,24 @@ def _print_verdicts(verdicts: Sequence[Verdict], *, verbose: bool) -> None:
         for finding in verdict.findings:
             if verbose or finding.outcome != "ok":
                 mark = f"[{STYLES[finding.outcome]}]{finding.outcome}[/]"
-                name = verdict.record or verdict.path.name
+                name = verdict.record_id or verdict.path.name
                 table.add_row(name, finding.check, mark, _plain(finding.sentence))
     if table.row_count:
         open_console().print(table)
     number = Counter(str(verdict.status) for verdict in verdicts)
     parts = [f"{number[name]:,} {name}" for name in reversed(STYLES) if number[name]]
     typer.echo(f"{len(verdicts):,} verified: {', '.join(parts)}", err=True)
-    told = [verdict.result.status for verdict in verdicts if verdict.result is not None]
-    if told.count("not_reportable"):
-        typer.echo(f"{told.count('not_reportable'):,} not reportable", err=True)
+    recorded = [verdict.record.status for verdict in verdicts if verdict.record is not None]
+    if recorded.count("not_reportable"):
+        typer.echo(f"{recorded.count('not_reportable'):,} not reportable", err=True)
 
 
 def _verdict_facts(verdict: Verdict) -> dict[str, Any]:
     return {
-        "record": verdict.record,
+        "record": verdict.record_id,
         "path": str(verdict.path),
         "status": verdict.status,
-        "recorded_status": verdict.result.status if verdict.result is not None else None,
+        "recorded_status": verdict.record.status if verdict.record is not None else None,
         "findings": [vars(finding) for finding in verdict.findings],
     }
 
@@ -184,14 +185,16 @@ def _verdict_facts(verdict: Verdict) -> dict[str, Any]:
 # ------------------------------------------------------------------------------------------- replay
 def _print_replay(found: Replayed) -> None:
     old, new = found.old.headline, found.new.headline
-    typer.echo(f"{found.old.task.metric} {old!r} on record, {new!r} again ({new - old:+.6f})")
+    typer.echo(f"{found.old.task.metric} {old!r} on record, {new!r} now ({new - old:+.6f})")
     if found.changes is None:
-        typer.echo("predictions cannot be compared: their file is gone, or has other rows")
+        typer.echo("predictions cannot be compared: their file is missing or has other rows")
     else:
         moved = found.changes
-        text = f"{moved.moved:,} of {moved.rows:,} predictions moved, at most {moved.largest:.3g}"
+        text = (
+            f"{moved.moved:,} of {moved.rows:,} predictions moved, by at most {moved.largest:.3g}"
+        )
         if moved.other_class is not None:
-            text += f"; {moved.other_class:,} are of another class"
+            text += f"; {moved.other_class:,} changed class"
         typer.echo(text)
     _print_differences("differs from the record", found.differing)
     typer.echo("equal to the record" if found.is_equal else "not equal to the record", err=True)
@@ -213,7 +216,7 @@ def _print_explanation(
 ) -> None:
     _print_differences("decides the number", [*found.decide, *found.features])
     for title in found.unknown:
-        typer.echo(f"  {title}: the store is not in HOME, so its facts are not known")
+        typer.echo(f"  {title}: unknown, because the feature store is not in HOME")
     _print_differences("may move it by rounding", found.rounding)
     _print_differences("cannot move it", found.harmless)
     for name, record in (("A", a), ("B", b)):
@@ -248,7 +251,7 @@ def _print_differences(title: str, found: Sequence[Difference]) -> None:
     typer.echo(f"{title}: {'nothing' if not found else ''}".rstrip())
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 2))
     for one in found:
-        table.add_row(_plain(one.field), _plain(spelled(one.a)), _plain(spelled(one.b)))
+        table.add_row(_plain(one.field), _plain(short_text(one.a)), _plain(short_text(one.b)))
     if found:
         open_console().print(table)
 
@@ -256,4 +259,4 @@ def _print_differences(title: str, found: Sequence[Difference]) -> None:
 def _plain(text: str) -> str:
     from rich.markup import escape
 
-    return escape(text.encode("utf-8", "replace").decode())  # a file may hold half a character
+    return escape(text.encode("utf-8", "replace").decode())  # text of a file may be invalid UTF-8

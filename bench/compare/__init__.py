@@ -1,1 +1,1 @@
-"""Two records side by side."""
+"""Compare two records."""

@@ -1,4 +1,4 @@
-"""What two records must share for their numbers to compare encoders, and what they do not share."""
+"""What two records must share for their numbers to compare encoders, and where they differ."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Measurement = tuple[str, str, str, str, str]  # task, metric, protocol, probe, s
 
 
 def measurement(record: Record, metric: str | None = None) -> Measurement:
-    """Return what a number is called: what records of two encoders are matched by."""
+    """Return the key by which records of two encoders are matched."""
     labels = record.train_labels
     return (
         record.task.name,
@@ -26,14 +26,14 @@ def measurement(record: Record, metric: str | None = None) -> Measurement:
 
 
 def repeat_of(record: Record) -> tuple[int, int]:
-    """Return the seed and the draw of the labels: what may differ between repeats of one run."""
+    """Return the seed and the draw of the labels, which may differ between repeats of one run."""
     labels = record.train_labels
     seed = record.config.get("seed")
     return (seed if isinstance(seed, int) else 0), (labels.repeat if labels else 0)
 
 
 def inputs(record: Record) -> dict[str, str]:
-    """Return what decides a number beside the encoder, the seed and the draw, in words by name."""
+    """Return every input of a number except encoder, seed and draw, as text by name."""
     labels, score, probe = record.train_labels, record.data.score, record.probe
     heads = [json.dumps(head, sort_keys=True) for head in probe.heads]
     return {
@@ -57,7 +57,7 @@ def inputs(record: Record) -> dict[str, str]:
         "unreadable rows": "wrong" if record.counts_lost else "left out",
         "limit": json.dumps(record.config.get("limit")),
         "labels to fit": labels.title if labels else "none",
-        "options of the task": json.dumps(own_options(record), sort_keys=True),
+        "options of the task": json.dumps(decisive_options(record), sort_keys=True),
         "files of the task": json.dumps(
             {name: digest[:8] for name, digest in sorted(record.task.files.items())}
         ),
@@ -65,36 +65,36 @@ def inputs(record: Record) -> dict[str, str]:
 
 
 def condition(record: Record) -> tuple[str, ...]:
-    """Return everything but seed and draw that repeats of one run have in common."""
+    """Return what repeats of one run have in common: everything but seed and draw."""
     options = json.dumps(record.config.get("encoder_options"), sort_keys=True)
     weights = record.encoder.weights_sha256 or ""
     return record.encoder.name, weights, options, *inputs(record).values()
 
 
 def differing(a: Record, b: Record) -> list[str]:
-    """Return a sentence for every input in which two records differ, beside the encoder."""
-    own, other = inputs(a), inputs(b)
-    said = [f"{name}: {own[name]} / {other[name]}" for name in own if own[name] != other[name]]
+    """Describe every input except the encoder in which two records differ."""
+    x, y = inputs(a), inputs(b)
+    found = [f"{name}: {x[name]} / {y[name]}" for name in x if x[name] != y[name]]
     repeats = zip(("seed", "draw of the labels"), repeat_of(a), repeat_of(b), strict=True)
-    said += [f"{name}: {x} / {y}" for name, x, y in repeats if x != y]
+    found += [f"{name}: {i} / {j}" for name, i, j in repeats if i != j]
     digests = [record.data.fit.digest[:8] if record.data.fit else "none" for record in (a, b)]
     if digests[0] != digests[1] and repeat_of(a)[1] == repeat_of(b)[1]:
-        said.append(f"rows to fit: manifest {digests[0]} / {digests[1]}")
-    return said
+        found.append(f"rows to fit: manifest {digests[0]} / {digests[1]}")
+    return found
 
 
 def paired_repeats(a: Sequence[Record], b: Sequence[Record]) -> list[tuple[Record, Record]]:
-    """Pair the records of two encoders on one measurement, seed by seed and draw by draw.
+    """Pair the records of two encoders on one measurement by seed and draw.
 
-    All records of a side share a `condition`. Of several ways the one whose sides differ in the
-    fewest inputs is taken, then the one with the most pairs, then with complete records, then the
-    newest. Without a seed and draw in common it is one pair, of the newest ones.
+    All records of a side share a `condition`. Prefer pairings that differ in the fewest inputs,
+    then those with the most pairs, with complete records, and the newest. Without a common seed
+    and draw, pair the newest record of each side.
     """
     candidates = [
         pairs
-        for own in _by_condition(a)
-        for other in _by_condition(b)
-        if (pairs := [(own[key], other[key]) for key in sorted(own.keys() & other.keys())])
+        for x in _by_condition(a)
+        for y in _by_condition(b)
+        if (pairs := [(x[key], y[key]) for key in sorted(x.keys() & y.keys())])
     ]
     if not candidates:
         return [(max(a, key=_age), max(b, key=_age))] if a and b else []
@@ -110,7 +110,7 @@ def _merit(pairs: Sequence[tuple[Record, Record]]) -> tuple[Any, ...]:
 
 
 def _by_condition(records: Sequence[Record]) -> list[Mapping[tuple[int, int], Record]]:
-    """Return for every condition its newest record of each seed and draw."""
+    """Return the newest record per seed and draw for every condition."""
     found: dict[tuple[str, ...], dict[tuple[int, int], Record]] = {}
     for record in sorted(records, key=_age):
         found.setdefault(condition(record), {})[repeat_of(record)] = record
@@ -121,7 +121,7 @@ def _age(record: Record) -> tuple[bool, str, str]:
     return record.status == "complete", record.created, record.id
 
 
-def own_options(record: Record) -> dict[str, Any]:
-    """Return the options of a task, but for its share of the labels and where its files are."""
-    apart = {*KEYS, *PLACES, *FILE_PLACES}
-    return {key: value for key, value in record.task.options.items() if key not in apart}
+def decisive_options(record: Record) -> dict[str, Any]:
+    """Return the options of a task except for the share of the labels and the paths of files."""
+    left_out = {*KEYS, *PLACES, *FILE_PLACES}
+    return {key: value for key, value in record.task.options.items() if key not in left_out}

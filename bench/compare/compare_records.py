@@ -1,4 +1,4 @@
-"""Compare two encoders on the same rows: difference, interval, test, and what was not the same."""
+"""Compare two encoders on the same rows: difference, interval, test, and differing inputs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench.compare.comparable import Measurement, differing, measurement, paired_repeats
-from bench.compare.paired_rows import Placed, compare_on_rows, compare_on_videos, refuse_other_rows
+from bench.compare.paired_rows import (
+    StoredRecord,
+    compare_on_rows,
+    compare_on_videos,
+    refuse_other_rows,
+)
 from bench.errors import UsageError
 from bench.metrics.paired import Paired, holm
 from bench.records.record import Record
@@ -29,10 +34,10 @@ class Spread:
 class Comparison:
     """A minus B on one measurement.
 
-    `value_a` and `value_b` are over the rows that both counted: means over `pairs`, which are of
-    one seed and draw each. The spreads are over these pairs (None for one). `differing` names what
-    was not the same, beside the encoder; `remarks` what became of rows. `holm` is p adjusted for
-    all comparisons made at once.
+    `value_a` and `value_b` are means over `pairs`, one per seed and draw, on the rows that both
+    counted; the spreads are over these pairs (None for one). `differing` lists the inputs besides
+    the encoder that differ, `remarks` what happened to rows. `holm` is p adjusted for all
+    comparisons made at once.
     """
 
     measurement: Measurement
@@ -54,8 +59,8 @@ class Comparison:
 
 
 def compare_records(
-    a: Placed,
-    b: Placed,
+    a: StoredRecord,
+    b: StoredRecord,
     *,
     metric: str | None = None,
     strict: bool = False,
@@ -64,16 +69,16 @@ def compare_records(
     """Compare two records by `metric` (None: that of their task).
 
     Raises:
-        UsageError: they did not measure the same task and metric, or have no such metric.
-        DataError: they share no rows, or disagree on labels, or with `strict` on rows.
-        RecordError: a kept file is missing, or not the one that was recorded.
+        UsageError: their tasks or metrics differ, or they lack the metric.
+        DataError: they share no rows, or disagree on labels or, with `strict`, on rows.
+        RecordError: a saved file is missing or was changed.
     """
     for what, field in (("task", "name"), ("metric", "metric")):
         x, y = getattr(a.record.task, field), getattr(b.record.task, field)
         if x != y:
             raise UsageError(
-                f"record {a.record.id} is of {what} {x!r}, record {b.record.id} of {y!r}: the two"
-                " did not measure the same. Name two records of one task and metric."
+                f"record {a.record.id} has {what} {x!r}, record {b.record.id} has {y!r}: choose two"
+                " records of the same task and metric."
             )
     return _compare([(a, b)], metric, strict=strict, cache=cache)
 
@@ -89,11 +94,11 @@ def compare_encoders(
     include_unreportable: bool = False,
     cache: Path | None = None,
 ) -> tuple[list[Comparison], list[str]]:
-    """Compare two encoders on every measurement that both have; also say what only one has.
+    """Compare two encoders on all common measurements; also list the measurements of only one.
 
-    Encoders are named by their spec, or by their name in tables. P-values are adjusted for the
-    number of comparisons. Records that are not reportable are left out unless asked for. `metric`
-    picks another one than that of the tasks, where records have it.
+    Encoders are given by their spec or their name in tables. P-values are adjusted for the number
+    of comparisons. Records that are not reportable are left out by default. `metric` overrides
+    that of the tasks, for records that have it.
 
     Raises:
         UsageError: an encoder has no records, or the two have no measurement in common.
@@ -102,11 +107,12 @@ def compare_encoders(
     usable = [r for r in records if include_unreportable or r.status != "not_reportable"]
     hidden = len(records) - len(usable)
     by_name = [
-        _by_measurement(name, named(name, usable, hidden), metric) for name in (name_a, name_b)
+        _by_measurement(name, records_of_encoder(name, usable, hidden), metric)
+        for name in (name_a, name_b)
     ]
     both = [key for key in by_name[0] if key in by_name[1]]
     if not both:
-        listed = ("; ".join(map(spelled, keys)) for keys in by_name)
+        listed = ("; ".join(map(measurement_text, keys)) for keys in by_name)
         raise UsageError(
             f"{name_a} and {name_b} have no measurement in common: {' against '.join(listed)}. Run"
             " one of them on a task of the other."
@@ -115,46 +121,46 @@ def compare_encoders(
     for key in both:
         repeats = paired_repeats(by_name[0][key], by_name[1][key])
         pairs = [
-            (Placed(record=x, folder=folder), Placed(record=y, folder=folder)) for x, y in repeats
+            (StoredRecord(record=x, folder=folder), StoredRecord(record=y, folder=folder))
+            for x, y in repeats
         ]
         found.append(_compare(pairs, metric, strict=strict, cache=cache))
     adjusted = holm([one.paired.p for one in found]).tolist()
     alone = [
-        f"{spelled(key)}: {name} alone"
-        for name, own in zip((name_a, name_b), by_name, strict=True)
-        for key in own
+        f"{measurement_text(key)}: only {name}"
+        for name, found_keys in zip((name_a, name_b), by_name, strict=True)
+        for key in found_keys
         if key not in both
     ]
     return [replace(one, holm=p) for one, p in zip(found, adjusted, strict=True)], alone
 
 
-def named(name: str, records: Sequence[Record], hidden: int = 0) -> list[Record]:
-    """Return the records of one encoder, by its spec, its name, or `name (weights)` as in tables.
+def records_of_encoder(name: str, records: Sequence[Record], hidden: int = 0) -> list[Record]:
+    """Return the records of one encoder, given by spec, name, or `name (weights)` as in tables.
 
-    `hidden` is how many are not among them, because they are not reportable.
+    `hidden` is the number of records left out because they are not reportable.
 
     Raises:
-        UsageError: there are none, or the name stands for several networks.
+        UsageError: there are none, or the name is ambiguous.
     """
     found = [r for r in records if name in (r.encoder.spec, r.encoder.name, _with_weights(r))]
     if not found:
         known = sorted({r.encoder.spec for r in records})
         raise UsageError(
-            f"no record is of an encoder {name!r}, nor is one called so. Encoders on record:"
-            f" {', '.join(known) or 'none'}."
-            + (f" Not reportable, and left out without --all: {hidden}." if hidden else "")
+            f"no record has an encoder {name!r}. Encoders on record: {', '.join(known) or 'none'}."
+            + (f" Not reportable, left out without --all: {hidden}." if hidden else "")
         )
     networks = sorted({_with_weights(r) for r in found})
     if len(networks) > 1:
         raise UsageError(
-            f"{name!r} stands for {len(networks)} networks: {'; '.join(networks)}. Name one of them"
-            " so, or two records."
+            f"{name!r} matches {len(networks)} networks: {'; '.join(networks)}. Use one of these"
+            " names, or give two records."
         )
     return found
 
 
 def verdict(one: Comparison, name_a: str, name_b: str) -> str:
-    """Say in a sentence what the comparison shows."""
+    """Describe what the comparison shows."""
     paired = one.paired
     better, worse = (name_a, name_b) if paired.difference > 0 else (name_b, name_a)
     gap = f"{100 * abs(paired.difference):.1f} points"
@@ -162,30 +168,28 @@ def verdict(one: Comparison, name_a: str, name_b: str) -> str:
         return f"{better} is better than {worse}, by {gap}."
     if paired.p < ALPHA:
         return (
-            f"The two cannot be told apart: {gap} would be significant alone, but not among so many"
+            f"No significant difference: {gap} would be significant alone, but not among so many"
             " comparisons."
         )
     if paired.interval.low == paired.interval.high:
-        return (
-            f"The two are equal: no {one.unit.removesuffix('s')} of {paired.n:,} tells them apart."
-        )
+        return f"The two are equal on all {paired.n:,} {one.unit}."
     if paired.mde is None:
-        return f"The two cannot be told apart, and so few {one.unit} could hardly show anything."
+        return f"No significant difference; so few {one.unit} could hardly show one."
     return (
-        f"The two cannot be told apart; a difference of {100 * paired.mde:.1f} points would have"
-        " been found four times out of five."
+        f"No significant difference; one of {100 * paired.mde:.1f} points would have been found"
+        " four times out of five."
     )
 
 
-def spelled(key: Measurement) -> str:
-    """Return a measurement in words, such as `ssv2 top1, attentive, vjepa@1, 5 %`."""
+def measurement_text(key: Measurement) -> str:
+    """Return a measurement as text, such as `ssv2 top1, attentive, vjepa@1, 5 %`."""
     task, metric, protocol, probe, share = key
     return ", ".join(part for part in (f"{task} {metric}", probe, protocol, share) if part)
 
 
 # ---------------------------------------------------------------------------------- one comparison
 def _compare(
-    pairs: Sequence[tuple[Placed, Placed]],
+    pairs: Sequence[tuple[StoredRecord, StoredRecord]],
     metric: str | None,
     *,
     strict: bool,
@@ -193,7 +197,6 @@ def _compare(
 ) -> Comparison:
     first_a, first_b = (one.record for one in pairs[0])
     key = measurement(first_a, metric)
-    said = differing(first_a, first_b)
     for record in (first_a, first_b):
         if record.value(key[1]) is None:
             raise UsageError(
@@ -223,7 +226,7 @@ def _compare(
         spread_a=_spread(a),
         spread_b=_spread(b),
         spread=_spread([x - y for x, y in zip(a, b, strict=True)]),
-        differing=tuple(said),
+        differing=tuple(differing(first_a, first_b)),
         remarks=tuple(remarks),
     )
 

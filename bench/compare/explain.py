@@ -1,4 +1,4 @@
-"""Why two records have different numbers: every input in which they differ, by what it can do."""
+"""Why two records have different numbers: every differing input, by its possible effect."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bench.records.differences import Difference, differences
 from bench.records.record import Record
 from bench.records.run_id import FILE_PLACES, PLACES
 
-# What comes out of a run, and what only repeats other fields.
+# Outputs of a run, and fields that only repeat others.
 OUTCOMES = (
     "schema_version", "id", "seal", "status", "reasons", "metrics", "artifacts", "probe.log",
     "probe.selected", "probe.selection", "encoder.check", "encoder.notes", "encoder.spec",
@@ -34,12 +34,11 @@ KEYS = {"features.fit_key": "fit features", "features.score_key": "scored featur
 
 @dataclass(frozen=True, kw_only=True)
 class Explanation:
-    """Inputs in which two records differ: those that `decide` the number, those that may move it by
-    `rounding` (a commit that is another one may do more), and `harmless` ones, which cannot.
+    """Differing inputs of two records: those that `decide` the number, those that may change it by
+    `rounding` (another commit may do more), and `harmless` ones.
 
-    `features` are the deciding facts behind feature keys that differ, for stores that are here;
-    `unknown` names the keys whose facts are not. A key that differs by precision, type or decoder
-    alone is among those that round.
+    `features` are the decisive facts behind differing feature keys, `unknown` the keys whose store
+    is not available. A key that differs only by precision, type or decoder counts as rounding.
     """
 
     decide: tuple[Difference, ...]
@@ -50,7 +49,7 @@ class Explanation:
 
 
 def explain(a: Record, b: Record, home: Path | None = None) -> Explanation:
-    """Sort every differing input of two records; `home` is where feature stores may be."""
+    """Classify every differing input of two records; feature stores are looked up in `home`."""
     names = ("decide", "rounding", "harmless", "features")
     groups: dict[str, list[Difference]] = {name: [] for name in names}
     for one in differences(a.model_dump(mode="json"), b.model_dump(mode="json")):
@@ -68,7 +67,7 @@ def explain(a: Record, b: Record, home: Path | None = None) -> Explanation:
         for part in facts:
             group = "rounding" if part in rounding else "features"
             groups[group].append(replace(part, field=f"{title}: {part.field}"))
-        if rounding and len(rounding) == len(facts):  # another key for that alone
+        if rounding and len(rounding) == len(facts):  # the key differs by nothing else
             groups["decide"].remove(one)
             groups["rounding"].append(one)
     lists = {name: tuple(group) for name, group in groups.items()}
@@ -76,7 +75,7 @@ def explain(a: Record, b: Record, home: Path | None = None) -> Explanation:
 
 
 def _sorted(one: Difference) -> list[tuple[str, Difference]]:
-    """Return the group of a difference; the name of an encoder and its place are two of them."""
+    """Return the group of a difference; an encoder is split into its name and its weights."""
     if one.field == "config.encoder":
         (name_a, _, place_a), (name_b, _, place_b) = (str(x).partition(":") for x in (one.a, one.b))
         parts = [
@@ -97,11 +96,11 @@ def _is_in(field: str, names: tuple[str, ...]) -> bool:
 
 
 def _store_facts(home: Path | None, key: Any) -> Mapping[str, Any] | None:
-    """Return what a feature key is the digest of, if the store is under `home`."""
+    """Return the facts behind a feature key, if the store is under `home`."""
     if home is None or not isinstance(key, str):
         return None
     try:
-        held = json.loads((home / "features" / key[:2] / key / "facts.json").read_text())
+        facts = json.loads((home / "features" / key[:2] / key / "facts.json").read_text())
     except (OSError, ValueError):
         return None
-    return held if isinstance(held, dict) else None
+    return facts if isinstance(facts, dict) else None

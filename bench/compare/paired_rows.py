@@ -1,4 +1,4 @@
-"""The rows of records under each other, or their videos, and the tests of pairs on them."""
+"""Align the scored rows (or videos) of several records, and run paired tests on them."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from bench.records.score_intervals import left_out_of
 
 
 @dataclass(frozen=True, kw_only=True)
-class Placed:
-    """A record and the folder that its files are in."""
+class StoredRecord:
+    """A record and the folder of its files."""
 
     record: Record
     folder: Path
 
 
 def compare_on_rows(
-    pairs: Sequence[tuple[Placed, Placed]], metric: str | None
+    pairs: Sequence[tuple[StoredRecord, StoredRecord]], metric: str | None
 ) -> tuple[npt.NDArray[np.float64], Paired, list[str]]:
-    """Return the numbers of every pair on the rows that all counted, `[pairs, 2]`, and the test."""
+    """Return the numbers of every pair on the rows that all count, `[pairs, 2]`, test, remarks."""
     sides = [side for pair in pairs for side in pair]
     read = [right_rows(side.record, side.folder, metric) for side in sides]
     rows, remarks = _aligned(sides, read)
@@ -41,9 +41,7 @@ def compare_on_rows(
             f" {sides[0].record.task.name}); score both on one split."
         )
     if num_rows < len(counted):
-        remarks.append(
-            f"{len(counted) - num_rows:,} rows are left out that some record was told to skip"
-        )
+        remarks.append(f"{len(counted) - num_rows:,} rows that some record skips are left out")
     right = np.stack([one.right[counted] for one in rows])
     values = right.mean(axis=1).reshape(-1, 2)
     if len(pairs) == 1:
@@ -53,14 +51,14 @@ def compare_on_rows(
 
 
 def compare_on_videos(
-    pairs: Sequence[tuple[Placed, Placed]], cache: Path | None
+    pairs: Sequence[tuple[StoredRecord, StoredRecord]], cache: Path | None
 ) -> tuple[npt.NDArray[np.float64], Paired]:
-    """Return the frame mAP of every pair, `[pairs, 2]`, and the test over videos left out."""
+    """Return the frame mAP of every pair, `[pairs, 2]`, and the jackknife test over videos."""
     sides = [side for pair in pairs for side in pair]
     left = [left_out_of(side.record, side.folder, cache) for side in sides]
     if len({one.videos for one in left}) > 1:
         raise DataError(
-            f"records {sides[0].record.id} and {sides[1].record.id} were scored against other"
+            f"records {sides[0].record.id} and {sides[1].record.id} were scored on different"
             " videos; score both on one ground truth."
         )
     values = np.array([side.record.headline for side in sides]).reshape(-1, 2)
@@ -73,14 +71,14 @@ def compare_on_videos(
     )
     if found is None:
         raise DataError(
-            f"record {sides[0].record.id} is of so few videos that none can be left out; what"
-            " others would have given cannot be told from it."
+            f"record {sides[0].record.id} has too few videos for a jackknife; score both encoders"
+            " on more videos."
         )
     return values, found
 
 
-def refuse_other_rows(pairs: Sequence[tuple[Placed, Placed]]) -> None:
-    """Refuse records that were not scored on one list of rows and one set of files."""
+def refuse_other_rows(pairs: Sequence[tuple[StoredRecord, StoredRecord]]) -> None:
+    """Reject pairs that were not scored on the same rows and files."""
     for a, b in pairs:
         same_rows = a.record.data.score.digest == b.record.data.score.digest
         if same_rows and a.record.task.files == b.record.task.files:
@@ -96,9 +94,9 @@ def refuse_other_rows(pairs: Sequence[tuple[Placed, Placed]]) -> None:
 
 
 def _aligned(
-    sides: Sequence[Placed], read: Sequence[RightRows]
+    sides: Sequence[StoredRecord], read: Sequence[RightRows]
 ) -> tuple[Sequence[RightRows], list[str]]:
-    """Put the rows of all records under each other: by place, or by id where manifests differ."""
+    """Align the rows of all records: by position, or by id if manifests differ."""
     if len({side.record.data.score.digest for side in sides}) == 1:
         return read, []
     ids = [row_ids(side.record, side.folder) for side in sides]
@@ -111,9 +109,9 @@ def _aligned(
     for side, rows in zip(sides, found, strict=True):
         if wrong := np.flatnonzero(rows.labels != found[0].labels).tolist():
             raise DataError(
-                f"{len(wrong):,} of {len(order):,} common rows have another label in record"
-                f" {side.record.id} than in {sides[0].record.id}, the first is {order[wrong[0]]!r}:"
-                " the two did not measure the same. Score both with one annotation file."
+                f"{len(wrong):,} of {len(order):,} common rows have different labels in records"
+                f" {side.record.id} and {sides[0].record.id}, first {order[wrong[0]]!r}: score both"
+                " with one annotation file."
             )
     sizes = " and ".join(dict.fromkeys(f"{len(names):,}" for names in ids))
     remark = f"compared on the {len(order):,} rows that both manifests have ({sizes} rows)"

@@ -1,6 +1,6 @@
-"""Look at every file of a manifest before GPU time is spent: is it there, and can it be decoded?
+"""Check every file of a manifest before GPU time is spent: does it exist, and does it decode?
 
-Rows that are boxes have `bench.data.boxes.check_boxes`.
+Rows that are boxes are checked by `bench.data.boxes.check_boxes`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 
 from bench.data.manifest import Manifest
 from bench.data.media.checked_before import Looks, states_of
-from bench.data.media.content_digest import content_name, real_place
+from bench.data.media.content_digest import content_name, real_path
 from bench.data.media.media import Media, is_empty, place, without_folder
 from bench.errors import MissingMedia, UnreadableMedia
 from bench.types import Progress
@@ -26,23 +26,23 @@ from bench.types import Progress
 ROWS_AT_ONCE = 256
 SHOWN = 5
 
-# good, missing, empty, unreadable or partly (readable); and the reason, or JSON of several.
+# good, missing, empty, unreadable or partly (readable); and the reason, or several as JSON.
 Outcome = tuple[str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
 class CheckReport:
-    """What was found in a split, by sample id; nothing is left out or replaced.
+    """The findings of a check of one split, by sample id; nothing is left out or replaced.
 
-    `expected` is the published number of rows, if there is one, `copies` those of known copies by
-    name. `unreadable` pairs ids with reasons; `duplicates` pairs ids with the id of an earlier row
-    that has the same name or file; `excluded` pairs ids with the rule that takes them out. Class
-    sizes are (name, rows); `classes_without_rows` counts classes that no row has. `remembered` rows
-    were decoded by an earlier check and have not changed since.
+    `expected` is the published number of rows, if any, `copies` those of known copies by name.
+    `unreadable` pairs ids with reasons; `duplicates` pairs ids with the id of an earlier row with
+    the same name or file; `excluded` pairs ids with the rule that removes them. Class sizes are
+    (name, rows); `classes_without_rows` counts classes without rows. `remembered` rows were decoded
+    by an earlier check and have not changed since.
 
-    Where rows are boxes, `videos` and `key_frames` count what they lie on, `remembered` counts
-    videos, `missing_videos` are those that are not there, `without_labels` counts boxes without a
-    label, and `facts` say where the boxes come from.
+    If rows are boxes, `videos` and `key_frames` count the distinct ones, `remembered` counts
+    videos, `missing_videos` lists those not found, `without_labels` counts boxes without a label,
+    and `facts` describe the source of the boxes.
     """
 
     name: str
@@ -77,12 +77,12 @@ class CheckReport:
 
     @property
     def present(self) -> int:
-        """Number of listed rows whose media are there and not empty."""
+        """Number of listed rows whose media exist and are not empty."""
         return self.listed - len(self.missing) - len(self.empty)
 
     @property
     def copy(self) -> str:
-        """Name of the known copy with as many rows as are listed, else as are present, if any."""
+        """Name of the known copy whose row count matches the listed rows, else those present."""
         numbers = (self.listed, self.present)
         return next((name for n in numbers for name, rows in self.copies if rows == n), "")
 
@@ -94,7 +94,7 @@ class CheckReport:
             ("read as", f"{self.layout or 'a list or class folders'} ({self.source})"),
             ("rows", f"{self.listed:,}{expected}"),
             *self._box_rows(),
-            *([("copy", f"{self.copy or 'none that is known'} (known: {known})")] if known else []),
+            *([("copy", f"{self.copy or 'not a known one'} (known: {known})")] if known else []),
             ("present", f"{self.present:,}"),
             ("missing", _some(self.missing)),
             ("empty files", _some(self.empty)),
@@ -108,7 +108,7 @@ class CheckReport:
 
     def _class_rows(self) -> list[tuple[str, str]]:
         if self.videos and self.without_labels == self.listed:
-            return [("classes", f"{self.num_classes:,}; boxes of a detector carry no labels")]
+            return [("classes", f"{self.num_classes:,}; boxes from a detector have no labels")]
         return [
             ("classes", f"{self.num_classes:,}, {self.classes_without_rows:,} without rows"),
             ("smallest class", f"{self.smallest_class[1]:,} rows: {self.smallest_class[0]}"),
@@ -116,12 +116,12 @@ class CheckReport:
         ]
 
     def _unreadable(self) -> str:
-        """Return the first few with their reasons; the boxes of a key frame share one."""
+        """Return the first few rows with reasons; boxes of one key frame share a reason."""
         if not self.videos or not self.unreadable:
             return _some([f"{i} ({reason})" for i, reason in self.unreadable])
         rows = Counter(reason for _, reason in self.unreadable)
-        said = [f"{num:,} rows ({reason})" for reason, num in rows.items()]
-        return f"{len(self.unreadable):,} rows for reasons {_some(said)}"
+        reasons = [f"{num:,} rows ({reason})" for reason, num in rows.items()]
+        return f"{len(self.unreadable):,} rows, reasons: {_some(reasons)}"
 
     def _box_rows(self) -> list[tuple[str, str]]:
         if not self.videos:
@@ -135,7 +135,7 @@ class CheckReport:
         ]
 
     def as_dict(self) -> dict[str, Any]:
-        """Return everything, with full lists, in types that JSON has."""
+        """Return everything, with full lists, as JSON types."""
         facts = {k: _listed(v) for k, v in asdict(self).items()}
         return {**facts, "present": self.present, "copy": self.copy, "problems": self.problems}
 
@@ -148,10 +148,10 @@ def check_manifest(
     decode: Callable[[Media], None],
     looks: Looks | None = None,
 ) -> CheckReport:
-    """Look at every file of `manifest`; `decode` reads one and raises `UnreadableMedia`.
+    """Check every file of `manifest`; `decode` reads one and raises `UnreadableMedia`.
 
-    `workers` threads call `decode`. A file with zero bytes is counted as empty and not decoded.
-    With `looks`, what an earlier check decoded is not decoded again, and a killed one goes on.
+    `workers` threads call `decode`. A file with zero bytes counts as empty and is not decoded.
+    With `looks`, what an earlier check decoded is not decoded again, so a killed check resumes.
     """
     found: dict[str, list[tuple[str, str]]] = {"missing": [], "empty": [], "unreadable": []}
     remembered = 0
@@ -159,7 +159,7 @@ def check_manifest(
     def decode_row(row: int) -> None:
         decode(manifest.media[row])
 
-    looked = look_at(
+    looked = outcomes_of(
         f"check {manifest.name} {manifest.split}",
         manifest.media,
         decode_row,
@@ -184,7 +184,7 @@ def report_of(
     twins: tuple[tuple[str, str], ...],
     **boxes: Any,
 ) -> CheckReport:
-    """Return what was `found` (by outcome: ids and reasons) with what the manifest itself tells."""
+    """Return what was `found` (ids and reasons by outcome) along with facts of the manifest."""
     sizes = (
         manifest.labels.sum(axis=0)
         if manifest.has_many_labels
@@ -213,7 +213,7 @@ def report_of(
     )
 
 
-def look_at(
+def outcomes_of(
     title: str,
     media: Sequence[Media],
     decode: Callable[[int], Mapping[int, str] | None],
@@ -222,13 +222,13 @@ def look_at(
     workers: int,
     progress: Progress,
     looks: Looks | None,
-    asked: Callable[[int], str] | None = None,
+    key_of: Callable[[int], str] | None = None,
 ) -> Iterator[tuple[Outcome, bool]]:
     """Yield the outcome of every medium, and whether it was remembered.
 
-    `workers` threads call `decode`, which reads medium number i and may return what of it cannot be
-    read. `asked` tells several questions about one medium apart. What `at_once` media gave is
-    remembered together, and one that comes several times among them is remembered once.
+    `workers` threads call `decode`, which reads medium number i and may return the parts of it that
+    cannot be read. `key_of` distinguishes several checks of one medium. The outcomes of
+    `at_once` media are remembered together, a repeated medium among them only once.
     """
     progress.start(title, len(media))
     try:
@@ -238,8 +238,10 @@ def look_at(
                 here = [media[row] for row in rows]
                 # Members of an archive may share a name.
                 names = [content_name(m, os.path.abspath(place(m))) for m in here]  # noqa: PTH100
-                if asked is not None:
-                    names = [f"{name}//{asked(row)}" for row, name in zip(rows, names, strict=True)]
+                if key_of is not None:
+                    names = [
+                        f"{name}//{key_of(row)}" for row, name in zip(rows, names, strict=True)
+                    ]
                 found = zip(names, states_of(here), strict=True)
                 states = {name: state for name, state in found if state is not None}
                 known = looks.known(names, states) if looks else {}
@@ -247,7 +249,7 @@ def look_at(
                 todo = {
                     name: row for row, name in zip(rows, names, strict=True) if name not in known
                 }
-                looking = pool.map(partial(_look, media, decode), todo.values())
+                looking = pool.map(partial(_outcome, media, decode), todo.values())
                 seen: dict[str, Outcome] = {}
                 for name, outcome in zip(todo, looking, strict=True):
                     seen[name] = outcome
@@ -262,7 +264,7 @@ def look_at(
         progress.stop()
 
 
-def _look(
+def _outcome(
     media: Sequence[Media], decode: Callable[[int], Mapping[int, str] | None], row: int
 ) -> Outcome:
     medium = media[row]
@@ -280,15 +282,12 @@ def _look(
 
 
 def duplicates(found: Iterable[tuple[str, Media]]) -> tuple[tuple[str, str], ...]:
-    """Return the names whose medium (or they themselves) came before, and under which name.
-
-    Links are resolved.
-    """
+    """Return (name, earlier name) for names that repeat a name or medium; links are resolved."""
     first: dict[str, str] = {}
     known: dict[str, str] = {}
     twins = []
     for name, medium in found:
-        file = content_name(medium, real_place(medium, known))
+        file = content_name(medium, real_path(medium, known))
         earlier = first.get(f"id {name}") or first.get(f"file {file}")
         if earlier is not None:
             twins.append((name, earlier))

@@ -1,10 +1,10 @@
-"""Low-shot tasks: a training split cut to a fraction, to shots a class, or to a published list.
+"""Low-shot tasks: a training split cut to a fraction, to shots per class, or to a published list.
 
 V-JEPA (arXiv:2404.08471, table 7) measures 5, 10 and 50 % of the labels with three draws each;
 SimCLR (arXiv:2002.05709) publishes the 1 % and 10 % of ImageNet it used as `1percent.txt` and
-`10percent.txt`, one file name a line. Boxes of one video are alike and have several labels each, so
-that of them whole videos are drawn. What was asked for and what came of it stands in the options
-of the task, and with them in every record.
+`10percent.txt`, one file name per line. Boxes of one video are similar and have several labels
+each, so boxes are drawn by whole videos. The request and its outcome are in the task's options, and
+so in every record.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from bench.errors import UsageError
 from bench.files import file_sha256
 from bench.types import IntArray, Settings
 
-# Raise the number when the same request would draw other rows.
+# Increment the version when the same request would draw other rows.
 ORDER = "in the order of SHA-256 of (draw, class, rank by id), version 1"
 RULES = {
     "whole": "all training rows",
@@ -40,7 +40,7 @@ RULES = {
     "shots": f"of every class the first rows, all of them where it has fewer, {ORDER}",
     "subset": "the training rows that a file names",
 }
-# Of rows that are boxes.
+# For rows that are boxes.
 VIDEO_RULES = {
     "whole": RULES["whole"],
     "fraction": "all boxes of the first max(1, round(fraction * n)) of n videos, halves up, in the"
@@ -50,7 +50,7 @@ VIDEO_RULES = {
 
 
 def fraction_of(percent: float, what: str) -> float:
-    """Return the fraction that a decimal percent is, without binary rounding; `what` it is called.
+    """Convert a decimal percentage, called `what` in errors, to a fraction without binary rounding.
 
     Raises:
         UsageError: not above 0, or more than 100.
@@ -62,11 +62,11 @@ def fraction_of(percent: float, what: str) -> float:
 
 @dataclass(frozen=True, kw_only=True)
 class Share:
-    """Which training labels are asked for: a `fraction` of each class, so many `shots` a class, or
-    those that the file `subset` names. `draw` numbers the random draws of the first two.
+    """The requested training labels: a `fraction` of each class, `shots` per class, or the rows
+    listed in the file `subset`. `draw` numbers the random draws of the first two.
 
     Raises:
-        UsageError: two ways at once, or a number out of its range.
+        UsageError: two of these at once, or a number out of range.
     """
 
     fraction: float = 1.0
@@ -82,14 +82,14 @@ class Share:
         }
         ways = [way for way, is_given in given.items() if is_given]
         if len(ways) > 1:
-            raise UsageError(f"{' and '.join(ways)}: cut the training split in one way at a time.")
+            raise UsageError(f"{' and '.join(ways)}: choose only one of them.")
         check_fraction(self.fraction)
         if self.shots is not None:
             check_shots(self.shots)
         check_draw(self.draw)
         if self.subset is not None and self.draw:
             raise UsageError(
-                f"draw {self.draw}: the subset {self.subset} is not drawn; leave it out."
+                f"draw {self.draw}: the subset {self.subset} is not drawn; leave the draw out."
             )
 
     @property
@@ -106,12 +106,12 @@ class Share:
             return f"the labels of {self.subset}"
         if self.way == "whole":
             return "all labels"
-        of = "of the labels" if self.shots is None else "a class"
+        of = "of the labels" if self.shots is None else "per class"
         return f"{share_title(self.fraction, self.shots)} {of}, draw {self.draw}"
 
     @property
     def options(self) -> dict[str, Any]:
-        """The task options that ask for it; none for the whole split, where draws are equal."""
+        """The task options that request it; none for the whole split, where all draws are equal."""
         if self.subset is not None:
             return {"subset": self.subset}
         if self.shots is not None:
@@ -152,41 +152,41 @@ def low_shot_task(
     shots: int | None = None,
     subset: Path | None = None,
 ) -> Task:
-    """Cut the training split of a task, and write into its options what was asked and drawn.
+    """Cut the training split of a task, and record in its options what was requested and drawn.
 
     Options: `fraction` or `shots` with `draw`, or `subset_sha256` (of the file's bytes); `rule`;
-    `rows` drawn, with the `least` and `most` of a class; `lifted_classes`, which got a row though
+    `rows` drawn, with the `least` and `most` per class; `lifted_classes`, which got a row though
     the fraction rounds to none, or `short_classes`, which have fewer rows than shots. A cut split
-    has `split_sha256` too (of its ids, see `write_split`) and `whole_sha256`, the digest of the
-    manifest it was cut from. Of boxes whole videos are drawn: `least` and `most` count the boxes
-    with a label, `videos` those drawn, `lost_classes` the labels that the cut took away wholly.
+    also has `split_sha256` (of its ids, see `write_split`) and `whole_sha256`, the digest of the
+    manifest it was cut from. Boxes are drawn by whole videos: `least` and `most` count boxes per
+    label, `videos` those drawn, `lost_classes` the labels without any box left.
 
     Raises:
-        UsageError: two ways at once, a number out of its range, or shots of boxes.
-        DataError: a subset that cannot be read or names what is not in the split.
+        UsageError: two requests at once, a number out of range, or shots of boxes.
+        DataError: a subset that cannot be read or lists rows that are not in the split.
     """
     return cut_task(task, Share(fraction=fraction, draw=draw, shots=shots, subset=subset))
 
 
 def cut_task(task: Task, share: Share) -> Task:
-    """Do as `low_shot_task` for a share."""
+    """Return `low_shot_task` for a share."""
     [cut] = cut_tasks(task, [share])
     return cut
 
 
 def cut_tasks(task: Task, shares: Sequence[Share]) -> Iterator[Task]:
-    """Yield `low_shot_task` for every share, permuting classes or videos once a draw."""
+    """Yield `low_shot_task` for every share, permuting classes or videos once per draw."""
     permutations: dict[int, Permutation] = {}
     for share in shares:
         yield _cut(task, share, permutations)
 
 
-def one_spelling(options: Settings, defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options of a task so that the same share of the labels is asked for in one way.
+def normalised_options(options: Settings, defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Normalise a task's options so that equal shares of the labels have equal options.
 
-    A fraction of 1 is left out, and with it the draw, for all draws of everything are equal; where
-    there is a share, its draw is named. `defaults` are those of the task; other tasks' options
-    stay as they are.
+    A fraction of 1 is left out together with the draw, because all draws of everything are equal;
+    any other share has an explicit draw. `defaults` are those of the task; the options of tasks
+    without shares are unchanged.
     """
     if not {"fraction", "draw"} <= defaults.keys():
         return dict(options)
@@ -204,11 +204,11 @@ def _cut(task: Task, share: Share, permutations: dict[int, Permutation]) -> Task
     rows = _rows(whole, share, permutations)
     fit = whole if rows is None or len(rows) == len(whole) else whole.subset(rows)
     sizes, taken = _class_sizes(whole), _class_sizes(fit)
-    asked = {"fraction": 1.0, "draw": 0} if way == "whole" else share.options
+    request = {"fraction": 1.0, "draw": 0} if way == "whole" else share.options
     if share.subset is not None:
-        asked = {"subset_sha256": file_sha256(share.subset)}
+        request = {"subset_sha256": file_sha256(share.subset)}
     facts: dict[str, Any] = {
-        **asked,
+        **request,
         "rule": (RULES if whole.regions is None else VIDEO_RULES)[way],
         "rows": len(fit),
         "least": int(taken.min()),
@@ -219,7 +219,7 @@ def _cut(task: Task, share: Share, permutations: dict[int, Permutation]) -> Task
         if way != "whole":
             facts["lost_classes"] = int(((sizes > 0) & (taken == 0)).sum())
     elif way == "fraction":
-        # Half a row is rounded up, and is compared as a whole number that no array overflows.
+        # Half a row is rounded up, and compared as an integer that overflows no array.
         half_a_row = math.ceil(1 / (2 * Fraction(str(share.fraction))))
         facts["lifted_classes"] = int(((sizes > 0) & (sizes < half_a_row)).sum())
     if share.shots is not None:
@@ -243,9 +243,8 @@ def _rows(whole: Manifest, share: Share, permutations: dict[int, Permutation]) -
         return drawn.fraction(share.fraction)
     if drawn.group is not None:
         raise UsageError(
-            f"shots {share.shots}: the rows of {whole.name} are boxes with any number of labels, of"
-            " which whole videos are drawn, so that no number of rows a class can be taken; ask"
-            " for a fraction."
+            f"shots {share.shots}: the rows of {whole.name} are boxes with any number of labels,"
+            " drawn by whole videos, so rows per class cannot be fixed; use a fraction."
         )
     return drawn.shots(share.shots)
 
@@ -254,8 +253,8 @@ def _permuted(whole: Manifest, draw: int) -> Permutation:
     if whole.regions is None:
         if whole.has_many_labels:
             raise UsageError(
-                f"rows of {whole.name} may have several labels, so that they cannot be drawn by"
-                " class; take the whole split, or name the rows in a file (subset)."
+                f"rows of {whole.name} may have several labels, so they cannot be drawn per class;"
+                " use the whole split, or list the rows in a file (subset)."
             )
         return permuted(whole.labels, draw=draw, ids=whole.ids)
     return permuted_groups(whole.regions.video, whole.regions.videos, draw=draw)

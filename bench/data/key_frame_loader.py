@@ -1,4 +1,4 @@
-"""Boxes of a manifest as samples, take by take, for a loader to spread over processes."""
+"""Boxes of a manifest as samples, one per take, for a loader to distribute over processes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from bench.types import IntArray
 
 
 class Takes(Dataset[list[Sample] | BenchError]):
-    """(row, draw) pairs of a manifest of boxes, int64 `[entries, 2]`, as takes of samples."""
+    """Takes of a manifest of boxes, made of (row, draw) pairs, int64 `[entries, 2]`."""
 
     def __init__(self, manifest: Manifest, entries: IntArray, recipe: Recipe) -> None:
         assert manifest.regions is not None
@@ -36,10 +36,10 @@ class Takes(Dataset[list[Sample] | BenchError]):
             found = self._sample(take, draw, media)
             if found.error is None or found.missing or len(take.micros) == 1:
                 return [found]
-            # Damage costs only the key frames that it touches.
+            # Damage should cost only the key frames that it affects.
             return [self._sample(single, draw, media) for single in take.alone()]
         except BenchError as error:
-            return error  # raised by the reader: a worker would wrap it into its traceback
+            return error  # raised by the reader: a worker would wrap it in its traceback
 
     def _sample(self, take: Take, draw: int, media: Media) -> Sample:
         """Return a take as a sample, or why it cannot be read."""

@@ -1,7 +1,7 @@
-"""Rows of a manifest as pixels, decoded ahead in worker processes, in the order asked for.
+"""Rows of a manifest as pixels, prefetched by worker processes, in the requested order.
 
 Shape letters: V views, U distinct frames of a row, S clips, T frames of a clip, H and W pixels.
-Rows that are boxes come in takes (`bench.data.views.key_frames`): a sample holds the clips around S
+Rows that are boxes come in takes (`bench.data.views.key_frames`): a sample has the clips around S
 key frames of one video, and the boxes on them.
 """
 
@@ -45,15 +45,15 @@ def samples(
 ) -> Iterator[Sample]:
     """Yield one `Sample` per entry of `rows` (row numbers within `manifest`), in that order.
 
-    `draw` numbers the random draw of all entries, or of each: pixels depend on (`recipe.seed`,
-    draw, row in the root manifest) and on neither `workers` nor `batch_size`, which only say how
-    many processes decode (0: this one) and how many rows they read ahead together. A file that
-    cannot be decoded comes as a sample with its `error`.
+    `draw` is the random draw of all entries, or of each: pixels depend on (`recipe.seed`, draw, row
+    in the root manifest) and not on `workers` or `batch_size`, which only set how many processes
+    decode (0: this one) and how many rows they prefetch in total. A file that cannot be decoded
+    becomes a sample with its `error`.
 
-    Rows that are boxes come in takes: those that follow each other, of one video and draw, on at
-    most `TAKE` key frames without a gap, are one sample. Their order is kept. Where a take cannot
-    be read, each key frame is tried alone and comes as a sample of its own. The draw decides which
-    key frames are mirrored.
+    Rows that are boxes come in takes: consecutive rows of one video and draw, on at most `TAKE` key
+    frames without a gap, are one sample. Their order is kept. If a take cannot be read, each key
+    frame is tried alone and becomes a sample of its own. The draw decides which key frames are
+    mirrored.
 
     Raises:
         BenchError: a worker process died, or the recipe cannot be followed.
@@ -73,7 +73,7 @@ def samples(
 
 
 class _RowSamples(Dataset[list[Sample] | BenchError]):
-    """(row, draw) pairs, int64 `[entries, 2]`, as a data set of samples."""
+    """A data set of samples, one per (row, draw) pair, int64 `[entries, 2]`."""
 
     def __init__(self, manifest: Manifest, entries: IntArray, recipe: Recipe) -> None:
         self.manifest, self.entries, self.recipe = manifest, entries, recipe
@@ -90,7 +90,7 @@ class _RowSamples(Dataset[list[Sample] | BenchError]):
         except UnreadableMedia as error:
             return [failed_sample(row, draw, media, error)]
         except BenchError as error:
-            return error  # raised by the reader: a worker would wrap it into its traceback
+            return error  # raised by the reader: a worker would wrap it in its traceback
 
     def _sample(self, row: int, draw: int, media: Media) -> Sample:
         seed = (self.recipe.seed, draw, int(self.root_rows[row]))
@@ -109,14 +109,14 @@ class _RowSamples(Dataset[list[Sample] | BenchError]):
 
 
 def _read(media: Media, recipe: Recipe, seed: Seed) -> Frames:
-    """Decode the distinct frames of a row, or raise `UnreadableMedia`."""
+    """Decode the distinct frames of a row; raises `UnreadableMedia`."""
     plan = recipe.plan
     if recipe.kind == "image":
         index = np.zeros((plan.num_clips, plan.num_frames), dtype=np.int64)
         return Frames(pixels=read_image(media), index=index, num_frames=1, decoder="pillow")
 
     def choose(num_frames: int, fps: float) -> IntArray:
-        # A generator of its own: a second decoder that asks again gets the same frames.
+        # A fresh generator, so that a fallback decoder gets the same frames.
         rng = np.random.default_rng((*seed, 0)) if recipe.is_random else None
         return frame_indices(plan, num_frames, rng)
 
@@ -124,7 +124,7 @@ def _read(media: Media, recipe: Recipe, seed: Seed) -> Frames:
 
 
 def _view(frames: Frames, recipe: Recipe, seed: Seed) -> tuple[torch.Tensor, IntArray | None]:
-    """Return what is distinct of the clips, and the index that spreads it (None: nothing is)."""
+    """Return the distinct pixels of the clips, and the index into them (None: all are distinct)."""
     if not recipe.is_random:
         views = score_views(
             frames.pixels,

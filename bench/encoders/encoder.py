@@ -1,4 +1,4 @@
-"""The frozen encoder: a network, the spec that says what it takes and gives, and its digest."""
+"""The frozen encoder: a network, the spec of its inputs and outputs, and its weight digest."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from bench.types import EncoderSpec, Tokens
 class Encoder(nn.Module):
     """A frozen network with its `spec`: pixels `[B, 3, T, H, W]` to `Tokens`.
 
-    `network` takes `(pixels, keep=..., layers=...)` and returns `Tokens`; one that can also leave
-    out the final norm of taps before the last block takes `norm=False`. It is put in eval mode and
-    its parameters stop requiring gradients. `notes` are sentences about the load that belong in the
-    record (a rebuilt position table, widened half-precision weights).
+    `network` takes `(pixels, keep=..., layers=...)` and returns `Tokens`; if it can skip the final
+    norm for taps before the last block, it also takes `norm=False`. It is put in eval mode and its
+    parameters stop requiring gradients. `notes` are sentences for the record about how the weights
+    were loaded (a rebuilt position table, half-precision weights read as float32).
     """
 
     def __init__(self, network: nn.Module, spec: EncoderSpec, notes: Sequence[str] = ()) -> None:
@@ -44,14 +44,14 @@ class Encoder(nn.Module):
     ) -> Tokens:
         """Encode clips; `keep` int64 `[B, K]` are token indices, `layers` ascending block numbers.
 
-        Every tap goes through the final norm; without `norm` that of the last block alone does.
+        The final norm is applied to every tap, or with `norm` false only to the last block.
 
         Raises:
-            UsageError: a clip shape or a layer that this encoder does not have, or `norm` false
-                where the network cannot leave it out.
+            UsageError: a clip shape or a layer that this encoder does not support, or `norm` false
+                although the network cannot skip its final norm.
         """
-        asked = norm_option(self.network, norm, self.spec.name)
-        tokens: Tokens = self.network(pixels, keep=keep, layers=layers, **asked)
+        leave_norm = norm_option(self.network, norm, self.spec.name)
+        tokens: Tokens = self.network(pixels, keep=keep, layers=layers, **leave_norm)
         return tokens
 
 
@@ -62,16 +62,16 @@ def open_encoder(spec: str, options: Mapping[str, Any]) -> Encoder:
     `bench.encoders.named`), and a path alone means `vjepa:PATH`.
 
     Raises:
-        UsageError: an unknown name or option, weights given twice, or a function of the user's
-            own that gives no encoder.
-        CheckpointError: weights that cannot be had or do not hold the whole network.
+        UsageError: an unknown name or option, weights given twice, or a user-defined function that
+            does not return an encoder.
+        CheckpointError: weights that are unavailable or incomplete.
     """
     name, weights = name_and_weights(spec)
     entry, named = builder(name, weights)
     for option, value in named.items():
         if options.get(option, value) != value:
             raise UsageError(
-                f"encoder {spec!r} names its {option}, and the option {option} says"
+                f"encoder {spec!r} already contains its {option}, but the option {option} is"
                 f" {options[option]!r}; give one of the two."
             )
     encoder = entry.function(**registry.checked(entry, {**options, **named}))
@@ -87,7 +87,7 @@ def open_encoder(spec: str, options: Mapping[str, Any]) -> Encoder:
 def weight_digest(module: nn.Module) -> str:
     """Return the SHA-256 over the sorted state dict: names, dtypes, shapes and bytes.
 
-    Buffers (the position table) count, since they change the features.
+    Buffers (the position table) are included, since they change the features.
     """
     state = hashlib.sha256()
     for name, tensor in sorted(module.state_dict().items()):
@@ -103,7 +103,7 @@ def num_trainable(module: nn.Module) -> int:
 
 
 def true_fp32() -> AbstractContextManager[None]:
-    """Keep cuDNN from taking TF32 (10 bits) for convolutions, which it does unless told."""
+    """Keep cuDNN from using TF32 (10-bit mantissa) for convolutions, which it does by default."""
     cudnn = torch.backends.cudnn
     flags: AbstractContextManager[None] = cudnn.flags(
         enabled=cudnn.enabled,

@@ -1,8 +1,8 @@
-"""Build the shared video ViT from the tensors of a VideoMAE-like file, all of them or refuse.
+"""Build the shared video ViT from a VideoMAE-like file; every tensor is loaded, or none.
 
-Width, depth, patch, tubelet and MLP width are shapes. The number of heads is that of the published
-sizes, or said. These families compute their position tables; where a file holds one, it must be
-that.
+Width, depth, patch, tubelet and MLP width follow from tensor shapes. The number of heads comes from
+the published sizes or from the user. These families compute their position tables; a table stored
+in the file must equal the computed one.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from bench.encoders.networks.video_vit import VitArchitecture
 from bench.encoders.vjepa import head_notes, stem, vit_spec, with_still_frames
 from bench.encoders.weights.architecture import (
     TABLE_TOLERANCE,
-    Asked,
     Body,
+    Request,
     agree,
     body_of,
     clip_options,
@@ -30,7 +30,7 @@ from bench.encoders.weights.architecture import (
 )
 from bench.encoders.weights.checkpoints import check_coverage, load_all, shortened
 from bench.encoders.weights.family_files import read_state
-from bench.encoders.weights.held_tensors import Held
+from bench.encoders.weights.held_tensors import StoredEncoder
 from bench.encoders.weights.state_dicts import Tensors
 from bench.errors import CheckpointError
 from bench.types import Card
@@ -43,11 +43,13 @@ PUBLISHED_FRAMES, PUBLISHED_PIXELS = 16, 224
 SHAPING = ("patch_embed.proj.weight", "blocks.0.mlp.fc1.weight")
 
 
-def family(find: Callable[[Held], tuple[Held, Form, Card]]) -> Callable[..., Encoder]:
-    """Register a family of encoders by what finds one in a file; its docstring is the family's.
+def family(
+    find: Callable[[StoredEncoder], tuple[StoredEncoder, Form, Card]],
+) -> Callable[..., Encoder]:
+    """Register an encoder family under the name and docstring of `find`.
 
-    `find` is given the state dict of a file and returns the encoder's tensors as `VideoViT` names
-    them, where a position table must be the one that their form computes.
+    `find` takes the state dict of a file and returns the encoder's tensors under `VideoViT` names;
+    a position table among them must be the one that the form computes.
     """
     name = find.__name__
 
@@ -59,11 +61,11 @@ def family(find: Callable[[Held], tuple[Held, Form, Card]]) -> Callable[..., Enc
         num_frames: int | None = None,
         image_size: int | None = None,
     ) -> Encoder:
-        held, form, card = find(read_state(weights, name))
-        asked = Asked(
+        file, form, card = find(read_state(weights, name))
+        request = Request(
             depth=depth, num_heads=num_heads, num_frames=num_frames, image_size=image_size
         )
-        network, notes = _loaded(held, form, asked)
+        network, notes = _loaded(file, form, request)
         spec = vit_spec(network, name=f"{name}:{stem(weights)}", source=weights, card=card)
         encoder = Encoder(network, spec, notes=notes)
         return with_still_frames(encoder, spec.tubelet_size if form.first_moment else None)
@@ -73,84 +75,83 @@ def family(find: Callable[[Held], tuple[Held, Form, Card]]) -> Callable[..., Enc
     return registry.encoder(opened)
 
 
-def _loaded(held: Held, form: Form, asked: Asked) -> tuple[TableViT, tuple[str, ...]]:
-    """Return the network with every tensor loaded, for the asked frames and pixels, and notes."""
-    tensors = dict(held.tensors)
+def _loaded(file: StoredEncoder, form: Form, request: Request) -> tuple[TableViT, tuple[str, ...]]:
+    """Return the network with every tensor loaded, for the requested clip size, and notes."""
+    tensors = dict(file.tensors)
     table = tensors.pop("pos_embed", None)
-    require(tensors, SHAPING, held.where, "encoder of this family")
-    body = body_of(tensors, held.where, has_table=False)
-    stored = _architecture(body, table, held, form, asked)
+    require(tensors, SHAPING, file.where, "encoder of this family")
+    body = body_of(tensors, file.where, has_table=False)
+    stored = _architecture(body, table, file, form, request)
     wanted = replace(
         stored,
-        num_frames=asked.num_frames or stored.num_frames,
-        image_size=asked.image_size or stored.image_size,
+        num_frames=request.num_frames or stored.num_frames,
+        image_size=request.image_size or stored.image_size,
     )
     with torch.device("meta"):
         network = TableViT(wanted, form)
     computed = {"pos_embed": network.pos_embed, "layer_norm_eps": network.layer_norm_eps}
     learned = {n: t for n, t in network.state_dict().items() if n not in computed}
-    check_coverage(learned, tensors, held.where)
-    load_all(network, {**tensors, **computed}, held.where)
-    notes = held.notes
+    check_coverage(learned, tensors, file.where)
+    load_all(network, {**tensors, **computed}, file.where)
+    notes = file.notes
     if (wanted.num_frames, wanted.image_size) != (PUBLISHED_FRAMES, PUBLISHED_PIXELS):
         notes += (
             f"position table computed for {wanted.num_frames} frames at {wanted.image_size}"
-            f" pixels; published encoders of this family have {PUBLISHED_FRAMES} at"
-            f" {PUBLISHED_PIXELS}",
+            f" pixels; published encoders have {PUBLISHED_FRAMES} at {PUBLISHED_PIXELS}",
         )
     return network, notes + head_notes(wanted, size_of_width(wanted.width, SIZES))
 
 
 def require(tensors: Tensors, needed: Sequence[str], where: str, what: str) -> None:
-    """Raise `CheckpointError` unless the tensors that shape a network are all there."""
+    """Raise `CheckpointError` if one of the tensors that define the architecture is missing."""
     missing = [name for name in needed if name not in tensors]
     if missing:
         raise CheckpointError(
-            f"{where} does not hold {', '.join(missing)} (it holds {shortened(sorted(tensors))}),"
-            f" so it is no complete {what}; give the whole checkpoint."
+            f"{where} is not a complete {what}: it has no {', '.join(missing)} (it has"
+            f" {shortened(sorted(tensors))}); give the whole checkpoint."
         )
 
 
 def _architecture(
-    body: Body, table: torch.Tensor | None, held: Held, form: Form, asked: Asked
+    body: Body, table: torch.Tensor | None, file: StoredEncoder, form: Form, request: Request
 ) -> VitArchitecture:
-    named, config, where = size_of_width(body.width, SIZES), held.config, held.where
-    depth = config.get("num_hidden_layers") if asked.depth is None else asked.depth
+    named, config, where = size_of_width(body.width, SIZES), file.config, file.where
+    depth = config.get("num_hidden_layers") if request.depth is None else request.depth
     if depth is not None and depth != body.depth:
         raise CheckpointError(
-            f"{where} has depth {body.depth}, but {depth} was"
-            f" {'asked' if asked.depth is not None else 'written in config.json'}; give the"
-            " complete file, or leave the option out."
+            f"{where} has depth {body.depth}, not {depth} as"
+            f" {'in config.json' if request.depth is None else 'requested'}; give the complete"
+            " file, or leave the option out."
         )
-    asked = replace(asked, depth=depth, num_heads=asked.num_heads or None)
-    agree(body, asked, None, named, where)
-    frames, pixels = _clip(body, table, held, form, asked)
+    request = replace(request, depth=depth, num_heads=request.num_heads or None)
+    agree(body, request, None, named, where)
+    frames, pixels = _clip(body, table, file, form, request)
     recorded = config.get("num_attention_heads")
-    heads = heads_of(body, asked, recorded, named, where, sizes="published")
+    heads = heads_of(body, request, recorded, named, where, sizes="published")
     return body.architecture(num_heads=int(heads), num_frames=frames, image_size=pixels)
 
 
 def _clip(
-    body: Body, table: torch.Tensor | None, held: Held, form: Form, asked: Asked
+    body: Body, table: torch.Tensor | None, file: StoredEncoder, form: Form, request: Request
 ) -> tuple[int, int]:
-    """Return (frames, pixels) of the clips of the file: as recorded, stored, asked or published."""
-    config, where = held.config, held.where
+    """Return the (frames, pixels) of the file: as recorded, stored, requested or published."""
+    config, where = file.config, file.where
     if config.get("num_frames") and config.get("image_size"):
         return int(config["num_frames"]), int(config["image_size"])
-    wanted = (asked.num_frames or PUBLISHED_FRAMES, asked.image_size or PUBLISHED_PIXELS)
+    wanted = (request.num_frames or PUBLISHED_FRAMES, request.image_size or PUBLISHED_PIXELS)
     if table is None:
         return wanted
     if table.ndim != 3 or table.shape[0] != 1 or table.shape[2] != body.width:
         raise CheckpointError(
-            f"{where}: pos_embed {list(table.shape)} does not go with the width {body.width} of"
-            " patch_embed.proj.weight; the file is mixed up."
+            f"{where}: pos_embed {list(table.shape)} does not match the width {body.width} of"
+            " patch_embed.proj.weight; the file mixes tensors of different networks."
         )
     possible = []
     for frames, pixels in square_clips(replace(body, num_tokens=table.shape[1])):
         side = pixels // body.patch_size
         grid = (frames // body.tubelet_size, side, side)
         off = (position_table(form.positions, body.width, grid) - table[0]).abs().max()
-        if float(off) <= max(TABLE_TOLERANCE, held.rounding):
+        if float(off) <= max(TABLE_TOLERANCE, file.rounding):
             possible.append((frames, pixels))
     for clip in ((PUBLISHED_FRAMES, PUBLISHED_PIXELS), wanted):
         if clip in possible:
@@ -160,9 +161,8 @@ def _clip(
     raise CheckpointError(
         f"{where}: its position table ({table.shape[1]} tokens)"
         + (
-            f" is that of several clips; say which: {clip_options(possible)}."
+            f" fits several clip sizes; pick one: {clip_options(possible)}."
             if possible
-            else " is not the one that this family computes; encoders with a learned table are not"
-            " read."
+            else " is not the one that this family computes; learned tables are not supported."
         )
     )

@@ -1,4 +1,4 @@
-"""Encoders that learned nothing: the rows below which no pretrained encoder may fall."""
+"""Untrained encoders: the floor that every pretrained encoder should beat."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from bench.encoders.networks.video_vit import (
     gather_tokens,
 )
 from bench.encoders.vjepa import read_network, stem, vit_spec
-from bench.encoders.weights.architecture import Asked
+from bench.encoders.weights.architecture import Request
 from bench.errors import UsageError, closest
 from bench.types import EncoderSpec, Tokens
 
@@ -36,13 +36,12 @@ def random(
 ) -> Encoder:
     """An untrained video ViT: `random:vjepa_vitl16`, `random:vit_tiny`, or sized like a file.
 
-    The weights come from `seed` alone, initialised as V-JEPA pretraining starts, or that of V-JEPA
-    2 for one of its names. The name of a pretraining recipe (`random:digits_tiny`) gives what that
-    recipe starts from.
+    The weights depend on `seed` alone and are initialised as in V-JEPA pretraining, or V-JEPA 2 for
+    its names. The name of a pretraining recipe (`random:digits_tiny`) gives its initial weights.
 
     Raises:
-        UsageError: no size has that name, or the options do not fit it.
-        CheckpointError: the named file is no complete V-JEPA encoder.
+        UsageError: an unknown size name, or options that do not fit it.
+        CheckpointError: the file is not a complete V-JEPA encoder.
     """
     recipes = {name: registry.build("recipes", name, {}) for name in registry.names("recipes")}
     rotary = {name: released.architecture for name, released in VJEPA2_RELEASED.items()}
@@ -64,8 +63,8 @@ def random(
                 f"encoder 'random:{weights}': there is no such size.{closest(weights, named)} A"
                 " file is named by its path, such as ./latest.pth.tar."
             )
-        asked = Asked(num_heads=num_heads, num_frames=num_frames, image_size=image_size)
-        architecture = read_network(weights, "target_encoder", asked).built
+        request = Request(num_heads=num_heads, num_frames=num_frames, image_size=image_size)
+        architecture = read_network(weights, "target_encoder", request).built
         name = f"random:{stem(weights)}"
     std = recipes[weights].initial_std if weights in recipes else INITIAL_STD
     network: VideoViT | RotaryViT
@@ -79,15 +78,14 @@ def random(
 
 @registry.encoder
 def pixel_mean(*, grid: int = 8, num_frames: int = 8, image_size: int = 48) -> Encoder:
-    """Raw pixels: every two frames averaged and pooled to grid x grid RGB, one token each.
+    """Raw pixels: each pair of frames averaged and pooled to grid x grid RGB, one token per pair.
 
     Raises:
         UsageError: an odd number of frames, or a grid finer than the image.
     """
     if num_frames < 2 or num_frames % 2 or not 1 <= grid <= image_size:
         raise UsageError(
-            f"pixel_mean: num_frames {num_frames} must be even and grid {grid} between 1 and"
-            f" image_size {image_size}."
+            f"pixel_mean: num_frames {num_frames} must be even and grid {grid} in 1..{image_size}."
         )
     spec = EncoderSpec(
         name="pixel_mean",
@@ -107,21 +105,21 @@ def pixel_mean(*, grid: int = 8, num_frames: int = 8, image_size: int = 48) -> E
 class PixelMean(TokenNetwork):
     """Clips `[B, 3, T, H, W]` to `[B, T/2, 3*grid*grid]`: channel, row, column of pooled pairs.
 
-    Clips have any even number of frames and any size. There is one layer, and no norm to leave out.
+    T is any even number, H and W are arbitrary. There is a single layer and no final norm.
     """
 
     depth = 1
 
     def __init__(self, grid: int) -> None:
         super().__init__()
-        # A buffer, so that two grids have two weight digests.
+        # A buffer, so that different grids have different weight digests.
         self.register_buffer("grid", torch.tensor(grid))
         self.side = grid
 
     def _tokens(self, pixels: torch.Tensor, keep: Keep, taps: Sequence[int], norm: bool) -> Tokens:
         if pixels.ndim != 5 or pixels.shape[1] != 3 or pixels.shape[2] % 2:
             raise UsageError(
-                f"pixel_mean: a clip of shape {tuple(pixels.shape)} cannot be read; expected"
+                f"pixel_mean: a clip of shape {tuple(pixels.shape)} is not supported; expected"
                 " [B, 3, frames, height, width] with an even number of frames."
             )
         tubelets = (pixels[:, :, 0::2] + pixels[:, :, 1::2]) / 2

@@ -1,8 +1,7 @@
-"""The functional check of an encoder: what it makes of a clip that a formula draws.
+"""The functional check of an encoder: its features on a synthetic clip drawn by a formula.
 
-Its numbers go into the record, so that two machines, or two versions of a library, can be held
-against each other, and so that weights which look untrained are named. Shape letters: T frames,
-S pixels of a side, N tokens, D width.
+The numbers go into the record to compare machines and library versions and to report weights that
+look untrained. Shape letters: T frames, S pixels per side.
 """
 
 from __future__ import annotations
@@ -24,21 +23,21 @@ from bench.errors import CheckpointError
 CLIP = "formula-1"
 DIGITS = 4
 BLOCKS = 8
-SAME = 1e-6  # of the largest feature: less is no answer to another picture
+BLIND_TOLERANCE = 1e-6  # of the largest feature: a smaller change means the input is ignored
 
-# A check is of an open encoder, which many runs share, and is forgotten with it.
+# Cached per open encoder, which many runs share, and dropped with it.
 _CHECKS: WeakKeyDictionary[Encoder, Check] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """What an encoder made of the clip of the formula, and what its weights look like.
+    """The features of an encoder on the synthetic clip, and signs of untrained weights.
 
-    `sha256` is that of the mean token rounded to `DIGITS` decimals, `blocks` the means of up to
-    `BLOCKS` equal parts of it, which may be compared with a tolerance where machines round
-    differently; `spread` is the standard deviation of features over tokens. Of the `num_norms`
-    normalisation layers `fresh_norms` still hold the ones and zeros that training starts from.
-    `num_tensors` counts the tensors of the network, all of which were loaded.
+    `sha256` is the digest of the mean token rounded to `DIGITS` decimals. `blocks` are the means of
+    up to `BLOCKS` equal parts of that token, to be compared with a tolerance across machines.
+    `spread` is the standard deviation of the features over tokens. `fresh_norms` are those of the
+    `num_norms` normalisation layers that still have their initial ones and zeros. `num_tensors`
+    counts the tensors of the network, all of which were loaded.
     """
 
     clip: str
@@ -52,7 +51,7 @@ class Check:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Sentences for the record on weights or features that look wrong; often none."""
+        """Sentences for the record about suspicious weights or features; usually none."""
         found = []
         if self.fresh_norms and len(self.fresh_norms) == self.num_norms:
             found.append(
@@ -70,11 +69,11 @@ class Check:
 
 
 def functional_check(encoder: Encoder) -> Check:
-    """Return the check of an open encoder, on the device it is on, in float32; made only once.
+    """Return the check of an open encoder, run once, in float32 on the encoder's device.
 
     Raises:
         CheckpointError: features that are not finite.
-        UsageError: a network of the user's own that returns no such tokens.
+        UsageError: a user-defined network that returns tokens other than its spec says.
     """
     if encoder not in _CHECKS:
         _CHECKS[encoder] = _check(encoder)
@@ -82,10 +81,10 @@ def functional_check(encoder: Encoder) -> Check:
 
 
 def formula_clip(num_frames: int, size: int) -> torch.Tensor:
-    """Return the clip, uint8 `[T, S, S, 3]`: slanted waves, and a disc of the opposite colours.
+    """Return the clip, uint8 `[T, S, S, 3]`: slanted waves and a disc of inverted colours.
 
-    It is drawn with integers alone, so that it is the same everywhere. The disc moves to the
-    right; all sizes show the same picture.
+    Integer arithmetic makes it identical on all machines. The disc moves right; the picture is the
+    same at every size.
     """
     t = (torch.arange(num_frames) * 256 // num_frames).view(-1, 1, 1)
     y = (torch.arange(size) * 256 // size).view(1, -1, 1)
@@ -97,10 +96,10 @@ def formula_clip(num_frames: int, size: int) -> torch.Tensor:
 
 
 def fresh_norms(network: nn.Module) -> tuple[list[str], list[str]]:
-    """Return the names of all normalisation layers with weights, and of those as constructed.
+    """Return the names of all normalisation layers with weights, and of the untrained ones.
 
-    A layer is as constructed if its weights are all exactly one and its biases, running means and
-    the like all exactly zero, which no training leaves behind.
+    A layer is untrained if all its weights are exactly 1 and all its biases and running means
+    exactly 0, which no training leaves behind.
     """
     names, fresh = [], []
     for name, module in network.named_modules():
@@ -126,9 +125,9 @@ def _check(encoder: Encoder) -> Check:
     tokens = made.last.double().cpu()
     if not torch.isfinite(tokens).all():
         raise CheckpointError(
-            f"encoder {spec.name} gives features that are not finite for a plain clip of"
+            f"encoder {spec.name} gives features that are not finite for a synthetic clip of"
             f" {spec.num_frames} frames of {spec.image_size} pixels; its weights are damaged or"
-            " diverged: give others."
+            " its training diverged: use other weights."
         )
     mean, mirrored = tokens.mean(1)
     whole = np.rint(mean.numpy() * 10**DIGITS).astype("<i8")
@@ -144,7 +143,7 @@ def _check(encoder: Encoder) -> Check:
         num_tensors=len(encoder.network.state_dict()),
         num_norms=len(names),
         fresh_norms=tuple(fresh),
-        is_blind=bool((mean - mirrored).abs().max() <= SAME * mean.abs().max()),
+        is_blind=bool((mean - mirrored).abs().max() <= BLIND_TOLERANCE * mean.abs().max()),
     )
 
 

@@ -1,7 +1,6 @@
 """Backbones of the transformers library, from the hub at a pinned revision or from a folder.
 
-Only architectures that the library itself holds are built: code that lies beside weights is never
-run.
+Only architectures of the library itself are built; code that is shipped with weights is never run.
 """
 
 from __future__ import annotations
@@ -16,15 +15,15 @@ from torch import nn
 from bench import registry
 from bench.encoders.encoder import Encoder, num_trainable
 from bench.encoders.networks.adapt import FrameByFrame
-from bench.encoders.networks.hf_networks import FAMILIES, Family, LibraryNetwork, rotate_at
+from bench.encoders.networks.hf_networks import FAMILIES, Family, LibraryNetwork, set_rope_grid
 from bench.encoders.weights.hf_files import configuration, licence, loaded, model_folder
 from bench.encoders.weights.hf_preprocessing import Preprocessing, read_preprocessing
 from bench.errors import UsageError
 from bench.types import Card, EncoderSpec
 
-# What a configuration says beside the network itself.
-ASIDE = {"_name_or_path", "architectures", "dtype", "id2label", "label2id", "problem_type"}
-ASIDE |= {"torch_dtype", "transformers_version", "num_labels", "_attn_implementation"}
+# Fields of a configuration that do not shape the network.
+IGNORED = {"_name_or_path", "architectures", "dtype", "id2label", "label2id", "problem_type"}
+IGNORED |= {"torch_dtype", "transformers_version", "num_labels", "_attn_implementation"}
 
 
 @registry.encoder
@@ -37,14 +36,14 @@ def hf(
 ) -> Encoder:
     """A backbone of transformers: `hf:ORG/NAME@REVISION`, or `hf:FOLDER` with its files.
 
-    Image models see the frames of a clip one by one (16 unless `num_frames` says otherwise). The
-    size, and for videos the number of frames, is that of the model unless its positions can be had
-    at any size (DINOv2, DINOv3, V-JEPA 2). Of a still a video model sees `still_frames` copies.
-    Without a revision the newest is taken, and the record says which that was.
+    Image models encode the frames of a clip one by one (16 by default). `image_size`, and
+    `num_frames` of video models, can be changed only if the model's positions work at any size
+    (DINOv2, DINOv3, V-JEPA 2). A video model sees `still_frames` copies of a still. Without a
+    revision the newest one is used and recorded.
 
     Raises:
-        UsageError: a kind of model that is not read, or sizes that it does not take.
-        CheckpointError: files that cannot be had, or that do not hold the whole network.
+        UsageError: an unsupported model type, or sizes that the model does not support.
+        CheckpointError: files that are unavailable or do not hold the whole network.
     """
     folder, source, notes = model_folder(model)
     config = configuration(folder)
@@ -52,13 +51,13 @@ def hf(
     network, dropped = loaded(folder, family)
     is_vjepa2 = config["model_type"] == "vjepa2"
     if is_vjepa2:
-        del network.predictor  # loaded like the rest, to know that the file is whole; never run
+        del network.predictor  # loaded only to check that the file is complete; never run
     pixels = read_preprocessing(folder)
     native = _native(network, family, pixels, model, source)
     spec = _sized(native, family, model, num_frames, image_size, still_frames)
     spec = replace(spec, card=Card(licence=licence(folder)))
     if is_vjepa2:
-        rotate_at(network, spec.image_size)
+        set_rope_grid(network, spec.image_size)
     identity = f"transformers {type(network).__name__} {_digest(network.config)}"
     wrapped = LibraryNetwork(network, family, spec, identity=identity)
     return Encoder(
@@ -71,15 +70,15 @@ def hf(
 def _native(
     network: nn.Module, family: Family, pixels: Preprocessing, model: str, source: str
 ) -> EncoderSpec:
-    """Return what the configuration says of a network, for clips of its own size."""
+    """Return the spec that the configuration describes, at the model's native size."""
     config: Any = network.config
     kind, patch, tubelet = config.model_type, getattr(config, "patch_size", 0), 1
-    own: Any = getattr(config, "image_size", None) or getattr(config, "crop_size", None)
-    sides = list(own) if isinstance(own, (list, tuple)) else [own]
+    size: Any = getattr(config, "image_size", None) or getattr(config, "crop_size", None)
+    sides = list(size) if isinstance(size, (list, tuple)) else [size]
     if len(set(sides)) > 1:
         raise UsageError(
-            f"encoder hf:{model} is for images of {' x '.join(map(str, sides))} pixels, and only"
-            " square ones are read; give a model of square images."
+            f"encoder hf:{model} takes images of {' x '.join(map(str, sides))} pixels, and only"
+            " square ones are supported; give a model for square images."
         )
     heads = getattr(config, "num_attention_heads", 1)
     depth = getattr(config, "num_hidden_layers", 1)
@@ -88,7 +87,7 @@ def _native(
     elif kind in ("videomae", "vjepa2"):
         tubelet = int(config.tubelet_size)
     elif kind == "hiera":
-        # Only the last map is read: its positions are this many pixels apart.
+        # Only the last feature map is read; this is its stride in pixels.
         patch = config.patch_stride[0] * config.query_stride[0] ** config.num_query_pool
         heads, depth = config.num_heads[-1], 1
     patch = patch[0] if isinstance(patch, (list, tuple)) else patch
@@ -96,7 +95,7 @@ def _native(
     preferred = pixels.size if family.any_size else None
     size = sides[0] if preferred is None else preferred
     if size is None:
-        raise UsageError(f"encoder hf:{model} does not say its image_size.")
+        raise UsageError(f"encoder hf:{model} has no image_size in its config.json.")
     return EncoderSpec(
         name=f"hf:{model.rstrip('/').rpartition('/')[2]}" if source == model else f"hf:{model}",
         width=int(config.hidden_size),
@@ -125,7 +124,7 @@ def _sized(
     image_size: int | None,
     still_frames: int | None,
 ) -> EncoderSpec:
-    """Return the spec for clips as asked for, or refuse what the model does not take."""
+    """Return the spec for the requested clip size, or refuse what the model does not support."""
     frames = native.num_frames if num_frames is None else num_frames
     size = native.image_size if image_size is None else image_size
     whole = [("image_size", size, native.patch_size)]
@@ -137,22 +136,21 @@ def _sized(
     for option, value, part in whole:
         if value < 1 or value % part:
             raise UsageError(
-                f"encoder hf:{model}: {option} {value} is no multiple of {part}; give one."
+                f"encoder hf:{model}: {option} {value} must be a positive multiple of {part}."
             )
     fixed = [(f"image_size {native.image_size}", size == native.image_size)]
     if family.takes == "video":
-        own = native.num_frames
-        fixed += [(f"num_frames {own}", frames == own)]
-        fixed += [(f"still_frames {own}", still_frames in (None, own))]
+        num = native.num_frames
+        fixed += [(f"num_frames {num}", frames == num)]
+        fixed += [(f"still_frames {num}", still_frames in (None, num))]
     wrong = [text for text, fits in fixed if not fits]
     if wrong and not family.any_size:
         raise UsageError(
-            f"encoder hf:{model} has positions for its own size alone: it takes"
-            f" {' and '.join(wrong)}; leave these options out."
+            f"encoder hf:{model} supports only {' and '.join(wrong)}; leave these options out."
         )
     return replace(native, num_frames=frames, image_size=size, still_frames=still_frames)
 
 
 def _digest(config: Any) -> str:
-    said = {key: value for key, value in config.to_dict().items() if key not in ASIDE}
-    return hashlib.sha256(json.dumps(said, sort_keys=True, default=str).encode()).hexdigest()[:16]
+    facts = {k: value for k, value in config.to_dict().items() if k not in IGNORED}
+    return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:16]

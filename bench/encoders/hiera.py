@@ -1,10 +1,10 @@
-"""Hiera video encoders (arXiv 2306.00989) by their released files, on timm's Hiera.
+"""Hiera video encoders (arXiv 2306.00989) from their released files, on timm's Hiera.
 
 Layout: `model_state` with the package's names; pretraining files have `encoder_norm`,
 `multi_scale_fusion_heads`, `decoder_*` and `mask_token`, fine-tuned ones `norm` and
-`head.projection`. Tokens are those of the last stage in (t, y, x) order, at 1/32 of the pixels and
-1/2 of the frames, without a norm: the released one comes after the mean over tokens, and that of
-pretraining after a fusion of all stages.
+`head.projection`. Tokens are the last stage's in (t, y, x) order, at 1/32 of the pixels and 1/2 of
+the frames, without a norm: fine-tuned models apply theirs after the mean over tokens, pretraining
+after fusing all stages.
 
 Shape letters: B clips, T frames, H and W pixels, D width.
 """
@@ -35,13 +35,13 @@ PARTS = {
         r"(encoder_norm|multi_scale_fusion_heads|decoder_\w+)\.|(decoder_pos_embed|mask_token)$"
     ),
 }
-HEADS_OF_WIDTH = {96: 1, 112: 2, 144: 2, 256: 4}  # first stage; they double with every stage
+HEADS_OF_WIDTH = {96: 1, 112: 2, 144: 2, 256: 4}  # of the first stage; each stage doubles them
 KERNEL, STRIDE, PADDING = (3, 7, 7), (2, 4, 4), (1, 3, 3)
 QUERY_STRIDE, MASK_UNIT = (1, 2, 2), (1, 8, 8)
 NUM_STAGES = 4
 PATCH_SIZE = STRIDE[1] * QUERY_STRIDE[1] ** (NUM_STAGES - 1)
 # PySlowFast's normalisation, which the released models were trained with. The example notebook
-# divides blue by 0.255, a slip of its three equal numbers.
+# divides blue by 0.255, a typo.
 MEAN, STD = (0.45, 0.45, 0.45), (0.225, 0.225, 0.225)
 
 
@@ -49,11 +49,11 @@ MEAN, STD = (0.45, 0.45, 0.45), (0.225, 0.225, 0.225)
 def hiera(*, weights: str, num_heads: int | None = None) -> Encoder:
     """A Hiera video encoder from a checkpoint, pretrained or fine-tuned.
 
-    `num_heads` is that of the first stage, for widths that were not released. Position tables are
-    learned, so that the clips are those of the file.
+    `num_heads` of the first stage is needed for widths that were not released. Position tables are
+    learned, so the clip size is fixed by the file.
 
     Raises:
-        CheckpointError: a file that does not hold, completely, a video Hiera.
+        CheckpointError: the file does not hold a complete video Hiera.
     """
     state = read_state(weights, "hiera")
     state, parts = leave_out(state, PARTS)
@@ -81,7 +81,7 @@ def hiera(*, weights: str, num_heads: int | None = None) -> Encoder:
 
 @dataclass(frozen=True, kw_only=True)
 class HieraShape:
-    """What shapes a video Hiera; `width` and `num_heads` are those of its first stage."""
+    """The architecture of a video Hiera; `width` and `num_heads` are those of the first stage."""
 
     width: int
     stages: tuple[int, ...]
@@ -94,13 +94,12 @@ class HieraShape:
 class HieraTokens(TokenNetwork):
     """Clips `[B, 3, T, H, W]` of one size to the tokens of the last stage, `[B, t*h*w, D]`.
 
-    Layers are blocks of the last stage. There are no token masks, and no norm of tokens to leave
-    out.
+    Layers are blocks of the last stage. Token masks are not supported; there is no final norm.
     """
 
     def __init__(self, shape: HieraShape) -> None:
         super().__init__()
-        from timm.models.hiera import Hiera  # slow to import, and only this family needs it
+        from timm.models.hiera import Hiera  # slow to import, needed only here
 
         self.shape = shape
         self.trunk = Hiera(
@@ -125,11 +124,11 @@ class HieraTokens(TokenNetwork):
         size = (3, self.shape.num_frames, self.shape.image_size, self.shape.image_size)
         if pixels.ndim != 5 or tuple(pixels.shape[1:]) != size:
             raise UsageError(
-                f"Hiera: a clip of shape {tuple(pixels.shape)} cannot be encoded: its learned"
-                f" position tables are for [B, {', '.join(map(str, size))}]."
+                f"Hiera: a clip of shape {tuple(pixels.shape)} cannot be encoded: the learned"
+                f" position tables need [B, {', '.join(map(str, size))}]."
             )
         if keep is not None:
-            raise UsageError("Hiera masks whole units of its first stage, not tokens; leave keep.")
+            raise UsageError("Hiera masks units of its first stage, not tokens; leave keep out.")
         x = self.trunk.unroll(self.trunk._pos_embed(self.trunk.patch_embed(pixels)))
         tapped = []
         for number, block in enumerate(self.trunk.blocks[: taps[-1] + 1]):
@@ -146,9 +145,8 @@ class HieraTokens(TokenNetwork):
         ordered = bool(taps) and list(taps) == sorted(set(taps))
         if not ordered or taps[0] < first or taps[-1] >= depth:
             raise UsageError(
-                f"layers {list(taps)}: the last stage of this Hiera has the blocks {first} to"
-                f" {depth - 1} (earlier ones have other widths and grids); name at least one of"
-                " them, in ascending order and each once."
+                f"layers {list(taps)}: give ascending, distinct blocks from {first} to {depth - 1},"
+                " the last stage of this Hiera (earlier stages have other widths and grids)."
             )
         return taps
 
@@ -159,15 +157,13 @@ def _shape_of(tensors: Tensors, num_heads: int | None, where: str) -> HieraShape
     kernel = tuple(tensors[needed[0]].shape) if needed[0] in tensors else ()
     if len(kernel) == 4:
         raise CheckpointError(
-            f"{where} is a Hiera for single images; open it through timm, such as"
-            " timm/hiera_base_224 with its weights."
+            f"{where} is a Hiera for images; open it through timm, such as timm/hiera_base_224."
         )
     missing = [name for name in (*needed, *tables) if name not in tensors]
     if missing or kernel[1:] != (3, *KERNEL):
         raise CheckpointError(
-            f"{where} is no complete video Hiera: it lacks {', '.join(missing) or 'nothing'}, and"
-            f" its patch embedding is {list(kernel)} where [width, 3, 3, 7, 7] is expected; give"
-            " the file of a *_16x224 model."
+            f"{where} is not a complete video Hiera: missing {', '.join(missing) or 'nothing'};"
+            f" patch embedding {list(kernel)}, not [width, 3, 3, 7, 7]; give a *_16x224 model."
         )
     stages = _stages(tensors, where)
     width, moments = kernel[0], tensors[tables[1]].shape[1]
@@ -175,14 +171,14 @@ def _shape_of(tensors: Tensors, num_heads: int | None, where: str) -> HieraShape
     side = round(places**0.5)
     if side * side != places or side % MASK_UNIT[1]:
         raise CheckpointError(
-            f"{where}: {places} places in pos_embed_spatial are no square of whole mask units"
-            f" ({MASK_UNIT[1]} to a side); only square clips are read."
+            f"{where}: the {places} positions of pos_embed_spatial do not form a square grid with"
+            f" a side divisible by {MASK_UNIT[1]}; only square clips are supported."
         )
     heads = HEADS_OF_WIDTH.get(width) if num_heads is None else num_heads
     if heads is None or heads < 1 or width % heads:
         raise CheckpointError(
             f"{where}: width {width} with {heads or 'an unknown number of'} heads in the first"
-            " stage; say --set encoder.num_heads=N, which divides the width."
+            " stage; give --set encoder.num_heads=N, a divisor of the width."
         )
     return HieraShape(
         width=width,
@@ -195,7 +191,7 @@ def _shape_of(tensors: Tensors, num_heads: int | None, where: str) -> HieraShape
 
 
 def _stages(tensors: Tensors, where: str) -> tuple[int, ...]:
-    """Count the blocks of every stage; the first block of a stage but the first widens."""
+    """Count the blocks per stage; the first block of every later stage has a projection."""
     numbers = {int(m[1]) for name in tensors if (m := re.match(r"blocks\.(\d+)\.", name))}
     starts = sorted(
         int(m[1]) for name in tensors if (m := re.match(r"blocks\.(\d+)\.proj\.weight$", name))
@@ -203,7 +199,7 @@ def _stages(tensors: Tensors, where: str) -> tuple[int, ...]:
     depth = len(numbers)
     if numbers != set(range(depth)) or len(starts) != NUM_STAGES - 1:
         raise CheckpointError(
-            f"{where} has the blocks {sorted(numbers)} and widens at {starts}; a Hiera has all"
-            f" blocks from 0 and {NUM_STAGES} stages. Give the complete file."
+            f"{where} has the blocks {sorted(numbers)} and new stages at {starts}; a Hiera has"
+            f" {NUM_STAGES} stages and no missing block. Give the complete file."
         )
     return tuple(b - a for a, b in itertools.pairwise([0, *starts, depth]))

@@ -1,7 +1,7 @@
 """I-JEPA image encoders (arXiv 2301.08243): the released ones by name, any other by its file.
 
-Clips are encoded frame by frame. Names in files are those of V-JEPA without `backbone.`; the patch
-embedding is for single images, and in the fixed position table the column code comes first.
+Clips are encoded frame by frame. Tensor names are those of V-JEPA without `backbone.`; the patch
+embedding is 2-D, and in the fixed position table the column code comes first.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from bench.encoders.vjepa import (
     register_released,
     stem,
 )
-from bench.encoders.weights.architecture import TABLE_TOLERANCE, Asked, agree, body_of, heads_of
+from bench.encoders.weights.architecture import TABLE_TOLERANCE, Request, agree, body_of, heads_of
 from bench.encoders.weights.checkpoints import fetch, read_tensors
-from bench.encoders.weights.held_tensors import Held, widened
+from bench.encoders.weights.held_tensors import StoredEncoder, widened
 from bench.encoders.weights.layouts import encoder_of
 from bench.encoders.weights.state_dicts import Tensors
 from bench.errors import CheckpointError, UsageError
@@ -50,16 +50,18 @@ def ijepa(
     image_size: int | None = None,
     patch_size: int | None = None,
 ) -> Encoder:
-    """Any I-JEPA encoder from a checkpoint or a state dict; frames of a clip are encoded alone.
+    """Any I-JEPA encoder from a checkpoint or a state dict; clips are encoded frame by frame.
 
-    Everything but the number of heads is read off the tensors; what is given is checked against
-    them. Another `image_size` (pixels) than the file's builds it with a fresh position table.
+    Everything except the number of heads is read from the tensors, and options are checked against
+    them. A different `image_size` (pixels) than the file's recomputes the position table.
 
     Raises:
-        CheckpointError: a file that does not hold, completely, the encoder that was asked for.
+        CheckpointError: the file does not hold the complete encoder that was requested.
     """
-    asked = Asked(depth=depth, num_heads=num_heads, image_size=image_size, patch_size=patch_size)
-    return _opened(weights, f"ijepa:{stem(weights)}", key, asked, num_frames)
+    request = Request(
+        depth=depth, num_heads=num_heads, image_size=image_size, patch_size=patch_size
+    )
+    return _opened(weights, f"ijepa:{stem(weights)}", key, request, num_frames)
 
 
 def _released(name: str) -> Callable[..., Encoder]:
@@ -72,8 +74,8 @@ def _released(name: str) -> Callable[..., Encoder]:
     ) -> Encoder:
         published = IJEPA_RELEASED[name]
         promised = published.architecture
-        asked = Asked.like(promised, image_size=image_size, patch_size=promised.patch_size)
-        return _opened(weights or published.address, name, key, asked, num_frames, published)
+        request = Request.like(promised, image_size=image_size, patch_size=promised.patch_size)
+        return _opened(weights or published.address, name, key, request, num_frames, published)
 
     return released
 
@@ -85,20 +87,20 @@ def _opened(
     weights: str,
     name: str,
     key: str,
-    asked: Asked,
+    request: Request,
     num_frames: int,
     published: Released | None = None,
 ) -> Encoder:
     if num_frames < 1:
-        raise UsageError(f"{name}: a clip has at least one frame; num_frames is {num_frames}.")
+        raise UsageError(f"{name}: num_frames {num_frames} must be at least 1.")
     path = fetch(weights)
     tensors, notes = encoder_of(read_tensors(path), key, str(path), _check_image_network)
-    file = widened(Held(where=str(path), tensors=tensors, notes=notes))
+    file = widened(StoredEncoder(where=str(path), tensors=tensors, notes=notes))
     if published is not None:
         file = replace(file, where=f"{file.where} (opened as {name})")
-    held = _held(file.tensors, asked, file.where)
-    built = held.changed(image_size=asked.image_size)
-    network = Network(kind=ImageViT, file=file, held=held, built=built)
+    stored = _stored_architecture(file.tensors, request, file.where)
+    built = stored.changed(image_size=request.image_size)
+    network = Network(kind=ImageViT, file=file, stored=stored, built=built)
     complete(network)
     if published is not None:
         check_promised(network, published.architecture, f"ijepa:{weights}")
@@ -113,47 +115,47 @@ def _check_image_network(tensors: Tensors, networks: Mapping[str, Any], where: s
     kernel = tensors.get("patch_embed.proj.weight")
     if kernel is not None and kernel.ndim == 5:
         raise CheckpointError(
-            f"{where} holds a video encoder (tubelets of {kernel.shape[2]} frames), and I-JEPA's"
-            " are for single images; open it as vjepa:FILE or vjepa2:FILE."
+            f"{where} holds a video encoder (tubelets of {kernel.shape[2]} frames), not an I-JEPA"
+            " image encoder; open it as vjepa:FILE or vjepa2:FILE."
         )
     if "pos_embed" not in tensors:
         raise CheckpointError(
-            f"{where} has no fixed position table (pos_embed), so it is no I-JEPA file or half of"
-            " one; give a complete I-JEPA checkpoint."
+            f"{where} has no fixed position table (pos_embed), so it is not a complete I-JEPA"
+            " file; give a complete I-JEPA checkpoint."
         )
 
 
-def _held(tensors: Tensors, asked: Asked, where: str) -> VitArchitecture:
+def _stored_architecture(tensors: Tensors, request: Request, where: str) -> VitArchitecture:
     kernel = tensors.get("patch_embed.proj.weight")
     as_clips = {} if kernel is None else {"patch_embed.proj.weight": kernel.unsqueeze(2)}
     body = body_of({**tensors, **as_clips}, where)
     named = size_of_width(body.width)
-    agree(body, asked, None, named, where)
-    heads = heads_of(body, asked, None, named, where)
+    agree(body, request, None, named, where)
+    heads = heads_of(body, request, None, named, where)
     side = math.isqrt(body.num_tokens)
     if side * side != body.num_tokens:
         raise CheckpointError(
-            f"{where}: its position table has {body.num_tokens} tokens, which make no square grid"
-            " (I-JEPA has no class token); give an I-JEPA checkpoint."
+            f"{where}: its position table has {body.num_tokens} tokens, which is not a square"
+            " grid (I-JEPA has no class token); give an I-JEPA checkpoint."
         )
     return body.architecture(num_heads=heads, num_frames=1, image_size=side * body.patch_size)
 
 
 def _table_notes(network: Network) -> tuple[str, ...]:
-    """Return notes on a table that is not as stored, or not the I-JEPA one."""
-    file, held, built = network.file, network.held, network.built
-    table = sincos_2d(held.width, held.grid[1:], column_first=True)
+    """Return notes on a table that was rebuilt, or is not the I-JEPA one."""
+    file, stored, built = network.file, network.stored, network.built
+    table = sincos_2d(stored.width, stored.grid[1:], column_first=True)
     off = float((table - file.tensors["pos_embed"][0]).abs().max())
     if off > max(TABLE_TOLERANCE, file.rounding):
-        if built == held:
+        if built == stored:
             return ("the file's position table is not the sin-cos one; it is used as stored",)
         raise CheckpointError(
             f"{file.where}: its position table is not the I-JEPA one, so it cannot be rebuilt for"
-            f" {built.image_size} pixels; leave image_size out ({held.image_size})."
+            f" {built.image_size} pixels; leave image_size out ({stored.image_size})."
         )
-    if built == held:
+    if built == stored:
         return ()
     return (
         f"position table rebuilt for {built.image_size} pixels; the file's is for"
-        f" {held.image_size}",
+        f" {stored.image_size}",
     )

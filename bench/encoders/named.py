@@ -1,11 +1,11 @@
-"""How an encoder is named: `NAME`, `NAME:WEIGHTS`, or the path of weights alone.
+"""Encoder names: `NAME`, `NAME:WEIGHTS`, or just the path of weights.
 
-What stands after the colon is the option `weights`, or the option `model` of a family that takes
-its models from a library (`timm:MODEL`, which may be written `timm/MODEL`); of `py:MODULE:FUNCTION`
-it names the function that builds the encoder.
+The part after the colon is the option `weights`, or `model` for families that take their models
+from a library (`timm:MODEL`, also written `timm/MODEL`). `py:MODULE:FUNCTION` names the function
+that builds the encoder.
 
-A pretraining run keeps its evaluation folders in `RUN/encoders/step_XXXXXXXXX`; where RUN stands
-for weights, the latest of them is meant.
+A pretraining run keeps its evaluation folders in `RUN/encoders/step_XXXXXXXXX`; RUN used as weights
+means the latest of them.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from bench.errors import UsageError, closest
 
 FOLDERS = "encoders"
 STEP = re.compile(r"step_(\d+)")
-BY_PATH = "vjepa"  # what opens weights that are named by their path alone
+BY_PATH = "vjepa"  # opens weights that are named by their path alone
 TIMM = "timm/"
 OWN = "py"
 
 
 def name_and_weights(spec: str) -> tuple[str, str]:
-    """Split the name of an encoder into its registered name and its weights ('' if none).
+    """Split an encoder name into its registered name and its weights ('' if none).
 
-    Registered names win over files of that name.
+    A registered name takes precedence over a file of the same name.
 
     Raises:
-        UsageError: a path where nothing is. An unknown name is left to the registry.
+        UsageError: a path that does not exist. Unknown names are left to the registry.
     """
     name, _, weights = spec.partition(":")
     if name.startswith(TIMM) and not Path(spec).exists():
@@ -41,17 +41,16 @@ def name_and_weights(spec: str) -> tuple[str, str]:
         return BY_PATH, latest_of_run(spec)
     if any(mark in name for mark in "/\\"):
         raise UsageError(
-            f"encoder {spec!r}: there is no such file or folder; correct the path, or name an"
-            " encoder (see: bench ls encoders)."
+            f"encoder {spec!r}: there is no such file; correct the path, or see bench ls encoders."
         )
     return name, weights
 
 
 def builder(name: str, weights: str) -> tuple[registry.Entry, dict[str, str]]:
-    """Return what builds the encoder of that name, and the option that `weights` is.
+    """Return the registry entry of an encoder name, and `weights` as one of its options.
 
     Raises:
-        UsageError: an unknown name, or a function of the user's own that cannot be had.
+        UsageError: an unknown name, or a user-defined function that cannot be imported.
     """
     if name == OWN and weights:
         return own_function(weights), {}
@@ -60,7 +59,7 @@ def builder(name: str, weights: str) -> tuple[registry.Entry, dict[str, str]]:
 
 
 def own_function(path: str) -> registry.Entry:
-    """Return the function that `MODULE:FUNCTION` names, as if it were registered.
+    """Return the registry entry for the function `MODULE:FUNCTION`.
 
     Raises:
         UsageError: no such module or function, or one that takes positional arguments.
@@ -68,23 +67,22 @@ def own_function(path: str) -> registry.Entry:
     module, _, function = path.partition(":")
     if not module or not function or not module.replace(".", "").isidentifier():
         raise UsageError(
-            f"encoder 'py:{path}' names no function; write py:MODULE:FUNCTION, such as"
-            " py:my_lab.encoders:resnet."
+            f"encoder 'py:{path}': write py:MODULE:FUNCTION, for example py:my_lab.encoders:resnet."
         )
     registry.load_extension(module)
-    held = vars(sys.modules[module])
-    found = held.get(function)
+    members = vars(sys.modules[module])
+    found = members.get(function)
     if not callable(found):
         raise UsageError(
             f"encoder 'py:{path}': {module} has no function {function!r}."
-            f"{closest(function, [name for name, value in held.items() if callable(value)])}"
+            f"{closest(function, [name for name, value in members.items() if callable(value)])}"
         )
     entry = registry.Entry(kind="encoders", name=f"{OWN}:{path}", function=found)
     wrong = [p.name for p in entry.options.values() if p.kind is not p.KEYWORD_ONLY]
     if wrong:
         raise UsageError(
-            f"encoder 'py:{path}': {', '.join(wrong)} must be keyword-only, so that --set"
-            f" encoder.OPTION can name them; write def {function}(*, ...)."
+            f"encoder 'py:{path}': {', '.join(wrong)} must be keyword-only to be set by --set"
+            f" encoder.OPTION; write def {function}(*, ...)."
         )
     return entry
 
@@ -96,13 +94,13 @@ def latest_of_run(weights: str) -> str:
 
 
 def encoder_folders(run: Path) -> list[Path]:
-    """Return the evaluation folders of a pretraining run in order of step; of others none."""
+    """Return the evaluation folders of a pretraining run by step; empty for any other folder."""
     found = [p for p in (run / FOLDERS).glob("step_*") if STEP.fullmatch(p.name) and p.is_dir()]
     return sorted(found, key=lambda path: int(path.name.removeprefix("step_")))
 
 
 def step_of_run(weights: str) -> tuple[str, str] | None:
-    """Return the names of run and step if `weights` is an evaluation folder of a run."""
+    """Return the names of run and step if `weights` is an evaluation folder, else None."""
     path = PurePosixPath(weights.replace("\\", "/"))
     if STEP.fullmatch(path.name) and path.parent.name == FOLDERS and path.parent.parent.name:
         return path.parent.parent.name, path.name
@@ -110,7 +108,7 @@ def step_of_run(weights: str) -> tuple[str, str] | None:
 
 
 def run_notes(weights: str) -> tuple[str, ...]:
-    """Return a sentence for the record that says which step of which run `weights` are."""
+    """Return a note for the record: which step of which pretraining run `weights` are."""
     named = step_of_run(weights)
     if named is None:
         return ()

@@ -1,7 +1,7 @@
-"""Encoders of your own: a function that builds one, named by its module.
+"""User-defined encoders: a function, named by its module, that builds one.
 
-The function takes keyword-only options, which `--set encoder.OPTION=VALUE` gives, and returns a
-`bench.encoders.encoder.Encoder`; an image network goes into a
+The function takes keyword-only options (`--set encoder.OPTION=VALUE`) and returns a
+`bench.encoders.encoder.Encoder`; wrap an image network in
 `bench.encoders.networks.adapt.FrameByFrame`.
 """
 
@@ -18,7 +18,7 @@ def py(*, model: str) -> Encoder:
     """A function of your own, as py:MODULE:FUNCTION; its keyword-only arguments are the options.
 
     Raises:
-        UsageError: no such module or function, or one that returns no encoder.
+        UsageError: no such module or function, or one that does not return an encoder.
     """
     encoder = own_function(model).function()
     if not isinstance(encoder, Encoder):

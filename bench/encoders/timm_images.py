@@ -1,8 +1,7 @@
-"""Image encoders of the timm library, frame by frame, with the preprocessing of their own cards.
+"""Image encoders of the timm library, frame by frame, with the preprocessing of their cards.
 
-Vision transformers give their patch tokens and can be tapped after every block; all other networks
-(convolutional, hierarchical) give the positions of their last map. Shape letters: B images, H and W
-pixels, N tokens of an image, P class and register tokens, D width.
+Vision transformers return patch tokens and can be tapped after every block; all other networks
+(convolutional, hierarchical) return the positions of their last feature map.
 """
 
 from __future__ import annotations
@@ -43,18 +42,18 @@ def timm(
     """Any image model of timm, as timm/NAME.TAG: frame by frame, preprocessing from its card.
 
     Weights are those that timm publishes for the tag (`NAME.TAG@REVISION` pins the repository), or
-    a file of the same tensors, which may hold any classifier or none; every tensor is loaded.
-    Random weights from `seed` are had with `random` alone. A clip has `num_frames` frames, which
-    become one sequence; a still is seen once. Another `image_size` (pixels) than the card's
-    interpolates the positions as timm does.
+    a file with the same tensors and any classifier or none; every tensor is loaded. `random` draws
+    weights from `seed` instead. The `num_frames` frames of a clip become one token sequence; a
+    still is encoded once. A different `image_size` (pixels) than the card's interpolates the
+    positions as timm does.
 
     Raises:
-        UsageError: no such model or tag, or options that it does not take.
-        CheckpointError: weights that cannot be had or do not hold the whole network.
+        UsageError: no such model or tag, or options that it does not support.
+        CheckpointError: weights that are unavailable or incomplete.
     """
     name, _, revision = model.partition("@")
     if random and weights:
-        raise UsageError(f"encoder timm/{name}: give weights or random, not both.")
+        raise UsageError(f"encoder timm/{name}: give either weights or random, not both.")
     card = pretrained_card(name)
     if random:
         made = fresh(name, seed)
@@ -68,10 +67,10 @@ def timm(
 def image_encoder(
     made: TimmModel, card: Mapping[str, Any], name: str, num_frames: int, image_size: int | None
 ) -> Encoder:
-    """Return a model of timm as an encoder; `card` is its `pretrained_cfg`, as a mapping.
+    """Return a timm model as an encoder; `card` is its `pretrained_cfg`, as a mapping.
 
     Raises:
-        UsageError: an image size or a number of frames that it does not take.
+        UsageError: an image size or a number of frames that it does not support.
     """
     if num_frames < 1:
         raise UsageError(f"encoder {name}: num_frames {num_frames} must be at least 1.")
@@ -82,14 +81,13 @@ def image_encoder(
     _resize(network, card, size, native, name)
     try:
         network.reset_classifier(0, "")
-    except AssertionError:  # some networks know no way to leave their pooling out
+    except AssertionError:  # some networks cannot remove their pooling
         network.reset_classifier(0)
     patches = has_patch_tokens(network)
     patch_size = int(network.feature_info[-1]["reduction"])
     if size < patch_size or (size % patch_size and patches):
         raise UsageError(
-            f"encoder {name}: image_size {size} is no multiple of its patches of {patch_size}"
-            " pixels; give one."
+            f"encoder {name}: image_size {size} must be a multiple of its patch size {patch_size}."
         )
     width = int(network.num_features)
     heads = max(1, width // 64)
@@ -121,14 +119,14 @@ def image_encoder(
 
 
 def _geometry(card: Mapping[str, Any], name: str) -> tuple[str, tuple[str, ...]]:
-    """Return the interpolation of stills, and notes where the card asks for what is not done."""
+    """Return the interpolation of stills, and notes on settings of the card that are ignored."""
     notes = []
     interpolation = str(card["interpolation"])
     if interpolation not in STILL_FILTERS:
         notes.append(f"stills are resized bicubic; the card of {name} says {interpolation}")
         interpolation = "bicubic"
     if card.get("crop_mode", "center") != "center":
-        notes.append(f"the centre of stills is kept; the card of {name} says {card['crop_mode']}")
+        notes.append(f"stills are centre-cropped; the card of {name} says {card['crop_mode']}")
     return interpolation, tuple(notes)
 
 
@@ -138,7 +136,7 @@ def _resize(network: nn.Module, card: Mapping[str, Any], size: int, native: int,
     resize = getattr(network, "set_input_size", None)
     if resize is None or "img_size" not in inspect.signature(resize).parameters:
         raise UsageError(
-            f"encoder {name} takes images of {native} pixels alone; leave image_size out."
+            f"encoder {name} takes only images of {native} pixels; leave image_size out."
         )
     try:
         resize(img_size=(size, size))

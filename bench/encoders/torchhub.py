@@ -1,7 +1,7 @@
-"""Models of torch.hub, which run the code of a repository: only where the user says so.
+"""Models of torch.hub, which run the code of a repository: only with the user's explicit consent.
 
-What is read are image models with the interface of DINOv2 (`get_intermediate_layers`), and
-repositories that build one of our encoders themselves.
+Supported are image models with the interface of DINOv2 (`get_intermediate_layers`) and repositories
+that return an `Encoder` themselves.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ def torchhub(
 ) -> Encoder:
     """A model of torch.hub, as torchhub:OWNER/REPO:REF:MODEL or torchhub:FOLDER:MODEL.
 
-    Its repository's code runs on this machine and loads the weights, so nothing is known of their
-    coverage; it is refused without --trust-remote-code.
+    The repository's code runs on this machine and loads the weights, so whether all tensors were
+    loaded is unknown; --trust-remote-code is required.
 
     Raises:
-        UsageError: remote code is not trusted, or the model has another interface.
-        CheckpointError: the repository or its weights cannot be had.
+        UsageError: remote code is not trusted, or the model has an unsupported interface.
+        CheckpointError: the repository or its weights are unavailable.
     """
     repository, _, name = model.rpartition(":")
     if not repository or not name:
@@ -50,10 +50,10 @@ def torchhub(
     if not trust_remote_code:
         raise UsageError(
             f"encoder 'torchhub:{model}' would run the code of {repository} on this machine; if you"
-            " trust it, say --trust-remote-code."
+            " trust it, add --trust-remote-code."
         )
     network = _made(repository, name)
-    note = f"loaded by the code of {repository}, which says nothing of what it covered"
+    note = f"loaded by the code of {repository}; whether all tensors were loaded is unknown"
     if isinstance(network, Encoder):
         return Encoder(network.network, network.spec, notes=(*network.notes, note))
     patch_size = network.patch_size
@@ -82,27 +82,27 @@ def torchhub(
 
 
 def _made(repository: str, name: str) -> Any:
-    """Return what the repository's code makes: an encoder of ours, or a model to be wrapped."""
+    """Return what the repository's code builds: an `Encoder`, or a model to be wrapped."""
     is_local = Path(repository).is_dir()
     try:
         load: Any = torch.hub.load
         made = load(repository, name, source="local" if is_local else "github", trust_repo=True)
     except (OSError, RuntimeError, ValueError, ImportError) as error:
         raise CheckpointError(
-            f"torchhub:{repository}:{name} cannot be had ({first_line(error)})."
+            f"torchhub:{repository}:{name} cannot be loaded ({first_line(error)})."
         ) from error
     lacks = [part for part in INTERFACE if not hasattr(made, part)]
     if not isinstance(made, Encoder) and (lacks or not isinstance(made, nn.Module)):
         raise UsageError(
             f"encoder 'torchhub:{repository}:{name}' is a {type(made).__name__} without"
-            f" {', '.join(lacks) or 'weights'}: only models with the interface of DINOv2 are read."
-            " Wrap it in a function of your own: --encoder py:MODULE:FUNCTION."
+            f" {', '.join(lacks) or 'weights'}, and only the interface of DINOv2 is supported; wrap"
+            " it in a function of your own: --encoder py:MODULE:FUNCTION."
         )
     return made
 
 
 class _Dino(ImageModel):
-    """Images `[B, 3, H, W]` to patch tokens `[B, N, D]`, the class token apart."""
+    """Images `[B, 3, H, W]` to patch tokens `[B, N, D]`, with the class token as prefix."""
 
     leaves_norm = False
 
@@ -114,7 +114,7 @@ class _Dino(ImageModel):
         height, width = (side // self.patch_size for side in images.shape[-2:])
         if tapped[0][0].shape[1] != height * width:
             raise UsageError(
-                f"{self.identity} gives {tapped[0][0].shape[1]} tokens of {height} x {width}"
+                f"{self.identity} returns {tapped[0][0].shape[1]} tokens for {height} x {width}"
                 " patches; wrap it in a function of your own: --encoder py:MODULE:FUNCTION."
             )
         return Tokens(

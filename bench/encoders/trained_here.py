@@ -1,6 +1,6 @@
 """The encoder that ships with the project, pretrained by `bench pretrain digits_tiny`.
 
-`digits_tiny/` beside this file is an evaluation folder: `model.safetensors`, `encoder.json` and
+`digits_tiny/` next to this file is an evaluation folder: `model.safetensors`, `encoder.json` and
 `pretraining.json` (recipe, seed, steps).
 """
 
@@ -11,13 +11,13 @@ from pathlib import Path
 from bench import registry
 from bench.encoders.encoder import Encoder
 from bench.encoders.vjepa import load_network, read_network
-from bench.encoders.weights.architecture import Asked
+from bench.encoders.weights.architecture import Request
 from bench.encoders.weights.encoder_folder import FACTS_FILE
 from bench.errors import CheckpointError
 from bench.types import Card
 
 SHIPPED = Path(__file__).parent / "digits_tiny"
-# One set of videos stands behind three tasks.
+# Three tasks share one set of videos.
 VIDEOS = ("moving_digits_what", "moving_digits_how", "moving_digits_stills")
 CARD = Card(licence="Apache-2.0", trained_on=VIDEOS, labels="none")
 
@@ -26,21 +26,20 @@ CARD = Card(licence="Apache-2.0", trained_on=VIDEOS, labels="none")
 def digits_tiny(*, num_frames: int | None = None, image_size: int | None = None) -> Encoder:
     """A small V-JEPA encoder that ships here, pretrained on unlabelled moving digits.
 
-    Another `num_frames` or `image_size` (pixels) than it was pretrained with builds it at that
-    size with a fresh position table.
+    A different `num_frames` or `image_size` (pixels) than in pretraining recomputes the position
+    table.
 
     Raises:
-        CheckpointError: its files are not in this installation, or are damaged.
+        CheckpointError: its files are missing from this installation, or damaged.
     """
-    return _shipped(SHIPPED, Asked(num_frames=num_frames, image_size=image_size))
+    return _shipped(SHIPPED, Request(num_frames=num_frames, image_size=image_size))
 
 
-def _shipped(folder: Path, asked: Asked) -> Encoder:
+def _shipped(folder: Path, request: Request) -> Encoder:
     if not (folder / FACTS_FILE).is_file():
         raise CheckpointError(
-            f"the encoder {folder.name!r} is not in this installation ({folder} has no"
-            f" {FACTS_FILE}); install frozenbench again, or train it with: bench pretrain"
-            f" {folder.name}."
+            f"the encoder {folder.name!r} is missing from this installation ({folder} has no"
+            f" {FACTS_FILE}); reinstall frozenbench, or train it: bench pretrain {folder.name}."
         )
-    network = read_network(str(folder), "target_encoder", asked)
+    network = read_network(str(folder), "target_encoder", request)
     return load_network(network, name=folder.name, source="shipped with frozenbench", card=CARD)

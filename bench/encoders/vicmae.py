@@ -1,10 +1,9 @@
 """ViC-MAE encoders (arXiv 2303.12001): an image ViT trained on frames, applied frame by frame.
 
-Layout of the released code (MAE's, no released weights were found to check it on): `cls_token`,
+Layout of the released code (MAE's; not verified, since no weights are released): `cls_token`,
 `pos_embed` of class and patches, `patch_embed.proj`, `blocks`, `norm`; pretraining files add
-`decoder_*`, `mask_token` and `projector.*`, fine-tuned ones `fc_norm` and `head` without `norm`.
-
-Shape letters: B images, H and W pixels, D width, n patches, K kept patches.
+`decoder_*`, `mask_token` and `projector.*`, fine-tuned ones have `fc_norm` and `head` but no
+`norm`. Shape letters: B images, H and W pixels, D width, n patches.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ PARTS = {
     "the projector": r"projector\.",
     "the classifier": r"(fc_norm|head)\.(weight|bias)$",
 }
-NUM_FRAMES = 16  # of a clip, unless asked; an image encoder takes any number
+NUM_FRAMES = 16  # default; an image encoder takes any number
 
 
 @registry.encoder
@@ -49,28 +48,27 @@ def vicmae(
 ) -> Encoder:
     """ViC-MAE from a checkpoint, pretrained or fine-tuned; clips are encoded frame by frame.
 
-    Another `image_size` (pixels) than the file's interpolates its position table.
+    A different `image_size` (pixels) than the file's interpolates its position table.
 
     Raises:
-        CheckpointError: a file that does not hold, completely, one encoder of this family.
+        CheckpointError: the file does not hold a complete encoder of this family.
     """
     state = read_state(weights, "vicmae")
     pooled = "fc_norm.weight" in state.tensors
     state, parts = leave_out(state, PARTS)
     if "the decoder" in parts and "the projector" not in parts:
         raise CheckpointError(
-            f"{state.where} has a decoder but no projector.*: it is an MAE file, not ViC-MAE's;"
-            " open it through timm, such as timm/vit_base_patch16_224.mae."
+            f"{state.where} has a decoder but no projector.*, so it is an MAE file, not ViC-MAE's;"
+            " open it through timm, for example as timm/vit_base_patch16_224.mae."
         )
-    held = _architecture(state.tensors, depth, num_heads, state.where)
-    size = held.image_size if image_size is None else image_size
-    if size < 1 or size % held.patch_size:
+    stored = _architecture(state.tensors, depth, num_heads, state.where)
+    size = stored.image_size if image_size is None else image_size
+    if size < 1 or size % stored.patch_size:
         raise CheckpointError(
-            f"{state.where}: image_size {size} is no multiple of its patches of"
-            f" {held.patch_size} pixels; give a value that fits."
+            f"{state.where}: image_size {size} must be a multiple of {stored.patch_size}."
         )
     with torch.device("meta"):
-        network = ClassTokenViT(held, final_norm=not pooled)
+        network = ClassTokenViT(stored, final_norm=not pooled)
     load_all(network, state.tensors, state.where)
     card = Card(labels="none" if "the projector" in parts else "unknown")
     spec = replace(
@@ -85,10 +83,10 @@ def vicmae(
 
 
 class ClassTokenViT(Vit):
-    """Images `[B, 3, H, W]` to patch tokens `[B, n, D]`, the class token apart.
+    """Images `[B, 3, H, W]` to patch tokens `[B, n, D]`, with the class token as prefix.
 
-    `architecture` has one frame and tubelets of one frame. Another size than its own interpolates
-    the learned table. Fine-tuned networks have no `final_norm` of tokens.
+    `architecture` has one frame and tubelets of one frame. The learned position table is
+    interpolated for other image sizes. Fine-tuned networks have no `final_norm` of tokens.
     """
 
     num_prefix = 1
@@ -107,8 +105,8 @@ class ClassTokenViT(Vit):
         patch = self.architecture.patch_size
         if pixels.ndim != 4 or any(side % patch for side in pixels.shape[-2:]):
             raise UsageError(
-                f"an image of shape {tuple(pixels.shape)} cannot be encoded: expected [B, 3,"
-                f" height, width], multiples of {patch}."
+                f"images of shape {tuple(pixels.shape)} cannot be encoded: expected [B, 3, height,"
+                f" width] with height and width multiples of {patch}."
             )
         h, w = (side // patch for side in pixels.shape[-2:])
         table = resized_plane(self.pos_embed[:, 1:], self.architecture.grid[1:], (h, w))
@@ -128,8 +126,8 @@ def _architecture(
     side = math.isqrt(table[1] - 1) if len(table) == 3 else 0
     if len(kernel) != 4 or kernel[2] != kernel[3] or side * side + 1 != table[1]:
         raise CheckpointError(
-            f"{where}: patch_embed.proj.weight {list(kernel)} and pos_embed {list(table)} are not"
-            " those of an image ViT with a class token and a square grid."
+            f"{where}: patch_embed.proj.weight {list(kernel)} and pos_embed {list(table)} do not"
+            " belong to an image ViT with a class token and a square grid; give a ViC-MAE file."
         )
     numbers = {int(m[1]) for name in tensors if (m := re.match(r"blocks\.(\d+)\.", name))}
     named = size_of_width(kernel[0], SIZES)
@@ -137,15 +135,14 @@ def _architecture(
     if numbers != set(range(wanted)):
         lacking = [f"blocks.{i}.*" for i in range(wanted) if i not in numbers]
         raise CheckpointError(
-            f"{where} holds {len(numbers)} blocks where {wanted} from 0 on are expected (missing:"
-            f" {shortened(lacking) or 'none'}); give the complete file, or say --set"
-            " encoder.depth=N."
+            f"{where} has {len(numbers)} blocks, expected {wanted} (missing:"
+            f" {shortened(lacking) or 'none'}); give the complete file, or --set encoder.depth=N."
         )
     heads = num_heads or (named[1].num_heads if named else None)
     if heads is None or kernel[0] % heads:
         raise CheckpointError(
-            f"{where}: width {kernel[0]} with {heads or 'an unknown number of'} heads; say --set"
-            " encoder.num_heads=N, which divides the width."
+            f"{where}: width {kernel[0]} with {heads or 'an unknown number of'} heads; give --set"
+            " encoder.num_heads=N, a divisor of the width."
         )
     return VitArchitecture(
         width=kernel[0],

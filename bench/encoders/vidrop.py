@@ -1,7 +1,7 @@
-"""ViDROP (Video Dense Representation thrOugh spatio-temporal sParsity): named here, not read.
+"""ViDROP (Video Dense Representation thrOugh spatio-temporal sParsity): registered but refused.
 
-Its paper continues pretraining from VideoMAE and V-JEPA, but no released file or code could be
-found that says how its weights are named, and a guess could load them wrongly.
+Its paper continues pretraining from VideoMAE and V-JEPA, but no released file or code documents the
+names of its tensors, and a guess could load them wrongly.
 """
 
 from __future__ import annotations

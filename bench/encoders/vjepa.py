@@ -1,7 +1,7 @@
 """V-JEPA encoders (arXiv 2404.08471): the released ones by name, any other by its file.
 
-Evaluation reads the target (EMA) encoder, as the released evaluation does; unlike there, a file
-without it is refused instead of giving the online encoder, and no tensor may be missing.
+Evaluation uses the target (EMA) encoder, as the released evaluation does. Unlike there, a file
+without it is refused instead of falling back to the online encoder, and no tensor may be missing.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from bench.encoders.encoder import Encoder, num_trainable
 from bench.encoders.named import run_notes, step_of_run
 from bench.encoders.networks.sizes import NO_CARD, RELEASED, VIT_SIZES, Released, size_of_width
 from bench.encoders.networks.video_vit import VideoViT, Vit, VitArchitecture
-from bench.encoders.weights.architecture import TABLE_TOLERANCE, Asked, Named, architecture_of
+from bench.encoders.weights.architecture import TABLE_TOLERANCE, Named, Request, architecture_of
 from bench.encoders.weights.checkpoints import check_coverage, fetch, load_all
 from bench.encoders.weights.encoder_folder import save_encoder
-from bench.encoders.weights.held_tensors import Held
-from bench.encoders.weights.layouts import read_held, save_released
+from bench.encoders.weights.held_tensors import StoredEncoder
+from bench.encoders.weights.layouts import read_vjepa, save_released
 from bench.errors import CheckpointError, UsageError
 from bench.types import Card, EncoderSpec
 
@@ -47,15 +47,15 @@ def vjepa(
 ) -> Encoder:
     """Any V-JEPA encoder from a checkpoint, a state dict or a folder saved here.
 
-    Everything but the number of heads is read off the tensors; what is given is checked against
-    them. Another `num_frames` or `image_size` (pixels) than the file's builds the encoder at that
-    size with a fresh position table, as the released evaluation does. Of a still it sees
-    `still_frames` copies (`num_frames` unless said, as released; the paper finds 2 enough).
+    Everything except the number of heads is read from the tensors, and options are checked against
+    them. A different `num_frames` or `image_size` (pixels) than the file's recomputes the position
+    table, as the released evaluation does. A still is repeated `still_frames` times (default, as
+    released: `num_frames`; the paper finds 2 enough).
 
     Raises:
-        CheckpointError: a file that does not hold, completely, the encoder that was asked for.
+        CheckpointError: the file does not hold the complete encoder that was requested.
     """
-    asked = Asked(
+    request = Request(
         depth=depth,
         num_heads=num_heads,
         num_frames=num_frames,
@@ -64,7 +64,7 @@ def vjepa(
         tubelet_size=tubelet_size,
         uniform_power=uniform_power,
     )
-    network = read_network(weights, key, asked)
+    network = read_network(weights, key, request)
     encoder = load_network(network, name=f"vjepa:{stem(weights)}", source=weights)
     encoder.notes += run_notes(weights)
     return with_still_frames(encoder, still_frames)
@@ -81,8 +81,8 @@ def _released(name: str) -> Callable[..., Encoder]:
     ) -> Encoder:
         published = RELEASED[name]
         promised, source = published.architecture, weights or published.address
-        asked = Asked.like(promised, num_frames=num_frames, image_size=image_size)
-        network = read_network(source, key, asked, opened_as=f" (opened as {name})")
+        request = Request.like(promised, num_frames=num_frames, image_size=image_size)
+        network = read_network(source, key, request, opened_as=f" (opened as {name})")
         check_promised(network, promised, f"vjepa:{source}")
         encoder = load_network(network, name=name, source=source, card=published.card)
         return with_still_frames(encoder, still_frames)
@@ -93,7 +93,7 @@ def _released(name: str) -> Callable[..., Encoder]:
 def register_released(
     table: Mapping[str, Released], make: Callable[[str], Callable[..., Encoder]]
 ) -> None:
-    """Register the function that `make` makes of every name in a table of released encoders."""
+    """Register `make(name)` for every name in a table of released encoders."""
     for name, released in table.items():
         function = make(name)
         function.__name__, function.__doc__ = name, released.about
@@ -105,54 +105,54 @@ register_released(RELEASED, _released)
 
 @dataclass(frozen=True, kw_only=True)
 class Network:
-    """A complete network in a JEPA file, with its architecture as `held` and as `built`."""
+    """A complete network in a JEPA file; its architecture there is `stored`, here `built`."""
 
     kind: Callable[[VitArchitecture], Vit]
-    file: Held
-    held: VitArchitecture
+    file: StoredEncoder
+    stored: VitArchitecture
     built: VitArchitecture
 
 
-def read_network(weights: str, key: str, asked: Asked, opened_as: str = "") -> Network:
-    """Fetch `weights` and find the complete encoder in them; its tensors are not yet in a module.
+def read_network(weights: str, key: str, request: Request, opened_as: str = "") -> Network:
+    """Fetch `weights` and find the complete encoder in them, without loading it into a module.
 
     Raises:
-        CheckpointError: see `fetch`, `read_held`, `architecture_of` and `check_coverage`.
+        CheckpointError: see `fetch`, `read_vjepa`, `architecture_of` and `check_coverage`.
     """
-    content = read_held(fetch(weights), key)
+    content = read_vjepa(fetch(weights), key)
     where = content.where + opened_as
     tolerance = max(TABLE_TOLERANCE, content.rounding)
-    held, built, notes = architecture_of(
-        content.tensors, asked, where, recorded=content.architecture, tolerance=tolerance
+    stored, built, notes = architecture_of(
+        content.tensors, request, where, recorded=content.architecture, tolerance=tolerance
     )
     if content.architecture is None:
-        notes += head_notes(held, size_of_width(held.width))
+        notes += head_notes(stored, size_of_width(stored.width))
     file = replace(content, where=where, notes=content.notes + notes)
-    return complete(Network(kind=VideoViT, file=file, held=held, built=built))
+    return complete(Network(kind=VideoViT, file=file, stored=stored, built=built))
 
 
 def complete(network: Network) -> Network:
-    """Return a network whose file has, exactly, its tensors, or raise `CheckpointError`."""
+    """Return the network if its file has exactly its tensors, else raise `CheckpointError`."""
     with torch.device("meta"):
-        wanted = network.kind(network.held).state_dict()
+        wanted = network.kind(network.stored).state_dict()
     check_coverage(wanted, network.file.tensors, network.file.where)
     return network
 
 
 def head_notes(built: VitArchitecture, named: Named) -> tuple[str, ...]:
-    """Return a note on heads that are not those of the named size."""
+    """Return a note if the number of heads differs from that of the named size."""
     if named and named[1].num_heads != built.num_heads:
-        return (f"{built.num_heads} heads as asked; {named[0]} has {named[1].num_heads}",)
+        return (f"{built.num_heads} heads as requested; {named[0]} has {named[1].num_heads}",)
     return ()
 
 
 def load_network(network: Network, *, name: str, source: str, card: Card = NO_CARD) -> Encoder:
-    """Return the encoder that was found in a file, with every tensor of it loaded."""
+    """Return the encoder with every tensor of its file loaded."""
     file = network.file
     with torch.device("meta"):
         vit = network.kind(network.built)
     tensors = dict(file.tensors)
-    if network.built != network.held:
+    if network.built != network.stored:
         tensors["pos_embed"] = vit.get_buffer("pos_embed")
     load_all(vit, tensors, file.where)
     spec = vit_spec(vit, name=name, source=source, is_floor=file.is_floor, card=card)
@@ -162,27 +162,27 @@ def load_network(network: Network, *, name: str, source: str, card: Card = NO_CA
 def check_promised(
     network: Network, promised: VitArchitecture, as_it_is: str, *, unseen: Sequence[str] = ()
 ) -> None:
-    """Raise `CheckpointError` unless a file holds the network that its name promises.
+    """Raise `CheckpointError` unless the file holds the network that the encoder name promises.
 
-    `as_it_is` opens the file without a promise; `unseen` are fields that tensors do not tell.
+    `as_it_is` is an encoder name that promises nothing; `unseen` fields leave no trace in tensors.
     """
-    held = network.held
+    stored = network.stored
     differences = [
-        f"{f.name} {getattr(held, f.name)} instead of {getattr(promised, f.name)}"
+        f"{f.name} {getattr(stored, f.name)} instead of {getattr(promised, f.name)}"
         for f in fields(promised)
-        if f.name not in unseen and getattr(held, f.name) != getattr(promised, f.name)
+        if f.name not in unseen and getattr(stored, f.name) != getattr(promised, f.name)
     ]
     if differences:
         raise CheckpointError(
             f"{network.file.where} is another encoder: {', '.join(differences)}; name the right"
-            f" file, or open it as what it is: --encoder {as_it_is}."
+            f" file, or open this one with --encoder {as_it_is}."
         )
 
 
 def vit_spec(
     network: Vit, *, name: str, source: str, is_floor: bool = False, card: Card = NO_CARD
 ) -> EncoderSpec:
-    """Return the spec of a ViT, of videos unless it is changed."""
+    """Return the spec of a ViT, as a video encoder."""
     a = network.architecture
     return EncoderSpec(
         name=name,
@@ -201,27 +201,26 @@ def vit_spec(
 
 
 def with_still_frames(encoder: Encoder, still_frames: int | None) -> Encoder:
-    """Return the encoder as one that sees so many copies of a still, if a number is given.
+    """Return the encoder with its number of copies of a still set to `still_frames`, if given.
 
     Raises:
-        UsageError: a number that tubelets do not divide.
+        UsageError: `still_frames` is not a positive multiple of the tubelet size.
     """
     tubelet = encoder.spec.tubelet_size
     if still_frames is None:
         return encoder
     if still_frames < 1 or still_frames % tubelet:
         raise UsageError(
-            f"{encoder.spec.name}: still_frames {still_frames} is no multiple of tubelet_size"
-            f" {tubelet}; give a value that fits."
+            f"{encoder.spec.name}: still_frames {still_frames} must be a multiple of {tubelet}."
         )
     spec = replace(encoder.spec, still_frames=still_frames)
     return Encoder(encoder.network, spec, notes=encoder.notes)
 
 
 def stem(weights: str) -> str:
-    """Return the short name of a weight file: no folders, no query, no suffixes that say format.
+    """Return the name of a weight file without folders, query and format suffixes.
 
-    An evaluation folder of a pretraining run is named with its run: `RUN-step_000000200`.
+    For an evaluation folder of a pretraining run it is `RUN-step_000000200`.
     """
     if step := step_of_run(weights):
         return "-".join(step)

@@ -1,8 +1,7 @@
 """V-JEPA 2 encoders (arXiv 2506.09985): the released ones by name, any other by its file.
 
-Evaluation reads the target (EMA) encoder, as the released evaluation does. Positions rotate, so
-clips of every size are encoded with the same weights, and a file does not tell the size that it was
-trained for: at 384 pixels weights of 256 work, and the other way round.
+Evaluation uses the target (EMA) encoder, as the released evaluation does. Positions are rotary, so
+the same weights encode clips of every size, and files do not record the size they were trained for.
 """
 
 from __future__ import annotations
@@ -26,14 +25,14 @@ from bench.encoders.vjepa import (
     stem,
     with_still_frames,
 )
-from bench.encoders.weights.architecture import Asked, Named, agree, body_of, heads_of
+from bench.encoders.weights.architecture import Named, Request, agree, body_of, heads_of
 from bench.encoders.weights.checkpoints import fetch
 from bench.encoders.weights.vjepa2_layouts import read_rotary
 from bench.errors import CheckpointError
 
 __all__ = ["VJEPA2_RELEASED", "read_rotary_network", "vjepa2"]
 
-AMBIGUOUS_SIZE = "vit_gigantic"  # was defined with two numbers of heads, and never released
+AMBIGUOUS_SIZE = "vit_gigantic"  # defined with two different numbers of heads, never released
 
 
 @registry.encoder
@@ -50,18 +49,18 @@ def vjepa2(
     still_frames: int | None = None,
     leftover_table: bool = False,
 ) -> Encoder:
-    """Any V-JEPA 2 encoder from a checkpoint, a state dict, transformers' file or a folder of ours.
+    """Any V-JEPA 2 encoder: a checkpoint, a state dict, transformers' file or a folder saved here.
 
-    Everything but the number of heads is read off the tensors; what is given is checked against
-    them. Clips have `num_frames` frames of `image_size` pixels (16 of 256 unless a folder of ours
-    says otherwise). Of a still it sees `still_frames` copies (`num_frames` unless said; released
-    are 16, and 18 for ViT-g). `leftover_table` says of a state dict alone that the pos_embed in it
-    is unused.
+    Everything except the number of heads is read from the tensors, and options are checked against
+    them. Clips have `num_frames` frames of `image_size` pixels (16 of 256 by default; a saved
+    folder records its own). A still is repeated `still_frames` times (default `num_frames`;
+    released: 16, and 18 for ViT-g). `leftover_table` declares the pos_embed of a bare state dict
+    unused.
 
     Raises:
-        CheckpointError: a file that does not hold, completely, the encoder that was asked for.
+        CheckpointError: the file does not hold the complete encoder that was requested.
     """
-    asked = Asked(
+    request = Request(
         depth=depth,
         num_heads=num_heads,
         num_frames=num_frames,
@@ -69,7 +68,7 @@ def vjepa2(
         patch_size=patch_size,
         tubelet_size=tubelet_size,
     )
-    network = read_rotary_network(weights, key, asked, leftover_table=leftover_table)
+    network = read_rotary_network(weights, key, request, leftover_table=leftover_table)
     encoder = load_network(network, name=f"vjepa2:{stem(weights)}", source=weights)
     return with_still_frames(encoder, still_frames)
 
@@ -87,12 +86,12 @@ def _released(name: str) -> Callable[..., Encoder]:
         published = VJEPA2_RELEASED[name]
         promised, source = published.architecture, weights or published.address
         clips = promised.changed(num_frames=num_frames, image_size=image_size)
-        asked = Asked.like(clips, num_frames=clips.num_frames, image_size=clips.image_size)
+        request = Request.like(clips, num_frames=clips.num_frames, image_size=clips.image_size)
         network = read_rotary_network(
             source,
             key,
-            asked,
-            leftover_table=leftover_table or weights is None,  # what lies at the address is known
+            request,
+            leftover_table=leftover_table or weights is None,  # the published file is known
             opened_as=f" (opened as {name})",
         )
         check_promised(network, promised, f"vjepa2:{source}", unseen=("num_frames", "image_size"))
@@ -106,9 +105,14 @@ register_released(VJEPA2_RELEASED, _released)
 
 
 def read_rotary_network(
-    weights: str, key: str, asked: Asked, *, leftover_table: bool = False, opened_as: str = ""
+    weights: str,
+    key: str,
+    request: Request,
+    *,
+    leftover_table: bool = False,
+    opened_as: str = "",
 ) -> Network:
-    """Fetch `weights` and find the complete encoder in them; its tensors are not yet in a module.
+    """Fetch `weights` and find the complete encoder in them, without loading it into a module.
 
     Raises:
         CheckpointError: see `fetch`, `read_rotary`, `agree`, `heads_of` and `check_coverage`.
@@ -117,43 +121,43 @@ def read_rotary_network(
     where, recorded = content.where + opened_as, content.architecture
     body = body_of(content.tensors, where, has_table=False)
     named = size_of_width(body.width, VJEPA2_SIZES)
-    agree(body, asked, recorded, named, where)
-    said = content.config.get("num_attention_heads")
-    if said is not None and asked.num_heads not in (None, said):
+    agree(body, request, recorded, named, where)
+    heads = content.config.get("num_attention_heads")
+    if heads is not None and request.num_heads not in (None, heads):
         raise CheckpointError(
-            f"{where}: config.json beside it says num_attention_heads {said}, but"
-            f" {asked.num_heads} was asked; leave num_heads out."
+            f"{where}: its config.json has num_attention_heads {heads}, but {request.num_heads} was"
+            " requested; leave num_heads out."
         )
-    asked = asked if said is None else replace(asked, num_heads=said)
+    request = request if heads is None else replace(request, num_heads=heads)
     default = recorded or VJEPA2_SIZES["vit_large"]
     built = body.architecture(
-        num_heads=heads_of(body, asked, recorded.num_heads if recorded else None, named, where),
-        num_frames=default.num_frames if asked.num_frames is None else asked.num_frames,
-        image_size=default.image_size if asked.image_size is None else asked.image_size,
+        num_heads=heads_of(body, request, recorded.num_heads if recorded else None, named, where),
+        num_frames=default.num_frames if request.num_frames is None else request.num_frames,
+        image_size=default.image_size if request.image_size is None else request.image_size,
     )
     notes = content.notes
     if recorded is None:
-        notes += (*_head_notes(built, asked, named), *_size_notes(built, weights))
+        notes += (*_head_notes(built, request, named), *_size_notes(built, weights))
     file = replace(content, where=where, notes=notes)
-    return complete(Network(kind=RotaryViT, file=file, held=built, built=built))
+    return complete(Network(kind=RotaryViT, file=file, stored=built, built=built))
 
 
-def _head_notes(built: VitArchitecture, asked: Asked, named: Named) -> tuple[str, ...]:
+def _head_notes(built: VitArchitecture, request: Request, named: Named) -> tuple[str, ...]:
     notes = head_notes(built, named)
-    if not notes and named and named[0] == AMBIGUOUS_SIZE and asked.num_heads is None:
+    if not notes and named and named[0] == AMBIGUOUS_SIZE and request.num_heads is None:
         notes = (
-            f"{built.num_heads} heads of 64 channels taken for {named[0]}, which was also defined"
-            " with 16: say num_heads if it is that one",
+            f"{built.num_heads} heads of 64 channels assumed for {named[0]}, which was also defined"
+            " with 16 heads: set num_heads if it is that one",
         )
     return notes
 
 
 def _size_notes(built: VitArchitecture, weights: str) -> tuple[str, ...]:
-    """Say if the name of the file speaks of another image size, which its tensors cannot."""
-    said = [size for size in (256, 384) if f"-{size}" in weights.split("?")[0]]
-    if len(said) == 1 and said[0] != built.image_size:
+    """Return a note if the file name implies another image size, which the tensors do not show."""
+    named = [size for size in (256, 384) if f"-{size}" in weights.split("?")[0]]
+    if len(named) == 1 and named[0] != built.image_size:
         return (
-            f"the name of the weights says {said[0]} pixels, the encoder takes {built.image_size};"
-            " positions rotate, so the tensors do not tell",
+            f"the name of the weights says {named[0]} pixels, the encoder takes {built.image_size};"
+            " positions are rotary, so the tensors do not show it",
         )
     return ()

@@ -1,4 +1,4 @@
-"""Arrays out: the features of anybody's videos, images or clips in one .npz file."""
+"""Export features of any videos, images or clips as one .npz file."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from bench.types import ClipPlan, Progress, Tokens
 Array = npt.NDArray[Any]
 
 
-# What is kept of the tokens of clips; `frames` are time steps (tubelets).
+# How the tokens of a clip are pooled; `frames` are time steps (tubelets).
 POOLS: Mapping[str, Callable[[Tokens], torch.Tensor]] = {
     "tokens": lambda t: t.last,
     "mean": lambda t: t.last.mean(1),
@@ -50,21 +50,21 @@ def encode_file(
 ) -> dict[str, tuple[int, ...]]:
     """Encode one source (`videos` folder, `list` of paths or `clips` npz) into `out`.
 
-    The file holds one array named after the pool (`tokens` [B, N, D], `mean` [B, D] or `frames`
-    [B, t, D], float32), `grid` (t, h, w) and, for media, `path` [B]. Several clips of a video
-    (plan `16x4x1@4`) are rows of their own, in order. Returns name -> shape.
+    The file has one array named after the pool (`tokens` [B, N, D], `mean` [B, D] or `frames`
+    [B, t, D], float32), `grid` (t, h, w) and, for media, `path` [B]. Each clip of a video
+    (plan `16x4x1@4`) is a row, in order. Returns name -> shape.
 
     Raises:
-        UsageError: not exactly one source, an unknown pool, a plan where there is nothing to plan,
-            or `out` exists.
+        UsageError: not exactly one source, an unknown pool, a plan for images or clips, or `out`
+            exists.
         DataError: a file that cannot be read, or clips that the encoder does not take.
     """
     name, path = _one_source(sources, out, pool)
     if name == "clips" and config.plan is not None:
-        raise UsageError("--plan cuts clips out of videos; leave it out with --clips.")
+        raise UsageError("--plan is for videos; leave it out with --clips.")
     encoder = open_encoder(config.encoder, config.encoder_options)
-    where = pick_device(device)
-    encoder.to(where)
+    torch_device = pick_device(device)
+    encoder.to(torch_device)
     if name == "clips":
         total, batches, paths = *_npz_clips(path, encoder), None
     else:
@@ -75,14 +75,14 @@ def encode_file(
         total = len(paths)
     progress.start(f"encode {path.name}", total)
     try:
-        precision = resolve_precision(config.precision, where)
+        precision = resolve_precision(config.precision, torch_device)
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=".encode-") as folder:
             array, done, grid = None, 0, (0, 0, 0)
             for clips in batches:
-                tokens = encode_clips(encoder, clips, where, precision)
+                tokens = encode_clips(encoder, clips, torch_device, precision)
                 rows, grid = POOLS[pool](tokens).float().cpu().numpy(), tokens.grid
-                if array is None:  # through a file, so that memory does not grow with it
+                if array is None:  # memory-mapped, so that memory use stays constant
                     array = np.lib.format.open_memmap(
                         Path(folder) / f"{pool}.npy",
                         mode="w+",
@@ -104,7 +104,7 @@ def encode_file(
 
 
 def _one_source(sources: Mapping[str, Path | None], out: Path, pool: str) -> tuple[str, Path]:
-    """Return the one source that is given, once everything else of the command can work."""
+    """Return the one given source, after checking the other options."""
     given = {name: path for name, path in sources.items() if path is not None}
     if len(given) != 1:
         raise UsageError("give exactly one of --videos DIR, --list FILE and --clips FILE.npz.")
@@ -119,16 +119,16 @@ def _one_source(sources: Mapping[str, Path | None], out: Path, pool: str) -> tup
 
 
 def _media(name: str, path: Path) -> Manifest:
-    """List a folder (and what is below it) or a file with one path a line, without labels."""
+    """List the media below a folder, or those of a file with one path per line, without labels."""
     if name == "videos":
         if not path.is_dir():
-            raise DataError(f"--videos {path} is no folder.")
+            raise DataError(f"--videos {path} is not a folder.")
         found = (p for p in path.rglob("*") if extension(p.name) in EXTENSIONS and p.is_file())
         files, root = sorted(p.relative_to(path).as_posix() for p in found), path
     else:
         files, root = [line.strip() for line in read_lines(path) if line.strip()], path.parent
     if not files:
-        raise DataError(f"{path} holds no video and no image; name another folder or list.")
+        raise DataError(f"{path} has no videos or images; name another folder or list.")
     rows = Annotations(
         path=path, files=files, labels=["0"] * len(files), lines=range(1, len(files) + 1)
     )
@@ -136,9 +136,9 @@ def _media(name: str, path: Path) -> Manifest:
     missing = [row for row, file in enumerate(manifest.media) if not place(file).exists()]
     if missing:
         raise DataError(
-            f"{path}: {len(missing)} of {len(files)} listed files do not exist, the first is"
-            f" {files[missing[0]]!r} (looked for {manifest.media[missing[0]]}); correct the path or"
-            " leave it out."
+            f"{path}: {len(missing)} of {len(files)} listed files do not exist, first"
+            f" {files[missing[0]]!r} (expected at {manifest.media[missing[0]]}); correct the path"
+            " or remove it."
         )
     return manifest
 
@@ -148,14 +148,13 @@ def _plan(config: RunConfig, encoder: Encoder, manifest: Manifest) -> ClipPlan:
     if manifest.kind == "image":
         if config.plan is not None:
             raise UsageError(
-                f"--plan cuts clips out of videos, and {manifest.source} holds images; leave it"
-                " out."
+                f"--plan is for videos, but {manifest.source} holds images; leave it out."
             )
         return ClipPlan(num_frames=frames, num_clips=1, num_views=1, stride=0)
     plan = ClipPlan.parse(config.plan or f"{frames}x1x1@4")
     if plan.num_frames != frames:
         raise UsageError(
-            f"--plan {plan} takes {plan.num_frames} frames, but {encoder.spec.name} takes {frames}."
+            f"--plan {plan} has {plan.num_frames} frames, but {encoder.spec.name} takes {frames}."
         )
     return plan
 
@@ -163,20 +162,20 @@ def _plan(config: RunConfig, encoder: Encoder, manifest: Manifest) -> ClipPlan:
 def _media_clips(
     manifest: Manifest, plan: ClipPlan, config: RunConfig, encoder: Encoder, workers: int
 ) -> Iterator[torch.Tensor]:
-    """Yield normalised clips `[V*S, 3, T, H, W]` of one file after the other."""
+    """Yield the normalised clips `[V*S, 3, T, H, W]` of each file in turn."""
     spec = encoder.spec
     recipe = score_recipe(spec, plan, manifest.kind, config.decoder)
     rows = np.arange(len(manifest), dtype=np.int64)
     for sample in samples(manifest, rows, recipe, draw=0, workers=workers, batch_size=4):
         if sample.pixels is None:
             file = place(manifest.media[sample.row])
-            said = str(sample.error).replace(file.name, str(file), 1).rstrip(".")
-            raise DataError(f"{said}, or leave it out of {manifest.source}.")
+            reason = str(sample.error).replace(file.name, str(file), 1).rstrip(".")
+            raise DataError(f"{reason}, or leave it out of {manifest.source}.")
         yield normalise(sample.pixels, spec.mean, spec.std).flatten(0, 1)
 
 
 def _npz_clips(path: Path, encoder: Encoder) -> tuple[int, Iterator[torch.Tensor]]:
-    """Read `clip`: float32 `[B,3,T,H,W]`, normalised already, or uint8 `[B,T,H,W,3]`."""
+    """Read `clip`: normalised float32 `[B,3,T,H,W]`, or uint8 `[B,T,H,W,3]`."""
     [clip] = read_arrays(path, ("clip",))
     layouts = {"uint8": "[B,T,H,W,3]", "float32": "[B,3,T,H,W]"}
     channels = {"uint8": -1, "float32": 1}.get(clip.dtype.name)
@@ -198,31 +197,31 @@ def _npz_clips(path: Path, encoder: Encoder) -> tuple[int, Iterator[torch.Tensor
 
 
 def _check_clips(path: Path, clip: Array, encoder: Encoder) -> None:
-    """Refuse clips that the encoder does not take: none, of another size, or not finite."""
+    """Reject an empty array, non-finite values, and clips of a size the encoder does not take."""
     if not len(clip):
-        raise DataError(f"{path}: clip is {clip.dtype} {clip.shape}, which holds no clip at all.")
+        raise DataError(f"{path}: clip is {clip.dtype} {clip.shape}, so it has no clips.")
     frames, height, width = clip.shape[1:4] if clip.dtype == np.uint8 else clip.shape[2:5]
     spec = encoder.spec
     takes = {"num_frames": spec.num_frames, "image_size": spec.image_size}
     has = {"num_frames": frames, "image_size": height}
     if has != takes or height != width:
         settings = [f"--set encoder.{key}={has[key]}" for key in takes if has[key] != takes[key]]
-        change = f", or build the encoder for them with {' '.join(settings)}"
+        change = f", or build the encoder for this size with {' '.join(settings)}"
         raise DataError(
-            f"{path} holds clips of {frames} frames of {height} x {width} pixels, but {spec.name}"
+            f"{path} has clips of {frames} frames of {height} x {width} pixels, but {spec.name}"
             f" takes {spec.num_frames} frames of {spec.image_size} x {spec.image_size}; make clips"
             f" of that size{change if height == width and 0 not in has.values() else ''}."
         )
     spoilt = [row for row, one in enumerate(clip) if not np.isfinite(one).all()]
     if spoilt:
         raise DataError(
-            f"{path} has values that are not finite in {len(spoilt)} of {len(clip)} clips, first in"
-            f" clip {spoilt[0]}; repair or remove them."
+            f"{path} has non-finite values in {len(spoilt)} of {len(clip)} clips, first in clip"
+            f" {spoilt[0]}; repair or remove them."
         )
 
 
 def _pack(folder: Path, out: Path) -> None:
-    """Put all arrays of a folder into one .npz, whole, under its final name."""
+    """Pack all arrays of a folder into one .npz, moved into place once complete."""
     whole = folder / "whole"
     with zipfile.ZipFile(whole, "w", allowZip64=True) as archive:
         for file in sorted(folder.glob("*.npy")):

@@ -1,4 +1,4 @@
-"""Evaluate: from configurations to records, in six steps.
+"""Evaluate configurations in six steps, from names to records.
 
 1 resolve (names, options, weights)  2 check (task, manifests)  3 features  4 fit  5 score
 6 record. Runs on the same encoder and task share one pass of decoding and encoding.
@@ -32,49 +32,65 @@ from bench.types import Fitted, Progress, Reads
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """One record and its file; `kept` says that it was there already and nothing was computed."""
+    """A record and its file; `kept` if it existed before and nothing was computed."""
 
-    result: Record
+    record: Record
     path: Path
     kept: bool
 
 
 def evaluate(runs: Iterable[tuple[Job, RunFeatures]]) -> Iterator[Outcome]:
-    """Fit, score and record every run of `prepared_runs`; one on record is not run again.
+    """Fit, score and record every run of `prepared_runs` that has no record yet.
 
     Raises:
-        BenchError: what the steps raise.
+        BenchError: any step fails.
     """
-    for job, feeds in runs:
+    for job, features in runs:
         begin = time.perf_counter()
-        path, reads, overwrite = record_path(job, feeds), job.probe.reads, feeds.machine.overwrite
+        path, reads, overwrite = (
+            record_path(job, features),
+            job.probe.reads,
+            features.machine.overwrite,
+        )
         if path.exists() and not overwrite:
-            yield Outcome(result=read_record(path), path=path, kept=True)
+            yield Outcome(record=read_record(path), path=path, kept=True)
             continue
-        feeds.begin_run(reads)
-        score = feeds.source(feeds.score, reads)
+        features.begin_run(reads)
+        score = features.source(features.score, reads)
         if job.released is not None:
-            released = _in_task_order(job, feeds)
-            scored = score_released(released, score, device=job.device, progress=feeds.progress)
+            released = _in_task_order(job, features)
+            scored = score_released(released, score, device=job.device, progress=features.progress)
         else:
             scored = fit_and_score(
                 job.probe,
                 job.protocol,
-                feeds.source(feeds.fit, reads),
+                features.source(features.fit, reads),
                 score,
                 seed=job.config.seed,
                 device=job.device,
-                progress=feeds.progress,
+                progress=features.progress,
             )
         keep = job.config.on_permuted_labels == "keep"
-        found = check_labels(scored.probabilities, score.labels, feeds.score.manifest, keep=keep)
-        suspect = permuted_labels(found, feeds.score.manifest) if found and found.alarm else None
-        if path.exists() and not overwrite:  # another process was faster: its files stay
-            yield Outcome(result=read_record(path), path=path, kept=True)
+        found = check_labels(scored.probabilities, score.labels, features.score.manifest, keep=keep)
+        suspect = permuted_labels(found, features.score.manifest) if found and found.alarm else None
+        if path.exists() and not overwrite:  # another process was faster: keep its files
+            yield Outcome(record=read_record(path), path=path, kept=True)
             continue
         seconds = time.perf_counter() - begin
-        result, path = assemble(job, feeds, scored, seconds=seconds, suspect=suspect)
-        yield Outcome(result=result, path=path, kept=False)
+        record, path = assemble(job, features, scored, seconds=seconds, suspect=suspect)
+        yield Outcome(record=record, path=path, kept=False)
+
+
+def evaluate_runs(
+    configs: Sequence[RunConfig], machine: Machine, progress: Progress
+) -> Iterator[Outcome]:
+    """Evaluate configurations and yield their records, from a script or a notebook.
+
+    Raises:
+        UsageError: an unknown name or option, found before anything is computed.
+        BenchError: any step fails.
+    """
+    return evaluate(prepared_runs(configs, machine, progress))
 
 
 def prepared_runs(
@@ -85,29 +101,29 @@ def prepared_runs(
     probe_weights: Path | None = None,
     head_classes: str | None = None,
 ) -> Iterator[tuple[Job, RunFeatures]]:
-    """Open encoders, tasks and probes for `evaluate`; what can share features does.
+    """Open encoders, tasks and probes for `evaluate`; runs share features where possible.
 
-    `probe_weights` is a released probe file that is scored as it is, without any fitting;
-    `head_classes` says where the order of its classes comes from (see `parse_head_classes`).
+    `probe_weights` is a released probe file, scored without fitting; `head_classes` gives the
+    order of its classes (see `parse_head_classes`).
 
     Raises:
         UsageError: an unknown name or option, found before anything is computed.
-        BenchError: what the steps raise.
+        BenchError: any step fails.
     """
     order = parse_head_classes(head_classes) if head_classes is not None else None
     if order is not None and probe_weights is None:
         raise UsageError(
-            f"--head-classes {head_classes} tells the order of a released head: give its file with"
+            f"--head-classes {head_classes} is for a released head: give its file with"
             " --probe-weights FILE."
         )
     for group in grouped([settled(one, machine) for one in configs]):
-        stage = prepare(group[0], machine)
+        prepared = prepare(group[0], machine)
         if isinstance(order, int):
-            stage = for_learning_head_order(stage, order)
-        jobs = [make_job(stage, config, probe_weights, order) for config in group]
+            prepared = for_learning_head_order(prepared, order)
+        jobs = [make_job(prepared, config, probe_weights, order) for config in group]
         reads: list[Reads] = sorted({job.probe.reads for job in jobs})
-        feeds = RunFeatures(stage, machine, reads, progress)
-        yield from ((job, feeds) for job in jobs)
+        features = RunFeatures(prepared, machine, reads, progress)
+        yield from ((job, features) for job in jobs)
 
 
 def store_features(
@@ -117,82 +133,82 @@ def store_features(
 
     Raises:
         UsageError: features that differ in every epoch cannot be stored.
-        BenchError: what the steps raise.
+        BenchError: any step fails.
     """
-    stage = prepare(config, machine)
-    wanted: list[Reads] = [known("readout", r, ("vector", "tokens")) for r in reads]  # type: ignore[misc]
-    feeds = RunFeatures(stage, machine, wanted, progress)
+    prepared = prepare(config, machine)
+    readouts: list[Reads] = [known("readout", r, ("vector", "tokens")) for r in reads]  # type: ignore[misc]
+    features = RunFeatures(prepared, machine, readouts, progress)
     folders = []
-    for split in (feeds.fit, feeds.score):
+    for split in (features.fit, features.score):
         if "live" in split.modes.values():
             raise UsageError(
-                f"protocol {stage.protocol.name} draws afresh in every epoch: say how many draws"
-                " of a training sample to store with --draws."
+                f"protocol {prepared.protocol.name} draws new views in every epoch: set how many"
+                " draws per training sample to store with --draws."
             )
-        feeds.open(split)
+        features.open(split)
         folders += [feature_folder(machine.home, key) for key in split.keys.values()]
     return folders
 
 
 def make_job(
-    stage: PreparedRun,
+    prepared: PreparedRun,
     config: RunConfig,
     weights: Path | None = None,
     head_classes: Path | int | None = None,
 ) -> Job:
-    """Build a probe and look at all that can be wrong with it before anything is decoded."""
-    probe, deviations = build_probe(stage, config)
+    """Build a probe and check it before anything is decoded."""
+    probe, deviations = build_probe(prepared, config)
     released = None
     if weights is None:
-        check_heads(probe, stage.protocol)
-        check_label_kind(probe, stage.task.fit)
+        check_heads(probe, prepared.protocol)
+        check_label_kind(probe, prepared.task.fit)
         try_fit(
             config.probe,
             probe,
-            width=stage.score.encoder.spec.width,
-            num_classes=len(stage.task.classes),
-            many_labels=stage.task.fit.has_many_labels,
+            width=prepared.score.encoder.spec.width,
+            num_classes=len(prepared.task.classes),
+            many_labels=prepared.task.fit.has_many_labels,
         )
     else:
         released = probe.read_released(weights)
         if isinstance(head_classes, Path):
-            labels = LabelMap(names=stage.task.classes, source=stage.task.name)
+            labels = LabelMap(names=prepared.task.classes, source=prepared.task.name)
             released = Reordered(fitted=released, order=read_head_order(head_classes, labels))
     return Job(
         config=config,
-        task=stage.task,
-        protocol=stage.protocol,
+        task=prepared.task,
+        protocol=prepared.protocol,
         probe=probe,
-        device=stage.score.device,
-        deviations=[*stage.deviations, *deviations],
+        device=prepared.score.device,
+        deviations=[*prepared.deviations, *deviations],
         weights=weights,
         released=released,
         learn_order=isinstance(head_classes, int),
     )
 
 
-def record_path(job: Job, feeds: RunFeatures) -> Path:
-    """Return where the record of a job is, or will be."""
-    return feeds.machine.home / "records" / f"{identity(job, feeds)}.json"
+def record_path(job: Job, features: RunFeatures) -> Path:
+    """Return the path of a job's record, whether or not it exists."""
+    return features.machine.home / "records" / f"{identity(job, features)}.json"
 
 
-def _in_task_order(job: Job, feeds: RunFeatures) -> Fitted:
-    """Return a released probe with its classes in the order of the task's."""
+def _in_task_order(job: Job, features: RunFeatures) -> Fitted:
+    """Return a released probe with its classes in the task's order."""
     assert job.released is not None
     if not job.learn_order:
         return job.released
     order = learn_head_order(
         job.released,
-        feeds.source(feeds.fit, job.probe.reads),
-        feeds.fit.manifest,
+        features.source(features.fit, job.probe.reads),
+        features.fit.manifest,
         device=job.device,
-        progress=feeds.progress,
+        progress=features.progress,
     )
     return Reordered(fitted=job.released, order=order)
 
 
 def grouped(configs: Sequence[RunConfig]) -> list[list[RunConfig]]:
-    """Put runs that differ in the probe alone together, in order of first appearance."""
+    """Group runs that differ only in the probe, in order of first appearance."""
     groups: dict[str, list[RunConfig]] = {}
     for config in configs:
         shared = asdict(replace(config, probe="", probe_options={}))

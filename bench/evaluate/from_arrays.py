@@ -1,4 +1,4 @@
-"""Fit probes on features from elsewhere: arrays in, a record out."""
+"""Fit probes on features computed elsewhere: arrays in, a record out."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from bench.records.record import EncoderPart, PlanPart
 from bench.types import ClipPlan, FeatureSource, Probe, Progress, Reads
 
 UNKNOWN = "unknown"
-NO_CLIPS = ClipPlan(num_frames=1, num_clips=1, num_views=1, stride=0)  # rows are features already
+NO_CLIPS = ClipPlan(num_frames=1, num_clips=1, num_views=1, stride=0)  # nothing is decoded
 
 
 def probe_arrays(
@@ -35,7 +35,7 @@ def probe_arrays(
 
     Raises:
         UsageError: an unknown probe, protocol or option.
-        DataError: files that cannot be read, or that do not fit together or the probe.
+        DataError: files that cannot be read, or do not match each other or the probe.
     """
     protocol: EvaluationProtocol = registry.build("protocols", config.protocol, {})
     fixed = protocol.fixed_options("", "video", config.probe)
@@ -44,14 +44,16 @@ def probe_arrays(
         options.setdefault("num_heads", 1)
     probe: Probe = registry.build("probes", config.probe, options)
     require_probe(config.probe, probe)
-    feeds = ArrayFeatures(probe, protocol, (train, score), machine, progress)
-    own = feeds.source(feeds.fit, probe.reads)
-    try_fit(config.probe, probe, width=own.width, num_classes=own.num_classes, many_labels=False)
+    features = ArrayFeatures(probe, protocol, (train, score), machine, progress)
+    source = features.source(features.fit, probe.reads)
+    try_fit(
+        config.probe, probe, width=source.width, num_classes=source.num_classes, many_labels=False
+    )
     task = Task(
         name=score.stem,
         title=score.stem,
-        fit=feeds.fit.manifest,
-        score=feeds.score.manifest,
+        fit=features.fit.manifest,
+        score=features.score.manifest,
         fit_plan=NO_CLIPS,
         score_plan=NO_CLIPS,
     )
@@ -62,12 +64,12 @@ def probe_arrays(
         probe=probe,
         device=pick_device(machine.device),
     )
-    [outcome] = evaluate([(job, feeds)])
+    [outcome] = evaluate([(job, features)])
     return outcome
 
 
 class ArrayFeatures(RunFeatures):
-    """Features of both splits from two files, which are there from the beginning."""
+    """Features of both splits, read from two files."""
 
     def __init__(
         self,
@@ -91,7 +93,7 @@ class ArrayFeatures(RunFeatures):
         )
 
     def origin(self) -> Origin:
-        """What is known of the features; what is not says so."""
+        """What is known about the features; the rest is `unknown`."""
         encoder = EncoderPart(
             spec="arrays",
             name=f"arrays:{self._train.stem}",
@@ -113,7 +115,7 @@ class ArrayFeatures(RunFeatures):
         )
 
     def begin_run(self, reads: Reads) -> None:
-        """Count every row as read, none as made."""
+        """Count every row as read from the store."""
         for split in (self.fit, self.score):
             split.counts.rows_read_from_store = len(split.manifest)
 
@@ -130,17 +132,19 @@ def _sources(probe: Probe, train: Path, score: Path) -> tuple[ArraySource, Array
         if source.reads != probe.reads:
             shape = "[N, D]" if probe.reads == "vector" else "[N, L, D]"
             raise DataError(
-                f"{path} holds {source.reads} features, but probe {probe.name} reads"
+                f"{path} has {source.reads} features, but probe {probe.name} reads"
                 f" {probe.reads}: x must be {shape}."
             )
     if fit.width != scored.width:
-        raise DataError(f"{train} has features of width {fit.width}, {score} of {scored.width}.")
+        raise DataError(
+            f"feature widths differ: {fit.width} in {train}, {scored.width} in {score}."
+        )
     is_new = ~np.isin(score_y, y)
     if is_new.any():
         labels = shortened(str(label) for label in np.unique(score_y[is_new]))
         raise DataError(
-            f"{score} has labels that {train} lacks: {labels} (in {int(is_new.sum())} rows); a"
-            " probe cannot know classes that it never saw: leave them out, or train on them too."
+            f"{score} has labels that {train} lacks: {labels} ({int(is_new.sum())} rows); remove"
+            " these rows, or train on these classes too."
         )
     return fit, scored
 

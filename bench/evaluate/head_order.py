@@ -1,9 +1,8 @@
-"""Released heads that tell the task's classes apart in another order, put into the task's order.
+"""Reorder the columns of released heads to the task's class order.
 
 V-JEPA's released Kinetics-400 heads are not alphabetical (issue 18 of facebookresearch/jepa). Their
-order comes from a list of names, or is learned: the head is run over rows of the training split,
-and every class gets the column that its rows are predicted as. The split that is scored has no part
-in that.
+order comes from a list of names, or is learned on the training split alone: every class gets the
+column that its rows are predicted as.
 """
 
 from __future__ import annotations
@@ -24,21 +23,18 @@ from bench.errors import UsageError
 from bench.metrics.assignment import best_relabelling, first_halves
 from bench.types import BoolArray, Fitted, Head, IntArray
 
-LEARN = "fit"  # what stands for a file of names
+LEARN = "fit"  # in place of a file of names
 ROWS_PER_CLASS = 50
 MIN_AGREEMENT = 0.4  # of held-out training rows, averaged over classes
-MIN_ROWS = 5  # that must speak for the column of a class
-MAX_P = 1e-3  # that two classes could as well be exchanged
+MIN_ROWS = 5  # that must support for the column of a class
+MAX_P = 1e-3  # that two classes are interchangeable
 SHOWN = 8
 KEY = "head_order"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class HeadOrder:
-    """`columns[c]` is the head's column for class c of the task, int64 `[C]`.
-
-    `source` says where the order comes from, `facts` (JSON-able) what a learned one rests on.
-    """
+    """The head's column for every class of the task, int64 `[C]`; `facts` are JSON-able."""
 
     columns: IntArray
     source: str
@@ -51,10 +47,10 @@ class HeadOrder:
 
 
 def parse_head_classes(text: str) -> Path | int:
-    """Read `--head-classes`: a file of names, or rows a class to learn from (`fit`, `fit:50`).
+    """Parse `--head-classes`: a file of names, or rows per class to learn from (`fit`, `fit:50`).
 
     Raises:
-        UsageError: what follows `fit:` is no number of rows that could do.
+        UsageError: `fit:` is not followed by a large enough number of rows.
     """
     word, colon, number = text.partition(":")
     if word != LEARN:
@@ -63,24 +59,24 @@ def parse_head_classes(text: str) -> Path | int:
         return ROWS_PER_CLASS
     if not number.isascii() or not number.isdigit() or int(number) < MIN_ROWS:
         raise UsageError(
-            f"--head-classes {text}: {number!r} is no number of training rows a class that could"
-            f" tell the order; write at least fit:{MIN_ROWS}, better fit:{ROWS_PER_CLASS} or more."
+            f"--head-classes {text}: {number!r} training rows per class cannot determine the order;"
+            f" use at least fit:{MIN_ROWS}, better fit:{ROWS_PER_CLASS} or more."
         )
     return int(number)
 
 
 def read_head_order(path: Path, labels: LabelMap) -> HeadOrder:
-    """Read the names of a head's classes, in the head's order, in any format of a label map.
+    """Read a head's class names, in its order, from a label map of any format.
 
     Raises:
-        DataError: the file is no label map.
+        DataError: the file is not a label map.
         UsageError: a class of the task (`labels`) is missing, unknown or named twice.
     """
     return named_order(read_label_map(path).names, labels, source=str(path))
 
 
 def named_order(names: Sequence[str], labels: LabelMap, *, source: str) -> HeadOrder:
-    """Return the order of a head whose column j tells the class `names[j]`.
+    """Return the order of a head whose column j is the class `names[j]`.
 
     Raises:
         UsageError: a class of the task (`labels`) is missing, unknown or named twice.
@@ -94,9 +90,9 @@ def named_order(names: Sequence[str], labels: LabelMap, *, source: str) -> HeadO
         found = {"unknown": unknown, "missing": missing, "named twice": repeated}
         problems = "; ".join(f"{what}: {_shortened(who)}" for what, who in found.items() if who)
         raise UsageError(
-            f"{source} should name the {len(labels)} classes of the task in the order of the head,"
-            f" each once. It has {len(names)} names; {problems}. Names are compared without regard"
-            " to case, blanks and underscores; give a list of this data set."
+            f"{source} should name each of the task's {len(labels)} classes once, in the order of"
+            f" the head. It has {len(names)} names; {problems}. Case, blanks and underscores are"
+            " ignored; use a list for this data set."
         )
     columns = np.empty(len(labels), dtype=np.int64)
     columns[np.array(classes, dtype=np.int64)] = np.arange(len(labels))
@@ -104,14 +100,14 @@ def named_order(names: Sequence[str], labels: LabelMap, *, source: str) -> HeadO
 
 
 def learned_order(predicted: IntArray, labels: IntArray, classes: Sequence[str]) -> HeadOrder:
-    """Return the order under which the columns `predicted` for training rows are their `labels`.
+    """Return the order that maps the columns `predicted` for training rows to their `labels`.
 
-    Both are int64 `[rows]`. The order stands if the halves of every class's rows give it each for
-    themselves and `MIN_ROWS` speak for it, if no two classes could as well be exchanged (Fisher's
-    exact test), and if an order from one half holds for enough rows of the other.
+    Both are int64 `[rows]`. The order is accepted if both halves of every class's rows agree on it
+    and `MIN_ROWS` support it, if no two classes are interchangeable (Fisher's exact test), and if
+    the order from one half holds for enough rows of the other.
 
     Raises:
-        UsageError: it is not clear, with the number of classes that are uncertain.
+        UsageError: the order is unclear, with the number of uncertain classes.
     """
     num_classes, first = len(classes), first_halves(labels)
     halves = [
@@ -120,19 +116,19 @@ def learned_order(predicted: IntArray, labels: IntArray, classes: Sequence[str])
     ]
     columns = best_relabelling(predicted, labels, num_classes, prefer_given=False)
     certain = (columns >= 0) & (columns == halves[0]) & (columns == halves[1])
-    speak = np.bincount(labels[predicted == columns[labels]], minlength=num_classes)
-    certain &= (speak >= MIN_ROWS) & ~_exchangeable(columns, predicted, labels)
+    support = np.bincount(labels[predicted == columns[labels]], minlength=num_classes)
+    certain &= (support >= MIN_ROWS) & ~_exchangeable(columns, predicted, labels)
     agreement = _agreement(halves, first, predicted, labels, num_classes)
     if agreement < MIN_AGREEMENT or not certain.all():
         uncertain = [classes[c] for c in np.flatnonzero(~certain).tolist()]
         raise UsageError(
             "the order of the head's classes cannot be learned from"
             f" {len(labels):,} training rows: {len(uncertain)} of {num_classes} classes are"
-            f" uncertain{f' ({_shortened(uncertain)})' if uncertain else ''}, and an order found on"
-            f" one half of the rows holds for {100 * agreement:.1f} % of the other (wanted:"
+            f" uncertain{f' ({_shortened(uncertain)})' if uncertain else ''}, and the order found"
+            f" on one half of the rows holds for {100 * agreement:.1f} % of the other (required:"
             f" {100 * MIN_AGREEMENT:.0f} %). Check that the probe was trained on this encoder and"
-            " this data set; then learn from more rows a class (--head-classes fit:100), or give"
-            " the names in the head's order (--head-classes FILE)."
+            " data set; then use more rows per class (--head-classes fit:100), or give the names"
+            " in the head's order (--head-classes FILE)."
         )
     facts = {"training_rows": len(labels), "holdout_agreement": agreement}
     return HeadOrder(columns=columns, source="learned on the training split", facts=facts)
@@ -140,19 +136,19 @@ def learned_order(predicted: IntArray, labels: IntArray, classes: Sequence[str])
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Reordered:
-    """A fitted probe with its columns in the order of the task's classes; itself a `Fitted`."""
+    """A `Fitted` that wraps another and puts its columns in the order of the task's classes."""
 
     fitted: Fitted
     order: HeadOrder
 
     @property
     def heads(self) -> Sequence[Head]:
-        """The heads of the probe within."""
+        """The heads of the wrapped probe."""
         return self.fitted.heads
 
     @property
     def log(self) -> Mapping[str, Any]:
-        """The log of the probe within, and where the order of its classes comes from."""
+        """The log of the wrapped probe, and where the order of its classes comes from."""
         order = {"source": self.order.source, "digest": self.order.digest, **self.order.facts}
         return {**self.fitted.log, KEY: order}
 
@@ -160,20 +156,20 @@ class Reordered:
         """Return `[K, B, C]` in the task's order from `[B, V, ...]` features.
 
         Raises:
-            UsageError: the head tells another number of classes apart than the task has.
+            UsageError: the number of classes is not that of the task.
         """
         probabilities = self.fitted.probabilities(x)
-        found, wanted = probabilities.shape[-1], len(self.order.columns)
-        if found != wanted:
+        found, num_classes = probabilities.shape[-1], len(self.order.columns)
+        if found != num_classes:
             raise UsageError(
-                f"the probe file tells {found} classes apart, but the task has {wanted}: name the"
-                " task that it was trained for."
+                f"the probe file has {found} classes, but the task has {num_classes}: name the task"
+                " that the probe was trained for."
             )
         columns = torch.from_numpy(self.order.columns).to(probabilities.device)
         return probabilities.index_select(-1, columns)
 
     def state(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-        """Return the state of the probe within, with the order, for `in_saved_order`."""
+        """Return the state of the wrapped probe with the order, for `in_saved_order`."""
         tensors, facts = self.fitted.state()
         order = {
             "columns": self.order.columns.tolist(),
@@ -184,7 +180,7 @@ class Reordered:
 
 
 def in_saved_order(fitted: Fitted, facts: Mapping[str, Any]) -> Fitted:
-    """Give a restored probe the order that its state was saved with, if there was one."""
+    """Reorder a restored probe as it was saved, if its state has an order."""
     if KEY not in facts:
         return fitted
     saved = facts[KEY]
@@ -194,10 +190,10 @@ def in_saved_order(fitted: Fitted, facts: Mapping[str, Any]) -> Fitted:
 
 
 def _exchangeable(columns: IntArray, predicted: IntArray, labels: IntArray) -> BoolArray:
-    """Mark classes whose columns could as well be exchanged with each other.
+    """Mark classes whose columns are interchangeable.
 
-    Fisher's exact test of the two rows and columns: it asks whether the head tells the two classes
-    apart at all, however much it prefers one of them.
+    Fisher's exact test on the two rows and columns: does the head distinguish the two classes at
+    all, however much it prefers one of them?
     """
     from scipy.stats import hypergeom  # takes a second to import
 
@@ -207,9 +203,9 @@ def _exchangeable(columns: IntArray, predicted: IntArray, labels: IntArray) -> B
     cells, counts = np.unique(labels * num_classes + predicted, return_counts=True)
 
     def count(label: IntArray, column: IntArray) -> IntArray:
-        wanted = label * num_classes + column
-        place = np.minimum(np.searchsorted(cells, wanted), len(cells) - 1)
-        return np.where(cells[place] == wanted, counts[place], 0)
+        cell = label * num_classes + column
+        place = np.minimum(np.searchsorted(cells, cell), len(cells) - 1)
+        return np.where(cells[place] == cell, counts[place], 0)
 
     label, column = np.divmod(cells, num_classes)
     other = owner[column]
@@ -231,7 +227,7 @@ def _agreement(
     labels: IntArray,
     num_classes: int,
 ) -> float:
-    """Return the share of rows that agree with the order found on the other half, by class."""
+    """Return the fraction of rows that agree with the order from the other half, class-averaged."""
     agrees = predicted == np.where(first, halves[1][labels], halves[0][labels])
     sizes = np.bincount(labels, minlength=num_classes)
     hits = np.bincount(labels[agrees], minlength=num_classes)

@@ -1,4 +1,4 @@
-"""Do predictions say that the labels of the scored rows are permuted?"""
+"""Detect permuted labels of the scored rows from the predictions."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from bench.types import IntArray
 
 
 class PermutedLabels(DataError):  # noqa: N818 (it names a state of the data)
-    """Predictions that agree with a relabelling far better than with the labels as given."""
+    """Predictions agree far better with a relabelling than with the given labels."""
 
 
 def check_labels(
     probabilities: Probabilities, labels: IntArray, manifest: Manifest, *, keep: bool
 ) -> Relabelling | None:
-    """Look whether the labels of the scored rows seem to be permuted.
+    """Check whether the labels of the scored rows seem to be permuted.
 
     `probabilities` are `[rows, C]`, `labels` int64 `[rows]`; `manifest` names the split. With
-    `keep` an alarm is for the caller to put on record (`permuted_labels` says it in words). Where
-    rows may have several labels there is no such test, and None is returned.
+    `keep` the caller records an alarm (`permuted_labels` describes it). Returns None if rows may
+    have several labels, for which there is no such test.
 
     Raises:
-        PermutedLabels: they agree with a relabelling far better than with the labels.
+        PermutedLabels: predictions agree far better with a relabelling.
     """
     if labels.ndim > 1:
         return None
@@ -35,15 +35,14 @@ def check_labels(
     if found.alarm and not keep:
         raise PermutedLabels(
             f"{permuted_labels(found, manifest)} Check the order of the classes: the label map"
-            " (--set task.classes=FILE), or the order of a released head (--head-classes FILE). To"
-            " keep the labels, say --set on_permuted_labels=keep, which marks the record as"
-            " suspect."
+            " (--set task.classes=FILE), or that of a released head (--head-classes FILE). To keep"
+            " the labels, use --set on_permuted_labels=keep, which marks the record as suspect."
         )
     return found
 
 
 def permuted_labels(found: Relabelling, manifest: Manifest) -> str:
-    """Say in a sentence how labels disagree with predictions, with both numbers and examples."""
+    """Describe how labels disagree with predictions, with both numbers and examples."""
     names = manifest.classes
     moved = ""
     if found.moved_rows < found.rows:

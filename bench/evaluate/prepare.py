@@ -1,4 +1,4 @@
-"""What all probes on one encoder and one task share: weights, splits, clip plans and recipes."""
+"""Prepare what all probes on one encoder and task share: weights, splits, clip plans, recipes."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PreparedRun:
-    """One encoder on one task under one protocol, ready to give features.
+    """One encoder on one task under one protocol, ready to extract features.
 
-    `fit` and `score` say how the features of the two splits are made, whatever probes read.
+    `fit` and `score` describe the features of the two splits, for any probe.
     """
 
     config: RunConfig
@@ -46,16 +46,16 @@ class PreparedRun:
     deviations: Sequence[str]
 
     def on(self, task: Task) -> PreparedRun:
-        """The same with the task cut to other training rows."""
+        """The same run with the training rows of another task."""
         return replace(self, task=task, fit=self.fit.of(task.fit))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Job:
-    """One probe on one task under one protocol: all that is known before there are features.
+    """One probe on one task under one protocol: everything known before features are computed.
 
-    `released` is a probe from the file `weights`, which is scored without a fit; with `learn_order`
-    the training split is there to learn the order of its classes.
+    `released` is a probe from the file `weights`, scored without a fit; with `learn_order` the
+    order of its classes is learned on the training split.
     """
 
     config: RunConfig
@@ -70,12 +70,12 @@ class Job:
 
 
 def prepare(config: RunConfig, machine: Machine) -> PreparedRun:
-    """Open the encoder and the task of a run and settle plans, transforms and precision.
+    """Open the encoder and the task of a run and resolve plans, transforms and precision.
 
     Raises:
-        UsageError: the plan does not fit the encoder, or the options contradict each other.
+        UsageError: the plan does not fit the encoder, or options contradict each other.
         DataError: the task's files are missing or wrong.
-        CheckpointError: the weights are not, completely, what was asked for.
+        CheckpointError: the weights do not fully match the requested encoder.
     """
     protocol: EvaluationProtocol = registry.build("protocols", config.protocol, {})
     task = open_task(config, machine)
@@ -94,16 +94,16 @@ def prepare(config: RunConfig, machine: Machine) -> PreparedRun:
         draws = 1
         deviations.append("1 stored draw of every training sample instead of a fresh one an epoch")
     if config.features == "live" and draws:
-        raise UsageError("features = live draws afresh in every epoch: leave draws out.")
+        raise UsageError("features = live makes a new draw in every epoch: leave draws out.")
     layers = protocol.layers_of(task.name, encoder.spec.depth)
     if config.layers is not None and config.layers != layers:
-        usual = "the last block alone" if layers is None else _spell_layers(layers)
-        deviations.append(f"{_spell_layers(config.layers)} instead of {usual}")
+        usual = "the last block alone" if layers is None else _layers_text(layers)
+        deviations.append(f"{_layers_text(config.layers)} instead of {usual}")
         layers = config.layers
     check_layers(layers, encoder, task)
     if task.readout is not None and task.readout.num_layers > encoder.spec.depth:
         deviations.append(
-            f"{task.readout.num_layers} layers a box were asked for, the encoder has"
+            f"{task.readout.num_layers} layers per box were requested, the encoder has"
             f" {encoder.spec.depth}"
         )
     fit_recipe, score_recipe_ = recipes(config, encoder, task, protocol, draws)
@@ -129,22 +129,22 @@ def prepare(config: RunConfig, machine: Machine) -> PreparedRun:
 
 
 def check_layers(layers: Sequence[int] | None, encoder: Encoder, task: Task) -> None:
-    """Refuse blocks that the encoder does not have, or that the task chooses itself.
+    """Check the requested blocks.
 
     Raises:
-        UsageError: either of them.
+        UsageError: the encoder does not have them, or the task chooses its own.
     """
     if layers is None:
         return
     if task.readout is not None:
         raise UsageError(
-            f"task {task.name} reads boxes from blocks that it chooses itself: leave layers out"
-            " (--set task.num_layers says how many there are)."
+            f"task {task.name} chooses the blocks for its boxes itself: leave layers out"
+            " (--set task.num_layers sets how many)."
         )
     if layers[-1] >= encoder.spec.depth:
         raise UsageError(
-            f"{_spell_layers(layers)}: {encoder.spec.name} has {encoder.spec.depth} blocks, counted"
-            " from 0; name some of them."
+            f"{_layers_text(layers)}: {encoder.spec.name} has {encoder.spec.depth} blocks, counted"
+            " from 0; choose among them."
         )
 
 
@@ -155,7 +155,7 @@ def recipes(
     protocol: EvaluationProtocol,
     draws: int | None,
 ) -> tuple[Recipe, Recipe]:
-    """Return how the pixels to fit and to score on are made; see `plans` for the errors."""
+    """Return the pixel recipes for fitting and scoring; raises as `plans`."""
     fit_plan, score_plan = plans(config, encoder, task, protocol)
     flip = task.flip and draws != 0
     if task.readout is not None:
@@ -167,7 +167,7 @@ def recipes(
 
 
 def open_task(config: RunConfig, machine: Machine) -> Task:
-    """Build the task of a run, with `--data` as its `data` option and `limit` rows a split."""
+    """Build the task of a run, with `--data` as its `data` option and `limit` rows per split."""
     options = settled_task_options(config, machine)
     task: Task = registry.build("tasks", config.task, options)
     require_task(config.task, task)
@@ -181,16 +181,16 @@ def open_task(config: RunConfig, machine: Machine) -> Task:
     return replace(task, fit=fit, score=score, truth=truth)
 
 
-def build_probe(stage: PreparedRun, config: RunConfig) -> tuple[Probe, list[str]]:
-    """Build the probe with the settings of protocol and task under the user's; name deviations."""
+def build_probe(prepared: PreparedRun, config: RunConfig) -> tuple[Probe, list[str]]:
+    """Build the probe; the user's options override those of protocol and task as deviations."""
     entry = registry.find("probes", config.probe)
-    protocol, task = stage.protocol, stage.task
+    protocol, task = prepared.protocol, prepared.task
     fixed = {
         **task.probe_options.get(protocol.selection, {}).get(config.probe, {}),
         **protocol.fixed_options(task.name, task.kind, config.probe),
     }
-    usual = {**_heads(entry, stage), **fixed}
-    given = registry.checked(entry, {**_heads(entry, stage), **config.probe_options})
+    usual = {**_heads(entry, prepared), **fixed}
+    given = registry.checked(entry, {**_heads(entry, prepared), **config.probe_options})
     probe: Probe = registry.build("probes", config.probe, {**fixed, **given})
     require_probe(config.probe, probe)
     deviations = [
@@ -204,10 +204,10 @@ def build_probe(stage: PreparedRun, config: RunConfig) -> tuple[Probe, list[str]
 def plans(
     config: RunConfig, encoder: Encoder, task: Task, protocol: EvaluationProtocol
 ) -> tuple[ClipPlan, ClipPlan]:
-    """Return the clip plans to fit and to score with; a training clip has one spatial view.
+    """Return the clip plans for fitting and scoring; a training clip has one spatial view.
 
     Raises:
-        UsageError: the plan's number of frames is not what the encoder takes.
+        UsageError: the plan does not fit the task or the encoder.
     """
     frames = frames_of(encoder.spec, task.kind)
     sampler = protocol.sampler if task.unit == "clip" else KEYFRAME
@@ -220,30 +220,28 @@ def plans(
     plan = ClipPlan.parse(config.plan, sampler)
     if task.unit == "box" and (plan.num_clips, plan.num_views) != (1, 1):
         raise UsageError(
-            f"task {task.name} reads one clip around each key frame: the plan {plan} must read"
+            f"task {task.name} reads one clip around each key frame: write the plan {plan} as"
             f" {frames}@{plan.stride}."
         )
     if task.kind == "image" and (plan.num_clips, plan.num_views, plan.stride) != (1, 1, 0):
-        raise UsageError(
-            f"task {task.name} holds images: the plan {plan} must read {frames}x1x1@0."
-        )
+        raise UsageError(f"task {task.name} has images: write the plan {plan} as {frames}x1x1@0.")
     if task.kind == "video" and plan.stride == 0:
         raise UsageError(
-            f"plan {plan} would repeat one frame of every video: give a stride above 0."
+            f"plan {plan} would repeat one frame of every video: use a stride above 0."
         )
     if plan.num_frames != frames:
         is_still = task.kind == "image" and encoder.spec.still_frames is not None
         option = "still_frames" if is_still else "num_frames"
         raise UsageError(
-            f"plan {plan} takes clips of {plan.num_frames} frames, but the encoder"
-            f" {encoder.spec.name} takes {frames}: write {replace(plan, num_frames=frames)}, or"
-            f" build the encoder for it with --set encoder.{option}={plan.num_frames}."
+            f"plan {plan} has clips of {plan.num_frames} frames, but the encoder"
+            f" {encoder.spec.name} takes {frames}: use {replace(plan, num_frames=frames)}, or build"
+            f" the encoder for it with --set encoder.{option}={plan.num_frames}."
         )
     return replace(plan, num_views=1), plan
 
 
 def pick_device(name: str) -> torch.device:
-    """Return the device called `name`; `auto` is the first GPU, if there is one, else the CPU.
+    """Return the device called `name`; `auto` is the first GPU if there is one, else the CPU.
 
     Raises:
         UsageError: torch has no such device.
@@ -253,32 +251,32 @@ def pick_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise UsageError(f"--device {name!r} is no device; write cpu, cuda or cuda:0.") from error
+        raise UsageError(f"--device {name!r} is unknown; use cpu, cuda or cuda:0.") from error
     if device.type == "cuda" and not torch.cuda.is_available():
         raise UsageError(f"--device {name}: torch sees no GPU here; see: bench doctor.")
     return device
 
 
 def _first(manifest: Manifest, limit: int) -> Manifest:
-    """Keep `limit` rows spread evenly; features of their own, so that no other file is read."""
+    """Keep `limit` evenly spread rows as a manifest of their own, so that no other file is read."""
     if limit >= len(manifest):
         return manifest
     rows = np.arange(limit, dtype=np.int64) * len(manifest) // limit
-    if manifest.regions is not None:  # whole key frames, so that what is kept can be scored
+    if manifest.regions is not None:  # whole key frames, so that they can be scored
         kept = np.isin(manifest.regions.clip, manifest.regions.clip[rows])
         rows = np.flatnonzero(kept).astype(np.int64)
     part = manifest.subset(rows)
-    if part.regions is not None:  # numbered without gaps, which would leave calls half empty
+    if part.regions is not None:  # renumbered: gaps would leave encoder calls half empty
         _, clip = np.unique(part.regions.clip, return_inverse=True)
         part = replace(part, regions=replace(part.regions, clip=clip.astype(np.int64)))
     return replace(part, parent=None, rows=None)
 
 
-def _spell_layers(layers: Sequence[int]) -> str:
+def _layers_text(layers: Sequence[int]) -> str:
     return f"layer{'s' * (len(layers) > 1)} {', '.join(map(str, layers))}"
 
 
-def _heads(entry: registry.Entry, stage: PreparedRun) -> dict[str, Any]:
-    """Give a probe that has no number of attention heads of its own the encoder's."""
+def _heads(entry: registry.Entry, prepared: PreparedRun) -> dict[str, Any]:
+    """Return the encoder's number of attention heads for probes that need one."""
     needs = registry.needs(entry, "num_heads")
-    return {"num_heads": stage.score.encoder.spec.num_heads} if needs else {}
+    return {"num_heads": prepared.score.encoder.spec.num_heads} if needs else {}

@@ -1,8 +1,8 @@
 """Trained probes on disk: what is needed to score with them again, and what they were made from.
 
 Layout: `probe.safetensors` (tensors) and `probe.json` (probe name, settings, heads, class names,
-protocol, digests). The JSON file holds the digest of the tensors and is written last, so a folder
-is either complete or refused.
+protocol, digests). The JSON file has the digest of the tensors and is written last, so an
+incomplete folder is rejected.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ FORMAT = 1
 
 @dataclass(frozen=True, kw_only=True)
 class SavedProbe:
-    """A probe read back: `fitted` scores, `facts` say what it was made from."""
+    """A probe read from disk; `facts` say what it was made from."""
 
     probe: Probe
     fitted: Fitted
@@ -41,9 +41,8 @@ def save_fitted(
 ) -> Path:
     """Write a fitted probe into `folder` and return the path of its JSON file.
 
-    `settings` are options with which the registered probe can be built; `facts` are JSON-able and
-    should hold class names, protocol id and encoder digest. Each file is written whole under
-    another name and renamed.
+    `settings` are options to build the registered probe with; `facts` are JSON-able and should
+    have class names, protocol id and encoder digest. Files are written atomically.
     """
     from safetensors.torch import save  # heavy, and not needed to read a record
 
@@ -77,19 +76,19 @@ def load_fitted(folder: Path) -> SavedProbe:
         payload = (folder / TENSORS).read_bytes()
     except FileNotFoundError as error:
         raise CheckpointError(
-            f"{folder}: there is no {Path(error.filename).name} in this folder, so it holds no"
-            " complete probe; fit it again."
+            f"{folder}: {Path(error.filename).name} is missing, so the probe is incomplete; fit it"
+            " again."
         ) from error
     except json.JSONDecodeError as error:
         raise CheckpointError(f"{folder / FACTS}: not valid JSON ({error}).") from error
     if content.get("format") != FORMAT:
         raise CheckpointError(
-            f"{folder / FACTS}: format {content.get('format')!r}, and this version reads {FORMAT};"
+            f"{folder / FACTS}: format {content.get('format')!r}, but this version reads {FORMAT};"
             " fit the probe again."
         )
     if hashlib.sha256(payload).hexdigest() != content["tensors_sha256"]:
         raise CheckpointError(
-            f"{folder / TENSORS}: its content is not what {FACTS} was written for; fit it again."
+            f"{folder / TENSORS} does not match the digest in {FACTS}; fit the probe again."
         )
     probe: Probe = build("probes", content["probe"], content["settings"])
     tensors: dict[str, torch.Tensor] = load(payload)

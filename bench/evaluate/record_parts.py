@@ -1,4 +1,4 @@
-"""The parts of a record that every fit has, wherever its features came from."""
+"""The parts of a record that every fit has, whatever the source of its features."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ from bench.types import IntArray, Probe
 
 @dataclass(frozen=True, kw_only=True)
 class Origin:
-    """How the features of a run were made, as its record says it.
+    """How the features of a run were made, for its record.
 
-    `dtype` is that of stored features; `provenance` is kept with the fitted probe.
+    `dtype` is that of stored features; `provenance` is saved with the fitted probe.
     """
 
     encoder: EncoderPart
@@ -45,14 +45,14 @@ class Origin:
     provenance: Mapping[str, Any]
 
 
-def origin_of(stage: PreparedRun) -> Origin:
-    """Describe an encoder that was run here, and the clips that it saw."""
-    encoder, plan = stage.score.encoder, stage.score.recipe.plan
+def origin_of(prepared: PreparedRun) -> Origin:
+    """Describe the encoder of a run and its clips."""
+    encoder, plan = prepared.score.encoder, prepared.score.recipe.plan
     spec, check = encoder.spec, functional_check(encoder)
-    digest = stage.score.weights_digest
-    warnings = () if spec.is_floor else check.warnings  # random weights are what a floor is
+    digest = prepared.score.weights_digest
+    warnings = () if spec.is_floor else check.warnings  # a floor has random weights by design
     part = EncoderPart(
-        spec=stage.config.encoder,
+        spec=prepared.config.encoder,
         name=spec.name,
         source=spec.source,
         weights_sha256=digest if spec.num_parameters else None,
@@ -69,26 +69,25 @@ def origin_of(stage: PreparedRun) -> Origin:
         check=CheckPart(**asdict(check)),
     )
     provenance = {
-        "classes": list(stage.task.classes),
-        "protocol": stage.protocol.name,
-        "task": stage.task.name,
+        "classes": list(prepared.task.classes),
+        "protocol": prepared.protocol.name,
+        "task": prepared.task.name,
         "encoder": spec.name,
         "encoder_sha256": digest,
     }
     return Origin(
         encoder=part,
-        plan=PlanPart(fit=str(stage.fit.recipe.plan), score=str(plan), sampler=plan.sampler),
-        precision=stage.score.precision,
-        dtype=stage.score.dtype,
+        plan=PlanPart(fit=str(prepared.fit.recipe.plan), score=str(plan), sampler=plan.sampler),
+        precision=prepared.score.precision,
+        dtype=prepared.score.dtype,
         provenance=provenance,
     )
 
 
 def probe_part(job: Job, scored: Scored, *, head_order: str | None = None) -> ProbePart:
-    """Describe the sweep and the head that was reported.
+    """Describe the sweep and the reported head, under the probe's registered name.
 
-    Its name is the one the probe is registered by, which may be made from another. `head_order`
-    says what the classes of a released probe were put in order by.
+    `head_order` says how the classes of a released probe were ordered.
     """
     probe, selected, on_score = job.probe, scored.selected, scored.selected.score_split_scores
     rule = "released probe, no fit" if job.weights else job.protocol.selection
@@ -114,9 +113,9 @@ def probe_part(job: Job, scored: Scored, *, head_order: str | None = None) -> Pr
 def metrics_part(
     probabilities: Any, manifest: Manifest, rows: IntArray, *, skip: bool = False
 ) -> MetricsPart:
-    """Count; `probabilities` are those of the scored `rows`.
+    """Compute metrics from the `probabilities` of the scored `rows`.
 
-    Every other row is wrong, or with `skip` no part of the accuracies (but of their bounds).
+    Every other row counts as wrong or, with `skip`, only in the bounds.
     """
     scores, labels = torch.from_numpy(probabilities), torch.from_numpy(manifest.labels[rows])
     predicted = np.full(len(manifest), UNSCORED, dtype=np.int64)
@@ -143,10 +142,10 @@ def metrics_part(
 
 
 def save_probe(
-    probe: Probe, scored: Scored, folder: Path, number: str, facts: Mapping[str, Any]
+    probe: Probe, scored: Scored, folder: Path, record_id: str, facts: Mapping[str, Any]
 ) -> Artifact:
-    """Keep the fitted probe beside the record, whole: one written earlier is replaced."""
-    place = folder / f"{number}-probe"
+    """Save the fitted probe next to the record, replacing an earlier one."""
+    place = folder / f"{record_id}-probe"
     head = probe.heads[scored.selected.head].settings
     settings = {**probe.settings, **{key: [value] for key, value in head.items()}}
     path = save_fitted(place, probe.name, plain(settings), scored.selected.fitted, facts)

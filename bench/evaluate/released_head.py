@@ -1,4 +1,4 @@
-"""Score a released head as it is, and learn the order of its classes where that is not known."""
+"""Score a released head without fitting, and learn the order of its classes if unknown."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 
 from bench.data.manifest import Manifest
-from bench.data.splits import stratified_shots
+from bench.data.splits import permuted
 from bench.errors import UsageError
 from bench.evaluate.choose_head import Selected
 from bench.evaluate.fit_and_score import Probabilities, Scored, predict
@@ -18,17 +18,17 @@ from bench.metrics.accuracy import predict as top_class
 from bench.types import FeatureSource, Fitted, Progress
 
 
-def for_learning_head_order(stage: PreparedRun, rows_per_class: int) -> PreparedRun:
-    """Return the stage with a few training rows a class, seen as rows are that are scored.
+def for_learning_head_order(prepared: PreparedRun, rows_per_class: int) -> PreparedRun:
+    """Keep a few training rows per class, read with the views of the score split.
 
     Raises:
         UsageError: rows are boxes, or may have several labels.
     """
-    fit = stage.task.fit
+    fit = prepared.task.fit
     _require_clips(fit)
-    rows = stratified_shots(fit.labels, rows_per_class, draw=0, ids=fit.ids)
-    task = replace(stage.task, fit=fit.subset(rows))
-    return replace(stage, task=task, fit=stage.score.of(task.fit))
+    rows = permuted(fit.labels, draw=0, ids=fit.ids).shots(rows_per_class)
+    task = replace(prepared.task, fit=fit.subset(rows))
+    return replace(prepared, task=task, fit=prepared.score.of(task.fit))
 
 
 def learn_head_order(
@@ -39,11 +39,11 @@ def learn_head_order(
     device: torch.device,
     progress: Progress,
 ) -> HeadOrder:
-    """Learn which column of a head tells which class, from features of training rows.
+    """Learn which column of a head is which class, from features of training rows.
 
     Raises:
-        UsageError: another number of classes than the task's, the order is not clear, or rows are
-            boxes or may have several labels.
+        UsageError: the number of classes is not the task's, the order is unclear, or rows are boxes
+            or may have several labels.
     """
     _require_clips(manifest)
     probabilities = predict(fitted, source, device, progress)
@@ -55,10 +55,10 @@ def learn_head_order(
 def score_released(
     fitted: Fitted, source: FeatureSource, *, device: torch.device, progress: Progress
 ) -> Scored:
-    """Score a probe from a file as it is.
+    """Score a probe from a file without fitting it.
 
     Raises:
-        UsageError: it tells another number of classes apart than the task has.
+        UsageError: the number of classes is not that of the task.
     """
     begin = time.perf_counter()
     probabilities = predict(fitted, source, device, progress)
@@ -74,15 +74,15 @@ def score_released(
 def _require_clips(manifest: Manifest) -> None:
     if manifest.regions is not None or manifest.has_many_labels:
         raise UsageError(
-            "--head-classes fit learns the order of a head's classes from rows of one label each,"
-            f" and rows of {manifest.name} are boxes or may have several; give the names in the"
-            " head's order (--head-classes FILE)."
+            "--head-classes fit needs rows with one label each, but rows of"
+            f" {manifest.name} are boxes or may have several; give the names in the head's order"
+            " (--head-classes FILE)."
         )
 
 
 def _check_classes(probabilities: Probabilities, source: FeatureSource) -> None:
     if probabilities.shape[1] != source.num_classes:
         raise UsageError(
-            f"the probe file tells {probabilities.shape[1]} classes apart, but the task has"
-            f" {source.num_classes}: name the task that it was trained for."
+            f"the probe file has {probabilities.shape[1]} classes, but the task has"
+            f" {source.num_classes}: name the task that the probe was trained for."
         )

@@ -1,4 +1,4 @@
-"""The features of one stage, stored or live, for every probe that reads them."""
+"""The features of a prepared run, stored or live, for every probe that reads them."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ from bench.features.store import FeatureSet, RowFeatures, RowNote
 from bench.preflight.check_task import check_planned
 from bench.types import FeatureSource, IntArray, Progress, Reads
 
-AUTO_SHARE = 0.2  # of the free disk: features that would take more are computed live
+AUTO_SHARE = 0.2  # of the free disk; features that need more are computed live
 
 Mode = Literal["stored", "live"]
 
 
 @dataclass(kw_only=True, eq=False)
 class Split:
-    """One split of a run: its rows, and where its features are.
+    """One split of a run: its rows and its features.
 
-    `keys` name the features by readout, `modes` say which are stored; features that are there are
-    `kept`, on disk or in memory. Once the split was opened, `rows` are the readable rows, `missing`
-    the ids whose media are not there, `undecodable` the reasons by id of the others. How features
-    are made is in `extraction`; None where they come from elsewhere.
+    `keys` name the features by readout, `modes` say which are stored; available features are
+    `kept`, on disk or in memory. After opening, `rows` are the readable rows, `missing` the ids
+    without media and `undecodable` the reasons by id. `extraction` is None for features from
+    elsewhere.
     """
 
     manifest: Manifest
@@ -51,30 +51,32 @@ class Split:
     counts: Counts = field(default_factory=Counts)
 
     def reading(self, reads: Sequence[Reads]) -> Extraction:
-        """How these readouts of the split are made."""
+        """The extraction of these readouts."""
         assert self.extraction is not None, "features from elsewhere are not made here"
         return self.extraction.reading(reads)
 
 
 class RunFeatures:
-    """Feature sources of both splits for some readouts; nothing is decoded before `open`."""
+    """Feature sources of both splits for some readouts; decoding starts with `open`."""
 
     def __init__(
-        self, stage: PreparedRun, machine: Machine, reads: Sequence[Reads], progress: Progress
+        self, prepared: PreparedRun, machine: Machine, reads: Sequence[Reads], progress: Progress
     ) -> None:
-        self.stage, self.machine, self.reads, self.progress = stage, machine, reads, progress
+        self.prepared, self.machine, self.reads, self.progress = prepared, machine, reads, progress
         machine.home.mkdir(parents=True, exist_ok=True)
-        self.fit, self.score = (self._split(made) for made in (stage.fit, stage.score))
+        self.fit, self.score = (
+            self._split(extraction) for extraction in (prepared.fit, prepared.score)
+        )
 
     def origin(self) -> Origin:
-        """How the features are made, as the record says it."""
-        return origin_of(self.stage)
+        """How the features are made, for the record."""
+        return origin_of(self.prepared)
 
     def open(self, split: Split) -> None:
         """Make the features of a split available, extracting what is not stored yet.
 
         Raises:
-            DataError: a file cannot be decoded and the run is to stop at that, or none can be.
+            DataError: a file cannot be decoded and the run stops on that, or none can be decoded.
             BenchError: the features cannot be stored.
         """
         if split.rows is not None:
@@ -82,7 +84,7 @@ class RunFeatures:
         manifest = split.manifest
         stored = [reads for reads in self.reads if split.modes[reads] == "stored"]
         if not stored:
-            bad = self._look_at_files(split)
+            bad = self._check_files(split)
         else:
             split.kept |= extract(
                 split.reading(stored), self.machine, progress=self.progress, counts=split.counts
@@ -91,12 +93,12 @@ class RunFeatures:
         self._close(split, bad)
 
     def begin_run(self, reads: Reads) -> None:
-        """Start counting for the next run; what was stored for an earlier one is read, not made.
+        """Reset the counts for the next run, which reads what an earlier run stored.
 
         Raises:
-            CheckpointError: an encoder that gives no finite features, before anything is decoded.
+            CheckpointError: the encoder gives non-finite features (checked before any decoding).
         """
-        functional_check(self.stage.score.encoder)
+        functional_check(self.prepared.score.encoder)
         for split in (self.fit, self.score):
             if split.rows is not None:
                 stored = split.modes[reads] == "stored"
@@ -117,29 +119,29 @@ class RunFeatures:
         )
 
     def _split(self, extraction: Extraction) -> Split:
-        own = extraction.reading(self.reads)
-        sets = own.feature_sets(self.machine.home, self.progress)
-        live = own.draws is None or self.stage.config.features == "live"
+        extraction = extraction.reading(self.reads)
+        sets = extraction.feature_sets(self.machine.home, self.progress)
+        live = extraction.draws is None or self.prepared.config.features == "live"
         modes: dict[Reads, Mode] = {
-            reads: "live" if live or self._is_too_large(store, own.manifest) else "stored"
+            reads: "live" if live or self._is_too_large(store, extraction.manifest) else "stored"
             for reads, store in sets.items()
         }
         keys = {reads: store.digest for reads, store in sets.items()}
-        return Split(manifest=own.manifest, keys=keys, modes=modes, extraction=own)
+        return Split(manifest=extraction.manifest, keys=keys, modes=modes, extraction=extraction)
 
     def _is_too_large(self, store: FeatureSet, manifest: Manifest) -> bool:
-        """Say whether what is not stored yet would take too much of the disk."""
-        if self.stage.config.features != "auto":
+        """Whether the features that are not stored yet would take too much of the disk."""
+        if self.prepared.config.features != "auto":
             return False
         free = shutil.disk_usage(self.machine.home).free
         return store.missing_bytes(manifest.root_rows) > AUTO_SHARE * free
 
-    def _look_at_files(self, split: Split) -> dict[int, RowNote]:
-        """Return row -> what is wrong with it, for features that are not stored."""
+    def _check_files(self, split: Split) -> dict[int, RowNote]:
+        """Return row -> problem for features that are not stored."""
         manifest, counts, lock = split.manifest, split.counts, Lock()
         decoder_of: dict[Media, str] = {}
 
-        def seen(media: Media, decoder: str, repeated: int) -> None:
+        def on_decoded(media: Media, decoder: str, repeated: int) -> None:
             with lock:
                 decoder_of[media] = decoder_name(decoder)
                 counts.repeated_frames += repeated
@@ -151,13 +153,13 @@ class RunFeatures:
             split.reading(self.reads).recipe.plan,
             workers=max(1, self.machine.workers),
             progress=self.progress,
-            seen=seen,
+            on_decoded=on_decoded,
         )
         notes = dict.fromkeys(found.missing, RowNote(error="the file is missing", missing=True))
         notes |= dict.fromkeys(found.empty, RowNote(error="the file is empty"))
         notes |= {name: RowNote(error=reason) for name, reason in found.unreadable}
         bad = {row: notes[name] for row, name in enumerate(manifest.ids) if name in notes}
-        if manifest.regions is not None:  # one look at a video for many rows
+        if manifest.regions is not None:  # each video was checked once for many rows
             names = [decoder_of.get(media, "") for media in manifest.regions.media]
             for row, video in enumerate(manifest.regions.video.tolist()):
                 if row not in bad:
@@ -165,7 +167,7 @@ class RunFeatures:
         return bad
 
     def _close(self, split: Split, bad: Mapping[int, RowNote]) -> None:
-        """Note what cannot be read of a split, and which rows are left."""
+        """Record which rows of a split are unreadable and which are left."""
         ids = split.manifest.ids
         split.missing = tuple(ids[row] for row, note in bad.items() if note.missing)
         split.undecodable = {
@@ -180,22 +182,22 @@ class RunFeatures:
         if not bad:
             return
         first, reason = next(iter(bad.items()))
-        said = (
+        summary = (
             f"{manifest.name} {manifest.split}: of {len(manifest)} samples {len(split.missing)} are"
-            f" missing and {len(split.undecodable)} cannot be decoded, the first is {first}"
+            f" missing and {len(split.undecodable)} cannot be decoded, first {first}"
             f" ({reason.rstrip('.')})."
         )
         if len(bad) == len(manifest):
-            raise DataError(f"{said} None is left; look at the files with bench check.")
-        if self.stage.config.on_unreadable == "stop":
+            raise DataError(f"{summary} None is left; inspect the files with bench check.")
+        if self.prepared.config.on_unreadable == "stop":
             raise DataError(
-                f"{said} Repair or replace them, or leave them out of the training and count them"
-                " as wrong with --on-unreadable wrong (or not at all with --on-unreadable skip)."
+                f"{summary} Repair or replace them, or train without them and count them as wrong"
+                " with --on-unreadable wrong (or not at all with --on-unreadable skip)."
             )
 
 
 def by_row(features: RowFeatures, root_rows: IntArray) -> dict[int, RowNote]:
-    """Return row -> note of the unreadable ones among rows of a root manifest."""
+    """Return row -> note for the unreadable ones among rows of a root manifest."""
     by_root = features.unreadable(root_rows)
     rows = enumerate(root_rows.tolist())
     return {row: by_root[root] for row, root in rows if root in by_root}

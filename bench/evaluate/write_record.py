@@ -1,4 +1,4 @@
-"""Put a run's facts and its predictions together into the record."""
+"""Assemble the record of a run from its facts and predictions."""
 
 from __future__ import annotations
 
@@ -40,39 +40,39 @@ from bench.records.record_files import write_predictions, write_record
 from bench.records.run_id import RunIdentity, config_facts, plain, probe_facts, protocol_digest
 
 
-def identity(job: Job, feeds: RunFeatures) -> str:
-    """Return the id of the run: a digest of all that decides its number."""
+def identity(job: Job, features: RunFeatures) -> str:
+    """Return the id of the run, a digest of everything that decides its number."""
     reads, released = job.probe.reads, job.weights is not None
     return RunIdentity(
         config=config_facts(job.config),
-        feature_keys=(None if released else feeds.fit.keys[reads], feeds.score.keys[reads]),
+        feature_keys=(None if released else features.fit.keys[reads], features.score.keys[reads]),
         data_digests=(None if released else job.task.fit.digest, job.task.score.digest),
         protocol_digest=protocol_digest(job.protocol),
         probe=probe_facts(job.probe),
         released_sha256=file_sha256(job.weights) if job.weights else None,
-        head_order=_head_order(job, feeds),
-        mode=_mode(job, feeds),
+        head_order=_head_order(job, features),
+        mode=_mode(job, features),
         files=job.task.files,
     ).id
 
 
 def assemble(
-    job: Job, feeds: RunFeatures, scored: Scored, *, seconds: float, suspect: str | None = None
+    job: Job, features: RunFeatures, scored: Scored, *, seconds: float, suspect: str | None = None
 ) -> tuple[Record, Path]:
     """Write predictions, probe and record of a finished run; return the record and its file.
 
-    `suspect` says why its number is not to be trusted.
+    `suspect` is the reason not to trust its number.
     """
-    machine, number = feeds.machine, identity(job, feeds)
+    machine, record_id = features.machine, identity(job, features)
     folder = machine.home / "records"
-    if machine.overwrite:  # a run killed below is then not on record, rather than with other files
-        (folder / f"{number}.json").unlink(missing_ok=True)
-    metrics, files = _scores(job, feeds.score, scored, folder, number)
-    origin, environment = feeds.origin(), stamp(job.device)
+    if machine.overwrite:  # if the run is killed below, no record is left with another run's files
+        (folder / f"{record_id}.json").unlink(missing_ok=True)
+    metrics, files = _scores(job, features.score, scored, folder, record_id)
+    origin, environment = features.origin(), stamp(job.device)
     released = job.weights is not None
     reasons = [*([suspect] if suspect else []), *_reasons(job.config, environment)]
-    result = Record(
-        id=number,
+    record = Record(
+        id=record_id,
         status="suspect" if suspect else "not_reportable" if reasons else "complete",
         reasons=tuple(reasons),
         created=utc_now(),
@@ -86,48 +86,48 @@ def assemble(
         encoder=origin.encoder,
         plan=origin.plan,
         data=DataPart(
-            fit=None if released else split_part(feeds.fit),
-            score=split_part(feeds.score),
+            fit=None if released else split_part(features.fit),
+            score=split_part(features.score),
         ),
-        features=_features_part(job, feeds, origin),
-        train_labels=None if released else _train_labels(job.task, feeds.fit),
-        probe=probe_part(job, scored, head_order=_head_order(job, feeds)),
+        features=_features_part(job, features, origin),
+        train_labels=None if released else _train_labels(job.task, features.fit),
+        probe=probe_part(job, scored, head_order=_head_order(job, features)),
         metrics=metrics,
-        timing=_timing(feeds, scored, seconds),
+        timing=_timing(features, scored, seconds),
         environment=environment,
         artifacts=ArtifactsPart(
-            **files, probe=save_probe(job.probe, scored, folder, number, origin.provenance)
+            **files, probe=save_probe(job.probe, scored, folder, record_id, origin.provenance)
         ),
     )
-    result = sealed(result)
-    return result, write_record(result, folder, overwrite=machine.overwrite)
+    record = sealed(record)
+    return record, write_record(record, folder, overwrite=machine.overwrite)
 
 
-def _head_order(job: Job, feeds: RunFeatures) -> str | None:
-    """Say what decides the order of a released head's classes; None if it is the task's."""
+def _head_order(job: Job, features: RunFeatures) -> str | None:
+    """Describe what decides the order of a released head's classes; None if it is the task's."""
     if isinstance(job.released, Reordered):
         return f"names {job.released.order.digest}"
     if job.learn_order:
-        return f"fit {feeds.fit.manifest.digest} {feeds.fit.keys[job.probe.reads]}"
+        return f"fit {features.fit.manifest.digest} {features.fit.keys[job.probe.reads]}"
     return None
 
 
 def _scores(
-    job: Job, split: Split, scored: Scored, folder: Path, number: str
+    job: Job, split: Split, scored: Scored, folder: Path, record_id: str
 ) -> tuple[MetricsPart | FrameMapPart, dict[str, Artifact]]:
-    """Count, and write what was counted; return the files by their names in the record."""
+    """Compute metrics and write predictions; return both, the files by their record names."""
     manifest, rows, missing, truth = split.manifest, split.rows, split.missing, job.task.truth
     assert rows is not None
     skip = job.config.on_unreadable == "skip"
-    told = {"record": number, "task": job.task.name, "split": manifest.split}
-    place = folder / f"{number}.parquet"
+    facts = {"record": record_id, "task": job.task.name, "split": manifest.split}
+    place = folder / f"{record_id}.parquet"
     if truth is not None:
         boxes = ScoredBoxes.of(manifest, rows, scored.probabilities, truth)
         files = {
             "predictions": write_scored_boxes(
-                place, manifest, boxes, frozenset(missing), facts=told
+                place, manifest, boxes, frozenset(missing), facts=facts
             ),
-            "truth": write_truth(folder / f"{number}-truth.parquet", truth, facts=told),
+            "truth": write_truth(folder / f"{record_id}-truth.parquet", truth, facts=facts),
         }
         return frame_map_part(boxes, truth, skip=skip), files
     probabilities = np.zeros((len(manifest), scored.probabilities.shape[1]), dtype=np.float32)
@@ -135,7 +135,7 @@ def _scores(
     was_scored = np.zeros(len(manifest), dtype=np.bool_)
     was_scored[rows] = True
     predictions = write_predictions(
-        place, manifest, probabilities, was_scored, frozenset(missing), facts=told
+        place, manifest, probabilities, was_scored, frozenset(missing), facts=facts
     )
     metrics = metrics_part(scored.probabilities, manifest, rows, skip=skip)
     return metrics, {"predictions": predictions}
@@ -158,7 +158,7 @@ def split_part(split: Split) -> SplitPart:
 
 
 def _boxes(regions: Regions | None) -> dict[str, Any]:
-    """Say where the boxes of a split come from, and how many they are."""
+    """Describe the source and the number of the boxes of a split."""
     if regions is None:
         return {}
     return {
@@ -184,13 +184,13 @@ def _task_part(task: Task, *, released: bool) -> TaskPart:
     )
 
 
-def _features_part(job: Job, feeds: RunFeatures, origin: Origin) -> FeaturesPart:
+def _features_part(job: Job, features: RunFeatures, origin: Origin) -> FeaturesPart:
     reads, released = job.probe.reads, job.weights is not None
-    counts = [split.counts for split in _read(job, feeds)]
-    mode = _mode(job, feeds)
+    counts = [split.counts for split in _read(job, features)]
+    mode = _mode(job, features)
     return FeaturesPart(
-        fit_key=None if released else feeds.fit.keys[reads],
-        score_key=feeds.score.keys[reads],
+        fit_key=None if released else features.fit.keys[reads],
+        score_key=features.score.keys[reads],
         mode=mode,
         dtype=origin.dtype if mode == "stored" else "float32",
         precision=origin.precision,
@@ -203,14 +203,14 @@ def _features_part(job: Job, feeds: RunFeatures, origin: Origin) -> FeaturesPart
     )
 
 
-def _read(job: Job, feeds: RunFeatures) -> list[Split]:
-    """Return the splits that are in the number: a released probe is not fitted."""
-    return [feeds.score] if job.weights else [feeds.fit, feeds.score]
+def _read(job: Job, features: RunFeatures) -> list[Split]:
+    """Return the splits that decide the number: a released probe is not fitted."""
+    return [features.score] if job.weights else [features.fit, features.score]
 
 
-def _mode(job: Job, feeds: RunFeatures) -> Mode:
-    """Say whether any of the run's features are computed live."""
-    modes = {split.modes[job.probe.reads] for split in _read(job, feeds)}
+def _mode(job: Job, features: RunFeatures) -> Mode:
+    """Return `live` if any of the run's features are computed live."""
+    modes = {split.modes[job.probe.reads] for split in _read(job, features)}
     return "live" if "live" in modes else "stored"
 
 
@@ -229,9 +229,9 @@ def _train_labels(task: Task, fit: Split) -> TrainLabelsPart:
     )
 
 
-def _timing(feeds: RunFeatures, scored: Scored, seconds: float) -> TimingPart:
+def _timing(features: RunFeatures, scored: Scored, seconds: float) -> TimingPart:
     spent = {
-        step: sum(split.counts.seconds.get(step, 0.0) for split in (feeds.fit, feeds.score))
+        step: sum(split.counts.seconds.get(step, 0.0) for split in (features.fit, features.score))
         for step in ("decode", "encode")
     }
     return TimingPart(
@@ -244,10 +244,10 @@ def _timing(feeds: RunFeatures, scored: Scored, seconds: float) -> TimingPart:
 
 
 def _reasons(config: RunConfig, environment: Mapping[str, Any]) -> list[str]:
-    """Say why a run is not reportable; empty if it is."""
+    """List why a run is not reportable."""
     reasons = []
     if config.limit is not None:
-        reasons.append(f"limited to {config.limit} rows a split")
+        reasons.append(f"limited to {config.limit} rows per split")
     if environment.get("git_dirty"):
         reasons.append("the code differs from its commit")
     return reasons

@@ -1,4 +1,4 @@
-"""Features that somebody else made: arrays in memory or in an .npz file, as a feature source."""
+"""Features computed elsewhere: arrays in memory or in an .npz file, as a feature source."""
 
 from __future__ import annotations
 
@@ -18,26 +18,20 @@ from bench.types import Batch, IntArray, Reads
 
 FloatArray = npt.NDArray[np.float32]
 
-# What reading one array of a damaged archive raises (RuntimeError: encrypted or another method).
+# What reading an array of a damaged archive raises (RuntimeError: encrypted or unknown method).
 _ARRAY_FAILURES = (
-    ValueError,
-    OSError,
-    EOFError,
-    RuntimeError,
-    MemoryError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
+    ValueError, OSError, EOFError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error
+)  # fmt: skip
 
 
 class ArraySource:
-    """Features in memory as a `FeatureSource`, one view a row.
+    """Features in memory as a `FeatureSource`, one view per row.
 
-    `x` is `[N, D]` (read as vectors) or `[N, L, D]` (as tokens), `y` int64 `[N]`; `num_classes` is
-    the largest label plus one if it is not given.
+    `x` is `[N, D]` (read as vectors) or `[N, L, D]` (as tokens), `y` int64 `[N]`; `num_classes`
+    defaults to the largest label plus one.
 
     Raises:
-        DataError: shapes or labels that do not fit together, or values that are not finite.
+        DataError: shapes or labels do not match, or values are not finite.
     """
 
     def __init__(
@@ -47,13 +41,13 @@ class ArraySource:
         self._x = torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32))
         self.labels: IntArray = y.astype(np.int64)
         self.reads: Reads = "vector" if x.ndim == 2 else "tokens"
-        self.groups = None  # nothing is known of where rows come from
+        self.groups = None  # the videos of the rows are unknown
         self.width = x.shape[-1]
         largest = int(self.labels.max())
         self.num_classes = largest + 1 if num_classes is None else num_classes
         if largest >= self.num_classes:
             raise DataError(
-                f"label {largest} is outside the {self.num_classes} classes; labels count from 0."
+                f"label {largest} is outside the {self.num_classes} classes; labels start at 0."
             )
 
     def __len__(self) -> int:
@@ -73,7 +67,7 @@ def read_npz(path: Path) -> tuple[FloatArray, IntArray]:
     """Read `x` (`[N, D]` or `[N, L, D]`) and `y` (`[N]`) of an .npz file, as float32 and int64.
 
     Raises:
-        DataError: no such file, not an .npz, or arrays that are missing or do not fit together.
+        DataError: no such file, not an .npz, or arrays that are missing or do not match.
     """
     x, y = read_arrays(path, ("x", "y"))
     try:
@@ -84,28 +78,28 @@ def read_npz(path: Path) -> tuple[FloatArray, IntArray]:
 
 
 def read_arrays(path: Path, names: Sequence[str]) -> list[npt.NDArray[Any]]:
-    """Return the named arrays of an .npz file; nothing that is pickled is read.
+    """Return the named arrays of an .npz file, without unpickling anything.
 
     Raises:
-        DataError: no such file, not a whole .npz, or an array that is missing or not plain.
+        DataError: no such file, not a complete .npz, or an array that is missing or not plain.
     """
     _require_archive(path, names)
     found = []
     with np.load(path, allow_pickle=False) as arrays:
         for name in names:
             if name not in arrays:
-                what = f"array{'s' * (len(names) > 1)} {' and '.join(names)}"
-                held = ", ".join(arrays.files) or "nothing"
-                raise DataError(f"{path} must hold the {what}; {name} is not in it, only {held}.")
+                needed = f"array{'s' * (len(names) > 1)} {' and '.join(names)}"
+                present = ", ".join(arrays.files) or "nothing"
+                raise DataError(f"{path} must have the {needed}; {name} is missing, has {present}.")
             try:
                 array = arrays[name]
             except _ARRAY_FAILURES as error:
-                # numpy's own words would advise to load the file unsafely.
+                # numpy's own message would advise loading the file unsafely.
                 is_pickle = "allow_pickle" in str(error)
                 reason = "holds Python objects" if is_pickle else "is damaged"
                 raise DataError(_not_plain(path, f"array {name} {reason}", names)) from error
             if not isinstance(array, np.ndarray):  # numpy gives the bytes of any other member
-                raise DataError(_not_plain(path, f"{name} is no array", names))
+                raise DataError(_not_plain(path, f"{name} is not an array", names))
             found.append(array)
     return found
 
@@ -118,7 +112,7 @@ def _require_archive(path: Path, names: Sequence[str]) -> None:
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}.") from error
     if start == b"\x93NUMPY":
-        raise DataError(_not_plain(path, "it is a single array, as numpy.save writes it", names))
+        raise DataError(_not_plain(path, "it is a single array from numpy.save", names))
     if not is_archive:
         reason = "it is cut short" if start.startswith(b"PK") else f"it begins with {start!r}"
         raise DataError(_not_plain(path, reason, names))
@@ -127,7 +121,8 @@ def _require_archive(path: Path, names: Sequence[str]) -> None:
 def _not_plain(path: Path, reason: str, names: Sequence[str]) -> str:
     arrays = ", ".join(f"{name}={name}" for name in names)
     return (
-        f"{path} is no .npz of plain arrays ({reason}); write it with numpy.savez(path, {arrays})."
+        f"{path} is not an .npz of plain arrays ({reason}); write it with"
+        f" numpy.savez(path, {arrays})."
     )
 
 
@@ -140,10 +135,10 @@ def _check(x: npt.NDArray[Any], y: npt.NDArray[Any]) -> None:
     if y.shape != x.shape[:1] or y.dtype.kind not in "iu":
         raise DataError(f"y is {y.dtype} {y.shape}; it must be one integer label per row of x.")
     if y.min() < 0:
-        raise DataError(f"y holds the label {y.min()}; labels count from 0.")
+        raise DataError(f"y has the label {y.min()}; labels start at 0.")
     finite = np.isfinite(x).reshape(len(x), -1).all(axis=1)
     if not finite.all():
         raise DataError(
-            f"x has values that are not finite in {int((~finite).sum())} rows, first in row"
+            f"x has non-finite values in {int((~finite).sum())} rows, first in row"
             f" {int(finite.argmin())}; repair or remove them."
         )

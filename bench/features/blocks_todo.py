@@ -1,4 +1,4 @@
-"""One pass over rows whose features are missing: decode, encode, read out, write blocks."""
+"""Write missing feature blocks in one pass over their rows: decode, encode, read out, write."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from bench.types import IntArray, Progress, Reads
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Filling:
-    """One pass over the missing rows of a root manifest, which `reader` reads."""
+class BlockWriter:
+    """Writes feature blocks of a root manifest, whose rows `reader` reads."""
 
     reader: RowReader
 
@@ -28,7 +28,7 @@ class Filling:
         *,
         progress: Progress,
     ) -> None:
-        """Decode and encode `rows` (ascending) and write every block of `todo` once it is whole."""
+        """Decode and encode `rows` (ascending), and write every block of `todo` once complete."""
         for reads, store in sets.items():
             if todo[reads]:
                 store.start()
@@ -48,12 +48,12 @@ class Filling:
         progress: Progress,
     ) -> None:
         draws = self.reader.extraction.num_draws
-        wanted = {reads: set(blocks) for reads, blocks in todo.items()}
+        missing = {reads: set(blocks) for reads, blocks in todo.items()}
         open_blocks: dict[tuple[Reads, int], _Block] = {}
         for read in stream:
             for reads, store in sets.items():
                 number = read.row // store.block_rows
-                if number not in wanted[reads]:
+                if number not in missing[reads]:
                     continue
                 block = open_blocks.setdefault((reads, number), _Block())
                 block.add(read, self._features(read, reads, store))
@@ -70,14 +70,14 @@ class Filling:
         if row.shape != store.shape[1:]:
             spec = self.reader.extraction.encoder.spec
             raise BenchError(
-                f"encoder {spec.name} gave features of shape {tuple(row.shape)} where its spec"
+                f"encoder {spec.name} gave features of shape {tuple(row.shape)}, but its spec"
                 f" (patch_size {spec.patch_size}, tubelet_size {spec.tubelet_size}, width"
-                f" {spec.width}) says {store.shape[1:]}; correct the spec."
+                f" {spec.width}) implies {store.shape[1:]}; correct the spec."
             )
         return row
 
     def _write(self, store: FeatureSet, number: int, block: _Block) -> None:
-        with self.reader.counts.timed("encode"):  # a GPU is waited for here
+        with self.reader.counts.timed("encode"):  # waits for the GPU
             order = sorted(block.features)
             x = torch.stack([block.features[key] for key in order]).float().cpu()
             x = x.reshape(-1, *store.shape)
@@ -92,7 +92,7 @@ class Filling:
 
 @dataclass(kw_only=True, eq=False)
 class _Block:
-    """A block being filled, by (row, draw) in any order; features stay on the device."""
+    """A block being filled by (row, draw) in any order; features stay on the device."""
 
     notes: dict[tuple[int, int], RowNote] = field(default_factory=dict)
     features: dict[tuple[int, int], torch.Tensor] = field(default_factory=dict)
@@ -104,7 +104,7 @@ class _Block:
 
 
 def row_note(draws: Sequence[RowNote]) -> RowNote:
-    """Return what happened to one row over all of its draws; one failed draw fails the row."""
+    """Merge the notes of all draws of a row; one failed draw fails the row."""
     for note in draws:
         if note.error is not None:
             return note

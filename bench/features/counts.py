@@ -1,4 +1,4 @@
-"""What a run did, counted: the record's answer to "how often was a video decoded"."""
+"""Counters of a run's work, such as how often videos were decoded."""
 
 from __future__ import annotations
 
@@ -14,15 +14,14 @@ T = TypeVar("T")
 
 @dataclass(kw_only=True)
 class Counts:
-    """Running counts of decoding and encoding; the one mutable object that a run hands down.
+    """Running counts of decoding and encoding; the one mutable object that a run passes down.
 
-    `decoded` counts videos or images that were opened and read (once per draw), `encoder_calls`
-    forward passes, `rows_read_from_store` rows that were asked for and found finished,
-    `repeated_frames` frames that stand in for frames a short video does not have, `decoders` the
-    readable rows by decoder (`pyav (decord)`: PyAV, since decord refused the file). Of boxes, up to
-    eight neighbouring key frames are read at once and `decoded` once; `boxes_outside` are those
-    that the view does not show, read at its edge. `seconds` is wall time of this process: waiting
-    for pixels (`decode`), the encoder and the readout (`encode`) and writing (`write`).
+    `decoded` counts decoded videos or images (once per draw; for boxes, up to eight neighbouring
+    key frames count once), `encoder_calls` forward passes, `rows_read_from_store` rows that were
+    stored already, `repeated_frames` the padding of short videos, `decoders` the readable rows by
+    decoder (`pyav (decord)`: PyAV after decord failed), `boxes_outside` boxes outside the view,
+    read at its edge. `seconds` is wall time of this process: waiting for pixels (`decode`), encoder
+    and readout (`encode`), and writing (`write`).
     """
 
     decoded: int = 0
@@ -44,7 +43,7 @@ class Counts:
             self.seconds[stage] = self.seconds.get(stage, 0.0) + spent
 
     def decoding(self, source: Iterator[T]) -> Iterator[T]:
-        """Yield what `source` yields, counting it as decoded and its wait as `decode`."""
+        """Yield from `source`, counting items as decoded and waiting time as `decode`."""
         while True:
             with self.timed("decode"):
                 found = next(source, None)

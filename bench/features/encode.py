@@ -1,8 +1,8 @@
-"""Run the frozen encoder so that a clip's features never depend on what else is in the batch.
+"""Run the frozen encoder so that a clip's features never depend on the rest of the batch.
 
-Every call holds exactly `spec.clips_per_call` clips of one shape, and a clip's place in its call
-follows from its row alone; places without a clip hold zeros. Shape letters: B clips, V views,
-S clips of a row, N tokens, D width.
+Every call has exactly `spec.clips_per_call` clips of one shape, and a clip's place in its call
+depends on its row alone; empty places are zero. Shape letters: B clips, V views, S clips of a row,
+N tokens, D width.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float
 
 
 def resolve_precision(precision: str, device: torch.device) -> str:
-    """Return `fp32`, `bf16` or `fp16`; `auto` is bf16 where a GPU computes in it, else fp32.
+    """Return `fp32`, `bf16` or `fp16`; `auto` is bf16 on GPUs that support it, else fp32.
 
     Raises:
-        UsageError: an unknown name, or bf16 on a GPU that cannot.
+        UsageError: an unknown name, or bf16 on a GPU without support for it.
     """
     known("precision", precision, ("auto", *PRECISIONS))
     # Compute capability 8.0 (Ampere) is the first with bf16 arithmetic; CPUs mostly emulate it.
@@ -38,7 +38,7 @@ def resolve_precision(precision: str, device: torch.device) -> str:
     if precision == "auto":
         return "bf16" if capable else "fp32"
     if precision == "bf16" and device.type == "cuda" and not capable:
-        raise UsageError(f"precision bf16: {device} cannot compute in it; use fp32 or fp16.")
+        raise UsageError(f"precision bf16: {device} does not support it; use fp32 or fp16.")
     return precision
 
 
@@ -51,7 +51,7 @@ def encode_clips(
 ) -> Tokens:
     """Encode any number of normalised clips `[B, 3, T, H, W]`, in calls of one fixed size.
 
-    Tokens lie on `device`; `precision` is what `resolve_precision` gave.
+    Tokens are on `device`; `precision` is that of `resolve_precision`.
     """
     size = encoder.spec.clips_per_call
     calls = []
@@ -69,11 +69,11 @@ def encode_clips(
 def encode_rows(
     extraction: Extraction, placed: Iterable[tuple[int, Sample]], counts: Counts
 ) -> Iterator[tuple[Sample, Parts | None]]:
-    """Yield every sample with what the readout collects of its clips; None if it is unreadable.
+    """Yield every sample, in order, with the readout's parts of its clips, None if unreadable.
 
-    Parts lie on `device`, the V*S clips of the sample first. `placed` gives each sample the place
-    of its first clip, ascending; place p is clip p modulo `clips_per_call` of its call. A call
-    whose clips are of several shapes is run once for each of them. Order is kept.
+    Parts are on the device, `[V*S, ...]`. `placed` gives each sample the place of its first clip,
+    ascending; place p is clip p modulo `clips_per_call` of its call. A call with clips of several
+    shapes is run once per shape.
     """
     size = extraction.encoder.spec.clips_per_call
     waiting: deque[_Row] = deque()
@@ -96,7 +96,7 @@ def encode_rows(
 
 @dataclass(kw_only=True, eq=False)
 class _Row:
-    """A sample on its way through the encoder: how many of its clips are still to come."""
+    """A sample on its way through the encoder; `missing` clips are still to come."""
 
     sample: Sample
     missing: int
@@ -110,7 +110,7 @@ class _Row:
 
 
 class _CallClips:
-    """The clips of one call by shape and by their place: (row, number of the clip within it)."""
+    """The clips of one call by shape and place, as (row, number of the clip within it)."""
 
     def __init__(self) -> None:
         self.by_shape: dict[tuple[int, int], dict[int, tuple[_Row, int]]] = {}
@@ -123,13 +123,13 @@ class _CallClips:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Calls:
-    """Forward calls of one size, each of which hands its rows their parts."""
+    """Forward calls of one size, which pass the parts to their rows."""
 
     extraction: Extraction
     counts: Counts
 
     def run(self, clips: _CallClips) -> None:
-        """Encode what a call holds, once for every shape; an empty call costs nothing."""
+        """Encode the clips of a call, once per shape; an empty call is free."""
         recipe, readout = self.extraction.recipe, self.extraction.readout
         encoder, precision = self.extraction.encoder, self.extraction.precision
         for shape, placed in clips.by_shape.items():
@@ -147,7 +147,7 @@ class _Calls:
     def _pixels(
         self, placed: Mapping[int, tuple[_Row, int]], shape: tuple[int, int]
     ) -> torch.Tensor:
-        """Put the clips at their places: uint8 `[B, T, H, W, 3]`, or float32 if augmented."""
+        """Batch the clips by place: uint8 `[B, T, H, W, 3]`, or float32 if augmented."""
         size = self.extraction.encoder.spec.clips_per_call
         frames = self.extraction.recipe.plan.num_frames
         first, _ = next(iter(placed.values()))
@@ -168,7 +168,6 @@ class _Calls:
 
 
 def _sides(sample: Sample) -> tuple[int, int]:
-    """Return height and width of the pixels of a sample."""
     assert sample.frames is not None
     shape = sample.frames.shape
     height, width = shape[2:4] if sample.frames.dtype == torch.uint8 else shape[-2:]

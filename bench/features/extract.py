@@ -1,4 +1,4 @@
-"""Fill feature sets: decode and encode the rows that are not stored yet, and only those."""
+"""Fill feature sets by decoding and encoding only the rows that are not stored yet."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from bench.config import Machine
 from bench.data.manifest import Manifest
 from bench.errors import BenchError
-from bench.features.blocks_todo import Filling
+from bench.features.blocks_todo import BlockWriter
 from bench.features.counts import Counts
 from bench.features.extraction import Extraction
 from bench.features.row_reader import RowReader
@@ -30,10 +30,10 @@ def extract(
 ) -> dict[Reads, FeatureSet]:
     """Store the features of all rows of the manifest.
 
-    All readouts are filled in one pass of the encoder. Blocks that are there are kept, and whole
-    blocks of the root manifest are filled, so rows beside those of a subset may be stored too. With
-    `world` processes each fills its own part: a set is complete when all have returned. What was
-    done is added to `counts`.
+    One pass of the encoder fills all readouts. Existing blocks are kept, and whole blocks of the
+    root manifest are filled, so more rows than those of a subset may be stored. With `world`
+    processes each fills its own part; a set is complete when all have returned. `counts` is
+    updated.
 
     Raises:
         BenchError: not enough space, values that cannot be stored, or a decoding process died.
@@ -49,15 +49,15 @@ def extract(
     if len(fresh):
         whole = extraction.of(manifest.root)
         reader = RowReader(extraction=whole, machine=machine, counts=counts)
-        Filling(reader=reader).run(sets, todo, fresh, progress=progress)
+        BlockWriter(reader=reader).run(sets, todo, fresh, progress=progress)
     count_notes(next(iter(sets.values())), manifest.root, mine, counts)
     return sets
 
 
 def count_notes(features: RowFeatures, root: Manifest, rows: IntArray, counts: Counts) -> None:
-    """Count how `rows` of a root manifest were read, whether now or by an earlier run.
+    """Count how `rows` of a root manifest were read, now or by an earlier run.
 
-    Boxes on one key frame share its frames, of which repeated ones are counted once.
+    Boxes on one key frame share its frames, so repeated ones are counted once.
     """
     clips = rows if root.regions is None else root.regions.clip[rows]
     seen: set[int] = set()
@@ -72,7 +72,7 @@ def count_notes(features: RowFeatures, root: Manifest, rows: IntArray, counts: C
 
 
 def decoder_name(decoder: str) -> str:
-    """Leave out why a decoder was passed over, which differs from file to file."""
+    """Strip the reason why another decoder failed, which differs between files."""
     name, colon, _ = decoder.partition(":")
     return f"{name})" if colon else name
 
@@ -80,15 +80,15 @@ def decoder_name(decoder: str) -> str:
 def _check_space(
     sets: Mapping[Reads, FeatureSet], needed: IntArray, home: Path, manifest: Manifest
 ) -> None:
-    """Refuse before the first frame is decoded if the disk cannot hold what is missing."""
-    wanted = sum(store.missing_bytes(needed) for store in sets.values())
+    """Fail before the first frame is decoded if the disk is too small for the missing blocks."""
+    needed_bytes = sum(store.missing_bytes(needed) for store in sets.values())
     place = next(folder for folder in (home, *home.absolute().parents) if folder.exists())
     free = shutil.disk_usage(place).free
-    if wanted > free:
+    if needed_bytes > free:
         raise BenchError(
-            f"features of {manifest.name} {manifest.split} need {_size(wanted)} in {home}, where"
-            f" {_size(free)} are free: set BENCH_HOME to a larger disk, take fewer clips or frames"
-            " with --set plan=, or do not store them with --set features=live."
+            f"features of {manifest.name} {manifest.split} need {_size(needed_bytes)} in {home},"
+            f" which has {_size(free)} free: set BENCH_HOME to a larger disk, use fewer clips or"
+            " frames with --set plan=, or do not store features with --set features=live."
         )
 
 

@@ -1,4 +1,4 @@
-"""What the features of one manifest depend on, as one value that every step takes whole."""
+"""Everything that the features of one manifest depend on, as a single value."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ from bench.features.region_readout import BoxReadout, box_readout
 from bench.features.store import FeatureSet
 from bench.types import Progress, Reads
 
-# Raise it when code that makes features changes their numbers or their layout on disk.
+# Increment when the code changes the numbers of features or their layout on disk.
 FORMAT_VERSION = 1
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Extraction:
-    """A manifest as one encoder sees it: rows, pixels, network, what is read of it, and rounding.
+    """A manifest as one encoder sees it: rows, pixels, network, readouts and rounding.
 
-    `encoder` lies on `device`; `weights_digest` is its `weight_digest`. `reads` are the readouts,
-    all of which are made in one pass. `draws` is the number of stored augmented draws of a row: 0
-    for the deterministic view, None for a fresh draw in every epoch. `layers` are the blocks that
-    are read of whole clips, None the last; `region` says how boxes are read, where rows are boxes.
-    `precision` is resolved, `dtype` is the one that features are stored in.
+    `encoder` is on `device`; `weights_digest` is its `weight_digest`. All `reads` are made in one
+    pass. `draws` is the number of stored augmented draws per row: 0 for the deterministic view,
+    None for a new draw in every epoch. `layers` are the blocks read for whole clips (None: the
+    last), `region` the readout if rows are boxes. `precision` is resolved; features are stored as
+    `dtype`.
 
     Raises:
-        UsageError: no draw of an augmentation, or several of a view that is always the same.
+        UsageError: no draw of an augmentation, or several of a deterministic view.
     """
 
     encoder: Encoder
@@ -61,10 +61,10 @@ class Extraction:
                 f"draws = {draws}: stored augmentations {recipe.view!r} need at least 1."
             )
         if not recipe.is_random and draws is not None and draws > 1:
-            raise UsageError(f"draws = {draws}: every draw of the score view is the same; store 1.")
+            raise UsageError(f"draws = {draws}: all draws of the score view are equal; store 1.")
 
     def of(self, manifest: Manifest) -> Extraction:
-        """The same of other rows."""
+        """The same with another manifest."""
         return replace(self, manifest=manifest)
 
     def reading(self, reads: Sequence[Reads]) -> Extraction:
@@ -73,18 +73,18 @@ class Extraction:
 
     @property
     def num_draws(self) -> int:
-        """Stored draws of a row: the augmented ones, or the one score view."""
+        """Stored draws per row: the augmented ones, or the one score view."""
         return max(1, self.draws or 1)
 
     @cached_property
     def readout(self) -> Readout:
-        """What is read of the encoder: `layers` of whole clips, or boxes as `region` wants them.
+        """The readout: `layers` of whole clips, or boxes as in `region`.
 
         Raises:
-            UsageError: a region readout of nothing.
+            UsageError: an empty region readout.
         """
         if self.region is not None:
-            assert self.layers is None, "the layers of boxes follow from their readout"
+            assert self.layers is None, "box readouts choose their own layers"
             return box_readout(self.region, self.reads, self.encoder.spec)
         return ClipReadout(
             reads=self.reads,
@@ -96,14 +96,14 @@ class Extraction:
     def shape(self, reads: Reads) -> tuple[int, ...]:
         """Shape of a stored row, `[draws, V, S, D]` or `[draws, V, L, D]`.
 
-        Joined layers widen the D of a vector and lengthen L.
+        Joined layers widen D of a vector and lengthen L.
         """
         return self.num_draws, *self.readout.shape(self.encoder.spec, self.recipe, reads)
 
     def feature_sets(self, home: Path, progress: Progress) -> dict[Reads, FeatureSet]:
-        """Name the feature sets, as far as they are filled; reads every media file once."""
+        """Return the feature sets, whatever is stored of them; reads every media file once."""
         root, regions = self.manifest.root, self.manifest.root.regions
-        files = root.media if regions is None else regions.media  # a video of many boxes once
+        files = root.media if regions is None else regions.media  # each video of boxes once
         media = media_digests(files, cache=home / "media.sqlite", progress=progress)
         if regions is not None:
             media = box_media(regions, media)
@@ -112,12 +112,12 @@ class Extraction:
             import PIL  # only its version is asked for
 
             recipe["pictures"] = {"pillow": PIL.__version__}
-        # The kind of device is no fact: what it may change beyond `precision` is rounding.
+        # The device is not a fact: beyond `precision` it only changes rounding.
         shared = {
             "format": FORMAT_VERSION,
             "encoder": encoder_facts(self.encoder, self.weights_digest),
             "layers": None if self.layers is None else list(self.layers),
-            # Of the files alone, so that two tasks on the same ones share features.
+            # Only of the files, so that tasks on the same files share features.
             "media": {
                 "rows": len(media),
                 "sha256": hashlib.sha256("\n".join(media).encode()).hexdigest(),
@@ -138,14 +138,14 @@ class Extraction:
         }
 
     def _own_facts(self, reads: Reads) -> dict[str, Any]:
-        """Say how boxes are read and their key frames found, or how tokens of layers are joined.
+        """Describe how boxes are read and located, or how tokens of layers are joined.
 
-        Neither is a fact where it does not apply, so that keys stay those of earlier versions.
+        Empty if neither applies, so that keys stay those of earlier versions.
         """
         regions, readout = self.manifest.root.regions, self.readout
         assert isinstance(readout, BoxReadout) == (regions is not None), "boxes need a readout"
         if isinstance(readout, BoxReadout) and regions is not None:
-            # Pictures alone have no rate of their own.
+            # Frame folders have no frame rate.
             rate = regions.frame_rate if has_frame_folders(regions.media) else None
             facts = {**readout.facts(reads), "start": regions.start, "frame_rate": rate}
             return {"region": facts}

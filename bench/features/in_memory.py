@@ -1,4 +1,4 @@
-"""Live features that never change, encoded once and held in memory for many fits.
+"""Deterministic live features, encoded once and kept in memory for many fits.
 
 Shape letters: V views, S clips, L tokens of a view, D width.
 """
@@ -24,14 +24,13 @@ from bench.features.row_reader import RowReader
 from bench.features.store import RowNote
 from bench.types import IntArray, Progress, Reads
 
-MEMORY_SHARE = 0.5  # of the free memory: more is refused
+MEMORY_SHARE = 0.5  # largest share of the free memory
 
 
-class HeldFeatures:
-    """Float32 features of some rows of a root manifest, read as a `FeatureSet` is.
+class InMemoryFeatures:
+    """Float32 features of some rows of a root manifest, with the interface of a `FeatureSet`.
 
-    `shape` is that of one row, `[1, V, 1, D]` (vectors are averaged over clips already) or
-    `[1, V, L, D]`.
+    `shape` is that of one row, `[1, V, 1, D]` (vectors, averaged over clips) or `[1, V, L, D]`.
     """
 
     def __init__(self, reads: Reads, shape: Sequence[int], rows: IntArray) -> None:
@@ -43,13 +42,13 @@ class HeldFeatures:
         self._notes: list[RowNote] = [RowNote()] * len(rows)
 
     def put(self, place: int, x: torch.Tensor | None, note: RowNote) -> None:
-        """Keep the features of the row at `place` in ascending order, None if unreadable."""
+        """Store the features (None if unreadable) of the row at `place` in ascending order."""
         if x is not None:
             self._x[place] = x.to("cpu", torch.float32).reshape(self._x.shape[1:])
         self._notes[place] = note
 
     def correct(self, row: int, note: RowNote) -> None:
-        """Put another note to a root row."""
+        """Replace the note of a root row."""
         [place] = self._places(np.array([row], dtype=np.int64))
         self._notes[place] = note
 
@@ -59,7 +58,7 @@ class HeldFeatures:
         return self._x[torch.from_numpy(self._places(rows))]
 
     def notes(self, rows: IntArray) -> list[RowNote]:
-        """Return what happened to each of the given root rows."""
+        """Return the note of each of the given root rows."""
         return [self._notes[place] for place in self._places(rows)]
 
     def unreadable(self, rows: IntArray) -> dict[int, RowNote]:
@@ -75,14 +74,14 @@ class HeldFeatures:
 
 def hold(
     extraction: Extraction, machine: Machine, *, progress: Progress, counts: Counts
-) -> dict[Reads, HeldFeatures]:
+) -> dict[Reads, InMemoryFeatures]:
     """Decode and encode every row of the manifest once, in order, for all readouts.
 
     Raises:
         UsageError: the features would take more than half of the free memory.
         BenchError: a decoding process died.
     """
-    assert not extraction.recipe.is_random, "an augmented view is another one in every epoch"
+    assert not extraction.recipe.is_random, "augmented views differ in every epoch"
     manifest = extraction.manifest
     shapes = {reads: extraction.shape(reads) for reads in extraction.reads}
     if "vector" in shapes:  # averaged over clips
@@ -90,8 +89,8 @@ def hold(
         shapes["vector"] = (draws, views, 1, width)
     _check_memory(manifest, sum(4 * math.prod(shape) for shape in shapes.values()))
     order = np.argsort(manifest.root_rows, kind="stable")
-    held = {
-        reads: HeldFeatures(reads, shape, manifest.root_rows) for reads, shape in shapes.items()
+    features_of = {
+        reads: InMemoryFeatures(reads, shape, manifest.root_rows) for reads, shape in shapes.items()
     }
     reader = RowReader(extraction=extraction, machine=machine, counts=counts)
     progress.start(f"live features {manifest.name} {manifest.split}", len(order))
@@ -99,7 +98,7 @@ def hold(
         with explained(manifest):
             for place, read in enumerate(reader.in_turn(order)):
                 assert read.row == order[place], (read.row, order[place])
-                for reads, kept in held.items():
+                for reads, kept in features_of.items():
                     x = None if read.features is None else read.features[reads].float()
                     if x is not None and reads == "vector":
                         x = x.mean(dim=1)
@@ -107,13 +106,13 @@ def hold(
                 progress.advance()
     finally:
         progress.stop()
-    return held
+    return features_of
 
 
 def free_memory() -> int:
-    """Return the bytes of memory that programs may still take."""
+    """Return the bytes of available memory."""
     facts = Path("/proc/meminfo")
-    if facts.exists():  # free pages and what the file cache would give back
+    if facts.exists():  # free pages and reclaimable file cache
         for line in facts.read_text(encoding="ascii").splitlines():
             if line.startswith("MemAvailable:"):
                 return int(line.split()[1]) * 1024
@@ -121,10 +120,10 @@ def free_memory() -> int:
 
 
 def _check_memory(manifest: Manifest, row_bytes: int) -> None:
-    wanted, free = len(manifest) * row_bytes, free_memory()
-    if wanted > MEMORY_SHARE * free:
+    needed, free = len(manifest) * row_bytes, free_memory()
+    if needed > MEMORY_SHARE * free:
         raise UsageError(
-            f"live features of {manifest.name} {manifest.split} would take {wanted / 2**30:.3g} GiB"
-            f" of memory, more than half of the {free / 2**30:.3g} GiB that are free: store them"
-            " with --set features=stored, or take fewer clips with --plan."
+            f"live features of {manifest.name} {manifest.split} would take {needed / 2**30:.3g} GiB"
+            f" of memory, more than half of the free {free / 2**30:.3g} GiB: store them with --set"
+            " features=stored, or use fewer clips with --plan."
         )

@@ -1,7 +1,7 @@
-"""What stored features depend on, as facts, and the digest that names them.
+"""The facts that stored features depend on, and the digest that names them.
 
-The digest changes with every fact that can change a number and with nothing else: batch size,
-workers, world size, folders, time stamps and labels are not facts.
+The digest covers every fact that can change a number and nothing else: batch size, workers, world
+size, folders, time stamps and labels are not facts.
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ CORNER_DIGITS = 64  # four float64 in hexadecimal
 
 
 def box_media(regions: Regions, digests: Sequence[str]) -> list[str]:
-    """Say of every row which box it is, on which second of which video, as one text.
+    """Identify the box of every row by video, time and corners, as text.
 
-    `digests` are those of the videos, in their order.
+    `digests` are those of the videos, in order.
     """
-    # The bytes of corners are spelled ten times as fast as their decimals.
-    spelled = np.ascontiguousarray(regions.corners, dtype="<f8").tobytes().hex()
+    # Hexadecimal bytes are ten times as fast to write as decimals.
+    corners = np.ascontiguousarray(regions.corners, dtype="<f8").tobytes().hex()
     moments = zip(regions.video.tolist(), regions.micros.tolist(), strict=True)
     return [
-        f"{digests[video]} {micros} {spelled[CORNER_DIGITS * row : CORNER_DIGITS * (row + 1)]}"
+        f"{digests[video]} {micros} {corners[CORNER_DIGITS * row : CORNER_DIGITS * (row + 1)]}"
         for row, (video, micros) in enumerate(moments)
     ]
 
 
 def encoder_facts(encoder: Encoder, weights: str | None = None) -> dict[str, Any]:
-    """Collect what identifies an encoder's numbers: the network, its shape and its weights.
+    """Return what decides an encoder's numbers: the network, its shape and its weights.
 
-    A network whose class does not tell what it computes says so by its `identity`.
-    `weights` is its `weight_digest`, if the caller knows it. Weights alone do not tell the number
-    of heads, and the clips in one call decide how a library splits its sums.
+    A network that its class does not identify has an `identity`. `weights` is its `weight_digest`,
+    if known. The weights do not determine the number of heads, and the number of clips per call
+    affects how libraries order their sums.
     """
     spec = encoder.spec
     return {
@@ -58,5 +58,5 @@ def digest(facts: Mapping[str, Any]) -> str:
 
 
 def canonical(value: Any) -> str:
-    """Spell a JSON-able value in exactly one way: sorted keys, no blanks, ASCII."""
+    """Return the canonical JSON of a value: sorted keys, no blanks, ASCII."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)

@@ -1,7 +1,6 @@
-"""From the tokens of clips to what a probe reads, for whole clips and for boxes on key frames.
+"""Readouts: from the tokens of clips to the features that a probe reads; boxes: `region_readout`.
 
-Shape letters: V views, S clips, N tokens of a clip, D width, t, h, w of a token grid, n boxes,
-b bins of a side. Readouts of boxes are in `region_readout`.
+Shape letters: V views, S clips, N tokens of a clip, D width, n rows.
 """
 
 from __future__ import annotations
@@ -21,11 +20,11 @@ Parts = tuple[torch.Tensor, ...]
 
 
 class Readout(Protocol):
-    """What the features of a sample are: taps of the encoder, and what is made of them."""
+    """Which layers of the encoder are read, and how they become features."""
 
     @property
     def layers(self) -> Sequence[int] | None:
-        """The tapped blocks, ascending; None is the last."""
+        """The blocks that are read, ascending; None is the last."""
         ...
 
     @property
@@ -38,13 +37,13 @@ class Readout(Protocol):
         ...
 
     def collect(self, tokens: Tokens) -> Parts:
-        """Reduce the tokens of a call to what `rows` needs of every clip, `[B, ...]` each."""
+        """Reduce the tokens of a call to the parts that `rows` needs, `[B, ...]` each."""
         ...
 
     def rows(self, sample: Sample, parts: Parts) -> tuple[IntArray, Mapping[Reads, torch.Tensor]]:
         """Return the row numbers n of a sample and their features, `[n, ...]`.
 
-        `parts` are those of `collect`, with the clips of the sample as the first axis.
+        `parts` are those of `collect`, with the sample's clips as the first axis.
         """
         ...
 
@@ -88,9 +87,8 @@ class ClipReadout:
 def read_out(tokens: torch.Tensor, reads: Reads, num_views: int, num_clips: int) -> torch.Tensor:
     """Reduce the tokens of one row, `[V*S, N, D]` in (view, clip) order, to what `reads` names.
 
-    `vector` gives `[V, S, D]`, the mean over the tokens of each clip: clips stay apart and are
-    averaged when they are read. `tokens` gives `[V, S*N, D]`, all tokens of a view in one sequence,
-    clip after clip (Bardes et al. 2024, appendix).
+    `vector` gives `[V, S, D]`, the mean over the tokens of each clip (clips are averaged later).
+    `tokens` gives `[V, S*N, D]`, the tokens of a view, clip by clip (Bardes et al. 2024, appendix).
     """
     tokens_VSND = tokens.reshape(num_views, num_clips, *tokens.shape[1:])
     return tokens_VSND.float().mean(dim=2) if reads == "vector" else tokens_VSND.flatten(1, 2)

@@ -1,10 +1,9 @@
 """From the token grids around key frames to the features of the boxes on them.
 
-A linear probe reads the mean over time of four layers, joined on channels, pooled over the region
-of the box (arXiv 2404.08471, appendix; RoIAlign: arXiv 1703.06870). The code of that paper's AVA
-evaluation is not released. [inferred] where a choice is not in the paper: the mean over time before
-the region, channels as the axis of joining, and RoIAlign to one bin (a mean) or the largest of
-7 x 7 bins, as SlowFast's head takes.
+A linear probe reads the mean over time of four layers, joined on channels, pooled over the box
+(arXiv 2404.08471, appendix; RoIAlign: arXiv 1703.06870). The paper's AVA code is not released.
+[inferred], not in the paper: the mean over time before the region, joining on channels, and
+RoIAlign to one bin (mean) or the largest of 7 x 7 bins, as in SlowFast's head.
 
 Shape letters: S key frames of a sample, D width, t, h, w of the token grid, n boxes, b bins of a
 side.
@@ -27,8 +26,8 @@ from bench.errors import UsageError
 from bench.features.readout import Parts
 from bench.types import EncoderSpec, IntArray, Reads, Tokens
 
-MAX_BINS = 7  # of a side, from which the largest is taken
-SMALLEST = 1e-4  # of a token; a box without extent is read at its centre
+MAX_BINS = 7  # per side, for max pooling
+SMALLEST = 1e-4  # of a token; an empty box is read at its centre
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +41,7 @@ class BoxReadout:
 
     @property
     def norm(self) -> bool:
-        """Whether taps before the last block go through the final norm."""
+        """Whether blocks before the last go through the final norm."""
         return self.region.norm or len(self.layers) == 1
 
     def shape(self, spec: EncoderSpec, recipe: Recipe, reads: Reads) -> tuple[int, ...]:
@@ -77,7 +76,7 @@ class BoxReadout:
         return boxes.rows, found
 
     def facts(self, reads: Reads) -> dict[str, Any]:
-        """What the numbers of a readout depend on, and nothing else."""
+        """Everything that the numbers of a readout depend on."""
         if reads == "tokens":
             return {"layers": [self.layers[-1]], "pool": "mean", "bins": self.region.bins}
         return {
@@ -89,19 +88,19 @@ class BoxReadout:
 
 
 def box_readout(region: RegionReadout, reads: Sequence[Reads], spec: EncoderSpec) -> BoxReadout:
-    """Say how the boxes of a task are read from an encoder.
+    """Return the readout of a task's boxes from an encoder.
 
     Raises:
-        UsageError: no layer or no bin at all.
+        UsageError: no layer or no bin.
     """
     if region.bins < 1:
-        raise UsageError(f"bins = {region.bins}: tokens of a box need at least one a side.")
+        raise UsageError(f"bins = {region.bins}: tokens of a box need at least one per side.")
     layers = region_layers(spec.depth, region.num_layers)
     return BoxReadout(
         reads=reads,
         region=region,
         width=spec.width,
-        # Tokens are those of the last block: what is not read is not kept.
+        # Tokens are only read from the last block.
         layers=layers if "vector" in reads else layers[-1:],
     )
 
@@ -109,11 +108,11 @@ def box_readout(region: RegionReadout, reads: Sequence[Reads], spec: EncoderSpec
 def region_layers(depth: int, num_layers: int) -> tuple[int, ...]:
     """Return the blocks, from 0, that are read for boxes: the last and every second one before it.
 
-    24 blocks and four layers give 17, 19, 21, 23, and 32 blocks 25, 27, 29, 31 (arXiv 2404.08471,
-    appendix). A network of fewer than twice as many blocks gives its last ones without gaps.
+    With four layers, 24 blocks give 17, 19, 21, 23 and 32 blocks 25, 27, 29, 31 (arXiv 2404.08471,
+    appendix). A network with fewer than twice as many blocks gives its last ones without gaps.
 
     Raises:
-        UsageError: no layer at all.
+        UsageError: no layer.
     """
     if num_layers < 1:
         raise UsageError(f"num_layers = {num_layers}: at least the last block must be read.")
@@ -141,9 +140,9 @@ def roi(
 def roi_tokens(
     maps_StDhw: torch.Tensor, moment: IntArray, corners: npt.NDArray[np.float64], bins: int
 ) -> torch.Tensor:
-    """Cut each box into bins x bins a time step: float32 `[n, t*b*b, D]`, in (t, y, x) order.
+    """Pool each box to bins x bins per time step: float32 `[n, t*b*b, D]` in (t, y, x) order.
 
-    Arguments are those of `roi`.
+    Arguments as in `roi`.
     """
     steps = maps_StDhw.shape[1]
     frames = (moment[:, None] * steps + np.arange(steps)).reshape(-1)
@@ -157,13 +156,13 @@ def roi_tokens(
 def _align(
     maps: torch.Tensor, place: IntArray, corners: npt.NDArray[np.float64], bins: int
 ) -> torch.Tensor:
-    """RoIAlign of boxes on `maps[place]`: float32 `[n, D, b, b]`, samples at most a token apart."""
+    """RoIAlign boxes on `maps[place]`: float32 `[n, D, b, b]`, samples at most one token apart."""
     from torchvision.ops import roi_align  # takes seconds to import
 
     height, width = maps.shape[-2:]
     first = corners[:, :2] * (width, height)
     last = corners[:, 2:] * (width, height)
-    # Without extent RoIAlign would give zeros.
+    # RoIAlign gives zeros for empty boxes.
     lacking = np.maximum(SMALLEST - (last - first), 0) / 2
     rois = np.concatenate([place[:, None], first - lacking, last + lacking], axis=1)
     on_device = torch.from_numpy(rois.astype(np.float32)).to(maps.device)

@@ -1,4 +1,4 @@
-"""Rows of a manifest as features: one pass of decoder and encoder, whatever keeps the results.
+"""Read rows of a manifest as features, in one pass of decoder and encoder.
 
 A row is a whole clip or a box; the boxes of one key frame share its pass through the encoder.
 """
@@ -23,9 +23,9 @@ from bench.types import IntArray, Reads
 
 @dataclass(frozen=True, kw_only=True)
 class RowRead:
-    """One draw of one row: what happened to it, and `[V, S or L, D]` by readout if it is readable.
+    """One draw of one row: its note and, if readable, `[V, S or L, D]` features by readout.
 
-    `row` is the row number within the manifest that was read.
+    `row` is the row number within the manifest.
     """
 
     row: int
@@ -36,10 +36,10 @@ class RowRead:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class RowReader:
-    """How the features of a manifest are made; features lie on the device of the encoder.
+    """Reads features of a manifest; they are on the device of the encoder.
 
-    `machine` says how many processes decode, and how many rows (of boxes: takes) ahead. What was
-    done is added to `counts`.
+    `machine` sets how many processes decode, and how many rows (boxes: takes) ahead. `counts` is
+    updated.
     """
 
     extraction: Extraction
@@ -47,9 +47,9 @@ class RowReader:
     counts: Counts
 
     def in_turn(self, rows: IntArray, draw: int = 0) -> Iterator[RowRead]:
-        """Yield one draw of `rows` (numbers within the manifest) in that order, calls filled up.
+        """Yield one draw of `rows` (numbers within the manifest) in that order, in full calls.
 
-        The rounding of a row depends on the rows beside it.
+        The rounding of a row depends on its neighbours.
         """
         source = self._samples(rows, draw)
 
@@ -57,24 +57,24 @@ class RowReader:
             place = 0
             for sample in source:
                 yield place, sample
-                # A clip that cannot be read keeps its place.
+                # An unreadable clip keeps its place.
                 is_clip = sample.boxes is None
                 place += self.extraction.recipe.clips_per_row if is_clip else sample.num_clips
 
         return self._read(placed())
 
     def in_place(self, rows: IntArray) -> Iterator[RowRead]:
-        """Yield all draws of `rows` (ascending), in an order of its own, for a root manifest.
+        """Yield all draws of `rows` (ascending) of a root manifest, in any order.
 
-        The place of a clip in its call follows from its row (its key frame) and draw, so that not
-        a bit of it depends on what else is asked for.
+        A clip's place in its call depends on its row (or key frame) and draw alone, so that its
+        features are bit-identical whatever else is requested.
         """
         draws, regions = self.extraction.num_draws, self.extraction.manifest.regions
         every, draw = np.repeat(rows, draws), np.tile(np.arange(draws), len(rows))
         if regions is None:
             places = _clip_places(every, draw, self.extraction)
             return self._read(zip(places.tolist(), self._samples(every, draw), strict=True))
-        # Neighbours of one draw are decoded together.
+        # Neighbouring key frames of one draw are decoded together.
         take = regions.clip[every] // TAKE
         order = np.lexsort((every, draw, take))
         source = self._samples(every[order], draw[order])
@@ -119,14 +119,14 @@ def _clip_places(rows: IntArray, draw: IntArray, extraction: Extraction) -> IntA
 
 
 def _take_place(sample: Sample, draws: int) -> int:
-    """Return the place of the first key frame of a sample; those of a take follow each other."""
+    """Return the place of a sample's first key frame; those of a take are consecutive."""
     assert sample.boxes is not None
     take, within = divmod(sample.boxes.clip, TAKE)
     return (take * draws + sample.draw) * TAKE + within
 
 
 def _note(sample: Sample, number: int) -> RowNote:
-    """Return how a draw of the row at `number` of a sample was read."""
+    """Return the note on the row at `number` of a sample."""
     boxes = sample.boxes
     if boxes is None:
         repeated, is_outside = sample.repeated, False

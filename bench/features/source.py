@@ -1,4 +1,4 @@
-"""Where a probe gets its features: from disk, or from the encoder in every epoch.
+"""Feature sources of probes: from disk, or from the encoder in every epoch.
 
 Shape letters: B rows, V views, S clips, L tokens of a view, D width.
 """
@@ -21,11 +21,11 @@ from bench.features.row_reader import RowReader
 from bench.features.store import RowFeatures
 from bench.types import Batch, IntArray, Reads
 
-CACHED_BYTES = 2**30  # features of a set below this size stay in memory, as they are stored
+CACHED_BYTES = 2**30  # smaller feature sets stay in memory, as stored
 
 
 class SourceRows:
-    """Rows of a manifest as every `FeatureSource` tells of them; `groups` are videos of boxes."""
+    """The part of a `FeatureSource` that its manifest gives; `groups` are the videos of boxes."""
 
     def __init__(self, manifest: Manifest, reads: Reads, rows: IntArray | None) -> None:
         self.manifest, self.reads = manifest, reads
@@ -44,14 +44,13 @@ class SourceRows:
 
 
 class StoredSource(SourceRows):
-    """Features of `manifest`, or of its `rows`, from a complete `FeatureSet`; a `FeatureSource`.
+    """A `FeatureSource` of `manifest`, or of its `rows`, from a complete `FeatureSet`.
 
-    Rows must be readable: a caller takes out those in `features.unreadable(...)` first. With K
-    stored draws, epoch `number` reads draw `number % K`. What is too large for memory is read batch
-    by batch.
+    Rows must be readable: callers leave out those in `features.unreadable(...)`. With K stored
+    draws, epoch `number` reads draw `number % K`. Large sets are read batch by batch.
 
     Raises:
-        BenchError: a block that holds one of the rows is not there.
+        BenchError: a block of one of the rows is missing.
     """
 
     def __init__(
@@ -79,7 +78,7 @@ class StoredSource(SourceRows):
         def batch(rows: IntArray) -> Batch:
             return make_batch(read(rows, draw), self.labels, rows)
 
-        # Reading ahead from memory would only take the training's processor.
+        # Reading ahead from memory would only take CPU time from the training.
         return (batch(part) for part in parts) if cached else _one_ahead(batch, parts)
 
     def subset(self, rows: IntArray) -> StoredSource:
@@ -95,16 +94,16 @@ class StoredSource(SourceRows):
         return self._readable(self.features.read(self._root_rows[rows], draw))
 
     def _readable(self, stored: torch.Tensor) -> torch.Tensor:
-        """Turn rows as stored into what a probe reads: float32, vectors averaged over clips."""
+        """Convert stored rows to what a probe reads: float32, vectors averaged over clips."""
         return stored.float().mean(dim=2) if self.reads == "vector" else stored.float()
 
 
 class LiveSource(SourceRows):
-    """Features of a manifest, or of its `rows`, encoded afresh in every epoch; a `FeatureSource`.
+    """A `FeatureSource` of a manifest, or of its `rows`, that encodes again in every epoch.
 
-    The extraction has one readout. Epoch `number` of an augmentation is draw `number` of it.
-    Features are float32 on the device of the encoder. Of boxes a key frame is decoded once an epoch
-    for all of its boxes. What was done is added to `counts`.
+    The extraction has one readout. Epoch `number` of an augmentation is draw `number`. Features are
+    float32 on the device of the encoder. A key frame is decoded once per epoch for all of its
+    boxes. `counts` is updated.
     """
 
     def __init__(
@@ -128,7 +127,7 @@ class LiveSource(SourceRows):
         """Yield every row exactly once; in row order without a seed, else by (seed, number).
 
         Raises:
-            UnreadableMedia: a row that cannot be decoded.
+            UnreadableMedia: a row cannot be decoded.
             BenchError: a decoding process died.
         """
         order = self._order(number, seed)
@@ -146,17 +145,16 @@ class LiveSource(SourceRows):
     def _encode(self, order: IntArray, draw: int) -> Iterator[torch.Tensor]:
         """Yield the features of rows one by one, `[V, D]` or `[V, L, D]`."""
         reader = RowReader(extraction=self.extraction, machine=self.machine, counts=self.counts)
-        wanted = self._rows[order]
-        reads = reader.in_turn(wanted, draw)
-        for row, read in zip(wanted.tolist(), reads, strict=True):
+        rows = self._rows[order]
+        for row, read in zip(rows.tolist(), reader.in_turn(rows, draw), strict=True):
             assert read.row == row, (read.row, row)
             if read.features is None:
                 raise UnreadableMedia(
                     f"{self.manifest.name} {self.manifest.split}: {self.manifest.ids[row]} cannot"
-                    f" be read ({read.note.error}); repair it, or leave it out with"
+                    f" be read ({read.note.error}); repair it, or skip it with"
                     " --on-unreadable skip."
                 )
-            # A copy, since autograd refuses tensors that were made in inference mode.
+            # A copy, since autograd rejects tensors from inference mode.
             x = read.features[self.reads].float().clone()
             yield x.mean(dim=1) if self.reads == "vector" else x
 
@@ -178,13 +176,13 @@ def epoch_order(
 
 
 def split_batches(order: IntArray, batch_size: int) -> Iterator[IntArray]:
-    """Yield consecutive parts of `order`, the last one as short as it comes."""
+    """Yield consecutive parts of `order`; the last one may be shorter."""
     for start in range(0, len(order), batch_size):
         yield order[start : start + batch_size]
 
 
 def make_batch(x: torch.Tensor, labels: IntArray, rows: IntArray) -> Batch:
-    """Put features of `rows` together with their labels and numbers."""
+    """Combine features of `rows` with their labels and numbers."""
     return Batch(x=x, y=torch.from_numpy(labels[rows]), row=torch.from_numpy(rows.copy()))
 
 

@@ -1,11 +1,11 @@
-"""Feature sets on disk, named by what their numbers depend on, safe to kill at any time.
+"""Feature sets on disk, named by the facts behind their numbers, safe to kill at any time.
 
     <home>/features/<2 letters>/<digest>/facts.json
     <home>/features/<2 letters>/<digest>/000/block-000123.safetensors
 
-A block holds the tensor `x` `[rows, draws, ...]` of consecutive rows of the root manifest and, as
-one JSON text, what happened to each row. A block is written under another name, synced and
-renamed: a block that is there is whole. Equal facts give equal bytes.
+A block has the tensor `x` `[rows, draws, ...]` of consecutive rows of the root manifest and, as one
+JSON text, a note on each row. Blocks are written atomically: an existing block is complete. Equal
+facts give equal bytes.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from bench.files import remove_leftovers, write_whole
 from bench.types import IntArray
 
 BLOCK_BYTES = 64 * 2**20
-STRETCH = 64  # rows; every block is a whole fraction of it
+STRETCH = 64  # rows; divisible by the rows of every block
 DTYPES = {"float16": torch.float16, "float32": torch.float32}
 _OPEN_BLOCKS = 256
 _BLOCKS_PER_FOLDER = 1000
@@ -39,8 +39,8 @@ _BLOCKS_PER_FOLDER = 1000
 class RowNote:
     """What happened to one row: the reason if it is unreadable, else how it was read.
 
-    `repeated` counts stand-in frames of a short video over all draws. `is_outside` says of a box
-    that the view does not show it: it was read at the edge.
+    `repeated` counts the padding frames of a short video over all draws. A box that `is_outside`
+    the view was read at its edge.
     """
 
     error: str | None = None
@@ -51,24 +51,24 @@ class RowNote:
     is_outside: bool = False
 
     def facts(self) -> dict[str, Any]:
-        """JSON-able form; `is_outside` stands only where it is true."""
+        """JSON-able form; `is_outside` is left out if false."""
         facts = asdict(self)
         return facts if self.is_outside else {k: v for k, v in facts.items() if k != "is_outside"}
 
 
 class RowFeatures(Protocol):
-    """Features of rows of a root manifest, on disk or in memory, with what happened to each row."""
+    """Features of rows of a root manifest, on disk or in memory, with a note on each row."""
 
     facts: Mapping[str, Any]
     shape: tuple[int, ...]
     row_bytes: int
 
     def read(self, rows: IntArray, draw: int = 0) -> torch.Tensor:
-        """Return one draw of the given rows (root row numbers), `[rows, ...]` as kept."""
+        """Return one draw of the given rows (root row numbers), `[rows, ...]` as stored."""
         ...
 
     def notes(self, rows: IntArray) -> Iterable[RowNote]:
-        """Return what happened to each of the given rows."""
+        """Return the note of each of the given rows."""
         ...
 
     def unreadable(self, rows: IntArray) -> dict[int, RowNote]:
@@ -77,10 +77,9 @@ class RowFeatures(Protocol):
 
 
 class FeatureSet:
-    """The stored features of all rows of a root manifest, or of as many as were needed so far.
+    """The stored features of a root manifest of `num_rows` rows, or of those needed so far.
 
-    `shape` is that of one row, `[draws, V, S, D]` or `[draws, V, L, D]`; `num_rows` counts the
-    rows of the root manifest.
+    `shape` is that of one row, `[draws, V, S, D]` or `[draws, V, L, D]`.
     """
 
     def __init__(
@@ -101,7 +100,7 @@ class FeatureSet:
         """Return one draw of the given rows (root row numbers), `[rows, ...]` as stored.
 
         Raises:
-            BenchError: a block that holds one of the rows is not there, or damaged.
+            BenchError: a block of one of the rows is missing or damaged.
         """
         x = torch.empty((len(rows), *self.shape[1:]), dtype=self.dtype)
         order = np.argsort(rows, kind="stable")
@@ -115,13 +114,13 @@ class FeatureSet:
         return x
 
     def notes(self, rows: IntArray) -> Iterator[RowNote]:
-        """Yield what happened to each of the given rows; raises as `read` does."""
+        """Yield the note of each of the given rows; raises as `read`."""
         for row in rows.tolist():
             block, place = divmod(row, self.block_rows)
             yield self._block(block)[1][place]
 
     def unreadable(self, rows: IntArray) -> dict[int, RowNote]:
-        """Return root row -> note of the unreadable ones among `rows`; raises as `read` does."""
+        """Return root row -> note of the unreadable ones among `rows`; raises as `read`."""
         notes = zip(rows.tolist(), self.notes(rows), strict=True)
         return {row: note for row, note in notes if note.error is not None}
 
@@ -131,19 +130,19 @@ class FeatureSet:
         return np.arange(block * self.block_rows, stop, dtype=np.int64)
 
     def missing(self, rows: IntArray) -> list[int]:
-        """Return the numbers of the blocks that `rows` need and that are not there yet."""
+        """Return the numbers of the missing blocks that `rows` need."""
         needed: list[int] = np.unique(rows // self.block_rows).tolist()
         folders = {self._path(block).parent for block in needed}
         there = {path.name for folder in folders if folder.is_dir() for path in folder.iterdir()}
         return [block for block in needed if self._path(block).name not in there]
 
     def missing_bytes(self, rows: IntArray) -> int:
-        """Return what the missing blocks of `rows` will take on disk."""
+        """Return the size on disk of the missing blocks of `rows`."""
         return self.row_bytes * sum(len(self.rows_of(block)) for block in self.missing(rows))
 
     # --------------------------------------------------------------------------------- writing
     def start(self) -> None:
-        """Make the folder, write the facts, and remove what killed writers left behind.
+        """Create the folder, write the facts, and remove leftovers of killed writers.
 
         Raises:
             BenchError: the folder cannot be written.
@@ -154,11 +153,11 @@ class FeatureSet:
         remove_leftovers(self.folder)
 
     def write(self, block: int, x: torch.Tensor, notes: Sequence[RowNote]) -> None:
-        """Store a block, `[rows, *shape]` float32 or as stored, whole or not at all.
+        """Store a block atomically, `[rows, *shape]` float32 or as stored.
 
         Raises:
-            BenchError: a value that is not finite, or too large for the stored type; a disk that
-                is full or cannot be written.
+            BenchError: a value is not finite, or too large for the stored type; the disk is full
+                or cannot be written.
         """
         assert x.shape == (len(self.rows_of(block)), *self.shape), (x.shape, self.shape)
         assert len(notes) == len(x)
@@ -166,7 +165,7 @@ class FeatureSet:
         if not torch.isfinite(stored).all():
             self._refuse(block, x)
         rows = canonical([note.facts() for note in notes])
-        # One text only: the library writes several in random order.
+        # A single text: the library writes several in random order.
         write_whole(self._path(block), save({"x": stored}, metadata={"rows": rows}))
 
     def _refuse(self, block: int, x: torch.Tensor) -> None:
@@ -174,14 +173,13 @@ class FeatureSet:
         rows = self.rows_of(block)
         if finite.all():
             raise BenchError(
-                f"features of rows {rows[0]} to {rows[-1]} reach {x.abs().max():.3g}, more than"
-                " float16 can hold (65504); store them with --set dtype=float32."
+                f"features of rows {rows[0]} to {rows[-1]} reach {x.abs().max():.3g}, above the"
+                " maximum of float16 (65504); store them with --set dtype=float32."
             )
         row = rows[finite.tolist().index(False)]
         raise BenchError(
-            f"the encoder gave features that are not finite for row {row}; it ran in"
-            f" {self.facts['precision']}: try --set precision=fp32, and check the weights if that"
-            " does not help."
+            f"the encoder gave non-finite features for row {row} in {self.facts['precision']}: try"
+            " --set precision=fp32, and check the weights if that does not help."
         )
 
     def _path(self, block: int) -> Path:
@@ -189,7 +187,7 @@ class FeatureSet:
         return folder / f"block-{block:06d}.safetensors"
 
     def _open_block(self, block: int) -> tuple[Any, list[RowNote]]:
-        """Return the mapped tensor of a block (sliced without reading the rest) and its notes."""
+        """Return the memory-mapped tensor of a block and its notes."""
         path = self._path(block)
         try:
             handle: Any = safe_open(path, framework="pt")
@@ -199,21 +197,21 @@ class FeatureSet:
             rows = self.rows_of(block)
             raise BenchError(
                 f"features {self.digest[:12]} are incomplete: rows {rows[0]} to {rows[-1]} are not"
-                f" in {self.folder}; run the same command again to extract them."
+                f" in {self.folder}; rerun the same command to extract them."
             ) from error
         except SafetensorError as error:
             raise BenchError(
-                f"{path} is damaged ({error}); delete it and run the same command again."
+                f"{path} is damaged ({error}); delete it and rerun the same command."
             ) from error
 
 
 def feature_folder(home: Path, digest: str) -> Path:
-    """Return where the features of that digest are, or will be."""
+    """Return the folder of the features of that digest."""
     return home / "features" / digest[:2] / digest
 
 
 def block_rows(row_bytes: int) -> int:
-    """Return the rows of a block: what fits into 64 MiB, as a power of two from 1 to 64.
+    """Return the rows per block: as many as fit into 64 MiB, as a power of two from 1 to 64.
 
     Powers of two, so that the blocks of all readouts nest in a stretch of 64 rows.
     """

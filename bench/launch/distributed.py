@@ -1,9 +1,9 @@
-"""The processes that share a run: who this one is, and what they tell each other.
+"""The processes that share a run: the identity of this one, and their communication.
 
-Processes are started by torchrun or by `bench.launch.here_or_torchrun` on Slurm, which both
-describe them in the environment (RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT). Without
-it a run is a world of one process and nothing here communicates. Every function that takes a
-`World` and exchanges something must be called by all processes.
+Processes are started by torchrun or by `bench.launch.here_or_torchrun` on Slurm; both set RANK,
+WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT in the environment. Without them a run is a
+single process and nothing communicates. Every function that takes a `World` and exchanges data must
+be called by all processes.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from bench.errors import UsageError
 
 VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 # The first process writes checkpoints and probes the encoder while the others wait for it.
-PATIENCE = timedelta(hours=1)
+TIMEOUT = timedelta(hours=1)
 
-Thing = TypeVar("Thing")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
 class World:
-    """This process among all: `rank` of `size`, `local_rank` on its machine, and its device."""
+    """This process among all: `rank` of `size`, `local_rank` on its machine, and `device`."""
 
     rank: int = 0
     local_rank: int = 0
@@ -51,18 +51,18 @@ def launched() -> bool:
 def join(device_name: str) -> Iterator[World]:
     """Join the processes of this run, until the end of the block.
 
-    `device_name` is `auto` (a GPU where there is one), `cpu`, `cuda`, or `cuda:N` where this is the
-    only process. With several processes each takes the GPU of its local rank. Messages go over NCCL
-    on GPUs and over gloo on CPUs.
+    `device_name` is `auto` (a GPU if there is one), `cpu`, `cuda`, or `cuda:N` for a single
+    process. With several processes each takes the GPU of its local rank. The backend is NCCL on
+    GPUs and gloo on CPUs.
 
     Raises:
-        UsageError: a device that is not here, a GPU chosen by number for several processes, or an
-            incomplete environment.
+        UsageError: a missing device, a numbered GPU for several processes, or an incomplete
+            environment.
     """
     if not launched():
         yield World(device=_device(device_name))
         return
-    rank, size, local_rank = _places()
+    rank, size, local_rank = _ranks()
     device = _device(device_name, local_rank if size > 1 else None)
     if device.type == "cuda":
         torch.cuda.set_device(device)
@@ -70,7 +70,7 @@ def join(device_name: str) -> Iterator[World]:
         "nccl" if device.type == "cuda" else "gloo",
         rank=rank,
         world_size=size,
-        timeout=PATIENCE,
+        timeout=TIMEOUT,
         device_id=device if device.type == "cuda" else None,
     )
     try:
@@ -89,7 +89,7 @@ def mean_over_ranks(world: World, value: torch.Tensor) -> torch.Tensor:
 
 
 def any_rank(world: World, flag: bool) -> bool:
-    """Return whether the flag is set on at least one process; every process gets the answer."""
+    """Return whether the flag is set on any process; every process gets the answer."""
     if world.size == 1:
         return flag
     votes = torch.tensor(int(flag), device=world.device)
@@ -97,17 +97,17 @@ def any_rank(world: World, flag: bool) -> bool:
     return bool(votes.item())
 
 
-def gather_objects(world: World, thing: Thing) -> list[Thing]:
-    """Return what every process has, by rank; every process gets all. It must be picklable."""
+def gather_objects(world: World, value: T) -> list[T]:
+    """Return the (picklable) values of all processes by rank; every process gets all."""
     if world.size == 1:
-        return [thing]
-    found: list[Thing] = [thing] * world.size
-    distributed.all_gather_object(found, thing)
-    return found
+        return [value]
+    values: list[T] = [value] * world.size
+    distributed.all_gather_object(values, value)
+    return values
 
 
-def _places() -> tuple[int, int, int]:
-    """Return rank, size and local rank as the environment has them."""
+def _ranks() -> tuple[int, int, int]:
+    """Return rank, size and local rank from the environment."""
     missing = [name for name in VARIABLES if name not in os.environ]
     if missing:
         raise UsageError(
@@ -120,35 +120,35 @@ def _places() -> tuple[int, int, int]:
         raise UsageError(f"RANK, WORLD_SIZE and LOCAL_RANK must be numbers: {error}.") from error
     if not 0 <= rank < size or local_rank < 0:
         raise UsageError(
-            f"RANK={rank} and LOCAL_RANK={local_rank} do not fit WORLD_SIZE={size}: ranks count"
-            " from 0 to below it."
+            f"RANK={rank} and LOCAL_RANK={local_rank} do not fit WORLD_SIZE={size}: ranks range"
+            f" from 0 to {size - 1}."
         )
     return rank, size, local_rank
 
 
 def _device(name: str, local_rank: int | None = None) -> torch.device:
-    """Return the device of this process; `local_rank` is None where it is the only one."""
+    """Return the device of this process; `local_rank` is None for a single process."""
     num_gpus = torch.cuda.device_count()
     if name == "auto":
         name = "cuda" if num_gpus else "cpu"
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise UsageError(f"--device {name!r} is no device; write cpu, cuda or cuda:0.") from error
+        raise UsageError(f"--device {name!r} is not a device; use cpu, cuda or cuda:0.") from error
     if device.type != "cuda":
         return device
     if not num_gpus:
-        raise UsageError(f"--device {name}: torch sees no GPU here; see: bench doctor.")
+        raise UsageError(f"--device {name}: torch finds no GPU here; see: bench doctor.")
     if local_rank is None:
         return torch.device("cuda", device.index or 0)
     if device.index is not None:
         raise UsageError(
-            f"--device {name} would put every process on one GPU; write --device cuda, and choose"
+            f"--device {name} would put every process on one GPU; use --device cuda, and select"
             " GPUs with CUDA_VISIBLE_DEVICES."
         )
     if local_rank >= num_gpus:
         raise UsageError(
-            f"process {local_rank} of this machine has no GPU, torch sees {num_gpus}: start at most"
-            f" {num_gpus} processes here, or show more GPUs with CUDA_VISIBLE_DEVICES."
+            f"process {local_rank} of this machine has no GPU, torch finds {num_gpus}: start at"
+            f" most {num_gpus} processes here, or expose more GPUs with CUDA_VISIBLE_DEVICES."
         )
     return torch.device("cuda", local_rank)

@@ -28,17 +28,17 @@ def launch(
 ) -> int:
     """Run `python -m bench ARGUMENTS` in several processes and return an exit code.
 
-    `gpus` is their number on this machine; None is one for every GPU. With `slurm` they are
-    submitted as a job instead: its number is printed, and the code says that it was accepted.
+    `gpus` is their number on this machine (None: one per GPU). With `slurm` they are submitted as a
+    job instead: its id is printed, and 0 means that it was accepted.
 
     Raises:
-        UsageError: no GPU, a number of processes that cannot be, or no Slurm.
+        UsageError: no GPU, an impossible number of processes, or no Slurm.
     """
-    os.environ["PYTHONSAFEPATH"] = "1"  # no folder `bench` of the user's is what they run
+    os.environ["PYTHONSAFEPATH"] = "1"  # so that a user's folder `bench` is not run instead
     if slurm is None:
         return _launch_here(arguments, _num_processes(gpus), module)
     if gpus is not None:
-        raise UsageError("--gpus is for this machine; for a job write --slurm gpus=N.")
+        raise UsageError("--gpus is for this machine; for a job use --slurm gpus=N.")
     job = submit(arguments, slurm, module=module)
     print(f"job {job.job_id}; its logs: {job.paths.folder}")
     return 0
@@ -47,12 +47,12 @@ def launch(
 def _launch_here(arguments: Sequence[str], num_processes: int, module: str) -> int:
     """Run `python -m bench ARGUMENTS` in processes under torchrun and return an exit code.
 
-    The code is 0 if all processes ended well, else that of the process that failed first (128 + N
-    for one that signal N killed); torchrun alone would make 1 of it. SIGTERM and SIGINT are passed
-    on, the processes have ten minutes to save (30 seconds before torch 2.12), and the code is 128 +
-    the signal.
+    The code is 0 if all processes succeeded, else that of the process that failed first (128 + N if
+    killed by signal N; torchrun alone would return 1). SIGTERM and SIGINT are forwarded, the
+    processes have ten minutes to save (30 seconds before torch 2.12), and the code is 128 + the
+    signal.
     """
-    # torch: only where it is needed, for the command line answers without it.
+    # torch: only where needed, because the command line must start without it.
     from torch.distributed import run as torchrun
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -67,10 +67,10 @@ def _launch_here(arguments: Sequence[str], num_processes: int, module: str) -> i
         module,
         *arguments,
     ]
-    # A variable and no option of torchrun, since torch 2.11 does not know the option.
+    # A variable instead of an option, which torch 2.11 does not have.
     os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", str(SECONDS_TO_SAVE))
-    read = torchrun.parse_args(words)  # type: ignore[no-untyped-call]
-    config, command, rest = torchrun.config_from_args(read)
+    parsed = torchrun.parse_args(words)  # type: ignore[no-untyped-call]
+    config, command, rest = torchrun.config_from_args(parsed)
     before = {number: signal.getsignal(number) for number in HANDLED}
     try:
         elastic_launch(config, command)(*rest)
@@ -87,11 +87,11 @@ def _launch_here(arguments: Sequence[str], num_processes: int, module: str) -> i
 
 def _num_processes(gpus: int | None) -> int:
     if gpus is None:
-        import torch  # only where it is needed
+        import torch  # only where needed
 
         gpus = torch.cuda.device_count()
         if not gpus:
-            raise UsageError("torch sees no GPU here; --gpus N starts N processes on the CPU.")
+            raise UsageError("torch finds no GPU here; --gpus N starts N processes on the CPU.")
     if gpus < 1:
-        raise UsageError(f"--gpus {gpus}: at least one process is needed.")
+        raise UsageError(f"--gpus {gpus}: it must be at least 1.")
     return gpus

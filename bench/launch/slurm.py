@@ -1,7 +1,7 @@
 """One command as a job of many processes on Slurm, through submitit.
 
-The job says to every process what torchrun would say (see `bench.launch.distributed`), saves and
-queues again before its time is over and when it is preempted, and goes on with `--resume`.
+The job sets the environment that torchrun would (see `bench.launch.distributed`). Before its time
+limit, or when preempted, it saves, queues again and continues with `--resume`.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bench.errors import BenchError, UsageError, known
-from bench.registry import convert
+from bench.registry import convert, split_setting
 
-STOPPED = 128 + signal.SIGTERM  # how a command ends that was asked to stop and saved its state
+STOPPED = 128 + signal.SIGTERM  # exit code of a command that was asked to stop and saved its state
 SECONDS_TO_END = 60
-MAX_TURNS = 50  # turns that a job may take after running into its time limit
-PREEMPTION = "SUBMITIT_PREEMPT_SIGNAL"  # submitit's variable, should USR2 be taken
+MAX_TIMEOUTS = 50  # how often a job may be queued again after its time limit
+PREEMPTION = "SUBMITIT_PREEMPT_SIGNAL"  # submitit's variable to replace USR2
 
 
 @dataclass(frozen=True, kw_only=True)
 class SlurmOptions:
-    """What to ask of Slurm: `nodes` machines with `gpus` each, one process a GPU, for `hours`.
+    """What to request: `nodes` machines with `gpus` each, one process per GPU, for `hours`.
 
-    `folder` takes logs and the pickled command and must be seen by all nodes. `cpus_per_gpu` decode
-    for a process. `seconds_to_save` before its time ends the job is told to save. `cluster` `local`
-    is the same through submitit on this machine, to try it out.
+    `folder` is for logs and the pickled command and must be visible to all nodes. `cpus_per_gpu`
+    CPUs decode for each process. The job is asked to save `seconds_to_save` before its time limit.
+    `cluster="local"` does the same through submitit on this machine, for a trial.
 
     Raises:
-        UsageError: numbers that cannot be asked for.
+        UsageError: numbers that cannot be requested.
     """
 
     folder: Path = Path("slurm_jobs")
@@ -54,36 +54,32 @@ class SlurmOptions:
             raise UsageError("a Slurm job needs at least 1 node, GPU, CPU and second to save.")
         if self.hours * 3600 <= self.seconds_to_save:
             raise UsageError(
-                f"a Slurm job of {self.hours} hours has no time left before the"
-                f" {self.seconds_to_save} seconds to save; give it more hours."
+                f"a Slurm job of {self.hours} hours leaves no time to run before the"
+                f" {self.seconds_to_save} seconds to save; request more hours."
             )
 
 
 def parse_slurm(text: str) -> SlurmOptions:
-    """Read `nodes=2,gpus=8,hours=72,partition=NAME`; every field of `SlurmOptions` is a key.
+    """Parse `nodes=2,gpus=8,hours=72,partition=NAME`; every field of `SlurmOptions` is a key.
 
     Raises:
-        UsageError: an unknown key or a value that cannot be.
+        UsageError: an unknown key or an invalid value.
     """
     hints, values = typing.get_type_hints(SlurmOptions), dict[str, Any]()
     for part in filter(None, text.split(",")):
-        key, equals, value = (word.strip() for word in part.partition("="))
-        if not equals:
-            raise UsageError(f"--slurm {part!r} has no '='; write --slurm KEY=VALUE,KEY=VALUE.")
+        key, value = split_setting(part, "--slurm KEY=VALUE,KEY=VALUE")
         hint = hints[known("--slurm key", key, list(hints))]
         values[key] = convert(value, hint, f"--slurm {key}")
     return SlurmOptions(**values)
 
 
 def submit(arguments: Sequence[str], options: SlurmOptions, *, module: str = "bench") -> Any:
-    """Submit `python -m bench ARGUMENTS` to Slurm and return submitit's job.
-
-    `job.job_id` names it and `job.paths` says where its logs are.
+    """Submit `python -m bench ARGUMENTS` to Slurm; return submitit's job (`job_id`, `paths`).
 
     Raises:
         UsageError: submitit or Slurm is missing here.
     """
-    try:  # optional: only those who submit to Slurm have it
+    try:  # optional dependency
         import submitit
     except ImportError as error:
         raise UsageError(
@@ -92,7 +88,7 @@ def submit(arguments: Sequence[str], options: SlurmOptions, *, module: str = "be
     local = options.cluster == "local"
     make = submitit.LocalExecutor if local else submitit.SlurmExecutor
     try:
-        executor = make(options.folder.absolute(), max_num_timeout=MAX_TURNS)
+        executor = make(options.folder.absolute(), max_num_timeout=MAX_TIMEOUTS)
     except RuntimeError as error:
         raise UsageError(
             "there is no Slurm here (srun is missing): submit from a login node of the cluster,"
@@ -104,10 +100,10 @@ def submit(arguments: Sequence[str], options: SlurmOptions, *, module: str = "be
 
 
 class SlurmTask:
-    """One process of a job: what submitit pickles, calls, and asks for its next turn.
+    """One process of a job: submitit pickles it, calls it, and asks it for a checkpoint.
 
-    The command is a process of its own, so that it can be told to save while submitit's process
-    stays to queue the job again.
+    The command runs in a child process, so that it can be asked to save while submitit's process
+    stays alive to queue the job again.
     """
 
     def __init__(self, arguments: Sequence[str], module: str, seconds_to_save: int) -> None:
@@ -116,35 +112,35 @@ class SlurmTask:
         self._command: subprocess.Popen[bytes] | None = None
 
     def __call__(self) -> int:
-        """Run the command to its end and return 0, or the code of one that was told to stop.
+        """Run the command and return 0, or its code if it was asked to stop.
 
         Raises:
-            BenchError: it failed, or it stopped and nobody asked for another turn.
+            BenchError: it failed, or it stopped without being asked to.
         """
         from submitit.helpers import TorchDistributedEnvironment
 
         # Every process sees all GPUs of its node, as under torchrun, and takes that of its rank.
-        place = TorchDistributedEnvironment().export(set_cuda_visible_devices=False, overwrite=True)
+        env = TorchDistributedEnvironment().export(set_cuda_visible_devices=False, overwrite=True)
         arguments = self.arguments
-        if int(os.environ.get("SLURM_RESTART_COUNT", "0")):  # Slurm itself began the job again
+        if int(os.environ.get("SLURM_RESTART_COUNT", "0")):  # Slurm itself requeued the job
             arguments = resumed(arguments)
         self._command = subprocess.Popen(
-            [sys.executable, "-m", self.module, *arguments], preexec_fn=_ignore_the_next_turn
+            [sys.executable, "-m", self.module, *arguments], preexec_fn=_ignore_preemption
         )
         code = self._command.wait()
-        if code == STOPPED and place.rank == 0:
-            # Slurm stops all processes of a job at once, also this command. What decides over the
-            # next turn follows: a signal that ends this sleep in `checkpoint`, or the end.
+        if code == STOPPED and env.rank == 0:
+            # Slurm stops all processes of a job at once, including this command. What follows is
+            # either a signal that interrupts this sleep with `checkpoint`, or the end of the job.
             time.sleep(SECONDS_TO_END)
-        if code and not (code == STOPPED and place.rank):
+        if code and not (code == STOPPED and env.rank):
             raise BenchError(
-                f"process {place.rank} of {place.world_size} ended with code {code}; what it said"
-                " is in the log beside this one."
+                f"process {env.rank} of {env.world_size} exited with code {code}; its output is in"
+                " the log next to this one."
             )
         return code
 
     def checkpoint(self) -> Any:
-        """Let the command save its state, and return what the next turn is to call."""
+        """Let the command save its state, and return the task that resumes it."""
         from submitit.helpers import DelayedSubmission
 
         if self._command is not None and self._command.returncode is None:
@@ -153,20 +149,20 @@ class SlurmTask:
         return DelayedSubmission(task)
 
     def _stop(self, command: subprocess.Popen[bytes]) -> None:
-        """Send SIGTERM and give the command most of the time there is.
+        """Send SIGTERM and wait for most of the time that is left.
 
-        This runs in a signal handler, amid `command.wait()`, whose lock must not be asked for.
+        This runs in a signal handler during `command.wait()`, so it must not take the same lock.
         """
         last = time.monotonic() + 0.8 * self.seconds_to_save
         look = os.WEXITED | os.WNOWAIT | os.WNOHANG
-        with suppress(ProcessLookupError, ChildProcessError):  # it has ended already
+        with suppress(ProcessLookupError, ChildProcessError):  # it has already exited
             os.kill(command.pid, signal.SIGTERM)
             while time.monotonic() < last and not os.waitid(os.P_PID, command.pid, look):
                 time.sleep(0.1)
 
 
 def resumed(arguments: Sequence[str]) -> tuple[str, ...]:
-    """Return the arguments of a command that goes on where it stopped."""
+    """Return the arguments that resume a command."""
     return tuple(arguments) if "--resume" in arguments else (*arguments, "--resume")
 
 
@@ -183,11 +179,11 @@ def _parameters(options: SlurmOptions) -> dict[str, Any]:
         "cpus_per_task": options.cpus_per_gpu,
         "partition": options.partition,
         "time": minutes,
-        # Else the others would wait for a process that crashed until the job's time is over.
+        # Otherwise the others would wait for a crashed process until the job's time limit.
         "srun_args": ["--kill-on-bad-exit=1"],
     }
 
 
-def _ignore_the_next_turn() -> None:
-    # Slurm sends the signal before the next turn to all processes, and it would end this one.
+def _ignore_preemption() -> None:
+    # Slurm sends the preemption signal to all processes, and it would kill this one.
     signal.signal(getattr(signal, f"SIG{os.environ.get(PREEMPTION, 'USR2')}"), signal.SIG_IGN)

@@ -1,7 +1,7 @@
 """Top-1, top-5 and mean per-class accuracy from integer counts over rows.
 
-Counts are added and divided once, so that a value does not move with the batch size or the number
-of processes. Equal probabilities are ordered by class index, lowest first.
+Counts are summed and divided once, so results do not depend on the batch size or the number of
+processes. Ties between probabilities go to the lowest class index.
 """
 
 from __future__ import annotations
@@ -18,17 +18,19 @@ UNSCORED = -1
 def label_ranks(probabilities: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Return the rank of each label (0 is best) among its row's classes.
 
-    `[..., B, C]` and `[B]` give int64 `[..., B]`, so that all heads `[K, B, C]` are ranked at once.
+    `[..., B, C]` and `[B]` give int64 `[..., B]`, so all heads `[K, B, C]` are ranked at once.
 
     Raises:
-        BenchError: probabilities that are not finite, for a NaN is above and below nothing.
+        BenchError: probabilities that are not finite, since a NaN cannot be ranked.
     """
     _refuse_not_finite(probabilities)
     labels = labels.to(probabilities.device)
     index = labels.expand(probabilities.shape[:-1]).unsqueeze(-1)
-    own = probabilities.gather(-1, index)
+    label_probability = probabilities.gather(-1, index)
     classes = torch.arange(probabilities.shape[-1], device=probabilities.device)
-    ahead = (probabilities > own) | ((probabilities == own) & (classes < labels.unsqueeze(-1)))
+    ahead = (probabilities > label_probability) | (
+        (probabilities == label_probability) & (classes < labels.unsqueeze(-1))
+    )
     return ahead.sum(dim=-1)
 
 
@@ -53,19 +55,19 @@ def report(
 ) -> dict[str, float]:
     """Return the accuracies of a split as fractions 0-1.
 
-    `predicted` and `labels` are int64 `[rows]`; a row that could not be read has `predicted` -1
-    (`UNSCORED`) and counts as wrong. `top5_hits` says where the label was among the first five.
+    `predicted` and `labels` are int64 `[rows]`; an unreadable row has `predicted` -1 (`UNSCORED`)
+    and counts as wrong. `top5_hits` marks the rows whose label is among the first five.
 
-    Keys: `top1`; `top5` from six classes on (of fewer it says little or nothing);
-    `mean_per_class` over the classes that have rows; `top1_lower` and `top1_upper`, the accuracy
-    over the `num_expected` published rows (or the rows given, if more) if all unscored rows were
-    wrong, or right; `chance` = 1 / classes; `majority` = share of the most frequent label.
+    Keys: `top1`; `top5` from six classes on (it is meaningless for fewer); `mean_per_class` over
+    the classes with rows; `top1_lower` and `top1_upper`, the accuracy over the `num_expected`
+    published rows (or the given rows, if more) if all unscored rows were wrong, or right; `chance`
+    = 1 / classes; `majority` = share of the most frequent label.
 
     Raises:
-        BenchError: there is no row, or `top5_hits` lacks where it is needed.
+        BenchError: there are no rows, or `top5_hits` is missing although needed.
     """
     if len(labels) == 0:
-        raise BenchError("there is no row to score: the score split is empty.")
+        raise BenchError("there are no rows to score: the score split is empty.")
     if num_classes >= 6 and top5_hits is None:
         raise BenchError(f"top5 of {num_classes} classes needs the top-5 hits of every row.")
     right = predicted == labels
@@ -91,6 +93,6 @@ def _refuse_not_finite(probabilities: torch.Tensor) -> None:
     bad = ~torch.isfinite(probabilities).all(dim=-1)
     if bool(bad.any()):
         raise BenchError(
-            f"{int(bad.sum())} of {bad.numel()} rows have probabilities that are not finite; look"
-            " at the features of the encoder and at the learning rates of the probe."
+            f"{int(bad.sum())} of {bad.numel()} rows have probabilities that are not finite; check"
+            " the features of the encoder and the learning rates of the probe."
         )

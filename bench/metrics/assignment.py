@@ -11,13 +11,13 @@ from bench.types import BoolArray, FloatArray, IntArray
 def best_relabelling(
     predicted: IntArray, labels: IntArray, num_classes: int, *, prefer_given: bool = True
 ) -> IntArray:
-    """Return the predicted class that every label goes with, int64 `[C]`, -1 if none is left.
+    """Return the predicted class assigned to every label, int64 `[C]`, -1 if none is left.
 
-    Maximises the sum over labels of count / (rows + 1), one-to-one. A label that moves was
-    predicted so in some row; with `prefer_given` labels stay unless half a row or more speaks for
-    moving. Equal sums are decided by row numbers, never by class numbers.
+    Maximises the one-to-one sum over labels of count / (rows + 1). A label only moves to a class
+    that was predicted for one of its rows; with `prefer_given` it stays unless half a row or more
+    favours moving. Ties are broken by row numbers, never by class numbers.
     """
-    # scipy takes its time to import, and only the end of a run needs it
+    # scipy is slow to import and only needed at the end of a run
     from scipy.sparse import csr_array
     from scipy.sparse.csgraph import min_weight_full_bipartite_matching
 
@@ -32,7 +32,7 @@ def best_relabelling(
     every = np.arange(num_classes)
     never = np.setdiff1d(every, label[label == column]) if prefer_given else every[:0]
     stay = np.where(sizes[never] > 0, 0.5 / (sizes[never] + 1), 1e-12)
-    # A column of its own for every label says "none is left"; 1 is added since 0 is no edge.
+    # Each label has an extra column for "none is left"; 1 is added since weight 0 means no edge.
     graph = csr_array(
         (
             1 + np.concatenate([weights, stay, np.zeros(num_classes)]),
@@ -50,9 +50,9 @@ def best_relabelling(
 
 
 def first_halves(labels: IntArray) -> BoolArray:
-    """Mark the first half of every class's rows (the larger one, if odd), bool `[rows]`.
+    """Mark the first half of every class's rows (rounded up), bool `[rows]`.
 
-    Blocks and not every other row, since neighbours are often clips of one recording.
+    Blocks instead of alternate rows, since neighbours are often clips of one recording.
     """
     order = np.argsort(labels, kind="stable")
     sizes = np.bincount(labels)[labels[order]]
@@ -61,8 +61,8 @@ def first_halves(labels: IntArray) -> BoolArray:
     return first
 
 
-def mcnemar(better: FloatArray | IntArray, worse: FloatArray | IntArray) -> FloatArray:
-    """Return P(at least `better` heads in `better + worse` throws of a coin), exactly."""
+def mcnemar_one_sided(better: FloatArray | IntArray, worse: FloatArray | IntArray) -> FloatArray:
+    """Return P(at least `better` heads in `better + worse` tosses of a fair coin), exactly."""
     from scipy.special import betainc  # the binomial tail is an incomplete beta function
 
     tail = betainc(np.maximum(better, 1), worse + 1.0, 0.5)

@@ -1,4 +1,4 @@
-"""The mAP of a file of AVA detections: read the files, see that they fit together, score."""
+"""The mAP of a file of AVA detections: read the files, check that they match, score."""
 
 from __future__ import annotations
 
@@ -25,8 +25,7 @@ def score_files(
 
     Raises:
         UsageError: unknown rules.
-        DataError: a file that cannot be read, or files that do not belong together: nothing in
-            common between their videos, frames or classes.
+        DataError: a file that cannot be read, or files without common videos, frames or classes.
     """
     chosen = RULES[known("rules", rules, tuple(RULES))]
     classes = read_action_list(label_map)
@@ -35,8 +34,8 @@ def score_files(
     given = read_boxes(detections, "detections")
     if not len(given):
         raise DataError(
-            f"{detections} has no detections, only {len(given.declared):,} frames that are declared"
-            " to be without; check what wrote it."
+            f"{detections} has no detections, only {len(given.declared):,} frames declared to have"
+            " none; check the program that wrote it."
         )
     _refuse_other_videos(detections, given.frames, truth, wanted)
     _refuse_other_times(detections, given.frames, truth, wanted)
@@ -45,9 +44,8 @@ def score_files(
     if not np.isin(given.action, list(classes)).any():
         actions = ", ".join(map(str, np.unique(given.action)[:5].tolist()))
         raise DataError(
-            f"{detections}: none of its {len(given):,} rows is of one of the {len(classes)} classes"
-            f" of {label_map}; its actions are {actions}, ... Person boxes of a detector have none"
-            " and cannot be scored."
+            f"{detections}: none of its {len(given):,} rows has one of the {len(classes)} classes"
+            f" of {label_map}, but {actions}, ...; a detector's person boxes cannot be scored."
         )
     ids = np.array(list(classes), dtype=np.int64)
     whole = FrameTruth(boxes=wanted, excluded=out, classes=classes, ids=ids, rules=rules)
@@ -55,7 +53,7 @@ def score_files(
 
 
 def as_json(score: FrameMap, files: Mapping[str, Path | None]) -> dict[str, Any]:
-    """Return a score with every digit, and the names and digests of the files behind it."""
+    """Return a score at full precision, with the paths and digests of its files."""
     return {
         "mAP@0.5": score.mean_ap,
         "rules": score.rules,
@@ -95,9 +93,8 @@ def _refuse_other_times(path: Path, frames: KeyFrames, truth: Path, wanted: Boxe
             for part in (frames, wanted.frames)
         ]
         raise DataError(
-            f"{path}: none of its frames is in the ground truth {truth}, though videos are; its"
-            f" timestamps go from {spans[0]}, those of the ground truth from {spans[1]}. They"
-            " should be seconds of the film."
+            f"{path}: its videos are in the ground truth {truth}, but none of its frames is; give"
+            f" timestamps in seconds of the film, not {spans[0]} (ground truth: {spans[1]})."
         )
 
 
@@ -106,6 +103,5 @@ def _refuse_other_videos(path: Path, frames: KeyFrames, truth: Path, wanted: Box
     if known_videos.isdisjoint(frames.videos):
         raise DataError(
             f"{path}: none of its {len(frames.videos):,} videos ({frames.videos[0]}, ...) is in the"
-            f" ground truth {truth} ({next(iter(known_videos))}, ...); it seems to belong to"
-            " another split."
+            f" ground truth {truth} ({next(iter(known_videos))}, ...); use the files of one split."
         )

@@ -1,4 +1,4 @@
-"""Frame mAP of boxes that a probe scored, and between which numbers it lies where some were not."""
+"""Frame mAP of boxes scored by a probe, with bounds if some boxes were not scored."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ NOWHERE = (0.0, 0.0, 1e-6, 1e-6)  # corners of a box that overlaps nothing by ha
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ScoredBoxes:
-    """Boxes on key frames with a score for each of `classes` (id -> name, by rising id).
+    """Boxes on key frames with a score for each of `classes` (id -> name, in ascending id).
 
-    `corners` are fractions of the frame, float64 `[rows, 4]`, `scores` float32 `[rows, C]`; where
-    `scored` (bool `[rows]`) is false there are none, and the row holds zeros.
+    `corners` are fractions of the frame, float64 `[rows, 4]`, `scores` float32 `[rows, C]`; rows
+    where `scored` (bool `[rows]`) is false hold zeros.
     """
 
     frames: KeyFrames
@@ -44,14 +44,12 @@ class ScoredBoxes:
         probabilities: npt.NDArray[np.float32],
         truth: FrameTruth,
     ) -> Self:
-        """Put the probabilities `[len(rows), C]` of the task's classes beside the boxes of `rows`;
-        classes that are not evaluated are left out.
-        """
+        """Score the boxes of `rows` by `probabilities` `[len(rows), C]`; keep evaluated classes."""
         regions = manifest.regions
         assert regions is not None, manifest.name
         classes = dict(sorted(truth.classes.items()))
         places = {int(key): place for place, key in enumerate(truth.ids)}
-        assert classes.keys() <= places.keys(), "an evaluated class is none of the task's"
+        assert classes.keys() <= places.keys(), "an evaluated class is not in the task"
         columns = [places[key] for key in classes]
         scores = np.zeros((len(manifest), len(classes)), dtype=np.float32)
         scores[rows] = probabilities[:, columns]
@@ -68,11 +66,11 @@ class ScoredBoxes:
 
 @dataclass(frozen=True, kw_only=True)
 class BoxScore:
-    """The frame mAP by the rules of the truth, and by those of every evaluator.
+    """The frame mAP by the rules of the ground truth, and by those of every evaluator.
 
-    Where an evaluator has no number `undefined` says why. `low` and `high` are the number if, on
-    the key frames with boxes that were not scored, every box were wrong in every class with the
-    highest scores, or all of the truth were found first.
+    `undefined` gives the reason if an evaluator has no number. `low` and `high` are bounds: on key
+    frames with unscored boxes, all boxes are wrong in every class with the highest scores, or the
+    whole ground truth is found first.
     """
 
     frame_map: FrameMap
@@ -85,29 +83,29 @@ class BoxScore:
 def score_boxes(boxes: ScoredBoxes, truth: FrameTruth, *, skip: bool = False) -> BoxScore:
     """Score boxes against the ground truth.
 
-    Where a box was not scored nothing is found on its key frame, or with `skip` the key frame is
-    left out, with its truth and its other boxes.
+    An unscored box counts as not found; with `skip` its key frame is left out, with all its boxes
+    and its ground truth.
 
     Raises:
-        DataError: the rules of the truth give no number.
+        DataError: the rules of the ground truth give no number.
     """
     lost = FrameIndex([boxes.frames.at(~boxes.scored)])
     given, wanted = compared_boxes(boxes, truth, skip=skip)
-    own = frame_map(wanted, given, RULES[truth.rules])
+    score = frame_map(wanted, given, RULES[truth.rules])
     by_rules: dict[str, float | None] = {}
     undefined = {}
     for name, rules in RULES.items():
         try:
-            found = own if name == truth.rules else frame_map(wanted, given, rules)
+            found = score if name == truth.rules else frame_map(wanted, given, rules)
             by_rules[name] = found.mean_ap
         except DataError as error:
             by_rules[name], undefined[name] = None, str(error)
-    low = high = own.mean_ap
+    low = high = score.mean_ap
     if len(lost):
-        elsewhere = _without(detections_of(boxes), lost)
-        low, high = _lowest(boxes, elsewhere, truth, lost), _highest(elsewhere, truth, lost)
+        others = _without(detections_of(boxes), lost)
+        low, high = _lowest(boxes, others, truth, lost), _highest(others, truth, lost)
     return BoxScore(
-        frame_map=own,
+        frame_map=score,
         by_rules=by_rules,
         undefined=undefined,
         low=low,
@@ -118,7 +116,7 @@ def score_boxes(boxes: ScoredBoxes, truth: FrameTruth, *, skip: bool = False) ->
 def compared_boxes(
     boxes: ScoredBoxes, truth: FrameTruth, *, skip: bool = False
 ) -> tuple[Boxes, FrameTruth]:
-    """Return the detections and the truth that a number is of, see `score_boxes`."""
+    """Return the detections and the ground truth that `score_boxes` compares."""
     lost = FrameIndex([boxes.frames.at(~boxes.scored)])
     given = detections_of(boxes)
     if not (skip and len(lost)):
@@ -127,7 +125,7 @@ def compared_boxes(
 
 
 def detections_of(boxes: ScoredBoxes) -> Boxes:
-    """Return a detection for every scored box and class: box by box, classes by rising id."""
+    """Return a detection per scored box and class: box by box, classes in ascending id."""
     return in_every_class(boxes, np.flatnonzero(boxes.scored))
 
 
@@ -150,18 +148,18 @@ def _without(boxes: Boxes, lost: FrameIndex) -> Boxes:
 
 
 # ------------------------------------------------------------------------------------------- bounds
-def _highest(elsewhere: Boxes, truth: FrameTruth, lost: FrameIndex) -> float:
-    """Find all of the truth on the lost key frames before anything else."""
+def _highest(others: Boxes, truth: FrameTruth, lost: FrameIndex) -> float:
+    """Return the mAP if the ground truth of the lost key frames ranks first."""
     number = lost.number(truth.boxes.frames)
     found = truth.boxes.at(_findable(truth.boxes, number))
     found = replace(found, last=np.full(len(found), FIRST))
-    return frame_map(truth, _joined([found, elsewhere]), RULES[truth.rules]).mean_ap
+    return frame_map(truth, _joined([found, others]), RULES[truth.rules]).mean_ap
 
 
 def _findable(truth: Boxes, number: IntArray) -> IntArray:
-    """Return the rows on numbered frames, of equal boxes of a class one: no rules find the second.
+    """Return the rows on numbered frames without duplicate boxes and boxes without area.
 
-    Boxes without area, which nothing can find, are left out.
+    No rules find the second of two equal boxes of a class, or a box without area.
     """
     x1, y1, x2, y2 = truth.corners.T
     rows = np.flatnonzero((number >= 0) & (x1 < x2) & (y1 < y2))
@@ -170,14 +168,14 @@ def _findable(truth: Boxes, number: IntArray) -> IntArray:
     return rows[np.sort(firsts)]
 
 
-def _lowest(boxes: ScoredBoxes, elsewhere: Boxes, truth: FrameTruth, lost: FrameIndex) -> float:
-    """Make every box of the lost key frames wrong in every class, before anything else.
+def _lowest(boxes: ScoredBoxes, others: Boxes, truth: FrameTruth, lost: FrameIndex) -> float:
+    """Return the mAP if all boxes of the lost key frames are wrong in every class and rank first.
 
-    All of these count, though a frame may have a limited number of places: which of them would take
-    the places cannot be known.
+    All of them count even if a frame may keep only the best boxes, since which of them it would
+    keep is unknown.
     """
     rules = RULES[truth.rules]
-    kept = elsewhere.at(compared_detections(elsewhere, Scope.of(truth, rules)).rows)
+    kept = others.at(compared_detections(others, Scope.of(truth, rules)).rows)
     wrong = in_every_class(boxes, np.flatnonzero(lost.number(boxes.frames) >= 0))
     wrong = replace(
         wrong,
@@ -188,7 +186,7 @@ def _lowest(boxes: ScoredBoxes, elsewhere: Boxes, truth: FrameTruth, lost: Frame
 
 
 def _joined(parts: Sequence[Boxes]) -> Boxes:
-    """Put boxes one after the other; the frames that they declare are left out."""
+    """Concatenate boxes, without the frames that they declare."""
     frames = joined_frames([part.frames for part in parts])
     return Boxes(
         frames=frames,

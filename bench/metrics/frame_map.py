@@ -1,29 +1,29 @@
-"""Frame mAP at IoU 0.5, the number of AVA: the official rules, and those of two code bases.
+"""Frame mAP at IoU 0.5, the metric of AVA: the official rules, and those of two code bases.
 
 Official program (activitynet/ActivityNet, `get_ava_performance.py`), rule by rule:
 
 1. Rows of classes outside the label map are dropped, but their frames count as annotated, as do
-   frames that a ground truth of two columns declares.
-2. Of the detections of a frame the 50 best-scored over all classes are kept. With 60 scores a box,
-   two boxes already exceed it.
+   frames declared by two-column rows of the ground truth.
+2. Only the 50 best-scored detections per frame are kept, over all classes. With 60 scores per box,
+   two boxes already exceed that.
 3. Detections on frames that are not annotated are ignored.
-4. Detections without positive width and height are dropped (after they took one of 50 places).
-5. In descending order of score a detection goes to the box of its class and frame with the largest
-   overlap; it is right if they overlap by 0.5 or more and no earlier one took the box. It never
-   falls back to its second best.
-6. AP is the area under the envelope of precision over recall, every step of recall counted. A class
-   with ground truth and no detections has 0, one without ground truth none.
+4. Detections without positive width and height are dropped (after rule 2 has counted them).
+5. In descending order of score, a detection is matched to the box of its class and frame with the
+   largest overlap; it is right if the IoU is at least 0.5 and no earlier detection took the box. It
+   never falls back to its second best.
+6. AP is the area under the envelope of precision over recall, with every step of recall. A class
+   with ground truth but no detections has AP 0, one without ground truth has none.
 7. mAP is the mean over the classes with ground truth.
 
-The program has no option for excluded frames; here their rows are deleted from both files first.
+The program has no option for excluded frames; here their rows are removed from both files first.
 
-Ties. The reference ranks by an argsort that is not stable, so that its number depends on the
-machine where scores are equal (files have four decimals). Here every sort is descending and
-stable: of equal scores the row that stands first in the file goes first, within a frame and over
-all. Which rows tied for place 50 are kept does not depend on the machine, and is as there.
+Ties. The reference uses an unstable argsort, so its number depends on the machine if scores are
+equal (files have four decimals). Here every sort is descending and stable: of equal scores the
+first row in the file ranks first, within a frame and overall. Which rows tied for rank 50 are kept
+does not depend on the machine and follows the reference.
 
-Of boxes of the truth with equal overlap the one of the higher person number goes first (the
-official reader takes the last column for a score), then the first in the file.
+Of ground-truth boxes with equal overlap the one with the higher person number goes first (the
+official reader treats the last column as a score), then the first in the file.
 
 The variants `slowfast` and `mmaction2` are in `bench.metrics.frame_rules`.
 """
@@ -56,9 +56,7 @@ Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
 
 class ClassScore(BaseModel, frozen=True, extra="forbid"):
-    """One class, as records keep it: its AP (None: undefined by the rules), and how many boxes were
-    compared.
-    """
+    """One class in a record: its AP (None: undefined by the rules) and the compared boxes."""
 
     id: int
     name: str
@@ -69,10 +67,10 @@ class ClassScore(BaseModel, frozen=True, extra="forbid"):
 
 @dataclass(frozen=True, kw_only=True)
 class FrameMap:
-    """The mean over classes 0-1, the classes in order of their ids, and the fate of every row.
+    """The mean AP 0-1, the classes in ascending id, and the fate of every row.
 
-    `num_frames` are annotated and not excluded, on `num_silent_frames` of them no detection was
-    scored; `num_wrong_by_frame` scored detections are on no annotated frame (slowfast).
+    `num_frames` frames are annotated and not excluded, `num_silent_frames` of them have no scored
+    detection; `num_wrong_by_frame` scored detections are on frames without annotation (slowfast).
     """
 
     mean_ap: float
@@ -87,7 +85,7 @@ class FrameMap:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Matched:
-    """The rows that are compared; `right` (bool `[R]`) marks the detections that found a box."""
+    """The compared rows; `right` (bool `[R]`) marks the detections that found a box."""
 
     truth: Compared
     detections: Compared
@@ -96,11 +94,11 @@ class Matched:
 
 
 def frame_map(truth: FrameTruth, detections: Boxes, rules: Rules) -> FrameMap:
-    """Score detections against the ground truth; linear but for sorting, nothing loops over rows.
+    """Score detections against the ground truth; vectorised over rows, linear except for sorting.
 
     Raises:
-        DataError: no box of the ground truth counts, or no class has an AP, or a detection is
-            inverted under rules that stop at that.
+        DataError: no box of the ground truth counts, no class has an AP, or a detection is inverted
+            and the rules do not allow it.
     """
     found = match(truth, detections, rules)
     wanted, given = found.truth, found.detections
@@ -109,7 +107,7 @@ def frame_map(truth: FrameTruth, detections: Boxes, rules: Rules) -> FrameMap:
     if not defined:
         raise DataError(
             f"no class has both ground truth and detections, and the evaluator of {rules.name}"
-            " leaves all others out of its mean; check that the files belong together."
+            " averages only those; check that the files belong together."
         )
     return FrameMap(
         mean_ap=float(np.mean(defined)),
@@ -124,20 +122,19 @@ def frame_map(truth: FrameTruth, detections: Boxes, rules: Rules) -> FrameMap:
 
 
 def match(truth: FrameTruth, detections: Boxes, rules: Rules) -> Matched:
-    """Find out which detections are right: the part of the number that no weights can change.
+    """Determine which detections are right; this does not depend on weights of videos.
 
     Raises:
-        DataError: no box of the ground truth counts, or a detection is inverted under rules that
-            stop at that.
+        DataError: no box of the ground truth counts, or a detection is inverted and the rules do
+            not allow it.
     """
     scope = Scope.of(truth, rules)
     wanted, given = compared_truth(truth.boxes, scope), compared_detections(detections, scope)
     if not len(wanted.rows):
         raise DataError(
             f"none of the {len(truth.boxes):,} boxes of the ground truth counts:"
-            f" {wanted.fate.excluded:,} are on excluded frames and {wanted.fate.other_classes:,}"
-            f" of none of the {len(scope.ids)} classes of the label map; check that the files"
-            " belong together."
+            f" {wanted.fate.excluded:,} on excluded frames, {wanted.fate.other_classes:,} outside"
+            f" the {len(scope.ids)} mapped classes; check that the files belong together."
         )
     return Matched(
         truth=wanted,
@@ -152,7 +149,7 @@ def _right(
 ) -> BoolArray:
     """Mark the true positives among the compared detections, bool `[R]`."""
     num_places = int(max(given.place.max(initial=0), wanted.place.max())) + 1
-    group = given.frame * num_places + given.place  # below 0 on frames that are not annotated
+    group = given.frame * num_places + given.place  # negative on frames without annotation
     targets = np.flatnonzero(wanted.frame >= 0)
     if rules.truth_by_person:
         persons = truth.last[wanted.rows[targets]]
@@ -181,12 +178,12 @@ def _classes(
     ends = np.cumsum(np.bincount(given.place, minlength=len(classes)))
     by_class = np.split(np.argsort(given.place, kind="stable"), ends[:-1])
     found = []
-    for (key, name), truths, own in zip(sorted(classes.items()), num_truth, by_class, strict=True):
+    for (key, name), truths, rows in zip(sorted(classes.items()), num_truth, by_class, strict=True):
         ap = None
-        if truths and (len(own) or rules.silent_classes_count):
-            scores = detections.last[given.rows[own]].astype(rules.dtype)
-            ap = average_precision(scores, matched.right[own], truths)
+        if truths and (len(rows) or rules.silent_classes_count):
+            scores = detections.last[given.rows[rows]].astype(rules.dtype)
+            ap = average_precision(scores, matched.right[rows], truths)
         found.append(
-            ClassScore(id=key, name=name, ap=ap, num_truth=truths, num_detections=len(own))
+            ClassScore(id=key, name=name, ap=ap, num_truth=truths, num_detections=len(rows))
         )
     return found

@@ -1,6 +1,6 @@
-"""Boxes of many key frames at once: the best of every frame, whom they find, average precision.
+"""Best boxes per frame, matching to ground truth and average precision, for many frames at once.
 
-Rows are columns of numpy, groups are found by sorting; nothing loops over rows or frames.
+Everything is vectorised in numpy, with groups found by sorting.
 """
 
 from __future__ import annotations
@@ -18,13 +18,12 @@ MIN_IOU = 0.5
 def best_of_frames(
     frame: IntArray, score: FloatArray, action: IntArray, corners: FloatArray, most: int
 ) -> BoolArray:
-    """Mark the `most` best-scored rows of every frame, bool `[N]`; exactly what the official keeps.
+    """Mark the `most` best-scored rows of every frame, bool `[N]`, exactly as the official program.
 
-    The official program reads row by row into a heap: a row as low as the lowest kept one is not
-    taken, and a better one pushes out the smallest of (score, action, y1, x1, y2, x2). Scores are
-    written with four decimals, so ties for the last place are the rule. Of the rows tied with it,
-    only those among the first `most` rows of at least this score ever entered, and of those the
-    largest remain.
+    The official program pushes rows into a heap: a row scoring no higher than the lowest kept one
+    is not taken, and a higher one replaces the smallest of (score, action, y1, x1, y2, x2). Scores
+    have four decimals, so ties for the last place are common. Of the rows tied with it, only those
+    among the first `most` rows of at least this score ever enter, and the largest of them remain.
     """
     kept = np.ones(len(frame), dtype=np.bool_)
     crowded = np.flatnonzero(np.bincount(frame)[frame] > most)
@@ -52,10 +51,10 @@ def best_of_frames(
 def true_positives(
     group: IntArray, corners: Numbers, truth_group: IntArray, truth_corners: Numbers
 ) -> BoolArray:
-    """Mark the rows that find a box of the truth, bool `[N]`, rows in the order they are matched.
+    """Mark the rows that find a ground-truth box, bool `[N]`; rows come in the order of matching.
 
-    A group is a class on a frame. Every row goes to the box of its group with the largest overlap
-    (of equal ones the first) and finds it if they overlap by `MIN_IOU` and it is still free. It
+    A group is a class on a frame. Every row is matched to the box of its group with the largest IoU
+    (the first of equal ones) and finds it if the IoU is at least `MIN_IOU` and the box is free. It
     never falls back to its second best.
     """
     order = np.argsort(truth_group, kind="stable")
@@ -84,29 +83,29 @@ def true_positives(
 def iou(boxes: Numbers, others: Numbers) -> FloatArray:
     """Return intersection over union of pairs of boxes x1, y1, x2, y2, `[N, 4]` each, float64.
 
-    With float32 boxes, sides and areas are float32 and the rest float64, as in mmaction2.
+    For float32 boxes, sides and areas are float32 and the rest float64, as in mmaction2.
     """
     sides = np.minimum(boxes[:, 2:], others[:, 2:]) - np.maximum(boxes[:, :2], others[:, :2])
     inner = np.maximum(sides, 0).astype(np.float64).prod(axis=1)
     areas = [(b[:, 2] - b[:, 0]) * (b[:, 3] - b[:, 1]) for b in (boxes, others)]
-    with np.errstate(invalid="ignore"):  # two boxes without area: not-a-number finds nothing
+    with np.errstate(invalid="ignore"):  # two boxes without area give NaN, which matches nothing
         return np.asarray(inner / (areas[0] + areas[1] - inner), dtype=np.float64)
 
 
 def average_precision(score: Numbers, is_true: BoolArray, num_truth: int) -> float:
-    """Return the area under the envelope of precision over recall, every step of recall counted.
+    """Return the area under the envelope of precision over recall, with every step of recall.
 
     Rows are ranked by a stable descending sort: of equal scores the first in the file goes first.
     """
     hits = np.flatnonzero(is_true[np.argsort(-score, kind="stable")])
     precision = np.arange(1, len(hits) + 1) / (hits + 1)
-    # Between true positives precision only falls, so they alone make the envelope.
+    # Precision only falls between true positives, so these alone define the envelope.
     envelope = np.maximum.accumulate(precision[::-1])
     return float(envelope.sum() / num_truth)
 
 
 def ranks(group: IntArray) -> IntArray:
-    """Return the place of every row within its group, int64; groups stand together."""
+    """Return the index of every row within its group, int64; groups must be contiguous."""
     starts = np.flatnonzero(np.diff(group, prepend=-1))
     sizes = np.diff(np.append(starts, len(group)))
     return np.arange(len(group)) - np.repeat(starts, sizes)

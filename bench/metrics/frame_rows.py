@@ -1,4 +1,4 @@
-"""Which rows of a ground truth and of detections are compared, and what became of the others."""
+"""Select the rows of a ground truth and of detections that are compared, and count the others."""
 
 from __future__ import annotations
 
@@ -22,9 +22,7 @@ _VIDEO = int(MAX_SECONDS * 1e6)  # a frame's key is one number: its video's time
 
 
 class Fate(BaseModel, frozen=True, extra="forbid"):
-    """What became of the rows of a ground truth or of detections, as records keep it: each counts
-    at the first rule of the evaluator that drops it, in order.
-    """
+    """What became of the rows of a file, for records: each counts at the first rule to drop it."""
 
     rows: Count
     excluded: Count
@@ -37,9 +35,9 @@ class Fate(BaseModel, frozen=True, extra="forbid"):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Compared:
-    """Rows that are compared, in the order of their file, int64 `[R]` each.
+    """Compared rows in file order, int64 `[R]` each.
 
-    `frame` counts the annotated frames, -1 on any other; `place` counts the classes.
+    `frame` is the index of the annotated frame (-1: none), `place` the index of the class.
     """
 
     rows: IntArray
@@ -49,7 +47,7 @@ class Compared:
 
 
 class FrameIndex:
-    """Numbers the distinct frames of some rows."""
+    """Numbers distinct frames."""
 
     def __init__(self, parts: Sequence[KeyFrames]) -> None:
         self._videos: dict[str, int] = {}
@@ -62,7 +60,7 @@ class FrameIndex:
         return len(self._keys)
 
     def number(self, frames: KeyFrames) -> IntArray:
-        """Return the number of every row's frame, -1 where it is none of them, int64 `[N]`."""
+        """Return the number of every row's frame, -1 if unknown, int64 `[N]`."""
         if not len(self):
             return np.full(len(frames), -1, dtype=np.int64)
         keys = self._key(frames)
@@ -77,9 +75,7 @@ class FrameIndex:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Scope:
-    """What rows are compared on: the sorted ids of the evaluated classes, the frames on which a
-    detection can be right or wrong, those that are left out, and the rules of the evaluator.
-    """
+    """The sorted ids of the evaluated classes, scored and excluded frames, and rules."""
 
     ids: IntArray
     annotated: FrameIndex
@@ -99,7 +95,7 @@ class Scope:
 
 
 def compared_truth(truth: Boxes, scope: Scope) -> Compared:
-    """Choose the boxes of the ground truth that count; one on frame -1 can never be found."""
+    """Select the boxes of the ground truth that count; those on frame -1 can never be found."""
     place = _places(truth, scope.ids)
     out = (scope.excluded.number(truth.frames) >= 0) & (not scope.rules.excluded_truth_counts)
     other = ~out & (place < 0)
@@ -112,10 +108,10 @@ def compared_truth(truth: Boxes, scope: Scope) -> Compared:
 
 
 def compared_detections(detections: Boxes, scope: Scope) -> Compared:
-    """Choose the detections that are right or wrong.
+    """Select the detections that count as right or wrong.
 
     Raises:
-        DataError: an inverted box under rules that stop at them.
+        DataError: an inverted box that the rules do not allow.
     """
     rules, place = scope.rules, _places(detections, scope.ids)
     out = scope.excluded.number(detections.frames) >= 0
@@ -151,7 +147,7 @@ def compared_detections(detections: Boxes, scope: Scope) -> Compared:
 
 
 def _places(boxes: Boxes, ids: IntArray) -> IntArray:
-    """Return the place of every row's class among the sorted `ids`, -1 for other classes."""
+    """Return the index of every row's class among the sorted `ids`, -1 for other classes."""
     places = np.minimum(np.searchsorted(ids, boxes.action), len(ids) - 1)
     places[ids[places] != boxes.action] = -1
     return places
@@ -166,9 +162,8 @@ def _with_area(boxes: Boxes, rows: IntArray, rules: Rules) -> BoolArray:
         row = rows[inverted[0]]
         frames = boxes.frames
         raise DataError(
-            f"inverted boxes among the detections: {len(inverted):,}, and the evaluator of"
-            f" {rules.name} stops at them; the first is"
-            f" {', '.join(map(str, boxes.corners[row].tolist()))} in"
+            f"inverted boxes among the detections: {len(inverted):,}, which the evaluator of"
+            f" {rules.name} refuses; first {', '.join(map(str, boxes.corners[row].tolist()))} in"
             f" {frames.videos[frames.video[row]]} at second {frames.micros[row] / 1e6:g}. Remove"
             " them, or use the official rules, which drop them."
         )

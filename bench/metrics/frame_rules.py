@@ -1,4 +1,4 @@
-"""What the evaluators of AVA disagree on, by name."""
+"""The evaluators of AVA and the rules in which they differ."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ class Rules:
     truth_by_person: bool = True  # else in the order of the file
     any_row_annotates: bool = True  # else only boxes of evaluated classes annotate their frame
     unannotated_are_wrong: bool = False  # else ignored
-    excluded_truth_counts: bool = False  # as boxes that nothing can find; else removed
+    excluded_truth_counts: bool = False  # as boxes that cannot be found; else removed
     silent_classes_count: bool = True  # with an AP of 0; else left out of the mean
     dtype: type[np.floating] = np.float64
-    stops_at_inverted: bool = False  # and keeps boxes without width or height; else drops both
+    stops_at_inverted: bool = False  # and keeps boxes without area; else both are dropped
 
 
 OFFICIAL = Rules()
 
-# facebookresearch/SlowFast, ava_eval_helper.py: what most papers print.
+# facebookresearch/SlowFast, ava_eval_helper.py: reported by most papers.
 SLOWFAST = Rules(
     name="slowfast",
     best_of_frame=None,

@@ -1,6 +1,6 @@
-"""The scores of all heads of a sweep, gathered batch by batch.
+"""The scores of all heads of a sweep, accumulated over batches.
 
-Shape letters: K heads, B rows of a batch, N rows, C classes.
+Shape letters: K heads, B rows per batch, N rows, C classes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from bench.types import Batch, Fitted, Head, IntArray
 
 
 class HeadScores:
-    """Accuracies, or the mean AP over classes where rows may have several labels, of K heads."""
+    """Accuracies of K heads, or their mean AP over classes if rows may have several labels."""
 
     def __init__(self, labels: IntArray) -> None:
         """`labels` are int64 `[N]`, or 0 and 1 `[N, C]`."""
@@ -26,7 +26,7 @@ class HeadScores:
         self._scores_KNC: npt.NDArray[np.float32] | None = None
 
     def add(self, probabilities_KBC: torch.Tensor, batch: Batch) -> None:
-        """Count a batch, every row once in all."""
+        """Add a batch; every row must come exactly once."""
         if self._labels.ndim == 1:
             hits_KB = probabilities_KBC.argmax(dim=-1).cpu() == batch.y.cpu()
             self._correct_K = self._correct_K + hits_KB.sum(dim=1).numpy()

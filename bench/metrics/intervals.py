@@ -1,4 +1,4 @@
-"""What a finite sample of rows leaves open of a number: intervals of shares."""
+"""Confidence intervals of shares over a finite sample of rows."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LEVEL = 0.95
 class Interval:
     """From `low` to `high` (fractions, or differences of fractions) at a confidence `level`.
 
-    `method` says in a word or two how it was made, such as `Wilson`.
+    `method` names how it was computed, such as `Wilson`.
     """
 
     low: float
@@ -34,7 +34,7 @@ class Interval:
 def wilson(correct: float, total: int, level: float = LEVEL) -> Interval:
     """Return the score interval of Wilson (1927) for a share of `correct` out of `total` rows.
 
-    Rows are taken as drawn one by one: where many come from one video, see `video_jackknife`.
+    It assumes independent rows; if many come from one video, see `video_jackknife`.
     """
     assert total > 0 and 0 <= correct <= total, (correct, total)
     z = quantile(level)
@@ -50,5 +50,5 @@ def wilson(correct: float, total: int, level: float = LEVEL) -> Interval:
 
 
 def quantile(level: float = LEVEL) -> float:
-    """Return how many standard errors a two-sided interval of this level reaches: 1.96 at 95 %."""
+    """Return the half width of a two-sided interval in standard errors: 1.96 at 95 %."""
     return NormalDist().inv_cdf((1 + level) / 2)

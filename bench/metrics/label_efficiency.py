@@ -1,7 +1,7 @@
-"""How far labels go: spread over draws, area under an accuracy curve, labels to reach a target.
+"""Label efficiency: spread over draws, area under an accuracy curve, labels to reach a target.
 
-A curve is accuracy against the number of training labels, straight between its measured points
-over the logarithm of that number; nothing is said beyond them.
+A curve is accuracy against the number of training labels, interpolated linearly in the logarithm of
+that number; it is not extrapolated.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ Curve = Sequence[tuple[float, float]]  # (number of labels, accuracy), in any or
 
 
 def spread(values: Sequence[float], ddof: int = 1) -> float | None:
-    """Return the standard deviation of the draws; None where `ddof` leaves nothing to divide by."""
+    """Return the standard deviation of the draws; None unless there are more than `ddof`."""
     return float(np.std(values, ddof=ddof)) if len(values) > ddof else None
 
 
 def log_area(curve: Curve) -> float | None:
     """Return the area under a curve over log10(labels), divided by its width.
 
-    With points (n_i, a_i) by rising n it is the trapezoid sum of (a_i + a_{i+1}) / 2 times
-    log10(n_{i+1} / n_i), divided by log10(n_last / n_first): the accuracy averaged over the
-    logarithm of the number of labels, in [0, 1]. None for a curve without width.
+    For points (n_i, a_i) in ascending n it is the sum of (a_i + a_{i+1}) / 2 * log10(n_{i+1} /
+    n_i), divided by log10(n_last / n_first): the accuracy in [0, 1] averaged over the logarithm of
+    the number of labels. None for fewer than two points.
     """
     points = _ordered(curve)
     if len(points) < 2:
@@ -37,10 +37,9 @@ def log_area(curve: Curve) -> float | None:
 
 
 def labels_to_reach(curve: Curve, target: float) -> float | None:
-    """Return the smallest number of labels at which a curve reaches `target`, None if nowhere.
+    """Return the smallest number of labels at which a curve reaches `target`, None if it does not.
 
-    Where the first point reaches it already, the answer is that number of labels: the true one may
-    be smaller.
+    If the first point already reaches it, this is an upper bound: that point's number of labels.
     """
     points = _ordered(curve)
     if points and points[0][1] >= target:
@@ -53,9 +52,9 @@ def labels_to_reach(curve: Curve, target: float) -> float | None:
 
 
 def middle(needed: Sequence[float | None]) -> float | None:
-    """Return the median of the labels that several draws need, None being more than any number.
+    """Return the median of the labels that several draws need; None counts as infinite.
 
-    Between the two in the middle of an even number lies their geometric mean.
+    For an even number of draws it is the geometric mean of the middle two.
     """
     ordered = sorted(math.inf if labels is None else labels for labels in needed)
     if not ordered:
@@ -65,7 +64,7 @@ def middle(needed: Sequence[float | None]) -> float | None:
 
 
 def _ordered(curve: Curve) -> list[tuple[float, float]]:
-    """Return the points by rising number of labels; of several at one number, their mean."""
+    """Return the points in ascending number of labels, with the mean of those at one number."""
     by_labels: dict[float, list[float]] = {}
     for labels, accuracy in curve:
         assert labels > 0, curve

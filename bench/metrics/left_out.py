@@ -1,7 +1,7 @@
-"""From numbers with each video left out to intervals, differences and places (the jackknife).
+"""The jackknife: intervals, differences and ranks from numbers with each video left out.
 
 With V videos the squared standard error is (V - 1) / V times the sum of squares around the mean of
-the V numbers; it is read in Student's distribution with V - 1 degrees of freedom.
+the V numbers, used in Student's t distribution with V - 1 degrees of freedom.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from bench.metrics.ranking import Places, places_of_ps
 from bench.types import FloatArray
 
 METHOD = "jackknife over videos"
-EQUAL = 1e-12  # of the spread: what rounding leaves between equal models
+EQUAL = 1e-12  # of the spread: rounding error between equal models
 
 
 def interval_of_left_out(value: float, left_V: FloatArray) -> Interval | None:
-    """Return the interval of a number that is `left_V` with each video left out, within 0 and 1.
+    """Return the interval, within [0, 1], of a number that is `left_V` with each video left out.
 
-    None where there are not two videos, or none of them can be left out.
+    None for fewer than two videos, or if some video cannot be left out.
     """
     if len(left_V) < 2 or not np.isfinite(left_V).all():
         return None
@@ -36,9 +36,9 @@ def interval_of_left_out(value: float, left_V: FloatArray) -> Interval | None:
 def compare_left_out(
     value_a: float, left_a_V: FloatArray, value_b: float, left_b_V: FloatArray
 ) -> Paired | None:
-    """Compare two numbers, from the same videos left out; None where these are too few.
+    """Compare two numbers with the same videos left out; None if there are too few videos.
 
-    The minimum detectable difference takes the standard error as it is here.
+    The minimum detectable difference assumes the standard error observed here.
     """
     assert left_a_V.shape == left_b_V.shape, (left_a_V.shape, left_b_V.shape)
     gaps = left_a_V - left_b_V
@@ -66,9 +66,9 @@ def compare_left_out(
 
 
 def places_of_left_out(values_M: npt.ArrayLike, left_MV: FloatArray) -> Places | None:
-    """Return the best and the worst place of M numbers, each `left_MV` with a video left out.
+    """Return the best and worst rank of M numbers, which are `left_MV` with each video left out.
 
-    None where the videos are too few.
+    None if there are too few videos.
     """
     values, num_videos = np.asarray(values_M, dtype=np.float64), left_MV.shape[1]
     if num_videos < 2 or not np.isfinite(left_MV).all():
@@ -76,9 +76,9 @@ def places_of_left_out(values_M: npt.ArrayLike, left_MV: FloatArray) -> Places |
     around = left_MV - left_MV.mean(axis=1, keepdims=True)
     products = around @ around.T * (num_videos - 1) / num_videos
     first, second = np.triu_indices(len(values), k=1)
-    own = products[first, first] + products[second, second]
-    variance = own - 2 * products[first, second]
-    variance[variance <= EQUAL * own] = 0  # what rounding leaves between equal models
+    total = products[first, first] + products[second, second]
+    variance = total - 2 * products[first, second]
+    variance[variance <= EQUAL * total] = 0  # rounding error between equal models
     apart = np.abs(values[first] - values[second])
     with np.errstate(divide="ignore", invalid="ignore"):
         t = np.where(apart <= EQUAL, 0.0, apart / np.sqrt(variance))

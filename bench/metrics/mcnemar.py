@@ -1,7 +1,8 @@
-"""McNemar's test (Psychometrika 12, 1947) of many pairs at once, and the differences it can find.
+"""McNemar's test (Psychometrika 12, 1947) of many pairs at once, and its detectable differences.
 
-Of rows on which one of two models alone is right, as many should be so for either. The test is
-exact where they are few; above that it is the chi-square without a correction for continuity.
+Under the null hypothesis, either model is equally often the only one that is right. Up to
+`EXACT_UP_TO` such discordant rows the test is exact (binomial), above that it is the chi-square
+without continuity correction.
 """
 
 from __future__ import annotations
@@ -16,24 +17,20 @@ import numpy.typing as npt
 from bench.metrics.intervals import quantile
 from bench.types import FloatArray
 
-EXACT_UP_TO = 25  # the usual bound: above it the chi-square holds its size, the exact one less
+EXACT_UP_TO = 25  # the usual bound, above which the chi-square keeps its level better
 POWER = 0.8
 
 
 def mcnemar(only_a: npt.ArrayLike, only_b: npt.ArrayLike) -> FloatArray:
-    """Return the two-sided p of every pair of counts: float64 of their common shape.
-
-    Up to `EXACT_UP_TO` discordant rows it is binomial, above it the chi-square without a
-    correction for continuity.
-    """
+    """Return the two-sided p of every pair of counts, float64 of their common shape."""
     more, fewer = np.maximum(only_a, only_b), np.minimum(only_a, only_b)
     return np.minimum(2 * mcnemar_above(more, fewer), 1.0)
 
 
 def mcnemar_above(only_a: npt.ArrayLike, only_b: npt.ArrayLike) -> FloatArray:
-    """Return the one-sided p of every pair of counts: of A being so much better by chance."""
+    """Return the one-sided p of every pair of counts: that A is so much better by chance."""
     a, b = np.broadcast_arrays(np.asarray(only_a), np.asarray(only_b))
-    from scipy.special import erfc  # heavy, and only tests need it
+    from scipy.special import erfc  # slow to import, needed only here
 
     total = a + b
     few = total <= EXACT_UP_TO
@@ -44,7 +41,7 @@ def mcnemar_above(only_a: npt.ArrayLike, only_b: npt.ArrayLike) -> FloatArray:
 
 @cache
 def _tails() -> FloatArray:
-    """Return at `[n, k]` the probability of k or fewer heads in n throws of a fair coin."""
+    """Return at `[n, k]` the probability of at most k heads in n tosses of a fair coin."""
     tails = np.ones((EXACT_UP_TO + 1, EXACT_UP_TO + 1))
     for n in range(EXACT_UP_TO + 1):
         tails[n, : n + 1] = np.cumsum([math.comb(n, k) for k in range(n + 1)]) / 2**n
@@ -54,8 +51,8 @@ def _tails() -> FloatArray:
 def detectable(n: int, discordant: int) -> float | None:
     """Return the smallest difference that McNemar's test finds at 5 % with a power of 80 %.
 
-    From the normal approximation of Connor (Biometrics 43, 1987), with the share of `discordant`
-    rows as seen, or as large as the difference if that is larger. None: `n` rows cannot show any.
+    From the normal approximation of Connor (Biometrics 43, 1987), with the observed share of
+    `discordant` rows or the difference, whichever is larger. None: `n` rows are too few for any.
     """
     alpha, beta = quantile(), NormalDist().inv_cdf(POWER)
     share = discordant / n
@@ -64,7 +61,7 @@ def detectable(n: int, discordant: int) -> float | None:
         found = (math.sqrt(n * share) * alpha + math.sqrt(root)) / (n + beta**2)
         if 0 < found <= share:
             return found
-    # All discordant rows are then on one side: alpha + beta sqrt(1 - d) = sqrt(n d).
+    # Then all discordant rows favour one model: alpha + beta sqrt(1 - d) = sqrt(n d).
     if n < alpha**2:
         return None
     low, high = 0.0, 1.0

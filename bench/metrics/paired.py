@@ -1,4 +1,4 @@
-"""Two models on the same rows: the difference, what the rows leave open of it, and the test."""
+"""Compare two models on the same rows: the difference, its interval and the test."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from bench.types import BoolArray, FloatArray
 
 @dataclass(frozen=True, kw_only=True)
 class Paired:
-    """A minus B over `n` rows that both were scored on, or videos where these are left out.
+    """A minus B over the `n` rows on which both were scored, or over `n` left-out videos.
 
-    `only_a` rows are right for A alone, `only_b` for B alone; None where right and wrong are not
-    counted row by row. `difference` is a difference of fractions, `p` tests that it is 0 (two
-    sides), `p_above` that A is no better (one side), by the `method` named. `mde` is the smallest
-    difference that the test would find at 5 % with a power of 80 %, if as many rows told the models
-    apart as here; None: none that is possible.
+    `only_a` rows are right only for A, `only_b` only for B; None if right and wrong are not counted
+    by row. `difference` is a difference of fractions, `p` tests that it is 0 (two-sided), `p_above`
+    that A is not better (one-sided), both by `method`. `mde` is the smallest difference that the
+    test would find at 5 % with a power of 80 %, with as many discordant rows as here; None if no
+    possible difference is large enough.
     """
 
     n: int
@@ -39,7 +39,7 @@ class Paired:
 
 
 def compare_rows(right_a: BoolArray, right_b: BoolArray) -> Paired:
-    """Compare two models row by row, bool `[rows]` each: right or not."""
+    """Compare two models by their right rows, bool `[rows]` each."""
     assert right_a.shape == right_b.shape and right_a.ndim == 1, (right_a.shape, right_b.shape)
     return compare_counts(
         n=len(right_a),
@@ -49,7 +49,7 @@ def compare_rows(right_a: BoolArray, right_b: BoolArray) -> Paired:
 
 
 def compare_counts(*, n: int, only_a: int, only_b: int) -> Paired:
-    """Compare two models of which, on `n` rows, A alone is right on some and B alone on others."""
+    """Compare two models by the number of `n` rows on which only A, or only B, is right."""
     assert n > 0 and only_a >= 0 and only_b >= 0 and only_a + only_b <= n, (n, only_a, only_b)
     low, high = tango(n, only_a, only_b)
     return Paired(
@@ -66,11 +66,11 @@ def compare_counts(*, n: int, only_a: int, only_b: int) -> Paired:
 
 
 def compare_means(gaps: FloatArray) -> Paired:
-    """Compare two models that several fits of each were scored on the same rows with.
+    """Compare two models with several fits each, scored on the same rows.
 
-    `gaps` float64 `[rows]` are the shares of A's fits that have a row right, less those of B's. The
-    score test z = sum / sqrt(sum of squares), which is McNemar's for one fit each, and its interval
-    ask what other rows would have given; what other fits would have given is the spread over them.
+    `gaps` float64 `[rows]` is the share of A's fits that are right on a row minus that of B's. The
+    score test z = sum / sqrt(sum of squares), McNemar's for one fit each, and its interval cover
+    the sampling of rows; the sampling of fits shows in their spread.
     """
     assert gaps.ndim == 1 and len(gaps), gaps.shape
     n, difference = len(gaps), float(gaps.mean())
@@ -80,7 +80,7 @@ def compare_means(gaps: FloatArray) -> Paired:
     score = difference * math.sqrt(n / square) if square else 0.0
     mde = (z + NormalDist().inv_cdf(POWER)) * math.sqrt(square / n)
     low, high = max(-1.0, difference - half), min(1.0, difference + half)
-    if not half:  # equal gaps, such as those of equal models, have no spread to go by
+    if not half:  # equal gaps, such as those of equal models, have no spread
         counts = (n * max(0.0, difference), n * max(0.0, -difference))
         low, high = map(float, tango(n, *counts))
     return Paired(
@@ -97,7 +97,7 @@ def compare_means(gaps: FloatArray) -> Paired:
 
 
 def holm(ps: Sequence[float] | FloatArray) -> FloatArray:
-    """Return p-values adjusted for testing all of them at once (Holm 1979), float64 `[P]`."""
+    """Return p-values adjusted for multiple testing (Holm 1979), float64 `[P]`."""
     given = np.asarray(ps, dtype=np.float64)
     order = np.argsort(given, kind="stable")
     adjusted = np.empty_like(given)
@@ -107,7 +107,7 @@ def holm(ps: Sequence[float] | FloatArray) -> FloatArray:
 
 
 def as_json(paired: Paired) -> dict[str, Any]:
-    """Return the numbers for machines."""
+    """Return the comparison as JSON values."""
     return {
         "n": paired.n,
         "only_a": paired.only_a,

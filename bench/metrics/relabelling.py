@@ -1,32 +1,33 @@
-"""Do predictions agree with a relabelling of the classes far better than with the labels as given?
+"""Do predictions agree far better with a relabelling of the classes than with the given labels?
 
-Shuffled, shifted or otherwise sorted label maps leave a model's knowledge intact and its accuracy
-near zero. A one-to-one relabelling is found on one half of every class's rows (the assignment of
-most agreement in the confusion matrix) and judged on the other half, both ways, so that what an
-assignment over-fits counts for nothing.
+A shuffled, shifted or differently sorted label map leaves a model intact but its accuracy near
+zero. A one-to-one relabelling is found on one half of every class's rows (the best assignment in
+the confusion matrix) and judged on the other half, in both directions, so overfitting of the
+assignment does not count.
 
-The numbers of the rule were set by reasoning, and tried on simulated models
-(tests/metrics/weak_models.py): 24 of 13,500 weak ones with right labels raised an alarm (0.2 %;
-1.2 % of the worst of nine kinds, models that lean to other classes than their own).
+The thresholds were set by reasoning and checked on simulated models (tests/metrics/weak_models.py):
+24 of 13,500 weak models with right labels raised an alarm (0.2 %; 1.2 % for the worst of nine
+kinds, models biased towards other classes than their own).
 
-* Agreement is averaged over classes, not rows: whatever a model predicts without looking (one
-  class, a few, the frequent ones) then agrees equally with every relabelling. Under the relabelling
-  a class agrees as far as both its recall and its precision do, for many classes predicted as one
-  are a weak model, not a permutation.
-* Far better: at least `MIN_MATCH` of the moved classes' agreement, `MIN_RATIO` times what the
-  labels as given have, and McNemar's exact test below `MAX_P`. A model that takes two classes for
-  each other half of the time has a ratio of 1; two classes that are exchanged need 80 % agreement.
-* It must be a permutation: at most `MAX_HOMELESS` of the moved classes may be left without a class
-  of their own, so that a chain (each class read as the next, the last as itself) is none.
-* The model must then be decent over all classes (`MIN_TOTAL`): a few classes of a poor model that
-  happen to be taken for each other are no relabelling.
-* Weak models are caught by the other sign of a shuffle, that they are no better than chance as
-  given: of `MANY` classes or more nearly all move, with `WEAK_MATCH` agreement and `WEAK_RATIO`
-  times that of the labels.
-* A few exchanged classes are judged alone: every cycle of the relabelling is a part, tested with
-  `MAX_P` divided by the number of parts, and both halves must have found it.
+* Agreement is averaged over classes, not rows, so predictions that ignore the input (one class, a
+  few, the frequent ones) agree equally with every relabelling. Under the relabelling, a class's
+  agreement is the smaller of recall and precision: many classes predicted as one are a sign of a
+  weak model, not a permutation.
+* Far better means: agreement of at least `MIN_MATCH` over the moved classes, `MIN_RATIO` times that
+  of the given labels, and McNemar's exact test below `MAX_P`. A model that confuses two classes
+  half of the time has a ratio of 1; two exchanged classes need 80 % agreement.
+* It must be a permutation: at most `MAX_HOMELESS` of the moved classes may be left unassigned. This
+  excludes a chain (each class predicted as the next, the last as itself).
+* The relabelled model must be decent over all classes (`MIN_TOTAL`): a few confused classes of a
+  poor model are not a relabelling.
+* Shuffles of weak models are caught by chance-level accuracy under the given labels: of at least
+  `MANY` classes nearly all move, with `WEAK_MATCH` agreement and `WEAK_RATIO` times that of the
+  given labels.
+* A few exchanged classes are judged separately: every cycle of the relabelling is a part, tested at
+  `MAX_P` divided by the number of parts, and both halves must find it.
 
-Not caught: exchanges in models below about half right, and classes with a handful of rows.
+Not caught: exchanges in models with less than about half of the rows right, and classes with a
+handful of rows.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bench.metrics.assignment import best_relabelling, first_halves, mcnemar
+from bench.metrics.assignment import best_relabelling, first_halves, mcnemar_one_sided
 from bench.types import BoolArray, FloatArray, IntArray
 
 MIN_MATCH = 0.5
@@ -50,13 +51,13 @@ MANY = 20
 WEAK_MATCH = 0.3
 WEAK_RATIO = 10.0
 WEAK_MOVED = 0.8
-WEAK_CHANCE = 2.0  # times chance that a shuffled model may reach as given
+WEAK_CHANCE = 2.0  # times chance, the limit for a shuffled model under the given labels
 EXAMPLES = 5
 
 
 @dataclass(frozen=True, kw_only=True)
 class Move:
-    """A class whose rows are predicted as another one: counts over all its rows."""
+    """A class that is predicted as another one, with counts over all its rows."""
 
     label: int
     predicted_as: int
@@ -67,13 +68,12 @@ class Move:
 
 @dataclass(frozen=True, kw_only=True)
 class Relabelling:
-    """Agreement with the labels as given and under the best relabelling, on rows it did not see.
+    """Agreement with the given labels and under the best relabelling, on held-out rows.
 
-    `rows` is every scored row; `as_given` and `relabelled` count those that agree. `moved_*` are
-    the same over the rows of the classes that the relabelling moves. `num_moved` classes were sent
-    to the same other class by both halves, `moves` are the most telling of them. `p_value` is the
-    larger of the two halves' one-sided exact McNemar tests. `alarm` says that the relabelling
-    is far better, by the rule of this module.
+    `rows` counts scored rows; `as_given` and `relabelled` count those that agree, and `moved_*` the
+    same for rows of moved classes. Both halves move `num_moved` classes to the same other class;
+    `moves` are the clearest of them. `p_value` is the larger of the two halves' one-sided exact
+    McNemar tests. `alarm`: the relabelling is far better, by the rule of this module.
     """
 
     rows: int
@@ -89,11 +89,11 @@ class Relabelling:
 
 
 def find_relabelling(predicted: IntArray, labels: IntArray, num_classes: int) -> Relabelling:
-    """Judge the best one-to-one relabelling of predictions, int64 `[rows]` each.
+    """Judge the best one-to-one relabelling of predictions; both arrays are int64 `[rows]`.
 
-    Rows with a negative prediction were not scored and are left out. Nothing depends on how the
-    classes are numbered. With 10,000 classes and 100,000 rows this takes seconds and less than
-    100 MB: the confusion matrix is never dense, memory grows with rows + classes.
+    Rows with a negative prediction were not scored and are left out. The result does not depend on
+    the numbering of classes. 10,000 classes and 100,000 rows take seconds and less than 100 MB: the
+    confusion matrix is sparse, memory grows with rows + classes.
     """
     scored = predicted >= 0
     predicted, labels = predicted[scored], labels[scored]
@@ -111,11 +111,11 @@ def find_relabelling(predicted: IntArray, labels: IntArray, num_classes: int) ->
 # ----------------------------------------------------------------------------------- one half
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Half:
-    """A relabelling `to` from one half, judged on the other; every column is `[C]`.
+    """A relabelling `to` from one half, judged on the other; every array is `[C]`.
 
-    `part` numbers the cycles and chains of the relabelling, `moved` are classes in one of more
+    `part` numbers the cycles and chains of the relabelling, `moved` marks classes in parts of more
     than one class. `size`, `right` and `hits` count judged rows, those right as given and those
-    right under the relabelling; `given` and `match` are the agreements 0-1 of the rule.
+    right when relabelled; `given` and `match` are the agreements 0-1 of the rule.
     """
 
     to: IntArray
@@ -137,7 +137,7 @@ def _judge(to: IntArray, predicted: IntArray, labels: IntArray) -> _Half:
     size = np.bincount(labels, minlength=num_classes)
     right = np.bincount(labels[predicted == labels], minlength=num_classes)
     hits = np.bincount(labels[predicted == to[labels]], minlength=num_classes)
-    share = 1 / np.maximum(size, 1)  # every class weighs the same, also in the precision
+    share = 1 / np.maximum(size, 1)  # every class has equal weight, also in the precision
     columns = np.bincount(predicted, weights=share[labels], minlength=num_classes)
     columns = np.maximum(columns, 1e-12)
     given, recall = right * share, hits * share
@@ -160,7 +160,7 @@ def _judge(to: IntArray, predicted: IntArray, labels: IntArray) -> _Half:
 
 # ----------------------------------------------------------------------------------- the rule
 def _whole(halves: Sequence[_Half]) -> list[BoolArray] | None:
-    """Return the moved classes if all of them together are far better relabelled."""
+    """Return the moved classes if all of them together agree far better when relabelled."""
     moved = [half.moved for half in halves]
     strong = all(
         _far_better(h, (~h.moved).astype(np.int64), 1)[0] and _is_decent(h, h.moved) for h in halves
@@ -169,7 +169,7 @@ def _whole(halves: Sequence[_Half]) -> list[BoolArray] | None:
 
 
 def _parts(halves: Sequence[_Half]) -> list[BoolArray] | None:
-    """Return the classes of those parts that are far better relabelled in both halves."""
+    """Return the classes of the parts that agree far better when relabelled, in both halves."""
     passed = []
     for half in halves:
         num_parts = len(np.unique(half.part[half.moved]))
@@ -183,41 +183,43 @@ def _parts(halves: Sequence[_Half]) -> list[BoolArray] | None:
 
 
 def _agreed(halves: Sequence[_Half], marked: Sequence[BoolArray]) -> BoolArray:
-    """Mark the classes that both halves have `marked` and send to the same other class."""
+    """Mark the classes that are `marked` in both halves and moved to the same other class."""
     to, again = (half.to for half in halves)
     found = marked[0] & marked[1] & (to == again) & (to >= 0) & (to != np.arange(len(to)))
     return np.asarray(found)
 
 
 def _far_better(half: _Half, group: IntArray, num_tests: int) -> BoolArray:
-    """Say for every group of classes whether it agrees far better relabelled."""
+    """Return, per group of classes, whether it agrees far better when relabelled."""
 
     def total(values: npt.NDArray[Any]) -> FloatArray:
         return np.bincount(group, weights=values).astype(np.float64)
 
-    seen, match = total(half.size > 0), total(half.match)
-    p_values = mcnemar(total(half.hits), total(half.right))
-    found = (seen > 0) & (match >= MIN_MATCH * seen) & (match >= MIN_RATIO * total(half.given))
-    found &= total((half.to < 0) & (half.size > 0)) <= MAX_HOMELESS * seen
+    has_rows, match = total(half.size > 0), total(half.match)
+    p_values = mcnemar_one_sided(total(half.hits), total(half.right))
+    found = (
+        (has_rows > 0) & (match >= MIN_MATCH * has_rows) & (match >= MIN_RATIO * total(half.given))
+    )
+    found &= total((half.to < 0) & (half.size > 0)) <= MAX_HOMELESS * has_rows
     return np.asarray(found & (p_values * num_tests <= MAX_P), dtype=np.bool_)
 
 
 def _is_decent(half: _Half, moved: BoolArray) -> bool:
-    """Say whether the model is decent over all classes once `moved` ones are relabelled."""
-    seen = half.size > 0
-    return bool(np.where(moved, half.match, half.given_match)[seen].mean() >= MIN_TOTAL)
+    """Return whether the model is decent over all classes when `moved` ones are relabelled."""
+    has_rows = half.size > 0
+    return bool(np.where(moved, half.match, half.given_match)[has_rows].mean() >= MIN_TOTAL)
 
 
 def _is_weak_shuffle(half: _Half) -> bool:
-    seen = half.size > 0
-    moved = half.moved & seen
-    if seen.sum() < MANY or moved.sum() < WEAK_MOVED * seen.sum():
+    has_rows = half.size > 0
+    moved = half.moved & has_rows
+    if has_rows.sum() < MANY or moved.sum() < WEAK_MOVED * has_rows.sum():
         return False
     match, given = half.match[moved].mean(), half.given[moved].mean()
-    p_value = mcnemar(half.hits[moved].sum(), half.right[moved].sum())
+    p_value = mcnemar_one_sided(half.hits[moved].sum(), half.right[moved].sum())
     return bool(
         match >= max(WEAK_MATCH, WEAK_RATIO * given)
-        and given <= WEAK_CHANCE / seen.sum()
+        and given <= WEAK_CHANCE / has_rows.sum()
         and p_value <= MAX_P
     )
 
@@ -239,7 +241,7 @@ def _report(
     right = sum(int(half.right.sum()) for half in halves)
     moved_right = [int(half.right[m].sum()) for half, m in pairs]
     moved_hits = [int(half.hits[m].sum()) for half, m in pairs]
-    tests = mcnemar(np.array(moved_hits, np.float64), np.array(moved_right, np.float64))
+    tests = mcnemar_one_sided(np.array(moved_hits, np.float64), np.array(moved_right, np.float64))
     agreed = _agreed(halves, moved)
     return Relabelling(
         rows=len(labels),
@@ -256,7 +258,7 @@ def _report(
 
 
 def _most_telling(to: IntArray, predicted: IntArray, labels: IntArray) -> tuple[Move, ...]:
-    """Return the moves that most rows speak for; of equal ones, that of the earliest row."""
+    """Return the moves with the largest gain in rows; ties go to the earliest row."""
     present, rows, sizes = np.unique(labels, return_index=True, return_counts=True)
     right = np.bincount(labels[predicted == labels], minlength=len(to))[present]
     hits = np.bincount(labels[predicted == to[labels]], minlength=len(to))[present]

@@ -1,7 +1,7 @@
-"""Tango's score interval of the difference of two shares of the same rows.
+"""Tango's score interval for the difference of two shares of the same rows.
 
-T. Tango, Statistics in Medicine 17 (1998), 891-908. It is McNemar's test turned round: it leaves
-out 0 exactly where the chi-square without correction is significant.
+T. Tango, Statistics in Medicine 17 (1998), 891-908. It inverts McNemar's test: it excludes 0
+exactly if the chi-square without correction is significant.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from bench.types import FloatArray
 def tango(
     n: npt.ArrayLike, only_a: npt.ArrayLike, only_b: npt.ArrayLike, level: float = LEVEL
 ) -> tuple[FloatArray, FloatArray]:
-    """Return the ends of Tango's score interval of every difference, float64 of their shape."""
+    """Return the ends of Tango's score interval of every difference, float64 of the same shape."""
     n, a, b = (np.asarray(x, dtype=np.float64) for x in (n, only_a, only_b))
     z, more, less = quantile(level), np.maximum(a, b), np.minimum(a, b)
-    seen = np.asarray((more - less) / n)
-    low = _crossing(n, more, less, outside=np.full_like(seen, -1.0), inside=seen, wanted=z)
-    high = _crossing(n, more, less, outside=np.full_like(seen, 1.0), inside=seen, wanted=z)
-    # Seen from the better model, so that swapping the two mirrors every bit.
+    observed = np.asarray((more - less) / n)
+    low = _crossing(n, more, less, outside=np.full_like(observed, -1.0), inside=observed, wanted=z)
+    high = _crossing(n, more, less, outside=np.full_like(observed, 1.0), inside=observed, wanted=z)
+    # Computed for the better model, so swapping the two mirrors the result exactly.
     high = np.where(a == b, -low, high)
     return np.asarray(np.where(a < b, -high, low)), np.asarray(np.where(a < b, -low, high))
 
@@ -36,8 +36,8 @@ def _crossing(
     inside: FloatArray,
     wanted: float,
 ) -> FloatArray:
-    """Return the difference, by bisection, at which the score is `wanted`, of either sign."""
-    for _ in range(60):  # a difference is then as exact as float64 is
+    """Bisect for the difference at which the absolute score is `wanted`."""
+    for _ in range(60):  # enough for float64 precision
         middle = (outside + inside) / 2
         beyond = np.abs(_score(n, a, b, middle)) > wanted
         outside, inside = np.where(beyond, middle, outside), np.where(beyond, inside, middle)
@@ -45,8 +45,9 @@ def _crossing(
 
 
 def _score(n: FloatArray, a: FloatArray, b: FloatArray, difference: FloatArray) -> FloatArray:
-    """Return how many standard errors the counts are from a true `difference`, which is inside
-    of -1 and 1; the variance is that of the likeliest shares that have this difference.
+    """Return the distance of the counts from a true `difference` in (-1, 1), in standard errors.
+
+    The variance is that of the maximum-likelihood shares with this difference.
     """
     linear = (2 * n - a + b) * difference - a - b
     constant = -b * difference * (1 - difference)

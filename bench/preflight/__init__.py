@@ -1,1 +1,1 @@
-"""Before a run: how a configuration is spelled, and whether the data are there."""
+"""Before a run: normalise the configuration and check the data."""

@@ -1,4 +1,4 @@
-"""Data sets that were found once: `bench data add` remembers the rows of their splits.
+"""Remember the splits of a data set once found, for `bench data add`.
 
 <home>/data/<task>/dataset.json, <split>.parquet      see bench/data/discover/remembered.py
 """
@@ -21,9 +21,9 @@ from bench.preflight.check_task import task_of
 
 
 def add_data(name: str, root: Path, settings: Sequence[str], home: Path) -> dict[str, Any]:
-    """Read both splits of task `name` below `root`, remember them, and say what was found.
+    """Find both splits of task `name` below `root`, remember them, and describe them.
 
-    Splits that were added earlier from the same root (UCF101 has three pairs) stay.
+    Splits added earlier from the same root (UCF101 has three pairs) are kept.
 
     Raises:
         UsageError: no such task, or one that makes its own data.
@@ -31,10 +31,10 @@ def add_data(name: str, root: Path, settings: Sequence[str], home: Path) -> dict
     """
     task = task_of(name, settings, Machine(home=home, data=root.absolute()))
     manifests = {m.split: m for m in (task.fit.root, task.score.root)}
-    if not all(isinstance(m.media, MediaColumn) for m in manifests.values()):
+    if not all(isinstance(m.media, MediaColumn) and m.layout for m in manifests.values()):
         raise UsageError(
-            f"task {name!r} is no published data set, so there is nothing to find; give its folder"
-            " with --data DIR, or set BENCH_DATA."
+            f"task {name!r} is not a published data set, so there is nothing to find; give its"
+            " folder with --data DIR, or set BENCH_DATA."
         )
     folder = home / "data" / name
     if (folder / DESCRIPTION).is_file() and added_root(folder) == root.absolute():
@@ -44,19 +44,19 @@ def add_data(name: str, root: Path, settings: Sequence[str], home: Path) -> dict
 
 
 def added_data(home: Path) -> list[dict[str, Any]]:
-    """Return what is known of every data set that was added.
+    """Describe every data set that was added.
 
     Raises:
-        DataError: a description that cannot be read.
+        DataError: a description cannot be read.
     """
     folders = sorted(path.parent for path in (home / "data").glob(f"*/{DESCRIPTION}"))
     return [_facts(folder, {}) for folder in folders]
 
 
 def _facts(folder: Path, manifests: dict[str, Manifest]) -> dict[str, Any]:
-    """Describe the splits; of those just read also how many media were found."""
+    """Describe the splits; `manifests`, just read, also by their number of missing files."""
     facts = read_facts(folder)
-    said: dict[str, Any] = {"task": folder.name, "root": facts["root"]}
+    described: dict[str, Any] = {"task": folder.name, "root": facts["root"]}
     for split, part in facts["splits"].items():
         copies = [name for name, rows in part["copies"].items() if rows == part["rows"]]
         published = f", {part['expected']:,} published" if part["expected"] is not None else ""
@@ -65,12 +65,12 @@ def _facts(folder: Path, manifests: dict[str, Manifest]) -> dict[str, Any]:
         words += [f"{len(part['excluded']):,} excluded by rule"] if part["excluded"] else []
         if split in manifests:
             words.append(f"{_absent(manifests[split]):,} without a file")
-        said[split] = "; ".join(words)
-    return said
+        described[split] = "; ".join(words)
+    return described
 
 
 def _absent(manifest: Manifest) -> int:
-    """Count listed rows whose file is not there; what lies in archives was seen in the scan."""
+    """Count listed rows without a file; those in archives were checked by the scan."""
     column = manifest.media
     assert isinstance(column, MediaColumn)
     root = f"{column.root}/"

@@ -1,4 +1,4 @@
-"""Look at a task's files before any GPU time is spent, by decoding the frames that will be used."""
+"""Check a task's files before spending GPU time, by decoding the frames that will be used."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ def check_task(
 ) -> dict[str, CheckReport]:
     """Check both splits of a task; return the reports by split name.
 
-    The frames of `plan` (the task's own if None) are decoded. What was decoded is remembered in
-    the home folder, so that a check that was killed goes on, and a second one is quick. Files are
-    decoded in `machine.workers` processes; one that takes longer than `seconds` is undecodable.
-    Where rows are boxes, three key frames of every video are decoded.
+    The frames of `plan` (default: the task's own) are decoded in `machine.workers` processes; a
+    file that takes longer than `seconds` counts as undecodable. Outcomes are cached in the home
+    folder, so a killed check resumes and a second one is quick. For boxes, three key frames per
+    video are decoded.
 
     Raises:
         UsageError: no such task or option.
-        DataError: the annotations themselves cannot be read.
+        DataError: the annotations cannot be read.
     """
     task = task_of(name, settings, machine)
     fit, score = task.fit_plan, task.score_plan
@@ -58,14 +58,17 @@ def check_task(
     by_child = decode_planned if task.unit == "clip" else look_only
     with DecodingChildren(by_child, workers=workers, seconds=seconds) as children:
         for manifest, plan_ in ((task.fit, fit), (task.score, score)):
-            with remembered_looks(notes, _what(plan_, task)) as looks:
+            with remembered_looks(notes, _check_facts(plan_, task)) as looks:
                 if manifest.regions is not None:
                     reports[manifest.split] = check_boxes(
                         manifest,
                         workers=workers,
                         progress=progress,
                         look=partial(
-                            _ask, children.decode, plan=plan_, **_place_of(manifest.regions)
+                            _decode_key_frames,
+                            children.decode,
+                            plan=plan_,
+                            **_position_in_file(manifest.regions),
                         ),
                         looks=looks,
                     )
@@ -86,27 +89,27 @@ def check_planned(
     *,
     workers: int,
     progress: Progress,
-    seen: Callable[[Media, str, int], None],
+    on_decoded: Callable[[Media, str, int], None],
 ) -> CheckReport:
-    """Decode everything that `plan` takes of a split, in threads, and name what cannot be read.
+    """Decode everything that `plan` takes from a split, in threads, and report unreadable files.
 
-    `seen` is called with every medium, its decoder and the number of its repeated frames, from
-    several threads. Of rows that are boxes every key frame is decoded.
+    `on_decoded(medium, decoder, repeated_frames)` is called from several threads. For boxes, every
+    key frame is decoded.
     """
     regions = manifest.regions
     if regions is None:
 
         def decode(media: Media) -> None:
-            seen(media, *decode_planned(media, plan=plan, kind=manifest.kind))
+            on_decoded(media, *decode_planned(media, plan=plan, kind=manifest.kind))
 
         return check_manifest(manifest, workers=workers, progress=progress, decode=decode)
 
     def look(media: Media, micros: IntArray) -> Mapping[int, str]:
         found, decoder, repeated = look_at_key_frames(
-            media, micros, plan=plan, every=True, **_place_of(regions)
+            media, micros, plan=plan, every=True, **_position_in_file(regions)
         )
         if decoder:
-            seen(media, decoder, repeated)
+            on_decoded(media, decoder, repeated)
         return found
 
     return check_boxes(manifest, workers=workers, progress=progress, look=look)
@@ -127,7 +130,7 @@ def task_of(name: str, settings: Sequence[str], machine: Machine) -> Task:
 
 
 def write_reports(reports: Mapping[str, CheckReport], folder: Path) -> list[Path]:
-    """Write every report as JSON with full lists and as a Markdown table; return the files."""
+    """Write every report as JSON (full lists) and as a Markdown table; return the files."""
     paths = []
     for report in reports.values():
         stem = f"{report.name}-{report.split}".replace("/", "-").replace(" ", "-")
@@ -144,8 +147,8 @@ def write_reports(reports: Mapping[str, CheckReport], folder: Path) -> list[Path
     return paths
 
 
-def _what(plan: ClipPlan, task: Task) -> str:
-    """Name the way of decoding: a look at other frames, or by another decoder, is another look."""
+def _check_facts(plan: ClipPlan, task: Task) -> str:
+    """Return the key of cached outcomes: they hold for the same frames and decoders only."""
     import PIL  # only its version is asked for
 
     facts: dict[str, Any] = {"pillow": PIL.__version__}
@@ -156,7 +159,7 @@ def _what(plan: ClipPlan, task: Task) -> str:
 
 
 def decode_planned(media: Media, *, plan: ClipPlan, kind: Kind) -> tuple[str, int]:
-    """Decode what `plan` takes of one file; return the decoder and the number of repeated frames.
+    """Decode what `plan` takes from one file; return the decoder and the number of repeated frames.
 
     Raises:
         UnreadableMedia: it cannot be decoded.
@@ -169,17 +172,17 @@ def decode_planned(media: Media, *, plan: ClipPlan, kind: Kind) -> tuple[str, in
 
 
 def look_only(media: Media, *, micros: IntArray, **place: Any) -> dict[int, str]:
-    """Return why key frames of one video cannot be read; arguments as `look_at_key_frames`."""
+    """Return why key frames of one video cannot be read, see `look_at_key_frames`."""
     return look_at_key_frames(media, micros, **place)[0]
 
 
-def _ask(
+def _decode_key_frames(
     decode: Callable[..., Any], media: Media, micros: IntArray, **place: Any
 ) -> Mapping[int, str]:
     found: dict[int, str] = decode(media, micros=micros, **place)
     return found
 
 
-def _place_of(regions: Regions) -> dict[str, Any]:
-    """Return where key frames lie in a file, as `look_at_key_frames` asks for it."""
+def _position_in_file(regions: Regions) -> dict[str, Any]:
+    """Return the arguments of `look_at_key_frames` that locate key frames in a file."""
     return {"start": regions.start, "frame_rate": regions.frame_rate}

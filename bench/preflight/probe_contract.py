@@ -1,4 +1,4 @@
-"""What a probe must provide: its members, and what it returns for a few random rows."""
+"""Check a probe's members, and what it returns for a few random rows."""
 
 from __future__ import annotations
 
@@ -24,16 +24,9 @@ from bench.contracts import (
     takes,
 )
 from bench.errors import UsageError
-from bench.types import (
-    Batch,
-    IntArray,
-    Probe,
-    Reads,
-    Silent,
-)
+from bench.types import Batch, IntArray, Probe, Reads, Silent
 
 log = logging.getLogger(__name__)
-
 
 PROBE: Members = {
     "name": TEXT,
@@ -49,7 +42,6 @@ PROBE: Members = {
     "read_released": (takes(None), "a method read_released(path)"),
 }
 
-
 FITTED: Members = {
     "heads": HEADS,
     "log": OPTIONS,
@@ -57,42 +49,39 @@ FITTED: Members = {
     "state": (takes(), "a method state()"),
 }
 
-
-# A trial fit is quick, and yet has enough rows for a vote of ten neighbours or a few folds.
+# A trial fit is quick, but has enough rows for ten nearest neighbours or a few folds.
 TRIAL_ROWS, TRIAL_CLASSES, TRIAL_TOKENS = 32, 8, 4
-
-
-TOLERANCE = 0.01  # of a probability, which may have been computed or kept in half precision
+TOLERANCE = 0.01  # of a probability, which may be computed or saved in half precision
 
 
 def require_probe(name: str, probe: Any) -> None:
     """Check the members of a probe, and that `only` gives one head.
 
     Raises:
-        UsageError: a member that is missing or of the wrong kind.
+        UsageError: a member is missing or of the wrong kind.
     """
     check_members(f"probe {name!r}", probe, PROBE)
     alone = getattr(probe.only(0), "heads", None)
     require(
         isinstance(alone, Sequence) and [*alone] == [probe.heads[0]],
         f"probe {name!r}: {type(probe).__name__}.only(0) has the heads {alone}; it should be the"
-        " same probe with heads[0] alone.",
+        " same probe with only heads[0].",
     )
 
 
 def try_fit(name: str, probe: Probe, *, width: int, num_classes: int, many_labels: bool) -> None:
-    """Fit a probe of the user's own on a few random rows of that width, and check what it gives.
+    """Fit a user-defined probe on a few random rows of that width, and check its output.
 
-    A fit that fails here is only a warning, since some refuse so few rows. Probes of this
-    distribution are skipped, since they have tests.
+    A failing fit is only a warning, since some probes reject so few rows. Built-in probes are
+    skipped, since they have tests.
 
     Raises:
-        UsageError: what `fit`, `probabilities`, `state` or `restore` gives is of the wrong kind.
+        UsageError: `fit`, `probabilities`, `state` or `restore` returns something wrong.
     """
     if registry.is_ours(type(probe).__module__):
         return
     rows = _random_rows(probe.reads, width, min(num_classes, TRIAL_CLASSES), many_labels)
-    with torch.random.fork_rng(devices=[]):  # the real fit draws as if there had been no trial
+    with torch.random.fork_rng(devices=[]):  # so that the trial does not change the real fit
         try:
             fitted = probe.fit(rows, seed=0, device=torch.device("cpu"), progress=Silent())
         except Exception as error:
@@ -112,16 +101,16 @@ def try_fit(name: str, probe: Probe, *, width: int, num_classes: int, many_label
         first.shape == second.shape
         and torch.allclose(first, second, atol=TOLERANCE, equal_nan=True),
         f"probe {name!r}: {type(probe).__name__}.restore gives other probabilities; it should"
-        f" rebuild what {type(fitted).__name__}.state was taken of.",
+        f" rebuild the probe whose {type(fitted).__name__}.state it gets.",
     )
 
 
 def _scores(what: str, fitted: Any, probe: Probe, rows: _RandomRows) -> torch.Tensor:
-    """Check what was fitted and return its probabilities of all rows."""
+    """Check a fitted probe and return its probabilities of all rows."""
     check_members(what, fitted, FITTED)
     require(
         all(head in probe.heads for head in fitted.heads),
-        f"{what}: {type(fitted).__name__}.heads should hold heads of the probe alone.",
+        f"{what}: {type(fitted).__name__}.heads should only hold heads of the probe.",
     )
     scores = fitted.probabilities(rows.x)
     found = kind_of(scores)
@@ -130,19 +119,19 @@ def _scores(what: str, fitted: Any, probe: Probe, rows: _RandomRows) -> torch.Te
     if is_right:
         found = f"numbers of shape {tuple(scores.shape)}"
         sums = torch.ones(1) if rows.labels.ndim == 2 else scores.double().sum(dim=-1)
-        # Random features may make a fit diverge, which is not this check's concern.
+        # A fit may diverge on random features; NaN is allowed.
         is_one = bool(((sums - 1).abs() < TOLERANCE)[~sums.isnan()].all())
         is_right = tuple(scores.shape) == shape and not bool((scores < 0).any()) and is_one
     require(
         is_right,
         f"{what}: {type(fitted).__name__}.probabilities gives {found}; it should give probabilities"
-        f" [heads, rows, classes], here {shape}, that add up to 1 where a row has one label.",
+        f" [heads, rows, classes], here {shape}, that sum to 1 if a row has one label.",
     )
     return scores  # type: ignore[no-any-return]
 
 
 def _state(what: str, state: Any) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """Return the state of what was fitted as it comes back from its files."""
+    """Return the state of a fitted probe after a round trip through JSON."""
     sentence = f"{what} gives {kind_of(state)}; it should give a dict of tensors and one of facts."
     require(isinstance(state, tuple) and len(state) == 2, sentence)
     tensors, facts = state
@@ -152,14 +141,14 @@ def _state(what: str, state: Any) -> tuple[dict[str, torch.Tensor], dict[str, An
         return tensors, json.loads(json.dumps(facts, allow_nan=False))
     except (TypeError, ValueError) as error:
         raise UsageError(
-            f"{what} gives facts that JSON cannot hold ({error}); they should be strings, numbers,"
+            f"{what} gives facts that are not JSON-able ({error}); they should be strings, numbers,"
             " lists and dicts."
         ) from error
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _RandomRows:
-    """A `FeatureSource` in memory, with labels of either kind."""
+    """An in-memory `FeatureSource`, with one or several labels per row."""
 
     x: torch.Tensor
     labels: IntArray

@@ -1,4 +1,4 @@
-"""How a run is spelled once its names are looked up: one spelling, so that it has one identity."""
+"""Normalise the configuration of a run, so that the same run always has the same identity."""
 
 from __future__ import annotations
 
@@ -8,16 +8,15 @@ from typing import Any
 
 from bench import registry
 from bench.config import Machine, RunConfig
-from bench.data.few_labels import one_spelling
+from bench.data.few_labels import normalised_options
 from bench.encoders.named import builder, name_and_weights
 
 
 def settled(config: RunConfig, machine: Machine | None = None) -> RunConfig:
-    """Check every name and option against what is registered, before any work.
+    """Check every name and option against the registries, and return the normalised run.
 
-    Returns the same run with option texts converted to their types and the encoder as
-    `NAME:WEIGHTS` (one step, where a pretraining run is named), so that it has one spelling
-    and means the same later. The data sets are where `machine` has them.
+    Option texts are converted to their types and the encoder becomes `NAME:WEIGHTS` (a fixed step
+    if a pretraining run is named). Data sets are looked up on `machine`.
 
     Raises:
         UsageError: an unknown name or option, or a value of the wrong type.
@@ -38,13 +37,13 @@ def settled(config: RunConfig, machine: Machine | None = None) -> RunConfig:
         config,
         encoder=f"{name}:{weights}" if weights else name,
         encoder_options={key: encoder[key] for key in config.encoder_options},
-        task_options=one_spelling({key: task[key] for key in config.task_options}, defaults),
+        task_options=normalised_options({key: task[key] for key in config.task_options}, defaults),
         probe_options={key: options[key] for key in config.probe_options},
     )
 
 
 def settled_task_options(config: RunConfig, machine: Machine | None) -> dict[str, Any]:
-    """Return the task's options; where it takes `data` and none is set, that of the machine."""
+    """Return the task's options, with `data` of the machine as the default if it takes `data`."""
     data = data_of(machine, config.task) if machine is not None else None
     takes_data = "data" in registry.find("tasks", config.task).options
     given = {"data": data} if data is not None and takes_data else {}
@@ -52,7 +51,7 @@ def settled_task_options(config: RunConfig, machine: Machine | None) -> dict[str
 
 
 def data_of(machine: Machine, task: str) -> Path | None:
-    """Return where a task finds its data: `data`, or what `bench data add` remembered."""
+    """Return the data folder of a task: `machine.data`, or what `bench data add` remembered."""
     added = machine.home / "data"
     names = (task, task.removesuffix("_low_shot"))
     remembered = any((added / name).is_dir() for name in names)

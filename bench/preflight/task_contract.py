@@ -1,4 +1,4 @@
-"""What a task and its two splits must provide."""
+"""Check a task and its two splits."""
 
 from __future__ import annotations
 
@@ -7,23 +7,11 @@ from typing import Any
 import numpy as np
 
 from bench import registry
-from bench.contracts import (
-    KIND,
-    OPTIONS,
-    TEXT,
-    TEXTS,
-    Members,
-    check_members,
-    require,
-)
+from bench.contracts import KIND, OPTIONS, TEXT, TEXTS, Members, check_members, require
 from bench.data.manifest import Manifest, Task
-from bench.types import (
-    ClipPlan,
-)
+from bench.types import ClipPlan
 
 _MANIFEST = (lambda value: isinstance(value, Manifest), "a bench.Manifest")
-
-
 _PLAN = (lambda value: isinstance(value, ClipPlan), "a bench.ClipPlan")
 
 
@@ -39,7 +27,6 @@ TASK: Members = {
     **dict.fromkeys(("options", "files", "probe_options"), OPTIONS),
 }
 
-
 MANIFEST: Members = {
     **dict.fromkeys(("name", "split"), TEXT),
     "kind": KIND,
@@ -51,10 +38,10 @@ MANIFEST: Members = {
 
 
 def require_task(name: str, task: Any) -> None:
-    """Check a task and both of its splits; those of this distribution have tests.
+    """Check a user-defined task and both of its splits; built-in ones have tests.
 
     Raises:
-        UsageError: a missing member, one of the wrong kind, or splits that do not match.
+        UsageError: a member is missing or of the wrong kind, or the splits do not match.
     """
     if registry.is_ours(registry.find("tasks", name).function.__module__):
         return

@@ -2,12 +2,12 @@
 
 A checkpoint is a `torch.save` dict in the layout of the released files (`encoder, predictor, opt,
 scaler, target_encoder, epoch, loss, batch_size, world_size, lr`, names under `module.backbone.`),
-so that the released code reads it too, with one more key, `frozenbench`: plain facts of the run.
+so that the released code can read it, plus the key `frozenbench` with metadata of the run.
 
 An evaluation folder holds `model.safetensors`, `encoder.json` and `pretraining.json`.
 
-The files do not depend on the engine: sharded tensors are made whole first. All processes call
-these functions and the first one writes; on the others they may return before the file is there.
+The files do not depend on the engine: sharded tensors are gathered first. All processes call these
+functions and rank 0 writes; on the other ranks they may return before the file exists.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from bench.pretrain.objective import JointEmbedding
 from bench.pretrain.released_optimizer import (
     check_state,
     load_state,
+    names_without_state,
     released_state,
-    without_state,
 )
 
 OWN_KEY = "frozenbench"
@@ -50,10 +50,10 @@ def save_checkpoint(
     *,
     facts: Mapping[str, Any],
 ) -> None:
-    """Write everything that training needs to go on, whole or not at all.
+    """Atomically write everything needed to resume training.
 
-    `facts` are JSON-able and hold `epoch`, `loss`, `batch_size`, `world_size` and `lr`. The modules
-    are unwrapped; their parameters may be sharded (FSDP2).
+    `facts` are JSON-serialisable and include `epoch`, `loss`, `batch_size`, `world_size` and `lr`.
+    The modules are unwrapped; their parameters may be sharded (FSDP2).
 
     Raises:
         BenchError: the disk is full or cannot be written.
@@ -64,13 +64,13 @@ def save_checkpoint(
     content = {
         "encoder": _released(online["encoder"]),
         "predictor": _released(online["predictor"]),
-        "opt": released_state(optimizer, pair, _whole),
+        "opt": released_state(optimizer, pair, _gathered),
         "scaler": None,
         "target_encoder": _released(averaged),
         **{key: plain[key] for key in COUNTERS},
-        OWN_KEY: {**plain, "format": FORMAT, "without_state": without_state(optimizer, pair)},
+        OWN_KEY: {**plain, "format": FORMAT, "without_state": names_without_state(optimizer, pair)},
     }
-    if _writes():
+    if _is_main():
         write_whole(path, lambda file: _save(content, file))
 
 
@@ -80,26 +80,26 @@ def load_checkpoint(
     target: VideoViT,
     optimizer: torch.optim.Optimizer,
 ) -> dict[str, Any]:
-    """Restore weights and optimizer bit by bit and return the facts that were saved with them.
+    """Restore weights and optimizer bit for bit and return the saved facts.
 
-    A released file has no facts but its counters: `step` is None then.
+    A released file only has counters; `step` is None then.
 
     Raises:
-        CheckpointError: anything is missing, unexpected or of another shape; nothing is changed.
+        CheckpointError: a tensor is missing, unexpected or has the wrong shape; nothing is changed.
     """
     content = read_tensors(path)
     facts = _facts(content, path)
     online = _parts(networks)
     pair = (online["encoder"], online["predictor"])
-    own = {**online, "target_encoder": target.state_dict(keep_vars=True)}
-    held = {key: _bare(content, key, path) for key in own}
-    for key, tensors in own.items():
-        check_coverage(tensors, held[key], f"{path} [{key}]")
-    told = content.get(OWN_KEY, {}).get("without_state")
-    check_state(content["opt"], optimizer, pair, stateless=told, where=f"{path} [opt]")
-    for key, tensors in own.items():
+    current = {**online, "target_encoder": target.state_dict(keep_vars=True)}
+    saved = {key: _bare(content, key, path) for key in current}
+    for key, tensors in current.items():
+        check_coverage(tensors, saved[key], f"{path} [{key}]")
+    stateless = content.get(OWN_KEY, {}).get("without_state")
+    check_state(content["opt"], optimizer, pair, stateless=stateless, where=f"{path} [opt]")
+    for key, tensors in current.items():
         for name, tensor in tensors.items():
-            _copy(held[key][name], tensor.detach())
+            _copy(saved[key][name], tensor.detach())
     load_state(
         content["opt"],
         optimizer,
@@ -112,34 +112,31 @@ def load_checkpoint(
 def save_evaluation_folder(
     folder: Path, target: VideoViT, *, name: str, facts: Mapping[str, Any]
 ) -> None:
-    """Write the target encoder as a folder that `bench run --encoder FOLDER` takes.
+    """Write the target encoder as a folder for `bench run --encoder FOLDER`.
 
-    It is made under another name and renamed; a folder of that name is replaced. `facts` are
-    JSON-able and go to `pretraining.json`.
+    Written under a temporary name, then renamed; an existing folder is replaced. `facts` are
+    JSON-serialisable and go to `pretraining.json`.
 
     Raises:
         BenchError: the disk is full or cannot be written.
     """
-    tensors = {key: _whole(tensor) for key, tensor in target.state_dict().items()}
-    if not _writes():
+    tensors = {key: _gathered(tensor) for key, tensor in target.state_dict().items()}
+    if not _is_main():
         return
-    made = folder.with_name(f".{folder.name}.unfinished")
+    unfinished = folder.with_name(f".{folder.name}.unfinished")
     replaced = folder.with_name(f".{folder.name}.replaced")
-    for leftover in (made, replaced):
+    for leftover in (unfinished, replaced):
         shutil.rmtree(leftover, ignore_errors=True)
-    write_encoder(made, tensors, target.architecture, name=name, source="pretrained here")
-    write_whole(made / PRETRAINING_FILE, (json.dumps(facts, indent=2) + "\n").encode())
+    write_encoder(unfinished, tensors, target.architecture, name=name, source="pretrained here")
+    write_whole(unfinished / PRETRAINING_FILE, (json.dumps(facts, indent=2) + "\n").encode())
     if folder.exists():
         folder.rename(replaced)
-    made.rename(folder)
+    unfinished.rename(folder)
     shutil.rmtree(replaced, ignore_errors=True)
 
 
 def _parts(networks: JointEmbedding) -> dict[str, Tensors]:
-    """State dicts of encoder and predictor with the parameters themselves.
-
-    Taken through the whole, since that is what an engine hooks to bring its shards in order.
-    """
+    # Through the parent module: that is where an engine's state-dict hooks order its shards.
     state = networks.state_dict(keep_vars=True)
     return {
         part: {n.removeprefix(f"{part}."): t for n, t in state.items() if n.startswith(f"{part}.")}
@@ -148,32 +145,32 @@ def _parts(networks: JointEmbedding) -> dict[str, Tensors]:
 
 
 def _released(tensors: Mapping[str, torch.Tensor]) -> Tensors:
-    return {f"{RELEASED_PREFIX}{name}": _whole(tensor) for name, tensor in tensors.items()}
+    return {f"{RELEASED_PREFIX}{name}": _gathered(tensor) for name, tensor in tensors.items()}
 
 
-def _whole(tensor: torch.Tensor) -> torch.Tensor:
-    """Gather the shards of a tensor, on the CPU where it is written; all processes take part."""
+def _gathered(tensor: torch.Tensor) -> torch.Tensor:
+    """Gather a tensor's shards, onto the CPU of rank 0; a collective call."""
     tensor = tensor.detach()
     if isinstance(tensor, sharded.DTensor):
         tensor = tensor.full_tensor()
-    if not _writes():
+    if not _is_main():
         return torch.empty(0)
     tensor = tensor.cpu().contiguous()
     owns_all = tensor.untyped_storage().nbytes() == tensor.nbytes
-    return tensor if owns_all else tensor.clone()  # a view would drag its whole storage along
+    return tensor if owns_all else tensor.clone()  # a view would be saved with its whole storage
 
 
 def _save(content: Mapping[str, Any], file: BinaryIO) -> None:
     try:
         torch.save(content, file)
-    except RuntimeError as error:  # a full disk, which closing the archive then covers up
+    except RuntimeError as error:  # closing the archive hides the error of a full disk
         if isinstance(error.__context__, OSError):
             raise error.__context__ from error
         raise
 
 
 def _copy(value: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
-    """Copy a whole tensor, sharded as `out` is: every process has read the file, so none talks."""
+    """Copy a full tensor into `out`, sharded alike; every rank read the file, so no broadcast."""
     if isinstance(out, sharded.DTensor):
         value = sharded.distribute_tensor(
             value.to(out.device), out.device_mesh, out.placements, src_data_rank=None
@@ -183,33 +180,33 @@ def _copy(value: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
 
 
 def _facts(content: Mapping[str, Any], path: Path) -> dict[str, Any]:
-    wanted = ("encoder", "predictor", "opt", "target_encoder", *COUNTERS)
-    missing = [key for key in wanted if key not in content]
+    required = ("encoder", "predictor", "opt", "target_encoder", *COUNTERS)
+    missing = [key for key in required if key not in content]
     if missing:
         raise CheckpointError(
-            f"{path} is no checkpoint of pretraining: it has no {', '.join(missing)}; give a file"
+            f"{path} is not a pretraining checkpoint: it has no {', '.join(missing)}; give a file"
             " that pretraining wrote, with predictor and optimizer."
         )
     if OWN_KEY not in content:
         return {"step": None, **{key: content[key] for key in COUNTERS}}
-    own = content[OWN_KEY]
-    if not isinstance(own, Mapping) or own.get("format") != FORMAT or "without_state" not in own:
+    run = content[OWN_KEY]
+    if not isinstance(run, Mapping) or run.get("format") != FORMAT or "without_state" not in run:
         raise CheckpointError(
-            f"{path}: {OWN_KEY!r} in it is not of the format {FORMAT}; resume it with the version"
+            f"{path}: its {OWN_KEY!r} entry is not in the format {FORMAT}; resume with the version"
             " of frozenbench that wrote it."
         )
-    return {key: value for key, value in own.items() if key not in ("format", "without_state")}
+    return {key: value for key, value in run.items() if key not in ("format", "without_state")}
 
 
 def _bare(content: Mapping[str, Any], key: str, path: Path) -> Tensors:
     if not isinstance(content[key], Mapping) or not content[key]:
         raise CheckpointError(
-            f"{path} [{key}] is empty: such a file is evaluated, not trained further; give one that"
+            f"{path} [{key}] is empty: this file can be evaluated but not resumed; give one that"
             " pretraining wrote."
         )
     return bare(content[key], f"{path} [{key}]")
 
 
-def _writes() -> bool:
-    spread = torch.distributed.is_available() and torch.distributed.is_initialized()
-    return not spread or torch.distributed.get_rank() == 0
+def _is_main() -> bool:
+    is_distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
+    return not is_distributed or torch.distributed.get_rank() == 0

@@ -1,11 +1,11 @@
-"""Which clips of a step a process handles, and under which masks.
+"""Which clips of a step each process handles, and with which masks.
 
-Step n, from 1, has the positions (n-1)*B to n*B-1 of the endless order of clips, B being the
-recipe's `batch_size`. `mask_batch` consecutive clips of a step are a group: their mask lists are
-cut to one length, and drawn from (seed, step, group) alone. Processes take contiguous shares of a
-step, in chunks of equal size that never cross the border of a group. So clips, masks and losses
-do not depend on the number of processes, nor on the size of chunks: all clips of a group have lists
-of one length, and the mean over equal chunks is the mean over the group.
+Step n (from 1) covers positions (n-1)*B to n*B-1 of the endless order of clips, where B is the
+recipe's `batch_size`. `mask_batch` consecutive clips of a step form a group: their mask lists are
+cut to a common length and drawn from (seed, step, group) alone. Processes take contiguous parts of
+a step, in chunks of equal size that never cross a group boundary. Clips, masks and losses therefore
+depend neither on the number of processes nor on the chunk size: mask lists within a group have
+equal length, so the mean over equal chunks is the mean over the group.
 
 A chunk is a `range` of clips of the step, counted from 0.
 """
@@ -31,31 +31,31 @@ def plan_chunks(
 ) -> tuple[range, ...]:
     """Return the chunks of every step that process `rank` of `world_size` handles, in order.
 
-    `micro_batch` is the number of clips of a chunk; None takes as many as groups allow. Every
+    `micro_batch` is the number of clips per chunk; None takes as many as groups allow. Every
     process gets the same number of chunks.
 
     Raises:
-        UsageError: processes or chunks that do not divide the batch or cross the border of a group.
+        UsageError: the batch is not divisible by processes or chunks, or a chunk crosses a group.
     """
-    share = share_of(recipe, world_size=world_size)
+    local = local_batch_size(recipe, world_size=world_size)
     has_groups = recipe.batch_size > recipe.mask_batch
-    largest = math.gcd(share, recipe.mask_batch) if has_groups else share
+    largest = math.gcd(local, recipe.mask_batch) if has_groups else local
     size = largest if micro_batch is None else micro_batch
     if size < 1 or largest % size:
         fitting = _divisors(largest)[::-1][:8]
         raise UsageError(
-            f"{size} clips at a time do not divide the {share} clips of a process evenly within"
+            f"chunks of {size} clips do not evenly divide the {local} clips per process within"
             f" groups of mask_batch {recipe.mask_batch}; these do:"
-            f" {', '.join(f'{fit} (--accumulate {share // fit})' for fit in fitting)}."
+            f" {', '.join(f'{fit} (--accumulate {local // fit})' for fit in fitting)}."
         )
-    return tuple(range(s, s + size) for s in range(rank * share, (rank + 1) * share, size))
+    return tuple(range(s, s + size) for s in range(rank * local, (rank + 1) * local, size))
 
 
-def share_of(recipe: PretrainRecipe, *, world_size: int, accumulate: int = 1) -> int:
-    """Return the clips of a step that one process handles, in each of `accumulate` equal parts.
+def local_batch_size(recipe: PretrainRecipe, *, world_size: int, accumulate: int = 1) -> int:
+    """Return the number of clips per process and backward pass, of `accumulate` per step.
 
     Raises:
-        UsageError: the batch cannot be divided so.
+        UsageError: the batch is not divisible.
     """
     batch, parts = recipe.batch_size, world_size * accumulate
     if parts < 1 or batch % parts:
@@ -63,8 +63,8 @@ def share_of(recipe: PretrainRecipe, *, world_size: int, accumulate: int = 1) ->
         below = [str(d) for d in _divisors(batch) if d < parts][-1:]
         above = [str(d) for d in _divisors(batch) if d > parts][:1]
         raise UsageError(
-            f"batch_size {batch} of recipe {recipe.name} cannot be divided over {over}; use"
-            f" {' or '.join(below + above)} in all, or --set batch_size to a multiple."
+            f"batch_size {batch} of recipe {recipe.name} is not divisible by {over}; use"
+            f" {' or '.join(below + above)} in total, or --set batch_size to a multiple."
         )
     return batch // parts
 
@@ -72,7 +72,7 @@ def share_of(recipe: PretrainRecipe, *, world_size: int, accumulate: int = 1) ->
 def chunk_positions(
     recipe: PretrainRecipe, chunks: Sequence[range], *, first_step: int = 1
 ) -> Iterator[IntArray]:
-    """Yield, without end, the positions int64 `[clips]` of each chunk of each step in turn."""
+    """Yield the positions int64 `[clips]` of each chunk of each step, endlessly."""
     for step in itertools.count(first_step):
         for chunk in chunks:
             start = (step - 1) * recipe.batch_size
@@ -80,10 +80,10 @@ def chunk_positions(
 
 
 def chunk_masks(recipe: PretrainRecipe, chunk: range, *, step: int, seed: int) -> list[Mask]:
-    """Return the masks, one of every kind, of the clips of a chunk of step `step` (from 1).
+    """Return the masks, one per kind, for the clips of a chunk of step `step` (from 1).
 
-    Where a group is cut short because the batch is smaller, masks of a whole group are drawn and
-    the first ones used: a small batch keeps the statistics of the recipe.
+    If the batch is smaller than a group, masks for a whole group are drawn and the first ones used,
+    so that a small batch keeps the statistics of the recipe.
     """
     group = chunk.start // recipe.mask_batch
     assert group == (chunk.stop - 1) // recipe.mask_batch, (chunk, recipe.mask_batch)
@@ -92,7 +92,7 @@ def chunk_masks(recipe: PretrainRecipe, chunk: range, *, step: int, seed: int) -
     return [mask.rows(chunk.start - first, chunk.stop - first) for mask in masks]
 
 
-# The chunks of a group follow each other, so the group is drawn once for all of them.
+# Chunks of one group are consecutive, so each group is drawn once.
 @lru_cache(maxsize=1)
 def _group_masks(
     kinds: tuple[MaskKind, ...], grid: Grid, num_clips: int, key: tuple[int, int, int]

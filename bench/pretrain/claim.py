@@ -1,4 +1,4 @@
-"""Whose a run folder is: recipe, lists and seed of the run that began in it."""
+"""Which run owns a run folder: the recipe, lists and seed it was started with."""
 
 from __future__ import annotations
 
@@ -14,83 +14,82 @@ RECIPE_FILE = "recipe.json"
 
 
 def check_folder(folder: Path, facts: Mapping[str, Any], *, resume: bool) -> None:
-    """Make the folder of a run with these facts, or refuse one that is taken.
+    """Create the folder of a run with these facts, or refuse one that is in use.
 
     Raises:
         UsageError: it holds another run, or the same one and `resume` is not set.
-        BenchError: it cannot be made.
+        BenchError: it cannot be created.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise BenchError(
-            f"cannot make the folder {folder}: {error.strerror}; name one that you may write to"
-            " with --out."
+            f"cannot create the folder {folder}: {error.strerror}; choose a writable --out."
         ) from error
     path = folder / RECIPE_FILE
     if not path.exists():
         return
     if not resume:
-        raise taken(folder)
+        raise folder_in_use(folder)
     try:
-        held = json.loads(path.read_text(encoding="utf-8"))
+        saved = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise UsageError(
-            f"{path} is damaged ({error}), so it is not known which run is there; name another"
-            " folder with --out."
+            f"{path} is damaged ({error}), so its run cannot be identified; choose another folder"
+            " with --out."
         ) from error
-    refuse_another(folder, held, facts)
+    require_same_run(folder, saved, facts)
 
 
 def claim_folder(folder: Path, facts: Mapping[str, Any]) -> None:
-    """Write down what the run is: from now on the folder is its own."""
+    """Record the facts of the run, which owns the folder from then on."""
     remove_leftovers(folder)
     if not (folder / RECIPE_FILE).exists():
         write_whole(folder / RECIPE_FILE, (json.dumps(facts, indent=2) + "\n").encode())
 
 
-def taken(folder: Path) -> UsageError:
-    """Return the error: the folder holds a run and `--resume` was not said."""
+def folder_in_use(folder: Path) -> UsageError:
+    """Return the error for a folder that holds a run when `--resume` is not set."""
     return UsageError(
-        f"{folder} holds a pretraining run already: go on with --resume, or name another folder"
-        " with --out."
+        f"{folder} already holds a pretraining run: continue it with --resume, or choose another"
+        " folder with --out."
     )
 
 
-def refuse_another(folder: Path, held: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
-    """Raise `UsageError` if a run with the facts `held` is not one with these `facts`."""
-    recipe, here = held.get("recipe"), facts["recipe"]
-    if isinstance(recipe, dict) and recipe.get("name") != here["name"]:
-        other = f"{recipe.get('name')} there, {here['name']} here"
+def require_same_run(folder: Path, saved: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
+    """Raise `UsageError` if the `saved` facts of a folder are not those of this run."""
+    recipe, new = saved.get("recipe"), facts["recipe"]
+    if isinstance(recipe, dict) and recipe.get("name") != new["name"]:
+        recipes = f"{recipe.get('name')} there, {new['name']} here"
     else:
-        other = _changes(recipe, here, "")
+        recipes = _changes(recipe, new, "")
     lists = ""
-    if held.get("lists") != facts["lists"]:
-        lists = f"{_spelt(held.get('lists'))} there, {_spelt(facts['lists'])} here"
-    elif held.get("lists_digest") != facts["lists_digest"]:
+    if saved.get("lists") != facts["lists"]:
+        lists = f"{_describe(saved.get('lists'))} there, {_describe(facts['lists'])} here"
+    elif saved.get("lists_digest") != facts["lists_digest"]:
         lists = "other files or weights in the same lists"
     changes = {
-        "recipe": other,
+        "recipe": recipes,
         "--data": lists,
-        "--seed": _changes(held.get("seed"), facts["seed"], "seed"),
+        "--seed": _changes(saved.get("seed"), facts["seed"], "seed"),
     }
     different = [f"another {what} ({change})" for what, change in changes.items() if change]
     if different:
         raise UsageError(
-            f"{folder} was begun with {' and '.join(different)}; resume it with the same, or name"
+            f"{folder} was started with {' and '.join(different)}; resume it unchanged, or choose"
             " another folder with --out."
         )
 
 
-def _changes(held: Any, here: Any, name: str) -> str:
-    """Spell every setting that differs, such as `encoder.depth 4 there, 6 here`."""
-    if not isinstance(held, dict) or not isinstance(here, Mapping):
-        return "" if held == here else f"{name} {held} there, {here} here"
-    inner = (_changes(held.get(k), here.get(k), f"{name}.{k}" if name else k) for k in here)
+def _changes(saved: Any, new: Any, name: str) -> str:
+    """List the settings that differ, such as `encoder.depth 4 there, 6 here`."""
+    if not isinstance(saved, dict) or not isinstance(new, Mapping):
+        return "" if saved == new else f"{name} {saved} there, {new} here"
+    inner = (_changes(saved.get(k), new.get(k), f"{name}.{k}" if name else k) for k in new)
     return "; ".join(filter(None, inner))
 
 
-def _spelt(lists: Any) -> str:
+def _describe(lists: Any) -> str:
     if not isinstance(lists, Mapping):
         return "no lists"
     return " and ".join(f"{name} with {size} files" for name, size in lists.items())

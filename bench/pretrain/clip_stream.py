@@ -1,10 +1,9 @@
-"""Clips to pretrain on, decoded and augmented ahead in worker processes.
+"""Pretraining clips, decoded and augmented ahead of time in worker processes.
 
-The view of a clip is that of the released pretraining (arXiv 2404.08471): a random resized crop of
-the frames as they are decoded, the same in all of them, mirrored half of the time.
+The view is that of the released pretraining (arXiv 2404.08471): one random resized crop of the
+decoded frames, the same for all of them, flipped horizontally with probability 0.5.
 
-Shape letters: B clips of a batch, T frames of a clip, H and W pixels of a decoded
-frame, S pixels of a side of the view.
+Shape letters: B clips, T frames, H and W pixels of a decoded frame, S pixels per side of the view.
 """
 
 from __future__ import annotations
@@ -30,9 +29,8 @@ from bench.pretrain.reader import ClipReader
 from bench.pretrain.recipe import PretrainRecipe
 from bench.types import IMAGENET_MEAN, IMAGENET_STD, IntArray
 
-# So many rows are tried at a position before the data set is taken to be unreadable as a whole.
-MAX_ATTEMPTS = 20
-# Last number of the seeds of frames and crop; those of `bench.pretrain.order` are others.
+MAX_ATTEMPTS = 20  # rows tried per position before the whole data set counts as unreadable
+# Last number of the seeds of frames and crop; `bench.pretrain.order` uses others.
 FRAMES, CROP = 0, 1
 
 
@@ -40,9 +38,9 @@ FRAMES, CROP = 0, 1
 class ClipBatch:
     """Normalised clips, float32 `[B, 3, T, S, S]`, in the order of their positions.
 
-    `unreadable` holds (path, reason) of every file that was met and could not be decoded; another
-    was read in its place. `seconds_waited` is how long this process waited for the batch; without
-    workers that is how long it took to make it.
+    `unreadable` holds (path, reason) of every file that could not be decoded and was replaced by
+    another. `seconds_waited` is how long this process waited for the batch; without workers, how
+    long it took to make it.
     """
 
     clips: torch.Tensor
@@ -50,7 +48,7 @@ class ClipBatch:
     seconds_waited: float
 
     def pin_memory(self) -> ClipBatch:
-        """Return the batch in page-locked memory, from where a GPU fetches it at full speed."""
+        """Return the batch in page-locked memory, for fast copies to the GPU."""
         return replace(self, clips=self.clips.pin_memory())
 
 
@@ -68,57 +66,56 @@ def clip_batches(
     """Yield the clips of each array of positions in `batches`, in that order.
 
     `batches` may be endless; it is consumed `2 * workers` arrays ahead. Pixels depend on the seed,
-    the position and the row that `order` has there, and not on `workers` (0: this process decodes,
-    in one thread), nor on how positions are grouped. Up to `keep_decoded_bytes` of decoded files
-    are kept in memory, all workers together, so that a small data set is decoded once; that changes
-    no pixel either. A file that cannot be decoded is named in its batch, and `order.another` row
-    read instead; it is named again whenever it is met. Where there is a GPU, clips lie in
-    page-locked memory.
+    the position and its row in `order`, but not on `workers` (0: decode in this process, in one
+    thread), the grouping of positions, or `keep_decoded_bytes`, the memory all workers together may
+    fill with decoded files so that a small data set is decoded once. A file that cannot be decoded
+    is listed in its batch every time, and the row `order.replacement` is read instead. With a GPU,
+    clips are in page-locked memory.
 
     The workers live until the iterator is closed. They ignore SIGINT and SIGTERM, which a launcher
     sends to all processes, so that the training process can finish its step and save.
 
     Raises:
-        DataError: so many files in a row are unreadable that the data set must be.
+        DataError: 20 files in a row are unreadable.
         BenchError: a worker process died, or the decoder is not installed.
     """
     loader: DataLoader[ClipBatch | BenchError] = DataLoader(
         _ClipsByRequest(lists, order, recipe, seed, keep_decoded_bytes // max(workers, 1), decoder),
         batch_size=None,
-        # The order is worked out in one process only, and as late as the loader asks for it.
+        # The order is computed in this process only, when the loader asks for it.
         sampler=((positions, order.rows(positions)) for positions in batches),
         num_workers=workers,
         collate_fn=unchanged,
         worker_init_fn=_leave_signals_to_the_parent,
         pin_memory=torch.cuda.is_available(),
-        # The loader draws a seed for workers, here not from the generator that training uses.
+        # Else the loader would draw a seed for its workers from training's generator.
         generator=torch.Generator().manual_seed(0),
     )
     start = time.perf_counter()
-    for found in read_ahead(loader, explained):
+    for found in read_ahead(loader, explain_worker_death):
         yield replace(found, seconds_waited=time.perf_counter() - start)
         start = time.perf_counter()
 
 
-def explained() -> AbstractContextManager[None]:
-    """Turn the death of a process that decodes for a training into a sentence."""
+def explain_worker_death() -> AbstractContextManager[None]:
+    """Turn the death of a decoding worker into an error message."""
     return deaths_explained(
         "pretraining",
-        "resume with fewer --workers; everything up to the last checkpoint is kept",
+        "resume with fewer --workers; everything up to the last checkpoint is saved",
     )
 
 
 def training_view(clip_THW3: Pixels, box: Box, size: int, flip: bool) -> torch.Tensor:
     """Return a box of frames uint8 `[T, H, W, 3]`, resized and normalised: `[3, T, size, size]`.
 
-    `box` is (top, left, height, width) in pixels. Grey levels are not rounded in between.
+    `box` is (top, left, height, width) in pixels. Intermediate values are not rounded.
     """
     view = crop_resize(clip_THW3, box, size)
     return normalise(view.flip(2) if flip else view, IMAGENET_MEAN, IMAGENET_STD)
 
 
 class _ClipsByRequest(Dataset[ClipBatch | BenchError]):
-    """Batches by request: positions, and the rows that stand there."""
+    """Batches by request: an array of positions and the array of their rows."""
 
     def __init__(
         self,
@@ -142,15 +139,15 @@ class _ClipsByRequest(Dataset[ClipBatch | BenchError]):
                 for clip, position, row in zip(clips, positions, rows, strict=True):
                     self._fill(clip, int(position), int(row), unreadable)
         except BenchError as error:
-            return error  # raised by the reader: a worker would wrap it into its traceback
+            return error  # raised by the reader: a worker would wrap it in its traceback
         return ClipBatch(clips=clips, unreadable=tuple(unreadable), seconds_waited=0.0)
 
     def _fill(
         self, clip: torch.Tensor, position: int, row: int, unreadable: list[tuple[str, str]]
     ) -> None:
-        """Write the clip of a position into `clip`, of the first of its rows that decodes."""
+        """Write into `clip` the first row of this position that can be decoded."""
         for attempt in range(MAX_ATTEMPTS):
-            row = self.order.another(position, attempt) if attempt else row
+            row = self.order.replacement(position, attempt) if attempt else row
             path, seed = self.paths[row], (self.seed, position, attempt)
             try:
                 frames, index = self.reader.read(row, path, (*seed, FRAMES))
@@ -166,8 +163,8 @@ class _ClipsByRequest(Dataset[ClipBatch | BenchError]):
             return
         path_, reason = unreadable[-1]
         raise DataError(
-            f"{MAX_ATTEMPTS} files drawn one after the other cannot be decoded, the last of them"
-            f" {path_}: {reason} Are the disk and the lists in order? See: bench doctor."
+            f"{MAX_ATTEMPTS} files in a row cannot be decoded, the last of them {path_}: {reason}"
+            " Check the disk and the lists; see: bench doctor."
         )
 
 

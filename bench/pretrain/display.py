@@ -1,6 +1,6 @@
-"""A pretraining run on the terminal: a bar of its steps and what was measured last, on stderr.
+"""A pretraining run on the terminal: a progress bar and the latest measurements, on stderr.
 
-On something that is no terminal every entry is one line, so that a batch job's log can be read.
+If stderr is not a terminal, every entry is printed as one line, for the log of a batch job.
 """
 
 from __future__ import annotations
@@ -19,12 +19,11 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-Shown = tuple[str, str]  # a title and its value
-Format = tuple[str, str | None]  # a title, and how its value is written (None: a list of sizes)
+Cell = tuple[str, str]  # a title and its formatted value
+Format = tuple[str, str | None]  # a title and the format of its value (None: a list of sizes)
 
 BARS = "▁▂▃▄▅▆▇█"
 NUM_BARS = 16  # measurements in a sparkline
-# What is shown of an entry, by its keys.
 TRAINING: Mapping[str, Format] = {
     "loss": ("loss", "{:.4f}"),
     "std_loss": ("std loss", "{:.4f}"),
@@ -60,11 +59,11 @@ HIDDEN_IF_ZERO = ("std_loss", "context_tokens", "target_tokens")  # zero, or an 
 class Display:
     """Shows the entries of a run as they come; a context manager.
 
-    An entry may leave everything out but `step`; what it leaves out stays as it was, but an alarm
-    goes out with the next `health` that comes without one. Keys: step, num_steps, loss, std_loss,
-    lr, weight_decay, momentum, encoder_norm, predictor_norm, context_tokens and target_tokens
-    (lists), clips_per_second, data_wait (share 0-1), step_seconds, memory_gb, unreadable (count),
-    health and online (tables), alarm (sentence). `clock` gives seconds.
+    Only `step` is required; other keys keep their last value, except that an alarm ends with the
+    next `health` that comes without one. Keys: step, num_steps, loss, std_loss, lr, weight_decay,
+    momentum, encoder_norm, predictor_norm, context_tokens and target_tokens (lists),
+    clips_per_second, data_wait (fraction), step_seconds, memory_gb, unreadable (count), health and
+    online (tables), alarm (sentence). `clock` gives seconds.
     """
 
     def __init__(
@@ -79,7 +78,7 @@ class Display:
         self._clock = clock
         self._state: dict[str, Any] = {}
         self._past: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=NUM_BARS))
-        self._begin: tuple[float, int] | None = None
+        self._start: tuple[float, int] | None = None
         self._now = 0.0
         self._live: Live | None = None
 
@@ -97,18 +96,18 @@ class Display:
             self._live = None
 
     def update(self, entry: Mapping[str, Any]) -> None:
-        """Show an entry; without a terminal print it, if it holds more than its step."""
-        self._take(entry)
+        """Show an entry; without a terminal, print it unless it only has its step."""
+        self._merge(entry)
         if not self.console.is_terminal and entry.keys() - {"step", "num_steps"}:
             self.console.print(
                 self._line(entry), highlight=False, markup=False, soft_wrap=True, emoji=False
             )
 
     def render(self) -> RenderableType:
-        """Return the bar and the panel of what is known now."""
+        """Return the progress bar and the panel of current values."""
         table = Table.grid(padding=(0, 3))
         state = self._state
-        columns = _shown(state, TRAINING), _shown(state, SPEED), _measured(state, self._past)
+        columns = _cells(state, TRAINING), _cells(state, SPEED), _measured_cells(state, self._past)
         for row in zip_longest(*columns, fillvalue=("", "")):
             table.add_row(
                 *(text for title, value in row for text in (Text(title, style="dim"), Text(value)))
@@ -118,7 +117,7 @@ class Display:
             parts.append(Text(str(self._state["alarm"]), style="bold red"))
         return Panel(Group(*parts), title=self._title, title_align="left")
 
-    def _take(self, entry: Mapping[str, Any]) -> None:
+    def _merge(self, entry: Mapping[str, Any]) -> None:
         if entry.get("health"):
             self._state.pop("alarm", None)
         self._state.update({key: value for key, value in entry.items() if value is not None})
@@ -126,10 +125,10 @@ class Display:
             for key, value in (entry.get(table) or {}).items():
                 if _is_number(value):
                     self._past[f"{table}.{key}"].append(value)
-        # Not when drawing: a pause between entries would seem to slow the run.
+        # Not on redraw, where a pause between entries would count as slow steps.
         self._now = self._clock()
-        if self._begin is None and "step" in entry:
-            self._begin = self._now, entry["step"]
+        if self._start is None and "step" in entry:
+            self._start = self._now, entry["step"]
 
     def _bar(self) -> RenderableType:
         step, total = self._state.get("step", 0), self._state.get("num_steps")
@@ -142,26 +141,27 @@ class Display:
         return grid
 
     def _remaining(self) -> str:
-        """The rate since the display began, all pauses included, says when the run will end."""
+        """Extrapolate from the mean rate since the display began, pauses included."""
         step, total = self._state.get("step", 0), self._state.get("num_steps")
-        if self._begin is None or not total:
+        if self._start is None or not total:
             return ""
-        begin, first = self._begin
+        start, first = self._start
         if step <= first:
             return ""
-        seconds = (self._now - begin) / (step - first) * (total - step)
+        seconds = (self._now - start) / (step - first) * (total - step)
         return f"{_duration(seconds)} left"
 
     def _line(self, entry: Mapping[str, Any]) -> str:
         total = self._state.get("num_steps")
         place = f"step {entry.get('step', '?')}" + (f"/{total}" if total else "")
-        held = [*_shown(entry, TRAINING), *_shown(entry, SPEED), *_measured(entry, {})]
+        cells = [*_cells(entry, TRAINING), *_cells(entry, SPEED), *_measured_cells(entry, {})]
         ends = [self._remaining(), f"ALARM {entry['alarm']}" if entry.get("alarm") else ""]
-        return "  ".join([place, *(f"{title} {text}" for title, text in held), *filter(None, ends)])
+        values = (f"{title} {text}" for title, text in cells)
+        return "  ".join([place, *values, *filter(None, ends)])
 
 
 def sparkline(values: Iterable[float]) -> str:
-    """Return one bar a value, the smallest lowest and the largest highest; "" for less than two."""
+    """Return one bar per value, scaled from smallest to largest; "" for fewer than two values."""
     numbers = list(values)
     if len(numbers) < 2:
         return ""
@@ -172,9 +172,8 @@ def sparkline(values: Iterable[float]) -> str:
     return "".join(BARS[round((value - low) / (high - low) * top)] for value in numbers)
 
 
-def _shown(values: Mapping[str, Any], wanted: Mapping[str, Format]) -> Iterator[Shown]:
-    """Yield nothing for what was not measured; a number that is not finite is said in words."""
-    for key, (title, form) in wanted.items():
+def _cells(values: Mapping[str, Any], formats: Mapping[str, Format]) -> Iterator[Cell]:
+    for key, (title, form) in formats.items():
         value = values.get(key)
         if value is None or (key in HIDDEN_IF_ZERO and not value):
             continue
@@ -184,11 +183,13 @@ def _shown(values: Mapping[str, Any], wanted: Mapping[str, Format]) -> Iterator[
             yield title, form.format(value) if _is_number(value) else "not finite"
 
 
-def _measured(entry: Mapping[str, Any], past: Mapping[str, Iterable[float]]) -> Iterator[Shown]:
-    for table, wanted in MEASURED.items():
-        for key, format_ in wanted.items():
+def _measured_cells(
+    entry: Mapping[str, Any], past: Mapping[str, Iterable[float]]
+) -> Iterator[Cell]:
+    for table, formats in MEASURED.items():
+        for key, format_ in formats.items():
             bars = sparkline(past.get(f"{table}.{key}", ()))
-            for title, text in _shown(entry.get(table) or {}, {key: format_}):
+            for title, text in _cells(entry.get(table) or {}, {key: format_}):
                 yield title, f"{text} {bars}".rstrip()
 
 
@@ -197,7 +198,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _duration(seconds: float) -> str:
-    """Two units are enough: 3d 4h, 2h 05m, 1m 09s, 9s."""
+    """Format in at most two units: 3d 4h, 2h 05m, 1m 09s, 9s."""
     whole = round(seconds)
     days, hours, minutes = whole // 86400, whole // 3600 % 24, whole // 60 % 60
     if days:

@@ -1,4 +1,4 @@
-"""What to pretrain and where: a recipe, its data and seed, and the machine's part."""
+"""What to pretrain and where: recipe, data, seed and machine settings."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from bench.errors import UsageError
 from bench.pretrain.engine import EngineKind
 from bench.pretrain.recipe import PretrainRecipe
 
-# Numbers that count from 1, and what they are called on the command line.
+# Fields that must be at least 1, with their command-line options.
 AT_LEAST_ONE = {
     "stop_after": "--steps",
     "save_every": "--save-every",
@@ -22,17 +22,16 @@ AT_LEAST_ONE = {
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainJob:
-    """One pretraining run. `recipe`, `lists` and `seed` decide the weights, the rest does not.
+    """One pretraining run. Only `recipe`, `lists` and `seed` decide the weights.
 
-    `out` is the run folder. `stop_after` ends the run at that step and leaves the schedules as
-    they are. A checkpoint is written every `save_every` steps, an evaluation folder every
-    `encoder_every` and at the end, a line of the log every `log_every`; features are measured every
-    `watch_every` steps, and probed on the task `watch` if one is named. `accumulate` is the number
-    of backward passes that a step takes on each process. `keep_decoded_gb` is how much memory may
-    hold decoded videos, for small data sets.
+    `out` is the run folder. `stop_after` ends the run at that step without changing the schedules.
+    A checkpoint is written every `save_every` steps, an evaluation folder every `encoder_every` and
+    at the end, a log line every `log_every`; features are measured every `watch_every` steps, and
+    probed on the task `watch`, if any. `accumulate` is the number of backward passes per step and
+    process. `keep_decoded_gb` is the memory for decoded videos, for small data sets.
 
     Raises:
-        UsageError: a number that cannot work.
+        UsageError: an invalid number.
     """
 
     recipe: PretrainRecipe
@@ -67,9 +66,9 @@ class PretrainJob:
         if self.seed < 0 or self.workers < 0 or self.keep_decoded_gb < 0:
             raise UsageError("--seed, --workers and --keep-decoded must be at least 0.")
         if not self.lists:
-            raise UsageError("pretraining needs videos: name one or more lists with --data.")
+            raise UsageError("pretraining needs videos: give one or more lists with --data.")
 
     @property
     def last_step(self) -> int:
-        """The step after which the run ends."""
+        """The last step of the run."""
         return min(self.recipe.num_steps, self.stop_after or self.recipe.num_steps)

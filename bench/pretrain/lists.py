@@ -2,13 +2,13 @@
 
 A list is one of
 
-    clips.csv           one media file a line; or rows with labels, which are ignored, in any layout
-                        of `bench.data.discover.annotations`
+    clips.csv           one media file per line; or rows in any layout of
+                        `bench.data.discover.annotations`, whose labels are ignored
     folder              every video and image below it, sorted; hidden files are left out
     task:NAME           the training split of a registered task
 
-and may be followed by `=WEIGHT`. Lists of several million rows are held as one block of bytes that
-worker processes share.
+and may be followed by `=WEIGHT`. Millions of paths are stored as one block of bytes that worker
+processes share.
 """
 
 from __future__ import annotations
@@ -41,20 +41,19 @@ from bench.errors import DataError, UsageError
 from bench.preflight.task_contract import require_task
 
 TASK = "task:"
-# So many names of a list, evenly spread, are looked up to find out which folder they start from.
-NUM_PROBED = 16
-NO_LINES = (".jsonl", ".ndjson", ".parquet")
+NUM_PROBED = 16  # evenly spaced names per list that are looked up to find its root folder
+NOT_LINE_BASED = (".jsonl", ".ndjson", ".parquet")
 
 Names = tuple[Path, list[str]]  # a folder and the names below it
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ClipLists:
-    """The rows of all lists, one list after the other.
+    """The rows of all lists, concatenated.
 
-    `names` are the lists as they were asked for, `sizes` their numbers of rows, `weights` how often
-    each is drawn from (None: as often as its size says). `digest` is a SHA-256 over sizes, weights
-    and names of files below the folder of their list, so that it is the same on every machine.
+    `names` are the lists as given, `sizes` their numbers of rows, `weights` their sampling weights
+    (None: proportional to size). `digest` is a SHA-256 over sizes, weights and file names relative
+    to their list's folder, so that it is the same on every machine.
     """
 
     names: tuple[str, ...]
@@ -70,23 +69,22 @@ class ClipLists:
 def read_lists(specs: Sequence[str], data: Path | None) -> ClipLists:
     """Read the lists named by `specs`: `PATH`, `PATH=WEIGHT`, `task:NAME` or `task:NAME=WEIGHT`.
 
-    Relative names in a list file are looked up beside it, else below `data`, which is also the
-    `data` option of a task. Media files are not opened.
+    Relative names in a list file are looked up next to it, else below `data`, which is also passed
+    to tasks as their `data` option. Media files are not opened.
 
     Raises:
-        UsageError: no list, some lists with a weight and some without, a weight that is none, or a
-            task that cannot be built.
-        DataError: a list that is missing or empty, or names no media that is there.
+        UsageError: no list, weights on some lists only, an invalid weight, or a task that cannot be
+            built.
+        DataError: a list that is missing or empty, or whose media cannot be found.
     """
     if not specs:
-        raise UsageError("there is nothing to train on: give a list, a folder or task:NAME.")
+        raise UsageError("nothing to train on: give a list, a folder or task:NAME.")
     found = [_parse(spec) for spec in specs]
     weights = tuple(weight for _, weight in found if weight is not None) or None
     if weights and len(weights) < len(found):
         bare = next(name for name, weight in found if weight is None)
         raise UsageError(
-            f"list {bare!r} has no weight but others have: write =WEIGHT behind every list, or"
-            " behind none."
+            f"list {bare!r} has no weight but others do: append =WEIGHT to every list or to none."
         )
     files = [_read(name, data) for name, _ in found]
     sizes = tuple(len(rows) for _, rows in files)
@@ -103,10 +101,10 @@ def read_lists(specs: Sequence[str], data: Path | None) -> ClipLists:
 
 
 class PathTable(Sequence[Path]):
-    """Paths of millions of files without an object for each of them.
+    """Paths of millions of files without one object per path.
 
-    The names are the bytes of two tensors: processes that are forked share their pages, and torch
-    puts them into shared memory for those that are not.
+    Two tensors hold the names: forked processes share their pages, and torch puts them into shared
+    memory for spawned ones.
     """
 
     def __init__(self, files: Sequence[Names]) -> None:
@@ -127,11 +125,11 @@ class PathTable(Sequence[Path]):
     def __getitem__(self, row: int | slice) -> Path | list[Path]:
         if isinstance(row, slice):
             return [self[number] for number in range(*row.indices(len(self)))]
-        number = range(len(self))[row]  # counts from the end where negative; IndexError outside
+        number = range(len(self))[row]  # negative counts from the end; IndexError if outside
         start = int(self._ends[number - 1]) if number else 0
         name = self._text[start : int(self._ends[number])].numpy().tobytes()
-        place = int(np.searchsorted(self._list_ends, number, side="right"))
-        return self._roots[place] / os.fsdecode(name)
+        index = int(np.searchsorted(self._list_ends, number, side="right"))
+        return self._roots[index] / os.fsdecode(name)
 
 
 def _parse(spec: str) -> tuple[str, float | None]:
@@ -157,7 +155,7 @@ def _read(name: str, data: Path | None) -> Names:
         if names:
             return path, names
         raise DataError(
-            f"{path} holds no videos or images; it should hold files that end in one of"
+            f"{path} has no videos or images, that is, no files that end in one of"
             f" {' '.join(EXTENSIONS)}."
         )
     if not path.exists():
@@ -169,7 +167,7 @@ def _read(name: str, data: Path | None) -> Names:
 
 
 def build_task(name: str, data: Path | None, options: Mapping[str, Any] | None = None) -> Task:
-    """Build a registered task; `data` is its option of that name, where it has one."""
+    """Build a registered task; `data` is passed on if the task has that option."""
     takes_data = data is not None and "data" in registry.find("tasks", name).options
     given = {"data": data} if takes_data else {}
     task: Task = registry.build("tasks", name, {**given, **(options or {})})
@@ -183,38 +181,40 @@ def _task_files(name: str, data: Path | None) -> Names:
     if len(names) < len(task.fit):
         raise DataError(
             f"{TASK}{name}: {len(task.fit) - len(names)} of {len(task.fit)} training samples are"
-            " folders of frames or parts of archives, which pretraining does not read; give a"
-            " folder or a list of media files."
+            " folders of frames or archive members, which pretraining cannot read; give a folder or"
+            " a list of media files."
         )
-    return _below_shared_folder(names)
+    return _split_common_folder(names)
 
 
 def _walk(root: Path, below: str, above: tuple[str, ...]) -> Iterator[str]:
-    """Yield the names of the media below a folder; links are followed, but never in a circle."""
-    place = os.path.realpath(root / below)
-    if place in above:
-        raise DataError(f"{root / below} is a link to a folder that holds it; remove the link.")
+    """Yield the names of media files below a folder, following symlinks but not in a cycle."""
+    real = os.path.realpath(root / below)
+    if real in above:
+        raise DataError(
+            f"{root / below} is a symlink to one of its own parent folders; remove the link."
+        )
     with os.scandir(root / below) as entries:
-        shown = [entry for entry in entries if not entry.name.startswith(".")]
-    for entry in shown:
+        visible = [entry for entry in entries if not entry.name.startswith(".")]
+    for entry in visible:
         if entry.is_dir():
-            yield from _walk(root, f"{below}{entry.name}/", (*above, place))
+            yield from _walk(root, f"{below}{entry.name}/", (*above, real))
         elif extension(entry.name) in EXTENSIONS:
             yield below + entry.name
 
 
 def _list_files(path: Path, data: Path | None) -> Names:
-    names, lines = _written_names(path)
+    names, lines = _read_names(path)
     for name, line in zip(names, lines, strict=True):
         if extension(name) not in EXTENSIONS:
             raise DataError(
                 f"{path}, line {line}: {name!r} does not end in a known extension"
-                f" ({' '.join(EXTENSIONS)}); every row should name a video or an image."
+                f" ({' '.join(EXTENSIONS)}); every row must name a video or an image."
             )
     names = [name.removeprefix("./") for name in names]
     roots = [path.parent] if data is None else [path.parent, data]
     if all(name.startswith("/") for name in names):
-        root, names = _below_shared_folder(names)
+        root, names = _split_common_folder(names)
         roots = [root]
     probed = names[:: -(-len(names) // NUM_PROBED)]
     for root in roots:
@@ -223,29 +223,29 @@ def _list_files(path: Path, data: Path | None) -> Names:
     places = " or ".join(str(root) for root in roots)
     advice = "check --data-root" if data is not None else "give their folder with --data-root"
     raise DataError(
-        f"{path}: none of {len(probed)} names that were tried is a file below {places} (such as"
+        f"{path}: none of {len(probed)} names tried is a file below {places} (such as"
         f" {probed[0]!r}); {advice}."
     )
 
 
-def _written_names(path: Path) -> tuple[Sequence[str], Sequence[int]]:
-    """Return the names in a list file and the lines they stand on."""
-    if path.suffix not in NO_LINES:
+def _read_names(path: Path) -> tuple[Sequence[str], Sequence[int]]:
+    """Return the names in a list file and their line numbers."""
+    if path.suffix not in NOT_LINE_BASED:
         lines = read_lines(path)
         header = int(bool(lines) and lines[0].strip().lower() in FILE_COLUMNS)
         if len(lines) == header:
-            raise DataError(f"{path} is empty: it should name one video or image a line.")
-        # A first line that is a media name as a whole has no label, and then no line has one.
+            raise DataError(f"{path} is empty: it should name one video or image per line.")
+        # If the whole first line is a media name, no line has a label.
         if extension(unquote(lines[header].strip())) in EXTENSIONS:
             names = [unquote(line.strip()) for line in lines[header:]]
             return names, range(header + 1, len(lines) + 1)
-        del lines  # the other layouts read the file again
+        del lines  # frees memory: the other layouts read the file again
     rows = read_annotations(path)
     return rows.files, rows.lines
 
 
-def _below_shared_folder(names: Sequence[str]) -> Names:
-    """Cut absolute names at the folder that they share."""
+def _split_common_folder(names: Sequence[str]) -> Names:
+    """Split absolute names into their common folder and the names below it."""
     ends = [posixpath.dirname(min(names)), posixpath.dirname(max(names))]
     shared = posixpath.commonpath(ends).rstrip("/") + "/"
     return Path(shared), [name[len(shared) :] for name in names]

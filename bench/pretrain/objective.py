@@ -1,9 +1,9 @@
-"""The objective of V-JEPA: predict what is hidden, in the space of a slowly moving encoder.
+"""The objective of V-JEPA: predict masked tokens in the feature space of an EMA encoder.
 
-arXiv 2404.08471, section 3.1 (features, L1) and table 1 (pixels, mean squared error). The order of
-the operations is that of the released code; parity is tested against its runs.
+arXiv 2404.08471, section 3.1 (features, L1) and table 1 (pixels, mean squared error). Operations
+are in the order of the released code; parity is tested against its runs.
 
-Shape letters: B clips, N tokens of a clip, K context tokens, P predicted tokens, D width.
+Shape letters: B clips, N tokens per clip, K context tokens, P predicted tokens, D width.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ STD_EPS = 1e-4
 
 
 class JointEmbedding(nn.Module):
-    """The two networks that are trained: encoder of the context and predictor of the rest."""
+    """The two trained networks: context encoder and predictor."""
 
     def __init__(self, encoder: VideoViT, predictor: Predictor) -> None:
         super().__init__()
@@ -34,7 +34,7 @@ class JointEmbedding(nn.Module):
         self.predictor = predictor
 
     def forward(self, clips: torch.Tensor, masks: Sequence[Mask]) -> list[torch.Tensor]:
-        """Return the predictions `[B, P, D]` of every mask for clips `[B, 3, T, H, W]`."""
+        """Return predictions `[B, P, D]` per mask for clips `[B, 3, T, H, W]`."""
         return [
             self.predictor(
                 self.encoder(clips, keep=mask.context).last, mask.context, mask.target, number
@@ -45,7 +45,7 @@ class JointEmbedding(nn.Module):
 
 @dataclass(frozen=True, kw_only=True)
 class Losses:
-    """`total` is what is minimised: `prediction` plus the weighted `std` regulariser."""
+    """`total` is minimised: `prediction` plus the weighted `std` regulariser."""
 
     total: torch.Tensor
     prediction: torch.Tensor
@@ -53,14 +53,14 @@ class Losses:
 
 
 def fresh_networks(recipe: PretrainRecipe, *, seed: int) -> tuple[JointEmbedding, VideoViT]:
-    """Return new networks and the target encoder, which starts as a copy of the encoder."""
+    """Return new networks and the target encoder, a copy of the encoder."""
     std = recipe.initial_std
     encoder = fresh_vit(recipe.encoder, seed=seed, std=std)
     width = None
     if recipe.target == "pixels":
         a = recipe.encoder
         width = 3 * a.tubelet_size * a.patch_size**2
-    # Seeds of the two networks differ, or their first weights would be the same numbers.
+    # With the same seed, both networks would draw the same numbers.
     predictor = fresh_predictor(
         recipe.predictor, recipe.encoder, seed=seed + 1, out_width=width, std=std
     )
@@ -68,15 +68,15 @@ def fresh_networks(recipe: PretrainRecipe, *, seed: int) -> tuple[JointEmbedding
     return JointEmbedding(encoder, predictor), target
 
 
-def hidden_features(target: nn.Module, clips: torch.Tensor) -> torch.Tensor:
-    """Return the target encoder's features of whole clips, layer-normed, float32 `[B, N, D]`."""
+def target_features(target: nn.Module, clips: torch.Tensor) -> torch.Tensor:
+    """Return the target encoder's layer-normed features of unmasked clips, float32 `[B, N, D]`."""
     with torch.no_grad():
         features = target(clips).last.float()
         return functional.layer_norm(features, features.shape[-1:], eps=TARGET_NORM_EPS)
 
 
-def hidden_pixels(clips: torch.Tensor, kernel: tuple[int, int, int]) -> torch.Tensor:
-    """Return every tubelet's pixels, normalised by its own mean and deviation: `[B, N, pixels]`."""
+def target_pixels(clips: torch.Tensor, kernel: tuple[int, int, int]) -> torch.Tensor:
+    """Return pixels per tubelet, normalised by its mean and deviation, `[B, N, pixels]`."""
     pixels = tubelets(clips.float(), kernel)
     centred = pixels - pixels.mean(dim=-1, keepdim=True)
     return centred / (pixels.var(dim=-1, keepdim=True) + PIXEL_NORM_EPS).sqrt()
@@ -85,19 +85,19 @@ def hidden_pixels(clips: torch.Tensor, kernel: tuple[int, int, int]) -> torch.Te
 def losses(
     recipe: PretrainRecipe,
     predictions: Sequence[torch.Tensor],
-    hidden: torch.Tensor,
+    targets: torch.Tensor,
     masks: Sequence[Mask],
 ) -> Losses:
-    """Compare predictions `[B, P, D]` of every mask with `hidden` `[B, N, D]` at its targets.
+    """Compare predictions `[B, P, D]` per mask with `targets` `[B, N, D]` at the mask's targets.
 
-    The mean over all elements of a mask, then the mean over masks. `std` falls with the spread of
-    the predictions over a clip's tokens.
+    Averaged over all elements of a mask, then over masks. `std` falls as predictions vary more over
+    a clip's tokens.
     """
     power = 2.0 if recipe.target == "pixels" else recipe.loss_exponent
     divisor = 1.0 if recipe.target == "pixels" else recipe.loss_exponent
     distances, spreads = [], []
     for prediction, mask in zip(predictions, masks, strict=True):
-        difference = (prediction.float() - gather_tokens(hidden, mask.target)).abs()
+        difference = (prediction.float() - gather_tokens(targets, mask.target)).abs()
         distances.append((difference if power == 1 else difference**power).mean() / divisor)
         spreads.append((prediction.float().var(dim=1) + STD_EPS).sqrt())
     prediction = torch.stack(distances).mean()

@@ -1,7 +1,7 @@
-"""How useful the features are at this moment: two probes on a small labelled set, as a run goes on.
+"""Feature quality during a run: two probes on a small labelled set.
 
-Only training rows of the set are used: one half is fitted on, the other half is scored. So
-watching a run, or stopping it early, cannot leak the rows that its encoder is evaluated on.
+Only training rows of the set are used, one half to fit and the other to score, so that watching a
+run or stopping it early cannot leak the rows that its encoder is evaluated on.
 
 Shape letters: B clips, T frames, H and W pixels, N tokens, D width.
 """
@@ -22,7 +22,7 @@ from torch import nn
 from bench import registry
 from bench.data.loader import samples
 from bench.data.manifest import Manifest, Task
-from bench.data.splits import stratified_fraction, stratified_holdout
+from bench.data.splits import permuted, stratified_holdout
 from bench.data.views.pixel_recipe import SCORE, Recipe
 from bench.data.views.transforms import normalise
 from bench.encoders.networks.video_vit import VitArchitecture
@@ -36,32 +36,31 @@ from bench.types import IMAGENET_MEAN, IMAGENET_STD, IntArray, Probe, Silent
 log = logging.getLogger(__name__)
 
 NEIGHBOURS = 20  # the k that DINO (arXiv 2104.14294) reports
-# One value, so that nothing has to be chosen: scores compare moments of a run, not encoders.
+# A single C, so that there is nothing to select: scores compare steps of a run, not encoders.
 LOGISTIC = {"C": (1.0,), "tol": 1e-4, "max_iter": 300}
 
 
 @dataclass(frozen=True, kw_only=True)
 class OnlineScores:
-    """Top-1 accuracy (fractions) of both probes on the held-out rows, and the features' health."""
+    """Top-1 accuracy (fraction) of both probes on held-out rows, and feature health."""
 
     knn: float
     linear: float
     health: Health
 
     def as_dict(self) -> dict[str, float]:
-        """Return the two accuracies by name, for a log."""
+        """Return the two accuracies by name."""
         return {"knn": self.knn, "linear": self.linear}
 
 
 class OnlineProbe:
-    """A fixed labelled set in memory, decoded once, and what an encoder makes of it.
+    """A fixed labelled set, decoded once into memory, to score encoders on.
 
-    Of the training split of the registered `task`, `rows` are taken (fewer if it has fewer), in
-    the proportions of its classes and the same ones for every encoder, seed and machine; half of
-    them are fitted on and half held out. `data` is passed on as the task's option of that name. A
-    row is one clip by the task's plan with the encoder's frames and pixels, in its centre view; in
-    memory it takes frames * pixels^2 * 3 bytes (of an image: one frame). Rows that cannot be
-    decoded are left out, and listed in `unreadable` with the reason.
+    A class-stratified sample of `rows` rows (or all, if there are fewer) of the training split of
+    the registered `task`, the same for every encoder, seed and machine; half are for fitting, half
+    held out. `data` is passed on as the task's option. A row is one clip in the task's plan with
+    the encoder's frames and pixels, centre view; it takes frames * pixels^2 * 3 bytes (image: one
+    frame). Rows that cannot be decoded are left out and listed in `unreadable` with the reason.
 
     Raises:
         UsageError: an unknown task or option, or a set too small to hold rows out.
@@ -82,20 +81,20 @@ class OnlineProbe:
         self.unreadable: dict[str, str] = {}
         self._num_frames = architecture.num_frames
         self._recipe = _recipe(built, architecture)
-        manifest = _cut(built.fit, rows)
+        manifest = _subsample(built.fit, rows)
         self._pixels, self._labels = self._decode(manifest)
         self._num_classes = len(manifest.classes)
         self._fit_rows, self._held_out_rows = stratified_holdout(self._labels, fraction=0.5, seed=0)
         if not len(self._held_out_rows) or len(np.unique(self._labels)) < 2:
             raise UsageError(
                 f"online task {task}: {len(self._labels)} readable training rows are too few to fit"
-                " on one half and score on the other: a class needs two rows, and there must be two"
-                " classes. Name another task, or take more rows."
+                " on one half and score on the other: it takes two classes and two rows of a class."
+                " Choose another task, or use more rows."
             )
 
     @property
     def num_rows(self) -> tuple[int, int]:
-        """How many rows are fitted on, and how many are held out."""
+        """Number of rows to fit on and of held-out rows."""
         return len(self._fit_rows), len(self._held_out_rows)
 
     def measure(
@@ -108,16 +107,15 @@ class OnlineProbe:
     ) -> OnlineScores:
         """Encode all rows, fit both probes and score them; seconds for a small encoder.
 
-        `encoder` maps `[B, 3, T, H, W]` to `Tokens`; it is in eval mode meanwhile. Its training
-        flags and torch's random state are afterwards what they were. A sharded encoder must be
-        measured by all processes at once.
+        `encoder` maps `[B, 3, T, H, W]` to `Tokens` and runs in eval mode; its training flags and
+        torch's random state are restored. For a sharded encoder all processes must call this.
         """
-        # Else a probe's draws would change how training goes on.
+        # Else a probe's draws would change the training that follows.
         randomness = torch.random.fork_rng([device] if device.type == "cuda" else [])
-        with _evaluating(encoder), randomness:
+        with _eval_mode(encoder), randomness:
             clips, health = self._encode(encoder, device, precision, batch_size)
             if not health.is_finite:
-                # No probe can be fitted, and the health says so.
+                # No probe can be fitted.
                 return OnlineScores(knn=float("nan"), linear=float("nan"), health=health)
             source = ArraySource(clips.numpy(), self._labels, self._num_classes)
             k = min(NEIGHBOURS, len(self._fit_rows))
@@ -128,10 +126,7 @@ class OnlineProbe:
             )
 
     def _decode(self, manifest: Manifest) -> tuple[torch.Tensor, IntArray]:
-        """Return a clip of every readable row, uint8 `[rows, T, H, W, 3]`, and the labels.
-
-        A still has T = 1.
-        """
+        """Return readable clips, uint8 `[rows, T, H, W, 3]` (image: T = 1), and their labels."""
         clips, kept = [], []
         rows = np.arange(len(manifest), dtype=np.int64)
         for sample in samples(manifest, rows, self._recipe):
@@ -144,7 +139,7 @@ class OnlineProbe:
             kept.append(sample.row)
         if self.unreadable:
             log.warning(
-                "online task %s: %d of %d rows cannot be decoded and are left out, such as %s",
+                "online task %s: left out %d of %d rows that cannot be decoded, such as %s",
                 self.task,
                 len(self.unreadable),
                 len(manifest),
@@ -160,7 +155,7 @@ class OnlineProbe:
     def _encode(
         self, encoder: nn.Module, device: torch.device, precision: str, batch_size: int
     ) -> tuple[torch.Tensor, Health]:
-        """Return the clip-mean features `[rows, D]`, float32 on the CPU, and the tokens' health."""
+        """Return clip-mean features `[rows, D]`, float32 on the CPU, and token health."""
         meter, means = HealthMeter(), []
         dtype = PRECISIONS[precision]
         for start in range(0, len(self._pixels), batch_size):
@@ -174,7 +169,7 @@ class OnlineProbe:
         return torch.cat(means), meter.health()
 
     def _top1(self, probe: Probe, source: ArraySource) -> float:
-        """Fit on the CPU, where so few rows are at home, and return the held-out accuracy."""
+        """Fit on the CPU, fast enough for so few rows, and return the held-out accuracy."""
         fit, held_out = (source.subset(r) for r in (self._fit_rows, self._held_out_rows))
         fitted = probe.fit(fit, seed=0, device=torch.device("cpu"), progress=Silent())
         correct = 0
@@ -185,7 +180,7 @@ class OnlineProbe:
 
 
 def _recipe(task: Task, a: VitArchitecture) -> Recipe:
-    """One clip in one deterministic view, as an evaluation sees it."""
+    """One clip in one deterministic view, as in evaluation."""
     plan = replace(task.fit_plan, num_frames=a.num_frames, num_clips=1, num_views=1)
     return Recipe(
         plan=plan,
@@ -198,19 +193,19 @@ def _recipe(task: Task, a: VitArchitecture) -> Recipe:
     )
 
 
-def _cut(manifest: Manifest, rows: int) -> Manifest:
-    """Keep about `rows` rows in the proportions of the classes, at least one of each."""
+def _subsample(manifest: Manifest, rows: int) -> Manifest:
+    """Take a class-stratified sample of about `rows` rows, at least one per class."""
     if rows < 2:
-        raise UsageError(f"online rows = {rows}: it must be at least 2, to fit and to score on.")
+        raise UsageError(f"online rows = {rows}: must be at least 2, one to fit and one to score.")
     if rows >= len(manifest):
         return manifest
     fraction = rows / len(manifest)
-    return manifest.subset(stratified_fraction(manifest.labels, fraction, draw=0, ids=manifest.ids))
+    return manifest.subset(permuted(manifest.labels, draw=0, ids=manifest.ids).fraction(fraction))
 
 
 @contextmanager
-def _evaluating(encoder: nn.Module) -> Iterator[None]:
-    """Put all modules in eval mode, without gradients, and each back into its own mode."""
+def _eval_mode(encoder: nn.Module) -> Iterator[None]:
+    """Run in eval mode without gradients, then restore the mode of every module."""
     modes = [(module, module.training) for module in encoder.modules()]
     encoder.eval()
     try:

@@ -1,9 +1,9 @@
-"""The predictor of V-JEPA: from context tokens to the features of hidden tokens.
+"""The predictor of V-JEPA: from context tokens to the features of masked tokens.
 
 arXiv 2404.08471, section 3.1: a narrow transformer over the projected context tokens and one
-learned mask token per hidden place. State-dict names are the released ones.
+learned mask token per masked position. State-dict names are the released ones.
 
-Shape letters: B clips, K context tokens, P predicted tokens, D width of the encoder, d its own.
+Shape letters: B clips, K context tokens, P predicted tokens, D encoder width.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from bench.errors import UsageError
 
 @dataclass(frozen=True, kw_only=True)
 class PredictorArchitecture:
-    """Shape of a predictor; `num_heads` None takes as many as the encoder, as released.
+    """Shape of a predictor; `num_heads` None uses the encoder's number, as released.
 
-    `num_mask_tokens` is the number of masks of the recipe: each has its own mask token. With depth
-    0 there is no transformer, and all hidden places see the mean of the context: for ablations.
+    The recipe has `num_mask_tokens` masks, each with its own mask token. With depth 0, for
+    ablations, there is no transformer and every masked position sees the mean of the context.
     """
 
     width: int = 384
@@ -42,12 +42,12 @@ class PredictorArchitecture:
 
 
 class Predictor(nn.Module):
-    """Context tokens `[B, K, D]` to predictions `[B, P, D]` of the tokens at given places.
+    """Context tokens `[B, K, D]` to predictions `[B, P, D]` at given positions.
 
-    `out_width` is the width of a prediction where it is not the encoder's.
+    `out_width` is the width of a prediction, the encoder's by default.
 
     Raises:
-        UsageError: a width that its heads do not divide.
+        UsageError: the width is not divisible by the number of heads.
     """
 
     predictor_pos_embed: torch.Tensor
@@ -63,8 +63,8 @@ class Predictor(nn.Module):
         heads = a.num_heads or encoder.num_heads
         if a.width % heads:
             raise UsageError(
-                f"a predictor of width {a.width} cannot be split over {heads} heads; give"
-                " predictor heads that divide it."
+                f"predictor width {a.width} is not divisible by {heads} heads; set"
+                " predictor.num_heads to a divisor."
             )
         norm: Any = partial(nn.LayerNorm, eps=LAYER_NORM_EPS)
         self.predictor_embed = nn.Linear(encoder.width, a.width)
@@ -85,8 +85,8 @@ class Predictor(nn.Module):
     ) -> torch.Tensor:
         """Return predictions `[B, P, D]` in the order of `target`.
 
-        `tokens` `[B, K, D]` are the encoder's, at the places `context` int64 `[B, K]`; `target`
-        int64 `[B, P]` are the places to predict, `number` is the mask's and picks its mask token.
+        `tokens` `[B, K, D]` are the encoder's at positions `context` int64 `[B, K]`; `target` int64
+        `[B, P]` are the positions to predict; `number` is the index of the mask and its mask token.
         """
         hidden = self.mask_tokens[number] + self._positions(target)
         x = self.predictor_embed(tokens) + self._positions(context)

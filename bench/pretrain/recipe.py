@@ -1,7 +1,7 @@
-"""What a pretraining recipe is: all that changes the weights it ends with, but data and seed.
+"""A pretraining recipe: everything that affects the final weights, except data and seed.
 
-Source of terms and numbers: V-JEPA, arXiv 2404.08471, section 4 and appendix, and the released
-configurations where they differ.
+Terms and numbers are from V-JEPA, arXiv 2404.08471, section 4 and appendix, or from the released
+configurations if they differ.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from bench.encoders.networks.video_vit import INITIAL_STD, VitArchitecture
 from bench.errors import UsageError, closest
 from bench.pretrain.masks import MaskKind, Range
 from bench.pretrain.predictor import PredictorArchitecture
-from bench.registry import convert
+from bench.registry import convert, split_setting
 from bench.types import ClipPlan
 
 NESTED = ("encoder", "predictor", "plan")
@@ -25,24 +25,23 @@ NESTED = ("encoder", "predictor", "plan")
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainRecipe:
-    """One way to pretrain an encoder.
+    """How to pretrain an encoder.
 
-    `plan` says which frames a clip shows. `crop_scale` and `crop_aspect` are those of the random
-    resized crop. `batch_size` is the number of clips of one step, over all processes. `mask_batch`
-    is the number of clips whose mask lists are cut to one length: it decides how much is masked,
-    so it is part of the recipe and not of the machine (see `docs/pretraining.md`).
+    `plan` selects the frames of a clip; `crop_scale` and `crop_aspect` are for the random resized
+    crop. `batch_size` is the number of clips per step over all processes. `mask_batch` is the
+    number of clips whose mask lists are cut to a common length: it affects how much is masked, so
+    it belongs to the recipe, not the machine (see `docs/pretraining.md`).
 
-    `initial_std` is the spread of fresh weights: the released 0.02 suits widths of about 1,000.
-    Schedules run over `schedule_stretch * num_steps` steps, of which `num_steps` are made; a linear
-    decay, that of V-JEPA 2's cool-down, has no warm-up. The
-    norms of the gradients of encoder and predictor are clipped to `clip_norm` after step
-    `clip_after`. `ema` are the first and the last momentum of the target encoder. `target` is what
-    is predicted: `features` of the target encoder with the loss |difference|^`loss_exponent` /
-    `loss_exponent`, or normalised `pixels` with the mean squared error. `std_weight` weighs the
-    released regulariser, which is off in every released configuration.
+    `initial_std` is that of the initial weights: the released 0.02 suits widths of about 1,000.
+    Schedules span `schedule_stretch * num_steps` steps, of which the first `num_steps` are run; a
+    linear decay, as in V-JEPA 2's cool-down, has no warm-up. Gradient norms of encoder and
+    predictor are clipped to `clip_norm` after step `clip_after`. `ema` is the first and last
+    momentum of the target encoder. `target` is what to predict: `features` of the target encoder
+    with the loss |difference|^`loss_exponent` / `loss_exponent`, or normalised `pixels` with the
+    mean squared error. `std_weight` scales the released regulariser, off in every released config.
 
     Raises:
-        UsageError: numbers that cannot be trained with.
+        UsageError: an invalid number.
     """
 
     name: str
@@ -92,34 +91,32 @@ class PretrainRecipe:
 
     @property
     def schedule_steps(self) -> int:
-        """Length of the schedules in steps; training stops before their end."""
+        """Length of the schedules in steps, beyond the last step of training."""
         return int(self.schedule_stretch * self.num_steps)
 
     def facts(self) -> dict[str, Any]:
-        """Return every value as JSON-able text, numbers and tables; masks carry their kind."""
-        held = dataclasses.asdict(self)
-        held["masks"] = [
+        """Return every value, JSON-serialisable; masks include their kind."""
+        values = dataclasses.asdict(self)
+        values["masks"] = [
             {"kind": type(mask).__name__, **dataclasses.asdict(mask)} for mask in self.masks
         ]
-        return held
+        return values
 
 
-def changed(recipe: PretrainRecipe, settings: Sequence[str]) -> PretrainRecipe:
-    """Return the recipe with `KEY=VALUE` settings over it; `encoder.depth=6` reaches inside.
+def with_settings(recipe: PretrainRecipe, settings: Sequence[str]) -> PretrainRecipe:
+    """Return the recipe with `KEY=VALUE` settings applied; `encoder.depth=6` sets a nested value.
 
     Raises:
         UsageError: a malformed setting, an unknown key, or a value of the wrong type.
     """
     values: dict[str, dict[str, Any]] = {"": {}, **{key: {} for key in NESTED}}
     for setting in settings:
-        key, equals, text = setting.partition("=")
-        if not equals:
-            raise UsageError(f"--set {setting!r} has no '='; write --set KEY=VALUE.")
-        table, _, inner = key.strip().rpartition(".")
+        key, text = split_setting(setting, "--set KEY=VALUE")
+        table, _, inner = key.rpartition(".")
         if table not in values:
             raise UsageError(f"--set {key}: {table!r} has no settings.{closest(table, NESTED)}")
         holder = getattr(recipe, table) if table else recipe
-        values[table][inner] = _value(holder, inner, text.strip(), key.strip())
+        values[table][inner] = _value(holder, inner, text, key)
     top: Mapping[str, Any] = {
         **values[""],
         **{key: replace(getattr(recipe, key), **values[key]) for key in NESTED if values[key]},
@@ -134,11 +131,11 @@ def _value(holder: Any, inner: str, text: str, key: str) -> Any:
         raise UsageError(f"--set {key}: {inner} is a table; write --set {inner}.KEY=VALUE.")
     if inner in hints and inner not in plain:
         raise UsageError(
-            f"--set {key}: {inner} cannot be set by text; write a recipe of your own, see"
+            f"--set {key}: {inner} cannot be set on the command line; write your own recipe, see"
             " docs/pretraining.md."
         )
     if inner not in plain:
-        raise UsageError(f"--set {key}: there is no such setting.{closest(inner, plain)}")
+        raise UsageError(f"--set {key}: unknown setting.{closest(inner, plain)}")
     return convert(text, hints[inner], f"--set {key}")
 
 
@@ -147,8 +144,7 @@ def _check_pairs(recipe: PretrainRecipe) -> None:
         pair = getattr(recipe, key)
         if len(pair) != 2:
             raise UsageError(
-                f"recipe {recipe.name}: {key} has {len(pair)} of two numbers; write"
-                f" {key}=FIRST,LAST."
+                f"recipe {recipe.name}: {key} needs two numbers, not {len(pair)}: {key}=FIRST,LAST."
             )
         if not all(0 <= number <= largest for number in pair):
             raise UsageError(
@@ -158,7 +154,7 @@ def _check_pairs(recipe: PretrainRecipe) -> None:
         low, high = getattr(recipe, key)
         if not 0 < low <= high:
             raise UsageError(
-                f"recipe {recipe.name}: {key} {low} to {high} must begin above 0 and not fall."
+                f"recipe {recipe.name}: {key} {low} to {high} must be positive and ascending."
             )
 
 
@@ -168,9 +164,9 @@ def _check_numbers(recipe: PretrainRecipe) -> None:
     least |= {"std_weight": 0.0, "warmup_steps": 0.0, "clip_after": 0.0, "schedule_stretch": 1.0}
     for key, bound in (above | least).items():
         number = getattr(recipe, key)
-        # Not-a-number fails every comparison, so the comparisons say what is right.
-        fits = number is None or (number > bound if key in above else number >= bound)
-        if not fits or number == math.inf:
+        # NaN fails every comparison, so compare for what is valid.
+        is_valid = number is None or (number > bound if key in above else number >= bound)
+        if not is_valid or number == math.inf:
             words = "above" if key in above else "at least"
             raise UsageError(
                 f"recipe {recipe.name}: {key} is {number}; it must be a number {words} {bound:g}."

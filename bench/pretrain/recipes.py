@@ -1,8 +1,8 @@
-"""The recipes that come with the harness: the released V-JEPA ones and one for the embedded data.
+"""Built-in recipes: the released V-JEPA ones and one for the built-in moving digits.
 
 V-JEPA, arXiv 2404.08471, with the numbers of its released configurations. Lists of videos are
-given on the command line; the released runs read Kinetics-710, Something-Something v2 and
-HowTo100M (VideoMix2M).
+given on the command line; the released runs use Kinetics-710, Something-Something v2 and HowTo100M
+(VideoMix2M).
 """
 
 from __future__ import annotations

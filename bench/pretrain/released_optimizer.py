@@ -1,8 +1,8 @@
-"""AdamW's state as the released pretraining files hold it, so that either code resumes the other.
+"""AdamW's state in the layout of the released pretraining files, so that either code can resume.
 
-The released optimizer numbers its parameters group by group, in the order of the state dict, and
-lists the frozen position tables among those that decay; here the tables are buffers, which no
-optimizer sees. They have a number in the file and no state.
+The released optimizer numbers its parameters group by group, in state-dict order, and lists the
+frozen position tables among those that decay. Here the tables are buffers without optimizer state,
+but they keep their number in the file.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from bench.errors import CheckpointError
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
 SETTINGS = ("lr", "weight_decay", "betas", "eps")
-WITHOUT_DECAY = 2  # the first of the groups that never decay; the two before it do
+WITHOUT_DECAY = 2  # index of the first group without weight decay; the two before it decay
 Named = Mapping[str, torch.Tensor]
 Gather = Callable[[torch.Tensor], torch.Tensor]
 Place = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
-def numbering(optimizer: torch.optim.Optimizer, networks: Sequence[Named]) -> list[list[str]]:
-    """Return the names in every group of the released file, in order; their places are numbers.
+def parameter_names(optimizer: torch.optim.Optimizer, networks: Sequence[Named]) -> list[list[str]]:
+    """Return the names per group of the released file, in the order of their numbers.
 
-    `optimizer` is that of `make_optimizer`, `networks` are the state dicts of encoder and predictor
-    with the parameters themselves (`keep_vars=True`), under names that differ.
+    `optimizer` is from `make_optimizer`; `networks` are the state dicts of encoder and predictor
+    with the parameters themselves (`keep_vars=True`) and disjoint names.
     """
     group_of = {
         id(parameter): number
@@ -47,13 +47,12 @@ def numbering(optimizer: torch.optim.Optimizer, networks: Sequence[Named]) -> li
 def released_state(
     optimizer: torch.optim.Optimizer, networks: Sequence[Named], gather: Gather
 ) -> dict[str, Any]:
-    """Return the optimizer's state dict in the released numbering, whole and on the CPU.
+    """Return the optimizer's state dict in the released numbering, unsharded and on the CPU.
 
-    `gather` makes a tensor whole; it is called for the same tensors in the same order on every
-    process.
+    `gather` unshards a tensor; every process calls it for the same tensors in the same order.
     """
     tensors = {name: tensor for network in networks for name, tensor in network.items()}
-    names = numbering(optimizer, networks)
+    names = parameter_names(optimizer, networks)
     numbers = _numbers(names)
     state = {
         number: {key: gather(value) for key, value in optimizer.state[tensors[name]].items()}
@@ -63,7 +62,7 @@ def released_state(
     groups = []
     for number, group in enumerate(optimizer.param_groups):
         kept = {key: value for key, value in group.items() if key != "params"}
-        # How the update is computed is chosen by whoever reads the file.
+        # The reader of the file chooses the implementation.
         kept.update(fused=None, foreach=None)
         if number >= WITHOUT_DECAY:
             kept["WD_exclude"] = True  # without it the released schedule makes these groups decay
@@ -71,89 +70,89 @@ def released_state(
     return {"state": state, "param_groups": groups}
 
 
-def without_state(optimizer: torch.optim.Optimizer, networks: Sequence[Named]) -> list[str]:
-    """Return the names of trained parameters that have no state, for they had no gradient yet."""
+def names_without_state(optimizer: torch.optim.Optimizer, networks: Sequence[Named]) -> list[str]:
+    """Return the names of trained parameters without state, which had no gradient yet."""
     trained = _trained(optimizer, networks)
     return [name for name, tensor in trained.items() if tensor not in optimizer.state]
 
 
 def check_state(
-    held: Any,
+    saved: Any,
     optimizer: torch.optim.Optimizer,
     networks: Sequence[Named],
     *,
     stateless: Iterable[str] | None,
     where: str,
 ) -> None:
-    """Refuse what `load_state` could not load completely.
+    """Refuse a state that `load_state` could not load completely.
 
-    `stateless` are the parameters that the file says to have no state; None, where it does not
-    say, allows all of them to have none (a run that did not begin) or none of them.
+    `stateless` are the parameters without state according to the file; None, if it does not list
+    them, accepts a state for all parameters or for none (step 0).
 
     Raises:
-        CheckpointError: other groups, or states that are missing, unexpected or of another shape.
+        CheckpointError: the groups differ, or a state is missing, unexpected or of another shape.
     """
-    names = numbering(optimizer, networks)
+    names = parameter_names(optimizer, networks)
     sizes = [len(group) for group in names]
     parameters = _trained(optimizer, networks)
     try:
-        found = [len(group["params"]) for group in held["param_groups"]]
-        ordered = [number for group in held["param_groups"] for number in group["params"]]
-        settings = all(key in group for group in held["param_groups"] for key in SETTINGS)
+        found = [len(group["params"]) for group in saved["param_groups"]]
+        ordered = [number for group in saved["param_groups"] for number in group["params"]]
+        settings = all(key in group for group in saved["param_groups"] for key in SETTINGS)
         shapes = {
             (number, key): tuple(torch.as_tensor(value).shape)
-            for number, entry in held["state"].items()
+            for number, entry in saved["state"].items()
             for key, value in entry.items()
         }
     except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
         raise CheckpointError(
-            f"{where} is no state of an optimizer ({error!r}); give a checkpoint that pretraining"
-            " wrote: a file for evaluation alone cannot be resumed."
+            f"{where} is not an optimizer state ({error!r}); give a checkpoint that pretraining"
+            " wrote: an evaluation-only file cannot be resumed."
         ) from error
     if found != sizes or ordered != list(range(sum(sizes))) or not settings:
         raise CheckpointError(
-            f"{where} has groups of {shortened(map(str, found))} parameters, but AdamW of these"
+            f"{where} has groups of {shortened(map(str, found))} parameters, but AdamW for these"
             f" networks has {shortened(map(str, sizes))}; give a checkpoint of the same recipe."
         )
-    title = {number: name for name, number in _numbers(names).items()}
+    name_of = {number: name for name, number in _numbers(names).items()}
     if stateless is None:
         stateless = () if shapes else parameters
-    wanted = {
+    expected = {
         f"{key} of {name}": () if key == "step" else tuple(tensor.shape)
         for name, tensor in parameters.items()
         if name not in set(stateless)
         for key in ("step", *MOMENTS)
     }
-    there = {f"{key} of {title.get(n, n)}": shape for (n, key), shape in shapes.items()}
-    check_shapes(wanted, there, where)
+    actual = {f"{key} of {name_of.get(n, n)}": shape for (n, key), shape in shapes.items()}
+    check_shapes(expected, actual, where)
 
 
 def load_state(
-    held: Mapping[str, Any],
+    saved: Mapping[str, Any],
     optimizer: torch.optim.Optimizer,
     networks: Sequence[Named],
     place: Place,
 ) -> None:
-    """Give the optimizer a state that `check_state` let through, and the settings of its groups.
+    """Load a state accepted by `check_state`, and the settings of its groups.
 
-    `place(value, parameter)` copies a whole tensor to where and how the parameter lies.
+    `place(value, parameter)` copies a full tensor to the parameter's device and sharding.
     """
     tensors = {name: tensor for network in networks for name, tensor in network.items()}
-    numbers = _numbers(numbering(optimizer, networks))
-    own = optimizer.state_dict()["param_groups"]
+    numbers = _numbers(parameter_names(optimizer, networks))
+    current = optimizer.state_dict()["param_groups"]
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    listed = [number for group in own for number in group["params"]]
+    listed = [number for group in current for number in group["params"]]
     number_here = {id(p): number for p, number in zip(parameters, listed, strict=True)}
     state = {}
     for name, number in numbers.items():
-        if number in held["state"]:
-            entry, parameter = held["state"][number], tensors[name]
+        if number in saved["state"]:
+            entry, parameter = saved["state"][number], tensors[name]
             moments = {key: place(entry[key], parameter) for key in MOMENTS}
             step = torch.as_tensor(entry["step"], dtype=torch.float32).clone()
             state[number_here[id(parameter)]] = {"step": step, **moments}
     groups = [
-        {**group, **{key: told[key] for key in SETTINGS}}
-        for group, told in zip(own, held["param_groups"], strict=True)
+        {**group, **{key: loaded[key] for key in SETTINGS}}
+        for group, loaded in zip(current, saved["param_groups"], strict=True)
     ]
     optimizer.load_state_dict({"state": state, "param_groups": groups})
 

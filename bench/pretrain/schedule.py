@@ -1,4 +1,4 @@
-"""What changes from step to step: learning rate, weight decay, momentum of the target."""
+"""Schedules: learning rate, weight decay and EMA momentum of each step."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from bench.schedules import cosine_lr, cosine_weight_decay, linear_lr
 
 @dataclass(frozen=True, kw_only=True)
 class StepValues:
-    """The values of one step; `clips` says whether gradients are clipped in it."""
+    """The values of one step; `clips` is whether it clips gradients."""
 
     lr: float
     weight_decay: float
@@ -19,7 +19,7 @@ class StepValues:
 
 
 def step_values(recipe: PretrainRecipe, step: int) -> StepValues:
-    """Return the values of a step, counted from 1; they hold before its update, as released."""
+    """Return the values of a step, counted from 1, set before its update, as released."""
     total = recipe.schedule_steps
     first, last = recipe.ema
     if recipe.lr_decay == "linear":
@@ -41,7 +41,7 @@ def step_values(recipe: PretrainRecipe, step: int) -> StepValues:
             final=recipe.final_weight_decay,
             total_steps=total,
         ),
-        # The released momentum divides by the stretched length before it is cut to whole steps.
+        # The released momentum divides by the stretched length before rounding it down.
         momentum=first + (step - 1) * (last - first) / (recipe.schedule_stretch * recipe.num_steps),
         clips=recipe.clip_norm is not None and step > recipe.clip_after,
     )

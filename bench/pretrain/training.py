@@ -19,8 +19,8 @@ from bench.encoders.named import FOLDERS
 from bench.errors import CheckpointError, UsageError
 from bench.launch.distributed import World, any_rank
 from bench.pretrain.checkpoint import load_checkpoint, save_checkpoint, save_evaluation_folder
-from bench.pretrain.chunks import chunk_masks, chunk_positions, plan_chunks, share_of
-from bench.pretrain.claim import check_folder, claim_folder, refuse_another, taken
+from bench.pretrain.chunks import chunk_masks, chunk_positions, local_batch_size, plan_chunks
+from bench.pretrain.claim import check_folder, claim_folder, folder_in_use, require_same_run
 from bench.pretrain.clip_stream import ClipBatch, clip_batches
 from bench.pretrain.engine import Engine, wrap
 from bench.pretrain.job import PretrainJob
@@ -37,10 +37,10 @@ CHECKPOINT_FILE = "latest.pth.tar"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Stepped:
-    """What one step did on this process.
+class StepResult:
+    """The outcome of one step on this process.
 
-    `context_tokens` and `target_tokens` are those of a clip, one number per mask, mean over chunks.
+    `context_tokens` and `target_tokens` are per clip, one number per mask, averaged over chunks.
     """
 
     values: StepValues
@@ -53,17 +53,17 @@ class Stepped:
 
 
 class Training:
-    """A run in the folder `job.out`; all processes make one and call the same methods in step.
+    """A run in the folder `job.out`; all processes create one and call its methods in lockstep.
 
     Raises:
-        UsageError: the folder holds another run, or the machine does not fit the recipe.
-        DataError: lists that cannot be read.
-        CheckpointError: a checkpoint that cannot be resumed.
+        UsageError: the folder holds another run, or the recipe does not fit the machine.
+        DataError: lists cannot be read.
+        CheckpointError: the checkpoint cannot be resumed.
     """
 
     def __init__(self, job: PretrainJob, world: World) -> None:
         self.job, self.world, self.recipe = job, world, job.recipe
-        micro = share_of(self.recipe, world_size=world.size, accumulate=job.accumulate)
+        micro = local_batch_size(self.recipe, world_size=world.size, accumulate=job.accumulate)
         self.chunks = plan_chunks(
             self.recipe,
             world_size=world.size,
@@ -71,12 +71,12 @@ class Training:
             micro_batch=micro if job.accumulate > 1 else None,
         )
         if job.watch:
-            # Here, on all processes: the one that measures would leave the others waiting.
+            # Fail on all processes: if only the measuring one failed, the others would hang.
             registry.find("tasks", job.watch)
         self.lists = read_lists(job.lists, job.data)
         check_folder(job.out, self.facts, resume=job.resume)
         if self.checkpoint.exists() and not job.resume:
-            raise taken(job.out)
+            raise folder_in_use(job.out)
         networks, target = fresh_networks(self.recipe, seed=job.seed)
         self.engine: Engine = wrap(
             networks,
@@ -93,17 +93,17 @@ class Training:
 
     @property
     def checkpoint(self) -> Path:
-        """The file that a resumed run goes on from."""
+        """The file that a run resumes from."""
         return self.job.out / CHECKPOINT_FILE
 
     @property
     def encoder_folder(self) -> Path:
-        """Where the encoder of the steps done so far is kept, if it is."""
+        """Folder of the encoder at the current step, whether saved or not."""
         return self.job.out / FOLDERS / f"step_{self.done:09d}"
 
     @cached_property
     def facts(self) -> dict[str, Any]:
-        """What the weights depend on besides the number of steps."""
+        """Everything the weights depend on, except the number of steps."""
         return {
             "recipe": json.loads(json.dumps(self.recipe.facts())),
             "lists": dict(zip(self.lists.names, self.lists.sizes, strict=True)),
@@ -111,21 +111,21 @@ class Training:
             "seed": self.job.seed,
         }
 
-    def step(self) -> Stepped:
-        """Make the next step.
+    def step(self) -> StepResult:
+        """Run the next step.
 
         Raises:
-            DivergedError: loss or gradients are no finite numbers.
-            DataError: so many unreadable files that the data set must be.
+            DivergedError: loss or gradients are not finite.
+            DataError: too many files in a row are unreadable.
         """
-        begin = time.perf_counter()
+        start = time.perf_counter()
         number, device = self.done + 1, self.world.device
         values = step_values(self.recipe, number)
         batches: list[ClipBatch] = []
         masks: list[Sequence[Mask]] = []
 
         def chunks() -> Iterator[Chunk]:
-            """Yield the chunks on the device, and note what they were made of."""
+            """Yield the chunks on the device, and keep their batches and masks for the report."""
             for chunk in self.chunks:
                 batches.append(next(self._batches))
                 masks.append(chunk_masks(self.recipe, chunk, step=number, seed=self.job.seed))
@@ -147,23 +147,23 @@ class Training:
             raise DivergedError(f"step {number}: {error}") from error
         self.done = number
         kinds = list(zip(*masks, strict=True))
-        return Stepped(
+        return StepResult(
             values=values,
             report=report,
             context_tokens=[fmean(m.context.shape[1] for m in kind) for kind in kinds],
             target_tokens=[fmean(m.target.shape[1] for m in kind) for kind in kinds],
-            seconds=time.perf_counter() - begin,
+            seconds=time.perf_counter() - start,
             seconds_waited=sum(batch.seconds_waited for batch in batches),
             unreadable=[failure for batch in batches for failure in batch.unreadable],
         )
 
     def first_clips(self, count: int) -> torch.Tensor:
-        """Return the first clips of the run's order, `[count, 3, T, H, W]`, whatever its step."""
+        """Return the run's first clips, `[count, 3, T, H, W]`, whatever the current step."""
         batches = self._stream(iter([np.arange(count, dtype=np.int64)]), workers=0)
         return next(batches).clips
 
     def save(self, loss: float) -> None:
-        """Write the checkpoint of the steps done so far, in place of the last one."""
+        """Write the checkpoint of the current step, replacing the previous one."""
         save_checkpoint(
             self.checkpoint,
             self.engine.networks,
@@ -182,7 +182,7 @@ class Training:
         )
 
     def save_encoder(self, results: dict[str, Any]) -> Path:
-        """Write the target encoder for evaluation and return its folder."""
+        """Save the target encoder for evaluation and return its folder."""
         save_evaluation_folder(
             self.encoder_folder,
             self.engine.target,
@@ -198,8 +198,8 @@ class Training:
         return self.encoder_folder
 
     def claim(self) -> None:
-        """Write down what this run is: from now on its folder is this run's."""
-        # Nobody writes before all have looked.
+        """Record the facts of this run, which owns its folder from then on."""
+        # No process writes before all have checked the folder.
         any_rank(self.world, flag=False)
         if self.world.is_main:
             claim_folder(self.job.out, self.facts)
@@ -211,14 +211,14 @@ class Training:
             )
         except CheckpointError as error:
             raise CheckpointError(
-                f"{error} If there is no copy of it, remove it, and --resume begins anew."
+                f"{error} If you have no copy of it, remove it; --resume then starts from scratch."
             ) from error
         if facts.get("step") is None:
             raise UsageError(
                 f"{self.checkpoint} was not written by this command, so its data order is unknown;"
-                " move it away, and --resume begins anew."
+                " move it away; --resume then starts from scratch."
             )
-        refuse_another(self.job.out, facts, self.facts)
+        require_same_run(self.job.out, facts, self.facts)
         return int(facts["step"])
 
     def _stream(self, positions: Iterable[IntArray], *, workers: int) -> Iterator[ClipBatch]:

@@ -1,1 +1,1 @@
-"""What leaves the house: boards, papers' numbers, bundles, hub cards."""
+"""Publishing: boards, papers' numbers, bundles, hub cards."""

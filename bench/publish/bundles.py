@@ -1,16 +1,16 @@
-"""A bundle: one record with everything that its number can be counted from, for a repository.
+"""A bundle: one record with everything needed to recompute its number, for a repository.
 
     <encoder>/<task>/<id>/<id>.json            the record, without local paths
-    <encoder>/<task>/<id>/<id>.parquet         its predictions (<id>-truth.parquet: what boxes are
-                                               scored against)
+    <encoder>/<task>/<id>/<id>.parquet         its predictions (<id>-truth.parquet: ground truth of
+                                               boxes)
     <encoder>/<task>/<id>/manifest.csv         row,id,label of every sample of the score split
-    <encoder>/<task>/<id>/classes.txt          the names of the classes, by index
-    <encoder>/<task>/<id>/config.toml          the run again: `bench run config.toml --data DIR`
-    <encoder>/<task>/<id>/<id>-probe/          the probe, if it was asked for
+    <encoder>/<task>/<id>/classes.txt          the class names, by index
+    <encoder>/<task>/<id>/config.toml          to run it again: `bench run config.toml --data DIR`
+    <encoder>/<task>/<id>/<id>-probe/          the probe, with --with-probe
 
-Ids, labels and class names give `data.score.digest`, see `bench.types.Manifest.digest`. Boxes of a
-detector have no labels; where a task gave some to boxes that it scores, they are not kept, and the
-digest cannot be counted again: the numbers of boxes rest on their `truth`.
+Ids, labels and class names give `data.score.digest`, see `bench.data.manifest.manifest_digest`.
+Detector boxes have no labels; labels that a task gave to scored boxes are not kept, so their digest
+cannot be recomputed: numbers of boxes are verified from their `truth`.
 """
 
 from __future__ import annotations
@@ -32,46 +32,45 @@ from bench.verify.findings import Answer, Finding
 
 MANIFEST, CLASSES, CONFIG = "manifest.csv", "classes.txt", "config.toml"
 BUNDLE_FILES: tuple[str, ...] = (MANIFEST, CLASSES, CONFIG)
-FINE = {
+PASSED = {
     "place": "the folder is that of the record",
     "files": "the files are those of a bundle",
     "manifest": "the manifest has the digest of the record and the rows of the predictions",
     "config": "the configuration is that of the record",
-    "paths": "there is no path of somebody's machine",
+    "paths": "there are no local paths",
 }
-NOT_KEPT = "the labels of these boxes are not kept, so their digest cannot be counted again"
+NOT_KEPT = "the labels of these boxes are not kept, so their digest cannot be recomputed"
 HEADER = ["row", "id", "label"]
 
 
 def place_of(fields: Mapping[str, Any]) -> Path:
-    """Return `<encoder>/<task>/<id>` of a record, with names that every file system takes."""
+    """Return `<encoder>/<task>/<id>` of a record, with names valid on every file system."""
     names = (fields["encoder"]["name"], fields["task"]["name"], fields["id"])
     kept = [re.sub(r"[^\w.+@=-]+", "_", str(name), flags=re.ASCII) for name in names]
     return Path(*(name if name.strip(".") else f"_{name}" for name in kept))
 
 
 def is_bundle(folder: Path) -> bool:
-    """Say whether a folder is meant to be a bundle: it is called by an id, or has a manifest."""
+    """Whether a folder is meant to be a bundle: its name is an id, or it has a manifest."""
     return bool(ID.fullmatch(folder.name)) or (folder / MANIFEST).exists()
 
 
 def check_bundle(folder: Path) -> list[Finding]:
-    """Check what a bundle holds beside its record; wrong content never raises.
+    """Check the files of a bundle except its record; wrong content never raises.
 
-    Returns nothing for a folder that is no bundle. The record itself is for
-    `bench.verify.verify_records`.
+    Returns nothing for a folder that is not a bundle. `bench.verify.verify_records` checks records.
     """
     if not is_bundle(folder):
         return []
     numbers = sorted(p.stem for p in folder.glob("*.json") if ID.fullmatch(p.stem))
     if len(numbers) != 1:
-        said = f"{folder} holds {len(numbers)} records, a bundle has one; submit each by itself."
-        return [_finding("files", said)]
+        problem = f"{folder} has {len(numbers)} records, a bundle has one; submit each on its own."
+        return [_finding("files", problem)]
     try:
         fields = json.loads((folder / f"{numbers[0]}.json").read_text(encoding="utf-8"))
         place = place_of(fields)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        return [_finding("files", f"{folder / numbers[0]}.json is no record: {error!r}.")]
+        return [_finding("files", f"{folder / numbers[0]}.json is not a record: {error!r}.")]
     problems = {
         "place": _place(folder, place),
         "files": _files(folder, fields),
@@ -93,10 +92,10 @@ def manifest_bytes(ids: Sequence[str], labels: Sequence[object]) -> bytes:
 
 
 def read_manifest(path: Path) -> tuple[list[str], list[str]]:
-    """Return the ids and the labels, as they are spelled, of a manifest.csv.
+    """Return the ids and the labels (as text) of a manifest.csv.
 
     Raises:
-        BenchError: not a manifest, or rows that are not numbered from 0 on.
+        BenchError: not a manifest, or rows that are not numbered from 0.
     """
     try:
         with path.open(encoding="utf-8", newline="") as file:
@@ -108,15 +107,15 @@ def read_manifest(path: Path) -> tuple[list[str], list[str]]:
     for number, row in enumerate(rows[1:]):
         if len(row) != len(HEADER) or row[0] != str(number):
             raise BenchError(
-                f"{path}: where row {number} should be stands {','.join(row)!r}; rows were left"
-                " out, moved or put in."
+                f"{path}: expected row {number}, found {','.join(row)!r}; rows were removed, moved"
+                " or added."
             )
     return [row[1] for row in rows[1:]], [row[2] for row in rows[1:]]
 
 
 def predicted_rows(path: Path) -> tuple[list[str], list[object]]:
-    """Return the ids and the labels of a predictions file; boxes have no labels, so empty ones."""
-    import pyarrow.parquet as pq  # heavy, and the command line must answer without it
+    """Return the ids and the labels of a predictions file; labels of boxes are empty."""
+    import pyarrow.parquet as pq  # heavy, and the command line must start without it
 
     names = [name for name in HEADER[1:] if name in pq.read_schema(path).names]
     table = pq.read_table(path, columns=names)
@@ -126,7 +125,7 @@ def predicted_rows(path: Path) -> tuple[list[str], list[object]]:
 
 # ------------------------------------------------------------------------------------------- config
 def plain_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a configuration as TOML can tell it: without what is unset, and empty tables."""
+    """Return a configuration that TOML can express: without unset values and empty tables."""
     kept = {key: value for key, value in config.items() if value is not None and value != {}}
     return {
         key: {k: v for k, v in value.items() if v is not None} if isinstance(value, dict) else value
@@ -137,7 +136,7 @@ def plain_config(config: Mapping[str, Any]) -> dict[str, Any]:
 # ------------------------------------------------------------------------------------------- checks
 def _place(folder: Path, place: Path) -> str:
     fits = folder.resolve().parts[-len(place.parts) :] == place.parts
-    return "" if fits else f"{folder} holds the record of {place}; move it there"
+    return "" if fits else f"{folder} has the record of {place}; move it there"
 
 
 def _files(folder: Path, fields: Mapping[str, Any]) -> str:
@@ -148,12 +147,12 @@ def _files(folder: Path, fields: Mapping[str, Any]) -> str:
         for name, part in (artifacts if isinstance(artifacts, Mapping) else {}).items()
         if name != "probe" and isinstance(part, Mapping) and "path" in part
     ]
-    wanted = {f"{number}.json", *named, *BUNDLE_FILES}
-    held = {path.name for path in folder.iterdir()}
-    strange = sorted(held - wanted - {f"{number}-probe"})
-    if missing := sorted(wanted - held):
-        return f"{folder} lacks {', '.join(missing)}; submit the record again"
-    return f"{folder} holds {', '.join(strange)}, which is no part of it" if strange else ""
+    expected = {f"{number}.json", *named, *BUNDLE_FILES}
+    found = {path.name for path in folder.iterdir()}
+    unexpected = sorted(found - expected - {f"{number}-probe"})
+    if missing := sorted(expected - found):
+        return f"{folder} has no {', '.join(missing)}; submit the record again"
+    return f"{folder} has unexpected files: {', '.join(unexpected)}" if unexpected else ""
 
 
 def _manifest(folder: Path, fields: Mapping[str, Any]) -> str:
@@ -167,16 +166,16 @@ def _manifest(folder: Path, fields: Mapping[str, Any]) -> str:
                 f"{MANIFEST} and {CLASSES} have the digest {counted[:12]}, the record says"
                 f" {stated[:12]}: rows, labels or class names were changed"
             )
-        own, own_labels = predicted_rows(folder / fields["artifacts"]["predictions"]["path"])
-        if len(own) != len(ids):
-            return f"{MANIFEST} has {len(ids)} rows, the predictions have {len(own)}"
-        listed_rows = zip(ids, labels, strict=True)
-        predicted = zip(own, map(str, own_labels), strict=True)
-        for row, (listed, there) in enumerate(zip(listed_rows, predicted, strict=True)):
-            if there != listed:
+        other, other_labels = predicted_rows(folder / fields["artifacts"]["predictions"]["path"])
+        if len(other) != len(ids):
+            return f"{MANIFEST} has {len(ids)} rows, the predictions have {len(other)}"
+        pairs = zip(ids, labels, strict=True)
+        other_pairs = zip(other, map(str, other_labels), strict=True)
+        for row, (listed, predicted) in enumerate(zip(pairs, other_pairs, strict=True)):
+            if predicted != listed:
                 return (
                     f"row {row} is {listed[0]!r} with label {listed[1] or 'none'} in {MANIFEST},"
-                    f" but {there[0]!r} with label {there[1] or 'none'} in the predictions"
+                    f" but {predicted[0]!r} with label {predicted[1] or 'none'} in the predictions"
                 )
     except BenchError as error:
         return str(error)
@@ -192,22 +191,22 @@ def read_classes(path: Path) -> list[str]:
 
 def _config(folder: Path, fields: Mapping[str, Any]) -> str:
     try:
-        held = tomllib.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        found = tomllib.loads((folder / CONFIG).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         return f"{folder / CONFIG} cannot be read: {error}"
-    wanted = plain_config(fields["config"]) if isinstance(fields.get("config"), Mapping) else {}
-    for key in sorted(held.keys() | wanted.keys()):
-        if held.get(key) != wanted.get(key):
-            return f"{CONFIG} says {key} = {held.get(key)!r}, the record says {wanted.get(key)!r}"
+    expected = plain_config(fields["config"]) if isinstance(fields.get("config"), Mapping) else {}
+    for key in sorted(found.keys() | expected.keys()):
+        if found.get(key) != expected.get(key):
+            there, recorded = found.get(key), expected.get(key)
+            return f"{CONFIG} has {key} = {there!r}, the record has {recorded!r}"
     return ""
 
 
 def _paths(fields: Mapping[str, Any]) -> str:
-    for where, text in places(fields):
-        return f"{where} holds a path of somebody's machine: {text!r}"
-    return ""
+    found = next(places(fields), None)
+    return f"{found[0]} has a local path: {found[1]!r}" if found else ""
 
 
 def _finding(check: str, problem: str) -> Finding:
     outcome: Answer = "unchecked" if problem == NOT_KEPT else "failed" if problem else "ok"
-    return Finding(check=f"bundle {check}", outcome=outcome, sentence=problem or FINE[check])
+    return Finding(check=f"bundle {check}", outcome=outcome, sentence=problem or PASSED[check])

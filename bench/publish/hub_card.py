@@ -1,11 +1,11 @@
-"""A record's numbers as a hub tells them: `model-index` of a model card, and `.eval_results`.
+"""A record's numbers in the hub's formats: `model-index` of a model card, and `.eval_results`.
 
-Two formats. `model-index` stands in the front matter of README.md
+`model-index` is in the front matter of README.md
 (https://github.com/huggingface/hub-docs/blob/main/modelcard.md). `.eval_results/NAME.yaml` is newer
-(https://huggingface.co/docs/hub/eval-results) and names a benchmark: a data set of the hub and a
-task in its `eval.yaml`, which only a person can know, so it is written for tasks whose `Benchmark`
-is given. Values are percent. Top-1 is the hub's metric `accuracy`; for top-5 and for the frame mAP
-it has no name, they are `top_5_accuracy` and `mean_average_precision` here.
+(https://huggingface.co/docs/hub/eval-results) and names a benchmark: a data set on the hub and a
+task in its `eval.yaml`. Only the user knows that, so it is written for tasks with a `Benchmark`.
+Values are percent. Top-1 is the hub's metric `accuracy`; the hub has no name for top-5 and frame
+mAP, here `top_5_accuracy` and `mean_average_precision`.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _BENCHMARK = re.compile(r"(?P<task>[^=]+)=(?P<id>[\w.-]+/[\w.-]+)(:(?P<of>[^@]+)
 
 @dataclass(frozen=True, kw_only=True)
 class Benchmark:
-    """A data set of the hub that a task is measured on, and the task in its `eval.yaml`."""
+    """A data set on the hub that a task is measured on, and the task in its `eval.yaml`."""
 
     id: str
     task_id: str = "default"
@@ -44,24 +44,24 @@ class Benchmark:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Told:
-    """What is said of records: by task `benchmarks`, and the `source` of all of them: the address
-    where a reader finds the evaluation, such as a repository of results.
+class Provenance:
+    """What the user states about records: `benchmarks` by task, and the `source` URL where readers
+    find the evaluation, such as a repository of results.
     """
 
     benchmarks: Mapping[str, Benchmark]
     source: str | None = None
 
-    def of_source(self) -> dict[str, Any]:
-        """Return the source as both formats spell it."""
+    def source_entry(self) -> dict[str, Any]:
+        """Return the source in the syntax of both formats."""
         return {"source": {"url": self.source, "name": "frozenbench"}} if self.source else {}
 
 
 def benchmarks(texts: Sequence[str]) -> dict[str, Benchmark]:
-    """Read `TASK=ORG/NAME[:TASK_ID][@REVISION]`.
+    """Parse `TASK=ORG/NAME[:TASK_ID][@REVISION]`.
 
     Raises:
-        UsageError: another spelling.
+        UsageError: another syntax.
     """
     found = {}
     for text in texts:
@@ -77,31 +77,31 @@ def benchmarks(texts: Sequence[str]) -> dict[str, Benchmark]:
     return found
 
 
-def one_model(records: Sequence[Record], told: Told) -> str:
-    """Return the name of the encoder that all records are of.
+def one_model(records: Sequence[Record], provenance: Provenance) -> str:
+    """Return the name of the encoder of all records.
 
     Raises:
-        UsageError: they are of several weights, two measure the same, or a benchmark is told of a
-            task that no record is of.
+        UsageError: several encoders or weights, two records of the same measurement, or a benchmark
+            for a task without a record.
     """
     models = {(record.encoder.weights_sha256, record.encoder.name) for record in records}
     if len(models) != 1:
         names = ", ".join(sorted(name for _, name in models))
         raise UsageError(
-            f"a model card is of one model; these records are of {names or 'none'}, or of several"
-            " weights of one name: give those of one alone."
+            f"a model card describes one model; these records are of {names or 'none'}, or of"
+            " several weights with one name: give the records of one model."
         )
     seen: dict[tuple[str, ...], Record] = {}
     for record in records:
         key = (record.task.name, record.task.score_split, measurement(record))
         if key in seen:
             raise UsageError(
-                f"records {seen[key].id} and {record.id} would stand on the card as the same:"
-                f" {key[2]} on {key[0]}; give one of them."
+                f"records {seen[key].id} and {record.id} measure the same: {key[2]} on {key[0]};"
+                " give one of them."
             )
         seen[key] = record
     tasks = {record.task.name for record in records}
-    for name in told.benchmarks:
+    for name in provenance.benchmarks:
         if name not in tasks:
             raise UsageError(
                 f"--dataset {name}=...: the records are of {', '.join(sorted(tasks))}."
@@ -110,7 +110,7 @@ def one_model(records: Sequence[Record], told: Told) -> str:
 
 
 def measurement(record: Record) -> str:
-    """Return what tells a number from others on the same data: probe, views, protocol, labels."""
+    """Describe what distinguishes a number on the same data: probe, views, protocol, labels."""
     parts = [
         f"{record.probe.name} probe on frozen features",
         record.plan.score,
@@ -125,9 +125,9 @@ def measurement(record: Record) -> str:
 
 
 # -------------------------------------------------------------------------------------- model-index
-def results_of(record: Record, folder: Path, told: Told) -> dict[str, Any]:
-    """Return one element of `results` in a `model-index`; `folder` is where the record lies."""
-    known = told.benchmarks.get(record.task.name)
+def results_of(record: Record, folder: Path, provenance: Provenance) -> dict[str, Any]:
+    """Return one element of `results` in a `model-index`; `folder` is that of the record."""
+    benchmark = provenance.benchmarks.get(record.task.name)
     kind = BOXES if record.task.unit == "box" else KINDS[record.task.kind]
     has_five = isinstance(record.metrics, MetricsPart) and record.metrics.top5 is not None
     names = [record.task.metric, *(["top5"] if has_five and record.task.num_classes > 5 else [])]
@@ -135,12 +135,12 @@ def results_of(record: Record, folder: Path, told: Told) -> dict[str, Any]:
         "task": {"type": kind, "name": kind.replace("-", " ").capitalize()},
         "dataset": {
             "name": record.task.title,
-            "type": known.id if known else record.task.name,
+            "type": benchmark.id if benchmark else record.task.name,
             "split": record.task.score_split,
-            **({"revision": known.revision} if known and known.revision else {}),
+            **({"revision": benchmark.revision} if benchmark and benchmark.revision else {}),
         },
         "metrics": [_metric(record, name, folder) for name in names],
-        **told.of_source(),
+        **provenance.source_entry(),
     }
 
 
@@ -173,26 +173,26 @@ def _metric(record: Record, name: str, folder: Path) -> dict[str, Any]:
 
 
 # ------------------------------------------------------------------------------------- eval_results
-def entry_of(record: Record, folder: Path, told: Told) -> dict[str, Any] | None:
-    """Return the record's entry in `.eval_results`; None where its benchmark is not told."""
-    known = told.benchmarks.get(record.task.name)
-    if known is None:
+def entry_of(record: Record, folder: Path, provenance: Provenance) -> dict[str, Any] | None:
+    """Return the record's entry in `.eval_results`; None if its benchmark is not given."""
+    benchmark = provenance.benchmarks.get(record.task.name)
+    if benchmark is None:
         return None
     return {
         "dataset": {
-            "id": known.id,
-            "task_id": known.task_id,
-            **({"revision": known.revision} if known.revision else {}),
+            "id": benchmark.id,
+            "task_id": benchmark.task_id,
+            **({"revision": benchmark.revision} if benchmark.revision else {}),
         },
         "value": _percent(record.headline),
         "date": record.created,
         "notes": _notes(record, folder),
-        **told.of_source(),
+        **provenance.source_entry(),
     }
 
 
 def _notes(record: Record, folder: Path) -> str:
-    """Say in one line what the value is; up to the first semicolon it is what is measured."""
+    """Describe the value in one line; the part before the first semicolon is the measurement."""
     interval = interval_of(record, folder, folder.parent / "cache")
     parts = [
         f"{METRICS[record.task.metric][1]} in percent ({measurement(record)})",
@@ -208,7 +208,7 @@ def _notes(record: Record, folder: Path) -> str:
     return "; ".join(parts)
 
 
-# Quotes ids such as 12345678e1234567, which are numbers in YAML 1.2, as the hub reads it.
+# Quotes ids such as 12345678e1234567, which are numbers in the hub's YAML 1.2.
 _Dumper: Any = type("_Dumper", (yaml.SafeDumper,), {})
 _Dumper.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"[0-9]+[eE][0-9]+"), list("0123456789")
@@ -216,29 +216,29 @@ _Dumper.add_implicit_resolver(
 
 
 def yaml_text(value: Any) -> str:
-    """Return YAML with keys in the order given and no folded lines."""
+    """Return YAML with keys in the given order and without folded lines."""
     text: str = yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=10_000)
     return text
 
 
 def parse_yaml(text: str, where: str) -> Any:
-    """Read YAML; `where` names the file.
+    """Parse YAML; `where` names the file.
 
     Raises:
-        BenchError: it is none.
+        BenchError: it is not YAML.
     """
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise BenchError(
-            f"{where} is not YAML ({' '.join(str(error).split())}); mend it first."
+            f"{where} is not YAML ({' '.join(str(error).split())}); fix it first."
         ) from error
 
 
 # ------------------------------------------------------------------------------------------- values
 def _lost(record: Record) -> str:
-    told = "counted as wrong" if record.counts_lost else "left out"
-    return f"{record.data.score.lost} of {record.data.score.listed} rows unreadable, {told}"
+    treatment = "counted as wrong" if record.counts_lost else "left out"
+    return f"{record.data.score.lost} of {record.data.score.listed} rows unreadable, {treatment}"
 
 
 def _percent(fraction: float | None) -> float:

@@ -1,7 +1,7 @@
-"""Our numbers in files that others wrote: what is not ours stays, in the front matter to the byte.
+"""Merge our numbers into files of others, whose content stays (the front matter byte for byte).
 
-README.md: only the key `model-index` of the front matter is written again. In it, and in a file of
-`.eval_results`, a number of the same measurement is replaced, everything else is kept.
+In README.md only the key `model-index` of the front matter is rewritten. There, and in a file of
+`.eval_results`, a number of the same measurement is replaced and everything else is kept.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ def card_with(text: str | None, name: str, results: Sequence[Mapping[str, Any]])
     """Return a README.md with these `results` in its `model-index`; `text` None makes a new one.
 
     Raises:
-        BenchError: its front matter is no YAML mapping, has a `model-index` of another layout, or
-            is written so that the key cannot be replaced alone.
+        BenchError: its front matter is not a YAML mapping, has a `model-index` of another layout,
+            or is written so that the key cannot be replaced on its own.
     """
     if text is None:
         return f"---\n{yaml_text({KEY: merged([], name, results)})}---\n\n# {name}\n"
@@ -35,7 +35,7 @@ def card_with(text: str | None, name: str, results: Sequence[Mapping[str, Any]])
     front = "".join(lines[1:end]) if end else ""
     data = parse_yaml(front, "the front matter of README.md") or {}
     if not isinstance(data, dict):
-        raise BenchError("the front matter of README.md is no mapping of keys; mend it first.")
+        raise BenchError("the front matter of README.md is not a mapping of keys; fix it first.")
     index = merged(data.get(KEY) or [], name, results)
     newline = "\r\n" if lines and lines[0].endswith("\r\n") else "\n"
     block = yaml_text({KEY: index}).replace("\n", newline)
@@ -48,8 +48,8 @@ def card_with(text: str | None, name: str, results: Sequence[Mapping[str, Any]])
         is_replaced = False
     if not is_replaced:
         raise BenchError(
-            f"{KEY} cannot be replaced alone in the front matter of README.md as it is written;"
-            " give the key lines of its own, or put in what bench card prints."
+            f"{KEY} cannot be replaced on its own in the front matter of README.md; give the key"
+            " separate lines, or paste what bench card prints."
         )
     return f"{mark}{lines[0]}{new}{''.join(lines[end:])}"
 
@@ -64,20 +64,20 @@ def merged(index: Any, name: str, results: Sequence[Mapping[str, Any]]) -> list[
     is_list = isinstance(models, list) and all(isinstance(m, dict) for m in models)
     if not is_list or not all(_are_results(m.get("results")) for m in models):
         raise BenchError(
-            f"the {KEY} of README.md is not a list of models, each with a name and results; mend it"
+            f"the {KEY} of README.md is not a list of models, each with a name and results; fix it"
             " first."
         )
     models = models or [{"name": name, "results": []}]
     for model in models:
         for one in model["results"]:
             for ours in results:
-                # Metrics of the same names on the same data had another source.
-                is_own = model is models[0] and _of(one) == _of(ours)
-                if not is_own and _of(one)[:-1] == _of(ours)[:-1]:
+                # Drop metrics with the same names on the same data that have another source.
+                is_same = model is models[0] and _identity(one) == _identity(ours)
+                if not is_same and _identity(one)[:-1] == _identity(ours)[:-1]:
                     names = {metric["name"] for metric in ours["metrics"]}
                     one["metrics"] = [m for m in one["metrics"] if m.get("name") not in names]
     for ours in results:
-        _put(models[0]["results"], ours)
+        _insert(models[0]["results"], ours)
     for model in models:
         model["results"] = [one for one in model["results"] if one["metrics"]]
     return [model for model in models if model["results"] or model is models[0]]
@@ -89,25 +89,25 @@ def entries_with(text: str | None, where: str, entries: Sequence[Mapping[str, An
     Raises:
         BenchError: it is not a list of entries.
     """
-    held = parse_yaml(text or "", where)
-    held = [] if held is None else held
-    if not isinstance(held, list) or not all(isinstance(one, dict) for one in held):
-        raise BenchError(f"{where} is not a list of evaluation results; mend it first.")
-    old = list(held)
+    listed = parse_yaml(text or "", where)
+    listed = [] if listed is None else listed
+    if not isinstance(listed, list) or not all(isinstance(one, dict) for one in listed):
+        raise BenchError(f"{where} is not a list of evaluation results; fix it first.")
+    old = list(listed)
     for ours in entries:
-        twins = [i for i, one in enumerate(held) if _measured(one) == _measured(ours)]
+        twins = [i for i, one in enumerate(listed) if _measurement(one) == _measurement(ours)]
         if not twins:
-            held.append(dict(ours))
+            listed.append(dict(ours))
             continue
-        held[twins[0]] = dict(ours)
-        held = [one for i, one in enumerate(held) if i not in twins[1:]]
-    return text if text is not None and held == old else yaml_text(held)
+        listed[twins[0]] = dict(ours)
+        listed = [one for i, one in enumerate(listed) if i not in twins[1:]]
+    return text if text is not None and listed == old else yaml_text(listed)
 
 
 # ------------------------------------------------------------------------------------------ results
-def _put(results: list[dict[str, Any]], ours: Mapping[str, Any]) -> None:
-    """Put metrics where those of the same names were, else behind those of the same data."""
-    twin = next((one for one in results if _of(one) == _of(ours)), None)
+def _insert(results: list[dict[str, Any]], ours: Mapping[str, Any]) -> None:
+    """Replace metrics of the same name on the same data, else append them."""
+    twin = next((one for one in results if _identity(one) == _identity(ours)), None)
     if twin is None:
         results.append(copy.deepcopy(dict(ours)))
         return
@@ -119,18 +119,18 @@ def _put(results: list[dict[str, Any]], ours: Mapping[str, Any]) -> None:
             twin["metrics"].append(dict(metric))
 
 
-def _of(result: Mapping[str, Any]) -> tuple[str, ...]:
+def _identity(result: Mapping[str, Any]) -> tuple[str, ...]:
     dataset = result["dataset"]
     keys = (result["task"].get("type"), *(dataset.get(k) for k in ("type", "split", "revision")))
     return (*map(str, keys), str((result.get("source") or {}).get("url")))
 
 
-def _measured(entry: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the data set, its task and what `notes` say was measured there."""
+def _measurement(entry: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the data set, its task and the measurement that `notes` begins with."""
     dataset = entry.get("dataset")
-    told = dataset if isinstance(dataset, Mapping) else {}
+    facts = dataset if isinstance(dataset, Mapping) else {}
     notes = str(entry.get("notes", "")).partition(";")[0]
-    return str(told.get("id")), str(told.get("task_id")), notes
+    return str(facts.get("id")), str(facts.get("task_id")), notes
 
 
 def _are_results(results: Any) -> bool:
@@ -151,15 +151,15 @@ def _end_of_front(lines: Sequence[str]) -> int:
     for number, line in enumerate(lines[1:], start=1):
         if _FENCE.fullmatch(line):
             return number
-    raise BenchError("the front matter of README.md is not closed by a line ---; mend it first.")
+    raise BenchError("the front matter of README.md is not closed by a line ---; fix it first.")
 
 
 def _spliced(lines: Sequence[str], block: str) -> str:
-    """Return the front matter with the lines of the key replaced, or with the block at its end."""
+    """Return the front matter with the lines of the key replaced, or the block appended."""
     begin = next((i for i, line in enumerate(lines) if _OWN_KEY.match(line)), len(lines))
     end = begin + 1
     while end < len(lines) and not _NEXT_KEY.match(lines[end]):
         end += 1
     while end > begin + 1 and (lines[end - 1].startswith("#") or not lines[end - 1].strip()):
-        end -= 1  # comments and blank lines before the next key are about that one
+        end -= 1  # comments and blank lines before the next key belong to that key
     return "".join(lines[:begin]) + block + "".join(lines[end:])

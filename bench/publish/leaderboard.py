@@ -1,4 +1,4 @@
-"""The words of tables: columns, boards, writers, and numbers of papers."""
+"""The vocabulary of tables: columns, boards, writers and published numbers."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ Shows = Literal["metric", "honest", "best_on_score", "gap"]
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """One column of a table: which runs it shows, and what of them.
+    """One column of a table: which runs it shows, and which of their numbers.
 
-    `plan` is the frames x clips x views of the scored clips, with a stride or without; None is any.
-    Options are those of the runs, such as `{"fraction": 0.05}`. What it `shows` is the metric or,
-    of the heads that an honest choice was made from, the chosen one's score, that of the best one
-    on the scored rows, or the gap between the two.
+    `plan` is frames x clips x views of the scored clips, with or without a stride; None is any.
+    Options are those of the runs, such as `{"fraction": 0.05}`. It `shows` the metric or, for
+    honest selection, the score of the chosen head, that of the best head on the scored rows, or the
+    gap between them.
     """
 
     title: str
@@ -39,7 +39,7 @@ class Column:
 
 
 class TableWriter(Protocol):
-    """Writes a table from records and returns the files made."""
+    """Writes a table from records and returns the written files."""
 
     def __call__(
         self,
@@ -53,11 +53,10 @@ class TableWriter(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Leaderboard:
-    """A table: columns and how it is written, by default as the board `runs` is.
+    """A table: its columns and how it is written, by default like the board `runs`.
 
-    Of the records that it is written from, `records` is their folder, and `refused` says in a
-    sentence each which ones verification kept out. A board with published rows, `has_published`,
-    can be written without any.
+    `records` is the folder of its records, `refused` has one sentence per record that failed
+    verification. A board with published rows (`has_published`) can be written without records.
     """
 
     name: str
@@ -71,10 +70,10 @@ class Leaderboard:
 
 @dataclass(frozen=True, kw_only=True)
 class PublishedNumber:
-    """One number of a paper's table, in percent as printed, with the spread printed beside it.
+    """One number of a paper's table, in percent as printed, with its printed spread.
 
-    `views` is frames x clips x crops where the paper states it; `train_fraction` 1 is the whole
-    training set. Texts are empty, and numbers None, where the paper does not say.
+    `views` is frames x clips x crops; `train_fraction` 1 is the whole training set. Strings are
+    empty, and numbers None, if the paper does not say.
     """
 
     source: str

@@ -1,8 +1,8 @@
-"""Local places in a record's fields: cut out before the record leaves the machine.
+"""Local paths in a record's fields: removed before the record leaves the machine.
 
 The id of a run does not depend on them (`bench/records/run_id.py`). `task_options.data` is dropped,
-for a run is told where its data are; of every other path the last name stays: weights
-`vjepa:/home/me/latest.pth.tar` become `vjepa:latest.pth.tar`. What the id depends on is left alone.
+because every machine has its own; other paths are cut to their last name, so that weights
+`vjepa:/home/me/latest.pth.tar` become `vjepa:latest.pth.tar`. What the id depends on is kept.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from typing import Any
 from bench.records.record import seal_of
 from bench.records.run_id import FILE_PLACES, PLACES
 
-# From the root of a disk or a home folder, at least two names deep; never the tail of an address
-# (https://a/b) or of a relative name (a/b/c).
+# From the root of a disk or a home folder, at least two names deep; never the tail of a URL
+# (https://a/b) or of a relative path (a/b/c).
 _NAME = r"[^\s/\\'\"<>|:;,()\[\]{}]+"
 _PATH = re.compile(rf"(?<![\w./\\])(?:[A-Za-z]:|~\w*)?(?:[/\\]{_NAME}){{2,}}[/\\]?")
-# A text that is one path, which may hold blanks: no sentence, which has a reason after its colon.
+# A text that is one path, possibly with spaces; not a message, which has a reason after its colon.
 _WHOLE = re.compile(r"(?:/|~|\\\\|[A-Za-z]:[/\\]|\.\.?[/\\])(?:(?!: )[^\n])*")
 DROPPED = "config.task_options.data"
 SPECS = ("config.encoder", "encoder.spec")  # NAME:PATH
@@ -27,15 +27,15 @@ IN_THE_ID = ("probe.settings", "probe.heads", "probe.head_order", "task.files")
 
 
 def without_places(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields of a record's file without local places, sealed anew if that cut any.
+    """Return the fields of a record's file without local paths, sealed again if any was cut.
 
-    The id stays right, so a path that it depends on stays too (`places` finds it). A record that
-    has no seal gets none.
+    The id stays valid, so a path that it depends on is kept (`places` finds it). A record without a
+    seal gets none.
     """
     roots, task = _roots(fields), fields.get("task")
     has_files = isinstance(task, Mapping) and bool(task.get("files"))
     names = (*PLACES, *FILE_PLACES) if has_files else PLACES
-    free = {f"config.task_options.{name}" for name in names}  # where the id leaves them out
+    free = {f"config.task_options.{name}" for name in names}  # not part of the id
 
     def change(where: str, text: str) -> str:
         if where in SPECS:
@@ -51,14 +51,14 @@ def without_places(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def places(fields: Any, where: str = "") -> Iterator[tuple[str, str]]:
-    """Yield (dotted field, text) for every local path in JSON values, keys of mappings included."""
+    """Yield (dotted field, text) for every local path in JSON values and keys."""
     for place, text in _texts(fields, where):
         if text != (cut_spec(text) if place in SPECS else _cut(text, [])):
             yield place, text
 
 
 def _texts(fields: Any, where: str = "") -> Iterator[tuple[str, str]]:
-    """Yield (dotted field, text) for every text in JSON values, keys of mappings included."""
+    """Yield (dotted field, text) for every string in JSON values and keys."""
     if isinstance(fields, Mapping):
         for key, inner in fields.items():
             yield where, str(key)
@@ -77,10 +77,10 @@ def cut_spec(spec: str) -> str:
 
 
 def _roots(fields: Mapping[str, Any]) -> list[str]:
-    """Return the folders and files that the configuration names, the longest first.
+    """Return the folders and files in the configuration, longest first.
 
-    Names below them stay, and a path with blanks is found, which no pattern could tell from the
-    sentence around it.
+    Names below them are kept. This also finds paths with spaces, which no pattern can separate from
+    the sentence around them.
     """
     found: set[str] = set()
     for _, text in _texts(fields.get("config")):
@@ -91,7 +91,7 @@ def _roots(fields: Mapping[str, Any]) -> list[str]:
 
 
 def _mapped(value: Any, where: str, change: Callable[[str, str], str]) -> Any:
-    """Return JSON values with every text changed, keys of mappings too."""
+    """Return JSON values with `change` applied to every string, keys included."""
     if where in IN_THE_ID:
         return value
     if isinstance(value, Mapping):
@@ -107,7 +107,7 @@ def _mapped(value: Any, where: str, change: Callable[[str, str], str]) -> Any:
 
 
 def _cut(text: str, roots: list[str]) -> str:
-    """Return a text with every path cut to its last name, or to the names from a root on."""
+    """Return a text with every path cut to its last name, or to the names below a root."""
     for root in roots:
         text = text.replace(root, _last(root))
     home = str(Path.home())

@@ -1,4 +1,4 @@
-"""What a board asks of an encoder, run by run, and which of it is on record already."""
+"""The runs that a board needs of an encoder, and which of them are already on record."""
 
 from __future__ import annotations
 
@@ -24,9 +24,7 @@ FLAGS = ("encoder", "task", "probe", "protocol", "plan")
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedRun:
-    """One run that the columns of these titles show; `is_drawn` if it is one of several draws of
-    the training labels.
-    """
+    """One run that columns with these titles show; `is_drawn`: one of several draws of labels."""
 
     columns: tuple[str, ...]
     config: RunConfig
@@ -35,7 +33,7 @@ class PlannedRun:
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """A run that could not be made, and why."""
+    """A run that failed, and why."""
 
     columns: tuple[str, ...]
     encoder: str
@@ -43,7 +41,7 @@ class Failure:
 
 
 def why_not_here(column: Column) -> str | None:
-    """Say why nothing here measures a column; None if something does."""
+    """Return why a column cannot be measured here, or None if it can."""
     for kind, name in (("tasks", column.task), ("probes", column.probe)):
         if name not in registry.names(kind):
             return f"there is no {kind[:-1]} {name!r} here"
@@ -59,15 +57,15 @@ def plan_runs(
     draws: int = 3,
     frames: Mapping[str, int] | None = None,
 ) -> tuple[list[PlannedRun], list[Failure]]:
-    """Return the runs that the columns of a board ask for, and those that cannot be configured.
+    """Return the runs that the columns of a board need, and those that cannot be configured.
 
-    Of a column with a share of the labels there are as many as `draws`. `frames` is the number of
-    frames of a clip by encoder, as runs spell it; where it is not known that of the column stands.
-    Columns that nothing here measures ask for no run.
+    A column with a share of the labels needs `draws` runs. `frames` maps encoders, as written in
+    configurations, to frames per clip; by default the column's number is used. Columns that cannot
+    be measured here need no run.
 
     Raises:
-        UsageError: a board without columns of its own, fewer draws than one, settings that say what
-            the columns say, or that fit none of the runs.
+        UsageError: a board without its own columns, fewer draws than one, or settings that conflict
+            with the columns or fit none of the runs.
     """
     if not board.columns:
         raise UsageError(
@@ -75,7 +73,7 @@ def plan_runs(
             " run or bench lowshot."
         )
     if draws < 1:
-        raise UsageError(f"draws {draws}: a share of the labels is drawn at least once.")
+        raise UsageError(f"draws = {draws}: it must be at least 1.")
     columns = [column for column in board.columns if why_not_here(column) is None]
     if not columns:
         return [], []
@@ -110,33 +108,35 @@ def plan_runs(
     return list(found.values()), failures
 
 
-def lacking(
-    wanted: Sequence[PlannedRun],
+def missing(
+    planned: Sequence[PlannedRun],
     records: Iterable[Record],
     *,
     weights: Mapping[str, str] | None = None,
     any_seed: bool = True,
 ) -> list[PlannedRun]:
-    """Return the runs that are not on record, whatever their seed unless that matters.
+    """Return the runs that are not on record, with any seed if `any_seed`.
 
-    `weights` are the digests of the encoders by their text, empty for one without any; if they are
-    not given an encoder of the same text and options counts as the same.
+    `weights` maps encoders, as written in configurations, to weight digests (empty for encoders
+    without weights); without it, encoders are compared by name and options.
     """
     known = weights is not None
-    there = {
-        _what_was_run(r.config, (r.encoder.weights_sha256 or "") if known else None, any_seed)
+    on_record = {
+        _identity(r.config, (r.encoder.weights_sha256 or "") if known else None, any_seed)
         for r in records
     }
-    left = []
-    for one in wanted:
-        own = weights[one.config.encoder] if weights else None
-        if _what_was_run(config_facts(one.config), own, any_seed) not in there:
-            left.append(one)
-    return left
+    return [
+        one
+        for one in planned
+        if _identity(
+            config_facts(one.config), weights[one.config.encoder] if weights else None, any_seed
+        )
+        not in on_record
+    ]
 
 
 def command(config: RunConfig, more: Sequence[str] = ()) -> str:
-    """Return the command line that makes a run, with `more` words such as `--data DIR`."""
+    """Return the command line of a run, with `more` words such as `--data DIR`."""
     words = ["bench", "run"]
     for name in FLAGS:
         value = getattr(config, name)
@@ -144,43 +144,43 @@ def command(config: RunConfig, more: Sequence[str] = ()) -> str:
     for field in dataclasses.fields(RunConfig):
         value = getattr(config, field.name)
         if field.name not in (*FLAGS, *TABLES.values()) and value != field.default:
-            words += ["--set", f"{field.name}={_spelled(value)}"]
+            words += ["--set", f"{field.name}={_setting_text(value)}"]
     for kind, table in TABLES.items():
         for key, value in getattr(config, table).items():
-            words += ["--set", f"{kind}.{key}={_spelled(value)}"]
+            words += ["--set", f"{kind}.{key}={_setting_text(value)}"]
     return shlex.join([*words, *more])
 
 
 def key_of(config: RunConfig) -> str:
-    """Return a text that equal runs share."""
+    """Return a key that equal runs share."""
     return json.dumps(config_facts(config), sort_keys=True)
 
 
 def _refuse_settings(board: str, columns: Sequence[Column], settings: Sequence[str]) -> None:
-    """Refuse settings of what the columns of a board say themselves."""
+    """Refuse settings that the columns of a board already determine."""
     is_known = board in registry.names("boards")
     options = registry.find("boards", board).options if is_known else ()
     for key in [setting.partition("=")[0].strip() for setting in settings]:
         option = key.rpartition(".")[2]
         if key.startswith("task.") and option in (*SHARES, "draw", "subset"):
             raise UsageError(
-                f"--set {key}: the columns of board {board!r} say which share of the labels they"
-                " show; leave it out, and use --draws."
+                f"--set {key}: the columns of board {board!r} determine the share of the labels;"
+                " leave it out, and use --draws."
             )
         if key in ("protocol", "plan") and any(getattr(column, key) for column in columns):
             hint = f" or give the board one with --set board.{key}=NAME" * (key in options)
             raise UsageError(
-                f"--set {key}: the columns of board {board!r} name their own {key}; leave it"
+                f"--set {key}: the columns of board {board!r} have their own {key}; leave it"
                 f" out{hint}."
             )
 
 
 def _configs(column: Column, base: RunConfig, draws: int) -> list[RunConfig]:
-    """Return the runs that a column asks for: one, or one a draw."""
+    """Return the runs that a column needs: one, or one per draw."""
     config = replace(
         base,
         protocol=column.protocol or base.protocol,
-        # A plan without a stride is that of the task.
+        # For a plan without a stride the task's plan is used.
         plan=column.plan if column.plan and "@" in column.plan else base.plan,
         task_options={**base.task_options, **column.task_options},
         probe_options={**base.probe_options, **column.probe_options},
@@ -193,7 +193,7 @@ def _configs(column: Column, base: RunConfig, draws: int) -> list[RunConfig]:
 
 
 def _is_drawn(column: Column) -> bool:
-    """Whether a column is one of a share of the labels, and does not name the draw."""
+    """Whether a column shows a share of the labels without fixing the draw."""
     options = column.task_options
     return "draw" not in options and any(options.get(key) not in (None, 1.0) for key in SHARES)
 
@@ -205,8 +205,8 @@ def _with_frames(config: RunConfig, frames: Mapping[str, int]) -> RunConfig:
     return replace(config, plan=str(plan))
 
 
-def _what_was_run(config: Mapping[str, Any], weights: str | None, any_seed: bool) -> str:
-    """Return what a run is, without places; with a digest of the weights also without theirs."""
+def _identity(config: Mapping[str, Any], weights: str | None, any_seed: bool) -> str:
+    """Return a key of a run without paths; with a weight digest also without the weights' path."""
     facts: dict[str, Any] = {**DEFAULTS, **config}
     options, places = facts["task_options"], (*PLACES, *FILE_PLACES)
     facts["task_options"] = {key: options[key] for key in options if key not in places}
@@ -217,12 +217,12 @@ def _what_was_run(config: Mapping[str, Any], weights: str | None, any_seed: bool
     return json.dumps(facts, sort_keys=True)
 
 
-def _spelled(value: Any) -> str:
-    """Spell an option so that `--set` reads it back."""
+def _setting_text(value: Any) -> str:
+    """Write an option so that `--set` can parse it."""
     if isinstance(value, (tuple, list)):
-        return f"[{','.join(map(_spelled, value))}]"
+        return f"[{','.join(map(_setting_text, value))}]"
     return str(value).lower() if isinstance(value, bool) or value is None else str(value)
 
 
-# What a record from before an option leaves out has the option's default.
+# Options that are newer than a record have their defaults in it.
 DEFAULTS = config_facts(RunConfig(encoder="", task="", probe=""))

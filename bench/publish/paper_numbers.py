@@ -1,9 +1,9 @@
-"""Numbers of papers: read from a CSV file, one number a line, and searched.
+"""Published numbers, read from a CSV file with one number per line, and searched.
 
     source,table,method,arch,resolution,params_m,pretrain_data,samples_seen_m,
     task,views,probe,train_fraction,metric,value,std
 
-A paper is registered with `@registry.paper` and brings its numbers; `bench ls papers` lists them.
+A paper with its numbers is registered with `@registry.paper`; `bench ls papers` lists them.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from bench.errors import BenchError, DataError, closest, known
 from bench.publish.leaderboard import Paper, PublishedNumber
 
 FIELDS = tuple(field.name for field in fields(PublishedNumber))
-# A number without these says nothing; where a paper leaves the others out they are empty.
-NEEDED = ("source", "table", "method", "task", "probe", "train_fraction", "metric", "value")
+# Every number needs these; the others are empty if the paper does not say.
+REQUIRED = ("source", "table", "method", "task", "probe", "train_fraction", "metric", "value")
 NUMBERS = ("resolution", "params_m", "train_fraction", "value", "std")
 
 
 class NothingPublishedError(BenchError):
-    """Every word that was searched for is known, but no number has all of them."""
+    """Every search term is known, but no number matches all of them."""
 
 
 def read_numbers(path: Path) -> tuple[PublishedNumber, ...]:
     """Read the numbers of a CSV file in its order.
 
     Raises:
-        DataError: an unknown or missing column, an empty field that is needed, a number that is
-            none or out of its range, or one number twice; the message names the line.
+        DataError: an unknown or missing column, an empty required field, a field that is not a
+            number or out of range, or a duplicate; the message names the line.
     """
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.DictReader(file, strict=True)
@@ -42,14 +42,14 @@ def read_numbers(path: Path) -> tuple[PublishedNumber, ...]:
             found = {f"line {reader.line_num}": _number(path, reader.line_num, r) for r in reader}
         except (csv.Error, UnicodeDecodeError) as error:
             raise DataError(
-                f"{path}, line {reader.line_num}: no CSV in UTF-8 ({error})."
+                f"{path}, line {reader.line_num}: not CSV in UTF-8 ({error})."
             ) from error
-    _refuse_twice(path, found)
+    _refuse_duplicates(path, found)
     return tuple(found.values())
 
 
 def published_numbers() -> list[PublishedNumber]:
-    """Return the numbers of every registered paper, by paper and in its order."""
+    """Return the numbers of every registered paper, in their order."""
     papers: list[Paper] = [registry.build("papers", name, {}) for name in registry.names("papers")]
     return [number for paper in papers for number in paper.numbers]
 
@@ -57,21 +57,21 @@ def published_numbers() -> list[PublishedNumber]:
 def search(
     numbers: Iterable[PublishedNumber], *, method: str | None = None, **exact: str | None
 ) -> list[PublishedNumber]:
-    """Return the numbers whose method contains `method` and whose other fields are those given.
+    """Return the numbers whose method contains `method` and whose other fields match `exact`.
 
-    `exact` are `source`, `table`, `task` and `probe`; case does not matter, None is any.
+    `exact` are `source`, `table`, `task` and `probe`; case is ignored, None matches any.
 
     Raises:
-        UsageError: a word that no number has, with the closest one.
-        NothingPublishedError: each word is known, but no number has all of them.
+        UsageError: a term that no number has, with the closest one.
+        NothingPublishedError: each term is known, but no number matches all of them.
     """
     every = list(numbers)
     asked = {key: word.strip() for key, word in exact.items() if word is not None}
     found = every
     for key, word in asked.items():
-        spelled = {getattr(n, key).casefold(): getattr(n, key) for n in every}
-        own = spelled.get(word.casefold()) or known(f"published {key}", word, [*spelled.values()])
-        found = [number for number in found if getattr(number, key) == own]
+        values = {getattr(n, key).casefold(): getattr(n, key) for n in every}
+        value = values.get(word.casefold()) or known(f"published {key}", word, [*values.values()])
+        found = [number for number in found if getattr(number, key) == value]
     if method is not None:
         part = method.strip().casefold()
         if not any(part in number.method.casefold() for number in every):
@@ -84,7 +84,7 @@ def search(
     if not found:
         words = ", ".join(f"{key} {word}" for key, word in asked.items())
         raise NothingPublishedError(
-            f"nothing is published with {words} together: leave one of them out."
+            f"no published number matches {words} together: leave one of them out."
         )
     return found
 
@@ -95,30 +95,30 @@ def _check_header(path: Path, names: Sequence[str]) -> None:
             raise DataError(f"{path}, line 1: unknown column {name!r}.{closest(name, FIELDS)}")
     missing = [name for name in FIELDS if name not in names]
     if missing or len(set(names)) < len(names):
-        what = f"the column {missing[0]!r} is missing" if missing else "a column stands twice"
+        what = f"the column {missing[0]!r} is missing" if missing else "a column is listed twice"
         raise DataError(f"{path}, line 1: {what}; the columns are {','.join(FIELDS)}.")
 
 
 def _number(
     path: Path, line: int, row: Mapping[str | None, str | list[str] | None]
 ) -> PublishedNumber:
-    """Return one line, every field of the type it should have."""
+    """Parse one line."""
     where = f"{path}, line {line}"
     if None in row or None in row.values():
         raise DataError(f"{where}: {'more' if None in row else 'fewer'} fields than columns.")
     texts = {str(name): str(text).strip() for name, text in row.items()}
-    for name in NEEDED:
+    for name in REQUIRED:
         if not texts[name]:
             raise DataError(f"{where}: {name} is empty; every number needs one.")
     resolution = _value(where, "resolution", texts)
     if resolution is not None and resolution % 1:
-        raise DataError(f"{where}: resolution {texts['resolution']!r} is no number of pixels.")
+        raise DataError(f"{where}: resolution {texts['resolution']!r} is not a number of pixels.")
     fraction, value = _value(where, "train_fraction", texts), _value(where, "value", texts)
-    assert fraction is not None and value is not None, "both are needed"
+    assert fraction is not None and value is not None, "both are required"
     if not 0 < fraction <= 1:
         raise DataError(f"{where}: train_fraction {fraction:g} should be above 0 and at most 1.")
     if not 0 <= value <= 100:
-        raise DataError(f"{where}: value {value:g} is no percentage.")
+        raise DataError(f"{where}: value {value:g} is outside [0, 100] percent.")
     return PublishedNumber(
         **{name: text for name, text in texts.items() if name not in NUMBERS},
         resolution=None if resolution is None else int(resolution),
@@ -130,7 +130,7 @@ def _number(
 
 
 def _value(where: str, name: str, texts: Mapping[str, str]) -> float | None:
-    """Return a field as a number that is not negative, None where it is empty."""
+    """Return a field as a non-negative number, or None if it is empty."""
     text = texts[name]
     if not text:
         return None
@@ -139,17 +139,17 @@ def _value(where: str, name: str, texts: Mapping[str, str]) -> float | None:
     except ValueError:
         value = math.nan
     if not math.isfinite(value) or value < 0:
-        raise DataError(f"{where}: {name} {text!r} is no number.")
+        raise DataError(f"{where}: {name} {text!r} is not a non-negative number.")
     return value
 
 
-def _refuse_twice(path: Path, found: Mapping[str, PublishedNumber]) -> None:
-    """Refuse a number that stands in two lines, be it with another value."""
+def _refuse_duplicates(path: Path, found: Mapping[str, PublishedNumber]) -> None:
+    """Refuse a number that is listed twice, even with different values."""
     lines: dict[tuple[object, ...], str] = {}
     for line, number in found.items():
         key = tuple(getattr(number, name) for name in FIELDS if name not in ("value", "std"))
         first = lines.setdefault(key, line)
         if first != line:
             raise DataError(
-                f"{path}, {line}: {number.method} on {number.task} stands in {first} already."
+                f"{path}, {line}: {number.method} on {number.task} is already listed in {first}."
             )

@@ -1,4 +1,4 @@
-"""The records of a results repository: found in folders of any depth, each file accounted for."""
+"""Verify a results repository: records in folders of any depth, and no unaccounted files."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from bench.verify.findings import Verdict, failed
 from bench.verify.own_words import UNREADABLE
 from bench.verify.verify_records import verify_all
 
-OWN = re.compile(rf"({ID.pattern})(\.json|\.parquet|-truth\.parquet)")
-LET_THROUGH = re.compile(r"(README|LICENSE).*|.*\.md|\..*", re.IGNORECASE)
+RECORD_FILE = re.compile(rf"({ID.pattern})(\.json|\.parquet|-truth\.parquet)")
+ALLOWED = re.compile(r"(README|LICENSE).*|.*\.md|\..*", re.IGNORECASE)
 
 
 def verify_paths(paths: Sequence[Path], *, strict: bool = False) -> list[Verdict]:
     """Verify record files, and all records below folders, with each other as controls.
 
-    A record named by its file is compared with the others of its folder. In folders an id may stand
-    once, and every file must belong to a record.
+    A record file is compared with the others in its folder. Below a folder an id may occur once,
+    and every file must belong to a record.
 
     Raises:
         UsageError: a folder without records.
@@ -41,19 +41,19 @@ def verify_paths(paths: Sequence[Path], *, strict: bool = False) -> list[Verdict
 
 
 def _verify_files(folder: Path, files: Sequence[Path], strict: bool) -> list[Verdict]:
-    """Verify records of a folder beside those others there that may concern one of them."""
+    """Verify records of a folder together with the others there that can serve as controls."""
     known = {folder / f"{record.id}.json": record for record in readable(folder)}
     named = [known[path] for path in files if path in known]
-    near = [
+    controls = [
         path
         for path, record in known.items()
-        if path not in files and any(may_concern(own, record) for own in named)
+        if path not in files and any(may_concern(one, record) for one in named)
     ]
-    return verify_all([*files, *near], strict=strict)[: len(files)]
+    return verify_all([*files, *controls], strict=strict)[: len(files)]
 
 
 def verify_tree(root: Path, *, strict: bool = False) -> list[Verdict]:
-    """Verify all records below a folder, and that no file there belongs to none of them.
+    """Verify all records below a folder, and that every file there belongs to a record.
 
     Raises:
         UsageError: there is no record.
@@ -62,7 +62,7 @@ def verify_tree(root: Path, *, strict: bool = False) -> list[Verdict]:
     records = [path for path in files if path.suffix == ".json" and ID.fullmatch(path.stem)]
     if not records:
         raise UsageError(
-            f"there is no record (<id>.json) below {root}; name a record, or a folder with some."
+            f"there is no record (<id>.json) below {root}; give a record, or a folder with some."
         )
     verdicts = []
     first: dict[str, Path] = {}
@@ -71,7 +71,7 @@ def verify_tree(root: Path, *, strict: bool = False) -> list[Verdict]:
         other = first.setdefault(verdict.path.stem, verdict.path)
         if other != verdict.path:
             where = other.relative_to(root)
-            found.append(failed("twice", f"{verdict.path.stem} is there already, as {where}"))
+            found.append(failed("twice", f"{verdict.path.stem} is already there, as {where}"))
         if is_bundle(verdict.path.parent):
             found += check_bundle(verdict.path.parent)
         verdicts.append(replace(verdict, findings=tuple(found)))
@@ -79,20 +79,20 @@ def verify_tree(root: Path, *, strict: bool = False) -> list[Verdict]:
 
 
 def readable(folder: Path) -> list[Record]:
-    """Return the records of a folder that can be read, to find controls among."""
+    """Return the readable records of a folder, as candidates for controls."""
     found = []
     for path in sorted(folder.glob("*.json")):
         try:
             found.append(parse_record(path.read_text(encoding="utf-8"), path.name))
         except UNREADABLE:
-            continue  # it has a verdict of its own, when it is asked for
+            continue  # it gets its own verdict when it is verified
     return found
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """Yield the files below a folder; hidden folders are no part of a repository's content.
+    """Yield the files below a folder, without hidden folders.
 
-    A link to a folder is one: followed, it may lead anywhere, or round and round.
+    Symlinks to folders count as files: following them could lead anywhere, or in circles.
     """
     for path in folder.iterdir():
         if path.is_dir() and not path.is_symlink():
@@ -105,8 +105,8 @@ def _files(folder: Path) -> Iterator[Path]:
 def _strays(root: Path, files: Sequence[Path], records: Sequence[Path]) -> list[Verdict]:
     """Return a verdict on every file that belongs to no record.
 
-    In folders with records, and on the way from the root to bundles, all files are looked at,
-    elsewhere those that are named as a record's. A bundle accounts for its files itself.
+    In folders with records, and between the root and bundles, all files are checked, elsewhere only
+    those named like a record's. The files of bundles are checked by `check_bundle`.
     """
     known = {(path.parent, path.stem) for path in records}
     folders = {path.parent for path in records}
@@ -118,13 +118,13 @@ def _strays(root: Path, files: Sequence[Path], records: Sequence[Path]) -> list[
         owner = path.parent
         if owner.name.endswith("-probe") and ID.fullmatch(owner.name.removesuffix("-probe")):
             stray = (owner.parent, owner.name.removesuffix("-probe")) not in known
-        elif named := OWN.fullmatch(path.name):
+        elif named := RECORD_FILE.fullmatch(path.name):
             stray = (owner, named[1]) not in known
-        elif path.is_dir():  # a link
+        elif path.is_dir():  # a symlink
             stray = True
         else:
-            stray = owner in folders and not LET_THROUGH.fullmatch(path.name)
+            stray = owner in folders and not ALLOWED.fullmatch(path.name)
         if stray and owner not in bundles and owner.parent not in bundles:
-            said = failed("stray", f"{path.name} belongs to no record in {owner.name}")
-            found.append(Verdict(record="", path=path, findings=(said,)))
+            finding = failed("stray", f"{path.name} belongs to no record in {owner.name}")
+            found.append(Verdict(record_id="", path=path, findings=(finding,)))
     return found

@@ -1,8 +1,8 @@
-"""From records to bundles: verified, without local paths, ready for a repository of results.
+"""From records to bundles: verified, without local paths, ready for a results repository.
 
-A record is verified as it lies at home, seal and all. What is bundled is the same record with local
-places cut out (`bench/publish/local_paths.py`); where that changed the file its seal is made anew,
-the id is the same, for places are no part of it.
+A record is verified unchanged, with its seal. The bundle has the same record without local paths
+(`bench/publish/local_paths.py`); if that changes the file, it is sealed again. The id stays the
+same, because it does not depend on paths.
 """
 
 from __future__ import annotations
@@ -38,21 +38,21 @@ from bench.verify.verify_records import verify
 
 @dataclass(frozen=True, kw_only=True)
 class Checked:
-    """A record that was verified; `refusals` say why it should not be published.
+    """A verified record; `refusals` say why it should not be published.
 
-    `code` is the exit code that they end in: 5 where something contradicts it, 3 where its number
-    is not to be trusted or not reportable, 0 without any.
+    `code` is the resulting exit code: 5 if something contradicts it, 3 if its number is suspect or
+    not reportable, else 0.
     """
 
     path: Path
-    result: Record | None
+    record: Record | None
     code: int
     refusals: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Submitted:
-    """What became of a record: its bundle, new or there already, or None and the reasons."""
+    """The outcome for a record: its bundle (new or already there), or None and the reasons."""
 
     record: str
     folder: Path | None
@@ -62,7 +62,7 @@ class Submitted:
 
 
 def checked(paths: Sequence[Path]) -> list[Checked]:
-    """Verify records; those beside them serve as controls, such as the untrained network."""
+    """Verify records; others in their folders are controls, such as the untrained network."""
     others = {folder: readable(folder) for folder in {path.parent for path in paths}}
     found = []
     for path in paths:
@@ -70,12 +70,12 @@ def checked(paths: Sequence[Path]) -> list[Checked]:
         verdict = verify(path, others=others[path.parent], cache=cache)
         wrong = [f"{one.check}: {one.sentence}" for one in verdict.having("failed")]
         doubts = [f"{one.check}: {one.sentence}" for one in verdict.having("suspect")]
-        result = verdict.result
-        if result is not None and result.status != "complete":
-            told = "; ".join(result.reasons)
-            doubts.append(f"the record is {result.status.replace('_', ' ')}: {told}")
-        code = 5 if wrong or result is None else 3 if doubts else 0
-        found.append(Checked(path=path, result=result, code=code, refusals=(*wrong, *doubts)))
+        record = verdict.record
+        if record is not None and record.status != "complete":
+            status, reasons = record.status.replace("_", " "), "; ".join(record.reasons)
+            doubts.append(f"the record is {status}: {reasons}")
+        code = 5 if wrong or record is None else 3 if doubts else 0
+        found.append(Checked(path=path, record=record, code=code, refusals=(*wrong, *doubts)))
     return found
 
 
@@ -87,23 +87,25 @@ def submit(
     with_probe: bool = False,
     keep_paths: bool = False,
 ) -> list[Submitted]:
-    """Bundle every record under `out`; one that is refused does not keep the others back.
+    """Bundle every record under `out`; a refused one does not block the others.
 
-    A record that verification contradicts is never bundled, one that is suspect or not reportable
-    with `include_suspect` alone, one whose id depends on a local path with `keep_paths` alone.
+    A record that fails verification is never bundled, a suspect or unreportable one only with
+    `include_suspect`, one whose id depends on a local path only with `keep_paths`.
     """
     found = []
     for one in checked(paths):
         code, sentences, folder, is_new = one.code, one.refusals, None, False
-        if one.result is not None and code != 5 and (not code or include_suspect):
+        if one.record is not None and code != 5 and (not code or include_suspect):
             try:
                 folder, is_new = bundle(one.path, out, with_probe=with_probe, keep_paths=keep_paths)
                 code = 0
             except BenchError as error:
                 code, sentences = error.exit_code, (str(error),)
-        record = one.result.id if one.result is not None else one.path.stem
+        record_id = one.record.id if one.record is not None else one.path.stem
         found.append(
-            Submitted(record=record, folder=folder, is_new=is_new, code=code, sentences=sentences)
+            Submitted(
+                record=record_id, folder=folder, is_new=is_new, code=code, sentences=sentences
+            )
         )
     return found
 
@@ -111,44 +113,44 @@ def submit(
 def bundle(
     path: Path, out: Path, *, with_probe: bool = False, keep_paths: bool = False
 ) -> tuple[Path, bool]:
-    """Write the bundle of one record and return its folder, and whether anything was written.
+    """Write the bundle of one record; return its folder, and whether anything was written.
 
-    Files that are there already are kept if they are the same; the record is written last, so a
-    bundle that was cut short has none.
+    Identical files that exist are kept; the record is written last, so an interrupted bundle has
+    none.
 
     Raises:
-        RecordError: the record or one of its files is not sound, its classes are not known, another
-            bundle lies there, or its id depends on a local path.
+        RecordError: the record or one of its files is not sound, its classes are unknown, another
+            bundle exists there, or its id depends on a local path.
     """
-    result = read_record(path)
+    record = read_record(path)
     fields = json.loads(path.read_text(encoding="utf-8"))
     cut = fields if keep_paths else without_places(fields)
     left = next(places(cut), None)
     if left is not None and not keep_paths:
         raise RecordError(
-            f"record {result.id}: {left[0]} holds {left[1]!r}, a path of this machine that its id"
-            " depends on; run it again with a path relative to where you run, or say --keep-paths."
+            f"record {record.id}: {left[0]} has {left[1]!r}, a local path that its id depends on;"
+            " run it again with a path relative to the working directory, or add --keep-paths."
         )
     text = path.read_bytes()
     if cut != fields:
         text = f"{json.dumps(cut, indent=2, ensure_ascii=False, allow_nan=False)}\n".encode()
-    parse_record(text.decode(), f"the bundle of {result.id}")
+    parse_record(text.decode(), f"the bundle of {record.id}")
     folder = out / place_of(cut)
-    texts = _texts(result, cut, path.parent)
+    texts = _texts(record, cut, path.parent)
     sources = [
-        kept_file(result, name, path.parent)
+        kept_file(record, name, path.parent)
         for name in ("predictions", "truth")
-        if getattr(result.artifacts, name) is not None
+        if getattr(record.artifacts, name) is not None
     ]
     if with_probe:
-        probe = kept_file(result, "probe", path.parent).parent
+        probe = kept_file(record, "probe", path.parent).parent
         sources += sorted(p for p in probe.iterdir() if p.is_file())
-    wanted: dict[str, bytes | Path] = {str(one.relative_to(path.parent)): one for one in sources}
-    wanted |= {name: content.encode() for name, content in texts.items()}
-    wanted[f"{result.id}.json"] = text  # last
-    new = [name for name, content in wanted.items() if not _holds(folder / name, content)]
+    files: dict[str, bytes | Path] = {str(one.relative_to(path.parent)): one for one in sources}
+    files |= {name: content.encode() for name, content in texts.items()}
+    files[f"{record.id}.json"] = text  # last
+    new = [name for name, content in files.items() if not _exists(folder / name, content)]
     for name in new:
-        content = wanted[name]
+        content = files[name]
         if isinstance(content, bytes):
             write_whole(folder / name, content)
             continue
@@ -158,16 +160,16 @@ def bundle(
 
 
 # ----------------------------------------------------------------------------------------- contents
-def _texts(result: Record, fields: Mapping[str, Any], folder: Path) -> dict[str, str]:
-    predictions = kept_file(result, "predictions", folder)
+def _texts(record: Record, fields: Mapping[str, Any], folder: Path) -> dict[str, str]:
+    predictions = kept_file(record, "predictions", folder)
     ids, labels = predicted_rows(predictions)
-    classes = _classes(result, predictions, folder)
+    classes = _classes(record, predictions, folder)
     digest = manifest_digest(ids, labels, classes)
-    # The labels that a task gave to boxes which it scores are not kept (bench/publish/bundles.py).
-    if digest != result.data.score.digest and result.task.unit != "box":
+    # Labels that a task gave to scored boxes are not kept (bench/publish/bundles.py).
+    if digest != record.data.score.digest and record.task.unit != "box":
         raise RecordError(
-            f"record {result.id}: ids, labels and classes of its predictions have the digest"
-            f" {digest[:12]}, data.score.digest is {result.data.score.digest[:12]}; run it again."
+            f"record {record.id}: ids, labels and classes of its predictions have the digest"
+            f" {digest[:12]}, data.score.digest is {record.data.score.digest[:12]}; run it again."
         )
     return {
         MANIFEST: manifest_bytes(ids, labels).decode(),
@@ -176,36 +178,36 @@ def _texts(result: Record, fields: Mapping[str, Any], folder: Path) -> dict[str,
     }
 
 
-def _classes(result: Record, predictions: Path, folder: Path) -> list[str]:
-    """Return the class names: from the predictions, or of older ones and of boxes from the probe.
+def _classes(record: Record, predictions: Path, folder: Path) -> list[str]:
+    """Return the class names: from the predictions, or (older files, boxes) from the probe.
 
-    Without the file of the probe those of boxes are the evaluated ones.
+    For boxes without a probe file they are the evaluated classes.
     """
-    told = prediction_facts(predictions)
-    if told is not None and "classes" in told:
-        return [str(name) for name in told["classes"]]
-    if result.artifacts.probe is not None and (folder / result.artifacts.probe.path).is_file():
-        saved = json.loads(kept_file(result, "probe", folder).read_text(encoding="utf-8"))
+    facts = prediction_facts(predictions)
+    if facts is not None and "classes" in facts:
+        return [str(name) for name in facts["classes"]]
+    if record.artifacts.probe is not None and (folder / record.artifacts.probe.path).is_file():
+        saved = json.loads(kept_file(record, "probe", folder).read_text(encoding="utf-8"))
         return [str(name) for name in saved["facts"]["classes"]]
-    if result.task.unit == "box":
+    if record.task.unit == "box":
         return list(read_scored_boxes(predictions).classes.values())
     raise RecordError(
-        f"record {result.id}: the names of its classes are neither in its predictions nor beside"
-        " them in the file of its probe; restore that, or run it again."
+        f"record {record.id}: its class names are neither in its predictions nor in the probe file"
+        " next to them; restore that file, or run it again."
     )
 
 
 def config_toml(fields: Mapping[str, Any]) -> str:
-    """Return the configuration of a record as a file for `bench run`, with what it needs said."""
+    """Return the configuration of a record as a file for `bench run`, with comments on inputs."""
     config, probe = plain_config(fields["config"]), fields["probe"]
-    told = [f"Record {fields['id']}, again: bench run {CONFIG} --data DIR"]
+    comments = [f"To repeat record {fields['id']}: bench run {CONFIG} --data DIR"]
     if fields["encoder"].get("weights_sha256"):
-        told.append(f"SHA-256 of the encoder's weights: {fields['encoder']['weights_sha256']}")
+        comments.append(f"SHA-256 of the encoder's weights: {fields['encoder']['weights_sha256']}")
     if probe.get("released_sha256"):
-        told.append(f"with --probe-weights FILE, SHA-256 {probe['released_sha256']}")
+        comments.append(f"with --probe-weights FILE, SHA-256 {probe['released_sha256']}")
     if config.get("task") == "none":
-        told = [f"Record {fields['id']} was made by bench probe from features of elsewhere."]
-    lines = [f"# {line}" for line in told]
+        comments = [f"Record {fields['id']} was made by bench probe from features from elsewhere."]
+    lines = [f"# {line}" for line in comments]
     tables = {key: value for key, value in config.items() if isinstance(value, Mapping)}
     lines += [f"{key} = {_toml(value)}" for key, value in config.items() if key not in tables]
     for key, table in tables.items():
@@ -215,7 +217,7 @@ def config_toml(fields: Mapping[str, Any]) -> str:
 
 
 def _toml(value: Any) -> str:
-    """Spell a JSON value in TOML, whose strings, lists and numbers are spelled alike."""
+    """Write a JSON value in TOML, whose strings, lists and numbers have the same syntax."""
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{_key(k)} = {_toml(v)}" for k, v in value.items()) + "}"
     if isinstance(value, list):
@@ -228,8 +230,8 @@ def _key(name: str) -> str:
 
 
 # ------------------------------------------------------------------------------------------ writing
-def _holds(path: Path, content: bytes | Path) -> bool:
-    """Say whether a file is there with that content; refuse one with another."""
+def _exists(path: Path, content: bytes | Path) -> bool:
+    """Whether a file exists with this content; raise if it has another."""
     if not path.exists():
         return False
     if isinstance(content, bytes):
@@ -238,7 +240,7 @@ def _holds(path: Path, content: bytes | Path) -> bool:
         same = file_sha256(path) == file_sha256(content)
     if not same:
         raise RecordError(
-            f"{path} is there and is another file; nothing was written. Choose another --out, or"
-            f" remove {path.parent} if it should be replaced."
+            f"{path} exists with other content; nothing was written. Choose another --out, or"
+            f" remove {path.parent} to replace it."
         )
     return True

@@ -1,4 +1,4 @@
-"""From records to the files of a table: verified first, and only sound ones get in."""
+"""From records to the files of a table: all are verified first, and those that fail left out."""
 
 from __future__ import annotations
 
@@ -18,10 +18,7 @@ from bench.verify.verify_records import verify_folder
 
 BOARD: Members = {
     **dict.fromkeys(("name", "title"), TEXT),
-    "columns": (
-        lambda value: not value or is_many(Column)(value),
-        "a sequence of bench.Column",
-    ),
+    "columns": (lambda value: not value or is_many(Column)(value), "a sequence of bench.Column"),
 }
 
 WRITER: Members = {
@@ -34,7 +31,7 @@ WRITER: Members = {
 
 @dataclass(frozen=True, kw_only=True)
 class Published:
-    """The files of a table, and a sentence for every record that verification kept out."""
+    """The files of a table, and one sentence per record that failed verification."""
 
     paths: Sequence[Path]
     refused: tuple[str, ...]
@@ -48,22 +45,20 @@ def write_board(
     include_all: bool,
     options: Settings | None = None,
 ) -> Published:
-    """Write the table `name` from the sound records under `home`.
+    """Write the table `name` from the verified records under `home`.
 
-    A record that does not prove itself is left out, and the table says so; one that fails a control
-    stands in it as suspect. `options` are those of the table, such as the targets of `low_shot`.
+    A record that fails verification is left out, and the table says so; one that fails a control is
+    marked as suspect. `options` are those of the table, such as the targets of `low_shot`.
 
     Raises:
-        UsageError: no such table, or no record yet for one that has no published rows.
+        UsageError: no such table, or no records for one without published rows.
     """
     board: Leaderboard = registry.build("boards", name, options or {})
     require_board(name, board)
     folder = home / "records"
-    if not folder.is_dir() and not board.has_published:
-        raise UsageError(f"there are no records in {folder}: run an evaluation first.")
     verdicts = verify_folder(folder, home / "cache") if folder.is_dir() else []
     if not verdicts and not board.has_published:
-        raise UsageError(f"there is no record in {folder} yet: make one with bench run.")
+        raise UsageError(f"there are no records in {folder}: run an evaluation first.")
     refused = tuple(
         f"{verdict.path.name} failed verification: {'; '.join(verdict.reasons('failed'))}"
         for verdict in verdicts
@@ -78,10 +73,10 @@ def write_board(
 
 
 def require_board(name: str, board: Any) -> None:
-    """Check a table; how it is written may be left out.
+    """Check a table; its writer is optional.
 
     Raises:
-        UsageError: a member that is missing or of the wrong kind.
+        UsageError: a member is missing or of the wrong type.
     """
     check_members(f"board {name!r}", board, BOARD, kind=Leaderboard)
     if getattr(board, "write", None) is not None:
@@ -89,16 +84,16 @@ def require_board(name: str, board: Any) -> None:
 
 
 def writer_of(board: Leaderboard) -> TableWriter:
-    """Return how a board is written: in a way of its own, or as the board of all runs is."""
-    usual: Leaderboard = registry.build("boards", "runs", {})
-    write = board.write or usual.write
+    """Return the writer of a board: its own, or that of the board `runs`."""
+    default: Leaderboard = registry.build("boards", "runs", {})
+    write = board.write or default.write
     assert write
     return write
 
 
 def _marked(verdict: Verdict) -> Record:
-    """Return a record, as suspect if a control says so; one that is not reportable stays so."""
-    record = verdict.result
+    """Return a record, marked suspect if a control says so, unless it is not reportable."""
+    record = verdict.record
     assert record is not None  # only a failed verdict has none
     found = verdict.reasons("suspect")
     if not found:

@@ -1,9 +1,7 @@
-"""What the record of a run on boxes keeps: every score, and the truth they were compared with.
+"""The files of a record of boxes, from which its numbers can be recomputed.
 
-    <home>/records/<id>.parquet         a row per box: where it is, its score in every class
-    <home>/records/<id>-truth.parquet   a row per true box, declared or excluded frame
-
-From the two files alone the numbers of the record can be counted again.
+<home>/records/<id>.parquet         one row per box: its place, its score in every class
+<home>/records/<id>-truth.parquet   one row per ground-truth box, declared or excluded frame
 """
 
 from __future__ import annotations
@@ -39,25 +37,19 @@ PREDICTIONS = pa.schema(
         ("scores", pa.list_(pa.float32())),  # by rising id of the classes in the metadata
     ]
 )
-# A declared frame has no corners and no action; nor has an excluded one that is listed as such.
+# Declared and excluded frames have no corners and no action.
 TRUTH = pa.schema(
-    [
-        *FRAME,
-        *CORNERS,
-        ("action", pa.int32()),
-        ("person", pa.float64()),
-        ("excluded", pa.bool_()),
-    ]
+    [*FRAME, *CORNERS, ("action", pa.int32()), ("person", pa.float64()), ("excluded", pa.bool_())]
 )
 ROWS_AT_A_TIME = 20_000
-FACTS = "frozenbench"  # the key, in the metadata of a file, of what it belongs to
+FACTS = "frozenbench"  # metadata key of a file for the record that it belongs to
 
 
 def frame_map_part(boxes: ScoredBoxes, truth: FrameTruth, *, skip: bool) -> FrameMapPart:
-    """Score boxes against the truth, see `bench.metrics.detections`.
+    """Score boxes against the ground truth, see `bench.metrics.detections`.
 
     Raises:
-        DataError: the rules of the truth give no number.
+        DataError: the rules of the ground truth give no number.
     """
     found = score_boxes(boxes, truth, skip=skip)
     return FrameMapPart(
@@ -81,21 +73,20 @@ def write_scored_boxes(
 ) -> Artifact:
     """Write one row per box of `manifest` and return the file's name and digest.
 
-    `facts` say what the scores belong to, see `bench.records.record_files.prediction_facts`. Rows
-    that were not scored have no scores: they are missing if their id is among `missing`, else
-    undecodable.
+    `facts` name the record, see `bench.records.record_files.prediction_facts`. Rows without scores
+    are missing if their id is in `missing`, else undecodable.
 
     Raises:
-        RecordError: a scored row has a score that is not a number.
+        RecordError: a scored row has a non-finite score.
     """
     finite: BoolArray = np.asarray(np.isfinite(boxes.scores).all(axis=1))
     if not finite[boxes.scored].all():
         bad = np.flatnonzero(boxes.scored & ~finite)
         raise RecordError(
-            f"{path.name}: the scores of {len(bad)} boxes are not finite, the first for"
+            f"{path.name}: {len(bad)} boxes have non-finite scores, first"
             f" {manifest.ids[int(bad[0])]!r}; the probe has diverged."
         )
-    # A list whose end is not valid is null, and takes no values.
+    # A list with a null offset is null, and takes no values.
     ends = np.concatenate([[0], np.cumsum(boxes.scored) * boxes.scores.shape[1]])
     is_null = np.concatenate([~boxes.scored, [False]])
     scores = pa.ListArray.from_arrays(
@@ -109,8 +100,11 @@ def write_scored_boxes(
         "status": statuses(manifest, boxes.scored, missing),
         "scores": scores,
     }
-    told = {"classes": _spelled(boxes.classes), **_told(facts, manifest=manifest.digest)}
-    return write_table(path, columns, PREDICTIONS, told)
+    metadata = {
+        "classes": _classes_json(boxes.classes),
+        **_file_facts(facts, manifest=manifest.digest),
+    }
+    return write_table(path, columns, PREDICTIONS, metadata)
 
 
 def read_scored_boxes(path: Path) -> ScoredBoxes:
@@ -133,13 +127,13 @@ def read_scored_boxes(path: Path) -> ScoredBoxes:
 def detection_lines(boxes: ScoredBoxes) -> Iterator[str]:
     """Yield the scored boxes as text for evaluators: video,second,x1,y1,x2,y2,action,score.
 
-    Scores are the shortest decimals that tell all float32 apart, so that no rank is lost.
+    Scores are the shortest decimals that distinguish all float32, so that no rank is lost.
     """
     from pyarrow import csv as arrow_csv
 
-    # Arrow quotes all texts or none; the files of AVA have no quotes.
+    # Arrow quotes all strings or none; AVA's files have no quotes.
     has_marks = any(set(name) & set(',"\r\n') for name in boxes.frames.videos)
-    spelling = arrow_csv.WriteOptions(
+    options = arrow_csv.WriteOptions(
         include_header=False, quoting_style="needed" if has_marks else "none"
     )
     for start in range(0, len(boxes.scored), ROWS_AT_A_TIME):
@@ -147,12 +141,12 @@ def detection_lines(boxes: ScoredBoxes) -> Iterator[str]:
         given = in_every_class(boxes, rows[boxes.scored[rows]])
         named = _frame_columns(given.frames)
         micros, inverse = np.unique(given.frames.micros, return_inverse=True)
-        spelled = [
-            # As AVA does, 0902, where it is a whole second.
+        seconds_text = [
+            # Whole seconds as in AVA: 0902.
             f"{one // 1_000_000:04d}" if one % 1_000_000 == 0 else repr(one / 1e6)
             for one in micros.tolist()
         ]
-        seconds = pa.array(spelled).take(pa.array(inverse))
+        seconds = pa.array(seconds_text).take(pa.array(inverse))
         columns = [
             named["video"],
             seconds,
@@ -162,7 +156,7 @@ def detection_lines(boxes: ScoredBoxes) -> Iterator[str]:
         ]
         table = pa.table([pa.array(column) for column in columns], names=list("abcdefgh"))
         text = pa.BufferOutputStream()
-        arrow_csv.write_csv(table, text, spelling)
+        arrow_csv.write_csv(table, text, options)
         yield text.getvalue().to_pybytes().decode()
 
 
@@ -188,8 +182,8 @@ def write_truth(
         "person": _padded(boxes.last, none),
         "excluded": [*excluded, *([True] * (num_bare - len(boxes.declared)))],
     }
-    told = {"classes": _spelled(truth.classes), "rules": truth.rules, **_told(facts)}
-    return write_table(path, columns, TRUTH, told)
+    metadata = {"classes": _classes_json(truth.classes), "rules": truth.rules, **_file_facts(facts)}
+    return write_table(path, columns, TRUTH, metadata)
 
 
 def read_truth(path: Path) -> FrameTruth:
@@ -225,16 +219,14 @@ def write_table(
 
 
 def statuses(manifest: Manifest, scored: BoolArray, missing: Collection[str]) -> list[str]:
-    """Return what became of every row: rows not scored are missing if their id is, or else
-    undecodable.
-    """
+    """Return the status of every row; an unscored one is undecodable unless its id is `missing`."""
     return [
         "scored" if ok else "missing" if sample in missing else "undecodable"
         for sample, ok in zip(manifest.ids, scored, strict=True)
     ]
 
 
-def _told(facts: Mapping[str, str] | None, **more: str) -> dict[str, str]:
+def _file_facts(facts: Mapping[str, str] | None, **more: str) -> dict[str, str]:
     return {FACTS: json.dumps({**facts, **more})} if facts is not None else {}
 
 
@@ -263,10 +255,10 @@ def _padded(column: np.ndarray[Any, Any], none: pa.Array) -> pa.Array:
     return pa.concat_arrays([values, none.cast(values.type)])
 
 
-def _spelled(classes: Mapping[int, str]) -> str:
+def _classes_json(classes: Mapping[int, str]) -> str:
     return json.dumps({str(key): classes[key] for key in sorted(classes)})
 
 
 def _classes(table: pa.Table) -> dict[int, str]:
-    held = json.loads(table.schema.metadata[b"classes"])
-    return {int(key): name for key, name in held.items()}
+    names = json.loads(table.schema.metadata[b"classes"])
+    return {int(key): name for key, name in names.items()}

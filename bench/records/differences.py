@@ -1,4 +1,4 @@
-"""In which fields two pieces of JSON differ."""
+"""Find the fields in which two JSON values differ."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """A dotted field and its two values; `absent` stands where a side has no such field."""
+    """A dotted field and its two values; `ABSENT` if a side has no such field."""
 
     field: str
     a: Any
@@ -17,7 +17,7 @@ class Difference:
 
 
 class Absent:
-    """What stands for a value where there is no such field."""
+    """Marks a missing field."""
 
     def __repr__(self) -> str:
         return "(not there)"
@@ -40,14 +40,14 @@ def differences(a: Any, b: Any, place: str = "") -> list[Difference]:
     return [] if a == b and type(a) is type(b) else [Difference(field=place, a=a, b=b)]
 
 
-def spelled(value: Any) -> str:
+def short_text(value: Any) -> str:
     """Return a value as short text."""
     text = value if isinstance(value, str) else repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def as_json(difference: Difference) -> dict[str, Any]:
-    """Return a difference for machines; a side without the field has no value."""
+    """Return a difference as JSON values, without the side that lacks the field."""
     sides = {"a": difference.a, "b": difference.b}
     given = {name: value for name, value in sides.items() if value is not ABSENT}
     return {"field": difference.field, **given}

@@ -16,23 +16,15 @@ if TYPE_CHECKING:
     import torch
 
 PACKAGES = (
-    "frozenbench",
-    "torch",
-    "torchvision",
-    "timm",
-    "numpy",
-    "decord",
-    "av",
-    "torchcodec",
-    "scikit-learn",
-    "pillow",
-)
+    "frozenbench", "torch", "torchvision", "timm", "numpy", "decord", "av", "torchcodec",
+    "scikit-learn", "pillow",
+)  # fmt: skip
 
 
 def stamp(device: torch.device | str = "cpu") -> dict[str, JsonValue]:
-    """Return what a reader needs to rebuild the environment of a run on `device`.
+    """Return what is needed to rebuild the environment of a run on `device`.
 
-    A package that is not installed, and git facts outside a checkout, are None.
+    Packages that are not installed, and git facts outside a checkout, are None.
     """
     return {
         **{name: package_version(name) for name in PACKAGES},
@@ -56,7 +48,7 @@ def package_version(name: str) -> str | None:
 def libav_versions() -> str | None:
     """Return the libav libraries that PyAV is linked with, such as `libavcodec 62.11.100, ...`."""
     try:
-        import av  # loads the shared libraries, so only when a stamp is taken
+        import av  # loads shared libraries
     except ImportError:
         return None
     libraries = av.library_versions
@@ -77,8 +69,8 @@ def device_name(device: torch.device | str) -> str:
 def git_state(root: Path) -> dict[str, JsonValue]:
     """Return `git_commit` and `git_dirty` (changed or untracked files) of the checkout at `root`.
 
-    Both are None where `root` is no checkout (an installed package) or git is not installed: a
-    repository further up holds somebody's environment, not this code.
+    Both are None if `root` is not a checkout (an installed package) or git is missing. A repository
+    in a parent folder is not that of this code.
     """
     git = shutil.which("git")
     commit = status = None
@@ -89,13 +81,13 @@ def git_state(root: Path) -> dict[str, JsonValue]:
 
 
 def _git(git: str, root: Path, *words: str) -> str | None:
-    """Return what git prints, None if it refuses (no commit yet, or a checkout of another user)."""
+    """Return the output of git, None if it fails (no commit yet, or another user's checkout)."""
     answer = subprocess.run([git, "-C", str(root), *words], capture_output=True, text=True)
     return answer.stdout.strip() if answer.returncode == 0 else None
 
 
 def _processor() -> str:
-    """Return the model name of the processor; Linux keeps it in one file only."""
+    """Return the model name of the processor; on Linux only /proc has it."""
     facts = Path("/proc/cpuinfo")
     if facts.exists():
         for line in facts.read_text(encoding="utf-8", errors="replace").splitlines():

@@ -1,4 +1,4 @@
-"""Where the record is that a command line names by its file or its id."""
+"""Find the record that a command line gives by file or id."""
 
 from __future__ import annotations
 
@@ -23,6 +23,6 @@ def record_file(name: str, home: Path | None = None) -> Path:
         return kept
     if not path.is_file():
         raise UsageError(
-            f"there is no record {name}; name its .json file, or an id in {kept.parent}."
+            f"there is no record {name}; give its .json file, or an id in {kept.parent}."
         )
     return path

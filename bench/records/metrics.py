@@ -1,4 +1,4 @@
-"""The part of a record that holds its number: accuracies of clips, or the frame mAP of boxes."""
+"""The metrics of a record: accuracies of clips, or the frame mAP of boxes."""
 
 from __future__ import annotations
 
@@ -10,15 +10,14 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Tag, model_validator
 from bench.metrics.frame_map import ClassScore, Fraction
 from bench.metrics.frame_rows import Count, Fate
 
-ROUNDING = 1e-9  # metrics are ratios of integers in float64; anything larger is another number
-SHORT_NAMES = {"top1": "top-1", "mean_ap": "mAP"}  # of the metrics that a task may have
+ROUNDING = 1e-9  # metrics are ratios of integers in float64; a larger gap is a different number
+SHORT_NAMES = {"top1": "top-1", "mean_ap": "mAP"}  # of the metrics of tasks
 
 
 class RecordPart(BaseModel):
-    """A frozen piece of a record that refuses fields it does not know.
+    """A frozen part of a record that rejects unknown fields.
 
-    A record that breaks one of the rules in `_contradictions` cannot be read; what a whole one may
-    still get wrong is for `bench verify` to say.
+    A record that breaks a rule of `_contradictions` cannot be read; `bench verify` checks the rest.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -30,12 +29,12 @@ class RecordPart(BaseModel):
         return self
 
     def _contradictions(self) -> Iterator[str]:
-        """Yield a sentence for every pair of fields that cannot both be true."""
+        """Yield a sentence for every pair of contradictory fields."""
         return iter(())
 
 
 class Bounds(RecordPart):
-    """The number if every row that was expected but not scored were wrong (low) or right (high)."""
+    """The number if all rows expected but not scored were wrong (low) or right (high)."""
 
     low: Fraction
     high: Fraction
@@ -46,11 +45,11 @@ class Bounds(RecordPart):
 
 
 class MetricsPart(RecordPart):
-    """Accuracies as fractions. `top1` is `correct` over the listed rows, an unreadable row being
-    wrong, or over the scored rows where the run was told to skip unreadable ones.
+    """Accuracies as fractions. `top1` is `correct` over the listed rows (unreadable ones count as
+    wrong), or over the scored rows if the run skips unreadable ones.
 
-    `expected` is the published number of rows, or the listed one where none is published. `chance`
-    is uniform guessing, `majority` always naming the most frequent class of the score split.
+    `expected` is the published number of rows, else the listed one. `chance` is that of uniform
+    guessing, `majority` that of always predicting the most frequent class of the score split.
     """
 
     top1: Fraction
@@ -71,15 +70,15 @@ class MetricsPart(RecordPart):
 
 
 class FrameMapPart(RecordPart):
-    """Frame mAP at IoU 0.5 as a fraction, by the `rules` named, and what it was made of.
+    """Frame mAP at IoU 0.5 as a fraction, by the given `rules`, with its components.
 
-    `by_rules` has the number by the rules of every evaluator; where one has none, `undefined` says
-    why. `classes`, `truth`, `detections` and the frames are those of `rules`. `scored` and
-    `expected` count boxes. Where boxes were not scored nothing is found on their key frames, or
-    they are left out where the run was told to skip them. The bounds are the number over all key
-    frames if, on these, all of the truth were found first (high), or every box were wrong in every
-    class with the highest scores (low). A number that skips may be above the high one: two true
-    boxes of one class in one place, of which only one can be found, may be what it leaves out.
+    `by_rules` has the number by every evaluator's rules; `undefined` says why one has none.
+    `classes`, `truth`, `detections` and the frames are those of `rules`. `scored` and `expected`
+    count boxes. Key frames of unscored boxes have no detections, or are left out if the run skips
+    them. The bounds are over all key frames, if the unscored ones had all of the truth ranked first
+    (high), or every box wrong in every class with the highest scores (low). A number that skips may
+    exceed the high bound: it may leave out two boxes of one class in one place, of which only one
+    can be found.
     """
 
     mean_ap: Fraction
@@ -101,8 +100,8 @@ class FrameMapPart(RecordPart):
         mean = sum(defined) / len(defined) if defined else None
         if mean is None or abs(mean - self.mean_ap) > ROUNDING:
             yield f"mean_ap {self.mean_ap} is not {mean}, the mean over the classes"
-        if (own := self.by_rules.get(self.rules)) != self.mean_ap:
-            yield f"mean_ap {self.mean_ap} is not {own}, the number of the {self.rules} rules"
+        if (number := self.by_rules.get(self.rules)) != self.mean_ap:
+            yield f"mean_ap {self.mean_ap} is not {number}, the number by the {self.rules} rules"
         silent = {name for name, value in self.by_rules.items() if value is None}
         if silent != set(self.undefined):
             yield (
@@ -126,10 +125,10 @@ Metrics = Annotated[
 
 
 def metrics_type(metric: str) -> type[MetricsPart] | type[FrameMapPart]:
-    """Return which part holds the number of a task's metric."""
+    """Return the type of metrics that has a task's metric."""
     return FrameMapPart if metric == "mean_ap" else MetricsPart
 
 
 def is_ratio(value: float, count: int, total: int) -> bool:
-    """Say whether `value` is `count` / `total` up to rounding."""
+    """Whether `value` is `count` / `total` up to rounding."""
     return abs(value * total - count) <= ROUNDING * max(1, total)

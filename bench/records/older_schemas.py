@@ -1,8 +1,9 @@
-"""Records of earlier schema versions, told in the words of the present one.
+"""Upgrade records of earlier schema versions to the current one.
 
 1 -> 2: `unreadable` rows of a split are `missing` or `undecodable`.
 2 -> 3: heads have scores, which need not be accuracies.
-3 -> 4: records have a seal, and say on which rows the heads scored on the score split were fitted.
+3 -> 4: records have a seal, and `score_split_fit`, the rows that the heads in
+        `score_split_scores` were fitted on.
 """
 
 from __future__ import annotations
@@ -10,12 +11,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-NO_FILE = ("there is no such file", "the file is missing")  # as version 1 said of missing media
+NO_FILE = ("there is no such file", "the file is missing")  # reasons of missing media in version 1
 SCORES = {"holdout_accuracies": "holdout_scores", "score_accuracies": "score_split_scores"}
 
 
 def upgraded(fields: dict[str, Any]) -> dict[str, Any]:
-    """Return the fields of a record in the present schema; those of an unknown one as they are."""
+    """Return the fields of a record in the current schema; unknown versions are unchanged."""
     version, data, probe = (fields.get(name) for name in ("schema_version", "data", "probe"))
     if version not in (1, 2, 3):
         return fields
@@ -25,7 +26,7 @@ def upgraded(fields: dict[str, Any]) -> dict[str, Any]:
         selection = dict(probe["selection"])
         if version < 3:
             selection = {SCORES.get(key, key): value for key, value in selection.items()}
-        if selection.get("score_split_scores"):  # by the rule of V-JEPA 2 alone, until then
+        if selection.get("score_split_scores"):  # until then only by V-JEPA 2's rule
             selection["score_split_fit"] = "all"
         fields = {**fields, "probe": {**probe, "selection": selection}}
     return {**fields, "schema_version": 4}

@@ -1,4 +1,4 @@
-"""Predictions of clips as columns, read from a file that anybody may have written."""
+"""Read the predictions of clips as columns, from an untrusted file."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Rows:
     """The columns of a predictions file.
 
     `numbers` to `scored` are `[rows]`; `predicted` is `[scored]`, `classes` and `probabilities` are
-    `[scored, K]`. `problems` are sentences on values that contradict each other.
+    `[scored, K]`. `problems` are sentences on contradictory values.
     """
 
     numbers: IntArray
@@ -38,39 +38,41 @@ class Rows:
 
     @property
     def right(self) -> BoolArray:
-        """Whether a row is predicted as its label, bool `[rows]`; unscored ones are not."""
+        """Whether a row is predicted as its label, bool `[rows]`; False if it was not scored."""
         right = np.zeros(len(self.labels), dtype=np.bool_)
         right[self.scored] = self.predicted == self.labels[self.scored]
         return right
 
 
-def read_rows(path: Path, result: Record) -> Rows:
+def read_rows(path: Path, record: Record) -> Rows:
     """Read a predictions file as columns.
 
     Raises:
-        ValueError: another schema, a value that is missing, or lists of unequal length.
+        ValueError: another schema, a missing value, or lists of unequal length.
     """
-    refuse_other_count(path, result)
+    refuse_other_count(path, record)
     table = pq.read_table(path, use_threads=False, pre_buffer=False)
     if not table.schema.remove_metadata().equals(SCHEMA):
-        raise ValueError(f"its columns are {table.schema.names}, not those of predictions")
+        raise ValueError(f"it has columns {table.schema.names} instead of {SCHEMA.names}")
     for name in ("row", "id", "label", "status"):
         if table[name].null_count:
             raise ValueError(f"{table[name].null_count} rows have no {name}")
     statuses = texts(table["status"])
     scored = np.asarray(statuses == "scored", dtype=np.bool_)
-    held = table.filter(pa.array(scored))
-    keep = result.task.num_classes if result.task.num_classes <= ALL_CLASSES_UP_TO else TOP
+    scored_rows = table.filter(pa.array(scored))
+    keep = record.task.num_classes if record.task.num_classes <= ALL_CLASSES_UP_TO else TOP
     problems = []
     lost = table.filter(pa.array(~scored))
     values = ("predicted", "probability", "top_classes", "top_probabilities")
     if any(lost[name].null_count != len(lost) for name in values):
         problems.append("a row that was not scored has a prediction")
-    own, top = held["predicted"], held["probability"]
-    if own.null_count or top.null_count:
-        raise ValueError(f"{max(own.null_count, top.null_count)} scored rows have no prediction")
-    classes = _matrix(held["top_classes"], keep, np.int64)
-    probabilities = _matrix(held["top_probabilities"], keep, np.float32)
+    predicted, top = scored_rows["predicted"], scored_rows["probability"]
+    if predicted.null_count or top.null_count:
+        raise ValueError(
+            f"{max(predicted.null_count, top.null_count)} scored rows have no prediction"
+        )
+    classes = _matrix(scored_rows["top_classes"], keep, np.int64)
+    probabilities = _matrix(scored_rows["top_probabilities"], keep, np.float32)
     if not np.array_equal(top.to_numpy(), probabilities[:, 0], equal_nan=True):
         problems.append("the probability of a row is not the first of its list")
     return Rows(
@@ -79,29 +81,29 @@ def read_rows(path: Path, result: Record) -> Rows:
         labels=table["label"].to_numpy(),
         statuses=statuses,
         scored=scored,
-        predicted=own.to_numpy(),
+        predicted=predicted.to_numpy(),
         classes=classes,
         probabilities=probabilities,
         problems=problems,
     )
 
 
-def refuse_other_count(path: Path, result: Record) -> None:
-    """Refuse a file that says to hold another number of rows, before they are read: a few bytes
-    may stand for more rows than memory holds.
+def refuse_other_count(path: Path, record: Record) -> None:
+    """Check the row count of a file before reading it: a few bytes may decompress to more rows
+    than fit into memory.
 
     Raises:
-        ValueError: it does, or it holds none.
+        ValueError: it is not that of the record, or zero.
     """
-    told, listed = pq.read_metadata(path).num_rows, result.data.score.listed
-    if told != listed:
-        raise ValueError(f"{told} rows, the record lists {listed}")
+    stored, listed = pq.read_metadata(path).num_rows, record.data.score.listed
+    if stored != listed:
+        raise ValueError(f"{stored} rows, but the record lists {listed}")
     if not listed:
-        raise ValueError("it holds no rows")
+        raise ValueError("it has no rows")
 
 
 def texts(column: pa.ChunkedArray) -> npt.NDArray[np.str_]:
-    """Return a column of few different texts, str `[rows]`."""
+    """Return a string column with few distinct values, str `[rows]`."""
     coded = column.combine_chunks().dictionary_encode()
     names = np.array(coded.dictionary.to_pylist(), dtype=np.str_)
     return np.asarray(names[coded.indices.to_numpy()])

@@ -1,8 +1,8 @@
 """The record of one run: everything needed to explain its number and to run it again.
 
-A record is one JSON file of a fixed schema. It contains the resolved configuration, identities of
-weights, data, features, protocol and head, the counts behind the metric, and nothing that has to
-be looked up elsewhere. `bench/records/record_files.py` puts it on disk.
+A record is one self-contained JSON file of a fixed schema: the resolved configuration, the
+identities of weights, data, features, protocol and head, and the counts behind the metric.
+`bench/records/record_files.py` reads and writes it.
 """
 
 from __future__ import annotations
@@ -41,15 +41,15 @@ Json = dict[str, JsonValue]
 
 
 class RecordError(BenchError):
-    """A record, or the predictions beside it, that does not hold together."""
+    """A record or its predictions are inconsistent."""
 
     exit_code = 5
 
 
 class TaskPart(RecordPart):
-    """What was measured; `fit_split` is None where a released probe was only scored.
+    """What was measured; `fit_split` is None if a released probe was only scored.
 
-    `unit` says what a row is, `files` are the digests of the lists behind the splits.
+    `unit` is what a row is, `files` are the digests of the lists behind the splits.
     """
 
     name: str
@@ -65,7 +65,7 @@ class TaskPart(RecordPart):
 
 
 class ProtocolPart(RecordPart):
-    """The named protocol, its digest, and a sentence for every setting that departs from it."""
+    """The protocol, its digest, and a sentence for every setting that deviates from it."""
 
     name: str
     digest: str
@@ -81,12 +81,12 @@ class CardPart(RecordPart):
 
 
 class CheckPart(RecordPart):
-    """What an encoder made of a clip that a formula draws (`bench/encoders/functional_check.py`).
+    """An encoder's output for a synthetic clip (`bench/encoders/functional_check.py`).
 
     `sha256` is that of the mean token rounded to four decimals, `blocks` the means of equal parts
-    of it, `spread` the standard deviation over tokens. `num_tensors` counts the tensors of the
-    network, which were all loaded; of `num_norms` normalisation layers `fresh_norms` are as before
-    training. `is_blind` says that the mirrored clip gave the same features.
+    of it, `spread` the standard deviation over tokens. All `num_tensors` tensors of the network
+    were loaded; of `num_norms` normalisation layers `fresh_norms` look untrained. `is_blind`: the
+    mirrored clip gave the same features.
     """
 
     clip: str
@@ -100,11 +100,11 @@ class CheckPart(RecordPart):
 
 
 class EncoderPart(RecordPart):
-    """The frozen network. `spec` is the text that names it on a command line; an encoder without
-    weights (raw pixels) has no `weights_sha256`. `is_floor` marks random weights or raw pixels.
+    """The frozen network. `spec` is its name on the command line; an encoder without weights (raw
+    pixels) has no `weights_sha256`. `is_floor` marks random weights or raw pixels.
 
-    One that `takes` images saw the frames of a clip one by one; `depth` counts its layers, and a
-    call of it holds `clips_per_call` clips. Older records say nothing of the last four fields.
+    One that `takes` images encodes the frames of a clip one by one; `depth` is its number of
+    layers, `clips_per_call` its batch size. Older records lack the last four fields.
     """
 
     spec: str
@@ -133,12 +133,12 @@ class PlanPart(RecordPart):
 
 
 class SplitPart(RecordPart):
-    """What became of every sample of one split.
+    """What happened to every sample of one split.
 
-    Of the `listed` rows some were `used`, the media of some are `missing` (ids), and some are
-    `undecodable` (reason by id). `excluded` samples are no rows, by the rule named. `expected` is
-    the published number of samples, if known; `layout` says how the data set lay on disk. Of rows
-    that are boxes `boxes` says how many, of how many key frames and videos, and by which rules.
+    Of the `listed` rows, some were `used`, some are `missing` (ids) and some are `undecodable`
+    (reason by id). `excluded` samples are not rows (rule by id). `expected` is the published number
+    of samples, if known, `layout` the layout of the data set on disk. If rows are boxes, `boxes`
+    has the numbers of boxes, key frames and videos, and the rules.
     """
 
     digest: Sha256
@@ -165,17 +165,16 @@ class SplitPart(RecordPart):
 
 
 class DataPart(RecordPart):
-    """Both splits; `fit` is None where a released probe was only scored."""
+    """Both splits; `fit` is None if a released probe was only scored."""
 
     fit: SplitPart | None
     score: SplitPart
 
 
 class FeaturesPart(RecordPart):
-    """Where the features came from. `decoders` counts samples by decoder; `repeated_frames` counts
-    frames that short videos had to repeat, `boxes_outside` boxes that the view does not show, which
-    were read at its edge; `decoded`, `encoder_calls` and `rows_from_store` say how much of the work
-    was done and how much was read back.
+    """Where the features came from. `decoders` counts samples by decoder, `repeated_frames` the
+    padding of short videos, `boxes_outside` boxes outside the view, which were read at its edge.
+    `decoded`, `encoder_calls` and `rows_from_store` count the work done and the rows read back.
     """
 
     fit_key: str | None
@@ -192,9 +191,9 @@ class FeaturesPart(RecordPart):
 
 
 class TrainLabelsPart(RecordPart):
-    """Which training labels the probe saw: a fraction of each class (1.0: all), a number of `shots`
-    a class, or the subset that a file lists; which draw, by which rule, how many rows, and the
-    sizes of the smallest and the largest class (before unreadable rows were left out).
+    """Which training labels the probe saw: a fraction of each class (1.0: all), `shots` per class,
+    or the subset listed in a file; which draw, by which rule, how many rows, and the sizes of the
+    smallest and the largest class (before unreadable rows were left out).
     """
 
     fraction: Annotated[float, Field(gt=0, le=1)]
@@ -213,7 +212,7 @@ class TrainLabelsPart(RecordPart):
 
     @property
     def repeat(self) -> int:
-        """The draw; 0 where nothing is drawn, all labels being used or those of a list."""
+        """The draw; 0 if nothing is drawn (all labels, or those of a list)."""
         return 0 if self.are_all or self.subset_sha256 is not None else self.draw
 
     @property
@@ -225,11 +224,11 @@ class TrainLabelsPart(RecordPart):
 
 
 class SelectionPart(RecordPart):
-    """How the head was chosen. `holdout_scores` has one entry per head (None: the head was
-    dropped) or is empty where nothing had to be chosen: accuracies, or the mean AP over classes
-    where rows have several labels. `score_split_scores`, if kept, are all heads on the score split:
-    they show the gap to the best one and choose by the rule `best_on_score` alone. Those heads were
-    fitted on `all` training rows, or on those `kept` when some were held out (`score_split_fit`).
+    """How the head was chosen. `holdout_scores` has one entry per head (None: dropped), or is
+    empty if there was nothing to choose: accuracies, or mean AP over classes if rows have several
+    labels. `score_split_scores`, if any, are those of all heads on the score split: they show the
+    gap to the best one, and decide only by the rule `best_on_score`. Those heads were fitted on
+    `all` training rows, or on those `kept` when some were held out (`score_split_fit`).
     """
 
     rule: str
@@ -240,11 +239,11 @@ class SelectionPart(RecordPart):
 
 
 class ProbePart(RecordPart):
-    """The probe: common settings, the settings of every head, and the head that was reported.
+    """The probe: common settings, the settings of every head, and the reported head.
 
-    `released_sha256` is the digest of a probe file that was scored as it is, None for a fitted one;
-    `head_order` says what its classes were put in order by: `names DIGEST`, or `fit` with the
-    digests of the training rows and of their features. None: the file has the task's order.
+    `released_sha256` is the digest of a released probe file, None for a fitted probe; `head_order`
+    is how its classes were ordered: `names DIGEST`, or `fit` with the digests of the training rows
+    and of their features. None: the file has the task's order.
     """
 
     name: str
@@ -267,7 +266,7 @@ class ProbePart(RecordPart):
 
 
 class TimingPart(RecordPart):
-    """Wall-clock seconds by step; decoding and encoding overlap, so they may exceed the total."""
+    """Wall-clock seconds per step; decoding and encoding overlap, so their sum may be larger."""
 
     decode_seconds: Seconds
     encode_seconds: Seconds
@@ -277,7 +276,7 @@ class TimingPart(RecordPart):
 
 
 class Artifact(RecordPart):
-    """A file that belongs to the record; `path` is relative to the folder of the record."""
+    """A file of the record; `path` is relative to the folder of the record."""
 
     path: str
     sha256: Sha256
@@ -295,8 +294,8 @@ class ArtifactsPart(RecordPart):
 class Optimism:
     """What choosing among `heads` on the scored rows themselves would have added.
 
-    `honest` is the score of the head chosen on held-out training rows and `best` that of the best
-    head, both on the scored rows and from the same fits, as fractions.
+    `honest` is the score of the head chosen on held-out training rows, `best` that of the best
+    head, both on the scored rows from the same fits, as fractions.
     """
 
     honest: float
@@ -305,14 +304,14 @@ class Optimism:
 
     @property
     def gap(self) -> float:
-        """How far the best head is above the chosen one, never below 0."""
+        """How far the best head is above the chosen one (at least 0)."""
         return self.best - self.honest
 
 
 class Record(RecordPart):
-    """The immutable record of one run; `Record.model_validate` checks that it holds together.
+    """The immutable record of one run; `Record.model_validate` checks that it is consistent.
 
-    `seal` is a digest of everything else in the file (`seal_of`); records of before have none.
+    `seal` is a digest of everything else in the file (`seal_of`); older records have none.
     """
 
     schema_version: Literal[4] = SCHEMA_VERSION
@@ -349,26 +348,23 @@ class Record(RecordPart):
             mode=self.features.mode,
             files=self.task.files,
         ).id
-        if (told := self.config.get("protocol", self.protocol.name)) != self.protocol.name:
-            yield f"config.protocol is {told!r}, but protocol.name is {self.protocol.name!r}"
+        if (named := self.config.get("protocol", self.protocol.name)) != self.protocol.name:
+            yield f"config.protocol is {named!r}, but protocol.name is {self.protocol.name!r}"
         if (self.task.unit == "box") != isinstance(metrics, FrameMapPart):
-            yield f"task.unit is {self.task.unit!r}, which metrics are not of"
+            yield f"task.unit is {self.task.unit!r}, but metrics are of another unit"
         if self.id != key:
             yield f"config, features, data and probe give the id {key}, the record says {self.id}"
         if (self.status == "complete") == bool(self.reasons):
-            yield f"status {self.status!r} does not go with reasons {list(self.reasons)}"
+            yield f"status {self.status!r} contradicts reasons {list(self.reasons)}"
         if score.used != metrics.scored:
             yield f"{metrics.scored} rows scored, but data.score.used is {score.used}"
         if metrics.expected != (score.expected if score.expected is not None else score.listed):
-            yield (
-                f"expected {metrics.expected} is not the published, nor else the listed number of"
-                " rows"
-            )
+            yield f"expected {metrics.expected} is not the published (else listed) number of rows"
         if not isinstance(metrics, metrics_type(self.task.metric)):
-            yield f"task.metric is {self.task.metric!r}, which metrics do not hold"
+            yield f"task.metric is {self.task.metric!r}, which metrics do not have"
         elif isinstance(metrics, FrameMapPart):
             if self.artifacts.predictions and not self.artifacts.truth:
-                yield "predictions of boxes need artifacts.truth, what they are scored against"
+                yield "predictions of boxes need artifacts.truth, their ground truth"
             high = metrics.bounds.high
             if metrics.mean_ap > high + ROUNDING and self.counts_lost:
                 yield f"mean_ap {metrics.mean_ap} is above its bound {high}"
@@ -381,34 +377,34 @@ class Record(RecordPart):
 
     @property
     def headline(self) -> float:
-        """The number of the run: the fraction that the metric of its task is."""
+        """The number of the run: its task's metric as a fraction."""
         number = self.value(self.task.metric)
         assert number is not None, self.task.metric
         return number
 
     @property
     def chance(self) -> float | None:
-        """What guessing gives; None where that is not defined, as for a mean AP."""
+        """The accuracy of guessing; None if undefined, as for mean AP."""
         return self.metrics.chance if isinstance(self.metrics, MetricsPart) else None
 
     def value(self, metric: str) -> float | None:
-        """Return the fraction called `metric`; None where the record has none."""
+        """Return the fraction called `metric`; None if the record has none."""
         found: float | None = getattr(self.metrics, metric, None)
         return found
 
     @property
     def counts_lost(self) -> bool:
-        """Whether rows that could not be read are in the number, as wrong ones; else left out."""
+        """Whether unreadable rows count as wrong; else they are left out."""
         return self.config.get("on_unreadable") != "skip"
 
     @property
     def num_counted(self) -> int:
-        """How many rows the number is over."""
+        """The number of rows that the metric is over."""
         return self.data.score.listed if self.counts_lost else self.data.score.used
 
     @property
     def optimism(self) -> Optimism | None:
-        """The gap between honest selection and best-on-validation; None where it is not known."""
+        """The gap between honest selection and the best head on the score split, if known."""
         chosen, selected = self.probe.selection, self.probe.selected
         scores = chosen.score_split_scores
         honest = scores[selected] if scores else None
@@ -424,8 +420,8 @@ class Record(RecordPart):
     def outcome(self) -> dict[str, Any]:
         """Return what was measured, without what differs when the same run is repeated.
 
-        Left out: time stamp, timing, environment, how much of the work the store saved, the check
-        of the encoder, which machines round differently, and the seal over all of it.
+        Left out: time stamp, timing, environment, the work that the store saved, the check of the
+        encoder (rounded differently between machines), and the seal.
         """
         saved = {"decoded", "encoder_calls", "rows_from_store"}
         passing = {"created": True, "timing": True, "environment": True, "seal": True}
@@ -434,18 +430,18 @@ class Record(RecordPart):
 
 
 def seal_of(fields: Mapping[str, Any]) -> str:
-    """Return the SHA-256 over all fields of a record's file but its seal."""
+    """Return the SHA-256 over all fields of a record's file except its seal."""
     rest = {key: value for key, value in fields.items() if key != "seal"}
     marks = (",", ":")
     text = json.dumps(rest, sort_keys=True, separators=marks, ensure_ascii=False, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def sealed(result: Record) -> Record:
+def sealed(record: Record) -> Record:
     """Return the record with its seal."""
-    return result.model_copy(update={"seal": seal_of(result.model_dump(mode="json"))})
+    return record.model_copy(update={"seal": seal_of(record.model_dump(mode="json"))})
 
 
 def utc_now() -> str:
-    """Return the time of day as records spell it, such as `2025-01-31T12:00:00Z`."""
+    """Return the current time in the format of records, such as `2025-01-31T12:00:00Z`."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

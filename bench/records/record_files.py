@@ -1,11 +1,10 @@
-"""Records on disk: written whole and renamed, read back checked, predictions beside them.
+"""Records on disk: written atomically, checked when read, with their predictions.
 
     <home>/records/<id>.json      the record
     <home>/records/<id>.parquet   one row per listed sample of the score split, in manifest order
 
-Those of boxes are in `bench/records/box_predictions.py`. A record is never changed: repeating a run
-that gives the same outcome keeps the first file, and another outcome under the same id is refused
-unless it is asked for.
+For boxes see `bench/records/box_predictions.py`. Records are immutable: repeating a run with the
+same outcome keeps the first file, another outcome under the same id is an error unless requested.
 """
 
 from __future__ import annotations
@@ -47,23 +46,23 @@ SCHEMA = pa.schema(
 )
 
 
-def write_record(result: Record, folder: Path, *, overwrite: bool = False) -> Path:
-    """Write `folder/<id>.json` and return it; keep what is there if its outcome is the same.
+def write_record(record: Record, folder: Path, *, overwrite: bool = False) -> Path:
+    """Write `folder/<id>.json` and return it; keep an existing file with the same outcome.
 
     Raises:
-        RecordError: the same run is on record with another outcome and `overwrite` is false.
+        RecordError: the same run has a record with another outcome and `overwrite` is false.
     """
-    path = folder / f"{result.id}.json"
+    path = folder / f"{record.id}.json"
     if path.exists() and not overwrite:
-        found = differences(read_record(path).outcome(), result.outcome())
+        found = differences(read_record(path).outcome(), record.outcome())
         changed = [f"{one.field}: {one.a!r} -> {one.b!r}" for one in found]
         if not changed:
             return path
         raise RecordError(
-            f"{path} is on record for the same config and features, but the new run differs in"
+            f"{path} is the record of the same config and features, but the new run differs in"
             f" {'; '.join(changed[:5])}. Find out why, or replace it with --overwrite."
         )
-    write_whole(path, result.to_json().encode())
+    write_whole(path, record.to_json().encode())
     return path
 
 
@@ -71,40 +70,40 @@ def read_record(path: Path) -> Record:
     """Read one record.
 
     Raises:
-        RecordError: the file is no sound record, or its name is not its id.
+        RecordError: the file is not a sound record, or its name is not its id.
     """
-    result = parse_record(path.read_text(encoding="utf-8"), str(path))
-    if path.stem != result.id:
-        raise RecordError(f"{path} holds the record {result.id}; name it {result.id}.json.")
-    return result
+    record = parse_record(path.read_text(encoding="utf-8"), str(path))
+    if path.stem != record.id:
+        raise RecordError(f"{path} is record {record.id}; rename it to {record.id}.json.")
+    return record
 
 
-def parse_record(text: str, where: str) -> Record:
-    """Read the text of a record; `where` names its file in messages.
+def parse_record(text: str, source: str) -> Record:
+    """Read the text of a record; `source` names its file in messages.
 
     Raises:
-        RecordError: no JSON, another schema version, an unknown or missing field, a value out of
-            range, or fields that contradict each other.
+        RecordError: not JSON, another schema version, an unknown or missing field, a value out of
+            range, or contradictory fields.
     """
     try:
         fields = json.loads(text)
     except json.JSONDecodeError as error:
         raise RecordError(
-            f"{where} is not JSON ({error}); delete it and run again with the same config."
+            f"{source} is not JSON ({error}); delete it and run the same config again."
         ) from error
     fields = upgraded(fields) if isinstance(fields, dict) else {}
     version = fields.get("schema_version")
     if version != SCHEMA_VERSION:
         raise RecordError(
-            f"{where} has record schema {version!r}; this frozenbench reads 1 to {SCHEMA_VERSION}:"
-            " use the version that wrote it."
+            f"{source} has record schema {version!r}, but this frozenbench reads 1 to"
+            f" {SCHEMA_VERSION}: use the version that wrote it."
         )
     try:
         return Record.model_validate_json(json.dumps(fields))
     except ValidationError as error:
         problems = "; ".join(_sentence(dict(item)) for item in error.errors()[:3])
         raise RecordError(
-            f"{where} is not a sound record: {problems}. It was edited or cut short; run its"
+            f"{source} is not a sound record: {problems}. It was edited or cut short; run its"
             " config again."
         ) from error
 
@@ -114,12 +113,12 @@ def read_records(folder: Path) -> list[Record]:
 
     Raises:
         UsageError: there is no such folder.
-        RecordError: one of the files is no sound record.
+        RecordError: one of the files is not a sound record.
     """
     if not folder.is_dir():
         raise UsageError(f"there are no records in {folder}: run an evaluation first.")
     found = [read_record(path) for path in sorted(folder.glob("*.json"))]
-    return sorted(found, key=lambda result: (result.created, result.id))
+    return sorted(found, key=lambda record: (record.created, record.id))
 
 
 def write_predictions(
@@ -133,20 +132,19 @@ def write_predictions(
 ) -> Artifact:
     """Write one row per sample of `manifest` and return the file's name and digest.
 
-    `facts` say what the predictions belong to (`prediction_facts` reads them). `probabilities` is
-    `[rows, C]`, `scored` is `[rows]`; rows that were not scored have no prediction: they are
-    missing if their id is among `missing`, else undecodable. The lists hold classes by falling
-    probability (the lower class first among equals): all of them up to 20 classes, else five.
+    `facts` name the record (`prediction_facts` reads them). `probabilities` is `[rows, C]`,
+    `scored` is `[rows]`; unscored rows have no prediction, see `statuses`. The lists have classes
+    by falling probability (ties: lower class first), all of them up to 20 classes, else five.
 
     Raises:
-        RecordError: a scored row has a probability that is not a number.
+        RecordError: a scored row has a non-finite probability.
     """
     rows, num_classes = probabilities.shape
     assert rows == len(manifest) == len(scored), (rows, len(manifest), len(scored))
     if not np.isfinite(probabilities[scored]).all():
         bad = np.flatnonzero(scored & ~np.isfinite(probabilities).all(axis=1))
         raise RecordError(
-            f"{path.name}: {len(bad)} predictions are not finite, the first for"
+            f"{path.name}: {len(bad)} predictions are not finite, first"
             f" {manifest.ids[int(bad[0])]!r}; the probe has diverged."
         )
     keep = num_classes if num_classes <= ALL_CLASSES_UP_TO else TOP
@@ -164,43 +162,43 @@ def write_predictions(
         "top_classes": lists,
         "top_probabilities": floats,
     }
-    told = {**(facts or {}), "manifest": manifest.digest, "classes": list(manifest.classes)}
-    return write_table(path, columns, SCHEMA, {FACTS: json.dumps(told)})
+    metadata = {**(facts or {}), "manifest": manifest.digest, "classes": list(manifest.classes)}
+    return write_table(path, columns, SCHEMA, {FACTS: json.dumps(metadata)})
 
 
 def prediction_facts(path: Path) -> dict[str, Any] | None:
-    """Return what a file of predictions or of truth says of itself.
+    """Return the metadata of a file of predictions or ground truth.
 
     The id of the `record`, the names of its `task` and `split`, the digest of the `manifest`, and
-    for clips the names of all `classes`. None: an older file, or one that cannot be read.
+    for clips the names of all `classes`. None for an older or unreadable file.
     """
     try:
-        told = (pq.read_schema(path).metadata or {}).get(FACTS.encode())
-        said = json.loads(told) if told is not None else None
+        text = (pq.read_schema(path).metadata or {}).get(FACTS.encode())
+        facts = json.loads(text) if text is not None else None
     except (pa.ArrowException, ValueError, OSError, RecursionError):
         return None
-    return said if isinstance(said, dict) else None
+    return facts if isinstance(facts, dict) else None
 
 
-def kept_file(result: Record, name: str, folder: Path) -> Path:
-    """Return a file that a record in `folder` names, such as `predictions`, as it was written.
+def kept_file(record: Record, name: str, folder: Path) -> Path:
+    """Return a file that a record in `folder` names, such as `predictions`, after checking it.
 
     Raises:
-        RecordError: the record names none, or it is missing or another one.
+        RecordError: the record names no such file, or it is missing or was changed.
     """
-    artifact: Artifact | None = getattr(result.artifacts, name)
+    artifact: Artifact | None = getattr(record.artifacts, name)
     if artifact is None:
-        raise RecordError(f"record {result.id} was written without {name}; run it again.")
+        raise RecordError(f"record {record.id} was written without {name}; run it again.")
     path = folder / artifact.path
     if not path.exists():
-        raise RecordError(f"record {result.id} names {path}, which is missing; restore it.")
+        raise RecordError(f"record {record.id} names {path}, which is missing; restore it.")
     if file_sha256(path) != artifact.sha256:
-        raise RecordError(f"{path} is not the file that record {result.id} was written with.")
+        raise RecordError(f"{path} was changed after record {record.id} was written; restore it.")
     return path
 
 
 def _sentence(problem: Mapping[str, Any]) -> str:
-    """Return one pydantic problem as words: dotted field, then what is wrong with it."""
+    """Describe one pydantic error: dotted field, then the problem."""
     way = [part for part in problem["loc"] if part not in KINDS]
     place = ".".join(map(str, way))
     if problem["type"] == "extra_forbidden":
@@ -213,13 +211,13 @@ def _sentence(problem: Mapping[str, Any]) -> str:
 
 
 def _fields_at(path: Sequence[int | str]) -> list[str]:
-    """Return the field names of the model found along `path` from `Record`."""
+    """Return the field names of the model at `path` below `Record`."""
     model: type[BaseModel] = Record
     for name in path:
         if name in KINDS:
             model = KINDS[str(name)]
         if name in KINDS or name == "metrics":
-            continue  # which kind of metrics it is comes next
+            continue  # the kind of metrics comes next
         field = model.model_fields.get(str(name))
         inner = field.annotation if field else None
         if not (isinstance(inner, type) and issubclass(inner, BaseModel)):

@@ -1,4 +1,4 @@
-"""Which rows a record has right, read from its predictions: what paired tests are made of."""
+"""Which rows of a record are correct, read from its predictions, for paired tests."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ ROW_METRICS = ("top1", "top5")
 class RightRows:
     """Every listed row, in the order of the manifest.
 
-    `right` says whether the label was ranked first (or among the first five); `counted` whether the
-    row is part of the number, which an unreadable one is not where the run was told to skip it.
+    `right`: the label was ranked first (or among the first five); `counted`: the row is part of the
+    number, unlike an unreadable row that the run skips.
     """
 
     right: BoolArray
@@ -33,23 +33,24 @@ class RightRows:
     labels: IntArray
 
     def at(self, rows: IntArray) -> RightRows:
-        """Return these rows, in their order."""
-        own = {"right": self.right[rows], "counted": self.counted[rows]}
-        return RightRows(**own, labels=self.labels[rows])
+        """Return the given rows, in that order."""
+        return RightRows(
+            right=self.right[rows], counted=self.counted[rows], labels=self.labels[rows]
+        )
 
 
 def right_rows(record: Record, folder: Path, metric: str | None = None) -> RightRows:
-    """Read which rows a record in `folder` has right by `metric` (None: its task's).
+    """Read which rows of a record in `folder` are correct by `metric` (None: its task's).
 
     Raises:
-        UsageError: the metric is no share of rows.
-        RecordError: there is no file of predictions, or another one than was recorded.
+        UsageError: the metric is not a share of rows.
+        RecordError: the file of predictions is missing or was changed.
     """
     metric = metric or record.task.metric
     if metric not in ROW_METRICS or not isinstance(record.metrics, MetricsPart):
         raise UsageError(
-            f"{metric} of record {record.id} ({record.task.name}) is no share of rows that are"
-            f" right; those are {' and '.join(ROW_METRICS)}."
+            f"{metric} of record {record.id} ({record.task.name}) is not a share of correct rows;"
+            f" use {' or '.join(ROW_METRICS)}."
         )
     columns = ["label", "status", "predicted" if metric == "top1" else "top_classes"]
     table = pq.read_table(kept_file(record, "predictions", folder), columns=columns)
@@ -67,7 +68,7 @@ def row_ids(record: Record, folder: Path) -> Sequence[str]:
     """Read the ids of the listed rows, in order.
 
     Raises:
-        RecordError: there is no file of predictions, or another one than was recorded.
+        RecordError: the file of predictions is missing or was changed.
     """
     path = kept_file(record, "predictions", folder)
     found: list[str] = pq.read_table(path, columns=["id"])["id"].to_pylist()

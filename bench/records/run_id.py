@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from bench.protocols import EvaluationProtocol
     from bench.types import Probe
 
-PLACES = ("data", "subset")  # options of a task; digests hold what lies there
-# Options of tasks that name the digests of their files. Those of media are in the feature keys.
+PLACES = ("data", "subset")  # path options of a task; digests cover their content
+# Path options of tasks with digests of their own; those of media are in the feature keys.
 FILE_PLACES = ("annotations", "detections", "fit_detections", "media")
 
 
@@ -24,13 +24,11 @@ FILE_PLACES = ("annotations", "detections", "fit_detections", "media")
 class RunIdentity:
     """Everything that decides the number of a run.
 
-    That is the resolved configuration, the keys of the features and the digests of ids and labels
-    (each fit, then score; fit is None where nothing was fitted), the protocol, the settings and
-    heads of the probe, the digest of a released probe file and what put its classes in order,
-    whether features were stored (and rounded) or live, and the digests of the `files` that a task
-    names. Places are left out of the configuration (the weights after the colon of `encoder`, the
-    `data` folder and the `subset` file of the task, and where its files are), for keys and digests
-    hold what lies there: the same run has the same id on every machine.
+    `feature_keys` and the `data_digests` of ids and labels are (fit, score), with None if nothing
+    was fitted. `head_order` is how the classes of a released probe were ordered, `mode` whether
+    features were stored (and rounded) or live, `files` the digests of the files of the task. Paths
+    (the weights after the colon of `encoder`, and the `PLACES` of the task) are left out of the
+    configuration, since digests cover their content: a run has the same id on every machine.
     """
 
     config: Mapping[str, Any]
@@ -45,7 +43,7 @@ class RunIdentity:
 
     @property
     def id(self) -> str:
-        """The first 16 hex digits of a SHA-256 over all of it."""
+        """The first 16 hex digits of a SHA-256 over all fields."""
         places = (*PLACES, *FILE_PLACES) if self.files else PLACES
         facts = {
             "config": _without_places(self.config, places),
@@ -63,16 +61,16 @@ class RunIdentity:
 
 
 def config_facts(config: RunConfig) -> dict[str, Any]:
-    """Return a configuration as JSON values from which the same run can be made again."""
+    """Return a configuration as JSON values, from which the run can be repeated."""
     facts: dict[str, Any] = plain(asdict(config))
-    # Left out where it is the last block, so that ids are those of earlier versions.
+    # Left out for the last block, so that ids stay those of earlier versions.
     return {key: value for key, value in facts.items() if key != "layers" or value is not None}
 
 
 def protocol_digest(protocol: EvaluationProtocol) -> str:
     """Return the SHA-256 of everything a protocol fixes."""
     facts = plain(asdict(protocol))
-    if not protocol.layers:  # the digests of protocols from before there were any stay
+    if not protocol.layers:  # keeps the digests from before protocols had layers
         del facts["layers"]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
@@ -85,8 +83,10 @@ def probe_facts(probe: Probe) -> dict[str, Any]:
 
 
 def plain(value: Any) -> Any:
-    """Turn tuples, paths and numpy numbers into what JSON gives back."""
-    return json.loads(json.dumps(value, default=_spell))
+    """Convert tuples, paths and numpy numbers to plain JSON values."""
+    return json.loads(
+        json.dumps(value, default=lambda x: x.item() if isinstance(x, np.generic) else str(x))
+    )
 
 
 def _without_places(config: Mapping[str, Any], places: Sequence[str]) -> dict[str, Any]:
@@ -96,7 +96,3 @@ def _without_places(config: Mapping[str, Any], places: Sequence[str]) -> dict[st
     if isinstance(options, Mapping):
         facts["task_options"] = {key: options[key] for key in options if key not in places}
     return facts
-
-
-def _spell(value: Any) -> Any:
-    return value.item() if isinstance(value, np.generic) else str(value)

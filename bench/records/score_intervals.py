@@ -1,6 +1,6 @@
-"""What the scored sample leaves open of the number of a record, and of the order of records.
+"""Confidence intervals of the numbers of records, and of their ranks.
 
-CACHE/jackknife/<digest>.npz    a frame mAP without each video, by the digests of the kept files
+CACHE/jackknife/<digest>.npz    a frame mAP without each video, by the digests of the saved files
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from bench.records.record_files import kept_file
 from bench.records.rows import ROW_METRICS, right_rows
 from bench.types import FloatArray
 
-FORMAT = 1  # of what is cached, and of how it is made
+FORMAT = 1  # of the cache and its computation
 
 
 def interval_of(
@@ -39,12 +39,12 @@ def interval_of(
 ) -> Interval | None:
     """Return the 95 % interval of `metric` (None: the task's) over samples of its size.
 
-    Top-1 and top-5 have Wilson's, from the counts of the record. A frame mAP has that of the
-    jackknife over videos, from the files kept in `folder` (what takes long is kept in `cache`);
-    None without these files, or of one video. The mean accuracy per class has none.
+    Top-1 and top-5 have Wilson's interval, from the counts of the record. A frame mAP has that of
+    the jackknife over videos, from the files in `folder` (cached in `cache`), None without these
+    files or with one video. The mean accuracy per class has none.
 
     Raises:
-        RecordError: a kept file is not the one that was recorded.
+        RecordError: a saved file was changed.
     """
     metric = metric or record.task.metric
     metrics, value = record.metrics, record.value(metric)
@@ -66,13 +66,13 @@ def places_of(
     *,
     metric: str | None = None,
 ) -> Places | None:
-    """Return the best and the worst place that the data leave open to each of several records.
+    """Return the best and the worst rank of each record that the data are compatible with.
 
-    All of them have measured `metric` on the same rows. None where that cannot be tested: files are
-    missing, rows or videos differ, or the metric is neither a share of rows nor a frame mAP.
+    None if that cannot be tested: files are missing, rows or videos differ, or `metric` is neither
+    a share of rows nor a frame mAP.
 
     Raises:
-        RecordError: a kept file is not the one that was recorded.
+        RecordError: a saved file was changed.
     """
     if not records or not all(has_files(record, folder) for record in records):
         return None
@@ -88,7 +88,7 @@ def places_of(
     if metric not in ROW_METRICS or any(record.value(metric) is None for record in records):
         return None
     read = (right_rows(record, folder, metric) for record in records)
-    # Labels are let go of at once: those of a thousand records are most of what is read.
+    # Labels are dropped at once: for a thousand records they take most of the memory.
     right, counted = map(np.stack, zip(*((one.right, one.counted) for one in read), strict=True))
     is_counted = counted.all(axis=0)
     return places(right[:, is_counted]) if is_counted.any() else None
@@ -97,11 +97,11 @@ def places_of(
 def compare_boxes(
     a: Record, folder_a: Path, b: Record, folder_b: Path, cache: Path | None = None
 ) -> Paired | None:
-    """Compare the frame mAP of two records; None where their videos differ, or are too few.
+    """Compare the frame mAP of two records; None if their videos differ or are too few.
 
     Raises:
-        RecordError: a kept file is missing, or not the one that was recorded.
-        DataError: the rules of the truth give no number.
+        RecordError: a saved file is missing or was changed.
+        DataError: the rules of the ground truth give no number.
     """
     left_a, left_b = left_out_of(a, folder_a, cache), left_out_of(b, folder_b, cache)
     if left_a.videos != left_b.videos:
@@ -110,7 +110,7 @@ def compare_boxes(
 
 
 def has_files(record: Record, folder: Path) -> bool:
-    """Whether the files that a record was kept with are in `folder`."""
+    """Whether the files of a record are in `folder`."""
     needed = [record.artifacts.predictions]
     if isinstance(record.metrics, FrameMapPart):
         needed.append(record.artifacts.truth)
@@ -122,7 +122,7 @@ def has_files(record: Record, folder: Path) -> bool:
 class LeftOut:
     """The frame mAP of a record without each video, float64 `[V]`.
 
-    Where two have the same `videos` (a digest of their names), place by place the same is left out.
+    Records with equal `videos` (a digest of the names) leave out the same video at each position.
     """
 
     values: FloatArray
@@ -130,11 +130,11 @@ class LeftOut:
 
 
 def left_out_of(record: Record, folder: Path, cache: Path | None = None) -> LeftOut:
-    """Return a frame mAP without each video, from `cache` if it was made before.
+    """Return a frame mAP without each video, cached in `cache`.
 
     Raises:
-        RecordError: a kept file is missing, or not the one that was recorded.
-        DataError: the rules of the truth give no number.
+        RecordError: a saved file is missing or was changed.
+        DataError: the rules of the ground truth give no number.
     """
     predictions, truths = (kept_file(record, name, folder) for name in ("predictions", "truth"))
     skip = not record.counts_lost
@@ -143,8 +143,8 @@ def left_out_of(record: Record, folder: Path, cache: Path | None = None) -> Left
         digests = (getattr(record.artifacts, name).sha256 for name in ("predictions", "truth"))
         facts = " ".join([f"{FORMAT} {skip}", *digests])
         kept = cache / "jackknife" / f"{hashlib.sha256(facts.encode()).hexdigest()}.npz"
-        if (held := _held(kept)) is not None:
-            return held
+        if (cached := _read_cached(kept)) is not None:
+            return cached
     truth = read_truth(truths)
     found = LeftOut(
         values=without_each(read_scored_boxes(predictions), truth, skip=skip),
@@ -157,10 +157,10 @@ def left_out_of(record: Record, folder: Path, cache: Path | None = None) -> Left
     return found
 
 
-def _held(kept: Path) -> LeftOut | None:
+def _read_cached(kept: Path) -> LeftOut | None:
     """Return what a file of the cache holds; None if there is none, or not a whole one."""
     try:
-        with np.load(kept) as held:
-            return LeftOut(values=held["values"], videos=str(held["videos"]))
+        with np.load(kept) as cached:
+            return LeftOut(values=cached["values"], videos=str(cached["videos"]))
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None

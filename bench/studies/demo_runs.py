@@ -1,4 +1,4 @@
-"""The main job on embedded data: pretraining, encoders, families, and few labels."""
+"""The runs of the demo on embedded data: pretraining, encoders, families and few labels."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ BOARD = "frozen_video"
 TASKS = ("moving_digits_what", "moving_digits_how", "moving_digits_stills")
 PROBES = ("attentive", "linear", "logistic", "knn")
 BOX_TASK = "moving_digits_ava"
-BOX_PROBES = PROBES[:2]  # those that take several labels a row
+BOX_PROBES = PROBES[:2]  # those that take several labels per row
 RECIPE = "digits_tiny"
-# The encoder that ships, what its recipe starts from, and raw pixels.
+# The shipped encoder, its random initialisation, and raw pixels.
 ENCODERS = (RECIPE, f"random:{RECIPE}", "pixel_mean")
 PRETRAINING_STEPS = {"full": 240, "small": 20}
 
-# One small member of several families: one has real weights, the others what can be had.
+# One small member of each of several families; only one has real pretrained weights.
 FAMILY_BOARD = "frozen_encoders"
 FAMILY_PROBE = "linear"
 FAMILIES: tuple[tuple[str, Settings], ...] = (
@@ -38,10 +38,10 @@ LOW_SHOT_DRAWS = 3
 
 
 def demo_pretraining(home: Path, size: str) -> PretrainJob:
-    """Return the first steps of the recipe behind the shipped encoder, about a minute of them.
+    """Return about a minute of pretraining with the recipe of the shipped encoder.
 
     Raises:
-        UsageError: a size that is neither full nor small.
+        UsageError: a size other than full or small.
     """
     if size not in PRETRAINING_STEPS:
         raise UsageError(f"--size {size!r} is unknown: write full or small.")
@@ -61,19 +61,19 @@ def demo_pretraining(home: Path, size: str) -> PretrainJob:
 
 
 def demo_configs(home: Path, size: str) -> list[RunConfig]:
-    """Return the runs of the demo: every encoder on every task with every probe that fits it."""
-    fits = [(task, probe) for task in TASKS for probe in PROBES]
-    fits += [(BOX_TASK, probe) for probe in BOX_PROBES]
+    """Return the runs of the demo: every encoder on every task with every compatible probe."""
+    pairs = [(task, probe) for task in TASKS for probe in PROBES]
+    pairs += [(BOX_TASK, probe) for probe in BOX_PROBES]
     given = {"data": home, "size": size}
     return [
         RunConfig(encoder=encoder, task=task, probe=probe, task_options=given)
         for encoder in ENCODERS
-        for task, probe in fits
+        for task, probe in pairs
     ]
 
 
 def demo_families(home: Path) -> list[RunConfig]:
-    """Return what compares encoder families: one quick probe on the small size of every task."""
+    """Return the runs that compare encoder families: one fast probe on the small tasks."""
     given = {"data": home, "size": "small"}
     return [
         RunConfig(
@@ -89,7 +89,7 @@ def demo_families(home: Path) -> list[RunConfig]:
 
 
 def demo_study(home: Path, size: str) -> list[RunConfig]:
-    """Return what the demo runs on few labels: two encoders on the motions, with quick probes."""
+    """Return the low-shot runs of the demo: two encoders on the motions, with fast probes."""
     given = {"data": home, "size": size}
     return [
         RunConfig(encoder=encoder, task=TASKS[1], probe=probe, task_options=given)

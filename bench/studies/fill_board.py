@@ -1,4 +1,4 @@
-"""Run what a board still lacks of an encoder: one failure does not stop the other columns."""
+"""Run what an encoder is missing on a board; one failure does not stop the other columns."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any
 from bench.config import Machine, RunConfig
 from bench.encoders.encoder import open_encoder, weight_digest
 from bench.errors import BenchError
-from bench.evaluate.evaluate import Outcome, evaluate, grouped, prepared_runs
+from bench.evaluate.evaluate import Outcome, evaluate_runs, grouped
 from bench.publish.leaderboard import Leaderboard
-from bench.publish.missing_runs import SHARES, Failure, PlannedRun, key_of, lacking, plan_runs
+from bench.publish.missing_runs import SHARES, Failure, PlannedRun, key_of, missing, plan_runs
 from bench.records.record import Record
 from bench.records.record_files import read_records
 from bench.records.run_id import config_facts
@@ -22,7 +22,7 @@ from bench.types import Progress, Settings
 
 @dataclass(frozen=True, kw_only=True)
 class Todo:
-    """What is to be run, what cannot be, and how many runs are on record."""
+    """The runs to execute, those that cannot be, and the number already on record."""
 
     runs: Sequence[PlannedRun]
     failures: Sequence[Failure]
@@ -38,49 +38,46 @@ def todo(
     draws: int = 3,
     is_dry: bool = False,
 ) -> Todo:
-    """Return what the columns of a board still lack of some encoders.
+    """Return the runs that some encoders are missing in the columns of a board.
 
-    Encoders are opened, for their weights decide what is on record and plans take their number of
-    frames. A dry run opens nothing: there an encoder of the same name and options counts as the
-    same, and plans have the frames that its records say, or else those of the columns. Seeds do not
-    matter unless the settings set one.
+    Encoders are opened, because their weights decide what is on record and their number of frames
+    goes into the plans. A dry run opens nothing: it compares encoders by name and options, and
+    takes the number of frames from their records, or else from the columns. Seeds do not matter
+    unless the settings set one.
 
     Raises:
-        UsageError: what `plan_runs` raises.
+        UsageError: as `plan_runs`.
     """
-    wanted, failures = plan_runs(board, encoders, settings, machine, draws=draws)
+    planned, failures = plan_runs(board, encoders, settings, machine, draws=draws)
     folder = machine.home / "records"
     records = read_records(folder) if folder.is_dir() else []
     if is_dry:
-        found = [(one.config.encoder, _frames_on_record(one.config, records)) for one in wanted]
+        found = [(one.config.encoder, _frames_on_record(one.config, records)) for one in planned]
         frames = {name: number for name, number in found if number is not None}
         weights = None
     else:
-        frames, weights, refused = _opened(wanted)
-        failures += refused
-    wanted, _ = plan_runs(board, encoders, settings, machine, draws=draws, frames=frames)
+        frames, weights, unopened = _opened(planned)
+        failures += unopened
+    planned, _ = plan_runs(board, encoders, settings, machine, draws=draws, frames=frames)
     if weights is not None:
-        wanted = [one for one in wanted if one.config.encoder in weights]
+        planned = [one for one in planned if one.config.encoder in weights]
     any_seed = not any(setting.partition("=")[0].strip() == "seed" for setting in settings)
-    runs = lacking(wanted, records, weights=weights, any_seed=any_seed)
-    return Todo(runs=runs, failures=failures, num_on_record=len(wanted) - len(runs))
+    runs = missing(planned, records, weights=weights, any_seed=any_seed)
+    return Todo(runs=runs, failures=failures, num_on_record=len(planned) - len(runs))
 
 
-def _opened(wanted: Sequence[PlannedRun]) -> tuple[dict[str, int], dict[str, str], list[Failure]]:
-    """Open every encoder once; return frames and digests of the weights by its text.
-
-    The runs of those that cannot be opened come as failures.
-    """
+def _opened(planned: Sequence[PlannedRun]) -> tuple[dict[str, int], dict[str, str], list[Failure]]:
+    """Open every encoder once; return frames and weight digests by name, and failed runs."""
     frames: dict[str, int] = {}
     weights: dict[str, str] = {}
     failures: list[Failure] = []
-    for name in dict.fromkeys(one.config.encoder for one in wanted):
-        own = [one for one in wanted if one.config.encoder == name]
+    for name in dict.fromkeys(one.config.encoder for one in planned):
+        runs = [one for one in planned if one.config.encoder == name]
         try:
-            encoder = open_encoder(name, own[-1].config.encoder_options)
+            encoder = open_encoder(name, runs[-1].config.encoder_options)
         except BenchError as error:
             failures += [
-                Failure(columns=one.columns, encoder=name, reason=str(error)) for one in own
+                Failure(columns=one.columns, encoder=name, reason=str(error)) for one in runs
             ]
             continue
         frames[name] = encoder.spec.num_frames
@@ -89,10 +86,10 @@ def _opened(wanted: Sequence[PlannedRun]) -> tuple[dict[str, int], dict[str, str
 
 
 def _frames_on_record(config: RunConfig, records: Sequence[Record]) -> int | None:
-    """Return the number of frames that an encoder takes, if it has a record."""
-    wanted = (config.encoder, config_facts(config)["encoder_options"])
+    """Return the number of frames of an encoder, if it has a record."""
+    key = (config.encoder, config_facts(config)["encoder_options"])
     for record in records:
-        if (record.config.get("encoder"), record.config.get("encoder_options", {})) == wanted:
+        if (record.config.get("encoder"), record.config.get("encoder_options", {})) == key:
             return record.encoder.num_frames
     return None
 
@@ -100,18 +97,15 @@ def _frames_on_record(config: RunConfig, records: Sequence[Record]) -> int | Non
 def fill(
     runs: Sequence[PlannedRun], machine: Machine, progress: Progress
 ) -> Iterator[Outcome | Failure]:
-    """Make the runs and yield the record of each, or why there is none.
+    """Execute the runs and yield the record of each, or why it failed.
 
-    Runs on one encoder and task share a pass of decoding and encoding, draws of the labels too.
+    Runs, and draws of the labels, on one encoder and task share a pass of decoding and encoding.
     """
-
-    def alone(configs: Sequence[RunConfig]) -> Iterator[Outcome]:
-        return evaluate(prepared_runs(configs, machine, progress))
-
+    on_all_labels = partial(evaluate_runs, machine=machine, progress=progress)
     whole = [one for one in runs if not one.is_drawn]
     titles = {key_of(one.config): one.columns for one in whole}
     for group in grouped([one.config for one in whole]):
-        yield from _alone_if_refused(group, alone, titles, progress)
+        yield from _retried_one_by_one(group, on_all_labels, titles, progress)
     drawn: dict[str, list[PlannedRun]] = {}
     for one in runs:
         if one.is_drawn:
@@ -121,24 +115,24 @@ def fill(
         for key, found in drawn.items()
     }
     for configs, shares in _studies(drawn.values()):
-        several = partial(study, machine=machine, progress=progress, **shares)
-        yield from _alone_if_refused(configs, several, titles, progress)
+        on_shares = partial(study, machine=machine, progress=progress, **shares)
+        yield from _retried_one_by_one(configs, on_shares, titles, progress)
 
 
-def _alone_if_refused(
+def _retried_one_by_one(
     configs: Sequence[RunConfig],
     make: Callable[[Sequence[RunConfig]], Iterator[Outcome]],
     titles: Mapping[str, tuple[str, ...]],
     progress: Progress,
 ) -> Iterator[Outcome | Failure]:
-    """Make runs together; if one of them fails make each alone, for one may stop the others.
+    """Execute runs together; if one fails, rerun each on its own so that the rest is not blocked.
 
-    What was made before is on record and is told once.
+    Runs that finished before are on record and yielded once.
     """
-    told: set[str] = set()
+    yielded: set[str] = set()
     try:
         for outcome in make(configs):
-            told.add(outcome.result.id)
+            yielded.add(outcome.record.id)
             yield outcome
     except BenchError as error:
         progress.stop()
@@ -148,22 +142,22 @@ def _alone_if_refused(
             yield Failure(columns=columns, encoder=config.encoder, reason=str(error))
             return
         for config in configs:
-            for found in _alone_if_refused([config], make, titles, progress):
-                if isinstance(found, Failure) or found.result.id not in told:
+            for found in _retried_one_by_one([config], make, titles, progress):
+                if isinstance(found, Failure) or found.record.id not in yielded:
                     yield found
 
 
 def _studies(
     drawn: Iterable[Sequence[PlannedRun]],
 ) -> Iterable[tuple[list[RunConfig], dict[str, Any]]]:
-    """Return the draws of each run as studies, with their shares; those of the same go together."""
+    """Group the draws of runs into studies, those with the same shares together."""
     studies: dict[str, tuple[list[RunConfig], dict[str, Any]]] = {}
     for runs in drawn:
         options = [one.config.task_options for one in runs]
         shares = {
             "fractions": _values("fraction", options),
             "shots": _values("shots", options),
-            "draws": 1 + max(own["draw"] for own in options),
+            "draws": 1 + max(one["draw"] for one in options),
         }
         config = _without_share(runs[0].config)
         shared = key_of(replace(config, probe="", probe_options={}))
@@ -172,10 +166,10 @@ def _studies(
 
 
 def _values(name: str, options: Sequence[Settings]) -> tuple[Any, ...]:
-    return tuple(sorted({own[name] for own in options if own.get(name) is not None}))
+    return tuple(sorted({one[name] for one in options if one.get(name) is not None}))
 
 
 def _without_share(config: RunConfig) -> RunConfig:
-    left = {*SHARES, "draw"}
-    options = {key: value for key, value in config.task_options.items() if key not in left}
+    dropped = {*SHARES, "draw"}
+    options = {key: value for key, value in config.task_options.items() if key not in dropped}
     return replace(config, task_options=options)

@@ -1,4 +1,4 @@
-"""Features of one stage for many fits on parts of its training split: one pass for all of them."""
+"""Features for many fits on parts of one training split, from a single pass."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from bench.data.manifest import Manifest
 from bench.evaluate.split_features import RunFeatures, Split, by_row
 from bench.features.counts import Counts
 from bench.features.extract import count_notes
-from bench.features.in_memory import HeldFeatures, hold
+from bench.features.in_memory import InMemoryFeatures, hold
 from bench.features.store import RowFeatures, RowNote
 
 
-class StudyFeeds(RunFeatures):
-    """Feature sources of all rows that a study needs, from which each fit is cut."""
+class StudyFeatures(RunFeatures):
+    """Feature sources of all rows of a study; each fit takes a subset."""
 
     def hold(self, split: Split) -> None:
-        """Open a split for many fits: live features that never change are encoded once and held.
+        """Open a split for many fits; deterministic live features are encoded once, into memory.
 
         Augmented live features are left to the split of each fit, see `cut`.
 
@@ -38,10 +38,10 @@ class StudyFeeds(RunFeatures):
         elif split.kept:
             self._close(split, self._reasons(split))
 
-    def cut(self, manifest: Manifest) -> StudyFeeds:
-        """Return the feeds of a fit on training rows that are among those here.
+    def cut(self, manifest: Manifest) -> StudyFeatures:
+        """Return the feeds of a fit on a subset of these training rows.
 
-        Nothing is digested or encoded again, and only augmented live features are decoded again.
+        Nothing is digested or encoded again; only augmented live features are decoded again.
         """
         cut = copy(self)
         cut.fit = replace(
@@ -54,30 +54,30 @@ class StudyFeeds(RunFeatures):
             undecodable={},
             counts=Counts(),
         )
-        noted = self._noted(self.fit)
-        if noted is not None:
+        features = self._with_notes(self.fit)
+        if features is not None:
             rows = manifest.root_rows
-            count_notes(noted, manifest.root, rows, cut.fit.counts)
-            cut._close(cut.fit, by_row(noted, rows))
+            count_notes(features, manifest.root, rows, cut.fit.counts)
+            cut._close(cut.fit, by_row(features, rows))
         return cut
 
     def _reasons(self, split: Split) -> dict[int, RowNote]:
-        """Return row -> what is wrong with it, for held features, in the words of a look at it."""
-        noted = self._noted(split)
+        """Return row -> what is wrong with it, for features in memory, from checking the files."""
+        noted = self._with_notes(split)
         assert noted is not None
         bad = by_row(noted, split.manifest.root_rows)
         rows = np.fromiter(bad, np.int64, len(bad))
         if len(bad):
             part = replace(split, manifest=split.manifest.subset(rows), counts=Counts())
-            looked = self._look_at_files(part)
+            looked = self._check_files(part)
             bad = {row: looked.get(i, bad[row]) for i, row in enumerate(rows.tolist())}
             for features in split.kept.values():
-                assert isinstance(features, HeldFeatures)
+                assert isinstance(features, InMemoryFeatures)
                 for row, note in bad.items():
                     features.correct(int(split.manifest.root_rows[row]), note)
         count_notes(noted, split.manifest.root, split.manifest.root_rows, split.counts)
         return bad
 
-    def _noted(self, split: Split) -> RowFeatures | None:
-        """Return features of an opened split that know what happened to each row, if any do."""
+    def _with_notes(self, split: Split) -> RowFeatures | None:
+        """Return features of an opened split that have a note on each row, if any do."""
         return next((split.kept[reads] for reads in self.reads if reads in split.kept), None)

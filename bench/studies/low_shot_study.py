@@ -1,4 +1,4 @@
-"""A low-shot study: every share of the labels, draw and probe, from one pass over the features."""
+"""A low-shot study: every share of the labels, draw and probe from one pass over the features."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from bench.evaluate.permuted_labels import PermutedLabels
 from bench.evaluate.prepare import Job, PreparedRun, prepare
 from bench.preflight.settle import settled
 from bench.records.record_files import read_record
-from bench.studies.low_shot_features import StudyFeeds
+from bench.studies.low_shot_features import StudyFeatures
 from bench.types import Progress, Reads, Silent
 
 
@@ -35,19 +35,19 @@ def study(
 ) -> Iterator[Outcome]:
     """Run every configuration on every share of its training labels and yield the records.
 
-    They are those of separate runs with the options `task.fraction` or `task.shots`, and
-    `task.draw` (0 to `draws` - 1); a fraction of 1 is the run without them, made once. What is on
-    record is kept, so the same command goes on where it was killed. Configurations that differ in
-    the probe alone are one study: weights and media are digested once and the union of the rows is
-    encoded once. Live features that never change (`features=live`, `draws=0`) are held in memory
-    and may differ from separate runs in the last bit; augmented live features (vjepa@1) are made
-    anew for every fit. `splits` is a folder for the split files.
+    The records equal those of separate runs with `task.fraction` or `task.shots` and `task.draw` (0
+    to `draws` - 1); a fraction of 1 is the run without these options, made once. Runs on record are
+    not repeated, so the same command resumes. Configurations that differ only in the probe are one
+    study: weights and media are digested once and the union of the rows is encoded once.
+    Deterministic live features (`features=live`, `draws=0`) are kept in memory and may differ from
+    separate runs in the last bit; augmented live features (vjepa@1) are computed again for every
+    fit. `splits` is a folder for the split files.
 
     Raises:
-        UsageError: a share out of its range, a task that takes none, live features that memory
-            cannot hold; at the end, fits that were refused on few rows or whose labels look
-            permuted, while all others were made.
-        BenchError: what the steps raise.
+        UsageError: a share out of range, a task without shares, live features that exceed the
+            memory; at the end, after all other runs: fits that were refused on few rows or whose
+            labels look permuted.
+        BenchError: as the steps raise.
     """
     shares = shares_of(fractions, shots, draws)
     groups = grouped([settled(one, machine) for one in configs])
@@ -58,33 +58,31 @@ def study(
         yield from _study(group, shares, machine, progress, splits, refused)
     if refused:
         raise UsageError(
-            f"{len(refused)} of {sum(map(len, groups)) * len(shares)} runs could not be made, all"
-            f" others are on record.{_reasons(refused)}"
+            f"{len(refused)} of {sum(map(len, groups)) * len(shares)} runs failed, all others are"
+            f" on record.{_reasons(refused)}"
         )
 
 
 def shares_of(fractions: Sequence[float], shots: Sequence[int], draws: int) -> list[Share]:
-    """Return the shares of a study: shots, then fractions, ascending, each with all of its draws.
+    """Return the shares of a study: shots, then fractions, each ascending and with all draws.
 
     Raises:
-        UsageError: no share at all, or a number out of its range.
+        UsageError: no share at all, or a number out of range.
     """
     if draws < 1:
-        raise UsageError(f"draws {draws}: a share of the labels is drawn at least once.")
-    numbers = range(draws)
-    shares = [Share(shots=count, draw=d) for count in sorted(set(shots)) for d in numbers]
+        raise UsageError(f"draws = {draws}: it must be at least 1.")
+    shares = [Share(shots=count, draw=d) for count in sorted(set(shots)) for d in range(draws)]
     for fraction in sorted(set(fractions)):
-        # All draws of everything are equal.
-        own = numbers if fraction != 1.0 else [0]
-        shares += [Share(fraction=fraction, draw=d) for d in own]
+        # All draws of the whole split are equal.
+        shares += [Share(fraction=fraction, draw=d) for d in range(draws if fraction != 1.0 else 1)]
     if not shares:
-        raise UsageError("no share of the labels is named: give --fractions 1,5,10 or --shots 1,5.")
+        raise UsageError("no share of the labels is given: add --fractions 1,5,10 or --shots 1,5.")
     return shares
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Run:
-    """One probe on one share of the labels, and the place of its record."""
+    """One probe on one share of the labels, and the path of its record."""
 
     share: Share
     job: Job
@@ -92,17 +90,17 @@ class _Run:
 
 
 def _check(config: RunConfig) -> None:
-    """Refuse what a study cannot vary, before anything is opened."""
+    """Refuse configurations that a study cannot vary, before anything is opened."""
     options = registry.find("tasks", config.task).options
     if not {"fraction", "draw", "shots"} <= options.keys():
         raise UsageError(
             f"task {config.task!r} has no options fraction, shots and draw, so its training split"
-            " cannot be cut; name the task of the whole data set."
+            " cannot be reduced; use the task of the whole data set."
         )
     for option in ("fraction", "shots", "subset", "draw"):
         if option in config.task_options:
             raise UsageError(
-                f"task.{option} is set, but a study cuts the training split itself: leave it out"
+                f"task.{option} is set, but a study varies the training split itself: leave it out"
                 " and use --fractions, --shots and --draws."
             )
     if config.limit is not None:
@@ -117,42 +115,42 @@ def _study(
     splits: Path | None,
     refused: list[tuple[str, BenchError]],
 ) -> Iterator[Outcome]:
-    stage = prepare(group[0], machine)
-    if "rule" not in stage.task.options:
+    prepared = prepare(group[0], machine)
+    if "rule" not in prepared.task.options:
         raise UsageError(
-            f"task {stage.task.name!r} cuts its training split in a way of its own; it should do so"
-            " with bench.data.few_labels.low_shot_task."
+            f"task {prepared.task.name!r} reduces its training split in its own way; use"
+            " bench.low_shot_task instead."
         )
-    feeds, runs = _runs(stage, group, shares, machine, progress)
+    features, runs = _runs(prepared, group, shares, machine, progress)
     if splits is not None:
         for run in runs[:: len(group)]:  # the first probe of every share
             write_split(run.job.task, splits / split_name(run.job.task))
-    ahead = [run for run in runs if machine.overwrite or not run.path.exists()]
-    if ahead:  # the features of all rows that are needed, in one pass
-        feeds = feeds.cut(_union(stage.task.fit, [run.job.task.fit for run in ahead]))
-        feeds.hold(feeds.score)
-        feeds.hold(feeds.fit)
-    # Augmented live features take their time; fits on features that are there share one bar.
-    slow = feeds.fit.rows is None
-    if ahead and not slow:
-        progress.start(f"low-shot {stage.task.name}", len(ahead))
-    own: StudyFeeds | None = None
+    pending = [run for run in runs if machine.overwrite or not run.path.exists()]
+    if pending:  # features of all rows that are needed, in one pass
+        features = features.cut(_union(prepared.task.fit, [run.job.task.fit for run in pending]))
+        features.hold(features.score)
+        features.hold(features.fit)
+    # Fits on augmented live features are slow and get a bar each; the others share one bar.
+    is_slow = features.fit.rows is None
+    if pending and not is_slow:
+        progress.start(f"low-shot {prepared.task.name}", len(pending))
+    current: StudyFeatures | None = None
     try:
         for run in runs:
-            if run not in ahead:
-                yield Outcome(result=read_record(run.path), path=run.path, kept=True)
+            if run not in pending:
+                yield Outcome(record=read_record(run.path), path=run.path, kept=True)
                 continue
-            if own is None or own.fit.manifest is not run.job.task.fit:
-                own = feeds.cut(run.job.task.fit)
-                own.progress = progress if slow else Silent()
+            if current is None or current.fit.manifest is not run.job.task.fit:
+                current = features.cut(run.job.task.fit)
+                current.progress = progress if is_slow else Silent()
             try:
-                [outcome] = evaluate([(run.job, own)])
+                [outcome] = evaluate([(run.job, current)])
             except (UsageError, PermutedLabels) as error:
-                of = f"{run.job.probe.name} of {stage.score.encoder.spec.name}"
-                refused.append((f"{of} on {run.job.task.name} with {run.share}", error))
+                what = f"{run.job.probe.name} of {prepared.score.encoder.spec.name}"
+                refused.append((f"{what} on {run.job.task.name} with {run.share}", error))
                 continue
             finally:
-                if not slow:
+                if not is_slow:
                     progress.advance()
             yield outcome
     finally:
@@ -160,7 +158,7 @@ def _study(
 
 
 def _reasons(refused: Sequence[tuple[str, BenchError]]) -> str:
-    """Say why runs were refused, each reason once with the runs that it holds for."""
+    """Describe why runs were refused, each reason once with its runs."""
     by_reason: dict[str, list[str]] = {}
     for run, error in refused:
         by_reason.setdefault(str(error).rstrip("."), []).append(run)
@@ -168,30 +166,30 @@ def _reasons(refused: Sequence[tuple[str, BenchError]]) -> str:
 
 
 def _runs(
-    stage: PreparedRun,
+    prepared: PreparedRun,
     group: Sequence[RunConfig],
     shares: Sequence[Share],
     machine: Machine,
     progress: Progress,
-) -> tuple[StudyFeeds, list[_Run]]:
-    """Return the feeds of a whole study and its runs; nothing is decoded, media are read."""
-    cuts = list(cut_tasks(stage.task, shares))
+) -> tuple[StudyFeatures, list[_Run]]:
+    """Return the features of a whole study and its runs; media are read, but not decoded."""
+    cuts = list(cut_tasks(prepared.task, shares))
     jobs = []
     for share, cut in zip(shares, cuts, strict=True):
-        for config in group:  # each as a separate run on this share is spelled
+        for config in group:  # with the configuration of a separate run on this share
             options = {**config.task_options, **share.options}
-            own = settled(replace(config, task_options=options), machine)
-            jobs.append((share, make_job(stage.on(cut), own)))
+            separate = settled(replace(config, task_options=options), machine)
+            jobs.append((share, make_job(prepared.on(cut), separate)))
     reads: list[Reads] = sorted({job.probe.reads for _, job in jobs})
-    whole = replace(stage.task, fit=_union(stage.task.fit, [cut.fit for cut in cuts]))
-    feeds = StudyFeeds(stage.on(whole), machine, reads, progress)
-    return feeds, [
-        _Run(share=share, job=job, path=record_path(job, feeds.cut(job.task.fit)))
+    whole = replace(prepared.task, fit=_union(prepared.task.fit, [cut.fit for cut in cuts]))
+    features = StudyFeatures(prepared.on(whole), machine, reads, progress)
+    return features, [
+        _Run(share=share, job=job, path=record_path(job, features.cut(job.task.fit)))
         for share, job in jobs
     ]
 
 
 def _union(whole: Manifest, parts: Sequence[Manifest]) -> Manifest:
-    """Return the rows of `whole` that some part has."""
+    """Return the rows of `whole` that are in any of the parts."""
     rows = np.unique(np.concatenate([part.root_rows for part in parts]))
     return whole if len(rows) == len(whole) else whole.root.subset(rows)

@@ -1,4 +1,4 @@
-"""Run a record again, from nothing or from stored features, and say what came out differently."""
+"""Run a record again, from scratch or from stored features, and report the differences."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from bench.types import Progress
 Array = npt.NDArray[Any]
 
 DIRTY = "the code differs from its commit"
-# Digests of files follow from the rows, which are compared themselves.
-FOLLOWING = ("schema_version", "artifacts")
+# Digests of files follow from the rows, which are compared directly.
+DERIVED_FIELDS = ("schema_version", "artifacts")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Changes:
-    """What became of the predictions: of `rows`, how many `moved` at all, how far the largest
-    probability or score moved, and for clips how many are predicted as another class.
+    """Changes of the predictions: of `rows`, how many `moved` at all, the largest change of a
+    probability or score, and for clips how many got another predicted class.
     """
 
     rows: int
@@ -44,7 +44,7 @@ class Changes:
 
 @dataclass(frozen=True, kw_only=True)
 class Replayed:
-    """A record and what its config gave again; `changes` is None where rows cannot be compared."""
+    """A record and its repetition; `changes` is None if their rows cannot be compared."""
 
     old: Record
     new: Record
@@ -53,11 +53,11 @@ class Replayed:
 
     @property
     def is_equal(self) -> bool:
-        """Whether outcome and predictions are the same to the last bit."""
+        """Whether outcome and predictions are bit-identical."""
         return not self.differing and (self.changes is None or self.changes.moved == 0)
 
     def agrees(self, tolerance: float | None) -> bool:
-        """Whether it is equal, or the same run with a number that moved by `tolerance` at most."""
+        """Whether it is equal, or the same run with a number within `tolerance`."""
         near = tolerance is not None and abs(self.new.headline - self.old.headline) <= tolerance
         return self.is_equal or (near and self.new.id == self.old.id)
 
@@ -72,19 +72,19 @@ def replay(
     probe_weights: Path | None = None,
     head_classes: str | None = None,
 ) -> Replayed:
-    """Run the config of a record in a scratch folder and compare what comes out.
+    """Run the config of a record in a scratch folder and compare the outcomes.
 
-    Nothing of `machine.home` is reused but, if asked for, its features. `settings` are `KEY=VALUE`
-    over the config, for places that are others here.
+    Nothing of `machine.home` is reused except its features, with `reuse_features`. `settings` are
+    `KEY=VALUE` overrides of the config, for paths that differ here.
 
     Raises:
         RecordError: the record is not sound.
-        UsageError: it cannot be run again from its config alone, or its code is not here.
-        DataError: its data are not here.
-        BenchError: what the steps of a run raise.
+        UsageError: it cannot be run again from its config alone, or its code is missing here.
+        DataError: its data are missing here.
+        BenchError: as the steps of a run raise.
     """
     old = read_record(path)
-    _refuse(old, probe_weights)
+    _refuse_incomplete(old, probe_weights)
     [config] = expand(read_config(path), settings)
     with tempfile.TemporaryDirectory(prefix="bench-replay-") as scratch:
         home = Path(scratch)
@@ -105,22 +105,22 @@ def replay(
             raise kind(f"record {old.id} cannot be run again here: {error}") from error
         return Replayed(
             old=old,
-            new=outcome.result,
-            differing=tuple(_differing(path, old, outcome.result)),
-            changes=_changes(old, path.parent, outcome.result, outcome.path.parent),
+            new=outcome.record,
+            differing=tuple(_differing(path, old, outcome.record)),
+            changes=_changes(old, path.parent, outcome.record, outcome.path.parent),
         )
 
 
-def _refuse(record: Record, probe_weights: Path | None) -> None:
+def _refuse_incomplete(record: Record, probe_weights: Path | None) -> None:
     if record.encoder.spec == "arrays":
         raise UsageError(
             f"record {record.id} is of features from elsewhere ({record.encoder.source}), which it"
-            " does not hold: run bench probe --train FILE --score FILE again."
+            " does not contain: run bench probe --train FILE --score FILE again."
         )
     released = record.probe.released_sha256
     if released is not None and probe_weights is None:
         raise UsageError(
-            f"record {record.id} scored the probe file with the digest {released[:12]}: give it"
+            f"record {record.id} scored the probe file with the digest {released[:12]}: pass it"
             " with --probe-weights FILE."
         )
     if released and probe_weights and file_sha256(probe_weights) != released:
@@ -132,23 +132,22 @@ def _refuse(record: Record, probe_weights: Path | None) -> None:
 
 # ------------------------------------------------------------------------------------ what differs
 def _differing(path: Path, old: Record, new: Record) -> list[Difference]:
-    """Return the fields of the outcome that differ; of older records those that they have."""
+    """Return the fields of the outcome that differ; for older schemas only those they have."""
     raw = json.loads(path.read_text(encoding="utf-8"))
     found = differences(_outcome(old), _outcome(new))
     if raw.get("schema_version") == new.schema_version:
         return found
-    return [one for one in found if one.a not in (None, "", [], {}) or _stands(raw, one.field)]
+    return [one for one in found if one.a not in (None, "", [], {}) or _has_field(raw, one.field)]
 
 
 def _outcome(record: Record) -> dict[str, Any]:
-    """Return the outcome but for what follows from rows, or from the state of the checkout."""
+    """Return the outcome without what follows from the rows or from the state of the checkout."""
     reasons = [reason for reason in record.reasons if reason != DIRTY]
-    kept = {key: value for key, value in record.outcome().items() if key not in FOLLOWING}
+    kept = {key: value for key, value in record.outcome().items() if key not in DERIVED_FIELDS}
     return {**kept, "reasons": reasons, "status": record.status if reasons else "complete"}
 
 
-def _stands(fields: Any, dotted: str) -> bool:
-    """Whether a dotted field is in the file as it was written."""
+def _has_field(fields: Any, dotted: str) -> bool:
     for name in dotted.split("."):
         if not isinstance(fields, Mapping) or name not in fields:
             return False
@@ -157,7 +156,7 @@ def _stands(fields: Any, dotted: str) -> bool:
 
 
 def _changes(old: Record, folder: Path, new: Record, new_folder: Path) -> Changes | None:
-    """Compare the predictions row by row; None where a file is gone, or has other rows."""
+    """Compare the predictions row by row; None if a file is missing or has other rows."""
     if old.artifacts.predictions is None or new.artifacts.predictions is None:
         return None
     paths = (folder / old.artifacts.predictions.path, new_folder / new.artifacts.predictions.path)
@@ -170,10 +169,10 @@ def _changes(old: Record, folder: Path, new: Record, new_folder: Path) -> Change
         return None
     other_class = None
     if old.task.unit == "box":
-        here, there = (_lists(table, "scores") for table in (a, b))
-        if here.shape != there.shape:
+        scores_a, scores_b = (_lists(table, "scores") for table in (a, b))
+        if scores_a.shape != scores_b.shape:
             return None
-        gap = np.abs(here.astype(np.float64) - there).max(axis=1, initial=0)
+        gap = np.abs(scores_a.astype(np.float64) - scores_b).max(axis=1, initial=0)
     else:
         classes = [_lists(table, "top_classes") for table in (a, b)]
         values = [_lists(table, "top_probabilities") for table in (a, b)]
@@ -194,9 +193,9 @@ def _changes(old: Record, folder: Path, new: Record, new_folder: Path) -> Change
 
 
 def _gaps(classes: Array, values: Array, others: Array, there: Array) -> Array:
-    """Return how far the probability of a listed class moved at most, `[rows]`.
+    """Return the largest change of the probability of a listed class, `[rows]`.
 
-    One that is not listed on the other side had at most the lowest probability of the list there.
+    A class that is not listed on the other side had at most the lowest probability listed there.
     """
     same = classes[:, :, None] == others[:, None, :]
     found = np.where(same, there[:, None, :], 0).sum(axis=2)
@@ -205,11 +204,11 @@ def _gaps(classes: Array, values: Array, others: Array, there: Array) -> Array:
 
 
 def _lists(table: Any, name: str) -> Array:
-    """Return a column of lists as `[rows, K]`; a row without one holds zeros."""
+    """Return a column of lists as `[rows, K]`, with zeros for rows without a list."""
     column = table[name].combine_chunks()
-    is_there = column.is_valid().to_numpy(zero_copy_only=False)
+    is_valid = column.is_valid().to_numpy(zero_copy_only=False)
     flat = column.flatten().to_numpy(zero_copy_only=False)
-    held = flat.reshape(max(1, int(is_there.sum())), -1) if len(flat) else np.zeros((0, 0))
-    values = np.zeros((len(is_there), held.shape[1]), dtype=held.dtype)
-    values[is_there] = held
+    lists = flat.reshape(max(1, int(is_valid.sum())), -1) if len(flat) else np.zeros((0, 0))
+    values = np.zeros((len(is_valid), lists.shape[1]), dtype=lists.dtype)
+    values[is_valid] = lists
     return values

@@ -1,4 +1,4 @@
-"""How good the encoders of a pretraining run became: every saved one evaluated, as a curve.
+"""Evaluate every saved encoder of a pretraining run, as a curve over steps.
 
 RUN/encoders/step_XXXXXXXXX/   evaluation folders, written by pretraining
 RUN/track.csv                  step, task, probe, metric, value, chance, record
@@ -35,7 +35,7 @@ STEP = re.compile(r"step_(\d{9})")
 class TrackRow:
     """One encoder of a run on one task with one probe; `value` and `chance` are fractions.
 
-    `value` is the number that the task's `metric` is. A mean AP has no chance.
+    `value` is the task's `metric`. A mean AP has no chance level.
     """
 
     step: int
@@ -49,7 +49,7 @@ class TrackRow:
 
 @dataclass(frozen=True, kw_only=True)
 class Track:
-    """The curve of a run: rows by step, task and probe, the records behind them, and the files."""
+    """The curve of a run: rows by step, task and probe, their records, and the files."""
 
     rows: Sequence[TrackRow]
     results: Sequence[Record]
@@ -70,13 +70,13 @@ def track(
     """Evaluate the encoders of a run and write the table and the plot into its folder.
 
     `values` are keys of `RunConfig` without the encoder (`task` and `probe` may be lists),
-    `settings` the `KEY=VALUE` pairs over them. `steps` names the encoders; otherwise those at least
-    `every` steps apart are taken, and the last one. Records land in `machine.home` as those of any
-    run; what is on record is not computed again, and the table is written anew after every encoder.
+    `settings` are `KEY=VALUE` overrides. `steps` selects the encoders; by default those at least
+    `every` steps apart, and the last one. Records go to `machine.home` like those of any run; runs
+    on record are not repeated. The table is rewritten after every encoder.
 
     Raises:
         UsageError: no encoders, a step that was not saved, an unknown name or option.
-        BenchError: what an evaluation raises.
+        BenchError: as an evaluation raises.
     """
     folders = thinned(saved_encoders(run_folder), steps, every)
     runs = {
@@ -87,13 +87,13 @@ def track(
     results: list[Record] = []
     table = run_folder / CSV_FILE
     for step, configs in runs.items():
-        # One task at a time: its configurations are one group of `evaluate`, which keeps its order.
+        # One task at a time: its configurations form one group, whose order `evaluate` keeps.
         for task in dict.fromkeys(config.task for config in configs):
             group = [config for config in configs if config.task == task]
             made = evaluate(prepared_runs(group, machine, progress))
             for config, outcome in zip(group, made, strict=True):
-                rows.append(_row(step, config, outcome.result))
-                results.append(outcome.result)
+                rows.append(_row(step, config, outcome.record))
+                results.append(outcome.record)
         write_whole(table, _csv(rows).encode())
     return Track(rows=rows, results=results, table=table, plot=_plotted(rows, run_folder))
 
@@ -110,8 +110,8 @@ def saved_encoders(run_folder: Path) -> dict[int, Path]:
     encoders = {int(match[1]): path for match, path in matched if match}
     if not encoders:
         raise UsageError(
-            f"{folder} holds no encoders (folders step_000000000 and on); name the folder of a"
-            " pretraining run, which has saved one."
+            f"{folder} has no encoders (folders step_000000000 and on); give the folder of a"
+            " pretraining run that has saved one."
         )
     return encoders
 
@@ -123,7 +123,7 @@ def thinned(encoders: Mapping[int, Path], steps: Sequence[int], every: int) -> d
         UsageError: a step without an encoder, both ways at once, or `every` below 1.
     """
     if steps and every != 1:
-        raise UsageError("--steps names the encoders, and --every thins them: give one of the two.")
+        raise UsageError("--steps and --every both select encoders: give one of the two.")
     if every < 1:
         raise UsageError(f"--every {every}: it must be at least 1 step.")
     if steps:
@@ -139,15 +139,15 @@ def thinned(encoders: Mapping[int, Path], steps: Sequence[int], every: int) -> d
     return kept
 
 
-def _row(step: int, config: RunConfig, result: Record) -> TrackRow:
+def _row(step: int, config: RunConfig, record: Record) -> TrackRow:
     return TrackRow(
         step=step,
         task=config.task,
         probe=config.probe,
-        metric=result.task.metric,
-        value=result.headline,
-        chance=result.chance,
-        record=result.id,
+        metric=record.task.metric,
+        value=record.headline,
+        chance=record.chance,
+        record=record.id,
     )
 
 
@@ -160,8 +160,8 @@ def _csv(rows: Sequence[TrackRow]) -> str:
 
 
 def _plotted(rows: Sequence[TrackRow], run_folder: Path) -> Path:
-    """Draw one panel per task with a curve per probe and chance dotted."""
-    # Heavy; figures of their own, so that no window system and no global state is touched.
+    """Draw one panel per task with a curve per probe and a dotted chance line."""
+    # Heavy import; own figures, so that no window system and no global state is touched.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -180,9 +180,9 @@ def _plotted(rows: Sequence[TrackRow], run_folder: Path) -> Path:
 
 def _draw(axes: Axes, task: str, rows: Sequence[TrackRow]) -> None:
     for probe in dict.fromkeys(row.probe for row in rows):
-        own = [row for row in rows if row.probe == probe]
+        curve = [row for row in rows if row.probe == probe]
         axes.plot(
-            [row.step for row in own], [100 * row.value for row in own], marker="o", label=probe
+            [row.step for row in curve], [100 * row.value for row in curve], marker="o", label=probe
         )
     if rows[0].chance is not None:
         axes.axhline(100 * rows[0].chance, linestyle=":", color="grey", label="chance")

@@ -1,1 +1,1 @@
-"""Does a record hold?"""
+"""Verify records against their own files and against other records."""

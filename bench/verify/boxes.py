@@ -1,4 +1,4 @@
-"""Scores of boxes: is every box there once, and does the frame mAP come out of them again?"""
+"""Check the scores of boxes: every box occurs once, and they reproduce the frame mAP."""
 
 from __future__ import annotations
 
@@ -32,58 +32,58 @@ from bench.verify.own_words import UNREADABLE, Opened
 from bench.verify.recount import Counted, content_digest, differing
 
 
-def check_boxes(opened: Opened, result: Record) -> tuple[list[Finding], Counted]:
-    """Check the scores and the truth of a record of boxes; both files are there."""
+def check_boxes(opened: Opened, record: Record) -> tuple[list[Finding], Counted]:
+    """Check the scores and the ground truth of a record of boxes; both files must exist."""
     predictions, truth = opened.place("predictions"), opened.place("truth")
     try:
-        refuse_other_count(predictions, result)
+        refuse_other_count(predictions, record)
         table = _read(predictions, PREDICTIONS, ("row", "id", "video", "second", "status"))
         _check_lengths(table)
         boxes = read_scored_boxes(predictions)
         truth_table = _read(truth, TRUTH, ("video", "second", "excluded"))
         frame_truth = read_truth(truth)
         if frame_truth.rules not in RULES:
-            raise ValueError(f"the rules {frame_truth.rules!r} of the truth are unknown")
+            raise ValueError(f"the ground truth has unknown rules {frame_truth.rules!r}")
         if not np.isfinite(frame_truth.boxes.corners).all():
-            raise ValueError("a true box has a corner that is no number")
+            raise ValueError("a ground-truth box has a non-finite corner")
     except (*UNREADABLE, pa.ArrowException, OverflowError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
         return [failed("rows", f"{predictions.name} or {truth.name}: {reason}")], Counted()
-    problems = _row_problems(table, boxes, result)
+    problems = _row_problems(table, boxes, record)
     found = [
         all_of("rows", problems, f"{len(table):,} boxes, each once"),
-        _counts(table, result),
+        _counts(table, record),
     ]
     if not problems:
         try:
-            again = frame_map_part(boxes, frame_truth, skip=not result.counts_lost)
+            again = frame_map_part(boxes, frame_truth, skip=not record.counts_lost)
         except (BenchError, ValueError, IndexError) as error:
             reason = str(error).splitlines()[0].rstrip(".")
-            found.append(failed("metrics", f"no number comes out of the files: {reason}"))
+            found.append(failed("metrics", f"the files give no number: {reason}"))
         else:
-            assert isinstance(result.metrics, FrameMapPart)
+            assert isinstance(record.metrics, FrameMapPart)
             counted = _numbers(again)
-            wrong = differing(_numbers(result.metrics), counted)
-            found.append(all_of("metrics", wrong, f"{len(counted)} numbers, counted again"))
+            wrong = differing(_numbers(record.metrics), counted)
+            found.append(all_of("metrics", wrong, f"{len(counted)} numbers recomputed"))
         values = boxes.scores[boxes.scored]
         if len(values) > 1 and (values == values[0]).all():
             found.append(suspect("constant", "every box has the same scores"))
         else:
             found.append(ok("constant", "boxes have different scores"))
     content = content_digest(boxes.scores[boxes.scored], boxes.scored)
-    state = hashlib.sha256()  # of the rows of the truth, whatever file they are in
+    state = hashlib.sha256()  # of the ground-truth rows, not of their file
     for name in TRUTH.names:
         state.update(repr(truth_table[name].to_pylist()).encode())
     return found, Counted(content=content, truth=state.hexdigest())
 
 
 def _read(path: Path, schema: pa.Schema, filled: tuple[str, ...]) -> pa.Table:
-    """Read a file of that schema, with classes and without a missing value."""
+    """Read a file of that schema; it must have classes, rows and no gaps in `filled`."""
     table = pq.read_table(path)
     if not table.schema.remove_metadata().equals(schema):
-        raise ValueError(f"{path.name} has the columns {table.schema.names}, which are others")
+        raise ValueError(f"{path.name} has columns {table.schema.names} instead of {schema.names}")
     if b"classes" not in (table.schema.metadata or {}) or not len(table):
-        raise ValueError(f"{path.name} names no classes, or holds no rows")
+        raise ValueError(f"{path.name} has no class names or no rows")
     for name in filled:
         if table[name].null_count:
             raise ValueError(f"{table[name].null_count} rows of {path.name} have no {name}")
@@ -91,40 +91,39 @@ def _read(path: Path, schema: pa.Schema, filled: tuple[str, ...]) -> pa.Table:
 
 
 def _check_lengths(table: pa.Table) -> None:
-    """Refuse scored rows without a score for every class, and others with any."""
+    """Require a score for every class in scored rows, and none in others."""
     num_classes = len(json.loads(table.schema.metadata[b"classes"]))
     scored = np.asarray(table["status"].to_numpy() == "scored", dtype=np.bool_)
     lengths = pc.fill_null(pc.list_value_length(table["scores"]), -1).to_numpy()
     if (extra := np.flatnonzero(~scored & (lengths >= 0))).size:
-        raise ValueError(f"row {extra[0]} that is {table['status'][extra[0]]} has scores")
+        raise ValueError(f"row {extra[0]} is {table['status'][extra[0]]}, but has scores")
     if (short := np.flatnonzero(scored & (lengths != num_classes))).size:
         raise ValueError(f"row {short[0]} does not have {num_classes} scores")
     if table["scores"].combine_chunks().flatten().null_count:
         raise ValueError("a score is missing")
 
 
-def _row_problems(table: pa.Table, boxes: ScoredBoxes, result: Record) -> list[str]:
+def _row_problems(table: pa.Table, boxes: ScoredBoxes, record: Record) -> list[str]:
     ids = table["id"].to_pylist()
-    problems = listing_problems(table["row"].to_numpy(), ids, texts(table["status"]), result)
+    problems = listing_problems(table["row"].to_numpy(), ids, texts(table["status"]), record)
     values = boxes.scores[boxes.scored]
     bad = np.flatnonzero(~((values >= 0) & (values <= MOST)).all(axis=1))
     if len(bad):
         at = int(np.flatnonzero(boxes.scored)[bad[0]])
-        problems.append(f"row {at} ({ids[at]!r}) has a score that is no number from 0 to 1")
+        problems.append(f"row {at} ({ids[at]!r}) has a score outside [0, 1]")
     if not np.isfinite(boxes.corners).all():
-        problems.append("a box has a corner that is no number")
-    assert isinstance(result.metrics, FrameMapPart)
-    own = {one.id: one.name for one in result.metrics.classes}
-    if dict(boxes.classes) != own:
-        problems.append("the scores are not of the classes on record")
+        problems.append("a box has a non-finite corner")
+    assert isinstance(record.metrics, FrameMapPart)
+    if dict(boxes.classes) != {one.id: one.name for one in record.metrics.classes}:
+        problems.append("the scores are of other classes than the record")
     return problems
 
 
-def _counts(table: pa.Table, result: Record) -> Finding:
-    """Count boxes, key frames and videos again; labels of boxes are not kept."""
-    stated = {k: result.data.score.boxes.get(k) for k in ("boxes", "key_frames", "videos")}
+def _counts(table: pa.Table, record: Record) -> Finding:
+    """Recount boxes, key frames and videos; labels of boxes are not saved."""
+    stated = {k: record.data.score.boxes.get(k) for k in ("boxes", "key_frames", "videos")}
     if None in stated.values():
-        return failed("manifest", "the record does not count its boxes, key frames and videos")
+        return failed("manifest", "the record lacks the numbers of boxes, key frames and videos")
     frames = pa.table({"video": table["video"], "second": table["second"]})
     counted: Mapping[str, Any] = {
         "boxes": len(table),
@@ -132,11 +131,11 @@ def _counts(table: pa.Table, result: Record) -> Finding:
         "videos": pc.count_distinct(table["video"]).as_py(),
     }
     wrong = differing(stated, counted)
-    return all_of("manifest", wrong, "boxes, key frames and videos as on record")
+    return all_of("manifest", wrong, "boxes, key frames and videos as recorded")
 
 
 def _numbers(metrics: FrameMapPart) -> dict[str, Any]:
-    """Return every number of a frame mAP by a name."""
+    """Return every number of a frame mAP by name."""
     found: dict[str, Any] = {}
     for key, value in metrics.model_dump(mode="json", exclude={"undefined", "classes"}).items():
         inner = value if isinstance(value, dict) else {"": value}

@@ -1,4 +1,4 @@
-"""Findings on a record's own files, kept by the bytes of the files: a recount of AVA takes long."""
+"""Cache of the findings on a record's own files, keyed by their bytes: a recount of AVA is slow."""
 
 from __future__ import annotations
 
@@ -18,17 +18,19 @@ from bench.verify.recount import Counted
 
 CHECKED_BY = ("verify/*.py", "records/predictions.py", "records/box_predictions.py", "metrics/*.py")
 
-Held = tuple[list[Finding], Counted]
+Checked = tuple[list[Finding], Counted]
 
 
-def remembered(opened: Opened, cache: Path | None, check: Callable[[], Held]) -> Held:
-    """Return what was found for the same bytes before; else check, and keep what is found."""
+def cached(opened: Opened, cache: Path | None, check: Callable[[], Checked]) -> Checked:
+    """Return the cached findings for the same bytes, else check and cache."""
     if cache is None:
         return check()
-    place = _place(opened, cache)
-    with suppress(OSError, ValueError, KeyError, TypeError):  # not there, or not whole
-        own, _, text = place.read_text(encoding="utf-8").partition("\n")
-        if own == _digest(text):
+    facts = [_code(), opened.path.name, opened.raw, sorted(opened.files.items())]
+    key = _digest(json.dumps(facts, sort_keys=True))
+    place = cache / "verified" / key[:2] / f"{key}.json"
+    with suppress(OSError, ValueError, KeyError, TypeError):  # missing or damaged
+        stored, _, text = place.read_text(encoding="utf-8").partition("\n")
+        if stored == _digest(text):
             fields = json.loads(text)
             findings = [Finding(**one) for one in fields["findings"]]
             return findings, Counted(**fields["counted"])
@@ -39,19 +41,13 @@ def remembered(opened: Opened, cache: Path | None, check: Callable[[], Held]) ->
     return findings, counted
 
 
-def _place(opened: Opened, cache: Path) -> Path:
-    facts = [_code(), opened.path.name, opened.raw, sorted(opened.files.items())]
-    number = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-    return cache / "verified" / number[:2] / f"{number}.json"
-
-
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 @functools.cache
 def _code() -> str:
-    """Return a digest of the code that findings come from: after a change all is checked again."""
+    """Return a digest of the checking code, whose changes invalidate the cache."""
     root = Path(__file__).parent.parent
     files = sorted(path for pattern in CHECKED_BY for path in root.glob(pattern))
     return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()

@@ -1,6 +1,6 @@
-"""What a record says twice: do the parts that tables show follow from the config it was run with?
+"""Check that the parts of a record that tables show follow from the config it was run with.
 
-The config is part of the id; what follows from it is not, and could be edited with the seal remade.
+The config is part of the id; the other parts are not, and could be edited and the seal recomputed.
 """
 
 from __future__ import annotations
@@ -15,27 +15,28 @@ from bench.records.run_id import plain
 from bench.types import ClipPlan
 from bench.verify.findings import Finding, all_of
 
-ARRAYS = "arrays"  # features from elsewhere, which no encoder of ours made
+ARRAYS = "arrays"  # features from elsewhere
 SHARE = ("fraction", "draw", "shots", "subset_sha256", "rule", "least", "most")
 WHOLE: Mapping[str, Any] = {"fraction": 1.0, "draw": 0, "rule": ""}
 
 
-def check_claims(result: Record) -> Finding:
-    """Say whether encoder, labels, plan, features and probe are those that the config asks for."""
+def check_claims(record: Record) -> Finding:
+    """Check whether encoder, labels, plan, features and probe match the config."""
     rules = [_encoder, _labels, _probe]
-    if result.encoder.spec != ARRAYS:
+    if record.encoder.spec != ARRAYS:
         rules += [_task, _plan, _features]
-    problems = [problem for rule in rules for problem in rule(result)]
-    return all_of("config", problems, "the record is of the run that its config asks for")
+    problems = [problem for rule in rules for problem in rule(record)]
+    return all_of("config", problems, "the record matches its config")
 
 
 def other_setting(probe: ProbePart, key: str, wanted: Any) -> str | None:
-    """Return what a probe had for a setting that is not `wanted`; None where it is, or where the
-    probe has no such setting. Of a list every head has one value.
+    """Return the value of a probe setting if it is not `wanted`; None if it is or does not exist.
+
+    A list holds one value per head.
     """
     if key in probe.settings:
-        own = probe.settings[key]
-        return None if own == wanted else str(own)
+        value = probe.settings[key]
+        return None if value == wanted else str(value)
     if not all(key in head for head in probe.heads):
         return None
     found = [head[key] for head in probe.heads]
@@ -43,89 +44,91 @@ def other_setting(probe: ProbePart, key: str, wanted: Any) -> str | None:
     return None if {*map(str, found)} == {*map(str, every)} else str(found)
 
 
-def _encoder(result: Record) -> Iterator[str]:
-    named, encoder = result.config.get("encoder"), result.encoder
-    options = result.config.get("encoder_options")
+def _encoder(record: Record) -> Iterator[str]:
+    named, encoder = record.config.get("encoder"), record.encoder
+    options = record.config.get("encoder_options")
     is_random = isinstance(options, Mapping) and options.get("random") is True
     if encoder.spec != named and (encoder.spec, named) != (ARRAYS, "none"):
-        yield f"the encoder is called {encoder.spec!r}, the config names {named!r}"
+        yield f"the encoder is {encoder.spec!r}, but the config has {named!r}"
     elif (is_random or str(named).partition(":")[0] == "random") and not encoder.is_floor:
-        yield f"{named!r} has random weights, and is not called a floor"
+        yield f"{named!r} has random weights, but is not marked as a floor"
 
 
-def _task(result: Record) -> Iterator[str]:
-    named, own = result.config.get("task", result.task.name), result.task.name
-    if own != named and own in registry.names("tasks"):
-        yield f"the task is called {own!r}, the config names {named!r}"
+def _task(record: Record) -> Iterator[str]:
+    named, name = record.config.get("task", record.task.name), record.task.name
+    if name != named and name in registry.names("tasks"):
+        yield f"the task is {name!r}, but the config has {named!r}"
 
 
-def _labels(result: Record) -> Iterator[str]:
-    """Compare the share of the training labels with the options of the task, and of the config."""
-    told, options = result.train_labels, result.task.options
-    if (result.task.fit_split is None) != (result.data.fit is None):
-        yield f"task.fit_split {result.task.fit_split!r} does not go with data.fit"
-    if told is not None:
+def _labels(record: Record) -> Iterator[str]:
+    """Compare the share of the training labels with the options of the task and the config."""
+    labels, options = record.train_labels, record.task.options
+    if (record.task.fit_split is None) != (record.data.fit is None):
+        yield f"task.fit_split {record.task.fit_split!r} contradicts data.fit"
+    if labels is not None:
         for key in SHARE:
-            own, wanted = getattr(told, key), options.get(key, WHOLE.get(key))
-            if own != wanted and key in {*options, *WHOLE, "shots", "subset_sha256"}:
-                yield f"train_labels.{key} is {own!r}, that of the task is {wanted!r}"
-    asked = result.config.get("task_options")
+            value, expected = getattr(labels, key), options.get(key, WHOLE.get(key))
+            if value != expected and key in {*options, *WHOLE, "shots", "subset_sha256"}:
+                yield f"train_labels.{key} is {value!r}, but that of the task is {expected!r}"
+    given = record.config.get("task_options")
     for key in ("fraction", "draw", "shots"):
-        if isinstance(asked, Mapping) and key in asked and asked[key] != options.get(key):
-            yield f"task.options.{key} is {options.get(key)!r}, the config has {asked[key]!r}"
+        if isinstance(given, Mapping) and key in given and given[key] != options.get(key):
+            yield f"task.options.{key} is {options.get(key)!r}, but the config has {given[key]!r}"
 
 
-def _plan(result: Record) -> Iterator[str]:
-    config, said = result.config, result.protocol.deviations
-    asked, layers, draws = config.get("plan"), config.get("layers"), config.get("draws")
+def _plan(record: Record) -> Iterator[str]:
+    config = record.config
+    given, layers, draws = config.get("plan"), config.get("layers"), config.get("draws")
     departures = []
-    if isinstance(asked, str):
+    if isinstance(given, str):
         try:
-            plan = str(ClipPlan.parse(asked))
+            plan = str(ClipPlan.parse(given))
         except UsageError:
-            plan = asked
-        if result.plan.score != plan:
-            yield f"clips to score are {result.plan.score}, the config has {plan}"
-        departures.append(f"plan {asked}")
+            plan = given
+        if record.plan.score != plan:
+            yield f"the scored clips are {record.plan.score}, but the config has {plan}"
+        departures.append(f"plan {given}")
     try:
-        protocol = registry.build("protocols", result.protocol.name, {})
-        usual, usual_draws = protocol.layers.get(result.task.name, {}), protocol.draws
-    except UsageError:  # a protocol that is not known here
+        protocol = registry.build("protocols", record.protocol.name, {})
+        usual, usual_draws = protocol.layers.get(record.task.name, {}), protocol.draws
+    except UsageError:  # a protocol that is unknown here
         usual, usual_draws = {}, draws
-    if isinstance(layers, list) and layers and tuple(layers) != usual.get(result.encoder.depth):
+    if isinstance(layers, list) and layers and tuple(layers) != usual.get(record.encoder.depth):
         departures.append(f"layer{'s' * (len(layers) > 1)} {', '.join(map(str, layers))}")
     if draws is not None and draws != usual_draws:
         departures.append(f"draws {draws}")
     for departure in departures:
-        if not any(sentence.startswith(f"{departure} ") for sentence in said):
-            what = departure.strip()
-            yield f"the config departs from the protocol by {what}, which is not on record"
+        if not any(text.startswith(f"{departure} ") for text in record.protocol.deviations):
+            yield (
+                f"the config deviates from the protocol by {departure.strip()}, which is not"
+                " recorded"
+            )
 
 
-def _features(result: Record) -> Iterator[str]:
-    config, features = result.config, result.features
+def _features(record: Record) -> Iterator[str]:
+    config, features = record.config, record.features
     dtype = config.get("dtype", features.dtype) if features.mode == "stored" else "float32"
     if features.dtype != dtype:
-        yield f"features are {features.dtype}, the config gives {dtype}"
+        yield f"features are {features.dtype}, but the config has {dtype}"
     precision = config.get("precision", "auto")
     if precision not in ("auto", features.precision):
-        yield f"features were made in {features.precision}, the config has {precision}"
+        yield f"features were computed in {features.precision}, but the config has {precision}"
 
 
-def _probe(result: Record) -> Iterator[str]:
-    """Name the options of the probe in the config that its settings and heads do not have."""
-    probe, options = result.probe, result.config.get("probe_options")
+def _probe(record: Record) -> Iterator[str]:
+    """Yield the probe options of the config that its settings and heads do not have."""
+    probe, options = record.probe, record.config.get("probe_options")
     if probe.released_sha256 is not None or not isinstance(options, Mapping):
         return
-    if (named := result.config.get("probe", probe.name)) != probe.name:
-        yield f"the probe is called {probe.name!r}, the config names {named!r}"
+    if (named := record.config.get("probe", probe.name)) != probe.name:
+        yield f"the probe is {probe.name!r}, but the config has {named!r}"
     for key, wanted in _settled(probe.name, options).items():
-        if (own := other_setting(probe, key, wanted)) is not None:
-            yield f"the config gives the probe {key} = {wanted}, it had {own}"
+        if (value := other_setting(probe, key, wanted)) is not None:
+            yield f"the config has {key} = {wanted} for the probe, which had {value}"
 
 
 def _settled(probe: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return options as values: `bench probe` keeps them as they were typed, such as `[1,5]`."""
+    """Return options as values: `bench probe` records them as typed, such as `[1,5]`."""
     try:
         entry = registry.find("probes", probe)
         heads = {"num_heads": 1} if registry.needs(entry, "num_heads") else {}

@@ -1,8 +1,7 @@
-"""Can a number be believed: against chance, against untrained weights, and beside other records?
+"""Control a number against chance, against untrained weights and against other records.
 
-A record may be whole and still worth nothing: features that are garbage, predictions of another
-model, a truth that was made easier. Such findings are suspect, never failed: nothing in the record
-itself is contradicted.
+A consistent record may still be worthless: garbage features, predictions of another model, an
+easier ground truth. Such findings are suspect, never failed: nothing contradicts the record itself.
 """
 
 from __future__ import annotations
@@ -29,75 +28,79 @@ ALPHA = 0.05  # one-sided: better than untrained weights
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Peer:
-    """A sound record with what comparing needs of it."""
+    """A sound record and what is needed to compare it with others."""
 
-    result: Record
+    record: Record
     path: Path
     counted: Counted
 
 
-def controls(own: Peer, others: Sequence[Peer], cache: Path | None = None) -> list[Finding]:
-    """Return what chance, the untrained control and the other records say of a number."""
-    result, counted = own.result, own.counted
-    rest = [peer for peer in others if peer.result.id != result.id]
-    rows = [peer for peer in rest if peer.result.data.score.digest == result.data.score.digest]
+def controls(subject: Peer, others: Sequence[Peer], cache: Path | None = None) -> list[Finding]:
+    """Compare a number with chance, the untrained control and the other records."""
+    record, counted = subject.record, subject.counted
+    rest = [peer for peer in others if peer.record.id != record.id]
+    rows = [peer for peer in rest if peer.record.data.score.digest == record.data.score.digest]
     content = rows if counted.content is not None else []
-    features = [p for p in rows if p.result.features.score_key == result.features.score_key]
+    features = [p for p in rows if p.record.features.score_key == record.features.score_key]
     truths = [
         peer
         for peer in rows
-        if result.task.files == peer.result.task.files != {}
+        if record.task.files == peer.record.task.files != {}
         and None not in (counted.truth, peer.counted.truth)
     ]
     alike = "no record of other weights has the same predictions"
     return [
-        *_chance(result),
-        *_untrained(own, rest, cache),
-        *_beside("copies", own, content, _copied, alike),
-        *_beside("split", own, rows, _renamed, "the same rows are called the same elsewhere"),
-        *_beside(
-            "features", own, features, _remade, "said to be of one network in other records too"
+        *_chance(record),
+        *_untrained(subject, rest, cache),
+        *_first_doubt("copies", subject, content, _copied, alike),
+        *_first_doubt(
+            "split", subject, rows, _renamed, "other records use the same names for these rows"
         ),
-        *_beside("truth", own, truths, _easier, "the same ground truth as in other records"),
+        *_first_doubt(
+            "features", subject, features, _remade, "other records name the same network for them"
+        ),
+        *_first_doubt(
+            "truth", subject, truths, _easier, "the same ground truth as in other records"
+        ),
     ]
 
 
-def may_concern(own: Record, other: Record) -> bool:
-    """Whether the files of another record can tell anything on `own`: cheap to say."""
-    if own.id == other.id:
+def may_concern(subject: Record, other: Record) -> bool:
+    """Whether another record is worth opening to control `subject`; cheap to compute."""
+    if subject.id == other.id:
         return False
-    same_rows = own.data.score.digest == other.data.score.digest
-    is_control = _is_untrained(other) and measured(own) == measured(other)
-    same_files = bool(own.task.files) and own.task.files == other.task.files
-    same_features = own.features.score_key == other.features.score_key
-    is_alike = is_control or same_features or own.metrics == other.metrics
+    same_rows = subject.data.score.digest == other.data.score.digest
+    is_control = _is_untrained(other) and measured(subject) == measured(other)
+    same_files = bool(subject.task.files) and subject.task.files == other.task.files
+    same_features = subject.features.score_key == other.features.score_key
+    is_alike = is_control or same_features or subject.metrics == other.metrics
     return same_files or (same_rows and is_alike)
 
 
-def measured(result: Record) -> str:
-    """Return everything that two records must share for their numbers to compare encoders."""
-    fit, labels = result.data.fit, result.train_labels
+def measured(record: Record) -> str:
+    """Return what two records must share for their numbers to compare encoders, as JSON."""
+    fit, labels = record.data.fit, record.train_labels
     facts: dict[str, Any] = {
-        "task": [result.task.name, result.task.metric, result.task.score_split],
-        "rows": [fit.digest if fit else None, result.data.score.digest],
+        "task": [record.task.name, record.task.metric, record.task.score_split],
+        "rows": [fit.digest if fit else None, record.data.score.digest],
         "labels": [labels.used, labels.fraction, labels.draw] if labels else None,
-        "files": dict(result.task.files),
-        "protocol": result.protocol.digest,
-        "probe": [result.probe.name, dict(result.probe.settings), list(result.probe.heads)],
-        "released": result.probe.released_sha256,
-        "skips": not result.counts_lost,
+        "files": dict(record.task.files),
+        "protocol": record.protocol.digest,
+        "probe": [record.probe.name, dict(record.probe.settings), list(record.probe.heads)],
+        "released": record.probe.released_sha256,
+        "skips": not record.counts_lost,
     }
     return json.dumps(facts, sort_keys=True)
 
 
 # ------------------------------------------------------------------------------------------- chance
-def _chance(result: Record) -> list[Finding]:
-    metrics = result.metrics
+def _chance(record: Record) -> list[Finding]:
+    metrics = record.metrics
     if not isinstance(metrics, MetricsPart):
-        return []  # a mean AP has no chance level
-    if result.encoder.is_floor:
+        return []  # mean AP has no chance level
+    if record.encoder.is_floor:
         return [ok("chance", "a floor may be at chance")]
-    total = result.num_counted
+    total = record.num_counted
     if not total:
         return [suspect("chance", "no row was scored")]
     interval, chance = wilson(metrics.correct, total), _percent(metrics.chance)
@@ -111,138 +114,137 @@ def _chance(result: Record) -> list[Finding]:
 
 
 # ---------------------------------------------------------------------------------------- untrained
-def _is_untrained(result: Record) -> bool:
-    """Whether an encoder is a floor with random weights; raw pixels have none."""
-    return result.encoder.is_floor and result.encoder.weights_sha256 is not None
+def _is_untrained(record: Record) -> bool:
+    """Whether the encoder is a floor with random weights; raw pixels have no weights."""
+    return record.encoder.is_floor and record.encoder.weights_sha256 is not None
 
 
-def _untrained(own: Peer, others: Sequence[Peer], cache: Path | None) -> list[Finding]:
-    result = own.result
-    if result.encoder.is_floor:
+def _untrained(subject: Peer, others: Sequence[Peer], cache: Path | None) -> list[Finding]:
+    record = subject.record
+    if record.encoder.is_floor:
         return [ok("control", "a floor needs no untrained control")]
-    if result.data.fit is None:
-        return [ok("control", "a released probe cannot be put on untrained weights")]
-    wanted = measured(result)
-    found = [p for p in others if _is_untrained(p.result) and measured(p.result) == wanted]
+    if record.data.fit is None:
+        return [ok("control", "a released probe cannot be used with untrained weights")]
+    key = measured(record)
+    found = [p for p in others if _is_untrained(p.record) and measured(p.record) == key]
     if not found:
-        return [unchecked("control", f"there is no untrained control; {_command(own)}")]
-    network = _network(result)
-    same = [p for p in found if _network(p.result) == network]
-    control = max(same or found, key=lambda p: (p.result.headline, p.result.id))
-    name = f"{control.result.encoder.name} (record {control.result.id})"
+        return [unchecked("control", f"there is no untrained control; {_command(subject)}")]
+    network = _network(record)
+    same = [p for p in found if _network(p.record) == network]
+    control = max(same or found, key=lambda p: (p.record.headline, p.record.id))
+    name = f"{control.record.encoder.name} (record {control.record.id})"
     try:
-        p_above = _p_above(own, control, cache)
+        p_above = _p_above(subject, control, cache)
     except BenchError as error:
         return [unchecked("control", f"{name} cannot be compared: {str(error).rstrip('.')}")]
     if p_above is None:
         return [unchecked("control", f"{name} was scored on other rows, or on too few videos")]
-    both = f"{_percent(result.headline)}, {name} {_percent(control.result.headline)}"
+    both = f"{_percent(record.headline)}, {name} {_percent(control.record.headline)}"
     if p_above > ALPHA:
         return [suspect("control", f"not better than untrained: {both}, one-sided p {p_above:.3g}")]
     return [ok("control", f"better than untrained: {both}, one-sided p {p_above:.2g}")]
 
 
-def _network(result: Record) -> str:
-    """Return the name of a network without where its weights come from."""
-    spec = str(result.config.get("encoder", result.encoder.spec))
+def _network(record: Record) -> str:
+    """Return the name of a network without the source of its weights."""
+    spec = str(record.config.get("encoder", record.encoder.spec))
     name, _, weights = spec.partition(":")
     return weights if name == "random" else name
 
 
-def _command(own: Peer) -> str:
-    """Say how the untrained control of a record is made."""
-    result, network = own.result, _network(own.result)
-    if result.encoder.spec == "arrays":
-        return "make features with untrained weights, and probe them with the same settings"
-    words = ["bench", "run", str(own.path)]
+def _command(subject: Peer) -> str:
+    """Describe how to make the untrained control of a record."""
+    record, network = subject.record, _network(subject.record)
+    if record.encoder.spec == "arrays":
+        return "compute features with untrained weights and probe them with the same settings"
+    words = ["bench", "run", str(subject.path)]
     if network in ("timm", "hf") or network.startswith("timm/"):
         return f"make one: {shlex.join([*words, '--set', 'encoder.random=true'])}"
     return f"make one: {shlex.join([*words, '--encoder', f'random:{network}'])}"
 
 
-def _p_above(own: Peer, control: Peer, cache: Path | None) -> float | None:
-    """Return the one-sided p of being better than the control on the same rows or videos.
+def _p_above(subject: Peer, control: Peer, cache: Path | None) -> float | None:
+    """Return the one-sided p of beating the control on the same rows, or (boxes) the same videos.
 
-    Of boxes it is that of the jackknife over videos.
+    Boxes are compared with a jackknife over videos.
     """
-    a, b = own.counted.right_rows(), control.counted.right_rows()
+    a, b = subject.counted.right_rows(), control.counted.right_rows()
     if a is not None and b is not None:
         if a.shape != b.shape:
             return None
         return float(mcnemar_above(int((a & ~b).sum()), int((b & ~a).sum())))
-    if own.counted.truth is None or own.counted.truth != control.counted.truth:
+    if subject.counted.truth is None or subject.counted.truth != control.counted.truth:
         return None
-    from bench.records.score_intervals import compare_boxes  # torch, which clips do not need
+    from bench.records.score_intervals import compare_boxes  # torch, not needed for clips
 
-    sides = (own.result, own.path.parent, control.result, control.path.parent)
+    sides = (subject.record, subject.path.parent, control.record, control.path.parent)
     paired = compare_boxes(*sides, cache)
     return None if paired is None else paired.p_above
 
 
 # ----------------------------------------------------------------------------------- other records
-def _beside(
+def _first_doubt(
     check: str,
-    own: Peer,
+    subject: Peer,
     others: Sequence[Peer],
     doubt: Callable[[Peer, Peer], str | None],
     fine: str,
 ) -> list[Finding]:
-    """Return the first doubt that another record casts; nothing where there is no other record."""
+    """Return the first doubt that another record raises; empty if there are no other records."""
     for other in others:
-        if sentence := doubt(own, other):
+        if sentence := doubt(subject, other):
             return [suspect(check, sentence)]
     return [ok(check, fine)] if others else []
 
 
-def _copied(own: Peer, other: Peer) -> str | None:
-    """Say whether other weights gave the same predictions, bit for bit."""
-    there = other.result.encoder
-    is_same = other.counted.content == own.counted.content
-    if not is_same or there.weights_sha256 == own.result.encoder.weights_sha256:
+def _copied(subject: Peer, other: Peer) -> str | None:
+    """Describe a record of other weights with bit-identical predictions."""
+    there = other.record.encoder
+    is_same = other.counted.content == subject.counted.content
+    if not is_same or there.weights_sha256 == subject.record.encoder.weights_sha256:
         return None
     return (
-        f"the predictions are, bit for bit, those of {there.name} (record {other.result.id}),"
+        f"the predictions are bit-identical to those of {there.name} (record {other.record.id}),"
         " which has other weights"
     )
 
 
-def _renamed(own: Peer, other: Peer) -> str | None:
-    """Say whether the same rows are called another task or split elsewhere."""
-    here, there = own.result.task, other.result.task
+def _renamed(subject: Peer, other: Peer) -> str | None:
+    """Describe a record with the same rows under another task or split name."""
+    here, there = subject.record.task, other.record.task
     if (here.name, here.score_split) == (there.name, there.score_split):
         return None
     return (
-        f"its rows are called {here.name} {here.score_split}, in record {other.result.id} the same"
-        f" rows are {there.name} {there.score_split}"
+        f"its rows are named {here.name} {here.score_split}, but {there.name} {there.score_split}"
+        f" in record {other.record.id}"
     )
 
 
-def _remade(own: Peer, other: Peer) -> str | None:
-    """Say whether the same features are said to be of another network, or of other clips."""
-    here, there = _made_by(own.result), _made_by(other.result)
+def _remade(subject: Peer, other: Peer) -> str | None:
+    """Describe a record with the same features of another network or other clips."""
+    here, there = _made_by(subject.record), _made_by(other.record)
     for name, fact in here.items():
         if fact != there[name]:
             return (
-                f"its features are those of record {other.result.id}, but {name} is {fact!r} here"
+                f"its features are those of record {other.record.id}, but {name} is {fact!r} here"
                 f" and {there[name]!r} there"
             )
     return None
 
 
-def _made_by(result: Record) -> dict[str, Any]:
-    """Return what follows from the key of the features that were scored."""
+def _made_by(record: Record) -> dict[str, Any]:
+    """Return the facts that the key of the scored features determines."""
     names = ("weights_sha256", "name", "num_parameters", "width", "is_floor")
-    facts = {f"encoder.{name}": getattr(result.encoder, name) for name in names}
-    return {**facts, "plan.score": result.plan.score}
+    facts = {f"encoder.{name}": getattr(record.encoder, name) for name in names}
+    return {**facts, "plan.score": record.plan.score}
 
 
-def _easier(own: Peer, other: Peer) -> str | None:
-    """Say whether another record of the same ground truth file holds another truth."""
-    if other.counted.truth == own.counted.truth:
+def _easier(subject: Peer, other: Peer) -> str | None:
+    """Describe a record of the same ground-truth files with another ground truth."""
+    if other.counted.truth == subject.counted.truth:
         return None
     return (
-        f"its ground truth is not that of record {other.result.id}, which was made from the same"
-        " files"
+        f"its ground truth differs from that of record {other.record.id}, made from the same files"
     )
 
 

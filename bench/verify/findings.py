@@ -1,4 +1,4 @@
-"""What a verification says: a finding per check, and the verdict on one record."""
+"""The output of a verification: one finding per check, and the verdict on a record."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ WORST_FIRST: tuple[Answer, ...] = ("failed", "suspect", "unchecked", "ok")
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """The answer of one named check; the sentence names the culprit.
+    """The outcome of one named check; the sentence names the culprit.
 
-    `failed` contradicts the record, `suspect` is a number that cannot be trusted although nothing
-    contradicts it, `unchecked` lacks what the check needs.
+    `failed` contradicts the record, `suspect` means that its number cannot be trusted although
+    nothing contradicts it, `unchecked` that something needed for the check is missing.
     """
 
     check: str
@@ -30,15 +30,15 @@ class Finding:
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """All findings on the record file `path`; `record` is its id, or what its file is called.
+    """All findings on the record file `path`; `record` is None if it cannot be read.
 
-    `result` is the record itself, None where it cannot be read.
+    `record_id` is its id, or the stem of the file name if it has none.
     """
 
-    record: str
+    record_id: str
     path: Path
     findings: tuple[Finding, ...]
-    result: Record | None = None
+    record: Record | None = None
 
     @property
     def status(self) -> Answer:
@@ -51,12 +51,12 @@ class Verdict:
         return [finding for finding in self.findings if finding.outcome == outcome]
 
     def reasons(self, outcome: Answer) -> list[str]:
-        """Return what the findings of one outcome say, to be put into a longer sentence."""
+        """Return the sentences of the findings of one outcome, without full stops."""
         return [finding.sentence.rstrip(".") for finding in self.having(outcome)]
 
 
 def finding(outcome: Answer, check: str, sentence: str) -> Finding:
-    """Return what a check found."""
+    """Return the finding of a check; see the partial functions below."""
     return Finding(check=check, outcome=outcome, sentence=sentence)
 
 
@@ -67,7 +67,7 @@ unchecked = partial(finding, "unchecked")
 
 
 def all_of(check: str, problems: Sequence[str], fine: str) -> Finding:
-    """Return one finding: failed with the first three problems, else fine."""
+    """Return one finding: failed with the first three problems, ok if there are none."""
     if not problems:
         return ok(check, fine)
     more = f"; and {len(problems) - 3} more" if len(problems) > 3 else ""

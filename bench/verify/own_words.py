@@ -1,4 +1,4 @@
-"""What a record file says of itself: fields, seal, status, and the files it names."""
+"""Check a record file by itself: fields, seal, status, and the files it names."""
 
 from __future__ import annotations
 
@@ -18,32 +18,32 @@ from bench.verify.claims import check_claims
 from bench.verify.findings import Finding, all_of, failed, ok, suspect, unchecked
 from bench.verify.selection import check_selection
 
-FIRST_SEALED = 4  # schema versions before have no seal, and files that do not say whose they are
-# What the text of a stranger's file can raise: fields of any type stand in any place.
+FIRST_SEALED = 4  # earlier schemas have no seal, and files that do not name their record
+# What reading an untrusted file can raise: any field may have any type.
 UNREADABLE = (
     RecordError, OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError
 )  # fmt: skip
 FILES = {"predictions": ".parquet", "truth": "-truth.parquet", "probe": "-probe/probe.json"}
-TENSORS = "probe.safetensors"  # as bench.evaluate.probe_files names it, which needs torch
+TENSORS = "probe.safetensors"  # as in bench.evaluate.probe_files, which imports torch
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Opened:
-    """A record file: its fields as they stand there, and the record, None where it is unsound.
+    """A record file: its `raw` fields, and the record, None if it is not sound.
 
-    `files` are the digests of those of its files that are there, by what they are.
+    `files` are the digests of its existing files, by kind.
     """
 
     path: Path
     raw: Mapping[str, Any]
-    result: Record | None
+    record: Record | None
     files: Mapping[str, str]
     findings: tuple[Finding, ...]
 
     @property
-    def record(self) -> str:
-        """The id, or what the file is called where it holds none."""
-        return self.result.id if self.result is not None else self.path.stem
+    def record_id(self) -> str:
+        """The id, or the stem of the file name if it has none."""
+        return self.record.id if self.record is not None else self.path.stem
 
     @property
     def is_sealed(self) -> bool:
@@ -51,26 +51,26 @@ class Opened:
         return not _is_old(self.raw)
 
     def place(self, name: str) -> Path:
-        """Return where a file that belongs to the record is."""
-        return self.path.parent / f"{self.record}{FILES[name]}"
+        """Return the path of a file of the record."""
+        return self.path.parent / f"{self.record_id}{FILES[name]}"
 
 
 def open_record(path: Path) -> Opened:
-    """Read a record file, and the digests of the files beside it; wrong content is a finding."""
+    """Read a record file and the digests of its other files; wrong content is a finding."""
     text = ""
-    result = None
+    record = None
     try:
         _refuse_endless(path)
         text = path.read_text(encoding="utf-8")
-        result = parse_record(text, path.name)
+        record = parse_record(text, path.name)
         json.loads(text, object_pairs_hook=_once)
-        if path.stem != result.id:
-            raise RecordError(f"{path.name} holds the record {result.id}; name it {result.id}.json")
+        if path.stem != record.id:
+            raise RecordError(f"{path.name} is record {record.id}; rename it to {record.id}.json")
     except UNREADABLE as error:
         sentence = str(error).rstrip(".")
         first = failed("record", sentence if path.name in sentence else f"{path.name}: {sentence}")
     else:
-        first = ok("record", "its fields hold together and give its id")
+        first = ok("record", "its fields are consistent and give its id")
     try:
         raw = json.loads(text)
     except (ValueError, RecursionError):
@@ -78,59 +78,59 @@ def open_record(path: Path) -> Opened:
     raw = raw if isinstance(raw, dict) else {}
     findings = [first, _seal(raw)]
     files: dict[str, str] = {}
-    if result is not None:
-        files, found = _files(path.parent, result)
-        findings += [found, check_claims(result), _status(result)]
-        findings.append(check_selection(result, is_sealed=not _is_old(raw)))
-    return Opened(path=path, raw=raw, result=result, files=files, findings=tuple(findings))
+    if record is not None:
+        files, found = _files(path.parent, record)
+        findings += [found, check_claims(record), _status(record)]
+        findings.append(check_selection(record, is_sealed=not _is_old(raw)))
+    return Opened(path=path, raw=raw, record=record, files=files, findings=tuple(findings))
 
 
-def belongs(opened: Opened, result: Record) -> Finding:
-    """Say whether predictions and truth were written for this record, task and split."""
+def belongs(opened: Opened, record: Record) -> Finding:
+    """Check whether predictions and ground truth were written for this record, task and split."""
     known = {
-        "record": result.id,
-        "task": result.task.name,
-        "split": result.task.score_split,
-        "manifest": result.data.score.digest,
+        "record": record.id,
+        "task": record.task.name,
+        "split": record.task.score_split,
+        "manifest": record.data.score.digest,
     }
-    problems, silent = [], []
+    problems, unnamed = [], []
     for name in ("predictions", "truth"):
         if name not in opened.files:
             continue
         file = opened.place(name)
-        said = prediction_facts(file)
-        if said is None:
-            silent.append(file.name)
+        facts = prediction_facts(file)
+        if facts is None:
+            unnamed.append(file.name)
             continue
         if not opened.is_sealed:
             problems.append(
-                f"{file.name} says whose it is, as files of schema"
-                f" {opened.raw.get('schema_version')} do not: the record was given an older schema"
-                " than it was written with"
+                f"{file.name} names its record, which files of schema"
+                f" {opened.raw.get('schema_version')} do not: the schema version of the record was"
+                " lowered"
             )
         problems += [
-            f"{file.name} was written for the {key} {said.get(key)!r}, the record is of {value!r}"
+            f"{file.name} was written for {key} {facts.get(key)!r}, but the record has {value!r}"
             for key, value in known.items()
-            if said.get(key) != value and (key, name) != ("manifest", "truth")
+            if facts.get(key) != value and (key, name) != ("manifest", "truth")
         ]
-    if problems or not silent:
+    if problems or not unnamed:
         return all_of("belongs", problems, "its files were written for this record")
-    sentence = f"nothing in {' and '.join(silent)} says which record, task and split it is of"
+    sentence = f"{' and '.join(unnamed)} does not name its record, task and split"
     return failed("belongs", sentence) if opened.is_sealed else unchecked("belongs", sentence)
 
 
 # ----------------------------------------------------------------------------------------- the file
 def _refuse_endless(path: Path) -> None:
-    """Refuse a device or a pipe, which may never end, even behind a link."""
+    """Reject devices and pipes, which may never end, also behind a symlink."""
     if not stat.S_ISREG(path.stat().st_mode) and not path.is_dir():
         raise OSError(errno.EINVAL, f"{path.name} is not a plain file")
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Refuse a key that stands twice: some readers take the first of its values, some the last."""
+    """Reject duplicate keys: some readers take the first value, some the last."""
     for key, count in Counter(key for key, _ in pairs).items():
         if count > 1:
-            raise RecordError(f"the field {key!r} stands twice")
+            raise RecordError(f"the field {key!r} occurs twice")
     return dict(pairs)
 
 
@@ -143,72 +143,73 @@ def _seal(raw: Mapping[str, Any]) -> Finding:
     version, seal = raw.get("schema_version"), raw.get("seal")
     if _is_old(raw):
         if seal is not None:
-            return failed("seal", f"a record of schema {version!r} has no seal, this one has")
+            return failed("seal", f"it has a seal, but records of schema {version!r} have none")
         return unchecked("seal", f"records of schema {version!r} have no seal")
     if seal is None:
-        return failed("seal", "the seal is missing: the file was edited, or not written whole")
+        return failed("seal", "the seal is missing: the file was edited or cut short")
     try:
-        own = seal_of(raw)
-    except ValueError as error:  # a number that is not one
+        is_intact = seal == seal_of(raw)
+    except ValueError as error:  # NaN or infinity
         return failed("seal", f"the seal cannot be computed: {error}")
-    if seal != own:
+    if not is_intact:
         return failed("seal", "the seal is broken: the file was edited after it was written")
-    return ok("seal", "nothing in the file was edited after it was written")
+    return ok("seal", "the file was not edited after it was written")
 
 
-def _files(folder: Path, result: Record) -> tuple[dict[str, str], Finding]:
-    """Return the digests of files that are there, and whether they are those of the record."""
+def _files(folder: Path, record: Record) -> tuple[dict[str, str], Finding]:
+    """Return the digests of the existing files, and whether they are those of the record."""
     found: dict[str, str] = {}
     problems = []
     for name, ending in FILES.items():
-        file = f"{result.id}{ending}"
-        artifact: Artifact | None = getattr(result.artifacts, name)
+        file = f"{record.id}{ending}"
+        artifact: Artifact | None = getattr(record.artifacts, name)
         if artifact is None:
             if name == "predictions":
-                problems.append("it names no predictions, from which its number could be counted")
+                problems.append("it names no predictions to compute its number from")
             continue
         if artifact.path != file:
-            problems.append(f"it names {artifact.path!r} as its {name}, which must be {file}")
+            problems.append(f"its {name} must be {file}, but it names {artifact.path!r}")
             continue
         try:
             _refuse_endless(folder / file)
             found[name] = file_sha256(folder / file)
         except FileNotFoundError:
-            if name != "probe":  # the probe may be left at home
+            if name != "probe":  # the probe may be left out of a bundle
                 problems.append(f"{file} is missing")
         except OSError as error:
             problems.append(f"{file} cannot be read: {error.strerror}")
         else:
             if found[name] != artifact.sha256:
-                problems.append(f"{file} is not the file that the record was written with")
+                problems.append(f"{file} was changed after the record was written")
     if "probe" in found and not problems:
-        problems += _tensors(folder / f"{result.id}{FILES['probe']}")
-    return found, all_of("files", problems, f"{', '.join(found)}: as they were written")
+        problems += _tensors(folder / f"{record.id}{FILES['probe']}")
+    return found, all_of("files", problems, f"{', '.join(found)}: unchanged")
 
 
 def _tensors(facts: Path) -> list[str]:
-    """Return what is wrong with the tensors of a probe whose other file is the record's."""
+    """Return what is wrong with the tensors that the probe's `facts` file names."""
     place = facts.with_name(TENSORS)
     try:
-        wanted = json.loads(facts.read_text(encoding="utf-8"))["tensors_sha256"]
+        digest = json.loads(facts.read_text(encoding="utf-8"))["tensors_sha256"]
         _refuse_endless(place)
-        is_own = file_sha256(place) == wanted
+        if file_sha256(place) == digest:
+            return []
     except UNREADABLE as error:
         return [f"{place.parent.name}/{place.name} cannot be read: {error}"]
-    return [] if is_own else [f"{place.parent.name}/{place.name} is not the one of {facts.name}"]
+    return [f"{place.parent.name}/{place.name} does not match {facts.name}"]
 
 
 # --------------------------------------------------------------------------------------- the claims
-def _status(result: Record) -> Finding:
-    why = []
-    if result.config.get("limit") is not None:
-        why.append(f"limited to {result.config['limit']} rows a split")
-    if result.environment.get("git_dirty"):
-        why.append("the code differs from its commit")
-    if why and result.status == "complete":
-        return failed("status", f"it is called complete, but was {' and '.join(why)}")
-    if result.status == "suspect":
-        return suspect("status", "; ".join(result.reasons))
-    if result.status == "not_reportable":
-        return ok("status", f"not reportable: {'; '.join(result.reasons)}")
+def _status(record: Record) -> Finding:
+    reasons = []
+    if record.config.get("limit") is not None:
+        reasons.append(f"limited to {record.config['limit']} rows per split")
+    if record.environment.get("git_dirty"):
+        reasons.append("the code differs from its commit")
+    if reasons and record.status == "complete":
+        return failed("status", f"its status is complete, but: {' and '.join(reasons)}")
+    if record.status == "suspect":
+        return suspect("status", "; ".join(record.reasons))
+    if record.status == "not_reportable":
+        return ok("status", f"not reportable: {'; '.join(record.reasons)}")
     return ok("status", "complete")

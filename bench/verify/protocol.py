@@ -1,4 +1,4 @@
-"""Is the protocol of a record the one of that name, and was it kept to but for what is said?"""
+"""Check that a record followed the protocol it names, except for its recorded deviations."""
 
 from __future__ import annotations
 
@@ -15,44 +15,43 @@ from bench.verify.findings import Finding, all_of, failed
 RELEASED = "released probe, no fit"
 
 
-def check_protocol(result: Record) -> Finding:
-    """Say whether the protocol is the one of that name in this version, and was kept to."""
-    name = result.protocol.name
+def check_protocol(record: Record) -> Finding:
+    """Check that the protocol is the one of that name in this version, and was followed."""
+    name = record.protocol.name
     try:
         protocol: EvaluationProtocol = registry.build("protocols", name, {})
     except UsageError as error:
         return failed(
             "protocol",
-            f"protocol {name!r} cannot be compared: {str(error).rstrip('.')}; load its module with"
-            " --with if it is one of your own",
+            f"protocol {name!r} cannot be compared: {str(error).rstrip('.')}; load the module of a"
+            " custom protocol with --with",
         )
-    if result.protocol.digest != protocol_digest(protocol):
+    if record.protocol.digest != protocol_digest(protocol):
         return failed(
             "protocol",
-            f"the record was made under the protocol digest {result.protocol.digest[:12]}, that of"
-            f" {name} is {protocol_digest(protocol)[:12]}: another protocol under this name",
+            f"the record has the protocol digest {record.protocol.digest[:12]}, but {name} has"
+            f" {protocol_digest(protocol)[:12]}: another protocol under the same name",
         )
-    return all_of("protocol", [*departures(result, protocol)], f"{name}, as this version has it")
+    return all_of("protocol", [*departures(record, protocol)], f"{name} as in this version")
 
 
-def departures(result: Record, protocol: EvaluationProtocol) -> Iterator[str]:
-    """Yield what differs from the protocol without being on record as a deviation."""
-    probe, name = result.probe, protocol.name
+def departures(record: Record, protocol: EvaluationProtocol) -> Iterator[str]:
+    """Yield every difference from the protocol that is not recorded as a deviation."""
+    probe, name = record.probe, protocol.name
     rule = protocol.selection if probe.released_sha256 is None else RELEASED
     if probe.selection.rule != rule:
         yield (
-            f"heads were chosen by {probe.selection.rule!r}, {name} chooses by"
-            f" {protocol.selection!r}"
+            f"heads were chosen by {probe.selection.rule!r}, but {name} uses {protocol.selection!r}"
         )
-    sampler = result.plan.sampler
-    from_elsewhere = sampler == "unknown" and result.encoder.spec == ARRAYS
-    if result.task.unit == "clip" and not from_elsewhere and sampler != protocol.sampler:
-        yield f"clips were sampled by {sampler!r}, {name} samples by {protocol.sampler!r}"
+    sampler = record.plan.sampler
+    from_elsewhere = sampler == "unknown" and record.encoder.spec == ARRAYS
+    if record.task.unit == "clip" and not from_elsewhere and sampler != protocol.sampler:
+        yield f"clips were sampled by {sampler!r}, but {name} uses {protocol.sampler!r}"
     if probe.released_sha256 is not None:
         return
-    task = "" if from_elsewhere else result.task.name
-    for key, value in protocol.fixed_options(task, result.task.kind, probe.name).items():
-        wanted, said = plain(value), f"{probe.name} {key} "
-        own = other_setting(probe, key, wanted)
-        if own is not None and not any(s.startswith(said) for s in result.protocol.deviations):
-            yield f"{name} fixes {key} = {wanted}, the probe had {own}, unsaid"
+    task = "" if from_elsewhere else record.task.name
+    for key, value in protocol.fixed_options(task, record.task.kind, probe.name).items():
+        fixed, prefix = plain(value), f"{probe.name} {key} "
+        found = other_setting(probe, key, fixed)
+        if found is not None and not any(s.startswith(prefix) for s in record.protocol.deviations):
+            yield f"{name} fixes {key} = {fixed}, but the probe had {found}, not recorded"

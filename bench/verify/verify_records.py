@@ -1,7 +1,7 @@
-"""Does a record hold: are its files its own, do they give its numbers, and can these be believed?
+"""Verify records: are the files their own, do they give the numbers, and are these plausible?
 
-Everything is computed from the files of the record, offline. What this cannot find is a forger who
-makes predictions up and writes a whole consistent record around them; `bench replay` can.
+Everything is computed offline from the files of the record. A forger who makes up predictions and
+writes a consistent record around them is not caught here, but by `bench replay`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bench.records.record import Record
 from bench.verify.boxes import check_boxes
-from bench.verify.cache import remembered
+from bench.verify.cache import cached
 from bench.verify.clips import check_clips
 from bench.verify.controls import Peer, controls, may_concern
 from bench.verify.findings import Finding, Verdict, suspect, unchecked
@@ -23,25 +23,27 @@ from bench.verify.recount import Counted
 def verify(
     path: Path, *, others: Sequence[Record] = (), strict: bool = False, cache: Path | None = None
 ) -> Verdict:
-    """Check a record file and the files beside it; content that is wrong never raises.
+    """Check a record file and its other files; wrong content never raises.
 
-    `others` are records of the same folder, among which controls are looked for, such as that of
-    the untrained network. With `strict` what cannot be checked is suspect.
+    `others` are records of the same folder that may serve as controls, such as that of the
+    untrained network. With `strict`, whatever cannot be checked is suspect.
     """
     opened = open_record(path)
-    own, findings = _examined(opened, cache)
-    if own is None:
+    subject, findings = _examined(opened, cache)
+    if subject is None:
         return _verdict(opened, findings, strict)
-    near = [path.parent / f"{other.id}.json" for other in others if may_concern(own.result, other)]
+    near = [
+        path.parent / f"{other.id}.json" for other in others if may_concern(subject.record, other)
+    ]
     peers = [_examined(open_record(file), cache)[0] for file in near]
-    found = controls(own, [peer for peer in peers if peer is not None], cache)
+    found = controls(subject, [peer for peer in peers if peer is not None], cache)
     return _verdict(opened, [*findings, *found], strict)
 
 
 def verify_folder(folder: Path, cache: Path | None = None) -> list[Verdict]:
-    """Verify every record `folder/*.json`, with each other as controls; return them by name.
+    """Verify every record `folder/*.json`, with the others as controls, in order of their names.
 
-    What depends on a record's own files alone is kept under `cache/verified`, by their bytes.
+    Findings on a record's own files are cached under `cache/verified`, keyed by their bytes.
     """
     return verify_all(sorted(folder.glob("*.json")), cache=cache)
 
@@ -49,7 +51,7 @@ def verify_folder(folder: Path, cache: Path | None = None) -> list[Verdict]:
 def verify_all(
     paths: Iterable[Path], *, strict: bool = False, cache: Path | None = None
 ) -> list[Verdict]:
-    """Verify records of any folders, with each other as controls, in the order given."""
+    """Verify records of any folders, with the others as controls, in the order given."""
     examined = []
     for path in paths:
         opened = open_record(path)
@@ -57,42 +59,43 @@ def verify_all(
     by_rows: dict[str, list[Peer]] = {}
     for _, peer, _ in examined:
         if peer is not None:
-            by_rows.setdefault(peer.result.data.score.digest, []).append(peer)
+            by_rows.setdefault(peer.record.data.score.digest, []).append(peer)
     verdicts = []
-    for opened, own, findings in examined:
-        found = controls(own, by_rows[own.result.data.score.digest], cache) if own else []
+    for opened, subject, findings in examined:
+        rows = by_rows[subject.record.data.score.digest] if subject else []
+        found = controls(subject, rows, cache) if subject else []
         verdicts.append(_verdict(opened, [*findings, *found], strict))
     return verdicts
 
 
 def _examined(opened: Opened, cache: Path | None) -> tuple[Peer | None, list[Finding]]:
-    """Check one record by its own files; return what others can be compared with, if anything."""
-    result = opened.result
-    if result is None:
+    """Check a record by its own files; also return it as a `Peer` if others can be compared."""
+    record = opened.record
+    if record is None:
         return None, list(opened.findings)
-    findings = [*opened.findings, check_protocol(result)]
-    is_box = result.task.unit == "box"
+    findings = [*opened.findings, check_protocol(record)]
+    is_box = record.task.unit == "box"
     if "predictions" not in opened.files or (is_box and "truth" not in opened.files):
         for name in ("belongs", "rows", "manifest", "metrics"):
-            findings.append(unchecked(name, "the files are not there"))
+            findings.append(unchecked(name, "the files are missing"))
         return None, findings
 
     def check() -> tuple[list[Finding], Counted]:
-        own, counted = (check_boxes if is_box else check_clips)(opened, result)
-        return [belongs(opened, result), *own], counted
+        found, counted = (check_boxes if is_box else check_clips)(opened, record)
+        return [belongs(opened, record), *found], counted
 
-    found, counted = remembered(opened, cache, check)
-    peer = Peer(result=result, path=opened.path, counted=counted)
+    found, counted = cached(opened, cache, check)
+    peer = Peer(record=record, path=opened.path, counted=counted)
     return (None if counted == Counted() else peer), [*findings, *found]
 
 
 def _verdict(opened: Opened, findings: Sequence[Finding], strict: bool) -> Verdict:
-    told = [
+    checked = [
         suspect(finding.check, f"not checked: {finding.sentence}")
         if strict and finding.outcome == "unchecked"
         else finding
         for finding in findings
     ]
     return Verdict(
-        record=opened.record, path=opened.path, findings=tuple(told), result=opened.result
+        record_id=opened.record_id, path=opened.path, findings=tuple(checked), record=opened.record
     )

@@ -1,6 +1,6 @@
-"""The published numbers that ship with the project: `results.csv`, one number a line.
+"""The published numbers that ship with the project: `results.csv`, one number per line.
 
-Whose they are and how they were read stands with the papers (`leaderboards/papers.py`).
+Their sources and how they were read are documented in `leaderboards/papers.py`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A table as CSV: a line per row, numbers in percent."""
+"""A table as CSV: one line per row, numbers in percent."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ PUBLISHED = ("published", "published_std", "difference")
 def csv_text(table: Table) -> str:
     """Return one line per row: kind, encoder, weights, facts, numbers, notes.
 
-    A column has its number under its label and behind that, as `LABEL:low` and so on, the ends of
-    its interval, how many `seeds` (or draws) it is the mean of with their `std` (ddof 1), the best
-    `place` and the worst (`place_to`) that the data leave open and, where the table has published
-    numbers, the `published` one and the `difference` to it. Columns that show how heads were
-    chosen have seeds and std alone.
+    The number of a column is under its label, followed by `LABEL:low` etc.: the ends of its
+    interval, the number of `seeds` (or draws) it averages with their `std` (ddof 1), the best
+    `place` and the worst (`place_to`) that the data allow and, in tables with published numbers,
+    the `published` one with its spread and the `difference` from it. Columns that show how heads
+    were chosen have only seeds and std.
     """
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
@@ -32,16 +32,16 @@ def csv_text(table: Table) -> str:
     ]
     named = [
         name
-        for label, own in zip(labels, keys, strict=True)
-        for name in (label, *(f"{label}:{key}" for key in own))
+        for label, column_keys in zip(labels, keys, strict=True)
+        for name in (label, *(f"{label}:{key}" for key in column_keys))
     ]
     writer.writerow(["kind", "encoder", "weights_sha256", *table.facts, *named, "notes"])
     for row in table.rows:
         weights = row.record.encoder.weights_sha256 if row.record else None
         values = []
-        for cell, own in zip(row.cells, keys, strict=True):
+        for cell, column_keys in zip(row.cells, keys, strict=True):
             fields = _fields(cell)
-            values += [_percent(cell.value), *(fields[key] for key in own)]
+            values += [_percent(cell.value), *(fields[key] for key in column_keys)]
         notes = [
             f"{label}: {table.notes[number - 1]}"
             for label, cell in zip(labels, row.cells, strict=True)
@@ -53,15 +53,15 @@ def csv_text(table: Table) -> str:
 
 
 def unique_labels(table: Table) -> list[str]:
-    """Return the labels of the columns, with their titles where two are the same."""
+    """Return the labels of the columns, with titles and then numbers added to duplicates."""
     counts = Counter(head.label for head in table.heads)
     labels = [
         head.label if counts[head.label] == 1 else f"{head.label}:{head.column.title}"
         for head in table.heads
     ]
-    again = Counter(labels)
+    counts = Counter(labels)
     return [
-        label if again[label] == 1 else f"{label}:{place}"
+        label if counts[label] == 1 else f"{label}:{place}"
         for place, label in enumerate(labels, start=1)
     ]
 

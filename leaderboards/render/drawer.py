@@ -1,6 +1,6 @@
-"""How each number came about: an entry per record, which a page opens in a drawer.
+"""The provenance of each number: an entry per record, which a page opens in a drawer.
 
-Without a script the entries are a foldable list below the table, and numbers link to them.
+Without a script the entries are a collapsible list below the table, and numbers link to them.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from bench.records.record import Record
 from leaderboards.render.markup import described
 from leaderboards.render.page_table import bar_of, places, signed
 from leaderboards.rows.layout import printed
-from leaderboards.rows.provenance import commit_of, facts_of, selection_lines
+from leaderboards.rows.provenance import commit_of, facts_of, optimism_lines, selection_lines
 from leaderboards.rows.table import METRICS, Table, TableCell, TableHead, TableRow, grouped, percent
 
-ENTRIES_LIMIT = 1_000  # records: beyond it a page would grow too large, and the table tells of them
+ENTRIES_LIMIT = 1_000  # records with all facts; more would make the page too large
 DIALOG = (
     '<dialog id="drawer" aria-labelledby="drawer-title">\n'
     '<header><div><h2 id="drawer-title"></h2><p id="drawer-what"></p></div>'
@@ -26,14 +26,14 @@ DIALOG = (
     '<div id="drawer-body"></div>\n</dialog>'
 )
 SHOWS = {
-    "honest": " of the head chosen on held-out training rows, from the fit on the others",
-    "best_on_score": " of the head that is best on the scored rows",
+    "honest": " of the head chosen on held-out training rows, trained on the others",
+    "best_on_score": " of the best head on the scored rows",
 }
 
 
 @dataclass(frozen=True, kw_only=True)
 class Shown:
-    """A cell, its column and record, and how many numbers of the column have a place."""
+    """A cell with its column and record; `placed` numbers of the column have a place."""
 
     head: TableHead
     cell: TableCell
@@ -42,7 +42,7 @@ class Shown:
 
 
 def shown_records(table: Table) -> list[Record]:
-    """Return every record that a number stands for, once, in reading order."""
+    """Return the record of every number, each once, in reading order."""
     found = {
         cell.record.id: cell.record
         for row in table.rows
@@ -53,8 +53,8 @@ def shown_records(table: Table) -> list[Record]:
 
 
 def records_section(entries: Iterable[str]) -> str:
-    """Return entries below their heading, and the drawer that they open in."""
-    heading = "<h2>How each number came about</h2>"
+    """Return the entries below their heading, and the drawer that shows them."""
+    heading = "<h2>Provenance of each number</h2>"
     return "\n".join(['<section class="records">', heading, *entries, "</section>", DIALOG])
 
 
@@ -64,7 +64,7 @@ def entries_markup(table: Table) -> list[str]:
         sum(row.cells[i].rank is not None for row in table.rows) for i in range(len(table.heads))
     ]
     lines: list[str] = []
-    told: set[str] = set()
+    seen: set[str] = set()
     for r, row in enumerate(table.rows):
         entries = []
         shown = [
@@ -73,9 +73,9 @@ def entries_markup(table: Table) -> list[str]:
             if cell.record is not None and cell.value is not None
         ]
         for key, cells in grouped(shown, lambda one: one.record.id).items():
-            if key not in told and len(told) < ENTRIES_LIMIT:
+            if key not in seen and len(seen) < ENTRIES_LIMIT:
                 entries.append(_entry(row, cells, table.notes))
-                told.add(key)
+                seen.add(key)
         entries += [
             _paper(f"paper-{r}-{i}", row, head, cell.published)
             for i, (head, cell) in enumerate(zip(table.heads, row.cells, strict=True))
@@ -87,7 +87,7 @@ def entries_markup(table: Table) -> list[str]:
 
 
 def entry(key: str, who: str, what: str, shown: str, body: str) -> str:
-    """Return a foldable entry; in the drawer `who` and `what` stand above its body."""
+    """Return a collapsible entry; the drawer shows `who` and `what` above its body."""
     return (
         f'<details class="entry" id="{key}" data-who="{escape(who)}" data-what="{escape(what)}">'
         f'<summary><span>{escape(what)}</span><b>{escape(shown)}</b></summary>'
@@ -98,16 +98,16 @@ def entry(key: str, who: str, what: str, shown: str, body: str) -> str:
 # ---------------------------------------------------------------------------------------- a record
 def _entry(row: TableRow, cells: Sequence[Shown], notes: Sequence[str]) -> str:
     record = cells[0].record
-    said = dict.fromkeys(notes[n - 1] for one in cells for n in one.cell.notes)
-    remarks = "".join(f"<li>{escape(note)}</li>" for note in said)
+    unique = dict.fromkeys(notes[n - 1] for one in cells for n in one.cell.notes)
+    remarks = "".join(f"<li>{escape(note)}</li>" for note in unique)
     numbers = [one for one in cells if one.head.column.shows == "metric"] or cells[:1]
     body = "".join(_number(one) for one in numbers)
     body += described(_summary(record, cells))
     body += f'<h4>Notes</h4><ul class="remarks">{remarks}</ul>' if remarks else ""
-    body += _again(record)
+    body += _rerun(record)
     body += f'<div class="classes" data-record="{record.id}"></div>'
     facts = described(facts_of(record))
-    body += f'<details class="all"><summary>Everything on record</summary>{facts}</details>'
+    body += f'<details class="all"><summary>Full record</summary>{facts}</details>'
     what = f"{record.task.title} · {record.probe.name} · {record.protocol.name}"
     return entry(f"record-{record.id}", row.name, what, percent(record.headline) or "", body)
 
@@ -119,27 +119,27 @@ def _number(one: Shown) -> str:
     assert value is not None
     if column.shows == "gap":
         return _large(signed(value), "points that choosing on the scored rows would add", "")
-    told = METRICS[column.metric] + SHOWS.get(column.shows, "")
+    label = METRICS[column.metric] + SHOWS.get(column.shows, "")
     if cell.seeds:
-        told = f"{told}, mean of {cell.seeds.count} {cell.seeds.over}"
+        label = f"{label}, mean of {cell.seeds.count} {cell.seeds.over}"
     style = bar_of(cell, value, one.record, one.head)
     if cell.published:
         style += f";--paper:{cell.published.value:.1f}%"
     scale = f'<div class="scale" style="{style}"></div>'
-    return _large(percent(value) or "", f"% {told}", scale)
+    return _large(percent(value) or "", f"% {label}", scale)
 
 
-def _large(digits: str, told: str, scale: str) -> str:
-    return f'<div class="large"><p><b>{digits}</b> {escape(told)}</p>{scale}</div>'
+def _large(digits: str, label: str, scale: str) -> str:
+    return f'<div class="large"><p><b>{digits}</b> {escape(label)}</p>{scale}</div>'
 
 
 def _summary(record: Record, cells: Sequence[Shown]) -> dict[str, list[str]]:
-    """Return what decides how far a number can be believed."""
+    """Return the facts that determine how reliable a number is."""
     seeds = cells[0].cell.seeds
-    told = [_told(one) for one in cells]
+    by_cell = [_facts_of_cell(one) for one in cells]
 
     def each(heading: str) -> list[str]:
-        return list(dict.fromkeys(one[heading] for one in told if heading in one))
+        return list(dict.fromkeys(facts[heading] for facts in by_cell if heading in facts))
 
     facts = {
         "Counts": [_counts(record)],
@@ -147,7 +147,7 @@ def _summary(record: Record, cells: Sequence[Shown]) -> dict[str, list[str]]:
         "Place": each("Place"),
         seeds.over.capitalize() if seeds else "Seeds": each("Seeds"),
         "Head": selection_lines(record),
-        "Optimism": _optimism(record),
+        "Optimism": optimism_lines(record),
         "Published": each("Published"),
         "Others": each("Others"),
         "Status": [record.status.replace("_", " ")] if record.status != "complete" else [],
@@ -155,57 +155,44 @@ def _summary(record: Record, cells: Sequence[Shown]) -> dict[str, list[str]]:
     return {heading: lines for heading, lines in facts.items() if lines}
 
 
-def _told(one: Shown) -> dict[str, str]:
-    """Return what stands behind a number, by heading."""
-    cell, told = one.cell, {}
-    if own := cell.interval:
-        ends = f"{percent(own.low)} to {percent(own.high)}"
-        told["Interval"] = f"{ends} ({100 * own.level:g} %, {own.method})"
+def _facts_of_cell(one: Shown) -> dict[str, str]:
+    cell, facts = one.cell, {}
+    if interval := cell.interval:
+        ends = f"{percent(interval.low)} to {percent(interval.high)}"
+        facts["Interval"] = f"{ends} ({100 * interval.level:g} %, {interval.method})"
     if cell.rank:
         is_open = cell.rank[0] != cell.rank[1]
-        told["Place"] = f"{places(cell)} of {one.placed}"
-        told["Place"] += ", as far as the sample tells" if is_open else ""
+        facts["Place"] = f"{places(cell)} of {one.placed}"
+        facts["Place"] += ", as far as the sample can tell" if is_open else ""
     if seeds := cell.seeds:
         one_of = seeds.over.removesuffix("s")
         values = [f"{percent(v)} ({one_of} {key})" for key, v in sorted(seeds.values.items())]
-        told["Seeds"] = f"{percent(seeds.mean)} ± {percent(seeds.std)}: {', '.join(values)}"
+        facts["Seeds"] = f"{percent(seeds.mean)} ± {percent(seeds.std)}: {', '.join(values)}"
     if cell.published and cell.difference is not None:
         paper = f"{printed(cell.published.value)} in {_where(cell.published)}"
-        told["Published"] = f"{paper}; here {signed(cell.difference)}"
+        facts["Published"] = f"{paper}; here {signed(cell.difference)}"
     if cell.others:
-        told["Others"] = f"newest of {cell.others + 1} records that fit"
-    return told
+        facts["Others"] = f"newest of {cell.others + 1} matching records"
+    return facts
 
 
 def _counts(record: Record) -> str:
-    own, listed = record.metrics, record.data.score.listed
-    if isinstance(own, FrameMapPart):
-        return f"{own.scored:,} of {own.expected:,} boxes scored, {own.num_frames:,} key frames"
-    lost = "" if own.scored == listed else f", {listed - own.scored:,} unreadable"
-    published = "" if own.expected == listed else f", {own.expected:,} published"
-    return f"{own.correct:,} right of {listed:,} listed{lost}{published}"
+    metrics, listed = record.metrics, record.data.score.listed
+    if isinstance(metrics, FrameMapPart):
+        scored = f"{metrics.scored:,} of {metrics.expected:,} boxes scored"
+        return f"{scored}, {metrics.num_frames:,} key frames"
+    lost = "" if metrics.scored == listed else f", {listed - metrics.scored:,} unreadable"
+    published = "" if metrics.expected == listed else f", {metrics.expected:,} published"
+    return f"{metrics.correct:,} correct of {listed:,} listed{lost}{published}"
 
 
-def _optimism(record: Record) -> list[str]:
-    own = record.optimism
-    if own is None:
-        return []
-    is_kept = record.probe.selection.score_split_fit == "kept"
-    fits = "fitted without the held-out rows" if is_kept else "of the same fits"
-    return [
-        f"{fits} the chosen head has {percent(own.honest)} on the scored rows, the best of"
-        f" {own.heads} {percent(own.best)}: choosing there would add {100 * own.gap:.1f} points"
-    ]
-
-
-def _again(record: Record) -> str:
+def _rerun(record: Record) -> str:
     commit = commit_of(record)
-    made = f"Made {record.created}" + (f" at {commit}" if commit else "")
-    lines = [f"bench run records/{record.id}.json", f"bench replay {record.id}"]
-    code = escape("\n".join(lines))
+    created = f"Created {record.created}" + (f" at {commit}" if commit else "")
     return (
-        f'<h4>Run it again</h4><pre class="again"><code>{code}</code></pre>'
-        f'<p class="dim">{escape(made)}. The second command compares what it gets with the'
+        f'<h4>Rerun</h4><pre class="again"><code>bench run records/{record.id}.json\n'
+        f"bench replay {record.id}</code></pre>"
+        f'<p class="dim">{escape(created)}. The second command compares its result with the'
         " record.</p>"
     )
 
@@ -226,8 +213,8 @@ def _paper(key: str, row: TableRow, head: TableHead, paper: PublishedNumber) -> 
     }
     value = printed(paper.value)
     scale = f'<div class="scale" style="--value:0%;--paper:{value}%"></div>'
-    told = f"% {METRICS.get(paper.metric, paper.metric)}, as printed, not measured here"
-    body = _large(f"{value}†", told, scale)
+    label = f"% {METRICS.get(paper.metric, paper.metric)}, as printed, not measured here"
+    body = _large(f"{value}†", label, scale)
     body += described({name: [text] for name, text in facts.items() if text})
     return entry(key, row.name, f"{paper.task} · {head.column.title}", f"{value}†", body)
 

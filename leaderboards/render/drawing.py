@@ -1,7 +1,7 @@
-"""Pictures as SVG that takes the colours of the page around it; the same data give the same bytes.
+"""Figures as SVG that inherits the colours of the page; the same data give the same bytes.
 
-Letters and axes are drawn in `INK` and become the colour of the text, what is measured is drawn in
-`ACCENT` and becomes the accent of the page: one picture serves light and dark.
+Text and axes are drawn in `INK` and become the text colour, data are drawn in `ACCENT` and become
+the accent of the page, so one figure serves light and dark pages.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ ACCENT = "#0f6b5d"
 STYLES: Mapping[str, object] = {
     "svg.hashsalt": "frozenbench",
     "svg.fonttype": "none",
-    "text.parse_math": False,  # a name may hold a dollar sign
+    "text.parse_math": False,  # a name may contain a dollar sign
     "font.size": 9,
     **dict.fromkeys(
         ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), INK
@@ -31,8 +31,8 @@ STYLES: Mapping[str, object] = {
 
 @contextmanager
 def own_style() -> Iterator[None]:
-    """Draw with our settings, whatever the reader's own matplotlibrc says."""
-    import matplotlib as mpl  # half a second, and not needed to list what is registered
+    """Draw with our settings, whatever the user's matplotlibrc says."""
+    import matplotlib as mpl  # takes half a second, not needed to list the registry
 
     with mpl.rc_context():
         mpl.rcdefaults()
@@ -41,21 +41,21 @@ def own_style() -> Iterator[None]:
 
 
 def svg_text(figure: Figure) -> str:
-    """Return a figure as SVG, without what says when and with which version it was made."""
+    """Return a figure as SVG, without date and version."""
     from matplotlib.backends.backend_svg import FigureCanvasSVG
 
     out = io.StringIO()
-    unsaid = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-    FigureCanvasSVG(figure).print_svg(out, metadata=unsaid)  # type: ignore[no-untyped-call]
+    omitted = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    FigureCanvasSVG(figure).print_svg(out, metadata=omitted)  # type: ignore[no-untyped-call]
     text = out.getvalue()
     return text[text.index("<svg") :].replace(INK, "currentColor")
 
 
 def inline(svg: str, prefix: str, label: str) -> str:
-    """Return an SVG to stand in a page beside others: as wide as its place, ids of its own.
+    """Return an SVG to embed in a page next to others: full width, with unique ids.
 
-    Ids that nothing refers to are left out, and so are clips: nothing is drawn beyond the axes.
-    Links of its points are for the mouse alone, since the table has the same ones.
+    Unused ids and clip paths are dropped: nothing is drawn beyond the axes. The links of its points
+    cannot take the focus, since the table has the same ones.
     """
     svg = re.sub(r"<defs>\s*<clipPath.*?</defs>", "", svg, flags=re.DOTALL)
     svg = re.sub(r' clip-path="[^"]*"| xmlns(:\w+)?="[^"]*"', "", svg)
@@ -73,7 +73,7 @@ def inline(svg: str, prefix: str, label: str) -> str:
 
 
 def plain_axes(axes: Axes) -> None:
-    """Take away what is no data: the frame, its background, heavy grid lines."""
+    """Remove everything that is not data: frame, background, heavy grid lines."""
     axes.grid(color=INK, alpha=0.18, linewidth=0.6)
     axes.set_axisbelow(True)
     axes.patch.set_alpha(0)

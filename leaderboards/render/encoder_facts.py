@@ -1,8 +1,7 @@
-"""What a table says of an encoder before its numbers: parameters, input, and clips a second.
+"""The facts about an encoder before its numbers: parameters, input and clips per second.
 
-The speed is measured in the runs themselves: clips that went through the network over the seconds
-that this took, the way to the device and the readout included. Places of a call that hold no clip
-count, for they take the same time.
+The speed is measured in the runs themselves: clips through the network per second, with the
+transfer to the device and the readout. Padding of a call counts, since it takes the same time.
 """
 
 from __future__ import annotations
@@ -16,33 +15,33 @@ from leaderboards.rows.table import Fact
 
 TITLES = ("parameters", "input", "clips/s")
 FRAMES_NOTE = (
-    "Input: frames x pixels²; 8 x (1 x 224²) is an image encoder that sees 8 frames one by one."
+    "Input: frames x pixels²; 8 x (1 x 224²) is an image encoder applied to 8 frames one by one."
 )
 
 
 def facts_of_encoder(records: Sequence[Record], shown: Record | None) -> tuple[Fact, ...]:
-    """Return a fact for every one of `TITLES`; `shown` stands for the encoder in the table.
+    """Return a fact per title, empty without a `shown` record of the encoder (chance).
 
-    `records` are all of that encoder. Without one (chance) there is nothing to say.
+    `records` are all of that encoder.
     """
     if shown is None:
         return tuple(Fact() for _ in TITLES)
     encoder = shown.encoder
     count, frames, size = encoder.num_parameters, encoder.num_frames, encoder.image_size
-    seen = f"{frames} x {size}²" if encoder.takes == "video" else f"{frames} x (1 x {size}²)"
-    speed = clips_a_second(records, shown)
+    clip = f"{frames} x {size}²" if encoder.takes == "video" else f"{frames} x (1 x {size}²)"
+    speed = clips_per_second(records, shown)
     return (
         Fact(text=millions(count) if count else NONE, plain=str(count), value=count),
-        Fact(text=seen, plain=seen.replace("²", ""), value=frames * size * size),
-        Fact(text=spelled(speed), plain=repr(speed), value=speed) if speed else Fact(text=NONE),
+        Fact(text=clip, plain=clip.replace("²", ""), value=frames * size * size),
+        Fact(text=speed_text(speed), plain=repr(speed), value=speed) if speed else Fact(text=NONE),
     )
 
 
-def clips_a_second(records: Iterable[Record], shown: Record) -> float | None:
-    """Return clips a second over all runs on videos that encoded some where `shown` was made.
+def clips_per_second(records: Iterable[Record], shown: Record) -> float | None:
+    """Return clips per second over all runs on videos with the device, precision and input of
+    `shown`.
 
-    Runs on another device, in another precision or of another input do not count. None: no run
-    encoded anything, or the records are too old to say how many clips a call held.
+    None if no run encoded anything, or the records are too old to have the batch size.
     """
     clips, seconds = 0, 0.0
     for record in records:
@@ -54,16 +53,16 @@ def clips_a_second(records: Iterable[Record], shown: Record) -> float | None:
 
 
 def speed_note(shown: Iterable[Record]) -> list[str]:
-    """Return the sentences that say what input and speed mean, and where speed was measured."""
+    """Return the sentences that define input and speed, and where speed was measured."""
     places = sorted({f"{r.features.precision} on {r.environment.get('device')}" for r in shown})
     if not places:
         return []
     where = " and ".join(places)
-    return [FRAMES_NOTE, f"clips/s: through the network, as measured in these runs, {where}."]
+    return [FRAMES_NOTE, f"clips/s: through the network, measured in these runs ({where})."]
 
 
-def spelled(speed: float) -> str:
-    """Spell a speed with three significant digits, or whole above a thousand."""
+def speed_text(speed: float) -> str:
+    """Format a speed with three significant digits, as a whole number above a thousand."""
     digits = max(0, 3 - len(str(int(speed)))) if speed >= 1 else 2
     return f"{speed:,.{digits}f}"
 

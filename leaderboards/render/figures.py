@@ -1,7 +1,7 @@
-"""Numbers against what an encoder costs: a small picture per task, for parameters and for time.
+"""Numbers against the cost of an encoder: a small figure per task, by parameters and by time.
 
 A point is an encoder, its bar the 95 % interval over samples; floors are grey, published numbers
-are diamonds, and what does not compare with its column is open. Every point links to its record.
+are diamonds, and numbers that do not compare with their column are hollow. Points link to records.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 PANELS_LIMIT = 12
-LABELS_LIMIT = 14  # of more points only those are named that no smaller one reaches
+LABELS_LIMIT = 14  # with more points, only those on the frontier are named
 WIDTH, HEIGHT = 3.7, 2.9  # inches
 LETTERS = 8
 
 
 @dataclass(frozen=True, kw_only=True)
 class Axis:
-    """What encoders are compared by: `value` is where a cell stands, None for nowhere."""
+    """A cost of encoders; `value` is that of a cell, None if unknown."""
 
     prefix: str
     label: str
@@ -42,21 +42,19 @@ SIZE = Axis(prefix="size", label="parameters (millions)", value=parameters)
 
 
 def figures_markup(table: Table, records: Sequence[Record]) -> str:
-    """Return all pictures of a table; nothing where there is nothing to compare.
+    """Return all figures of a table, empty if there is nothing to compare.
 
-    `records` are those that the table was made of, for speeds and for curves over few labels.
+    `records` are those that the table was made of, for speeds and low-shot curves.
     """
     shown = [r for r in records if r.status != "not_reportable"]
     speeds, where, elsewhere = milliseconds(table, shown)
     cost = []
     if where:
-        cost.append(
-            f"Milliseconds that a clip takes in the network, measured in these runs ({where})."
-        )
+        cost.append(f"Milliseconds per clip in the network, measured in these runs ({where}).")
     if elsewhere:
-        cost.append(f"Not shown, for they ran elsewhere: {', '.join(elsewhere)}.")
+        cost.append(f"Not shown because they ran elsewhere: {', '.join(elsewhere)}.")
     time = Axis(
-        prefix="time", label="milliseconds a clip", value=lambda row, cell: speeds.get(id(row))
+        prefix="time", label="milliseconds per clip", value=lambda row, cell: speeds.get(id(row))
     )
     parts = [
         _group(table, "Against the number of parameters", SIZE, []),
@@ -67,14 +65,14 @@ def figures_markup(table: Table, records: Sequence[Record]) -> str:
     return "\n".join(['<section class="figures">', *parts, "</section>"]) if parts else ""
 
 
-# ----------------------------------------------------------------------------------------- pictures
-def _group(table: Table, title: str, x: Axis, told: Sequence[str]) -> str:
+# ------------------------------------------------------------------------------------------ figures
+def _group(table: Table, title: str, x: Axis, remarks: Sequence[str]) -> str:
     panels, unplaced = [], set()
     for section in sections(table):
         column = next((i for i in section.columns if table.heads[i].column.shows == "metric"), None)
         points = [] if column is None else points_of(table, column, x.value)
         if column is None or len({point.x for point in points}) < 2:
-            continue  # nothing to read off one size, or one speed
+            continue  # a single size or speed shows nothing
         panels.append((section, table.heads[column], points))
         unplaced |= {
             row.name
@@ -83,14 +81,14 @@ def _group(table: Table, title: str, x: Axis, told: Sequence[str]) -> str:
         }
     if not panels:
         return ""
-    said = [*told]
+    sentences = [*remarks]
     if unplaced and x is SIZE:
-        said.append(f"Without parameters, and so not shown: {', '.join(sorted(unplaced))}.")
-    said.append("Choose a point to see how it came about.")
+        sentences.append(f"Not shown because without parameters: {', '.join(sorted(unplaced))}.")
+    sentences.append("Click a point to see its provenance.")
     if any(len(points) > LABELS_LIMIT for _, _, points in panels):
-        said.append("Named are those that no encoder to their left reaches.")
+        sentences.append("Named: encoders that no encoder to their left matches.")
     if len(panels) > PANELS_LIMIT:
-        said.append(f"The first {PANELS_LIMIT} of {len(panels)} tasks are drawn.")
+        sentences.append(f"Only the first {PANELS_LIMIT} of {len(panels)} tasks are drawn.")
     drawn = []
     for i, (section, head, points) in enumerate(panels[:PANELS_LIMIT]):
         label = escape(f"{section.title}: {METRICS[head.column.metric]} by {x.label}")
@@ -102,7 +100,7 @@ def _group(table: Table, title: str, x: Axis, told: Sequence[str]) -> str:
         for kind, (css, words) in KEYS.items()
         if kind in kinds
     )
-    legend = f'<p class="legend">{escape(" ".join(said))}</p><p class="legend">{key}</p>'
+    legend = f'<p class="legend">{escape(" ".join(sentences))}</p><p class="legend">{key}</p>'
     return _panels(title, legend, drawn)
 
 
@@ -121,9 +119,7 @@ KEYS: Mapping[Kind, tuple[str, str]] = {
     "published": ("dot square", "published"),
     "other": ("dot hollow", "does not compare with its column, see the footnotes"),
 }
-
-
-# Colour, filling and marker.
+# Colour, fill and marker.
 LOOKS: Mapping[Kind, tuple[str, str, str]] = {
     "encoder": (ACCENT, ACCENT, "o"),
     "floor": (INK, INK, "o"),
@@ -141,8 +137,8 @@ def _scatter(head: TableHead, points: Sequence[Point], axis: str) -> str:
         axes = figure.subplots()
         axes.set_xscale("log")
         for kind in LOOKS:
-            if own := [point for point in points if point.kind == kind]:
-                _draw(axes, own, kind)
+            if of_kind := [point for point in points if point.kind == kind]:
+                _draw(axes, of_kind, kind)
         chance = head.chance
         _limits(axes, points, chance)
         if chance is not None:
@@ -150,7 +146,7 @@ def _scatter(head: TableHead, points: Sequence[Point], axis: str) -> str:
         plain_axes(axes)
         axes.set_xlabel(axis)
         axes.set_ylabel(f"{METRICS[head.column.metric]} (%)")
-        figure.draw_without_rendering()  # the places of names need the final axes
+        figure.draw_without_rendering()  # placing the names needs the final axes
         _name(axes, points, chance)
         return svg_text(figure)
 
@@ -168,7 +164,7 @@ def _draw(axes: Axes, points: Sequence[Point], kind: Kind) -> None:
 
 
 def _limits(axes: Axes, points: Sequence[Point], chance: float | None) -> None:
-    """Leave room around all that is drawn: nothing is cut off at the axes."""
+    """Leave room around everything drawn, so that nothing is cut off at the axes."""
     lows = [p.low for p in points] + ([] if chance is None else [100 * chance])
     highs = [p.high for p in points]
     room = 0.08 * max(max(highs) - min(lows), 1.0)
@@ -185,7 +181,7 @@ def _limits(axes: Axes, points: Sequence[Point], chance: float | None) -> None:
 
 
 def _name(axes: Axes, points: Sequence[Point], chance: float | None) -> None:
-    """Write names beside their points, where they touch nothing; else they are left out."""
+    """Write names next to their points; names without free space are left out."""
     frame = axes.get_window_extent()
     spots = axes.transData.transform([(p.x, p.y) for p in points])
     ends = axes.transData.transform([(p.x, end) for p in points for end in (p.low, p.high)])
@@ -205,7 +201,7 @@ def _name(axes: Axes, points: Sequence[Point], chance: float | None) -> None:
     names = [("chance", guess)] if guess else []
     names += [(p.name, [(float(by_point[p][0]), float(by_point[p][1]))]) for p in wanted if p.name]
     for label in placed(names, taken, frame_box, letters=LETTERS):
-        told = axes.annotate(
+        text = axes.annotate(
             label.name,
             (label.x, label.y),
             xycoords="figure pixels",
@@ -214,12 +210,11 @@ def _name(axes: Axes, points: Sequence[Point], chance: float | None) -> None:
             va="center",
             alpha=0.8 if label.name == "chance" else 1,
         )
-        told.set_in_layout(False)
+        text.set_in_layout(False)
 
 
 # ------------------------------------------------------------------------------------------- curves
 def _curves(table: Table, records: Sequence[Record]) -> str:
-    """Return the curves over the number of labels of the tasks and probes of the table."""
     wanted = {(head.column.task, head.column.probe, head.protocol) for head in table.heads}
     panels = [
         panel
@@ -228,12 +223,12 @@ def _curves(table: Table, records: Sequence[Record]) -> str:
     ]
     if not panels:
         return ""
-    told = "Mean over draws of the training labels; the band is one standard deviation (ddof = 1)."
+    text = "Mean over draws of the training labels; the band is one standard deviation (ddof = 1)."
     if len(panels) > PANELS_LIMIT:
-        told += f" The first {PANELS_LIMIT} of {len(panels)} are drawn."
+        text += f" Only the first {PANELS_LIMIT} of {len(panels)} are drawn."
     drawn = []
     for i, panel in enumerate(panels[:PANELS_LIMIT]):
         label = escape(f"{panel.title}: {panel.metric} by the number of training {panel.rows}")
         svg = inline(panel_svg(panel), f"labels{i}", label)
         drawn.append(_figure(panel.record.task.title, panel.record.probe.name, svg))
-    return _panels("Against the number of labels", f'<p class="legend">{told}</p>', drawn)
+    return _panels("Against the number of labels", f'<p class="legend">{text}</p>', drawn)

@@ -1,7 +1,7 @@
 """A table as JSON: everything that a page shows, for programs.
 
-Numbers are fractions; published ones are in percent, as papers print them. `notes` of a cell count
-from 1, as footnotes do.
+Numbers are fractions; published ones are in percent, as printed. `notes` of a cell are footnote
+numbers, from 1.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from leaderboards.rows.table import Table, TableCell, TableRow
 
 
 def json_text(table: Table) -> str:
-    """Return the table; cells are in the order of `columns`, their records by id in `records`."""
+    """Return the table; cells are in the order of `columns`, `records` has theirs by id."""
     shown = {cell.record.id: cell.record for row in table.rows for cell in row.cells if cell.record}
     fields = {
         "name": table.name,
@@ -48,7 +48,7 @@ def json_text(table: Table) -> str:
 
 
 def dumped(fields: dict[str, Any]) -> str:
-    """Return fields as the text of a file, in the order given."""
+    """Return fields as the text of a file, in the given order."""
     return json.dumps(fields, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
@@ -63,7 +63,7 @@ def _row(row: TableRow) -> dict[str, Any]:
 
 
 def encoder_fields(record: Record | None) -> dict[str, Any]:
-    """Return which encoder a row is of; None in a row that is not measured."""
+    """Return the encoder of a row; its fields are None in a row that was not measured."""
     encoder = record.encoder if record else None
     return {
         "encoder": encoder.spec if encoder else None,

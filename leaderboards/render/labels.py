@@ -1,4 +1,4 @@
-"""Where names go in a picture: beside their points, touching neither points nor one another."""
+"""Placement of names in a figure: next to their points, touching neither points nor each other."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import Literal, Self
 
 Align = Literal["left", "center", "right"]
-LETTER = 0.58  # widths of a letter and heights of a line, in units of the letters' size
+LETTER = 0.58  # width of a letter and height of a line, in units of the font size
 LINE = 1.15
 GAP = 6.0  # points between a point and its name
 
 
 @dataclass(frozen=True, kw_only=True)
 class Box:
-    """A rectangle in points of the picture."""
+    """A rectangle in points of the figure."""
 
     left: float
     right: float
@@ -23,12 +23,12 @@ class Box:
 
     @classmethod
     def around(cls, x: float, y: float, half_width: float, half_height: float) -> Self:
-        """Return the box with this middle."""
+        """Return the box with this centre."""
         return cls(left=x - half_width, right=x + half_width,
                    bottom=y - half_height, top=y + half_height)  # fmt: skip
 
     def touches(self, other: Box) -> bool:
-        """Whether the two have a point in common."""
+        """Whether the two boxes overlap."""
         return (
             self.left < other.right
             and other.left < self.right
@@ -37,7 +37,7 @@ class Box:
         )
 
     def holds(self, other: Box) -> bool:
-        """Whether the other lies within."""
+        """Whether the other box lies within this one."""
         return (
             self.left <= other.left
             and other.right <= self.right
@@ -48,16 +48,13 @@ class Box:
 
 @dataclass(frozen=True, kw_only=True)
 class Label:
-    """A name that ends, begins or is centred at `x`, its middle at the height `y`."""
+    """A name that begins, ends or is centred at `x`, vertically centred at `y`."""
 
     name: str
     x: float
     y: float
     align: Align
-
-    def box(self, letters: float) -> Box:
-        """Return what the name covers, for letters of that size."""
-        return _box(self.align, self.x, self.y, *_size(self.name, letters))
+    box: Box
 
 
 def placed(
@@ -67,19 +64,21 @@ def placed(
     *,
     letters: float,
 ) -> list[Label]:
-    """Return the names that find a place within `frame`, in the order given.
+    """Return the names that find a free place within `frame`, in the given order.
 
-    `names` stand with the points (x, y) beside one of which they may go; `letters` is their size
-    in points of 1/72 inch.
+    `names` come with the points (x, y) next to which they may go; `letters` is the font size in
+    points of 1/72 inch.
     """
     used, found = list(taken), []
     for name, points in names:
-        size = _size(name, letters)
-        for align, x, y in (place for point in points for place in _places(*point, *size)):
-            box = _box(align, x, y, *size)
+        width, height = LETTER * letters * len(name), LINE * letters
+        places = (place for point in points for place in _places(*point, width, height))
+        for align, x, y in places:
+            left = {"left": x, "center": x - width / 2, "right": x - width}[align]
+            box = Box(left=left, right=left + width, bottom=y - height / 2, top=y + height / 2)
             if frame.holds(box) and not any(box.touches(other) for other in used):
                 used.append(box)
-                found.append(Label(name=name, x=x, y=y, align=align))
+                found.append(Label(name=name, x=x, y=y, align=align, box=box))
                 break
     return found
 
@@ -87,7 +86,7 @@ def placed(
 def _places(
     x: float, y: float, width: float, height: float
 ) -> Iterator[tuple[Align, float, float]]:
-    """Yield places around a point: to its right and left, then above and below."""
+    """Yield places around a point: right and left, then above and below."""
     for dy in (0.0, 0.8 * height, -0.8 * height):
         yield "left", x + GAP, y + dy
         yield "right", x - GAP, y + dy
@@ -98,12 +97,3 @@ def _places(
     for dy in (2.0 * height, -2.0 * height, 3.0 * height, -3.0 * height):
         yield "left", x + GAP, y + dy
         yield "right", x - GAP, y + dy
-
-
-def _size(name: str, letters: float) -> tuple[float, float]:
-    return LETTER * letters * len(name), LINE * letters
-
-
-def _box(align: Align, x: float, y: float, width: float, height: float) -> Box:
-    left = {"left": x, "center": x - width / 2, "right": x - width}[align]
-    return Box(left=left, right=left + width, bottom=y - height / 2, top=y + height / 2)

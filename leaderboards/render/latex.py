@@ -1,7 +1,6 @@
-"""A table as LaTeX: a `table` with a booktabs `tabular` per section, to be put into a paper.
+"""A table as LaTeX: a `table` with a booktabs `tabular` per section, to paste into a paper.
 
-It needs `\\usepackage{booktabs,graphicx}` and nothing else; a table that is wider than the text is
-made smaller.
+It needs only `\\usepackage{booktabs,graphicx}`; tables wider than the text are scaled down.
 """
 
 from __future__ import annotations
@@ -9,8 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from leaderboards.rows.layout import PrintedGrid, Sheet, difference_text, margin, printed, sheet_of
-from leaderboards.rows.table import Table, TableCell, percent
+from leaderboards.rows.layout import PrintedGrid, Sheet, difference_text, margin, printed
+from leaderboards.rows.table import TableCell, percent
 
 NEEDS = "% Needs \\usepackage{booktabs,graphicx}."
 SHRUNK = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"
@@ -22,32 +21,27 @@ SPECIAL = {
     "–": "--", "—": "---", "−": "$-$", "·": r"$\cdot$", "±": r"$\pm$", "×": r"$\times$",  # noqa: RUF001
     "†": r"$^\dagger$", "≤": r"$\leq$", "≥": r"$\geq$", "²": "$^2$", "³": "$^3$", "…": r"\ldots{}",
 }  # fmt: skip
-LAST_LATIN = 0x17F  # what every LaTeX sets without a further package
+LAST_LATIN = 0x17F  # the last letter that LaTeX prints without further packages
 PLAIN_ENDS = 0x7F
 
 
-def latex_text(table: Table) -> str:
-    """Return the tables of all sections; of a table with facts one."""
-    return latex_of(sheet_of(table))
-
-
 def latex_of(sheet: Sheet) -> str:
-    """Return a floating table per grid, with its caption above and what is to be said below it."""
+    """Return a floating table per grid, with its caption above and notes and legend below."""
     if not sheet.grids:
-        return "".join(f"% {_one_line(said)}\n" for said in [sheet.title, *sheet.legend])
+        return "".join(f"% {_one_line(text)}\n" for text in [sheet.title, *sheet.legend])
     name = "".join(s if s.isascii() and s.isalnum() else "-" for s in sheet.name)
     numbered = enumerate(sheet.grids, start=1)
     return "\n".join([NEEDS, *(_table(sheet, grid, f"tab:{name}-{n}") for n, grid in numbered)])
 
 
 def _table(sheet: Sheet, grid: PrintedGrid, label: str) -> str:
-    told = " ".join(escaped(f"{s.title}: {s.facts}.") for s in grid.sections)
+    sections = " ".join(escaped(f"{s.title}: {s.facts}.") for s in grid.sections)
     before = [r"\#"] * grid.has_places
     rest = [*map(escaped, grid.facts), *map(escaped, grid.titles)]
     lines = [
         r"\begin{table}[t]",
         r"\centering",
-        rf"\caption{{{escaped(sheet.title)}. {told}}}",
+        rf"\caption{{{escaped(sheet.title)}. {sections}}}",
         rf"\label{{{label}}}",
         SHRUNK,
         rf"\begin{{tabular}}{{{'r' * len(before)}l{'r' * len(rest)}}}",
@@ -79,13 +73,13 @@ def _table(sheet: Sheet, grid: PrintedGrid, label: str) -> str:
 
 
 def escaped(text: str) -> str:
-    """Return a text as LaTeX sets it; a sign that needs a package stands there as its number."""
-    apart = re.sub("-(?=-)", "-\0", _one_line(text))  # two hyphens would be set as a dash
-    return "".join(map(_sign, apart))
+    """Escape a text for LaTeX; characters that need a package are printed as `[U+...]`."""
+    split = re.sub("-(?=-)", "-\0", _one_line(text))  # two hyphens would become a dash
+    return "".join(map(_character, split))
 
 
 def _one_line(text: str) -> str:
-    """Return a text without line breaks, which would end a comment or a paragraph."""
+    """Return a text without line breaks, which would end a comment or paragraph."""
     return " ".join(text.split())
 
 
@@ -93,31 +87,32 @@ def _bold(text: str, is_best: bool) -> str:
     return rf"\textbf{{{text}}}" if is_best else text
 
 
-def _sign(sign: str) -> str:
-    if sign in SPECIAL:
-        return SPECIAL[sign]
-    code = ord(sign)
-    return sign if 31 < code < PLAIN_ENDS or 0xA0 < code <= LAST_LATIN else f"[U+{code:04X}]"
+def _character(char: str) -> str:
+    if char in SPECIAL:
+        return SPECIAL[char]
+    code = ord(char)
+    return char if 31 < code < PLAIN_ENDS or 0xA0 < code <= LAST_LATIN else f"[U+{code:04X}]"
 
 
 def _cell(cell: TableCell) -> str:
-    """Return a cell as LaTeX: number, footnotes, interval, spread, and what a paper says."""
     published = cell.published
     notes = f"$^{{{','.join(map(str, cell.notes))}}}$" if cell.notes else ""
     if cell.text:
         return _bold(escaped(cell.text), cell.is_best) + notes
     dagger = r"$^\dagger$"
-    own = _bold(printed(published.value), cell.published_is_best) if published else ""
+    paper = _bold(printed(published.value), cell.published_is_best) if published else ""
     if cell.value is None:
         std = "" if published is None or published.std is None else _small(printed(published.std))
-        return f"{own}{dagger}{notes}{std}" if published else "--"
+        return f"{paper}{dagger}{notes}{std}" if published else "--"
     wide = margin(cell)
     text = _bold(percent(cell.value) or "", cell.is_best) + notes
     text += "" if wide is None else _small(percent(wide) or "")
     if cell.seeds:
         text += f" ({cell.seeds.count} {cell.seeds.over}{_small(percent(cell.seeds.std) or '')})"
     if published:
-        text += f" ({own}{dagger}, {difference_text(cell).replace('-', '$-$').replace('+', '$+$')})"
+        text += (
+            f" ({paper}{dagger}, {difference_text(cell).replace('-', '$-$').replace('+', '$+$')})"
+        )
     return text
 
 
@@ -126,13 +121,13 @@ def _small(text: str) -> str:
 
 
 def _line(cells: Sequence[str]) -> str:
-    # After a line break or a rule a bracket or an asterisk would be read as its option.
+    # After a line break or rule, a bracket or asterisk would be parsed as its option.
     first = f"{{}}{cells[0]}" if cells[0].startswith(("[", "*")) else cells[0]
     return " & ".join([first, *cells[1:]]) + r" \\"
 
 
 def _spanned(grid: PrintedGrid, start: int) -> list[str]:
-    """Return the titles of the sections above their columns, and a rule below each."""
+    """Return the titles of the sections above their columns, with a rule below each."""
     cells, rules = [rf"\multicolumn{{{start}}}{{c}}{{}}"], []
     for section in grid.sections:
         count = len(section.columns)

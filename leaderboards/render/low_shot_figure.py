@@ -1,8 +1,8 @@
-"""Label-efficiency curves as a picture: a panel per task and probe, a line per encoder.
+"""Label-efficiency curves as a figure: a panel per task and probe, a line per encoder.
 
 The task's metric against training labels on a logarithmic axis; a band is one standard deviation
-(ddof = 1) over the draws. The same records give the same bytes. Letters and axes take the colour of
-the text around them, so that one picture serves light and dark pages.
+(ddof = 1) over the draws. The same records give the same bytes. Text and axes inherit the colour
+of the page, so one figure serves light and dark pages.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Told apart on white and on black, and with every common colour vision (Okabe and Ito).
+# Distinguishable on white and on black, and with common colour blindness (Okabe and Ito).
 COLOURS = ("#0a85cc", "#e08a00", "#0c9c74", "#cc6fa5", "#d45a1e", "#8d7bd6", "#a39a1e", "#5aa9c4")
 MARKERS = "oXP*"
 FLOOR, DASHES, FLOOR_MARKERS = "#98999b", ((4, 2), (1.5, 1.5), (6, 2, 1.5, 2)), "s^vD"
 WIDTH, HEIGHT = 3.3, 2.7  # inches of a panel
-PANEL_WIDTH = 3.7  # of one that stands alone in a page
-LETTERS_AN_INCH = 13
-LETTERS_OF_A_SIGN = 8  # the line and the gaps before a name in the legend
-APART = 0.14  # decades between two ticks, so that their numbers do not touch
+PANEL_WIDTH = 3.7  # of a panel that is a figure of its own
+LETTERS_PER_INCH = 13
+HANDLE_LETTERS = 8  # width of the line and the gaps before a name in the legend
+TICK_GAP = 0.14  # decades between two ticks, so that their labels do not touch
 LIGHT_OR_DARK = (
     "<style>:root{color:#40454b}@media(prefers-color-scheme:dark){:root{color:#c6ccd2}}</style>"
 )
@@ -47,7 +47,7 @@ def pictures(board: LowShot) -> tuple[str, bytes]:
     with own_style():
         figure = _figure(board)
         png = io.BytesIO()
-        # PNG first, for an SVG is drawn at 72 dots an inch and leaves the figure so.
+        # PNG first: drawing an SVG leaves the figure at 72 dots per inch.
         FigureCanvasAgg(figure).print_png(  # type: ignore[no-untyped-call]
             png, metadata={"Software": None}
         )
@@ -71,8 +71,8 @@ def panel_svg(panel: Panel) -> str:
         return svg_text(figure)
 
 
-def alone(svg: str) -> str:
-    """Return the SVG as a file of its own, which follows the reader's light or dark setting."""
+def standalone(svg: str) -> str:
+    """Return the SVG as a file that follows the reader's light or dark setting."""
     start = svg.index(">") + 1
     return f'<?xml version="1.0" encoding="utf-8"?>\n{svg[:start]}{LIGHT_OR_DARK}{svg[start:]}'
 
@@ -94,10 +94,11 @@ def _figure(board: LowShot) -> Figure:
         axes_row[0].set_ylim(0, 1.04 * max(map(_top, row)))  # shared by the row
         for place, axes in enumerate(axes_row):
             if place < len(row):
-                handles.update(_draw(axes, row[place], key.styles))
-                title = _title(row[place], is_alone=times[row[place].title] == 1)
-                axes.set_title(title, fontsize=9)
-                axes.set_ylabel("" if place else f"{row[place].metric} (%)")
+                panel = row[place]
+                handles.update(_draw(axes, panel, key.styles))
+                facts = f"\n{panel.record.protocol.name}, n = {panel.record.metrics.expected:,}"
+                axes.set_title(panel.title + facts * (times[panel.title] > 1), fontsize=9)
+                axes.set_ylabel("" if place else f"{panel.metric} (%)")
             else:
                 axes.set_axis_off()
     key.draw(figure, handles, loc="outside lower center")
@@ -106,9 +107,9 @@ def _figure(board: LowShot) -> Figure:
 
 @dataclass(frozen=True, kw_only=True)
 class _Key:
-    """How each line is drawn by its name, encoders first, and the legend below the panels.
+    """The style of each line by name, encoders first, and the legend below the panels.
 
-    Encoders are told apart by colour, then marker; floors are grey and dashed.
+    Encoders differ by colour, then marker; floors are grey and dashed.
     """
 
     styles: Mapping[str, Mapping[str, Any]]
@@ -118,7 +119,7 @@ class _Key:
 
     @classmethod
     def of(cls, panels: Sequence[Panel], width: float) -> Self:
-        """Return the key of panels that are so many inches wide."""
+        """Return the key of panels that are `width` inches wide together."""
         lines = [line for panel in panels for line in panel.lines]
         floors = sorted({line.name for line in lines if line.kind == "floor"})
         encoders = sorted({line.name for line in lines} - {*floors})
@@ -132,31 +133,25 @@ class _Key:
             styles[name] = {"color": FLOOR, "marker": marker, "linestyle": dashes}
         has_chance = any(panel.record.chance is not None for panel in panels)
         names = [*styles, *["chance"] * has_chance]
-        letters = int(width * LETTERS_AN_INCH)
-        labels = [textwrap.fill(name, letters - LETTERS_OF_A_SIGN) for name in names]
+        letters = int(width * LETTERS_PER_INCH)
+        labels = [textwrap.fill(name, letters - HANDLE_LETTERS) for name in names]
         longest = max(map(len, "\n".join(labels).splitlines()))
-        num_columns = max(1, min(3, letters // (longest + LETTERS_OF_A_SIGN)))
+        num_columns = max(1, min(3, letters // (longest + HANDLE_LETTERS)))
         return cls(styles=styles, names=names, labels=labels, num_columns=num_columns)
 
     @property
     def num_lines(self) -> int:
-        """Lines that the legend needs."""
+        """Number of text lines of the legend."""
         return -(-len(self.names) // self.num_columns) + "".join(self.labels).count("\n")
 
-    def draw(self, figure: Figure, handles: Mapping[str, Artist], **how: Any) -> None:
-        """Draw the legend of what was drawn."""
+    def draw(self, figure: Figure, handles: Mapping[str, Artist], **style: Any) -> None:
+        """Draw the legend of the lines in `handles`."""
         shown = [handles[name] for name in self.names]
-        figure.legend(shown, self.labels, ncols=self.num_columns, frameon=False, **how)
-
-
-def _title(panel: Panel, *, is_alone: bool) -> str:
-    record = panel.record
-    facts = f"{record.protocol.name}, n = {record.metrics.expected:,}"
-    return panel.title if is_alone else f"{panel.title}\n{facts}"
+        figure.legend(shown, self.labels, ncols=self.num_columns, frameon=False, **style)
 
 
 def _top(panel: Panel) -> float:
-    """Return the upper end of the highest band, chance at least, in percent."""
+    """Return the upper end of the highest band in percent, at least chance."""
     cells = [cell for line in panel.lines for cell in line.cells if cell.mean is not None]
     ends = [(cell.mean or 0.0) + (cell.std() or 0.0) for cell in cells]
     return 100 * max(panel.record.chance or 0.0, *ends)
@@ -168,7 +163,6 @@ def _task(panel: Panel) -> tuple[str, ...]:
 
 
 def _draw(axes: Axes, panel: Panel, styles: Mapping[str, Mapping[str, Any]]) -> dict[str, Artist]:
-    """Draw one panel and return what the legend shows, by name."""
     handles: dict[str, Artist] = {}
     for line in panel.lines:
         style = styles[line.name]
@@ -192,10 +186,10 @@ def _draw(axes: Axes, panel: Panel, styles: Mapping[str, Mapping[str, Any]]) -> 
 
 
 def _ticks(lines: Sequence[Line]) -> list[float]:
-    """Return the numbers of labels that were measured, thinned where they would touch."""
+    """Return the measured numbers of labels, thinned so that tick labels do not touch."""
     found = sorted({cell.labels for line in lines for cell in line.cells if cell.records})
     kept: list[float] = []
     for labels in reversed(found):
-        if not kept or math.log10(kept[-1] / labels) >= APART:
+        if not kept or math.log10(kept[-1] / labels) >= TICK_GAP:
             kept.append(labels)
     return kept[::-1]

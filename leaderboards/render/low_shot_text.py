@@ -1,4 +1,4 @@
-"""The low-shot table as a sheet (V-JEPA's table 7: encoders by shares), a tidy CSV and JSON."""
+"""The low-shot table as a sheet (as V-JEPA's table 7: encoders by shares), tidy CSV and JSON."""
 
 from __future__ import annotations
 
@@ -9,27 +9,25 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from leaderboards.render.json_text import dumped, encoder_fields
-from leaderboards.render.markdown import markdown_of
 from leaderboards.rows.layout import PrintedGrid, Sheet, groups_of
 from leaderboards.rows.low_shot_parts import DrawnNumbers, Draws, Line, LowShot, Panel
 from leaderboards.rows.provenance import facts_of
-from leaderboards.rows.sections import Section, refusal
+from leaderboards.rows.sections import Section, kept_out
 from leaderboards.rows.table import TableCell, TableRow
 
-EMPTY = "No low-shot records yet: make some with bench lowshot."
 DEFINITIONS = (
-    "± is the standard deviation over the draws with ddof = 1; the CSV has that with ddof = 0 too."
-    " Draws differ in the training rows alone, and all labels are one draw. In brackets behind a"
-    " share: labels a class, or the videos that boxes are of.",
-    "Area: the number averaged over the logarithm of the number of training labels n, sum of"
-    " (a_i + a_i+1) / 2 times log10(n_i+1 / n_i) over the measured shares, divided by"
-    " log10(n_last / n_first); 100 is a perfect score at every share. Mean ± deviation over the"
-    " draws.",
-    "Labels to a target: the smallest number of training labels at which the curve of a draw,"
-    " straight between measured shares over log10(n), reaches the target; the median over the"
-    " draws, in brackets the smallest and the largest. Nothing is said beyond the measured shares:"
-    " ≤ where the smallest share reaches it, 'not reached' where no share does.",
-    "Bold: best of its column among complete records that follow the protocol alike.",
+    "±: the standard deviation over the draws (ddof = 1; the CSV has ddof = 0 too). Draws differ"
+    " only in their training rows; all labels are one draw. In parentheses after a share: labels"
+    " per class, or the number of videos if the rows are boxes.",
+    "Area: the metric averaged over the logarithm of the number of training labels n: sum of"
+    " (a_i + a_i+1) / 2 * log10(n_i+1 / n_i) over the measured shares, divided by"
+    " log10(n_last / n_first); 100 is a perfect score at every share. Mean ± standard deviation"
+    " over the draws.",
+    "Labels to a target: the fewest training labels at which the curve of a draw (linear in"
+    " log10(n) between measured shares) reaches the target; the median over the draws, with the"
+    " smallest and largest in parentheses. Nothing is extrapolated: ≤ if the smallest share"
+    " reaches it already, 'not reached' if no share does.",
+    "Bold: best in its column among complete records with the same deviations from the protocol.",
 )
 FIELDS = (
     "task", "probe", "protocol", "kind", "encoder", "weights_sha256", "plan", "quantity", "share",
@@ -45,30 +43,17 @@ def sheet_of(board: LowShot, name: str) -> Sheet:
         title=board.title,
         grids=tuple(map(_grid, board.panels)),
         notes=board.notes,
-        legend=tuple(legend(board) if board.panels else [empty(board), *legend(board)]),
+        legend=tuple(legend(board)),
     )
 
 
-def markdown(board: LowShot, name: str = "low_shot") -> str:
-    """Return a table a panel, padded so that columns also line up in a terminal."""
-    if board.panels:
-        return markdown_of(sheet_of(board, name))
-    return "\n".join([f"# {board.title}", "", empty(board), *legend(board), ""])
-
-
-def empty(board: LowShot) -> str:
-    """Say why there is no table."""
-    return f"No records to show. {_hidden(board)}" if board.hidden else EMPTY
-
-
 def legend(board: LowShot) -> list[str]:
-    """Return the sentences below the tables."""
-    told = [*DEFINITIONS, *[_hidden(board)] * bool(board.hidden)] if board.panels else []
-    return [*told, *(refusal(sentence) for sentence in board.refused)]
-
-
-def _hidden(board: LowShot) -> str:
-    return f"Not shown: {board.hidden} not reportable (bench board low_shot --all shows them)."
+    """Return the sentences below the tables; without any table the first one says why."""
+    empty = "No low-shot records yet; create some with bench lowshot."
+    definitions = (
+        DEFINITIONS if board.panels else ["No records to show." if board.hidden else empty]
+    )
+    return [*definitions, *kept_out(board.hidden, board.refused)]
 
 
 def _grid(panel: Panel) -> PrintedGrid:
@@ -94,9 +79,8 @@ def _row(line: Line) -> TableRow:
 def csv_text(board: LowShot) -> str:
     """Return one line per number, in percent or rows.
 
-    `quantity` is the metric (`top1`, `mean_ap`), `area` or `labels_to_reach`.
-
-    `by_draw` and `records` go by rising draw and are separated by blanks.
+    `quantity` is the metric (`top1`, `mean_ap`), `area` or `labels_to_reach`; `by_draw` and
+    `records` are ordered by draw and separated by blanks.
     """
     out = io.StringIO()
     writer = csv.DictWriter(out, FIELDS, lineterminator="\n", restval="")
@@ -128,7 +112,7 @@ def _csv_rows(panel: Panel, line: Line, notes: Sequence[str]) -> Iterator[dict[s
                 "shots": labels.shots,
                 "subset_sha256": labels.subset_sha256,
                 "labels": f"{cell.labels:.10g}",
-                "labels_per_class": f"{share.rows_a_class:.6g}",
+                "labels_per_class": f"{share.rows_per_class:.6g}",
                 "records": " ".join(r.id for _, r in sorted(cell.records.items())),
                 **_spread_fields(cell, notes),
             }
@@ -151,19 +135,19 @@ def _csv_rows(panel: Panel, line: Line, notes: Sequence[str]) -> Iterator[dict[s
         }
 
 
-def _spread_fields(own: DrawnNumbers, notes: Sequence[str]) -> dict[str, Any]:
+def _spread_fields(drawn: DrawnNumbers, notes: Sequence[str]) -> dict[str, Any]:
     numbers = {
-        "mean": own.mean,
-        "std_ddof1": own.std(1),
-        "std_ddof0": own.std(0),
-        "smallest": min(own.values),
-        "largest": max(own.values),
+        "mean": drawn.mean,
+        "std_ddof1": drawn.std(1),
+        "std_ddof0": drawn.std(0),
+        "smallest": min(drawn.values),
+        "largest": max(drawn.values),
     }
     return {
-        "draws": len(own.values),
+        "draws": len(drawn.values),
         **{key: None if v is None else round(100 * v, 6) for key, v in numbers.items()},
-        "by_draw": " ".join(f"{100 * value:.6f}" for value in own.values),
-        "notes": " | ".join(notes[n - 1] for n in own.notes),
+        "by_draw": " ".join(f"{100 * value:.6f}" for value in drawn.values),
+        "notes": " | ".join(notes[n - 1] for n in drawn.notes),
     }
 
 
@@ -196,7 +180,7 @@ def _panel_fields(panel: Panel) -> dict[str, Any]:
             {
                 "title": share.title,
                 "rows": share.rows,
-                "labels_a_class": share.a_class,
+                "labels_a_class": share.per_class,
                 "fraction": share.labels.fraction,
                 "shots": share.labels.shots,
                 "subset_sha256": share.labels.subset_sha256,

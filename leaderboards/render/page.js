@@ -8,7 +8,7 @@
   const heads = [...board.querySelectorAll("thead th[data-column]")];
   const sections = [...board.querySelectorAll("thead th[data-section]")];
   const numFacts = Math.min(...sections.map((th) => parseInt(th.dataset.columns, 10))) - 1;
-  const said = document.getElementById("said");
+  const status = document.getElementById("status");
   const form = document.querySelector("form.controls");
   const view = { column: null, direction: null };
 
@@ -30,10 +30,10 @@
     head.setAttribute("aria-sort", sign < 0 ? "descending" : "ascending");
     Object.assign(view, { column, direction });
     showPlaces(column);
-    said.textContent = "Sorted by " + head.dataset.label + (sign < 0 ? ", high to low." : ", low to high.");
+    status.textContent = "Sorted by " + head.dataset.label + (sign < 0 ? ", high to low." : ", low to high.");
   }
 
-  // The place in the column that the table is sorted by, else in the first that has places.
+  // Places in the column that the table is sorted by, else in the first column that has places.
   function showPlaces(column) {
     const rows = [...board.querySelectorAll("tbody tr[data-kind]")];
     const has = (i) => rows.some((row) => row.cells[i].dataset.place);
@@ -53,14 +53,14 @@
     let shown = 0, all = 0;
     for (const row of board.querySelectorAll("tbody tr[data-kind]")) {
       const cells = [...row.cells].slice(0, 1 + numFacts);
-      const told = cells.map((cell) => cell.dataset.value + " " + cell.textContent).join(" ");
-      row.hidden = !told.toLowerCase().includes(wanted) || kinds.get(row.dataset.kind) === false;
+      const text = cells.map((cell) => cell.dataset.value + " " + cell.textContent).join(" ");
+      row.hidden = !text.toLowerCase().includes(wanted) || kinds.get(row.dataset.kind) === false;
       shown += !row.hidden;
       all += 1;
     }
     const apart = board.querySelector("tr.apart");
     if (apart) apart.hidden = [...apart.parentNode.rows].every((row) => row === apart || row.hidden);
-    said.textContent = shown === all ? "" : `${shown} of ${all} rows shown.`;
+    status.textContent = shown === all ? "" : `${shown} of ${all} rows shown.`;
   }
 
   function showColumns() {
@@ -80,7 +80,7 @@
     if (rest) { rest.hidden = left === 0; rest.colSpan = Math.max(1, left); }
   }
 
-  // The address holds what is shown, so that it can be passed on.
+  // The URL holds the current view, so that it can be shared.
   function address() {
     const parts = [];
     if (view.column !== null) parts.push(`sort=${view.column}-${view.direction}`);
@@ -97,27 +97,27 @@
   const remember = () => history.replaceState(null, "", address());
 
   function decoded(text) {
-    try { return decodeURIComponent(text); } catch { return text; }  // cut off when it was passed on
+    try { return decodeURIComponent(text); } catch { return text; }  // a truncated link
   }
 
   function restore(hash) {
-    const held = new Map(hash.split("&").map((part) => part.split("=")));
-    if (form && (held.has("find") || held.has("without") || held.has("hide"))) {
-      form.querySelector("#find").value = decoded(held.get("find") ?? "");
-      const off = (key) => (held.get(key) ?? "").split(",");
+    const saved = new Map(hash.split("&").map((part) => part.split("=")));
+    if (form && (saved.has("find") || saved.has("without") || saved.has("hide"))) {
+      form.querySelector("#find").value = decoded(saved.get("find") ?? "");
+      const off = (key) => (saved.get(key) ?? "").split(",");
       checked("kind").forEach((box) => { box.checked = !off("without").includes(box.value); });
       checked("section").forEach((box) => { box.checked = !off("hide").includes(box.value); });
       filter();
       showColumns();
     }
-    const order = /^(\d+)-(asc|desc)$/.exec(held.get("sort") ?? "");
+    const order = /^(\d+)-(asc|desc)$/.exec(saved.get("sort") ?? "");
     if (order) sort(Number(order[1]), order[2]);
   }
 
   // --------------------------------------------------------------------------------------- drawer
   const drawer = document.getElementById("drawer");
-  const held = document.getElementById("classes");
-  const classes = held ? JSON.parse(held.textContent) : { names: [], records: {} };
+  const data = document.getElementById("classes");
+  const classes = data ? JSON.parse(data.textContent) : { names: [], records: {} };
   let opener = null;
 
   const make = (tag, css, text) => {
@@ -138,23 +138,23 @@
     const body = entry.querySelector(".body").cloneNode(true);
     body.querySelectorAll(".classes").forEach(drawClasses);
     document.getElementById("drawer-body").replaceChildren(...body.childNodes);
-    // Back closes the drawer; from one entry to the next it does not go through all of them.
+    // Back closes the drawer, however many entries were opened in it.
     if (location.hash !== "#" + id) history[drawer.open ? "replaceState" : "pushState"](null, "", "#" + id);
     if (!drawer.open) drawer.showModal();
     drawer.scrollTop = 0;
     return true;
   }
 
-  // Of a record without an entry, what the table itself tells.
+  // For a record without an entry: what the table has.
   function fromTable(id, number) {
     const cell = number.closest("td");
     const entry = make("details");
     entry.dataset.who = cell.parentNode.cells[0].dataset.value;
     entry.dataset.what = heads.find((th) => Number(th.dataset.column) === cell.cellIndex).dataset.label;
-    const body = make("div", "body"), large = make("p"), told = make("ul", "remarks");
+    const body = make("div", "body"), large = make("p"), facts = make("ul", "remarks");
     large.append(make("b", "", number.textContent));
-    told.append(...number.title.split(" · ").map((fact) => make("li", "", fact)));
-    body.append(make("div", "large"), told, make("h4", "", "Run it again"),
+    facts.append(...number.title.split(" · ").map((fact) => make("li", "", fact)));
+    body.append(make("div", "large"), facts, make("h4", "", "Rerun"),
                 make("pre", "again", "bench replay " + id.replace("record-", "")), make("div", "classes"));
     body.firstChild.append(large);
     body.lastChild.dataset.record = id.replace("record-", "");
@@ -177,7 +177,7 @@
     place.append(make("h4", "", `Classes: ${own.metric} in %, number of ${unit}`), bars);
     own.worst.forEach(bar);
     const between = own.classes - own.worst.length - own.best.length;
-    if (between > 0) bars.append(make("span", "gap", `${between.toLocaleString("en")} classes between`));
+    if (between > 0) bars.append(make("span", "gap", `${between.toLocaleString("en")} classes in between`));
     own.best.forEach(bar);
     if (!own.confused.length) return;
     const table = make("table", "taken");
@@ -185,11 +185,11 @@
       const row = table.insertRow();
       const head = make("th", "", names[i]);
       head.scope = "row";
-      const told = taken.map(([j, rows]) => `${names[j]} (${rows.toLocaleString("en")})`);
-      if (lost) told.push(`unreadable (${lost.toLocaleString("en")})`);
-      row.append(head, make("td", "", told.join(", ")), make("td", "count", `of ${count.toLocaleString("en")}`));
+      const parts = taken.map(([j, rows]) => `${names[j]} (${rows.toLocaleString("en")})`);
+      if (lost) parts.push(`unreadable (${lost.toLocaleString("en")})`);
+      row.append(head, make("td", "", parts.join(", ")), make("td", "count", `of ${count.toLocaleString("en")}`));
     }
-    place.append(make("h4", "", "What the worst classes are taken for"), table);
+    place.append(make("h4", "", "What the worst classes are mistaken for"), table);
   }
 
   if (drawer) {

@@ -1,7 +1,7 @@
-"""One self-contained HTML page for a table: to sort and to filter, with pictures, and with how each
-number came about in a drawer.
+"""One self-contained HTML page for a table: sorting, filters, figures, and a drawer with the
+provenance of each number.
 
-Without a script it reads as it stands: the drawers are a foldable list at its end.
+Without a script everything is readable too: the drawers are a collapsible list at the end.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from leaderboards.rows.sections import legend
 from leaderboards.rows.table import Table, age
 
 LEAD = (
-    "Encoders stay frozen; a probe is trained on their features. Numbers in percent. Choose a"
-    " column heading to sort, a number to see how it came about."
+    "Encoders are frozen; a probe is trained on their features. Numbers in percent. Click a column"
+    " heading to sort, or a number to see its provenance."
 )
-DETAILS_LIMIT = 300  # records with their classes in the page
+DETAILS_LIMIT = 300  # records with results per class in the page
 
 
 def html_page(
@@ -36,15 +36,15 @@ def html_page(
 ) -> str:
     """Return the page as text; it loads nothing from anywhere.
 
-    `kept` is the folder with the predictions of the records, from which the classes of the first
-    `limit` ones are told; without it no classes are. `records` are those that the table was made
-    of, for speeds and for curves over few labels. The same arguments give the same text.
+    `kept` is the folder with the predictions of the records; the page has the results per class of
+    the first `limit` ones, and none without `kept`. `records` are those that the table was made
+    of, for speeds and low-shot curves. The same arguments give the same text.
     """
     if not table.heads:
         return filled_page({"title": escape(table.title), "lead": "No records yet."})
     shown = shown_records(table)
     details, failed = details_of(shown, kept, limit) if kept else ({}, [])
-    said = [*_key(table), *legend(table), *_bounds(len(shown), len(details), failed)]
+    sentences = [*_key(table), *legend(table), *_limits(len(shown), len(details), failed)]
     entries = entries_markup(table)
     data = f'<script type="application/json" id="classes">{compact_json(details)}</script>'
     return filled_page(
@@ -54,7 +54,7 @@ def html_page(
             "controls": controls_markup(table),
             "table": table_markup(table),
             "notes": listed_notes(table.notes),
-            "legend": listed_legend(said),
+            "legend": listed_legend(sentences),
             "figures": figures_markup(table, sorted(records, key=age)),
             "records": records_section(entries) if entries else "",
             "data": data,
@@ -63,27 +63,25 @@ def html_page(
 
 
 def _key(table: Table) -> list[str]:
-    """Say what the page shows beyond the printed tables."""
     cells = [cell for row in table.rows for cell in row.cells]
-    told = {
-        "Bar: the number on a scale of 0 to 100, which fades over the interval; its tick is chance"
-        ".": any(cell.record for cell in cells),
-        "Green: the best, and those that the scored rows do not tell from it; sorted by another"
-        " column, the table shows the places in that one.": any(cell.rank for cell in cells),
-    }
-    return [sentence for sentence, holds in told.items() if holds]
+    bar = "Bar: the number on a scale of 0 to 100, fading over the interval; the tick is chance."
+    green = (
+        "Green: the best, and those not significantly different from it. Sorted by another column,"
+        " the table shows the places in that column."
+    )
+    has_bar, has_green = any(c.record for c in cells), any(c.rank for c in cells)
+    return [bar] * has_bar + [green] * has_green
 
 
-def _bounds(shown: int, detailed: int, failed: Sequence[str]) -> list[str]:
-    """Say what is not in the page."""
-    told, tried = [], detailed + len(failed)
+def _limits(shown: int, detailed: int, failed: Sequence[str]) -> list[str]:
+    sentences, tried = [], detailed + len(failed)
     if shown > ENTRIES_LIMIT:
-        told.append(
-            f"Every fact is told of the first {ENTRIES_LIMIT:,} of {shown:,} records; those of the"
-            " others are in their files."
+        sentences.append(
+            f"All facts are shown for the first {ENTRIES_LIMIT:,} of {shown:,} records; see the"
+            " files of the others."
         )
     if 0 < tried < shown:
-        told.append(f"Classes are told of the first {tried:,} of {shown:,} records.")
+        sentences.append(f"Results per class: first {tried:,} of {shown:,} records only.")
     elif shown and not tried:
-        told.append("Classes are not told: the page was made without the kept predictions.")
-    return told + [f"Classes are not told: {reason}" for reason in failed]
+        sentences.append("No results per class: the page was made without stored predictions.")
+    return sentences + [f"No results per class: {reason}" for reason in failed]

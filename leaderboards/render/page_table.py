@@ -1,6 +1,6 @@
-"""The table of a page: cells that link to how they came about, and what sorting needs to know.
+"""The table of a page: cells that link to their provenance, with the data that sorting needs.
 
-A row of `tbody.ranked` is an encoder or a published one, of `tbody.floors` a floor or chance.
+`tbody.ranked` has encoders and published rows, `tbody.floors` floors and chance.
 """
 
 from __future__ import annotations
@@ -11,15 +11,23 @@ from html import escape
 
 from bench.records.metrics import FrameMapPart
 from bench.records.record import Record
-from leaderboards.render.markup import bar, breakable, framed, marks, millions, size_of
+from leaderboards.render.markup import (
+    bar,
+    bodies,
+    breakable,
+    css_class,
+    framed,
+    marks,
+    millions,
+    size_of,
+)
 from leaderboards.rows.layout import difference_text, margin, place_text, printed
 from leaderboards.rows.sections import Section, sections
 from leaderboards.rows.table import Fact, Table, TableCell, TableHead, TableRow, percent
 
-RANKED = ("encoder", "published")
 KINDS = {"encoder": "Encoders", "published": "Published", "floor": "Floors"}
-MINUS = "−"  # noqa: RUF001 (as wide as a digit, which a hyphen is not)
-TALL = 30  # rows from which on the table scrolls below its headings
+MINUS = "−"  # noqa: RUF001 (as wide as a digit, unlike a hyphen)
+TALL = 30  # above this many rows the table scrolls below its headings
 
 
 def table_markup(table: Table) -> str:
@@ -28,24 +36,18 @@ def table_markup(table: Table) -> str:
     starts = {section.columns[0] for section in cut}
     wide = {i for row in table.rows for i, cell in enumerate(row.cells) if has_spread(cell)}
     css = [
-        _css(*["start"] * (i in starts), *["wide"] * (i in wide)) for i in range(len(table.heads))
+        css_class("start" * (i in starts), "wide" * (i in wide)) for i in range(len(table.heads))
     ]
-    lines = ["<thead>", *_headings(table, cut, css), "</thead>"]
-    for name, kinds in (("ranked", RANKED), ("floors", ("floor", "chance"))):
-        rows = [_row(row, r, table, css) for r, row in enumerate(table.rows) if row.kind in kinds]
-        if name == "floors" and rows:
-            columns = len(table.facts) + len(table.heads)
-            rest = f'<td class="start" colspan="{columns}"></td>' if columns else ""
-            apart = f'<th class="who" scope="rowgroup">Floors</th>{rest}'
-            rows.insert(0, f'<tr class="apart">{apart}</tr>')
-        lines += [f'<tbody class="{name}">', *rows, "</tbody>"]
+    rows = [(row.kind, _row(row, r, table, css)) for r, row in enumerate(table.rows)]
+    num_columns = len(table.facts) + len(table.heads)
+    lines = ["<thead>", *_headings(table, cut, css), "</thead>", *bodies(rows, num_columns)]
     caption = f"{table.title}: encoders by task and probe."
     size = "scroll tall" if len(table.rows) > TALL else "scroll"
     return framed(lines, caption, "title", css=size)
 
 
 def controls_markup(table: Table) -> str:
-    """Return what filters the table; it stays hidden where there is no script to answer it."""
+    """Return the form that filters the table; without a script it stays hidden."""
     cut = sections(table)
     kinds = dict.fromkeys(_shown_as(row) for row in table.rows)
     groups = [
@@ -54,12 +56,12 @@ def controls_markup(table: Table) -> str:
     ]
     for legend, name, choices in (
         ("Rows", "kind", [(kind, KINDS[kind]) for kind in kinds]),
-        ("Columns", "section", [(str(i), told) for i, told in enumerate(_names(table, cut))]),
+        ("Columns", "section", [(str(i), title) for i, title in enumerate(_names(table, cut))]),
     ):
         boxes = "".join(
             f'<label><input type="checkbox" name="{name}" value="{value}" checked>'
-            f"{escape(told)}</label>"
-            for value, told in choices
+            f"{escape(label)}</label>"
+            for value, label in choices
         )
         if len(choices) > 1:
             groups.append(f"<fieldset><legend>{legend}</legend>{boxes}</fieldset>")
@@ -68,7 +70,7 @@ def controls_markup(table: Table) -> str:
 
 
 def _names(table: Table, cut: Sequence[Section]) -> list[str]:
-    """Return a name for every section: its title, and where several share it the first column."""
+    """Return a name per section: its title, with the first column if several share it."""
     times = Counter(section.title for section in cut)
     first = [table.heads[section.columns[0]].column.title for section in cut]
     return [
@@ -82,7 +84,7 @@ def _shown_as(row: TableRow) -> str:
 
 
 def has_spread(cell: TableCell) -> bool:
-    """Whether something stands behind the digits of a number."""
+    """Whether a number is followed by an interval or a published spread."""
     return cell.interval is not None or bool(cell.published and cell.published.std is not None)
 
 
@@ -97,14 +99,14 @@ def _headings(table: Table, cut: Iterable[Section], css: Sequence[str]) -> list[
             f' data-section="{place}" data-columns="{columns}">'
             f"{escape(section.title)}<small>{escape(section.facts)}</small></th>"
         )
-    heads = _heading(0, "encoder", "Encoder", _css("who"))
+    heads = _heading(0, "encoder", "Encoder", css_class("who"))
     for i, title in enumerate(table.facts):
         facts = [row.facts[i] for row in table.rows if row.facts]
         is_text = any(fact.plain for fact in facts) and all(fact.value is None for fact in facts)
-        own = _css("fact", *["start"] * (i == 0), *["text"] * is_text)
-        heads += _heading(1 + i, title, title, own)
-    for i, (head, own) in enumerate(zip(table.heads, css, strict=True)):
-        heads += _heading(first + i, head.label, head.column.title, own)
+        column_css = css_class("fact", "start" * (i == 0), "text" * is_text)
+        heads += _heading(1 + i, title, title, column_css)
+    for i, (head, column_css) in enumerate(zip(table.heads, css, strict=True)):
+        heads += _heading(first + i, head.label, head.column.title, column_css)
     return [f'<tr><td class="who"></td>{top}</tr>', f"<tr>{heads}</tr>"]
 
 
@@ -118,20 +120,20 @@ def _heading(place: int, label: str, title: str, css: str) -> str:
 # --------------------------------------------------------------------------------------------- rows
 def _row(row: TableRow, place: int, table: Table, css: Sequence[str]) -> str:
     small = _facts_line(row) if row.facts else _small(row)
-    cells = "".join(_fact(fact, *["start"] * (i == 0)) for i, fact in enumerate(row.facts))
-    for i, (cell, head, own) in enumerate(zip(row.cells, table.heads, css, strict=True)):
-        cells += _cell(cell, head, own, f"paper-{place}-{i}")
-    told = f'<span class="place" aria-hidden="true"></span>{breakable(row.name)}{small}'
+    cells = "".join(_fact(fact, "start" * (i == 0)) for i, fact in enumerate(row.facts))
+    for i, (cell, head, column_css) in enumerate(zip(row.cells, table.heads, css, strict=True)):
+        cells += _cell(cell, head, column_css, f"paper-{place}-{i}")
+    name = f'<span class="place" aria-hidden="true"></span>{breakable(row.name)}{small}'
     return (
         f'<tr data-kind="{_shown_as(row)}"><th class="who" scope="row"'
-        f' data-value="{escape(row.name)}">{told}</th>{cells}</tr>'
+        f' data-value="{escape(row.name)}">{name}</th>{cells}</tr>'
     )
 
 
 def _facts_line(row: TableRow) -> str:
     """Return the facts as a line below the name, for screens too narrow for their columns."""
-    told = " · ".join(fact.text for fact in row.facts if any(map(str.isalpha, fact.text)))
-    return f'<small class="narrow">{escape(told)}</small>' if told else ""
+    facts = " · ".join(fact.text for fact in row.facts if any(map(str.isalpha, fact.text)))
+    return f'<small class="narrow">{escape(facts)}</small>' if facts else ""
 
 
 def _small(row: TableRow) -> str:
@@ -144,11 +146,11 @@ def _small(row: TableRow) -> str:
     return f"<small>{escape(' · '.join(part for part in parts if part))}</small>"
 
 
-def _fact(fact: Fact, *css: str) -> str:
+def _fact(fact: Fact, css: str) -> str:
     is_text = fact.value is None
     value = escape(fact.plain) if is_text else repr(fact.value)
-    own = _css("fact", *css, *["text"] * (is_text and bool(fact.plain)))
-    return f'<td{own} data-value="{value}">{escape(fact.text)}</td>'
+    css = css_class("fact", css, "text" * (is_text and bool(fact.plain)))
+    return f'<td{css} data-value="{value}">{escape(fact.text)}</td>'
 
 
 def _cell(cell: TableCell, head: TableHead, css: str, paper: str) -> str:
@@ -160,10 +162,10 @@ def _cell(cell: TableCell, head: TableHead, css: str, paper: str) -> str:
         return f'{opening}<span class="none">–</span></td>'  # noqa: RUF001
     if value is None:
         assert published
-        own = "number paper best" if cell.published_is_best else "number paper"
+        link_css = css_class("number", "paper", "best" * cell.published_is_best)
         std = "" if published.std is None else f"±{printed(published.std)}"
         return (
-            f'{opening}<a class="{own}" href="#{paper}">{printed(published.value)}</a>'
+            f'{opening}<a{link_css} href="#{paper}">{printed(published.value)}</a>'
             f'<span class="spread">{std}</span><sup>†{marks(cell.notes)}</sup></td>'
         )
     if cell.record is None:
@@ -176,9 +178,9 @@ def _cell(cell: TableCell, head: TableHead, css: str, paper: str) -> str:
 
 def _number(cell: TableCell, value: float, record: Record, head: TableHead) -> str:
     is_gap = head.column.shows == "gap"
-    # The sample leaves open that it is the best of its column, which it is not.
+    # Not the best in its column, but not significantly worse either.
     is_open = cell.rank is not None and cell.rank[0] == 1 and not cell.is_best
-    css = _css("number", *["best"] * cell.is_best, *["open"] * is_open, *["gap"] * is_gap)
+    css = css_class("number", "best" * cell.is_best, "open" * is_open, "gap" * is_gap)
     style = "" if is_gap else f' style="{bar_of(cell, value, record, head)}"'
     return (
         f'<a{css} href="#record-{record.id}"{style}'
@@ -187,18 +189,18 @@ def _number(cell: TableCell, value: float, record: Record, head: TableHead) -> s
 
 
 def bar_of(cell: TableCell, value: float, record: Record, head: TableHead) -> str:
-    """Return the style of the bar of a number, with its interval and the chance of its record."""
+    """Return the style of the bar of a number, with its interval and chance level."""
     ends = (cell.interval.low, cell.interval.high) if cell.interval else ()
     return bar(value, None if head.column.metric == "top5" else record.chance, *ends)
 
 
 def places(cell: TableCell) -> str:
-    """Spell the places that the data leave open, such as `2` or `2–4`."""
+    """Format the places that the data allow: `2` or `2–4`."""
     return place_text(cell).replace("-", "–")  # noqa: RUF001
 
 
 def signed(fraction: float) -> str:
-    """Spell a difference in points, with its sign."""
+    """Format a difference in points, with its sign."""
     points = round(100 * fraction, 1)
     return f"{'+' if points > 0 else MINUS if points < 0 else ''}{abs(points):.1f}"
 
@@ -209,12 +211,12 @@ def _spread(cell: TableCell) -> str:
 
 
 def _below(cell: TableCell) -> str:
-    """Return a second line: what a paper prints for the same, and the spread over seeds."""
+    """Return the second line: the published number and the spread over seeds."""
     lines = []
     if cell.published and cell.difference is not None:
         css = ' class="best"' if cell.published_is_best else ""
-        own = f"<b{css}>{printed(cell.published.value)}†</b>"
-        lines.append(f"({own}, {difference_text(cell).replace('-', MINUS)})")
+        number = f"<b{css}>{printed(cell.published.value)}†</b>"
+        lines.append(f"({number}, {difference_text(cell).replace('-', MINUS)})")
     if cell.seeds:
         lines.append(f"{cell.seeds.count} {cell.seeds.over} ±{percent(cell.seeds.std)}")
     return "".join(f'<small class="below">{line}</small>' for line in lines)
@@ -233,9 +235,5 @@ def _tooltip(cell: TableCell, record: Record) -> str:
     if cell.rank:
         parts.append(f"place {places(cell)}")
     if cell.others:
-        parts.append(f"newest of {cell.others + 1} records that fit")
+        parts.append(f"newest of {cell.others + 1} matching records")
     return " · ".join([*parts, f"record {record.id}"])
-
-
-def _css(*names: str) -> str:
-    return f' class="{" ".join(names)}"' if names else ""

@@ -1,4 +1,4 @@
-"""What the pictures of a page show: numbers against the parameters or the time of an encoder."""
+"""The points of the figures of a page: numbers against the parameters or time of an encoder."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bench.records.record import Record
-from leaderboards.render.encoder_facts import clips_a_second
+from leaderboards.render.encoder_facts import clips_per_second
 from leaderboards.rows.notes import measured
 from leaderboards.rows.paper_facts import USUAL_RESOLUTION
 from leaderboards.rows.table import Table, TableCell, TableHead, TableRow, grouped
@@ -18,7 +18,7 @@ Kind = Literal["encoder", "floor", "published", "other"]
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
-    """A number in percent at `x`, with the ends of its interval; `href` is where it is told."""
+    """A number in percent at `x`, with the ends of its interval; `href` links to its entry."""
 
     name: str
     kind: Kind
@@ -30,7 +30,7 @@ class Point:
 
 
 def parameters(row: TableRow, cell: TableCell) -> float | None:
-    """Return the millions of parameters of what a cell shows; None where it has none."""
+    """Return the millions of parameters of the encoder of a cell; None if it has none."""
     if cell.value is None and cell.published:
         return cell.published.params_m or None
     record = cell.record or row.record
@@ -40,15 +40,17 @@ def parameters(row: TableRow, cell: TableCell) -> float | None:
 def milliseconds(
     table: Table, records: Sequence[Record]
 ) -> tuple[dict[int, float], str, list[str]]:
-    """Return milliseconds a clip by row, where they were measured, and the rows of other places."""
+    """Return milliseconds per clip by row, the machine they were measured on, and the rows that
+    ran on another one.
+    """
     every = records or [c.record for row in table.rows for c in row.cells if c.record]
     by_encoder = grouped(every, lambda r: (r.encoder.name, r.encoder.weights_sha256))
     found: dict[int, tuple[str, float]] = {}
     for row in table.rows:
         if row.record is None:
             continue
-        own = by_encoder.get((row.record.encoder.name, row.record.encoder.weights_sha256), [])
-        speed = clips_a_second(own, row.record)
+        matching = by_encoder.get((row.record.encoder.name, row.record.encoder.weights_sha256), [])
+        speed = clips_per_second(matching, row.record)
         device = row.record.environment.get("device")
         if speed and device:
             found[id(row)] = (f"{row.record.features.precision} on {device}", 1000 / speed)
@@ -63,7 +65,7 @@ def milliseconds(
 def points_of(
     table: Table, column: int, x_of: Callable[[TableRow, TableCell], float | None]
 ) -> list[Point]:
-    """Return the points of a column by falling number."""
+    """Return the points of a column, highest first."""
     head = table.heads[column]
     points = []
     for r, row in enumerate(table.rows):
@@ -97,14 +99,14 @@ def points_of(
 
 
 def _kind(row: TableRow, record: Record, head: TableHead) -> Kind:
-    own = head.reference
-    if not own or record.protocol.name != head.protocol or measured(record) != measured(own):
+    base = head.reference
+    if not base or record.protocol.name != head.protocol or measured(record) != measured(base):
         return "other"
     return "floor" if row.kind == "floor" else "encoder"
 
 
 def frontier(points: Sequence[Point]) -> list[Point]:
-    """Return the points that none to their left reaches."""
+    """Return the points that are higher than all to their left."""
     best, kept = float("-inf"), []
     for point in sorted(points, key=lambda p: (p.x, -p.y, p.name)):
         if point.y > best:

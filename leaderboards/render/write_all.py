@@ -13,14 +13,14 @@ from bench.publish.leaderboard import Leaderboard
 from bench.records.record import Record
 from leaderboards.render.csv_text import csv_text
 from leaderboards.render.json_text import json_text
-from leaderboards.render.latex import latex_text
-from leaderboards.render.markdown import markdown
+from leaderboards.render.latex import latex_of
+from leaderboards.render.markdown import markdown_of
 from leaderboards.render.page import html_page
 from leaderboards.rows.join import join
+from leaderboards.rows.layout import sheet_of
 from leaderboards.rows.table import Table
 
-# Makes the table of a board from its records, those that are not reportable if asked for.
-Make = Callable[..., Table]
+Make = Callable[..., Table]  # like `join`: a board and its records to its table
 
 
 def write(
@@ -33,9 +33,8 @@ def write(
 ) -> list[Path]:
     """Join the records and write the files of `write_table`; return their paths.
 
-    Every record given is shown, one that is not reportable with a mark, unless it is asked to
-    leave those out; the caller chooses what a table is made of. A board of another layout has a
-    `make` of its own.
+    Records that are not reportable are shown, marked, only if `include_unreportable`. Boards with
+    another layout pass their own `make`.
     """
     table = make(board, records, include_unreportable=include_unreportable)
     return write_table(table, folder, kept=board.records, records=records)
@@ -50,24 +49,28 @@ def write_table(
 ) -> list[Path]:
     """Write a table as `NAME.md`, `.csv`, `.tex`, `.json` and `.html`; return their paths.
 
-    `kept` is the folder of the records' files, for what a page tells of single classes, and
-    `records` what the table was made from, for its curves.
+    `kept` is the folder of the records' files, for the results per class of a page, and `records`
+    what the table was made from, for its curves.
     """
-    texts = {
-        "md": markdown(table),
+    sheet = sheet_of(table)
+    files = {
+        "md": markdown_of(sheet),
         "csv": csv_text(table),
-        "tex": latex_text(table),
+        "tex": latex_of(sheet),
         "json": json_text(table),
         "html": html_page(table, kept=kept, records=records),
     }
-    return write_files({folder / f"{table.name}.{kind}": t.encode() for kind, t in texts.items()})
+    return write_files(folder, table.name, files)
 
 
-def write_files(files: Mapping[Path, bytes]) -> list[Path]:
-    """Write files and return their paths; one without content goes, should it be there."""
-    for path, content in files.items():
+def write_files(folder: Path, name: str, contents: Mapping[str, str | bytes]) -> list[Path]:
+    """Write a file per suffix and return their paths; a file without content is deleted."""
+    paths = []
+    for suffix, content in contents.items():
+        path = folder / f"{name}.{suffix}"
         if content:
-            write_whole(path, content)
+            write_whole(path, content.encode() if isinstance(content, str) else content)
+            paths.append(path)
         else:
             path.unlink(missing_ok=True)
-    return [path for path, content in files.items() if content]
+    return paths

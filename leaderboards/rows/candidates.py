@@ -1,4 +1,4 @@
-"""Which records a column of a table may show, and what it shows of one."""
+"""The records that each column of a table may show, and their numbers there."""
 
 from __future__ import annotations
 
@@ -15,10 +15,8 @@ SHARE_OPTIONS = ("fraction", "shots", "draw", "subset_sha256")
 def candidates(
     column: Column, columns: Sequence[Column], records: Iterable[Record]
 ) -> list[Record]:
-    """Return the records that a column may show: those for which another column is made stay there.
-
-    That is a column of the record's protocol or, where this one leaves plan or options open, one
-    that names the record's.
+    """Return the records that a column may show, except those that another column is meant for:
+    one with the record's protocol, or one that names a plan or options this column leaves open.
     """
     same = [c for c in columns if (c.task, c.probe) == (column.task, column.probe)]
     elsewhere = {c.protocol for c in same if _asked(c) == _asked(column)} - {column.protocol}
@@ -33,10 +31,10 @@ def candidates(
 
 
 def fits(column: Column, record: Record) -> bool:
-    """Say whether a record is of a column's task and probe, and of the plan and options it names.
+    """Whether a record has a column's task and probe, and the plan and options that it names.
 
-    The protocol is left open: a record of another one stands in with a mark; so is the number of
-    frames of a clip, which is the encoder's own (`plan_note`).
+    Another protocol fits, with a footnote, and so does another number of frames per clip, which
+    depends on the encoder (`plan_note`).
     """
     if (record.task.name, record.probe.name) != (column.task, column.probe):
         return False
@@ -46,11 +44,11 @@ def fits(column: Column, record: Record) -> bool:
         return False
     tasks = ((value, _task_option(record, key)) for key, value in column.task_options.items())
     probes = ((value, _probe_option(record, key)) for key, value in column.probe_options.items())
-    return all(plain(value) == own for value, own in (*tasks, *probes))
+    return all(plain(value) == actual for value, actual in (*tasks, *probes))
 
 
 def shown_value(column: Column, record: Record) -> float | None:
-    """Return the number that a column shows of a record, None where the record has none."""
+    """Return the number that a column shows of a record; None if the record has none."""
     if column.shows == "metric":
         return record.value(column.metric)
     optimism = record.optimism
@@ -61,20 +59,20 @@ def shown_value(column: Column, record: Record) -> float | None:
 
 
 def plan_note(column: Column, record: Record) -> str:
-    """Say that clips have another number of frames than the plan of the column; else nothing."""
+    """Return a note if clips have another number of frames than in the plan of the column."""
     if column.plan is None:
         return ""
-    own, wanted = (int(plan.partition("x")[0]) for plan in (record.plan.score, column.plan))
-    return "" if own == wanted else f"clips of {own} frames; the column has {wanted}"
+    actual, usual = (int(plan.partition("x")[0]) for plan in (record.plan.score, column.plan))
+    return "" if actual == usual else f"clips of {actual} frames; the column uses {usual}"
 
 
 def names_a_share(column: Column) -> bool:
-    """Say whether a column is one of a share of the training labels."""
+    """Whether a column is for a share of the training labels."""
     return any(key in column.task_options for key in SHARE_OPTIONS)
 
 
 def _asked(column: Column) -> dict[str, str]:
-    """Return what a column asks for beside task, probe and protocol, each as text."""
+    """Return what a column asks for besides task, probe and protocol, each as text."""
     asked = {"plan": str(column.plan)} if column.plan is not None else {}
     for part, options in (("task", column.task_options), ("probe", column.probe_options)):
         asked |= {f"{part}.{key}": repr(plain(value)) for key, value in options.items()}
@@ -82,7 +80,7 @@ def _asked(column: Column) -> dict[str, str]:
 
 
 def _is_of_plan(wanted: str, record: Record) -> bool:
-    """Compare clips and views, and the stride if the plan that is wanted names one."""
+    """Compare clips and views, and the stride if `wanted` has one."""
     clips, at, stride = wanted.partition("@")
     own_clips, _, own_stride = record.plan.score.partition("@")
     same = clips.split("x")[1:] == own_clips.split("x")[1:]
@@ -90,14 +88,14 @@ def _is_of_plan(wanted: str, record: Record) -> bool:
 
 
 def _task_option(record: Record, key: str) -> Any:
-    """Return an option of a run's task; how many labels it saw is always on record."""
+    """Return a task option of a run; its share of the labels is always recorded."""
     if key in SHARE_OPTIONS and record.train_labels is not None:
         return getattr(record.train_labels, key)
     return record.task.options.get(key)
 
 
 def _probe_option(record: Record, key: str) -> Any:
-    """Return an option of a run's probe as it was asked for, or else what the probe made of it."""
+    """Return a probe option as requested, else the setting that the probe used."""
     asked = record.config.get("probe_options")
     if isinstance(asked, dict) and key in asked:
         return asked[key]

@@ -1,10 +1,9 @@
-"""Join records into a table: encoders by columns, a footnote wherever numbers do not compare.
+"""Join records into a table: encoders by columns, with a footnote wherever numbers do not compare.
 
-A cell takes the newest complete record of its encoder that measured what the rest of the column
-measured, or the mean over those that differ from it in the seed or the draw alone. What departs
-from the column (another protocol, split, annotation list or share of the labels; rows that were not
-scored; a record that is suspect or not reportable) is shown only with a mark, and marked numbers
-that do not compare are never the best of a column.
+A cell shows the newest complete record of its encoder that measured what the rest of the column
+did, or the mean over those that differ from it only in the seed or the draw. Whatever deviates from
+the column (another protocol, split, annotation list or share of the labels; unscored rows; a
+suspect or not reportable record) gets a footnote; numbers that do not compare are never the best.
 """
 
 from __future__ import annotations
@@ -31,12 +30,12 @@ RANK = {"not_reportable": 0, "suspect": 1, "complete": 2}
 def join(
     board: Leaderboard, records: Sequence[Record], *, include_unreportable: bool = False
 ) -> Table:
-    """Return the table of a board; a board without columns gets every task and probe found.
+    """Return the table of a board; without columns of its own it gets every task and probe found.
 
     Rows are encoders (best first by the first column), then floors, then chance.
 
     Raises:
-        UsageError: a column shows a metric that records do not have, or those of its task do not.
+        UsageError: a column shows a metric that does not exist, or that its task does not have.
     """
     for column in board.columns:
         if column.metric not in METRICS:
@@ -51,8 +50,12 @@ def join(
         for column in columns
     ]
     heads = tuple(map(_head, columns, fields))
-    for head in heads:
-        _refuse_other_metric(board.name, head)
+    for column, record in ((head.column, head.reference) for head in heads):
+        if record and column.metric not in type(record.metrics).model_fields:
+            raise UsageError(
+                f"board {board.name!r} shows {column.metric} of {column.task}, whose records have"
+                f" {record.task.metric}; use that metric for its column {column.title!r}."
+            )
     rows, pooled = _encoder_rows(heads, fields)
     rows = [*ordered(rows, "encoder", 0), *ordered(rows, "floor", 0)]
     rows, without_interval = with_intervals(with_best(rows, heads), heads, pooled, board.records)
@@ -71,7 +74,7 @@ def join(
 
 
 def columns_of(records: Iterable[Record]) -> list[Column]:
-    """Return a column for every task, protocol, probe and metric found, sorted."""
+    """Return a column per task, protocol, probe and metric found, sorted."""
     found = sorted({(r.task.name, r.protocol.name, r.probe.name, r.task.metric) for r in records})
     return [
         Column(title=probe, task=task, probe=probe, protocol=protocol, metric=metric)
@@ -79,27 +82,16 @@ def columns_of(records: Iterable[Record]) -> list[Column]:
     ]
 
 
-def _refuse_other_metric(board: str, head: TableHead) -> None:
-    """Refuse a column whose records have numbers of another kind, which would show nothing."""
-    column, record = head.column, head.reference
-    if record and column.metric not in type(record.metrics).model_fields:
-        raise UsageError(
-            f"board {board!r} shows {column.metric} of {column.task}, whose records have"
-            f" {record.task.metric}; give its column {column.title!r} that metric."
-        )
-
-
 def _head(column: Column, field: Sequence[Record]) -> TableHead:
-    """Settle what a column measures: its own protocol or the most frequent, then the most frequent
-    splits under it; among equals the larger score split. Rows left out of the count are not what a
-    column measures as long as one record counts them.
+    """Choose the reference of a column: its own protocol or the most frequent one, then the most
+    frequent splits under it, then the larger score split. Records that count all rows come first.
     """
     protocol = column.protocol
     if protocol is None and field:
         votes = Counter(r.protocol.name for r in field)
         protocol = min(votes, key=lambda name: (-votes[name], name))
     agreed = [r for r in field if r.protocol.name == protocol] or list(field)
-    # A study of few labels leaves many records: the column still shows what all labels give.
+    # A low-shot study leaves many records; the column still shows the results with all labels.
     agreed = [r for r in agreed if r.train_labels is None or r.train_labels.are_all] or agreed
     kinds = Counter(measured(r) for r in agreed)
     reference = max(
@@ -119,18 +111,15 @@ def _head(column: Column, field: Sequence[Record]) -> TableHead:
 def _encoder_rows(
     heads: Sequence[TableHead], fields: Sequence[Sequence[Record]]
 ) -> tuple[list[TableRow], dict[str, list[Record]]]:
-    """Return a row per encoder (`identity_of`) that has a number in some column.
-
-    With them come the records that means are of, by the id of the one that stands in the cell.
-    """
+    """Return a row per encoder with a number, and the records of each mean by that of its cell."""
     by_encoder = [grouped(field, identity_of) for field in fields]
     every = grouped((record for field in fields for record in field), identity_of)
-    newest = {identity: max(own, key=age) for identity, own in every.items()}
+    newest = {identity: max(group, key=age) for identity, group in every.items()}
     rows, pooled = [], {}
     for identity, record in sorted(newest.items()):
         cells = []
-        for head, own in zip(heads, by_encoder, strict=True):
-            cell, repeated = _cell(head, own.get(identity, []))
+        for head, group in zip(heads, by_encoder, strict=True):
+            cell, repeated = _cell(head, group.get(identity, []))
             cells.append(cell)
             if cell.record and head.column.shows == "metric":
                 pooled[cell.record.id] = repeated
@@ -146,20 +135,18 @@ def _encoder_rows(
 
 
 def _cell(head: TableHead, field: Sequence[Record]) -> tuple[TableCell, list[Record]]:
-    """Take the newest complete record, one that compares with the column before one that does not.
-
-    Scores of the metric decide nothing here: the best of several runs is not their result. Records
-    that repeat it with other seeds or draws are averaged with it; they are returned too.
+    """Choose the newest complete record, preferably one that compares with the column, whatever
+    the scores; average it with those that repeat it with other seeds or draws, returned too.
     """
     reference = head.reference
     if not field or reference is None:
         return TableCell(), []
-    wanted = measured(reference)
+    usual = measured(reference)
     chosen = max(
         field,
         key=lambda r: (
             r.protocol.name == head.protocol,
-            measured(r) == wanted,
+            measured(r) == usual,
             trained_on(r) == trained_on(reference),
             RANK[r.status],
             *age(r),
@@ -174,10 +161,7 @@ def _cell(head: TableHead, field: Sequence[Record]) -> tuple[TableCell, list[Rec
 
 
 def _chance(heads: Sequence[TableHead]) -> list[TableRow]:
-    """Uniform guessing, which the record states for accuracies of one guess; a mAP has none.
-
-    Where no column has any, there is no such row.
-    """
+    """Return the row of uniform guessing, unless no column has a chance level (mAP has none)."""
     cells = tuple(
         TableCell(value=head.chance if head.column.shows == "metric" else None) for head in heads
     )
@@ -195,31 +179,31 @@ def _numbered(
         if cell.record is None or head.reference is None:
             return cell
         drawn = cell.seeds is not None and cell.seeds.over == "draws"
-        said = notes_on(
+        notes = notes_on(
             cell.record,
             head.reference,
             head.protocol,
             is_named=names_a_share(head.column),
             draws=tuple(cell.seeds.values) if cell.seeds and drawn else (),
         )
-        said = [sentence for sentence in [plan_note(head.column, cell.record), *said] if sentence]
-        return replace(cell, notes=tuple(numbers.setdefault(s, len(numbers) + 1) for s in said))
+        notes = [note for note in [plan_note(head.column, cell.record), *notes] if note]
+        return replace(cell, notes=tuple(numbers.setdefault(n, len(numbers) + 1) for n in notes))
 
     marked = [replace(row, cells=tuple(map(number, row.cells, heads))) for row in rows]
     return marked, list(numbers)
 
 
 def identity_of(record: Record) -> Identity:
-    """Return name, weights and input of an encoder, by which records share a row."""
+    """Return name, weights and input of an encoder; records that share them share a row."""
     encoder = record.encoder
-    seen = f"{encoder.num_frames} x {encoder.image_size}²"
-    return encoder.name, encoder.weights_sha256 or "", seen
+    clip = f"{encoder.num_frames} x {encoder.image_size}²"
+    return encoder.name, encoder.weights_sha256 or "", clip
 
 
 def _name(identity: Identity, others: Iterable[Identity]) -> str:
-    """Return the name of an encoder, with what tells it from others of that name."""
-    name, weights, seen = identity
+    """Return the name of an encoder, with what distinguishes it from others of that name."""
+    name, weights, clip = identity
     same = [other for other in others if other[0] == name]
-    said = [weights[:8] or "no weights"] if len({other[1] for other in same}) > 1 else []
-    said += [seen] if len({other[2] for other in same}) > 1 else []
-    return f"{name} ({', '.join(said)})" if said else name
+    parts = [weights[:8] or "no weights"] if len({other[1] for other in same}) > 1 else []
+    parts += [clip] if len({other[2] for other in same}) > 1 else []
+    return f"{name} ({', '.join(parts)})" if parts else name

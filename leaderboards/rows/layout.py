@@ -1,4 +1,4 @@
-"""What printed tables have in common, Markdown and LaTeX alike: grids, their rows, and texts."""
+"""The layout that Markdown and LaTeX share: grids, their rows and cell texts."""
 
 from __future__ import annotations
 
@@ -14,19 +14,18 @@ FLOORS = "floors"
 
 @dataclass(frozen=True, kw_only=True)
 class PrintedGrid:
-    """A printed table: its sections side by side, and groups of rows that stand apart.
+    """A printed table: sections side by side, and separate groups of rows with optional headings.
 
-    A group may have a heading; its rows have the cells of the grid alone, one for each of `titles`,
-    and `told` says what these measure where the sections do not. `has_places` says that the first
-    column places the rows, which does not go with the order of a paper; `is_spanned` that the
-    sections have titles above their columns.
+    Rows have one cell per title; `descriptions` say what the columns measure if the sections do
+    not. `has_places`: the first column has places, which tables in the order of a paper do not
+    show. `is_spanned`: sections have titles above their columns.
     """
 
     sections: tuple[Section, ...]
     titles: tuple[str, ...]
     groups: tuple[tuple[str, tuple[TableRow, ...]], ...]
     facts: tuple[str, ...] = ()
-    told: tuple[str, ...] = ()
+    descriptions: tuple[str, ...] = ()
     has_places: bool = False
     is_spanned: bool = True
 
@@ -36,15 +35,14 @@ class PrintedGrid:
         return [row for _, group in self.groups for row in group]
 
     def before(self, row: TableRow) -> list[str]:
-        """Return the places that the data leave open to a row in the first column: `2-3`."""
+        """Return the places of a row in the first column, if the grid shows them: `2-3`."""
         return [place_text(row.cells[0])] * self.has_places
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sheet:
-    """What Markdown and LaTeX print: grids, footnotes, and the sentences below them.
-
-    Without any grid the first sentence says why.
+    """What Markdown and LaTeX print: grids, footnotes, and a legend; without any grid its first
+    sentence says why.
     """
 
     name: str
@@ -55,27 +53,26 @@ class Sheet:
 
 
 def sheet_of(table: Table) -> Sheet:
-    """Return a sheet with a grid per section; of a table with facts one, whose rows keep their
-    order.
-
-    Rows without any number in a section are left out of its grid, whose own are best first.
+    """Return a sheet with a grid per section, rows without a number omitted and the best first; a
+    table with facts becomes one grid in its own order.
     """
     cut = [] if is_empty(table) else sections(table)
     if table.facts and cut:
         grids = [_grid(table, tuple(cut), table.rows)]
     else:
         grids = [_grid(table, (section,), _ordered(table.rows, section.columns)) for section in cut]
+    empty = ["No records yet.", *kept_out(table.hidden, table.refused)]
     return Sheet(
         name=table.name,
         title=table.title,
         grids=tuple(grids),
         notes=table.notes,
-        legend=tuple(legend(table) if grids else ["No records yet.", *kept_out(table)]),
+        legend=tuple(legend(table) if grids else empty),
     )
 
 
 def ordered(rows: Sequence[TableRow], kind: str, column: int) -> list[TableRow]:
-    """Return the rows of a kind, best first by a column; rows without a number there come last."""
+    """Return the rows of a kind, best first by a column, rows without a number last."""
 
     def key(row: TableRow) -> tuple[float, str]:
         cell = row.cells[column] if column < len(row.cells) else TableCell()
@@ -88,26 +85,26 @@ def ordered(rows: Sequence[TableRow], kind: str, column: int) -> list[TableRow]:
 
 
 def is_empty(table: Table) -> bool:
-    """Say whether no row has a number, or none could have one."""
+    """Whether no row except chance has a number."""
     columns = range(len(table.heads))
     return not any(has_number(row, columns) for row in table.rows if row.kind != "chance")
 
 
 def has_number(row: TableRow, columns: Sequence[int]) -> bool:
-    """Say whether a row has a measured or a published number in some column."""
+    """Whether a row has a measured or published number in some column."""
     cells = [row.cells[i] for i in columns]
     return any(cell.value is not None or cell.published is not None for cell in cells)
 
 
 def margin(cell: TableCell) -> float | None:
-    """Return how far the interval reaches from the number, on its wider side, as a fraction."""
+    """Return the width of the wider side of the interval, as a fraction."""
     if cell.interval is None or cell.value is None:
         return None
     return max(cell.interval.high - cell.value, cell.value - cell.interval.low)
 
 
 def place_text(cell: TableCell) -> str:
-    """Return `2`, or `2-3` where the data leave several places open; empty without any."""
+    """Return `2`, or `2-3` if the data allow several places; empty without any."""
     if cell.rank is None:
         return ""
     best, worst = cell.rank
@@ -115,7 +112,7 @@ def place_text(cell: TableCell) -> str:
 
 
 def difference_text(cell: TableCell) -> str:
-    """Return how far the measured number is above the published one, with its sign: `-0.9`."""
+    """Return measured minus published number with its sign: `-0.9`."""
     difference = cell.difference
     assert difference is not None
     text = percent(difference)
@@ -123,12 +120,11 @@ def difference_text(cell: TableCell) -> str:
 
 
 def printed(value: float) -> str:
-    """Return a published number as a paper prints it, in percent."""
+    """Return a published number in percent as printed."""
     return f"{value:.1f}" if round(value, 1) == value else f"{value:.10g}"
 
 
 def _ordered(rows: Sequence[TableRow], columns: Sequence[int]) -> list[TableRow]:
-    """Return the rows with a number in some column by kind, best first by the first column."""
     kinds = ("encoder", "published", "floor", "chance")
     by_kind = (row for kind in kinds for row in ordered(rows, kind, columns[0]))
     return [row for row in by_kind if has_number(row, columns)]
@@ -136,27 +132,27 @@ def _ordered(rows: Sequence[TableRow], columns: Sequence[int]) -> list[TableRow]
 
 def _grid(table: Table, cut: tuple[Section, ...], rows: Sequence[TableRow]) -> PrintedGrid:
     places = [(section, i) for section in cut for i in section.columns]
-    own = [replace(row, cells=tuple(row.cells[i] for _, i in places)) for row in rows]
+    cut_rows = [replace(row, cells=tuple(row.cells[i] for _, i in places)) for row in rows]
     columns = [(section, table.heads[i].column) for section, i in places]
     return PrintedGrid(
         sections=cut,
         titles=tuple(column.title for _, column in columns),
-        groups=groups_of(own),
+        groups=groups_of(cut_rows),
         facts=table.facts,
-        told=tuple(f"{c.title}: {s.title} · {c.probe} · {s.facts}" for s, c in columns)
+        descriptions=tuple(f"{c.title}: {s.title} · {c.probe} · {s.facts}" for s, c in columns)
         if table.facts
         else (),
-        has_places=any(row.cells[0].rank for row in own)
-        and not any(row.kind == "published" for row in own),
+        has_places=any(row.cells[0].rank for row in cut_rows)
+        and not any(row.kind == "published" for row in cut_rows),
     )
 
 
 def groups_of(rows: Sequence[TableRow]) -> tuple[tuple[str, tuple[TableRow, ...]], ...]:
-    """Set floors and chance apart, each in the order given."""
+    """Separate floors and chance, each in the given order."""
     groups = [
         (heading, tuple(row for row in rows if row.kind in kinds))
         for heading, kinds in (
             ("", ("encoder", "published")), (FLOORS, ("floor",)), ("", ("chance",)),
         )
     ]  # fmt: skip
-    return tuple((heading, own) for heading, own in groups if own)
+    return tuple((heading, members) for heading, members in groups if members)

@@ -1,8 +1,8 @@
 """Join low-shot records: a panel per task and probe, encoders by shares of the labels.
 
-A line is one encoder with one set of choices (plan, seed, settings of the probe, precision); runs
-that differ in the share of the labels and the draw alone stand in it. Of several records of one
-share and draw the newest complete one is taken: scores decide nothing here.
+A line is one encoder with one configuration (plan, seed, probe settings, precision); its runs
+differ only in the share of the labels and the draw. Of several records of one share and draw the
+newest complete one is taken, whatever their scores.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from bench.metrics.label_efficiency import Curve, labels_to_reach, log_area, mid
 from bench.records.metrics import FrameMapPart
 from bench.records.record import ProbePart, Record, TrainLabelsPart
 from bench.records.run_id import FILE_PLACES, PLACES
-from leaderboards.rows.best import as_printed, highest
+from leaderboards.rows.best import as_printed, highest, marked
 from leaderboards.rows.join import RANK
 from leaderboards.rows.low_shot_parts import (
     DrawnNumbers,
@@ -36,9 +36,9 @@ from leaderboards.rows.table import age, grouped
 SHARE_OPTIONS = (*KEYS, *PLACES, *FILE_PLACES)
 NUM_TARGETS = 3
 CLASSES = {
-    "short_classes": "classes with fewer rows, which give all of them",
-    "lifted_classes": "classes that give one row, more than the fraction",
-    "lost_classes": "classes that no drawn video has",
+    "short_classes": "classes with too few rows, all of which are used",
+    "lifted_classes": "classes raised to one row, above the fraction",
+    "lost_classes": "classes absent from the drawn videos",
 }
 
 
@@ -52,11 +52,11 @@ def join(
 ) -> LowShot:
     """Return the panels of all tasks and probes that have a record with few labels.
 
-    `targets` are accuracies as fractions; without any, every panel gets up to three tens of
-    percent that some line reaches, but not every one with its first share.
+    `targets` are accuracies as fractions; by default every panel gets up to three multiples of
+    10 % that some line reaches, but not every line with its smallest share.
     """
-    told = (record for record in sorted(records, key=age) if record.train_labels)
-    groups = grouped(told, _panel_key)
+    labelled = (record for record in sorted(records, key=age) if record.train_labels)
+    groups = grouped(labelled, _panel_key)
     numbers: dict[str, int] = {}
     panels, hidden = [], 0
     for _, group in sorted(groups.items()):
@@ -90,7 +90,7 @@ def _panel_key(record: Record) -> tuple[str, ...]:
 
 
 def _panel(records: Sequence[Record], targets: Sequence[float], numbers: dict[str, int]) -> Panel:
-    # By rising number of labels; all labels come last.
+    # Sorted by number of labels; all labels come last.
     found = {_share(labels_of(record)): LabelShare(record=record) for record in records}
     shares = sorted(found, key=lambda key: (found[key].rows, [str(part) for part in key]))
     columns = tuple(found[key] for key in shares)
@@ -99,7 +99,7 @@ def _panel(records: Sequence[Record], targets: Sequence[float], numbers: dict[st
     draws = max(len(c.records) for line in lines for c in line.cells)
     targets = tuple(targets) or _usual_targets(lines, records[0].chance or 0.0)
     lines = sorted((_measured(_named(line, lines), targets) for line in lines), key=_best_first)
-    lines = [_noted(line, columns, draws, numbers) for line in _with_best(lines)]
+    lines = [_with_notes(line, columns, draws, numbers) for line in _with_best(lines)]
     return Panel(
         record=records[-1], columns=columns, lines=tuple(lines), targets=targets, draws=draws
     )
@@ -111,35 +111,35 @@ def _best_first(line: Line) -> tuple[Any, ...]:
 
 
 def _share(labels: TrainLabelsPart) -> tuple[Any, ...]:
-    """Return what records share that are draws of one thing; all labels need no rule."""
+    """Return what the draws of one share have in common; all labels need no rule."""
     rule = "" if labels.are_all else labels.rule
     return labels.subset_sha256, labels.shots, labels.fraction, rule
 
 
 def _choices(record: Record) -> dict[str, str]:
-    """Return what tells two lines of a panel apart, as texts a reader can use."""
+    """Return everything that can distinguish two lines of a panel, as readable texts."""
     config, features, probe = record.config, record.features, record.probe
     options, plan = record.task.options, record.plan
-    # A plan of one's own is named as such.
-    departures = [d for d in record.protocol.deviations if not d.startswith("plan ")]
+    # The plan is named on its own.
+    deviations = [d for d in record.protocol.deviations if not d.startswith("plan ")]
     return {
         "encoder": record.encoder.name,
         "weights": (record.encoder.weights_sha256 or "none")[:8],
         "plan": plan.fit if plan.fit == plan.score else f"{plan.fit} to fit, {plan.score} to score",
         "seed": str(config.get("seed", 0)),
-        "protocol": "; ".join(departures) or "as it is",
+        "protocol": "; ".join(deviations) or "as is",
         "features": f"{features.mode} {features.dtype} {features.precision}",
         "limit": str(config.get("limit") or "none"),
         "unreadable": str(config.get("on_unreadable", "stop")),
         "decoder": str(config.get("decoder", "auto")),
-        "encoder options": _spelled(config.get("encoder_options")),
-        "task options": _spelled({k: v for k, v in options.items() if k not in SHARE_OPTIONS}),
+        "encoder options": _compact(config.get("encoder_options")),
+        "task options": _compact({k: v for k, v in options.items() if k not in SHARE_OPTIONS}),
         **_settings(probe),
     }
 
 
 def _settings(probe: ProbePart) -> dict[str, str]:
-    """Return the settings of a probe, and of each axis of its sweep the values."""
+    """Return the settings of a probe, and the values of each axis of its sweep."""
     axes: dict[str, list[str]] = {}
     for head in probe.heads:
         for key, value in head.items():
@@ -148,7 +148,7 @@ def _settings(probe: ProbePart) -> dict[str, str]:
     return {key: ", ".join(dict.fromkeys(values)) for key, values in (common | axes).items()}
 
 
-def _spelled(value: Any) -> str:
+def _compact(value: Any) -> str:
     return json.dumps(value or {}, sort_keys=True, separators=(",", ":"))
 
 
@@ -156,7 +156,7 @@ def _line(records: Sequence[Record], shares: Iterable[tuple[Any, ...]]) -> Line:
     cells: dict[tuple[Any, ...], dict[int, Record]] = {share: {} for share in shares}
     for record in sorted(records, key=lambda r: (RANK[r.status], age(r))):
         labels = labels_of(record)
-        # All draws of everything are equal, and a list is not drawn.
+        # All draws of all labels are equal.
         cells[_share(labels)][0 if labels.are_all else labels.draw] = record
     newest = max(records, key=age)
     return Line(
@@ -170,16 +170,15 @@ def _line(records: Sequence[Record], shares: Iterable[tuple[Any, ...]]) -> Line:
 
 
 def _named(line: Line, lines: Sequence[Line]) -> Line:
-    """Add to the name what tells a line apart from others of the same encoder."""
     same = [_choices(other.record) for other in lines if other.name == line.name]
-    own = _choices(line.record)
-    differing = [key for key in own if len({choices.get(key) for choices in same}) > 1]
-    said = ", ".join(f"{key} {own[key]}" for key in differing)
-    return replace(line, name=f"{line.name} ({said})") if said else line
+    chosen = _choices(line.record)
+    differing = [key for key in chosen if len({choices.get(key) for choices in same}) > 1]
+    suffix = ", ".join(f"{key} {chosen[key]}" for key in differing)
+    return replace(line, name=f"{line.name} ({suffix})") if suffix else line
 
 
 def _measured(line: Line, targets: Sequence[float]) -> Line:
-    """Add areas and labels to reach the targets, on the curve of every draw."""
+    """Add the areas, and the labels to reach the targets, from the curve of every draw."""
     curves = _curves_by_draw(line.cells)
     areas = (log_area(curve) for curve in curves)
     return replace(
@@ -192,16 +191,15 @@ def _measured(line: Line, targets: Sequence[float]) -> Line:
 def _reach(curves: Sequence[Curve], target: float) -> Reach:
     by_draw = tuple(labels_to_reach(curve, target) for curve in curves)
     firsts = [min((n for n, _ in curve), default=None) for curve in curves]
-    from_the_first = sum(own == n for own, n in zip(by_draw, firsts, strict=True) if n is not None)
+    from_the_first = sum(got == n for got, n in zip(by_draw, firsts, strict=True) if n is not None)
     labels = middle(by_draw)
     is_bound = labels is not None and 2 * from_the_first >= len(by_draw)
     return Reach(target=target, labels=labels, by_draw=by_draw, is_bound=is_bound)
 
 
 def _curves_by_draw(cells: Sequence[Draws]) -> list[list[tuple[float, float]]]:
-    """Return the curve of every draw that was measured at all shares; what was not drawn is in all.
-
-    Without any drawn share there is one curve.
+    """Return a curve per draw that has all shares (one if no share is drawn); shares without draws
+    are in each.
     """
     drawn = [cell for cell in cells if cell.records and not _is_single(cell)]
     fixed = [(c.labels, c.values[0]) for c in cells if c.records and _is_single(c)]
@@ -215,7 +213,7 @@ def _curves_by_draw(cells: Sequence[Draws]) -> list[list[tuple[float, float]]]:
 
 
 def _is_single(cell: Draws) -> bool:
-    """Whether a share has no draws: all labels, or those of a list."""
+    """Whether a share has no draws: all labels, or a list of them."""
     labels = labels_of(next(iter(cell.records.values())))
     return labels.are_all or labels.subset_sha256 is not None
 
@@ -224,76 +222,72 @@ def _usual_targets(lines: Sequence[Line], chance: float) -> tuple[float, ...]:
     curves = [[accuracy for _, accuracy in line.curve] for line in lines if line.kind == "encoder"]
     curves = curves or [[accuracy for _, accuracy in line.curve] for line in lines]
     useful = [
-        ten
-        for ten in (n / 10 for n in range(1, 10))
-        if ten > chance
-        and any(max(curve) >= ten for curve in curves)
-        and any(curve[0] < ten for curve in curves)
+        target
+        for target in (n / 10 for n in range(1, 10))
+        if target > chance
+        and any(max(curve) >= target for curve in curves)
+        and any(curve[0] < target for curve in curves)
     ]
     return tuple(useful[-NUM_TARGETS:])
 
 
 def _with_best(lines: Sequence[Line]) -> list[Line]:
-    """Mark the highest number of every column, and its equals as they are printed.
-
-    Lines compete that depart from the protocol as most do, or else as little. Those that left rows
-    out of the count compete only among themselves, and only where all lines did.
+    """Mark the highest number of every column, among lines with the most frequent deviations from
+    the protocol (on a tie the fewest); lines that excluded rows compete only if all did.
     """
-    departures = Counter(_departures(line.record) for line in lines)
-    common = min(departures, key=lambda own: (own[0] != "", -departures[own], len(own), own))
+    counts = Counter(_deviations(line.record) for line in lines)
+    common = min(counts, key=lambda key: (key[0] != "", -counts[key], len(key), key))
     values = [
         [as_printed(cell.mean) if _competes(cell, common) else None for cell in line.cells]
         for line in lines
     ]
-    marked = []
-    for line, own in zip(lines, highest(values), strict=True):
-        pairs = zip(line.cells, own, strict=True)
-        marked.append(replace(line, cells=tuple(replace(c, is_best=b) for c, b in pairs)))
-    return marked
+    pairs = zip(lines, highest(values), strict=True)
+    return [replace(line, cells=marked(line.cells, is_best)) for line, is_best in pairs]
 
 
 def _competes(cell: Draws, common: tuple[str, ...]) -> bool:
     return bool(cell.records) and all(
-        r.status == "complete" and _departures(r) == common for r in cell.records.values()
+        r.status == "complete" and _deviations(r) == common for r in cell.records.values()
     )
 
 
-def _departures(record: Record) -> tuple[str, ...]:
-    """Return what competing numbers share: the rows left out, and how they depart."""
+def _deviations(record: Record) -> tuple[str, ...]:
+    """Return what competing numbers share: excluded rows, and deviations from the protocol."""
     return left_out(record), *record.protocol.deviations
 
 
-def _noted(line: Line, columns: Sequence[LabelShare], draws: int, numbers: dict[str, int]) -> Line:
+def _with_notes(
+    line: Line, columns: Sequence[LabelShare], draws: int, numbers: dict[str, int]
+) -> Line:
     """Number the footnotes in reading order; equal sentences share a number."""
 
     def number(sentences: Iterable[str]) -> tuple[int, ...]:
-        found = {numbers.setdefault(said, len(numbers) + 1) for said in sentences}
-        return tuple(sorted(found))
+        return tuple(sorted({numbers.setdefault(s, len(numbers) + 1) for s in sentences}))
 
     titles = [column.title for column in columns]
     cells = []
     for column, cell in zip(columns, line.cells, strict=True):
-        said = _sentences(cell, draws)
+        notes = _sentences(cell, draws)
         if cell.records and titles.count(column.title) > 1:
-            said.append(f"drawn by the rule: {column.labels.rule or 'not on record'}")
-        cells.append(replace(cell, notes=number(said)))
+            notes.append(f"draw rule: {column.labels.rule or 'not recorded'}")
+        cells.append(replace(cell, notes=number(notes)))
     measured = [c.title for c, cell in zip(columns, line.cells, strict=True) if cell.records]
-    narrow = line.area.values and len(measured) < len(columns)
-    said = [f"area over the shares {', '.join(measured)} alone"] if narrow else []
-    return replace(line, cells=tuple(cells), area=replace(line.area, notes=number(said)))
+    is_partial = line.area.values and len(measured) < len(columns)
+    notes = [f"area only over the shares {', '.join(measured)}"] if is_partial else []
+    return replace(line, cells=tuple(cells), area=replace(line.area, notes=number(notes)))
 
 
 def _sentences(cell: Draws, draws: int) -> list[str]:
     if not cell.records:
         return []
-    said = []
+    notes = []
     if len(cell.records) < draws and not _is_single(cell):
-        said.append(f"{len(cell.records)} of {draws} draws")
+        notes.append(f"{len(cell.records)} of {draws} draws")
     for record in cell.records.values():
         labels, options = labels_of(record), record.task.options
         assert record.data.fit
         if labels.used < record.data.fit.listed:
-            said.append(f"fitted on {labels.used:,} of {record.data.fit.listed:,} rows drawn")
-        said += [f"{told}: {options[key]}" for key, told in CLASSES.items() if options.get(key)]
-        said += own_notes(record)
-    return said
+            notes.append(f"trained on {labels.used:,} of {record.data.fit.listed:,} drawn rows")
+        notes += [f"{what}: {options[key]}" for key, what in CLASSES.items() if options.get(key)]
+        notes += own_notes(record)
+    return notes

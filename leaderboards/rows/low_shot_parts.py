@@ -1,4 +1,4 @@
-"""What a low-shot table is made of: shares of the labels, numbers by draw, lines and panels."""
+"""Parts of a low-shot table: shares of the labels, numbers by draw, lines and panels."""
 
 from __future__ import annotations
 
@@ -15,17 +15,14 @@ from leaderboards.rows.table import METRICS, percent
 
 
 def labels_of(record: Record) -> TrainLabelsPart:
-    """Return which training labels a low-shot record used: such a record always says so."""
+    """Return the training labels of a low-shot record, which always has them."""
     assert record.train_labels
     return record.train_labels
 
 
 @dataclass(frozen=True, kw_only=True)
 class LabelShare:
-    """A share of the labels, as its newest record tells it.
-
-    Rows that are boxes are drawn by `videos`.
-    """
+    """A share of the labels, from its newest record; boxes are drawn by video."""
 
     record: Record
 
@@ -46,29 +43,29 @@ class LabelShare:
         return fit.listed if fit else self.labels.used
 
     @property
-    def rows_a_class(self) -> float:
-        """Rows of a class on average."""
+    def rows_per_class(self) -> float:
+        """Mean number of rows per class."""
         return self.rows / self.record.task.num_classes
 
     @property
     def videos(self) -> int | None:
-        """Number of videos that training boxes are of, None for other rows."""
+        """Number of videos with training boxes; None if rows are not boxes."""
         found = self.record.data.fit.boxes.get("videos") if self.record.data.fit else None
         return found if isinstance(found, int) else None
 
     @property
-    def a_class(self) -> str:
-        """Labels a class: `29` where all have as many, else `about 29`; of boxes their videos."""
+    def per_class(self) -> str:
+        """Labels per class: `29` if all classes have as many, else `about 29`; videos of boxes."""
         if self.videos is not None:
             return f"{self.videos:,} {'video' if self.videos == 1 else 'videos'}"
         labels = self.labels
         equal = labels.least is not None and labels.least == labels.most
-        return f"{'' if equal else 'about '}{self.rows_a_class:,.0f}"
+        return f"{'' if equal else 'about '}{self.rows_per_class:,.0f}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class DrawnNumbers:
-    """Numbers by draw as fractions: of a share, or the areas of the draws whose curve is whole."""
+    """Numbers by draw, as fractions: of a share, or the areas of the draws with all shares."""
 
     values: tuple[float, ...] = ()
     notes: tuple[int, ...] = ()
@@ -85,27 +82,27 @@ class DrawnNumbers:
 
     @property
     def text(self) -> str:
-        """`mean ± std` in percent, the mean alone of one draw, a dash for none."""
+        """`mean ± std` in percent, only the mean for one draw, a dash for none."""
         deviation = percent(self.std())
         return (percent(self.mean) or NONE) + ("" if deviation is None else f" ± {deviation}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Draws(DrawnNumbers):
-    """The records of one share by draw, with the task's metric of each as `values`."""
+    """The records of one share by draw; `values` are their metric."""
 
     records: Mapping[int, Record]
 
     @property
     def labels(self) -> float:
-        """Labels that were used, averaged over the draws."""
+        """Number of labels used, averaged over the draws."""
         return statistics.fmean(labels_of(record).used for record in self.records.values())
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reach:
-    """Labels needed for a target: the median over the draws, and every draw's own (None: not
-    reached). `is_bound` marks that the smallest share measured reaches it already.
+    """Labels needed for a target: the median over the draws, and those of every draw (None: not
+    reached). `is_bound`: the smallest measured share already reaches it.
     """
 
     target: float
@@ -115,7 +112,7 @@ class Reach:
 
     @property
     def found(self) -> list[float]:
-        """The labels of the draws that reach it, by rising number."""
+        """The labels of the draws that reach it, sorted."""
         return sorted(labels for labels in self.by_draw if labels is not None)
 
     @property
@@ -123,20 +120,20 @@ class Reach:
         """The labels needed, with the smallest and largest over the draws."""
         if not self.by_draw:
             return NONE
-        own = "not reached"
+        needed = "not reached"
         if self.labels is not None:
-            own = f"{'≤ ' if self.is_bound else ''}{self.labels:,.0f}"
+            needed = f"{'≤ ' if self.is_bound else ''}{self.labels:,.0f}"
         if len(self.by_draw) < 2 or not self.found:
-            return own
+            return needed
         least, most = f"{self.found[0]:,.0f}", f"{self.found[-1]:,.0f}"
         if len(self.found) < len(self.by_draw):
             most = "not reached"
-        return own if least == most else f"{own} ({least} to {most})"
+        return needed if least == most else f"{needed} ({least} to {most})"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """One encoder in a panel, `record` its newest."""
+    """One encoder in a panel; `record` is its newest."""
 
     name: str
     record: Record
@@ -146,19 +143,18 @@ class Line:
 
     @property
     def kind(self) -> Literal["encoder", "floor"]:
-        """What its row is."""
+        """Kind of its row."""
         return "floor" if self.record.encoder.is_floor else "encoder"
 
     @property
     def curve(self) -> list[tuple[float, float]]:
-        """(labels, mean number) of the measured shares, by rising number of labels."""
-        points = [(c.labels, c.mean) for c in self.cells if c.mean is not None]
-        return sorted(points)
+        """(number of labels, mean metric) of the measured shares, sorted."""
+        return sorted((c.labels, c.mean) for c in self.cells if c.mean is not None)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Panel:
-    """One task, protocol and probe: lines by columns. `draws` counts those of a full cell."""
+    """One task, protocol and probe: lines by columns; a full cell has `draws` draws."""
 
     record: Record
     columns: tuple[LabelShare, ...]
@@ -173,42 +169,40 @@ class Panel:
 
     @property
     def metric(self) -> str:
-        """What the numbers are, in words."""
+        """Name of the metric in words."""
         return METRICS[self.record.task.metric]
 
     @property
     def rows(self) -> str:
-        """What a training row is called."""
+        """Name of the training rows."""
         return "boxes" if self.record.task.unit == "box" else "labels"
 
     @property
     def titles(self) -> list[str]:
-        """The titles of the columns: shares with labels a class, area, targets."""
-        shares = [f"{column.title} ({column.a_class})" for column in self.columns]
+        """Titles of the columns: shares with labels per class, area, targets."""
+        shares = [f"{column.title} ({column.per_class})" for column in self.columns]
         return [*shares, "area", *(f"{self.rows} to {100 * t:.10g} %" for t in self.targets)]
 
     @property
     def facts(self) -> str:
         """What was measured, in one line."""
-        task, metrics = self.record.task, self.record.metrics
-        chance = self.record.chance
-        guessing = "" if chance is None else f", chance {percent(chance)}"
-        draws = f"over {self.draws} draws" if self.draws > 1 else "of 1 draw"
+        task, chance = self.record.task, percent(self.record.chance)
+        spread_over = f"mean ± standard deviation over {self.draws} draws (ddof = 1)"
         return " · ".join(
             [
                 f"{self.metric} in %",
                 self.record.protocol.name,
-                f"scored on {task.score_split}, n = {metrics.expected:,}",
-                f"{task.num_classes:,} classes{guessing}",
-                f"mean ± standard deviation {draws} (ddof = 1)" if self.draws > 1 else draws,
+                f"scored on {task.score_split}, n = {self.record.metrics.expected:,}",
+                f"{task.num_classes:,} classes{f', chance {chance}' if chance else ''}",
+                spread_over if self.draws > 1 else "1 draw",
             ]
         )
 
 
 @dataclass(frozen=True, kw_only=True)
 class LowShot:
-    """All that the table shows. `notes[i]` is footnote i + 1; `hidden` are not reportable, and
-    `refused` says which records verification kept out.
+    """All that the table shows. `notes[i]` is footnote i + 1, `hidden` the number of records that
+    are not reportable, `refused` why verification rejected records.
     """
 
     title: str

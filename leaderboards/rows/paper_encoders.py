@@ -1,7 +1,7 @@
-"""Which encoders here are those of published rows: the one place that says so.
+"""The mapping from our encoders to published rows.
 
-Only weights that their authors released for the very model are named; a network of the same shape
-that was trained otherwise is no such row. Whose it is also depends on the resolution it ran at.
+It lists only weights that the authors released for exactly that model, not networks of the same
+shape trained differently. The resolution has to match too.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from bench.records.record import Record
 
 @dataclass(frozen=True, kw_only=True)
 class PublishedEncoder:
-    """How papers name an encoder; `methods` are the names of one model in several tables, and
-    `data` what they print as its pretraining data (where they print any).
+    """How papers name an encoder: `methods` are its names in several tables, `data` the printed
+    pretraining data (if any).
     """
 
     methods: tuple[str, ...]
@@ -24,7 +24,7 @@ class PublishedEncoder:
     data: str
 
 
-# Table 1 names the released ViT-L by its target; its numbers are those of tables 2 and 3.
+# Table 1 names the released ViT-L by its target; the numbers are those of tables 2 and 3.
 _VJEPA = ("V-JEPA", "V-JEPA (features target)")
 ENCODERS: Mapping[str, PublishedEncoder] = {
     "vjepa_vitl16": PublishedEncoder(methods=_VJEPA, arch="ViT-L/16", data="VideoMix2M"),
@@ -37,7 +37,7 @@ ENCODERS: Mapping[str, PublishedEncoder] = {
 
 
 def is_of(record: Record, number: PublishedNumber) -> bool:
-    """Whether a record is of the encoder that a published number is of."""
+    """Whether a record has the encoder of a published number."""
     encoder = ENCODERS.get(record.encoder.name.partition("@")[0])
     return (
         encoder is not None

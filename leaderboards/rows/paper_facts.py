@@ -1,4 +1,4 @@
-"""What papers say of an encoder before its numbers: architecture, size, data and samples seen."""
+"""Facts about an encoder that papers print: architecture, size, data and samples seen."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ FIELDS: Mapping[str, str] = {
     "data": "pretrain_data",
     "samples seen (M)": "samples_seen_m",
 }
-USUAL_RESOLUTION = 224  # pixels; others are printed as an index of the architecture
+USUAL_RESOLUTION = 224  # pixels; others are printed as a subscript of the architecture
 EMPTY = Fact()
 
 
 def titles_of(numbers: Sequence[PublishedNumber]) -> tuple[str, ...]:
-    """Return the headings of what these numbers say of their encoders."""
+    """Return the titles of the facts that these numbers have."""
     return tuple(
         title for title, field in FIELDS.items() if any(getattr(n, field) for n in numbers)
     )
 
 
 def facts_of_row(group: Sequence[PublishedNumber], titles: Sequence[str]) -> tuple[Fact, ...]:
-    """Return the facts of a published row; a number may leave out what another one says."""
+    """Return the facts of a published row; not every number has all of them."""
     return tuple(_printed(group, title) for title in titles)
 
 
 def facts_of_encoder(record: Record | None, titles: Sequence[str]) -> tuple[Fact, ...]:
-    """Return the same facts of an encoder that was measured here, empty where none are known."""
+    """Return the same facts of an encoder measured here, empty if unknown."""
     if record is None:
         return tuple(EMPTY for _ in titles)
     count, trained_on = record.encoder.num_parameters, "+".join(record.encoder.card.trained_on)
@@ -49,8 +49,8 @@ def _printed(group: Sequence[PublishedNumber], title: str) -> Fact:
     if title == "params (M)":
         return _millions(values[0])
     resolution = group[0].resolution
-    has_index = title == "arch" and resolution not in (None, USUAL_RESOLUTION)
-    text = f"{values[0]}_{resolution}" if has_index else values[0]
+    has_resolution = title == "arch" and resolution not in (None, USUAL_RESOLUTION)
+    text = f"{values[0]}_{resolution}" if has_resolution else values[0]
     return Fact(text=text, plain=text)
 
 

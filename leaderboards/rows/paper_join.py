@@ -1,8 +1,7 @@
-"""Published rows and measured ones in one table: a paper's row, and ours of that encoder in it.
+"""Published and measured rows in one table; our numbers of a paper's encoder go into its row.
 
-Rows come in the order of the paper; encoders that it does not have stand below, then floors and
-chance. The best published number of a column and the best measured one are marked apart: they
-compete with their own kind alone.
+Rows are in the order of the paper, followed by encoders that it does not have, floors and chance.
+The best published and the best measured number of a column are marked separately.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ Place = tuple[str, str, str, float, str]
 
 
 def place_of(number: PublishedNumber) -> Place:
-    """Return what the numbers of one column share."""
+    """Return what the numbers of one column have in common."""
     return number.task, number.views, number.probe, number.train_fraction, number.metric
 
 
@@ -35,11 +34,11 @@ def join_published(
     places: Sequence[Place],
     include_unreportable: bool = False,
 ) -> Table:
-    """Return the table of a board, whose columns hold the published numbers of these `places`.
+    """Return the table of a board whose columns have the published numbers of `places`.
 
     Raises:
-        ValueError: a number that belongs into no column or into several, or two of one cell: the
-            board has another layout than the table.
+        ValueError: a number belongs to no column or to several, or its cell is taken: the layout
+            of the board does not match the paper's table.
     """
     table = join(board, records, include_unreportable=include_unreportable)
     measured = {i: row for i, row in enumerate(table.rows) if row.kind == "encoder"}
@@ -51,7 +50,7 @@ def join_published(
             for i, row in measured.items()
             if row.record and is_of(row.record, group[0])
         }
-        # Of several weights of one name the newest stand in the paper's row, the others below.
+        # Of several weights of one name, the newest go into the paper's row, the others below.
         mine = measured.pop(found[max(found)]) if found else None
         rows.append(replace(_row(group, places, mine), facts=facts_of_row(group, titles)))
     below = [
@@ -70,10 +69,7 @@ def join_published(
 
 
 def rows_of(numbers: Sequence[PublishedNumber]) -> list[list[PublishedNumber]]:
-    """Return the numbers of every row, rows in the order of the paper.
-
-    A row is a method, its architecture, resolution and pretraining data.
-    """
+    """Group numbers by row (method, architecture, resolution, pretraining data), in paper order."""
     rows = grouped(numbers, lambda n: (n.method, n.arch, n.resolution, n.pretrain_data))
     return list(rows.values())
 
@@ -81,12 +77,12 @@ def rows_of(numbers: Sequence[PublishedNumber]) -> list[list[PublishedNumber]]:
 def _row(
     group: Sequence[PublishedNumber], places: Sequence[Place], measured: TableRow | None
 ) -> TableRow:
-    """Return a published row, with what was measured of its encoder in the same cells."""
+    """Return a published row, with our numbers of its encoder in the same cells."""
     cells = list(measured.cells) if measured else [TableCell() for _ in places]
     for number in group:
         columns = [i for i, place in enumerate(places) if place == place_of(number)]
         if len(columns) != 1 or cells[columns[0]].published is not None:
-            raise ValueError(f"{len(columns)} columns for {number}, or its cell is taken")
+            raise ValueError(f"{number} fits {len(columns)} columns, or its cell is taken")
         cells[columns[0]] = replace(cells[columns[0]], published=number)
     return TableRow(
         kind="published",
@@ -99,15 +95,14 @@ def _row(
 def _with_best_published(rows: Sequence[TableRow]) -> list[TableRow]:
     """Mark the highest published number of every column, and its equals."""
     values = [[c.published.value if c.published else None for c in row.cells] for row in rows]
-    marked = []
-    for row, own in zip(rows, highest(values), strict=True):
-        pairs = zip(row.cells, own, strict=True)
-        marked.append(replace(row, cells=tuple(replace(c, published_is_best=b) for c, b in pairs)))
-    return marked
+    changed = []
+    for row, is_best in zip(rows, highest(values), strict=True):
+        pairs = zip(row.cells, is_best, strict=True)
+        changed.append(replace(row, cells=tuple(replace(c, published_is_best=b) for c, b in pairs)))
+    return changed
 
 
 def _renumbered(rows: Sequence[TableRow], notes: Sequence[str]) -> tuple[list[TableRow], list[str]]:
-    """Number the footnotes again in the order in which the rows now stand."""
     used = dict.fromkeys(note for row in rows for cell in row.cells for note in cell.notes)
     numbers = {note: i for i, note in enumerate(used, start=1)}
 
@@ -119,16 +114,16 @@ def _renumbered(rows: Sequence[TableRow], notes: Sequence[str]) -> tuple[list[Ta
 
 
 def _remarks(table: Table, rows: Sequence[TableRow]) -> list[str]:
-    """Say which encoders stand in rows of the paper, and what nothing here measures."""
+    """List our encoders in rows of the paper, and the columns that nothing here measures."""
     remarks = []
-    beside = [
+    measured = [
         f"{row.record.encoder.name} in the row of {', '.join([row.name, *first])}"
         for row in rows
         for first in [[fact.text for fact in row.facts[:1]]]
         if row.record
     ]
-    if beside:
-        remarks.append(f"Measured here: {'; '.join(beside)}.")
+    if measured:
+        remarks.append(f"Measured here: {'; '.join(measured)}.")
     reasons: dict[str, list[str]] = {}
     for head in table.heads:
         if reason := why_not_here(head.column):

@@ -1,4 +1,4 @@
-"""How a number came about, as short lines a reader can check: the facts of a record in words."""
+"""The provenance of a number: the facts of a record, as short lines a reader can check."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ SAMPLES_SHOWN = 5
 
 
 def facts_of(record: Record) -> dict[str, list[str]]:
-    """Return heading -> lines for the facts of a record, in the order in which a run makes them."""
-    own = record.metrics
+    """Return heading -> lines for the facts of a record, in the order of a run."""
+    score = record.metrics
     facts = {
         "Record": [
-            f"{record.id}, {record.created}, run again with: bench run records/{record.id}.json",
+            f"{record.id}, {record.created}; rerun with bench run records/{record.id}.json",
             *[status_note(record)] * (record.status != "complete"),
         ],
         "Protocol": [
             f"{record.protocol.name}, digest {record.protocol.digest[:16]}",
-            *(f"departs: {deviation}" for deviation in record.protocol.deviations),
+            *(f"deviation: {deviation}" for deviation in record.protocol.deviations),
         ],
         "Encoder": _encoder(record),
         "Training rows": _split(record.task.fit_split, record.data.fit),
@@ -33,15 +33,14 @@ def facts_of(record: Record) -> dict[str, list[str]]:
         ],
         "Features": _features(record),
         "Head": _head(record),
-        "Result": _frame_map(own) if isinstance(own, FrameMapPart) else _accuracies(own),
-        "Classes": _classes(own) if isinstance(own, FrameMapPart) else [],
+        "Result": _frame_map(score) if isinstance(score, FrameMapPart) else _accuracies(score),
+        "Classes": _classes(score) if isinstance(score, FrameMapPart) else [],
         "Software": _software(record),
     }
     return {heading: lines for heading, lines in facts.items() if lines}
 
 
 def _encoder(record: Record) -> list[str]:
-    """Return what an encoder is, how it was made, and what it gave for the clip of the check."""
     encoder, card, check = record.encoder, record.encoder.card, record.encoder.check
     lines = [
         f"{encoder.spec}, {encoder.num_parameters:,} parameters, width {encoder.width},"
@@ -50,9 +49,9 @@ def _encoder(record: Record) -> list[str]:
         f"from {encoder.source}",
     ]
     if card.trained_on:
-        lines.append(f"pretrained on {', '.join(card.trained_on)}, labels of them: {card.labels}")
+        lines.append(f"pretrained on {', '.join(card.trained_on)} (labels used: {card.labels})")
     if card.licence != "unknown":
-        lines.append(f"licence of the weights: {card.licence}")
+        lines.append(f"weights licence: {card.licence}")
     if check:
         lines.append(
             f"functional check {check.clip}: {check.sha256[:16]}, {check.num_tensors:,} tensors"
@@ -63,7 +62,7 @@ def _encoder(record: Record) -> list[str]:
 
 def _split(name: str | None, split: SplitPart | None) -> list[str]:
     if split is None:
-        return ["none: a released probe was scored"]
+        return ["none (released probe)"]
     published = "" if split.expected is None else f", {split.expected:,} published"
     lines = [
         f"{name}: {split.used:,} used of {split.listed:,} listed{published}",
@@ -86,30 +85,31 @@ def _some(what: str, samples: list[str]) -> list[str]:
 
 
 def _features(record: Record) -> list[str]:
-    own = record.features
-    decoders = ", ".join(f"{name} {count:,}" for name, count in sorted(own.decoders.items()))
-    lines = [f"{own.mode}, computed in {own.precision}, kept as {own.dtype}"]
-    lines += [f"fit key {own.fit_key}"] if own.fit_key else []
-    lines += [f"score key {own.score_key}"]
-    repeated = f"; {own.repeated_frames:,} frames repeated" if own.repeated_frames else ""
-    outside = f"; {own.boxes_outside:,} boxes outside of the view" if own.boxes_outside else ""
+    features = record.features
+    decoders = ", ".join(f"{name} {count:,}" for name, count in sorted(features.decoders.items()))
+    lines = [f"{features.mode}, computed in {features.precision}, stored as {features.dtype}"]
+    lines += [f"fit key {features.fit_key}"] if features.fit_key else []
+    lines += [f"score key {features.score_key}"]
+    repeated = f"; {features.repeated_frames:,} frames repeated" if features.repeated_frames else ""
+    outside = (
+        f"; {features.boxes_outside:,} boxes outside the view" if features.boxes_outside else ""
+    )
     return [*lines, f"decoded with {decoders or 'nothing'}{repeated}{outside}"]
 
 
 def selection_lines(record: Record) -> list[str]:
-    """Say which head was reported, and what chose it."""
+    """Describe which head was reported, and how it was selected."""
     probe, chosen = record.probe, record.probe.selection
     settings = ", ".join(f"{key} {value}" for key, value in probe.heads[probe.selected].items())
-    which = f"head {probe.selected + 1} of {len(probe.heads)}"
-    which = f"{which} ({settings or 'no settings of its own'})"
-    if probe.released_sha256:  # the settings are those of a fit that never was
-        which = f"head {probe.log['head']} of its file" if "head" in probe.log else "the one head"
-    lines = [f"{probe.name} on {probe.reads}: {which}, rule {chosen.rule}"]
+    head = f"head {probe.selected + 1} of {len(probe.heads)} ({settings or 'default settings'})"
+    if probe.released_sha256:  # nothing was trained with these settings
+        head = f"head {probe.log['head']} of its file" if "head" in probe.log else "its only head"
+    lines = [f"{probe.name} on {probe.reads}: {head}, rule {chosen.rule}"]
     if chosen.holdout_scores:
-        held = chosen.holdout_scores[probe.selected]
+        score = chosen.holdout_scores[probe.selected]
         what = " mean AP" if record.task.unit == "box" else ""
-        said = "was dropped" if held is None else f"had {100 * held:.1f} %{what}"
-        lines.append(f"it {said} on {chosen.holdout_rows:,} held-out training rows")
+        result = "dropped" if score is None else f"{100 * score:.1f} %{what}"
+        lines.append(f"{result} on {chosen.holdout_rows:,} held-out training rows")
     return lines
 
 
@@ -120,46 +120,54 @@ def _head(record: Record) -> list[str]:
     if best_on_score(record):
         low, high = 100 * min(scores), 100 * max(scores)
         lines.append(
-            f"{best_on_score(record)}; they have {low:.1f} to {high:.1f} % there, median"
+            f"{best_on_score(record)}; they score {low:.1f} to {high:.1f} % there, median"
             f" {100 * median(scores):.1f} %"
         )
-    elif record.optimism:
-        own = record.optimism
-        lines.append(
-            f"choosing among {own.heads} heads on the scored rows instead would have added"
-            f" {100 * own.gap:.1f} points: {100 * own.best:.1f} instead of {100 * own.honest:.1f} %"
-            " from the same fits"
-        )
+    else:
+        lines += optimism_lines(record)
     if probe.released_sha256:
         lines.append(f"released probe file {probe.released_sha256}")
     if probe.head_order:
-        lines.append(f"classes put in the task's order by {probe.head_order}")
+        lines.append(f"classes reordered to match the task by {probe.head_order}")
     return lines
 
 
-def _frame_map(own: FrameMapPart) -> list[str]:
+def optimism_lines(record: Record) -> list[str]:
+    """Return what choosing the head on the scored rows would have added, if it is known."""
+    optimism = record.optimism
+    if optimism is None:
+        return []
+    is_kept = record.probe.selection.score_split_fit == "kept"
+    return [
+        f"choosing among {optimism.heads} heads on the scored rows instead would have added"
+        f" {100 * optimism.gap:.1f} points: {100 * optimism.best:.1f} instead of"
+        f" {100 * optimism.honest:.1f} % from the same fits"
+        f"{' (trained without the held-out rows)' * is_kept}"
+    ]
+
+
+def _frame_map(score: FrameMapPart) -> list[str]:
     others = [
         f"{name} {'-' if value is None else f'{100 * value:.2f}'}"
-        for name, value in own.by_rules.items()
+        for name, value in score.by_rules.items()
     ]
-    silent = f", {own.num_silent_frames:,} of them without" if own.num_silent_frames else ""
-    wrong = own.num_wrong_by_frame
+    silent = f", {score.num_silent_frames:,} without detections" if score.num_silent_frames else ""
+    wrong = score.num_wrong_by_frame
     return [
-        f"frame mAP at IoU 0.5 {100 * own.mean_ap:.2f} by the {own.rules} rules"
-        f" ({own.scored:,} boxes scored)",
+        f"frame mAP at IoU 0.5: {100 * score.mean_ap:.2f} by the {score.rules} rules"
+        f" ({score.scored:,} boxes scored)",
         f"by the rules of {', '.join(others)}",
-        *(f"none by the rules of {name}: {reason}" for name, reason in own.undefined.items()),
-        f"over all {own.expected:,} boxes between {100 * own.bounds.low:.2f}"
-        f" and {100 * own.bounds.high:.2f}",
-        f"{own.num_frames:,} key frames with detections{silent}",
-        *([f"{wrong:,} detections on frames without ground truth are wrong"] if wrong else []),
-        f"ground truth: {_fate(own.truth)}",
-        f"detections: {_fate(own.detections)}",
+        *(f"undefined by the {name} rules: {reason}" for name, reason in score.undefined.items()),
+        f"over all {score.expected:,} boxes between {100 * score.bounds.low:.2f}"
+        f" and {100 * score.bounds.high:.2f}",
+        f"{score.num_frames:,} annotated key frames{silent}",
+        *([f"{wrong:,} detections on frames without ground truth count as wrong"] if wrong else []),
+        f"ground truth: {_fate(score.truth)}",
+        f"detections: {_fate(score.detections)}",
     ]
 
 
 def _fate(fate: Fate) -> str:
-    """Say how many rows were compared, and which rules dropped the others."""
     dropped = [
         f"{count:,} {name.replace('_', ' ')}"
         for name, count in fate.model_dump().items()
@@ -169,9 +177,8 @@ def _fate(fate: Fate) -> str:
     return f"{fate.scored:,} of {fate.rows:,} rows compared{rest}"
 
 
-def _classes(own: FrameMapPart) -> list[str]:
-    """Return the AP of every class, best first."""
-    ordered = sorted(own.classes, key=lambda one: (one.ap is None, -(one.ap or 0)))
+def _classes(score: FrameMapPart) -> list[str]:
+    ordered = sorted(score.classes, key=lambda one: (one.ap is None, -(one.ap or 0)))
     return [
         f"{'-' if one.ap is None else f'{100 * one.ap:.1f}'} {one.name} ({one.id}),"
         f" {one.num_truth:,} true boxes"
@@ -179,14 +186,14 @@ def _classes(own: FrameMapPart) -> list[str]:
     ]
 
 
-def _accuracies(own: MetricsPart) -> list[str]:
-    top5 = "" if own.top5 is None else f", top-5 {100 * own.top5:.2f}"
+def _accuracies(score: MetricsPart) -> list[str]:
+    top5 = "" if score.top5 is None else f", top-5 {100 * score.top5:.2f}"
     return [
-        f"{own.correct:,} right of {own.scored:,} scored: top-1 {100 * own.top1:.2f}{top5},"
-        f" mean per class {100 * own.mean_per_class:.2f}",
-        f"over all {own.expected:,} expected rows between {100 * own.bounds.low:.2f}"
-        f" and {100 * own.bounds.high:.2f}",
-        f"chance {100 * own.chance:.2f}, always the most frequent class {100 * own.majority:.2f}",
+        f"{score.correct:,} correct of {score.scored:,} scored: top-1 {100 * score.top1:.2f}{top5},"
+        f" mean per class {100 * score.mean_per_class:.2f}",
+        f"over all {score.expected:,} expected rows between {100 * score.bounds.low:.2f}"
+        f" and {100 * score.bounds.high:.2f}",
+        f"chance {100 * score.chance:.2f}, majority class {100 * score.majority:.2f}",
     ]
 
 
@@ -196,12 +203,12 @@ def _software(record: Record) -> list[str]:
         for name in ("frozenbench", "torch", "timm", "decord", "av", "device")
         if record.environment.get(name)
     ]
-    told = ", ".join(text for text in (*known, commit_of(record)) if text)
-    return [told] if told else []
+    line = ", ".join(text for text in (*known, commit_of(record)) if text)
+    return [line] if line else []
 
 
 def commit_of(record: Record) -> str:
-    """Return the commit of the code, such as `commit 3f2a90b1c4d5`; empty where unknown."""
+    """Return the commit of the code, such as `commit 3f2a90b1c4d5`; empty if unknown."""
     commit = record.environment.get("git_commit")
     if not commit:
         return ""

@@ -1,7 +1,7 @@
-"""What the scored sample leaves open: the interval of every number, and its places in a column.
+"""The statistical uncertainty of a table: intervals, and the places that a column allows.
 
-Both are those of `bench.records.score_intervals`. Places need the kept predictions, as does the
-interval of a frame mAP; accuracies have theirs from the counts of a record alone.
+Both come from `bench.records.score_intervals`. Places and the interval of a frame mAP need the
+stored predictions; the interval of an accuracy needs only the counts of a record.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from leaderboards.rows.best import competes
 from leaderboards.rows.table import TableCell, TableHead, TableRow
 
 PLACED = ("top1", "top5", "mean_ap")
-NAMES_TOLD = 5
+NAMES_SHOWN = 5
 
 
 def with_intervals(
@@ -28,11 +28,11 @@ def with_intervals(
     repeats: Mapping[str, Sequence[Record]],
     folder: Path | None,
 ) -> tuple[list[TableRow], list[str]]:
-    """Give every number that a column measures its interval; return rows and what lacks one.
+    """Add intervals to the measured numbers; return rows and a remark per missing interval.
 
-    `repeats` are the records that a mean is of, by the id of the one in its cell: its interval is
-    the mean of theirs, for more fits of the same scored rows are no more rows. `folder` holds the
-    files of the records.
+    `repeats` are the records that a mean averages, by the id of the record of its cell. Its
+    interval is the mean of theirs: more fits of the same scored rows are not more rows. `folder`
+    holds the files of the records.
     """
     lacking: dict[str, None] = {}
     cache = _cache(folder)
@@ -55,10 +55,10 @@ def with_intervals(
 def with_places(
     rows: Sequence[TableRow], heads: Sequence[TableHead], folder: Path | None
 ) -> tuple[list[TableRow], list[str]]:
-    """Give every comparable number its best and worst place; return rows and who has none.
+    """Add the best and worst place to competing numbers; return rows and remarks on those without.
 
-    A mean over seeds has the place of its newest record. Without `folder`, or where a column has
-    fewer than two numbers whose predictions are kept, there are no places.
+    A mean over seeds has the place of its newest record. Without `folder`, and in columns with
+    fewer than two numbers with stored predictions, there are no places.
     """
     cells = [list(row.cells) for row in rows]
     lacking = []
@@ -71,10 +71,10 @@ def with_places(
         if len(kept) < 2:
             continue
         if gone := [rows[r].name for r, record in known if not has_files(record, folder)]:
-            more = f" and {len(gone) - NAMES_TOLD} more" if len(gone) > NAMES_TOLD else ""
+            more = f" and {len(gone) - NAMES_SHOWN} more" if len(gone) > NAMES_SHOWN else ""
             lacking.append(
-                f"Places of {head.label} are among those whose predictions are kept;"
-                f" not those of {', '.join(gone[:NAMES_TOLD])}{more}."
+                f"Places of {head.label} do not include {', '.join(gone[:NAMES_SHOWN])}{more},"
+                " whose predictions were not kept."
             )
         try:
             found = places_of(
@@ -85,11 +85,10 @@ def with_places(
             continue
         for (r, _), place in zip(kept, found or [], strict=bool(found)):
             cells[r][i] = replace(cells[r][i], rank=place)
-    return [replace(row, cells=tuple(own)) for row, own in zip(rows, cells, strict=True)], lacking
+    return [replace(row, cells=tuple(new)) for row, new in zip(rows, cells, strict=True)], lacking
 
 
 def _mean(found: Sequence[Interval], wanted: int) -> Interval | None:
-    """Return the interval from the mean of the low ends to that of the high ones."""
     if not found or len(found) < wanted:
         return None
     low, high = fmean(one.low for one in found), fmean(one.high for one in found)
@@ -97,5 +96,4 @@ def _mean(found: Sequence[Interval], wanted: int) -> Interval | None:
 
 
 def _cache(folder: Path | None) -> Path | None:
-    """Return where the replicates of records in a home's folder are kept."""
     return folder.parent / "cache" if folder is not None else None

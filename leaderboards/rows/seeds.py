@@ -1,7 +1,6 @@
-"""Records that differ in the seed alone, or in the draw of their training labels: one number.
+"""Average records that differ only in the seed, or only in the draw of their training labels.
 
-The number is their mean and its spread the standard deviation over them, which is another thing
-than the interval over the scored rows.
+Their spread is the standard deviation over them, not the interval over the scored rows.
 """
 
 from __future__ import annotations
@@ -21,15 +20,15 @@ CHANGING = ("seed", "encoder", "task_options")
 
 
 def repeats(chosen: Record, records: Sequence[Record]) -> dict[int, Record]:
-    """Return those of an encoder's records that repeat the chosen one, by draw or else by seed.
+    """Return the records that repeat the chosen one (itself included), by draw or else by seed.
 
-    Fewer than two are none. All are complete, and of two with one seed the newer counts: what they
-    score decides nothing.
+    It is empty if there are fewer than two. All are complete; of two with one seed the newer one
+    counts, whatever they score.
     """
     if chosen.status != "complete":
         return {}
-    own = _but_for_the_seed(chosen)
-    same = [r for r in records if r.status == "complete" and _but_for_the_seed(r) == own]
+    identity = _except_seed(chosen)
+    same = [r for r in records if r.status == "complete" and _except_seed(r) == identity]
     same.sort(key=age)
     seed, draw = repeat_of(chosen)
     drawn = {repeat_of(r)[1]: r for r in same if repeat_of(r)[0] == seed}
@@ -39,7 +38,7 @@ def repeats(chosen: Record, records: Sequence[Record]) -> dict[int, Record]:
 
 
 def spread(column: Column, found: Mapping[int, Record]) -> Seeds | None:
-    """Return the numbers that a column shows of records that repeat each other; None of none."""
+    """Return the numbers that a column shows of repeated records; None if fewer than two."""
     values = {key: shown_value(column, record) for key, record in found.items()}
     numbers = {key: value for key, value in values.items() if value is not None}
     if len(numbers) < 2:
@@ -48,13 +47,13 @@ def spread(column: Column, found: Mapping[int, Record]) -> Seeds | None:
     return Seeds(values=numbers, over="draws" if is_drawn else "seeds")
 
 
-def _but_for_the_seed(record: Record) -> str:
-    """Return everything that decides a number apart from seed and draw, as text."""
+def _except_seed(record: Record) -> str:
+    """Return everything that determines a number except seed and draw, as text."""
     options = record.config.get("task_options")
-    left = {*PLACES, *FILE_PLACES, "draw"}
+    ignored = {*PLACES, *FILE_PLACES, "draw"}
     facts = {
         "config": {k: v for k, v in record.config.items() if k not in CHANGING},
-        "options": {k: v for k, v in options.items() if k not in left}
+        "options": {k: v for k, v in options.items() if k not in ignored}
         if isinstance(options, dict)
         else {},
         "measured": [record.protocol.name, *measured(record)],

@@ -1,4 +1,4 @@
-"""What a table is made of: columns, rows and cells, each with the record behind it."""
+"""Parts of a table: columns, rows and cells, with their records."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ METRICS = {
     "top5": "top-5 accuracy",
     "mean_per_class": "mean accuracy per class",
     "mean_ap": "frame mAP at IoU 0.5",
-    # Of published columns that nothing here measures.
+    # Only in published columns.
     "accuracy": "accuracy",
     "mAP": "mAP",
     "J&F_m": "mean of region and contour scores (J&F)",
@@ -31,7 +31,7 @@ METRICS = {
 
 @dataclass(frozen=True, kw_only=True)
 class TableHead:
-    """A column and the record that stands for what it measures (None: no record yet)."""
+    """A column and the reference record that defines what it measures (None: no record yet)."""
 
     column: Column
     protocol: str | None
@@ -39,18 +39,18 @@ class TableHead:
 
     @property
     def label(self) -> str:
-        """Short unique text, such as `ssv2/attentive@vjepa@1:top5`, for files read by programs."""
+        """Short label for files read by programs: `ssv2/attentive@vjepa@1:top5`."""
         column = self.column
         options = {**column.task_options, **column.probe_options}
         parts = [column.plan or "", *(f"{key}={value}" for key, value in options.items())]
         parts += ["" if column.metric == "top1" else column.metric]
         parts += ["" if column.shows == "metric" else column.shows]
-        own = f"{column.task}/{column.probe}@{self.protocol or 'any'}"
-        return ":".join([own, *(part for part in parts if part)])
+        name = f"{column.task}/{column.probe}@{self.protocol or 'any'}"
+        return ":".join([name, *(part for part in parts if part)])
 
     @property
     def chance(self) -> float | None:
-        """Uniform guessing as a fraction, which records state for accuracies of one guess."""
+        """Accuracy of uniform guessing as a fraction; None for mAP and top-5."""
         if self.reference is None or self.column.metric == "top5":
             return None
         return self.reference.chance
@@ -58,16 +58,14 @@ class TableHead:
 
 @dataclass(frozen=True, kw_only=True)
 class Seeds:
-    """The numbers (fractions) of records that differ in the seed alone, or in the draw of a share
-    of the training labels.
-    """
+    """The numbers (fractions) of records that differ only in the seed, or only in the draw."""
 
     values: Mapping[int, float]
     over: Literal["seeds", "draws"] = "seeds"
 
     @property
     def count(self) -> int:
-        """How many there are."""
+        """Number of records."""
         return len(self.values)
 
     @property
@@ -77,7 +75,7 @@ class Seeds:
 
     @property
     def std(self) -> float:
-        """Standard deviation over the records (ddof 1); they are two at least."""
+        """Standard deviation over the records (ddof 1), of which there are at least two."""
         return statistics.stdev(self.values.values())
 
 
@@ -85,10 +83,10 @@ class Seeds:
 class TableCell:
     """One number (a fraction; None: no record), its footnote numbers and the record behind it.
 
-    `text` stands in printed tables in place of a number. `others` counts the further records that
-    fitted the cell. `interval` is what the sample of scored rows leaves open, `seeds` the spread
-    over seeds, of which `value` is then the mean, and `rank` the best and the worst place within
-    the column that the data leave open. `published` is the number that a paper prints for the same.
+    `text` replaces the number in printed tables. `others` counts the other records that match the
+    cell. `interval` is over the scored rows, `seeds` the spread over seeds or draws (`value` is
+    then the mean), `rank` the best and the worst place in the column that the data allow.
+    `published` is the number of a paper for the same.
     """
 
     value: float | None = None
@@ -105,7 +103,7 @@ class TableCell:
 
     @property
     def difference(self) -> float | None:
-        """The measured number above the published one, as a fraction."""
+        """Measured minus published number, as a fraction."""
         if self.value is None or self.published is None:
             return None
         return self.value - self.published.value / 100
@@ -113,10 +111,7 @@ class TableCell:
 
 @dataclass(frozen=True, kw_only=True)
 class Fact:
-    """What a table says of an encoder before its numbers.
-
-    `plain` is its text for programs, `value` what it is sorted by.
-    """
+    """A fact about an encoder; `plain` is its text for programs, `value` its sort key."""
 
     text: str = ""
     plain: str = ""
@@ -125,10 +120,10 @@ class Fact:
 
 @dataclass(frozen=True, kw_only=True)
 class TableRow:
-    """An encoder, a floor (random weights, raw pixels), the chance level or one that is published.
+    """An encoder, a floor (random weights, raw pixels), the chance level or a published encoder.
 
-    `record` is the newest one of the encoder, for its size and source. `facts` are as many as the
-    table has headings for.
+    `record` is the newest one of the encoder, for its size and source. There is one of `facts` per
+    fact column of the table, or none.
     """
 
     kind: Literal["encoder", "floor", "chance", "published"]
@@ -140,9 +135,9 @@ class TableRow:
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """All that a table shows. `notes[i]` is footnote i + 1; `hidden` counts records left out
-    because they are not reportable, `refused` says which ones verification kept out. `facts` are
-    headings of columns that say what an encoder is, `remarks` sentences below the table.
+    """All that a table shows. `notes[i]` is footnote i + 1, `hidden` the number of records that
+    are not reportable, `refused` why verification rejected records. `facts` are the titles of the
+    columns that describe an encoder, `remarks` sentences below the table.
     """
 
     name: str
@@ -157,12 +152,12 @@ class Table:
 
 
 def age(record: Record) -> tuple[str, str]:
-    """Return what records are sorted by to stand in the order in which they were made."""
+    """Return the sort key that puts records in the order of their creation."""
     return record.created, record.id
 
 
 def grouped(items: Iterable[T], key: Callable[[T], K]) -> dict[K, list[T]]:
-    """Return the items by their key, keys and items in the order given."""
+    """Group items by key, keeping the order of keys and items."""
     found: dict[K, list[T]] = {}
     for item in items:
         found.setdefault(key(item), []).append(item)
@@ -170,5 +165,5 @@ def grouped(items: Iterable[T], key: Callable[[T], K]) -> dict[K, list[T]]:
 
 
 def percent(value: float | None) -> str | None:
-    """Spell a fraction in percent with one decimal."""
+    """Format a fraction in percent with one decimal."""
     return None if value is None else f"{100 * value:.1f}"

@@ -1,1 +1,1 @@
-"""Many heads trained and scored as one stack."""
+"""Many heads, trained and scored as one stack."""

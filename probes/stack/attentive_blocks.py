@@ -1,11 +1,11 @@
-"""K attentive probes of several blocks over the same tokens: the probe of V-JEPA 2.
+"""K multi-block attentive probes over the same tokens: the probe of V-JEPA 2.
 
 arXiv 2506.09985, section on frozen evaluation: self-attention blocks over the tokens of all clips,
-then one learned query attends to them, a residual MLP and a linear classifier. Blocks normalise
-first; the query is not normalised, and its attention has no output projection.
+then cross-attention of one learned query, a residual MLP and a linear classifier. Blocks are
+pre-norm; the query is not normalised, and its attention has no output projection.
 
-After the first block every head has tokens of its own, so that K heads take K times the memory of
-one: heads and rows are worked on in parts of a bounded size, and their gradients are added up.
+After the first block every head has its own tokens, so K heads take K times the memory of one:
+heads and rows are processed in parts of bounded size, and gradients are accumulated.
 
 Shape letters: B samples, L tokens, D width, K probes (heads of the sweep), G probes of a part,
 N self-attention blocks, H attention heads, E = D/H, C classes, M = 4*D, X = B*L.
@@ -25,8 +25,8 @@ from torch.utils.checkpoint import checkpoint
 from probes.stack.attentive_head import EPS, MLP_RATIO, OneQuery, ones, zeros
 from probes.stack.products import Losses
 
-# Numbers in one activation of a part. About 70 are alive at a time, of 4 bytes each.
-PART = {"cpu": 2**21, "cuda": 2**26}
+# Elements per activation of a part; about 70 activations of 4-byte elements are alive at a time.
+PART_SIZE = {"cpu": 2**21, "cuda": 2**26}
 
 BLOCKS = "blocks_"
 
@@ -37,10 +37,10 @@ Tensors = Mapping[str, torch.Tensor]
 class AttentiveBlocks(OneQuery):
     """K probes with stacked parameters: tokens `[B, L, D]` to logits `[K, B, C]`.
 
-    Parameters of the self-attention blocks begin with `blocks_` and have N as their second axis.
-    Key biases shift all scores of a query alike, the softmax cancels them, and they get no
-    gradient (in the released training they drift with rounding noise); they are carried for files
-    that have them. `precision` is that of products and attention.
+    Parameters of the self-attention blocks start with `blocks_` and have N as their second axis.
+    Key biases shift all scores of a query alike, so the softmax cancels them and they get no
+    gradient (in the released training they drift with rounding noise); they are kept for files
+    that have them. `precision` applies to matrix products and attention.
     """
 
     probe = "attentive4"
@@ -81,15 +81,12 @@ class AttentiveBlocks(OneQuery):
 
     @property
     def facts(self) -> dict[str, Any]:
-        """Width, numbers of attention heads, classes and blocks, and the precision."""
+        """Width, number of attention heads, classes and blocks, and precision."""
         return {**super().facts, "num_blocks": self.num_blocks, "precision": self.precision}
 
     @property
-    def depths(self) -> Mapping[str, torch.Tensor]:
-        """The last weights of self-attention block i (from 1) are divided by sqrt(2i).
-
-        The second MLP weight of the query's block is divided by sqrt(2N).
-        """
+    def init_divisors(self) -> Mapping[str, torch.Tensor]:
+        """sqrt(2i) for the outputs of self-attention block i (from 1), sqrt(2N) for the query's."""
         numbers = torch.arange(1.0, self.num_blocks)
         return {
             "blocks_proj_weight": (2 * numbers).sqrt()[:, None, None],
@@ -102,17 +99,17 @@ class AttentiveBlocks(OneQuery):
         return self._in_parts(self._logits, tokens_BLD)
 
     def pool(self, tokens_BLD: torch.Tensor) -> torch.Tensor:
-        """Return what every probe gives to its classifier, `[K, B, D]`."""
+        """Return the classifier input of every probe, `[K, B, D]`."""
         return self._in_parts(self._pool, tokens_BLD)
 
     def backward(self, x: torch.Tensor, y: torch.Tensor, losses_of: Losses) -> torch.Tensor:
-        """Return the loss of every probe, `[K]`, and leave its gradients, part after part."""
+        """Return the loss of every probe, `[K]`, and accumulate its gradients part by part."""
         parameters, buffers = dict(self.named_parameters()), dict(self.named_buffers())
         for parameter in parameters.values():
             parameter.grad = self.memory.take(parameter.detach()).zero_()
         losses = x.new_zeros(self.num_probes)
         for heads, rows in self._parts(x):
-            # Slices of parameters would make autograd fill a whole stack for every part.
+            # Slices of the parameters would make autograd allocate a whole stack per part.
             leaves = {n: p.detach()[heads].requires_grad_() for n, p in parameters.items()}
             kept = {name: buffer[heads] for name, buffer in buffers.items()}
             logits_GBC = self._logits({**leaves, **kept}, x[rows])
@@ -128,25 +125,25 @@ class AttentiveBlocks(OneQuery):
         self, function: Callable[[Tensors, torch.Tensor], torch.Tensor], tokens_BLD: torch.Tensor
     ) -> torch.Tensor:
         named = {**dict(self.named_parameters()), **dict(self.named_buffers())}
-        made: dict[int, list[torch.Tensor]] = {}
+        outputs: dict[int, list[torch.Tensor]] = {}
         for heads, rows in self._parts(tokens_BLD):
             stack = {name: tensor[heads] for name, tensor in named.items()}
-            made.setdefault(heads.start, []).append(function(stack, tokens_BLD[rows]))
-        return torch.cat([torch.cat(parts, dim=1) for parts in made.values()])
+            outputs.setdefault(heads.start, []).append(function(stack, tokens_BLD[rows]))
+        return torch.cat([torch.cat(parts, dim=1) for parts in outputs.values()])
 
     def _parts(self, tokens_BLD: torch.Tensor) -> Iterator[tuple[slice, slice]]:
-        """Yield probes and rows that are worked on together; all rows of some probes first."""
+        """Yield slices of probes and rows to process together, rows innermost."""
         B, L, D = tokens_BLD.shape
-        room = _room(tokens_BLD) // (L * D)
-        rows = min(max(1, room), B)
-        heads = max(1, room // rows)
+        num_rows = _part_size(tokens_BLD) // (L * D)
+        rows = min(max(1, num_rows), B)
+        heads = max(1, num_rows // rows)
         for head in range(0, self.num_probes, heads):
             for row in range(0, B, rows):
                 yield slice(head, head + heads), slice(row, row + rows)
 
     def _logits(self, stack: Tensors, tokens_BLD: torch.Tensor) -> torch.Tensor:
         pooled_GBD = self._pool(stack, tokens_BLD)
-        with self._computing(tokens_BLD):
+        with self._autocast(tokens_BLD):
             logits_GBC = _linear(pooled_GBD, stack["linear_weight"], stack["linear_bias"])
         return logits_GBC.to(tokens_BLD.dtype)
 
@@ -158,9 +155,9 @@ class AttentiveBlocks(OneQuery):
             if name.startswith(BLOCKS)
         }
         x_GBLD = tokens_BLD.expand(G, *tokens_BLD.shape)
-        # What one row of one probe needs cannot be cut up, so it is computed twice instead.
-        is_large = torch.is_grad_enabled() and tokens_BLD[0].numel() > _room(tokens_BLD)
-        with self._computing(tokens_BLD):
+        # One row of one probe cannot be split, so a large one is recomputed in the backward pass.
+        is_large = torch.is_grad_enabled() and tokens_BLD[0].numel() > _part_size(tokens_BLD)
+        with self._autocast(tokens_BLD):
             for number in range(self.num_blocks - 1):
                 block = {name: tensors[number] for name, tensors in blocks.items()}
                 if is_large:
@@ -172,13 +169,13 @@ class AttentiveBlocks(OneQuery):
                     x_GBLD = _self_attention(x_GBLD, block, H)
             return _cross_attention(x_GBLD, stack, H)
 
-    def _computing(self, tokens: torch.Tensor) -> torch.autocast:
+    def _autocast(self, tokens: torch.Tensor) -> torch.autocast:
         is_low = self.precision == "bf16"
         return torch.autocast(tokens.device.type, dtype=torch.bfloat16, enabled=is_low)
 
 
-def _room(tokens: torch.Tensor) -> int:
-    return PART.get(tokens.device.type, PART["cpu"])
+def _part_size(tokens: torch.Tensor) -> int:
+    return PART_SIZE.get(tokens.device.type, PART_SIZE["cpu"])
 
 
 def _self_attention(x_GBLD: torch.Tensor, block: Tensors, num_heads: int) -> torch.Tensor:

@@ -1,10 +1,10 @@
 """K single-query attentive probes over the same tokens, without computing keys or values.
 
 The V-JEPA probe (arXiv 2404.08471, appendix on frozen evaluation): one learned query attends to
-the tokens of all clips, then a residual MLP and a linear classifier. As the query does not depend
-on the tokens, `q . (Wk s)` is `(Wk^T q) . s`: the keys of all probes fold into K*H vectors that
-meet the normalised tokens in one matrix product, and `Wv` is applied to the weighted sum of tokens
-instead of to every token. Output and gradients are those of the plain block up to rounding.
+the tokens of all clips, then a residual MLP and a linear classifier. The query does not depend on
+the tokens, so `q . (Wk s)` equals `(Wk^T q) . s`: the keys of all probes fold into K*H vectors,
+multiplied with the normalised tokens in one matrix product, and `Wv` is applied to the weighted sum
+of tokens instead of every token. Output and gradients match the plain block up to rounding.
 
 Shape letters: B samples, L tokens, D width, K probes (heads of the sweep), H attention heads,
 E = D/H, C classes, M = 4*D.
@@ -30,7 +30,7 @@ EPS = 1e-5  # as released: PyTorch's default, unlike the 1e-6 of the encoders
 
 
 class OneQuery(Classifiers):
-    """K probes whose query `[K, 1, D]` gathers tokens for a classifier `[K, C, D]`."""
+    """K probes whose query `[K, 1, D]` pools tokens for a classifier `[K, C, D]`."""
 
     query: nn.Parameter
     num_attention_heads: int
@@ -49,12 +49,12 @@ class OneQuery(Classifiers):
         """Add the query, its attention with the given weights, the MLP and the classifier.
 
         Raises:
-            UsageError: the width cannot be split over the attention heads.
+            UsageError: the width is not divisible by the number of attention heads.
         """
         if width % num_attention_heads:
             raise UsageError(
-                f"probe {self.probe!r}: {num_attention_heads} attention heads do not divide the"
-                f" encoder's width {width}; set num_heads to a divisor of it."
+                f"probe {self.probe!r}: the encoder's width {width} is not divisible by"
+                f" {num_attention_heads} attention heads; set num_heads to a divisor of it."
             )
         K, D, C, M = num_probes, width, num_classes, MLP_RATIO * width
         self.width, self.num_classes = width, num_classes
@@ -73,8 +73,8 @@ class OneQuery(Classifiers):
 
     @property
     @abstractmethod
-    def depths(self) -> Mapping[str, torch.Tensor]:
-        """What the first draw of some weights is divided by."""
+    def init_divisors(self) -> Mapping[str, torch.Tensor]:
+        """Divisors of the initial draw, by weight name."""
 
     @property
     def num_probes(self) -> int:
@@ -83,7 +83,7 @@ class OneQuery(Classifiers):
 
     @property
     def facts(self) -> dict[str, Any]:
-        """Width, number of attention heads and of classes."""
+        """Width, number of attention heads and number of classes."""
         return {
             "width": self.width,
             "num_heads": self.num_attention_heads,
@@ -92,10 +92,10 @@ class OneQuery(Classifiers):
 
     @torch.no_grad()
     def initialise(self, seed: int) -> None:
-        """Draw the released initialisation once and give it to every probe of the stack.
+        """Draw the released initialisation once, shared so that heads differ only in settings.
 
-        Truncated normal 0.02 for the query and all weights of blocks, divided by `depths`, and
-        PyTorch's default for the classifier. Heads that start alike differ by their settings alone.
+        PyTorch's default for the classifier, for other weights a truncated normal with standard
+        deviation 0.02, divided by `init_divisors`.
         """
         generator = torch.Generator().manual_seed(seed)
         bound = 1.0 / math.sqrt(self.width)
@@ -104,9 +104,8 @@ class OneQuery(Classifiers):
             if name.startswith("linear"):
                 drawn.uniform_(-bound, bound, generator=generator)
             elif name == "query" or (name.endswith("_weight") and "norm" not in name):
-                # As the blocks of V-JEPA start.
                 nn.init.trunc_normal_(drawn, std=0.02, generator=generator)
-                drawn = drawn / self.depths.get(name, torch.ones(()))
+                drawn = drawn / self.init_divisors.get(name, torch.ones(()))
             else:
                 continue
             parameter.copy_(drawn)
@@ -116,9 +115,9 @@ class AttentiveHeads(OneQuery):
     """K attentive probes with stacked parameters: tokens `[B, L, D]` to logits `[K, B, C]`.
 
     As released, the query is not normalised, and the output projection of the attention
-    (`proj_weight`, `proj_bias`) is never applied; it is only carried for files that have one.
-    `k_bias` shifts all scores of a query alike, the softmax cancels it, and it gets no gradient;
-    the same holds for what `norm1_bias` adds to the scores.
+    (`proj_weight`, `proj_bias`) is never applied; it is only kept for files that have one. `k_bias`
+    shifts all scores of a query alike, so the softmax cancels it and it gets no gradient; the same
+    holds for the contribution of `norm1_bias` to the scores.
     """
 
     probe = "attentive"
@@ -144,8 +143,8 @@ class AttentiveHeads(OneQuery):
         self.register_buffer("proj_bias", None)
 
     @property
-    def depths(self) -> Mapping[str, torch.Tensor]:
-        """The second MLP weight is divided as in the first block of a network."""
+    def init_divisors(self) -> Mapping[str, torch.Tensor]:
+        """sqrt(2) for the second MLP weight, as in the first block of a network."""
         return {"fc2_weight": torch.tensor(math.sqrt(2.0))}
 
     def forward(self, tokens_BLD: torch.Tensor) -> torch.Tensor:
@@ -154,7 +153,7 @@ class AttentiveHeads(OneQuery):
         return self._linear(y_KBD, self.linear_weight, self.linear_bias)
 
     def pool(self, tokens_BLD: torch.Tensor) -> torch.Tensor:
-        """Return what every probe gives to its classifier, `[K, B, D]`."""
+        """Return the classifier input of every probe, `[K, B, D]`."""
         y_KBD = self.query + self._attend(tokens_BLD)
         normed_KBD = functional.layer_norm(y_KBD, (self.width,), eps=EPS)
         normed_KBD = normed_KBD * self.norm2_weight[:, None] + self.norm2_bias[:, None]
@@ -197,10 +196,10 @@ class AttentiveHeads(OneQuery):
 
 
 def zeros(*shape: int) -> nn.Parameter:
-    """Return a parameter that starts at 0."""
+    """Return a parameter initialised to 0."""
     return nn.Parameter(torch.zeros(shape))
 
 
 def ones(*shape: int) -> nn.Parameter:
-    """Return a parameter that starts at 1."""
+    """Return a parameter initialised to 1."""
     return nn.Parameter(torch.ones(shape))

@@ -1,4 +1,4 @@
-"""Fit a stack of classifiers, and score with what is left of it: what trained probes share.
+"""The common base of trained probes: fit a stack of classifiers and score with it.
 
 Shape letters: B samples, V views, K heads, C classes, D width.
 """
@@ -31,19 +31,19 @@ class Classifiers(StackedHeads, ABC):
     @property
     @abstractmethod
     def facts(self) -> dict[str, Any]:
-        """What the probe needs beside the tensors to build this module again, JSON-able."""
+        """What the probe needs besides tensors to rebuild this module, JSON-serialisable."""
 
     @abstractmethod
     def initialise(self, seed: int) -> None:
-        """Draw one start and give it to every head."""
+        """Draw initial weights once, shared by every head."""
 
     def load(self, tensors: Mapping[str, torch.Tensor]) -> None:
-        """Load every tensor, and score from now on."""
+        """Load every tensor and switch to eval mode."""
         self.load_state_dict(dict(tensors))
         self.eval()
 
     def keep(self, indices: Sequence[int]) -> None:
-        """Forget all heads but these."""
+        """Keep only these heads."""
         for name, parameter in list(self.named_parameters(recurse=False)):
             rows = torch.tensor(indices, device=parameter.device)
             setattr(self, name, nn.Parameter(parameter.detach()[rows]))
@@ -53,11 +53,10 @@ class Classifiers(StackedHeads, ABC):
 
 @dataclass(frozen=True, kw_only=True)
 class StackedProbe(SweptProbe, ABC):
-    """A sweep of classifiers of one kind, all of whose heads are trained in one pass.
+    """A sweep of classifiers of one kind, whose heads are trained in one pass.
 
-    `shared` names the settings of all heads, fields of the probe or of its recipe; those of
-    `shared_if_set` count only where they are not 0, so that runs without them keep the ids that
-    they had before there were any.
+    `shared` lists the settings of all heads, fields of the probe or its recipe; `shared_if_set`
+    those that are left out if 0, so that runs keep the ids from before these settings existed.
     """
 
     recipe: TrainingRecipe
@@ -67,23 +66,23 @@ class StackedProbe(SweptProbe, ABC):
     @property
     def settings(self) -> Settings:
         """Settings that all heads share."""
-        named = vars(self.recipe) | vars(self)
-        once_set = [name for name in self.shared_if_set if named[name]]
-        return {name: named[name] for name in (*self.shared, *once_set)}
+        fields = vars(self.recipe) | vars(self)
+        are_set = [name for name in self.shared_if_set if fields[name]]
+        return {name: fields[name] for name in (*self.shared, *are_set)}
 
     @abstractmethod
     def classifiers(self, num_probes: int, facts: Mapping[str, Any]) -> Classifiers:
-        """Return untrained classifiers of the `width`, `num_classes` and settings in `facts`.
+        """Return untrained classifiers with `width`, `num_classes` and settings from `facts`.
 
         Raises:
-            UsageError: none fit the width.
+            UsageError: the settings do not fit the width.
         """
 
     def restore(self, tensors: Mapping[str, torch.Tensor], facts: Mapping[str, Any]) -> FittedStack:
-        """Rebuild what `FittedStack.state` gave.
+        """Rebuild the fitted probe from `FittedStack.state`.
 
         Raises:
-            CheckpointError: it makes probabilities in a way that is not known here.
+            CheckpointError: its output function is unknown.
         """
         module = self.classifiers(len(facts["heads"]), facts)
         module.load(tensors)
@@ -91,7 +90,7 @@ class StackedProbe(SweptProbe, ABC):
         output = facts.get("output", "softmax")
         if output not in get_args(Output):
             raise CheckpointError(
-                f"this {module.probe} probe gives {output!r}, which this version does not know; fit"
+                f"this {module.probe} probe has the output {output!r}, unknown to this version; fit"
                 " it again."
             )
         return FittedStack(heads=heads, log=facts["log"], module=module, output=output)
@@ -99,11 +98,11 @@ class StackedProbe(SweptProbe, ABC):
     def fit(
         self, source: FeatureSource, *, seed: int, device: torch.device, progress: Progress
     ) -> FittedStack:
-        """Train every head; those whose loss is not finite are left out and stand in the log.
+        """Train every head; heads whose loss is not finite are dropped and logged.
 
         Raises:
-            UsageError: the features do not fit the probe, there are fewer rows than in a batch and
-                these are dropped, or rows may have several labels, and none has any.
+            UsageError: the features do not fit the probe, the only batch is incomplete and dropped,
+                or rows may have several labels but none has any.
             BenchError: no head is left.
         """
         facts = {"width": source.width, "num_classes": source.num_classes, **self.settings}
@@ -111,8 +110,8 @@ class StackedProbe(SweptProbe, ABC):
         has_many_labels = source.labels.ndim == 2
         if has_many_labels and not source.labels.any():
             raise UsageError(
-                f"none of the {len(source):,} training rows has a label, so there is nothing to"
-                " learn; give more rows, or check the labels."
+                f"none of the {len(source):,} training rows has a label; give more rows, or check"
+                " the labels."
             )
         module.initialise(seed)
         module.to(device)
@@ -140,8 +139,8 @@ class StackedProbe(SweptProbe, ABC):
 class FittedStack:
     """Trained classifiers, one per head.
 
-    `output` is how logits become probabilities: those of one label a row add up to 1 (`softmax`),
-    of several each class has its own (`sigmoid`).
+    `output` turns logits into probabilities: `softmax` for one label per row, `sigmoid` (each class
+    on its own) for several.
     """
 
     heads: Sequence[Head]
@@ -153,15 +152,15 @@ class FittedStack:
     def probabilities(self, x: torch.Tensor) -> torch.Tensor:
         """Return `[K, B, C]` on the CPU from `[B, V, ..., D]`: the mean over views.
 
-        Computes on the device of `x`, where the weights are moved to.
+        Moves the weights to the device of `x` and computes there.
 
         Raises:
-            CheckpointError: the probe was made for features of another width.
+            CheckpointError: the probe was fitted on features of another width.
         """
         if x.shape[-1] != self.module.width:
             raise CheckpointError(
-                f"this {self.module.probe} probe reads features of width {self.module.width}, and"
-                f" the encoder gives {x.shape[-1]}; use the encoder that it was trained on."
+                f"this {self.module.probe} probe takes features of width {self.module.width}, but"
+                f" the encoder gives {x.shape[-1]}; use the encoder that it was fitted on."
             )
         logits_KXC: torch.Tensor = self.module.to(x.device)(x.flatten(0, 1).float())
         K, _, C = logits_KXC.shape
@@ -170,7 +169,7 @@ class FittedStack:
         return shares_KXC.reshape(K, *x.shape[:2], C).mean(dim=2).cpu()
 
     def only(self, index: int) -> FittedStack:
-        """Return the head `heads[index]` alone; the module forgets the others."""
+        """Return the head `heads[index]` alone; the module drops the others."""
         self.module.keep([index])
         return replace(self, heads=(self.heads[index],))
 
@@ -180,7 +179,7 @@ class FittedStack:
             "heads": [dict(head.settings) for head in self.heads],
             "log": dict(self.log),
             **self.module.facts,
-            # Left out where it is softmax, so that files are those of earlier versions.
+            # Left out for softmax, so that files match those of earlier versions.
             **({"output": self.output} if self.output != "softmax" else {}),
         }
         return {name: t.cpu() for name, t in self.module.state_dict().items()}, facts

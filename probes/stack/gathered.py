@@ -1,4 +1,4 @@
-"""What probes share that are not trained in batches: all features of a source in memory."""
+"""The common base of probes fitted on all features of a source in memory."""
 
 from __future__ import annotations
 
@@ -15,29 +15,27 @@ BATCH = 1024
 
 @dataclass(frozen=True, kw_only=True)
 class GatheredProbe(SweptProbe):
-    """A probe on all vectors at once, each with one label."""
+    """A probe fitted on all vectors at once, each with one label."""
 
     reads: Reads = "vector"
 
     def check_labels(self, labels: IntArray) -> None:
-        """Refuse labels that this probe cannot learn from, before there are any features.
-
-        Labels are int64 `[rows]`; 0 and 1 `[rows, C]` are refused.
+        """Refuse labels 0 and 1 `[rows, C]` before features are computed; int64 `[rows]` is fine.
 
         Raises:
             UsageError: a row may have several labels, or none.
         """
         if labels.ndim > 1:
             raise UsageError(
-                f"probe {self.name!r} needs exactly one label a row, and a row may have several of"
-                f" {labels.shape[1]} classes here; use probe linear or attentive."
+                f"probe {self.name!r} needs exactly one label per row, but here a row may have"
+                f" several of {labels.shape[1]} classes; use probe linear or attentive."
             )
 
 
 def gather(source: FeatureSource, progress: Progress) -> tuple[torch.Tensor, torch.Tensor]:
     """Return features float32 `[rows, D]` and labels int64 `[rows]`, both on the CPU.
 
-    Reads epoch 0, which is the first draw where training features have several.
+    Reads epoch 0, the first draw of training features.
     """
     x = torch.empty(len(source), source.width)
     y = torch.empty(len(source), dtype=torch.int64)

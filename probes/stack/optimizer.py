@@ -1,8 +1,8 @@
-"""AdamW or SGD over stacked parameters, with a learning rate, decay and clip of each probe's own.
+"""AdamW or SGD over stacked parameters, with learning rate, weight decay and clipping per probe.
 
 Parameter k of a stack is a view of one memory block, so PyTorch's fused kernels update each probe
-with its own numbers in one pass over its memory. A gradient norm shared by the stack would let one
-probe's large gradient slow down the others; the norms here belong to one probe each.
+with its own settings in one pass over its memory. Gradient norms are per probe: with a norm over
+the stack, one probe's large gradient would slow down the others.
 """
 
 from __future__ import annotations
@@ -18,10 +18,9 @@ Kind = Literal["adamw", "sgd"]
 
 
 class StackedOptimizer:
-    """Update the K probes of a module whose parameters all have K as their first axis.
+    """Updates the K probes of a module whose parameters all have K as their first axis.
 
-    Weight decay applies to what is a matrix in the single probe; vectors and biases have none,
-    unless `decay_all` says so.
+    Weight decay applies to the matrices of each probe, and with `decay_all` to vectors and biases.
     """
 
     def __init__(
@@ -62,10 +61,10 @@ class StackedOptimizer:
         clip_norm: float | None = None,
         active: Iterable[int] | None = None,
     ) -> torch.Tensor | None:
-        """Update the probes in `active` (all by default) and forget the gradients.
+        """Update the probes in `active` (all by default) and reset the gradients.
 
-        With `clip_norm`, each probe's gradient is scaled to at most that norm first; the norms
-        before scaling are returned, `[K]`.
+        With `clip_norm`, each probe's gradient norm is clipped first; the norms before clipping are
+        returned, `[K]`.
         """
         norms = None if clip_norm is None else self._clip(clip_norm)
         for k in range(self._num_probes) if active is None else active:

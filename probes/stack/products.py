@@ -1,9 +1,8 @@
-"""Products with stacked weights whose gradients are written into memory that is used again.
+"""Products with stacked weights whose gradients are written into reused memory.
 
-The gradient of a stack of weights is one block of up to gigabytes. Left to autograd it is either
-laid out transposed and copied, or fetched from and returned to the operating system at every step;
-with few rows per batch either takes longer than the arithmetic (measured on CPUs; a GPU's
-allocator keeps its memory).
+The gradient of a stack of weights is one block of up to gigabytes. Autograd would either lay it out
+transposed and copy it, or allocate and free it at every step; with few rows per batch either takes
+longer than the arithmetic (measured on CPUs; a GPU's allocator keeps its memory).
 
 Shape letters: K probes, B samples, I inputs, O outputs.
 """
@@ -20,21 +19,21 @@ Losses = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 class GradientMemory:
-    """Blocks of used gradients, by size; whoever takes one overwrites it."""
+    """A pool of gradient blocks by size; the contents of a taken block are arbitrary."""
 
     def __init__(self) -> None:
         self._free: dict[int, list[torch.Tensor]] = {}
-        self._lent: dict[int, int] = {}
+        self._num_taken: dict[int, int] = {}
 
     @property
     def num_free(self) -> int:
-        """Number of blocks at hand."""
+        """Number of free blocks."""
         return sum(map(len, self._free.values()))
 
     def take(self, like: torch.Tensor) -> torch.Tensor:
-        """Return memory of the shape, type and device of `like`, with any content."""
+        """Return uninitialised memory of the shape, dtype and device of `like`."""
         size = like.numel()
-        self._lent[size] = self._lent.get(size, 0) + 1
+        self._num_taken[size] = self._num_taken.get(size, 0) + 1
         blocks = self._free.get(size)
         block = blocks.pop() if blocks else None
         if block is None or block.dtype != like.dtype or block.device != like.device:
@@ -42,16 +41,16 @@ class GradientMemory:
         return block.view(like.shape)
 
     def give(self, gradient: torch.Tensor) -> None:
-        """Keep a gradient that nobody reads any more, never more of a size than were taken."""
+        """Return an unused gradient to the pool, at most as many per size as were taken."""
         size = gradient.numel()
-        if self._lent.get(size, 0) and gradient.is_contiguous():
-            self._lent[size] -= 1
+        if self._num_taken.get(size, 0) and gradient.is_contiguous():
+            self._num_taken[size] -= 1
             self._free.setdefault(size, []).append(gradient.view(-1))
 
     def clear(self) -> None:
-        """Let go of every block."""
+        """Release every block."""
         self._free.clear()
-        self._lent.clear()
+        self._num_taken.clear()
 
 
 class StackedHeads(nn.Module):
@@ -64,7 +63,7 @@ class StackedHeads(nn.Module):
     def backward(self, x: torch.Tensor, y: torch.Tensor, losses_of: Losses) -> torch.Tensor:
         """Return the loss of every head, `[K]`, and leave the gradients in the parameters.
 
-        `losses_of` makes losses `[K]` of logits `[K, B, C]` and labels, means over rows.
+        `losses_of` maps logits `[K, B, C]` and labels to losses `[K]`, averaged over rows.
         """
         losses = losses_of(self(x), y)
         losses.sum().backward()  # type: ignore[no-untyped-call]
@@ -88,7 +87,6 @@ class _Product(torch.autograd.Function):
     def forward(
         ctx: Any, x: torch.Tensor, weight: torch.Tensor, memory: GradientMemory, transposed: bool
     ) -> torch.Tensor:
-        """Return the product for every k."""
         ctx.save_for_backward(x, weight)
         ctx.memory, ctx.transposed = memory, transposed
         return torch.bmm(x, weight.transpose(1, 2) if transposed else weight)
@@ -97,7 +95,7 @@ class _Product(torch.autograd.Function):
     def backward(
         ctx: Any, gradient: torch.Tensor
     ) -> tuple[torch.Tensor | None, torch.Tensor, None, None]:
-        """Return the gradients of both factors, that of the weights in lent memory."""
+        """Return the gradients of both factors, that of the weights in pooled memory."""
         x, weight = ctx.saved_tensors
         out_side, in_side = (gradient, x) if ctx.transposed else (x, gradient)
         of_weight = ctx.memory.take(weight)

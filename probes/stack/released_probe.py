@@ -1,8 +1,8 @@
-"""Probe files as V-JEPA 1 released them, and their names in a stack of folded probes.
+"""V-JEPA 1's released probe files, and the mapping of their names to `AttentiveHeads`.
 
 On disk (`torch.save`): `{"classifier": state dict, "opt", "scaler", "epoch", ...}`, names prefixed
-with `module.` when training was distributed. V-JEPA 2 writes a list under `classifiers`, which
-`released_blocks` reads.
+with `module.` if training was distributed. V-JEPA 2 writes a list `classifiers`, see
+`released_blocks`.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ MLP = {"norm2": "norm2", "fc1": "mlp.fc1", "fc2": "mlp.fc2"}
 
 
 def weights_and_biases(prefix: str, **parts: str) -> dict[str, str]:
-    """Return our names of the weight and the bias of every part, and those under `prefix`."""
+    """Map our weight and bias names of every part to the released ones with `prefix`."""
     return {
-        f"{ours}_{kind}": f"{prefix}{theirs}.{kind}"
-        for ours, theirs in parts.items()
+        f"{name}_{kind}": f"{prefix}{released}.{kind}"
+        for name, released in parts.items()
         for kind in ("weight", "bias")
     }
 
@@ -39,22 +39,22 @@ NAMES = {
 
 
 def read_released_probe(path: Path, *, num_attention_heads: int) -> AttentiveHeads:
-    """Read a probe file of V-JEPA 1 as a stack of one.
+    """Read a V-JEPA 1 probe file as a stack of one.
 
     Raises:
-        CheckpointError: the file is missing, is no probe file, or has other tensors than a probe.
-        UsageError: it is a probe file of V-JEPA 2.
+        CheckpointError: the file is missing, not a probe file, or its tensors are not a probe's.
+        UsageError: it is a V-JEPA 2 probe file.
     """
     content = read_probe_file(path)
     if "classifiers" in content:
         raise UsageError(
-            f"{path}: this is a probe file of V-JEPA 2 (a list of four-block probes); read it with"
+            f"{path}: this is a V-JEPA 2 probe file (a list of four-block probes); read it with"
             " --probe attentive4. V-JEPA 1 files have the key 'classifier'."
         )
     classifier = content.get("classifier")
     if not isinstance(classifier, Mapping):
         raise CheckpointError(
-            f"{path}: no key 'classifier' in this file, it has {shortened(map(str, content))};"
+            f"{path}: this file has no key 'classifier', only {shortened(map(str, content))};"
             " give the checkpoint of a frozen evaluation."
         )
     state = bare_state(classifier, f"{path}: 'classifier'")
@@ -62,23 +62,23 @@ def read_released_probe(path: Path, *, num_attention_heads: int) -> AttentiveHea
 
 
 def read_probe_file(path: Path) -> dict[str, Any]:
-    """Return what a probe file holds, or raise `CheckpointError`."""
+    """Return the contents of a probe file, or raise `CheckpointError`."""
     if not path.exists():
         raise CheckpointError(f"{path}: there is no such probe file; check the path.")
     return read_tensors(path)
 
 
 def bare_state(named: Mapping[str, Any], where: str) -> dict[str, torch.Tensor]:
-    """Return the tensors of one head without the prefix of distributed training.
+    """Return the tensors of one head without the distributed-training prefix.
 
     Raises:
-        CheckpointError: something among them is no tensor.
+        CheckpointError: an entry is not a tensor.
     """
     others = [str(name) for name, t in named.items() if not isinstance(t, torch.Tensor)]
     if others:
         raise CheckpointError(
-            f"{where} holds {shortened(others)}, which are no tensors; give the checkpoint of a"
-            " frozen evaluation."
+            f"{where} has entries that are not tensors, {shortened(others)}; give the checkpoint of"
+            " a frozen evaluation."
         )
     return {str(name).removeprefix("module."): t for name, t in named.items()}
 
@@ -86,7 +86,7 @@ def bare_state(named: Mapping[str, Any], where: str) -> dict[str, torch.Tensor]:
 def from_released(
     state: Mapping[str, torch.Tensor], *, num_attention_heads: int, what: str
 ) -> AttentiveHeads:
-    """Return a stack of one probe from tensors under their released names, float32.
+    """Return a float32 stack of one probe from a state dict with released names.
 
     Raises:
         CheckpointError: a tensor is missing, unknown or of another shape; `what` is the culprit.
@@ -101,8 +101,8 @@ def from_released(
     width = state["pooler.query_tokens"].shape[-1]
     if width % num_attention_heads:
         raise CheckpointError(
-            f"{what}: width {width} cannot be split over {num_attention_heads} attention heads;"
-            " set num_heads to the encoder's number."
+            f"{what}: width {width} is not divisible by {num_attention_heads} attention heads; set"
+            " num_heads to the encoder's number."
         )
     probe = AttentiveHeads(
         num_probes=1,
@@ -110,7 +110,7 @@ def from_released(
         num_attention_heads=num_attention_heads,
         num_classes=len(state["linear.bias"]),
     )
-    tensors = {ours: state[theirs].float() for ours, theirs in NAMES.items()}
+    tensors = {name: state[released].float() for name, released in NAMES.items()}
     tensors["query"] = tensors["query"][0]
     tensors["k_weight"], tensors["v_weight"] = state[KV_WEIGHT].float().chunk(2)
     tensors["k_bias"], tensors["v_bias"] = state[KV_BIAS].float().chunk(2)
@@ -123,14 +123,14 @@ def from_released(
 def to_released(probes: AttentiveHeads, index: int) -> dict[str, torch.Tensor]:
     """Return probe `index` of a stack under the released names.
 
-    The released block declares an output projection that it never applies; a probe that was
-    trained here has none, and gets zeros in that place.
+    The released block declares an output projection that it never applies; probes trained here
+    have none and get zeros.
     """
     stacked = {name: tensor[index].cpu() for name, tensor in probes.state_dict().items()}
     stacked.setdefault("proj_weight", torch.zeros_like(stacked["q_weight"]))
     stacked.setdefault("proj_bias", torch.zeros_like(stacked["q_bias"]))
     stacked["query"] = stacked["query"][None]
-    state = {theirs: stacked[ours] for ours, theirs in NAMES.items()}
+    state = {released: stacked[name] for name, released in NAMES.items()}
     state[KV_WEIGHT] = torch.cat([stacked["k_weight"], stacked["v_weight"]])
     state[KV_BIAS] = torch.cat([stacked["k_bias"], stacked["v_bias"]])
     return state
@@ -142,5 +142,5 @@ def _check_shapes(tensors: Mapping[str, torch.Tensor], probe: AttentiveHeads, wh
         if tuple(tensors[name].shape) != shape:
             raise CheckpointError(
                 f"{what}: {NAMES.get(name, KV_WEIGHT)} gives {name} the shape"
-                f" {tuple(tensors[name].shape)}, and a probe of width {probe.width} needs {shape}."
+                f" {tuple(tensors[name].shape)}, but a probe of width {probe.width} needs {shape}."
             )

@@ -15,33 +15,26 @@ from bench.types import Fitted, Head, Reads
 
 @dataclass(frozen=True, kw_only=True)
 class SweptProbe:
-    """What probes share: the heads of a sweep, and that most have no published file layout."""
+    """The common base of probes: the heads of a sweep, and no published file layout by default."""
 
     heads: tuple[Head, ...]
     name: str
     reads: Reads
 
     def only(self, index: int) -> Self:
-        """Return the same probe with the one head `heads[index]`."""
+        """Return the same probe with the head `heads[index]` alone."""
         return replace(self, heads=(self.heads[index],))
 
     def read_released(self, path: Path) -> Fitted:
-        """Refuse: there is no published layout of such a probe.
-
-        Raises:
-            UsageError: always.
-        """
-        raise UsageError(
-            f"{path}: probe {self.name!r} has no published file layout that can be read; fit it"
-            " instead."
-        )
+        """Raise `UsageError`: there is no published layout of such a probe."""
+        raise UsageError(f"{path}: probe {self.name!r} has no published file layout; fit it.")
 
 
 def grid(probe: str, **axes: Sequence[Any]) -> tuple[Head, ...]:
-    """Return one head per combination, in the order the values are given.
+    """Return one head per combination, in the given order of values.
 
     Raises:
-        UsageError: an axis is empty, holds a value twice, or a number below zero.
+        UsageError: an axis is empty, or has a duplicate or negative value.
     """
     for name, values in axes.items():
         if not values:
@@ -51,8 +44,8 @@ def grid(probe: str, **axes: Sequence[Any]) -> tuple[Head, ...]:
                 raise UsageError(f"probe {probe!r}: {name} {value!r} must be a number, at least 0.")
         if len(set(values)) < len(values):
             raise UsageError(
-                f"probe {probe!r}: {name} {tuple(values)} holds a value twice; two equal heads"
-                " cannot be told apart, so remove one."
+                f"probe {probe!r}: {name} {tuple(values)} has a value twice; equal heads cannot be"
+                " distinguished, so remove one."
             )
     return tuple(
         Head(settings=dict(zip(axes, values, strict=True)))
@@ -61,10 +54,10 @@ def grid(probe: str, **axes: Sequence[Any]) -> tuple[Head, ...]:
 
 
 def at_least(probe: str, smallest: float, **settings: float | None) -> None:
-    """Check that every setting that is given is `smallest` or more.
+    """Check that every setting other than None is at least `smallest`.
 
     Raises:
-        UsageError: one of them is below, or not a number.
+        UsageError: a setting is smaller, or not a number.
     """
     for name, value in settings.items():
         if value is not None and not value >= smallest:
@@ -72,10 +65,10 @@ def at_least(probe: str, smallest: float, **settings: float | None) -> None:
 
 
 def above_zero(probe: str, **settings: Sequence[float] | float | None) -> None:
-    """Check that every setting that is given is positive.
+    """Check that every setting other than None is positive.
 
     Raises:
-        UsageError: one of them is zero or less, or not a number.
+        UsageError: a setting is zero or less, or not a number.
     """
     for name, given in settings.items():
         values = given if isinstance(given, Sequence) else () if given is None else (given,)

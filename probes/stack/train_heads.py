@@ -30,12 +30,12 @@ ONE_THREAD_BELOW = 2**24  # multiplications of a step forward
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingRecipe:
-    """What all heads of a sweep share in training.
+    """The training settings shared by all heads of a sweep.
 
-    `warmup` counts epochs, from a learning rate of `start_lr`; the cosine then ends at `final_lr`.
-    `final_weight_decay` is where the cosine of the weight decay ends; None keeps it constant.
-    `clip_norm` bounds each head's gradient. `decay_all` decays vectors and biases too. With
-    `drop_last` an epoch has no batch that is smaller than the others.
+    `warmup` is in epochs, from a learning rate of `start_lr`; the cosine then ends at `final_lr`.
+    The weight decay follows a cosine to `final_weight_decay`; None keeps it constant. `clip_norm`
+    bounds each head's gradient. `decay_all` decays vectors and biases too. `drop_last` drops an
+    incomplete last batch.
     """
 
     epochs: int
@@ -51,25 +51,25 @@ class TrainingRecipe:
     drop_last: bool = False
 
     def steps_per_epoch(self, num_rows: int) -> int:
-        """Return the number of batches of an epoch.
+        """Return the number of batches per epoch.
 
         Raises:
-            UsageError: there is none, as the only one is too small.
+            UsageError: the only batch is incomplete and dropped.
         """
         if not self.drop_last:
             return math.ceil(num_rows / self.batch_size)
         if num_rows < self.batch_size:
             raise UsageError(
-                f"{num_rows:,} training rows are fewer than a batch of {self.batch_size}, and a"
-                " last batch that is smaller is dropped, so nothing would be trained: set"
-                " probe.batch_size to a smaller one, or probe.drop_last=false."
+                f"{num_rows:,} training rows are fewer than a batch of {self.batch_size}, and"
+                " incomplete batches are dropped, so nothing would be trained: set a smaller"
+                " probe.batch_size, or probe.drop_last=false."
             )
         return num_rows // self.batch_size
 
     def at(
         self, step: int, heads: Sequence[Head], steps_per_epoch: int
     ) -> tuple[list[float], list[float]]:
-        """Return learning rate and weight decay of every head at a step (counted from 1)."""
+        """Return learning rate and weight decay of every head at a step, counted from 1."""
         total = self.epochs * steps_per_epoch
         warmup = int(self.warmup * steps_per_epoch)
         rates, decays = [], []
@@ -103,14 +103,14 @@ def train(
     device: torch.device,
     progress: Progress,
 ) -> dict[str, Any]:
-    """Train the stacked `module` in place; return the log, with the heads that had to be dropped.
+    """Train the stacked `module` in place and return the log, including dropped heads.
 
     Every head sees the same batches in the same order, in the precision of the parameters. A head
-    whose loss or gradient is not finite is not updated any further and stands in `dropped`; the
-    others are unaffected.
+    whose loss or gradient is not finite is no longer updated and is listed in `dropped`; the others
+    are unaffected.
 
     Raises:
-        UsageError: all rows would be in the last batch, and it is dropped.
+        UsageError: the only batch is incomplete and dropped.
         BenchError: no head is left.
     """
     assert len(source), "there is nothing to train on"
@@ -118,7 +118,7 @@ def train(
     optimizer = StackedOptimizer(
         module, kind=recipe.optimizer, momentum=recipe.momentum, decay_all=recipe.decay_all
     )
-    book = _Book(heads)
+    head_log = _HeadLog(heads)
     steps_per_epoch = recipe.steps_per_epoch(len(source))
     step = 0
     module.train()
@@ -133,32 +133,32 @@ def train(
                 rates, decays = recipe.at(step, heads, steps_per_epoch)
                 assert batch.x.shape[1] == 1, "training features have one view"
                 x, y = batch.x[:, 0].to(device, dtype), batch.y.to(device)
-                # Not around the epoch: live features are encoded where the batch comes from.
+                # Not around the loop, which encodes live features when it fetches a batch.
                 with one_thread() if _is_small(module, x) else nullcontext():
                     losses = module.backward(x, y, head_losses)
-                    book.note_losses(losses.cpu(), len(y), epoch, step)
+                    head_log.add_losses(losses.cpu(), len(y), epoch, step)
                     norms = optimizer.step(
                         lr=rates,
                         weight_decay=decays,
                         clip_norm=recipe.clip_norm,
-                        active=book.active,
+                        active=head_log.active,
                     )
                 if norms is not None:
-                    book.drop_where(~norms.isfinite().cpu(), "gradient", epoch, step)
-                book.check_that_one_is_left()
+                    head_log.drop_where(~norms.isfinite().cpu(), "gradient", epoch, step)
+                head_log.require_active_head()
                 progress.advance()
-            book.close_epoch()
+            head_log.close_epoch()
     finally:
         progress.stop()
         module.memory.clear()
     module.eval()
-    book.drop_where(~finite_heads(module), "weights", recipe.epochs - 1, step)
-    book.check_that_one_is_left()
-    return book.log(step)
+    head_log.drop_where(~finite_heads(module), "weights", recipe.epochs - 1, step)
+    head_log.require_active_head()
+    return head_log.log(step)
 
 
 def _is_small(module: StackedHeads, x_BD: torch.Tensor) -> bool:
-    """Whether threads would cost a step on a CPU more than they give."""
+    """Whether threads would slow down a step on a CPU."""
     if x_BD.device.type != "cpu" or x_BD.dim() != 2:
         return False
     parameters = sum(parameter.numel() for parameter in module.parameters())
@@ -168,26 +168,26 @@ def _is_small(module: StackedHeads, x_BD: torch.Tensor) -> bool:
 def head_losses(logits_KBC: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     """Return the mean loss of every head, `[K]`.
 
-    That is the cross-entropy for labels `y` `[B]`, and for 0 and 1 `[B, C]` the binary
-    cross-entropy of every class, averaged over rows and classes.
+    Cross-entropy for labels `y` `[B]`; for 0 and 1 `[B, C]` the binary cross-entropy, averaged over
+    rows and classes.
     """
     K, B, _ = logits_KBC.shape
     if y.ndim == 2:
-        wanted = y.to(logits_KBC).expand_as(logits_KBC)
-        losses = functional.binary_cross_entropy_with_logits(logits_KBC, wanted, reduction="none")
+        target = y.to(logits_KBC).expand_as(logits_KBC)
+        losses = functional.binary_cross_entropy_with_logits(logits_KBC, target, reduction="none")
         return losses.mean(dim=(1, 2))
     losses = functional.cross_entropy(logits_KBC.flatten(0, 1), y.repeat(K), reduction="none")
     return losses.view(K, B).mean(dim=1)
 
 
 def finite_heads(module: StackedHeads) -> torch.Tensor:
-    """Return which heads have finite parameters throughout, bool `[K]` on the CPU."""
+    """Return which heads have only finite parameters, bool `[K]` on the CPU."""
     parts = [p.detach().flatten(1).isfinite().all(dim=1) for p in module.parameters()]
     return torch.stack(parts).all(dim=0).cpu()
 
 
-class _Book:
-    """Losses per epoch and the heads that are still trained."""
+class _HeadLog:
+    """Losses per epoch, and which heads are still being trained."""
 
     def __init__(self, heads: Sequence[Head]) -> None:
         self._heads = heads
@@ -196,7 +196,7 @@ class _Book:
         self._curve: list[list[float | None]] = []
         self._sums, self._rows = torch.zeros(len(heads), dtype=torch.float64), 0
 
-    def note_losses(self, losses: torch.Tensor, rows: int, epoch: int, step: int) -> None:
+    def add_losses(self, losses: torch.Tensor, rows: int, epoch: int, step: int) -> None:
         self._sums += losses.double() * rows
         self._rows += rows
         self.drop_where(~losses.isfinite(), "loss", epoch, step)
@@ -208,12 +208,12 @@ class _Book:
             self._dropped.append({**place, "epoch": epoch, "step": step})
             log.warning("head %s dropped at step %d: %s not finite", self._heads[k], step, what)
 
-    def check_that_one_is_left(self) -> None:
+    def require_active_head(self) -> None:
         if not self.active:
             raise BenchError(
                 f"no head is left: {self._dropped[-1]['reason']} for the last of"
                 f" {len(self._heads)} at step {self._dropped[-1]['step']}; lower the learning rates"
-                " or check the features for values that are not finite."
+                " or check the features for non-finite values."
             )
 
     def close_epoch(self) -> None:

@@ -5,7 +5,7 @@
     moving_digits_ava/v1/full/detections/ava_val_predicted_boxes.csv ...
     moving_digits_ava/v1/full/videos/train_0000.mp4 ... val_0047.mp4
 
-`small` holds the first films of `full`. Each of the two is a folder that the task `ava` reads, too.
+`small` has the first films of `full`. The task `ava` can read both folders, too.
 """
 
 from __future__ import annotations
@@ -41,9 +41,7 @@ NUM_FILMS: dict[Size, dict[ListSplit, int]] = {
     "full": {"train": 96, "val": 48},
     "small": {"train": 16, "val": 8},
 }
-MATCHED = 0.5  # overlap from which on a training box of the detector has the labels of the truth
-
-
+MATCHED = 0.5  # IoU from which a detected training box gets the true labels
 DETECTIONS: dict[DetectionFormat, str] = {
     "slowfast": "ava_val_predicted_boxes.csv",
     "alphaction": "ava_val_det_person_bbox.json",
@@ -52,16 +50,16 @@ DETECTIONS: dict[DetectionFormat, str] = {
 
 
 def ensure_films(data: Path, size: Size) -> Path:
-    """Return the folder of the files of a size below `data`, rendering those not there yet.
+    """Return the folder of a size below `data`, rendering missing files.
 
     Raises:
-        DataError: the folder holds files that were rendered with other settings.
+        DataError: the folder has files rendered with other settings.
         BenchError: the files cannot be written.
     """
     root = data / FOLDER / size
     claim(root, _facts(size), what="films of moving digits")
     _ensure_lists(root, size)
-    scans()  # read once, before the threads do
+    scans()  # fills the cache before the threads start
     for split, num_films in NUM_FILMS[size].items():
         names = [f"{video_name(split, number)}.mp4" for number in range(num_films)]
         make = partial(_film, split)
@@ -74,7 +72,7 @@ def _film(split: ListSplit, number: int) -> bytes:
 
 
 def _facts(size: Size) -> dict[str, Any]:
-    """Everything that the files depend on."""
+    """Return everything that the files depend on."""
     look = asdict(FILM_LOOK)
     return {
         "digest": digest_of(look),
@@ -98,7 +96,7 @@ def _ensure_lists(root: Path, size: Size) -> None:
     def frames(split: ListSplit) -> list[KeyFrame]:
         return key_frames(split, NUM_FILMS[size][split])
 
-    # Lines of a text, or the content of a JSON file.
+    # Text lines, or the content of a JSON file.
     lists: dict[str, Callable[[], Iterable[Any]]] = {
         "annotations/ava_action_list_v2.2.pbtxt": _all_actions,
         "annotations/ava_action_list_v2.2_for_activitynet_2019.pbtxt": _evaluated_actions,
@@ -145,7 +143,7 @@ def _truth(frames: Sequence[KeyFrame]) -> Iterable[str]:
     for frame in frames:
         for box in frame.truth:
             for action in box.actions:
-                yield f"{_key(frame)},{_spelled(box.corners)},{action},{box.person}"
+                yield f"{_key(frame)},{_format(box.corners)},{action},{box.person}"
 
 
 def _excluded(frames: Sequence[KeyFrame]) -> Iterable[str]:
@@ -155,17 +153,17 @@ def _excluded(frames: Sequence[KeyFrame]) -> Iterable[str]:
 def _slowfast(frames: Sequence[KeyFrame]) -> Iterable[str]:
     for frame in frames:
         for box in frame.found:
-            yield f"{_key(frame)},{_spelled(box.corners)},,{box.score:.6f}"
+            yield f"{_key(frame)},{_format(box.corners)},,{box.score:.6f}"
 
 
 def _labelled(frames: Sequence[KeyFrame]) -> Iterable[str]:
-    """SlowFast's list for training: -1 is the label of a box that matches no truth."""
+    """Yield SlowFast's training list; boxes that match no true box have label -1."""
     for frame in frames:
         for box in frame.found:
             truth = None if box.truth is None else frame.truth[box.truth]
-            is_match = truth is not None and overlap(box.corners, truth.corners) >= MATCHED
+            is_match = truth is not None and iou(box.corners, truth.corners) >= MATCHED
             for action in truth.actions if truth is not None and is_match else (-1,):
-                yield f"{_key(frame)},{_spelled(box.corners)},{action},{box.score:.6f}"
+                yield f"{_key(frame)},{_format(box.corners)},{action},{box.score:.6f}"
 
 
 def _alphaction(frames: Sequence[KeyFrame]) -> list[dict[str, Any]]:
@@ -197,8 +195,8 @@ def _alphaction_truth(frames: Sequence[KeyFrame]) -> dict[str, Any]:
     return {"images": images, "annotations": numbered}
 
 
-def overlap(one: Corners, other: Corners) -> float:
-    """Return the area that two boxes share over that of both (IoU)."""
+def iou(one: Corners, other: Corners) -> float:
+    """Return the intersection over union of two boxes."""
     width = min(one[2], other[2]) - max(one[0], other[0])
     height = min(one[3], other[3]) - max(one[1], other[1])
     shared = max(width, 0.0) * max(height, 0.0)
@@ -210,12 +208,12 @@ def _key(frame: KeyFrame) -> str:
     return f"{frame.video},{frame.second:04d}"
 
 
-def _spelled(corners: Corners) -> str:
+def _format(corners: Corners) -> str:
     return ",".join(f"{value:.3f}" for value in corners)
 
 
 def _pixels(corners: Corners) -> list[float]:
-    """Return x, y, width and height in pixels; three decimals of a fraction stay exact."""
+    """Return x, y, width and height in pixels, exact for fractions of three decimals."""
     height, width = FILM_LOOK.shape
     x1, y1, x2, y2 = corners
     return [

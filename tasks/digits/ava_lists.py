@@ -1,6 +1,6 @@
-"""What the lists of moving_digits_ava say: the labels of every box, and what a detector found.
+"""The annotations of moving_digits_ava: labels of true boxes, and a detector's boxes and scores.
 
-The detector is made up: boxes beside the true ones with scores, some missing, some of nothing.
+The detector is simulated: it jitters and scores the true boxes, misses some and invents others.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ ListSplit = Literal["train", "val"]
 Corners = tuple[float, float, float, float]
 
 SPLITS: dict[ListSplit, ScanSplit] = {"train": "train", "val": "test"}
-EXCLUDED_EVERY = 13  # key frames, of which one is on the list of the excluded ones
+EXCLUDED_EVERY = 13  # one key frame in 13 is on the exclusion list
 
 
 @dataclass(frozen=True, kw_only=True)
 class Action:
-    """A class as AVA lists it; those that are too rare are not evaluated."""
+    """A class as AVA lists it; rare ones are not evaluated."""
 
     id: int
     name: str
@@ -50,16 +50,17 @@ ACTIONS = (
 MOTION_IDS = dict(zip(MOTIONS, (1, 2, 3, 5, 6, 7, 8, 9), strict=True))
 SPEED_IDS = {"fast": 10, "slow": 12}
 TOWERING, TOUCHING, NEAR, ALONE = 4, 11, 13, 14
-TOWER = 1.5  # times as high as the next box
+TOWER = 1.5  # times the height of the next highest box
 
 
 @dataclass(frozen=True, kw_only=True)
 class Detector:
-    """How the boxes of the made-up detector differ from the true ones; shares are 0-1.
+    """How the boxes of the simulated detector differ from the true ones; probabilities are 0-1.
 
-    A true box is missing with `missing`. Its corners are off by a normal share of its sides, whose
-    deviation is `jitter`, and with `sloppy` in its place `slip`. Scores are uniform within `sure`,
-    or with `doubted` within `unsure`. A key frame has a box of nothing with `false`.
+    A true box is missed with probability `missing`. Its corners get normal noise, as a fraction of
+    its sides, of standard deviation `jitter`, or `slip` with probability `sloppy`. Scores are
+    uniform within `sure`, or within `unsure` with probability `doubted`. A key frame has a false
+    box with probability `false`.
     """
 
     missing: float = 0.04
@@ -79,7 +80,7 @@ DETECTOR = Detector()
 
 @dataclass(frozen=True, kw_only=True)
 class TrueBox:
-    """One digit on a key frame, in fractions of the frame, with its labels."""
+    """One digit on a key frame, with its labels; corners are fractions of the frame."""
 
     corners: Corners
     actions: tuple[int, ...]
@@ -88,7 +89,7 @@ class TrueBox:
 
 @dataclass(frozen=True, kw_only=True)
 class FoundBox:
-    """One box of the detector; `truth` is the place of the digit on its key frame that it shows."""
+    """One detected box; `truth` is the index of its digit on the key frame, None if false."""
 
     corners: Corners
     score: float
@@ -97,7 +98,7 @@ class FoundBox:
 
 @dataclass(frozen=True, kw_only=True)
 class KeyFrame:
-    """What the lists say of a second of a film."""
+    """The annotations of one second of a film."""
 
     video: str
     second: int
@@ -107,12 +108,12 @@ class KeyFrame:
 
 
 def video_name(split: ListSplit, number: int) -> str:
-    """Return what a film is called in the lists."""
+    """Return the name of a film in the lists."""
     return f"{split}_{number:04d}"
 
 
 def key_frames(split: ListSplit, num_films: int) -> list[KeyFrame]:
-    """Return the key frames of the first films of a split, in the order of (film, second)."""
+    """Return the key frames of the first films of a split, ordered by (film, second)."""
     return [
         _key_frame(split, number, second, content)
         for number in range(num_films)
@@ -122,7 +123,7 @@ def key_frames(split: ListSplit, num_films: int) -> list[KeyFrame]:
 
 
 def actions_of(shot: Shot, actor: int) -> tuple[int, ...]:
-    """Return the labels of an actor at the key frame of a shot, ascending."""
+    """Return the sorted labels of an actor at the key frame of a shot."""
     x1, y1, x2, y2 = shot.boxes[actor]
     heights = shot.boxes[:, 3] - shot.boxes[:, 1]
     height, width = FILM_LOOK.shape
@@ -154,7 +155,7 @@ def _key_frame(split: ListSplit, number: int, second: int, content: Film) -> Key
 
 
 def _found(shot: Shot, key: Sequence[int]) -> tuple[FoundBox, ...]:
-    """Return the detector's boxes on the key frame of a shot, the highest score first."""
+    """Return the detector's boxes on the key frame of a shot, by descending score."""
     draw, detector = generator(*key), DETECTOR
     height, width = FILM_LOOK.shape
     found = []
@@ -180,7 +181,7 @@ def _found(shot: Shot, key: Sequence[int]) -> tuple[FoundBox, ...]:
 
 
 def _fractions(pixels: Sequence[float]) -> Corners:
-    """Return a box in pixels as fractions of the frame, cut at its edges, three decimals."""
+    """Return a box in pixels as fractions of the frame, clipped, with three decimals."""
     height, width = FILM_LOOK.shape
     x1, y1, x2, y2 = (
         round(min(max(pixel / side, 0.0), 1.0), 3)

@@ -1,10 +1,10 @@
-"""Films of moving digits: two to four at a time, each with its own motion, as boxes and pixels.
+"""Films of two to four moving digits, each with its own motion, as boxes and pixels.
 
 A film is a pure function of (split, number). Its cast, two to four of scikit-learn's scans, plays
-one shot around every key frame, of as many frames as a clip spans: new places, motions, speeds and
-colours, and a new background in every frame (as in `tasks/digits/scenes.py`). At a key frame
-no digit covers another, and places are accepted or not by what the key frame shows, which is
-uniform whatever the motions: so no key frame tells a motion or a speed.
+one shot per key frame, as long as a clip: new positions, motions, speeds and colours, and a new
+background in every frame (as in `tasks/digits/scenes.py`). Digits do not overlap at a key frame.
+Positions are accepted by the key frame alone, which is distributed the same for all motions, so it
+reveals neither motion nor speed.
 
     frames   0 ... 11 | 12 ... 35 | 36 ... 59 | 60 ... 83 | 84 ... 107
     key               |     24    |     48    |     72    |     96
@@ -40,9 +40,9 @@ from tasks.digits.scenes import (
 
 SEEDS: dict[ScanSplit, int] = {"train": 3, "test": 4}
 NUM_KEYS = 4
-FPS = 24  # as many as a shot has frames: a key frame a second
+FPS = 24  # the frames of a shot: one key frame per second
 SPEEDS = ("slow", "fast")
-TRIES = 256  # sets of places tried for one set of courses
+TRIES = 256  # sets of positions tried for one set of courses
 ATTEMPTS = 1000
 
 
@@ -50,10 +50,10 @@ ATTEMPTS = 1000
 class FilmLook:
     """Everything that the pixels depend on besides (split, number); the defaults are the data set.
 
-    `look` is that of one digit and of the background; its `size` is the height of the frame, and
-    `width` its width. A cast has `actors` digits. A digit that moves at a speed crosses its range
-    `crossings` times during a shot. At a key frame boxes are `gap` pixels apart or more; those
-    within `near` pixels are near each other. Homes are up to `lift` above or below the middle.
+    `look` describes digits and background; its `size` is the height of the frame, `width` the
+    width. A cast has `actors` digits, which cross their range `crossings` times per shot, by speed.
+    At a key frame boxes are at least `gap` pixels apart, and near if within `near` pixels. Digits
+    are placed up to `lift` pixels above or below the middle.
     """
 
     look: Look = LOOK
@@ -73,12 +73,12 @@ class FilmLook:
 
     @property
     def num_frames(self) -> int:
-        """Frames of a film: shots of which the first is cut to its second half."""
+        """Frames of a film; only the second half of the first shot is shown."""
         return NUM_KEYS * self.look.num_frames + self.lead
 
     @property
     def lead(self) -> int:
-        """Frames before the first whole shot, and from the start of a shot to its key frame."""
+        """Frames before the first whole shot, and before the key frame of a shot."""
         return self.look.num_frames // 2
 
 
@@ -87,10 +87,7 @@ FILM_LOOK = FilmLook()
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Shot:
-    """What every actor does in a shot: motion, speed, course, and its box at the key frame.
-
-    `boxes` are float64 `[A, 4]`, in pixels, edges between pixels.
-    """
+    """Motion, speed, course of every actor; key-frame `boxes` `[A, 4]` as of `tight_boxes`."""
 
     motions: tuple[str, ...]
     speeds: tuple[str, ...]
@@ -100,9 +97,9 @@ class Shot:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Film:
-    """One film: the scans of its cast, and its shots; shot k has the key frame of second k.
+    """One film: the scans of its cast, its shots and the seed `key`.
 
-    Shot 0 is shown from its middle, and its key frame is nobody's; `key` seeds what is drawn.
+    Shot k has the key frame of second k; shot 0 is shown from its middle and has no labels.
     """
 
     cast: tuple[int, ...]
@@ -111,7 +108,7 @@ class Film:
 
 
 def film(split: ScanSplit, number: int, look: FilmLook = FILM_LOOK) -> Film:
-    """Return a film; the splits share no scan."""
+    """Return a film; splits share no scans."""
     key = (SEEDS[split], number)
     draw = generator(*key, 0)
     fewest, most = look.actors
@@ -129,9 +126,9 @@ def render_film(film: Film, look: FilmLook = FILM_LOOK) -> Pixels:
 
 
 def gaps(boxes: Floats) -> Floats:
-    """Return how far boxes `[..., A, 4]` lie apart, in pixels, `[..., A, A]`; inf to themselves.
+    """Return the distances of boxes `[..., A, 4]` in pixels, `[..., A, A]`; inf to themselves.
 
-    It is the larger of the distances across and down, below 0 if they overlap.
+    The larger of the horizontal and vertical distance; negative if they overlap.
     """
     low, high = boxes[..., :2], boxes[..., 2:]
     apart = low[..., :, None, :] - high[..., None, :, :]
@@ -164,16 +161,13 @@ def _shot(cast: tuple[int, ...], key: tuple[int, ...], look: FilmLook) -> Shot:
                 ),
                 boxes=boxes + np.tile(homes, 2),
             )
-    raise AssertionError(f"{len(cast)} digits find no places in a frame of {look.shape}")
+    raise AssertionError(f"{len(cast)} digits do not fit in a frame of {look.shape}")
 
 
 def _homes(
     boxes: Floats, draw: np.random.Generator, look: FilmLook
 ) -> npt.NDArray[np.int64] | None:
-    """Return by how much each actor is moved, so that none covers another; None: found none.
-
-    Whole pixels, so that the boxes move with their digits.
-    """
+    """Return offsets in whole pixels by which no box overlaps another, None if none was found."""
     spare = look.width - look.look.size
     across = draw.integers(spare + 1, size=(TRIES, len(boxes)))
     down = draw.integers(-look.lift, look.lift + 1, size=(TRIES, len(boxes)))
@@ -186,7 +180,7 @@ def _homes(
 
 
 def _render(film: Film, number: int, first: int, look: FilmLook) -> Pixels:
-    """Return the frames of one shot from frame `first` on."""
+    """Return the frames of one shot, starting at frame `first`."""
     shot, base = film.shots[number], look.look
     key = (*film.key, 2, number)
     draw = generator(*key)
@@ -197,7 +191,7 @@ def _render(film: Film, number: int, first: int, look: FilmLook) -> Pixels:
     inks = [_ink(scan, one, look.shape) for scan, one in zip(film.cast, shown, strict=True)]
     flicker_TA = np.stack([one.contrast for one in shown], axis=1)
     frames = np.empty((len(flicker_TA), *look.shape, 3), dtype=np.uint8)
-    # Frame by frame: what is in the processor's cache is added several times as fast.
+    # Frame by frame: adding within the CPU cache is several times as fast.
     for place, flicker_A in enumerate(flicker_TA):
         ink_AP = np.stack([one_THW[place].reshape(-1) for one_THW in inks])
         mixed_3HW = background(generator(*key, first + place), base, look.shape)
@@ -208,8 +202,8 @@ def _render(film: Film, number: int, first: int, look: FilmLook) -> Pixels:
 
 
 def _ink(scan: int, course: Course, shape: tuple[int, int]) -> Floats:
-    """Do as `ink` does, but look only where the digit comes by."""
-    far = 0.85 * course.side.max() + 1  # the corner of a scan and of the paper that ink blurs into
+    """Compute `ink` only where the digit passes."""
+    far = 0.85 * course.side.max() + 1  # the corner of a scan and its blur
     ends = []
     for centre, size in ((course.y, shape[0]), (course.x, shape[1])):
         low, high = int(np.floor(centre.min() - far)), int(np.ceil(centre.max() + far)) + 1

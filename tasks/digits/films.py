@@ -4,7 +4,7 @@
     moving_digits/v2/videos/train/0000.mp4  ...  videos/test/0639.mp4
     moving_digits/v2/stills/train/0000.png  ...  stills/test/0639.png
 
-A still is the middle frame of the video with the same number, without its compression.
+A still is the middle frame of the video with the same number, without video compression.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ FPS = 12
 
 
 def ensure_files(data: Path, kind: Kind, split: ScanSplit, num_rows: int) -> list[Path]:
-    """Return the files of the first `num_rows` rows below `data`, rendering those not there yet.
+    """Return the files of the first `num_rows` rows below `data`, rendering missing ones.
 
     Raises:
-        DataError: the folder holds files that were rendered with other settings.
+        DataError: the folder has files rendered with other settings.
         BenchError: the files cannot be written.
     """
     root = data / FOLDER
@@ -44,7 +44,7 @@ def ensure_files(data: Path, kind: Kind, split: ScanSplit, num_rows: int) -> lis
             return encode_video(render(content))
         return encode_still(render(content.still()))
 
-    scans()  # read once, before the threads do
+    scans()  # fills the cache before the threads start
     names = [f"{row:04d}.{suffix}" for row in range(num_rows)]
     return ensure_rendered(folder, names, make, what=f"{split} files")
 
@@ -55,7 +55,7 @@ def encode_video(frames: Pixels) -> bytes:
 
 
 def encode_still(frames: Pixels) -> bytes:
-    """Return the only frame of `[1, H, W, 3]` as a PNG file."""
+    """Return a frame `[1, H, W, 3]` as a PNG file."""
     file = io.BytesIO()
     Image.fromarray(frames[0]).save(file, format="png")
     return file.getvalue()

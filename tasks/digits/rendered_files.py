@@ -1,7 +1,7 @@
-"""Files that the embedded data sets render on first use: whole or not there, and bit-equal.
+"""Files that the embedded data sets render on first use: complete or absent, and bit-identical.
 
-Rendering may be killed at any time, and several processes may render into one folder: each makes
-what is missing, and the bytes are the same.
+Rendering may be killed at any time, and several processes may render into one folder: each adds
+the missing files, and the bytes are the same.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from tasks.digits.scenes import Pixels
 
 log = logging.getLogger(__name__)
 
-# One build of libx264 gives the same bytes: one thread, no version strings of the muxer, and no
-# macroblock tree, whose vector code differs from call to call on frames as small as these.
+# Settings that make the bytes reproducible with one build of libx264: one thread, no muxer version
+# strings, and no macroblock tree, whose SIMD code varies between calls on frames this small.
 CODEC = {"crf": "18", "preset": "medium", "threads": "1", "x264-params": "mbtree=0"}
 CONTAINER = {"fflags": "+bitexact"}
 MAX_THREADS = 8
@@ -33,45 +33,43 @@ MAX_THREADS = 8
 def ensure_rendered(
     folder: Path, names: Sequence[str], make: Callable[[int], bytes], *, what: str
 ) -> list[Path]:
-    """Return the files `names` of a folder, making those not there yet; `make` gives one by place.
+    """Return the files `names` of a folder, rendering missing ones.
 
-    `what` says what they are, as in "train files".
+    `make` returns the bytes of a file by its index; `what` is for messages, as in "train files".
 
     Raises:
         BenchError: the files cannot be written.
     """
     present = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
     paths = [folder / name for name in names]
-    missing = [place for place, name in enumerate(names) if name not in present]
+    missing = [index for index, name in enumerate(names) if name not in present]
     if missing:
         log.info("rendering %d of %d %s into %s", len(missing), len(names), what, folder)
         remove_leftovers(folder)
-        _on_all_cores(lambda place: write_whole(paths[place], make(place)), missing)
+        _on_all_cores(lambda index: write_whole(paths[index], make(index)), missing)
     return paths
 
 
 def claim(root: Path, facts: Mapping[str, Any], *, what: str) -> None:
-    """Write down how the files of a folder are rendered, or check that it is how we do it.
-
-    `what` says what they are, as in "moving digits".
+    """Record the render settings of a folder, or check that they match; `what` is for messages.
 
     Raises:
-        DataError: the folder holds files that were rendered with other settings.
+        DataError: the folder has files rendered with other settings.
         BenchError: the note cannot be written.
     """
-    wanted = json.loads(json.dumps(facts))
+    settings = json.loads(json.dumps(facts))
     note = root / "rendering.json"
     try:
         found = json.loads(note.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        write_whole(note, json.dumps(wanted, indent=1).encode())
+        write_whole(note, json.dumps(settings, indent=1).encode())
         return
     except (OSError, ValueError) as error:
         raise DataError(f"{note} cannot be read ({error}); remove the folder {root}.") from error
-    if found != wanted:
+    if found != settings:
         raise DataError(
-            f"{root} holds {what} that were rendered with other settings (see {note.name});"
-            " remove the folder, and they are rendered anew."
+            f"{root} has {what} that were rendered with other settings (see {note.name});"
+            " remove the folder to render them again."
         )
 
 
@@ -89,11 +87,11 @@ def encode_video(frames: Pixels, *, fps: int) -> bytes:
     return file.getvalue()
 
 
-def _on_all_cores(make: Callable[[int], None], places: Sequence[int]) -> None:
-    """Call `make` with every place; numpy and libx264 leave Python's lock while they work."""
-    from threadpoolctl import threadpool_limits  # changes the environment when it is imported
+def _on_all_cores(make: Callable[[int], None], indices: Sequence[int]) -> None:
+    """Call `make` with every index in threads; numpy and libx264 release the GIL."""
+    from threadpoolctl import threadpool_limits  # changes the environment on import
 
-    # One thread each for the small products inside: threads of threads were seen to spin forever.
+    # One BLAS thread each: nested thread pools were seen to spin forever.
     workers = min(MAX_THREADS, os.cpu_count() or 1)
     with threadpool_limits(limits=1), ThreadPoolExecutor(workers) as pool:
-        list(pool.map(make, places))  # raises what a thread raises, and cancels what is left
+        list(pool.map(make, indices))  # re-raises errors and cancels the rest

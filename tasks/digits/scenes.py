@@ -1,12 +1,11 @@
-"""Scenes of moving_digits: a handwritten digit that moves over a restless background, as pixels.
+"""Scenes of moving_digits: a handwritten digit that moves over a changing background, as pixels.
 
-A scene is a pure function of (split, row): which scan, which of eight motions, where, how large,
-how turned, which colours. Position, angle and size of the digit are uniform at every single frame
-whatever the motion, so only the change from frame to frame tells the motion. Every frame has a new
-background, which drowns the digit for features that do not tell what persists from what does not
-(a background that stays is what joint-embedding prediction learns best, arXiv 2211.10831). Digits
-are scikit-learn's 8x8 scans (Alpaydin & Kaynak, Optical Recognition of Handwritten Digits, UCI
-1998).
+A scene is a pure function of (split, row): scan, one of eight motions, position, size, angle and
+colours. Position, angle and size of the digit are uniform in every single frame for every motion,
+so only changes between frames reveal the motion. Every frame has a new background, which hides the
+digit from features that do not separate what persists from what does not (a static background is
+what joint-embedding prediction learns best, arXiv 2211.10831). Digits are scikit-learn's 8x8 scans
+(Alpaydin & Kaynak, Optical Recognition of Handwritten Digits, UCI 1998).
 
 Shape letters: T frames, H and W pixels.
 """
@@ -29,7 +28,7 @@ ScanSplit = Literal["train", "test"]
 Size = Literal["full", "small"]
 
 DIGITS = tuple(str(digit) for digit in range(10))
-# What a motion changes, and how: once through the range upwards or downwards, or to and fro.
+# What a motion changes, and how: up or down through the range, or back and forth.
 MOTIONS = {
     "left": ("x", "down"),
     "right": ("x", "up"),
@@ -49,14 +48,14 @@ SCAN_SIDE = 8
 class Look:
     """Everything that the pixels depend on besides (split, row); the defaults are the data set.
 
-    Lengths are pixels, angles degrees, brightness grey levels (0-255); pairs are the two ends of a
+    Lengths are pixels, angles degrees, brightness grey levels (0-255); pairs are the ends of a
     uniform draw. The centre of the digit stays within `reach` of the middle of the frame, its
-    angle within `angle` of upright, the side of its scan within `side`. `crossings` is how often
-    the digit crosses its range during the video; at the end of the range it starts again at the
-    other end. Every frame draws its `background` colour, within `hue` of a grey, and its texture:
-    `num_waves` plane waves with `cycles` per frame side and amplitudes that fall with their
-    frequency; `texture` is its standard deviation. `tint` and `flicker` are the shares by which the
-    digit's contrast differs between colour channels and frames.
+    angle within `angle` of upright, the side of its scan within `side`. During the video the digit
+    crosses its range `crossings` times, each time restarting at the other end. Every frame draws
+    its `background` colour, within `hue` of a grey, and its texture: `num_waves` plane waves with
+    `cycles` per frame side, amplitudes that fall with frequency, and standard deviation `texture`.
+    `tint` and `flicker` are the fractions by which the digit's contrast varies between colour
+    channels and frames.
     """
 
     num_frames: int = 24
@@ -76,7 +75,7 @@ class Look:
 
 
 def digest_of(facts: Mapping[str, Any]) -> str:
-    """Return the SHA-256 over every value of a look."""
+    """Return the SHA-256 of the fields of a look."""
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
@@ -87,9 +86,9 @@ LOOK = Look()
 class Course:
     """Where the digit is in every frame, all `[T]`.
 
-    `frame` is the number of the frame in its video, `x` and `y` are the centre and `side` the side
-    of the scan's square, in pixels (pixel centres at whole numbers), `angle` is clockwise in
-    radians, `contrast` a factor.
+    `frame` is the frame number in the video; `x`, `y` and `side` are centre and side of the scan's
+    square in pixels (pixel centres at integers), `angle` is clockwise in radians, `contrast` a
+    factor.
     """
 
     frame: npt.NDArray[np.int64]
@@ -104,16 +103,13 @@ class Course:
         return Course(**{f.name: getattr(self, f.name)[frame : frame + 1] for f in fields(self)})
 
     def since(self, frame: int) -> Course:
-        """Return the course from a frame on."""
+        """Return the course from `frame` to the end."""
         return Course(**{f.name: getattr(self, f.name)[frame:] for f in fields(self)})
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Scene:
-    """One row: class numbers of digit and motion, the scan's index in scikit-learn's set.
-
-    `key` seeds the background and the colours.
-    """
+    """One row: class indices, index of the scan, course, and the seed `key` of all colours."""
 
     digit: int
     motion: int
@@ -127,7 +123,7 @@ class Scene:
 
 
 def scene(split: ScanSplit, row: int, look: Look = LOOK) -> Scene:
-    """Return the scene of a row; rows 80 n to 80 n + 79 hold every (digit, motion) pair once."""
+    """Return the scene of a row; rows 80 n to 80 n + 79 have every (digit, motion) pair once."""
     round_, pair = divmod(row, PAIRS)
     digit, motion = divmod(pair, len(MOTIONS))
     pool = scans_of(split, digit)
@@ -144,8 +140,8 @@ def scene(split: ScanSplit, row: int, look: Look = LOOK) -> Scene:
 def course(motion: str, key: tuple[int, ...], look: Look = LOOK) -> Course:
     """Return the course that `key` draws for a motion.
 
-    The draws do not depend on the motion: of one key, `left` is `right` played backwards, and so
-    are the other pairs, but for the flicker and the backgrounds.
+    The draws do not depend on the motion: with one key, `left` is `right` played backwards, except
+    for flicker and backgrounds; likewise for the other pairs.
     """
     draw = generator(*key, 0)
     phase = {name: np.full(look.num_frames, draw.random()) for name in ("x", "y", "angle", "side")}
@@ -155,7 +151,7 @@ def course(motion: str, key: tuple[int, ...], look: Look = LOOK) -> Course:
     steps = crossings * (np.arange(look.num_frames) - middle) / look.num_frames
     moved, way = MOTIONS[motion]
     if way == "swing":
-        # Half of the range, so that it turns twice and is as fast as the motions that cross it.
+        # Half of the range, so that it turns twice at the speed of the other motions.
         phase[moved] = (_triangle(phase[moved] + steps) + upper_half) / 2
     else:
         phase[moved] = (phase[moved] + (steps if way == "up" else -steps)) % 1.0
@@ -176,7 +172,7 @@ def render(scene: Scene, look: Look = LOOK) -> Pixels:
     draw = generator(*scene.key, 1)
     contrast = between(look.contrast, draw.random()) * (1 + look.tint * (2 * draw.random(3) - 1))
     ink_THW = coverage(scene, look) * scene.course.contrast[:, None, None]
-    # Channels first and in place: numpy is slow over a last axis of three and over new memory.
+    # Channels first and in place: numpy is slow on a last axis of three and on new memory.
     mixed_T3HW = ink_THW[:, None] * contrast[:, None, None]
     for number, mixed_3HW in zip(scene.course.frame.tolist(), mixed_T3HW, strict=True):
         shape = (look.size, look.size)
@@ -186,9 +182,9 @@ def render(scene: Scene, look: Look = LOOK) -> Pixels:
 
 
 def tight_boxes(ink_THW: Floats) -> Floats:
-    """Return the tight boxes around what is ink at all, `[T, 4]` as (x1, y1, x2, y2) in pixels.
+    """Return tight boxes around all ink, `[T, 4]` as (x1, y1, x2, y2) in pixels.
 
-    Edges lie between pixels: the box of the single pixel (0, 0) is (0, 0, 1, 1).
+    Edges lie between pixels: the box of pixel (0, 0) is (0, 0, 1, 1).
     """
     filled_THW = ink_THW > 0
     edges = []
@@ -200,21 +196,18 @@ def tight_boxes(ink_THW: Floats) -> Floats:
 
 
 def coverage(scene: Scene, look: Look = LOOK) -> Floats:
-    """Return how much of each pixel is ink, 0-1, `[T, H, W]`."""
+    """Return the ink coverage of each pixel, 0-1, `[T, H, W]`."""
     return ink(scene.scan, scene.course, (look.size, look.size))
 
 
 def ink(scan: int, course: Course, shape: tuple[int, int]) -> Floats:
-    """Return how much of each pixel of a frame (height, width) a scan covers, 0-1, `[T, H, W]`.
-
-    The scan is read bilinearly and sharpened.
-    """
+    """Return the ink coverage of frames (height, width), bilinear, sharpened, 0-1, `[T, H, W]`."""
     height, width = shape
     right = np.arange(width, dtype=np.float64)[None, None, :] - course.x[:, None, None]
     below = np.arange(height, dtype=np.float64)[None, :, None] - course.y[:, None, None]
     cos = (np.cos(course.angle) * SCAN_SIDE / course.side)[:, None, None]
     sin = (np.sin(course.angle) * SCAN_SIDE / course.side)[:, None, None]
-    # Two cells of padding on every side make everything outside of the scan read as paper.
+    # Two cells of padding on every side make everything outside of the scan paper.
     padded = SCAN_SIDE + 4
     cells = np.pad(scans()[0][scan], 2).reshape(-1)
     column = np.clip(cos * right + sin * below + (padded - 1) / 2, 0, padded - 1.001)
@@ -239,7 +232,7 @@ def scans() -> tuple[Floats, npt.NDArray[np.int64]]:
 
 @cache
 def scans_of(split: ScanSplit, digit: int) -> tuple[int, ...]:
-    """Return the indices of a digit's scans in a split: every third scan is for the test."""
+    """Return the indices of a digit's scans in a split; every third scan is a test scan."""
     targets = scans()[1]
     chosen = (np.arange(len(targets)) % 3 == 2) == (split == "test")
     return tuple(np.flatnonzero(chosen & (targets == digit)).tolist())
@@ -253,7 +246,7 @@ def background(draw: np.random.Generator, look: Look, shape: tuple[int, int]) ->
 
 
 def _texture(draw: np.random.Generator, look: Look, shape: tuple[int, int]) -> Floats:
-    """Sum of plane waves, each with its own heading, phase and colour, `[3, H, W]`."""
+    """Return a sum of plane waves with random heading, phase and colour, `[3, H, W]`."""
     height, width = shape
     low, high = look.cycles
     frequency = low * (high / low) ** draw.random(look.num_waves)
@@ -261,7 +254,7 @@ def _texture(draw: np.random.Generator, look: Look, shape: tuple[int, int]) -> F
     colour = 1 + 1.5 * (draw.random((look.num_waves, 3)) - 0.5)
     amplitude = 1 / frequency
     amplitude *= look.texture / np.sqrt((amplitude**2).sum() / 2)
-    # Cycles are of the height, so that waves have no preferred direction in a wide frame.
+    # Cycles are per height, so that waves are isotropic in a wide frame.
     x, y = np.arange(width) / height, np.arange(height) / height
     across = np.exp(2j * np.pi * np.outer(frequency * np.cos(heading), x))
     down = np.exp(2j * np.pi * np.outer(frequency * np.sin(heading), y) + 1j * phase[:, None])
@@ -270,15 +263,15 @@ def _texture(draw: np.random.Generator, look: Look, shape: tuple[int, int]) -> F
 
 
 def _triangle(phase: Floats) -> Floats:
-    """Triangle wave of period 1 between 0 and 1: uniform for a uniform phase."""
+    """Return a triangle wave of period 1 in [0, 1], uniform for a uniform phase."""
     return np.asarray(np.abs(2 * (phase % 1.0) - 1))
 
 
 def between(ends: tuple[float, float], share: float) -> float:
-    """Return the number that lies `share` (0-1) of the way between two ends."""
+    """Interpolate linearly between two ends; `share` is 0-1."""
     return ends[0] + (ends[1] - ends[0]) * share
 
 
 def generator(*key: int) -> np.random.Generator:
-    """Return the draws of a key."""
+    """Return the random generator of a key."""
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(key)))

@@ -1,4 +1,4 @@
-"""Which files an evaluation on person boxes reads, found by the names they are published under.
+"""Find the files of an evaluation on person boxes by their published names.
 
 ava_{train,val}_v2.2.csv                       ground truth (or AlphAction's ..._min.json)
 ava_{train,val}_excluded_timestamps_v2.2.csv   key frames that do not count
@@ -28,12 +28,12 @@ Classes = Mapping[int, str]
 
 @dataclass(frozen=True, kw_only=True)
 class AvaFiles:
-    """The files of an evaluation on boxes; None is a list that there is none of.
+    """The files of an evaluation on boxes; None if there is no such file.
 
     `detections` are needed to score on a detector's boxes, `fit_detections` to fit on them too.
-    `images` and `fit_images` are AlphAction's `*_min.json` that name the key frames of their
-    detections (None: the one beside them). Of `action_list` come all classes, of `label_map` those
-    that are scored (None: all of them).
+    `images` and `fit_images` are AlphAction's `*_min.json` with the key frames of its detections
+    (None: the one next to them). `action_list` has all classes, `label_map` those that are scored
+    (None: all).
     """
 
     ground_truth_train: Path
@@ -50,12 +50,9 @@ class AvaFiles:
 
     @property
     def digests(self) -> dict[str, str]:
-        """The SHA-256 of every file that there is, by what it is, but of lists of key frames.
-
-        Those are read with boxes of one format only, see `PersonBoxes.images`.
-        """
+        """SHA-256 by field, without images (recorded with boxes, see `PersonBoxes.images`)."""
         files = {k: v for k, v in vars(self).items() if k not in ("images", "fit_images")}
-        return {what: file_sha256(path) for what, path in files.items() if path is not None}
+        return {role: file_sha256(path) for role, path in files.items() if path is not None}
 
 
 def find_files(
@@ -67,13 +64,13 @@ def find_files(
     with_detections: bool = True,
     with_fit_detections: bool = False,
 ) -> AvaFiles:
-    """Find the files of a version ("2.1" or "2.2") below a folder, or those named.
+    """Find the files of a version ("2.1" or "2.2") below a folder.
 
-    A path that is named is one below the folder or any other. Without detections none is looked
-    for.
+    Given paths (relative to the folder or not) replace a search; unneeded detections are not
+    searched for.
 
     Raises:
-        DataError: a file that is needed is missing, or there are several with different content.
+        DataError: a needed file is missing, or there are several with different content.
     """
     needed = {
         "ground_truth_train": True,
@@ -81,45 +78,45 @@ def find_files(
         "detections": with_detections,
         "fit_detections": with_fit_detections,
     }
-    named = {"detections": detections, "fit_detections": fit_detections}
+    given = {"detections": detections, "fit_detections": fit_detections}
     found: dict[str, Path | None] = {}
-    for what in NAMES:
-        path = named.get(what)
+    for role in NAMES:
+        path = given.get(role)
         if path is not None:
-            found[what] = below(tree.root, path, f"task.{what}")
+            found[role] = resolve(tree.root, path, f"task.{role}")
         else:
-            found[what] = _one(tree, what, version) if needed.get(what, True) else None
-    for what in needed:
-        if not needed[what] or found[what] is not None:
+            found[role] = _find(tree, role, version) if needed.get(role, True) else None
+    for role in needed:
+        if not needed[role] or found[role] is not None:
             continue
-        names = ", ".join(pattern.format(v=version) for pattern in NAMES[what])
-        if what in CHOSEN:
+        names = ", ".join(pattern.format(v=version) for pattern in NAMES[role])
+        if role in DETECTIONS:
             raise DataError(
-                f"{tree.root} holds none of {names}; name the file of a detector's boxes with --set"
-                f" task.{what}=FILE"
+                f"{tree.root} has none of {names}; pass a detector's boxes with --set"
+                f" task.{role}=FILE"
             )
         raise DataError(
-            f"{tree.root} holds no {names}; say --data with the folder of AVA, or name that of its"
-            " lists with --set task.annotations=DIR"
+            f"{tree.root} has no {names}; pass the folder of AVA as --data, or that of its lists"
+            " with --set task.annotations=DIR"
         )
     return AvaFiles(**found)  # type: ignore[arg-type]
 
 
-def below(root: Path, path: Path, option: str, what: str = "file") -> Path:
-    """Return a file (or a folder) that was named, below the root or anywhere.
+def resolve(root: Path, path: Path, option: str, kind: str = "file") -> Path:
+    """Return an existing file (or "folder") relative to `root` or to the working directory.
 
     Raises:
-        DataError: it is not there, with the option that names it.
+        DataError: it does not exist; the message has the option.
     """
-    for place in (root / path, path):
-        if place.is_file() if what == "file" else place.is_dir():
-            return place
+    for candidate in (root / path, path):
+        if candidate.is_file() if kind == "file" else candidate.is_dir():
+            return candidate
     raise DataError(
-        f"there is no {what} {path}, neither in {root} nor here; check --set {option}={path}"
+        f"there is no {kind} {path}, neither in {root} nor here; check --set {option}={path}"
     )
 
 
-# Names under which the files are published, by what they are, the best first.
+# Published file names by field of `AvaFiles`, best first.
 NAMES: Mapping[str, Sequence[str]] = {
     "ground_truth_train": ("ava_train_v{v}.csv", "ava_train_v{v}_min.json"),
     "ground_truth": ("ava_val_v{v}.csv", "ava_val_v{v}_min.json"),
@@ -145,35 +142,35 @@ NAMES: Mapping[str, Sequence[str]] = {
         "ava_detection_train_boxes_and_labels_include_negative.csv",
     ),
 }
-# Of several such files it matters which one is read: they are other boxes.
-CHOSEN = ("detections", "fit_detections")
+# Several such files are different boxes, so the user has to choose.
+DETECTIONS = ("detections", "fit_detections")
 
 
-def _one(tree: AvaTree, what: str, version: str) -> Path | None:
-    """Return the file that is called so, None if there is none.
+def _find(tree: AvaTree, role: str, version: str) -> Path | None:
+    """Return the file of a role, None without one.
 
     Raises:
-        DataError: several that are not the same, byte by byte.
+        DataError: several that differ in content.
     """
     found: list[Path] = []
-    for pattern in NAMES[what]:
-        wanted = pattern.format(v=version)
+    for pattern in NAMES[role]:
+        file_name = pattern.format(v=version)
         found += [
             tree.root / name
             for name in tree.lists
-            if fnmatch.fnmatchcase(name.rpartition("/")[2], wanted)
+            if fnmatch.fnmatchcase(name.rpartition("/")[2], file_name)
         ]
-        if found and what not in CHOSEN:
+        if found and role not in DETECTIONS:
             break
     readable = [path for path in found if path.suffix != ".pkl"] or found
     if len(readable) < 2:
         return next(iter(readable), None)
     if len({file_sha256(path) for path in readable}) > 1:
-        option = f"task.{what}=FILE" if what in CHOSEN else "task.annotations=DIR"
+        option = f"task.{role}=FILE" if role in DETECTIONS else "task.annotations=DIR"
         shown = ", ".join(str(path.relative_to(tree.root)) for path in readable)
         raise DataError(
-            f"{tree.root} holds {len(readable)} files that may be the {what.replace('_', ' ')}, and"
-            f" they differ: {shown}; choose with --set {option}"
+            f"{tree.root} has {len(readable)} files that may be the {role.replace('_', ' ')} but"
+            f" differ: {shown}; choose one with --set {option}"
         )
     return readable[0]
 
@@ -182,19 +179,19 @@ def _one(tree: AvaTree, what: str, version: str) -> Path | None:
 def read_classes(
     files: AvaFiles, *, all_classes: Classes | None, evaluated: Classes | None
 ) -> tuple[Classes, Classes]:
-    """Return all classes and those that are scored, id -> name, in the order of their ids.
+    """Return all classes and the scored ones, id -> name, sorted by id.
 
-    Lists that there are go before those given.
+    Files take precedence over `all_classes` and `evaluated`.
 
     Raises:
-        DataError: a list that cannot be read; no list and none given; a scored class that is not
-            among all of them, or has another name there.
+        DataError: an unreadable list; neither file nor `all_classes`; a scored class that is not
+            among all classes, or has another name there.
     """
     scored = evaluated if files.label_map is None else read_action_list(files.label_map)
     known = all_classes if files.action_list is None else read_action_list(files.action_list)
     if known is None:
         raise DataError(
-            f"there is no list of the classes of {files.ground_truth}; name one as action_list."
+            f"there is no list of the classes of {files.ground_truth}; pass one as action_list."
         )
     if scored is None:
         scored = known
@@ -203,17 +200,17 @@ def read_classes(
             other = f"called {known[number]!r}" if number in known else "not listed"
             raise DataError(
                 f"{files.label_map or 'the scored classes'}: class {number} is {name!r}, but in"
-                f" {files.action_list or 'the list of all classes'} it is {other}; give lists that"
-                " belong together."
+                f" {files.action_list or 'the list of all classes'} it is {other}; use lists of"
+                " the same release."
             )
     return dict(sorted(known.items())), dict(sorted(scored.items()))
 
 
 def read_seconds(path: Path) -> frozenset[int]:
-    """Return the labelled seconds of a list, one a line, as microseconds; empty lines are none.
+    """Return the labelled seconds of a list, in microseconds; empty lines are ignored.
 
     Raises:
-        DataError: missing or empty file, or a line that is no second.
+        DataError: missing or empty file, or a line that is not a time in seconds.
     """
     seconds = set()
     for number, line in enumerate(read_lines(path), start=1):
@@ -223,12 +220,12 @@ def read_seconds(path: Path) -> frozenset[int]:
         except ValueError as error:
             raise DataError(f"{path}, line {number}: {error}.") from error
     if not seconds:
-        raise DataError(f"{path} is empty: it should list the labelled seconds, one a line.")
+        raise DataError(f"{path} is empty; it should list the labelled seconds, one per line.")
     return frozenset(seconds)
 
 
 def shipped_classes() -> tuple[Classes, Classes]:
-    """Return the 80 classes of AVA v2.1 and v2.2 and the 60 that are scored, id -> name."""
+    """Return the 80 classes of AVA v2.1 and v2.2 and the 60 scored ones, id -> name."""
     text = resources.files("tasks.labels").joinpath("ava.txt").read_text(encoding="utf-8")
     known, scored = {}, {}
     for line in text.splitlines():

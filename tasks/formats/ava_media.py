@@ -1,9 +1,9 @@
-"""The media of AVA's videos below a folder, in the layouts that users hold.
+"""The media of AVA's videos below a folder, in the layouts that users have.
 
     videos/<id>.mp4  videos_15min/<id>.mkv  trainval/<id>.webm     a file, at any depth
-    frames/<id>/<id>_000001.jpg  rawframes/<id>/img_00001.jpg      a folder of pictures
+    frames/<id>/<id>_000001.jpg  rawframes/<id>/img_00001.jpg      a folder of frames
 
-A folder of frames holds 27,000 pictures: none is looked through to the end.
+A folder of frames has 27,000 images, so it is recognised by its first ones.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from bench.data.discover.annotations import EXTENSIONS, extension
 from bench.data.media.media import FrameFolder, Media
 from bench.errors import DataError
 
-MANY_PICTURES = 32  # so many of one numbered series, and nothing else: a folder of frames
+MIN_SERIES = 32  # a folder that starts with so many images of one numbered series has frames
 DEPTH_OF_LISTS = 4
 SHOWN = 4
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class AvaTree:
-    """What lies below `root`, by names relative to it.
+    """The files below `root`, as relative names.
 
-    `lists` are files that are no media, at most four folders down; `videos` the video files and
-    `frames` the folders of pictures, at any depth, by what they are called without extension.
+    `lists` are non-media files at most four folders deep; `videos` and `frames` map names without
+    extension to video files and folders of frames at any depth.
     """
 
     root: Path
@@ -37,19 +37,19 @@ class AvaTree:
     frames: Mapping[str, Sequence[str]]
 
     def media_of(self, names: Sequence[str], *, option: str = "task.media") -> Sequence[Media]:
-        """Return the medium of every video named; one that is missing is a path without a file.
+        """Return the medium of every video; of a missing one, a path that does not exist.
 
-        A file goes before a folder of frames.
+        Files take precedence over folders of frames.
 
         Raises:
-            DataError: several files (or several folders of frames, and no file) of one video; no
-                medium of any video.
+            DataError: several files of a video (or folders of frames, without a file); no medium of
+                any video.
         """
         found = [self._find(name, option) for name in names]
         if names and not any(found):
             raise DataError(
-                f"{self.root} holds no medium of the {len(names):,} videos listed, such as"
-                f" {names[0]}.mp4 (or mkv, webm, avi) or a folder {names[0]} of pictures; name"
+                f"{self.root} has no medium of the {len(names):,} videos listed, such as"
+                f" {names[0]}.mp4 (or mkv, webm, avi) or a folder {names[0]} of frames; pass"
                 f" another folder with --set {option}=DIR"
             )
         return [
@@ -59,30 +59,30 @@ class AvaTree:
     def _find(self, name: str, option: str) -> Media | None:
         for by_name, is_file in ((self.videos, True), (self.frames, False)):
             paths = [self.root / place for place in by_name.get(name, ())]
-            if len(paths) > 1:  # those that links lead to the same one are counted once
+            if len(paths) > 1:  # symlinks to the same file count once
                 paths = list({path.resolve(): path for path in reversed(paths)}.values())[::-1]
             if len(paths) > 1:
                 shown = ", ".join(str(path.relative_to(self.root)) for path in paths[:SHOWN])
                 raise DataError(
-                    f"{self.root} holds the video {name} {len(paths)} times: {shown}; name the"
-                    f" folder to read from with --set {option}=DIR"
+                    f"{self.root} has the video {name} {len(paths)} times: {shown}; choose a"
+                    f" folder with --set {option}=DIR"
                 )
             if paths:
                 return paths[0] if is_file else FrameFolder(paths[0])
         return None
 
 
-def media_facts(media: Sequence[Media]) -> dict[str, int]:
-    """Count videos by the form of their medium, those that are missing among the files."""
+def count_media(media: Sequence[Media]) -> dict[str, int]:
+    """Count videos by kind of medium; missing ones count as files."""
     forms = Counter("folders of frames" if isinstance(m, FrameFolder) else "files" for m in media)
     return dict(sorted(forms.items()))
 
 
-def look_through(root: Path) -> AvaTree:
-    """Find lists and media below a folder; hidden ones are ignored, links are followed.
+def scan_ava(root: Path) -> AvaTree:
+    """Find lists and media below a folder; hidden ones are ignored, symlinks are followed.
 
     Raises:
-        DataError: no such folder, or one that cannot be looked at.
+        DataError: no such folder, or one that cannot be listed.
     """
     if not root.is_dir():
         raise DataError(f"there is no folder {root}; check the path.")
@@ -90,14 +90,14 @@ def look_through(root: Path) -> AvaTree:
     videos: dict[str, list[str]] = {}
     frames: dict[str, list[str]] = {}
 
-    def look_into(below: str, depth: int, above: tuple[str, ...]) -> None:
-        """Note what lies in a folder and go into those within; `above` are the ones around it."""
+    def visit(below: str, depth: int, parents: tuple[str, ...]) -> None:
+        """Record the files of a folder, then visit its subfolders."""
         here = os.path.realpath(root / below)
-        if here in above:
-            return  # a link to a folder that holds it: everything there was found already
+        if here in parents:
+            return  # a symlink to one of its own parent folders
         prefix = f"{below}/" if below else ""
         folders: list[str] = []
-        num_pictures = num_videos = 0
+        num_images = num_videos = 0
         series: set[str] = set()
         try:
             with os.scandir(root / below) as entries:
@@ -107,10 +107,10 @@ def look_through(root: Path) -> AvaTree:
                         continue
                     kind = EXTENSIONS.get(extension(name))
                     if kind == "image":
-                        num_pictures += 1
+                        num_images += 1
                         series.add(name.rpartition(".")[0].rstrip("0123456789"))
                         is_alone = len(series) == 1 and not (folders or num_videos)
-                        if is_alone and num_pictures >= MANY_PICTURES:
+                        if is_alone and num_images >= MIN_SERIES:
                             break
                     elif entry.is_dir():
                         folders.append(name)
@@ -123,15 +123,15 @@ def look_through(root: Path) -> AvaTree:
         except OSError as error:
             where = error.filename or root / below
             raise DataError(
-                f"cannot look at {where}: {error.strerror}; check or remove it."
+                f"cannot list {where}: {error.strerror}; check or remove it."
             ) from error
-        if num_pictures and not (folders or num_videos):
+        if num_images and not (folders or num_videos):
             frames.setdefault(Path(below).name, []).append(below)
             return
         for name in folders:
-            look_into(prefix + name, depth + 1, (*above, here))
+            visit(prefix + name, depth + 1, (*parents, here))
 
-    look_into("", 0, ())
+    visit("", 0, ())
     return AvaTree(
         root=root,
         lists=sorted(lists, key=lambda name: (name.count("/"), name)),

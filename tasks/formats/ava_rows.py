@@ -1,7 +1,7 @@
 """Which boxes of a file become rows, and the manifest of those rows.
 
-A box counts at the first rule that drops it, in this order: its video is of another split, its key
-frame is excluded, its second is not one of those asked for, its score is below the threshold.
+A dropped box is counted under the first rule that applies: its video is of another split, its key
+frame is excluded, its second is not selected, its score is below the threshold.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from bench.errors import DataError
 from bench.metrics.frame_rows import FrameIndex
 from bench.types import IntArray
 from tasks.formats.ava_files import Classes
-from tasks.formats.ava_media import media_facts
+from tasks.formats.ava_media import count_media
 
 MICROS = 1_000_000
-VIDEO = int(MAX_SECONDS) * MICROS  # a key frame as one number: its video's times this + its time
+VIDEO = int(MAX_SECONDS) * MICROS  # a key frame as one number: video * VIDEO + micros
 FindMedia = Callable[[Sequence[str]], Sequence[Media]]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class BoxFilter:
-    """Which boxes become rows: the rules above; None is a rule that there is not.
+    """Which boxes become rows, by the rules above; None switches a rule off.
 
-    `videos` are those of the split, `labelled` the micros of key frames that a list names, `every`
-    the seconds that a key frame's must be a multiple of.
+    `videos` are those of the split and `labelled` the listed key frames in microseconds; the second
+    of a key frame has to be a multiple of `every`.
     """
 
     videos: frozenset[str] | None = None
@@ -44,11 +44,11 @@ class BoxFilter:
     every: int = 1
     threshold: float | None = None
 
-    def of(self, boxes: PersonBoxes, path: Path) -> tuple[PersonBoxes, dict[str, Any]]:
-        """Return the boxes that become rows, and the count of every rule's.
+    def apply(self, boxes: PersonBoxes, path: Path) -> tuple[PersonBoxes, dict[str, Any]]:
+        """Return the boxes that become rows, and the number of boxes that each rule drops.
 
         Raises:
-            DataError: no box is left, with the rule that took them.
+            DataError: no box is left; the message has the counts.
         """
         left = np.ones(len(boxes), dtype=np.bool_)
         counts: dict[str, int] = {}
@@ -82,23 +82,20 @@ class BoxFilter:
 
     def _nothing_left(self, boxes: PersonBoxes, path: Path, counts: Mapping[str, int]) -> str:
         if not len(boxes):
-            return f"{path} holds no box with an area; check the file."
+            return f"{path} has no box with an area; check the file."
         if counts.get("other_videos") == len(boxes):
             return (
                 f"{path}: its {len(boxes):,} boxes are on none of the {len(self.videos or ()):,}"
-                f" videos of the split but on others, such as {boxes.frames.videos[0]}; name the"
-                " file of the same split as the ground truth."
+                f" videos of the split but on others, such as {boxes.frames.videos[0]}; use the"
+                " file of the ground truth's split."
             )
-        spelled = ", ".join(f"{rule.replace('_', ' ')} {n:,}" for rule, n in counts.items() if n)
-        return f"{path}: none of its {len(boxes):,} boxes is left ({spelled}); check the options."
+        dropped = ", ".join(f"{rule.replace('_', ' ')} {n:,}" for rule, n in counts.items() if n)
+        return f"{path}: none of its {len(boxes):,} boxes is left ({dropped}); check the options."
 
 
 @dataclass(frozen=True, kw_only=True)
 class KeyTimes:
-    """Which key frames are scored, those whose second `seconds` divides, and where they are.
-
-    `start` and `frame_rate` as in `Regions`.
-    """
+    """Score key frames at multiples of `seconds`; `start` and `frame_rate` as in `Regions`."""
 
     seconds: int = 1
     start: float | None = None
@@ -107,7 +104,7 @@ class KeyTimes:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SplitBoxes:
-    """The boxes of a split, which file they are of, and what to write down about them."""
+    """The boxes of a split, the file they are from, and facts and digests to record."""
 
     boxes: PersonBoxes
     path: Path
@@ -118,12 +115,12 @@ class SplitBoxes:
 def box_manifest(
     rows: SplitBoxes, *, name: str, split: str, classes: Classes, media: FindMedia, times: KeyTimes
 ) -> Manifest:
-    """Return boxes as rows in the order of video, time and their file.
+    """Return boxes as rows, ordered by video and time, then as in the file.
 
-    An id is video, second and corners, all as text that reads back to the same numbers.
+    An id is video, second and corners, as text that reads back to the same numbers.
 
     Raises:
-        DataError: a label that is none of the classes.
+        DataError: a label that is not among the classes.
     """
     boxes = rows.boxes
     names, video = _by_name(boxes.frames)
@@ -139,7 +136,7 @@ def box_manifest(
         corners=sorted_boxes.corners,
         start=times.start,
         frame_rate=times.frame_rate,
-        facts={**rows.facts, "media": media_facts(found)},
+        facts={**rows.facts, "media": count_media(found)},
     )
     return Manifest(
         name=name,
@@ -158,23 +155,23 @@ def box_manifest(
 def box_ids(
     videos: Sequence[str], video: IntArray, micros: IntArray, corners: FloatArray
 ) -> list[str]:
-    """Spell every box: video, second (four digits), x1, y1, x2, y2 without needless zeros."""
+    """Format boxes as video, second (four digits), x1, y1, x2, y2 without trailing zeros."""
     frames, of_row = np.unique(video * VIDEO + micros, return_inverse=True)
-    heads = [f"{videos[key // VIDEO]},{spelled_second(key % VIDEO)}" for key in frames.tolist()]
+    heads = [f"{videos[key // VIDEO]},{format_second(key % VIDEO)}" for key in frames.tolist()]
     numbers, place = np.unique(np.rint(corners * MILLIONTHS), return_inverse=True)
     texts = [f"{int(n) / MILLIONTHS:.6f}".rstrip("0").rstrip(".") for n in numbers.tolist()]
     rows = zip(of_row.ravel().tolist(), *place.reshape(-1, 4).T.tolist(), strict=True)
     return [f"{heads[f]},{texts[a]},{texts[b]},{texts[c]},{texts[d]}" for f, a, b, c, d in rows]
 
 
-def spelled_second(micros: int) -> str:
-    """Spell a time in seconds with four digits before the point, as AVA does: `0902`."""
+def format_second(micros: int) -> str:
+    """Format a time in seconds with four digits before the point, as AVA does: `0902`."""
     whole, rest = divmod(micros, MICROS)
     return f"{whole:04d}" + (f".{rest:06d}".rstrip("0") if rest else "")
 
 
 def _by_name(frames: KeyFrames) -> tuple[list[str], IntArray]:
-    """Return the names of the videos that have rows, sorted, and by row the number of its own."""
+    """Return the sorted names of the videos that have rows, and each row's index into them."""
     used = np.unique(frames.video)
     names = sorted(frames.videos[code] for code in used.tolist())
     number = {name: place for place, name in enumerate(names)}
@@ -189,7 +186,7 @@ def _labels(boxes: PersonBoxes, classes: Classes, path: Path) -> IntArray:
     if len(unknown):
         raise DataError(
             f"{path}: {len(unknown):,} labels are none of the {len(ids)} classes, the first of them"
-            f" {boxes.label[unknown[0]]}; the list of all classes does not belong to it."
+            f" {boxes.label[unknown[0]]}; use the class list of the same release."
         )
     labels = np.zeros((len(boxes), len(ids)), dtype=np.int64)
     labels[boxes.label_row, place] = 1

@@ -1,11 +1,11 @@
 """The annotation files of ImageNet (ILSVRC 2012): devkit, Caffe's lists, Kaggle's tables and lists.
 
-An image is called ILSVRC2012_val_00000001 (validation) or n02119789_777 (training) everywhere, a
-class by its WNID (n02119789), and class indices are the ranks of the sorted WNIDs. Traps:
+Images are named ILSVRC2012_val_00000001 (validation) or n02119789_777 (training), classes by WNID
+(n02119789), and class indices are the ranks of the sorted WNIDs. Traps:
 
-- the devkit numbers classes 1 to 1000 in an order of its own (ILSVRC2012_ID, see `meta.mat`);
-- Kaggle's `ImageSets/CLS-LOC/{val,train_cls}.txt` have a running number where Caffe's lists, of the
-  same names, have the class;
+- the devkit numbers classes 1 to 1000 in its own order (ILSVRC2012_ID, see `meta.mat`);
+- Kaggle's `ImageSets/CLS-LOC/{val,train_cls}.txt` have running numbers where Caffe's lists of the
+  same names have classes;
 - Kaggle's `LOC_train_solution.csv` lists the 544,546 images with boxes, not the training split;
 - Hugging Face appends the WNID to the file name.
 """
@@ -37,7 +37,7 @@ GROUND_TRUTH = "ILSVRC2012_validation_ground_truth.txt"
 CLASS_FILES = ("LOC_synset_mapping.txt", "synset_words.txt", "synsets.txt")
 
 _APPENDED = re.compile(r"(ILSVRC2012_(?:val|test)_\d{8}|n\d{8}_\d+)_n\d{8}")
-_TOLD = re.compile(r"(?:^|/)(n\d{8})(?=[/_])|_(n\d{8})(?:\.\w+)?$")
+_WNID = re.compile(r"(?:^|/)(n\d{8})(?=[/_])|_(n\d{8})(?:\.\w+)?$")
 
 
 def image_id(name: str) -> str:
@@ -47,20 +47,17 @@ def image_id(name: str) -> str:
     return match[1] if match else base
 
 
-def told_wnid(name: str) -> str | None:
-    """Return the WNID that a name tells by its file name or a folder; None if there is none.
-
-    That of the file wins over its folder, an inner folder over an outer one.
-    """
-    found = _TOLD.findall(name)
+def wnid_in_name(name: str) -> str | None:
+    """Return the WNID in a path (of the file, else of its innermost folder), None without one."""
+    found = _WNID.findall(name)
     return found[-1][0] or found[-1][1] if found else None
 
 
 def read_imagenet(path: Path, split: str, tree: Tree, labels: LabelMap | None) -> Listed | None:
-    """Read an official file of ImageNet; its format is found from its name and content.
+    """Read an official file of ImageNet, whose format is detected by name and content.
 
     Raises:
-        DataError: what contradicts itself or the label map, and a devkit without `meta.mat`.
+        DataError: a file that contradicts itself or the label map; a devkit without `meta.mat`.
     """
     assert labels is not None, "ImageNet ships its label map"
     if path.name == GROUND_TRUTH:
@@ -71,22 +68,23 @@ def read_imagenet(path: Path, split: str, tree: Tree, labels: LabelMap | None) -
     if rows is None:
         return None
     names, numbers = rows
-    told = [told_wnid(name) for name in names]
+    in_names = [wnid_in_name(name) for name in names]
     if "." not in names[0]:  # Kaggle's lists have no extension, Caffe's do
-        wnids = [wnid for wnid in told if wnid is not None]
+        wnids = [wnid for wnid in in_names if wnid is not None]
         if len(wnids) == len(names):
-            return _of_wnids(path, names, wnids, labels, "Kaggle list")
+            return _listed(path, names, wnids, labels, "Kaggle list")
         if all(name.endswith(f"_{n:08d}") for name, n in zip(names, numbers.tolist(), strict=True)):
-            return None  # the running number of the image: this list has no labels
-    own = next((found for name in CLASS_FILES if (found := tree.beside(path, name))), None)
-    if own is not None and labels is shipped("in1k"):
-        same_order(own, {w: i for i, w in enumerate(read_wnids(own))}, labels, title=TITLE)
-    refuse_other_classes(path, told, numbers, labels, title=TITLE)
+            return None  # running numbers, not labels
+    class_file = next((found for name in CLASS_FILES if (found := tree.beside(path, name))), None)
+    if class_file is not None and labels is shipped("in1k"):
+        order = {wnid: index for index, wnid in enumerate(read_wnids(class_file))}
+        same_order(class_file, order, labels, title=TITLE)
+    refuse_other_classes(path, in_names, numbers, labels, title=TITLE)
     return Listed(names=names, labels=numbers, source=path, layout="Caffe list")
 
 
 def read_wnids(path: Path) -> list[str]:
-    """Return the WNIDs of a `n01440764 tench, Tinca tinca` or `n01440764` list, in its order.
+    """Return the WNIDs of a list of `n01440764 tench, Tinca tinca` or `n01440764` lines.
 
     Raises:
         DataError: a line without a WNID.
@@ -105,12 +103,11 @@ def _read_devkit(path: Path, tree: Tree, labels: LabelMap) -> Listed | None:
     meta = tree.beside(path, "meta.mat")
     if meta is None:
         image = next((name for name in tree.names if "ILSVRC2012_val_" in name), "")
-        if told_wnid(image) is not None:
-            return None  # the images lie in class folders, and nobody needs the numbers
+        if wnid_in_name(image) is not None:
+            return None  # the images are in class folders, so the numbers are not needed
         raise DataError(
-            f"{path} numbers classes as the devkit does, and its meta.mat, which says what the"
-            " numbers mean, is not there; put it beside, or give another list with --set"
-            " task.val=FILE"
+            f"{path} has the class numbers of the devkit, but its meta.mat, which explains them,"
+            " is not there; put it next to the file, or pass another list with --set task.val=FILE"
         )
     wnids = read_meta(meta)
     lines = read_lines(path)
@@ -121,15 +118,15 @@ def _read_devkit(path: Path, tree: Tree, labels: LabelMap) -> Listed | None:
                 f" {meta}; do both belong to the same devkit?"
             )
     names = [f"ILSVRC2012_val_{number:08d}.JPEG" for number in range(1, len(lines) + 1)]
-    told = [wnids[int(line)] for line in lines]
-    return _of_wnids(path, names, told, labels, f"devkit ({meta.name})")
+    listed = [wnids[int(line)] for line in lines]
+    return _listed(path, names, listed, labels, f"devkit ({meta.name})")
 
 
 def read_meta(path: Path) -> dict[int, str]:
     """Return ILSVRC2012_ID -> WNID of the classes (synsets without children) of a `meta.mat`.
 
     Raises:
-        DataError: no MATLAB file, or one without these columns.
+        DataError: not a MATLAB file, or one without these columns.
     """
     from scipy.io import loadmat  # heavy, and only the devkit needs it
     from scipy.io.matlab import MatReadError
@@ -140,7 +137,7 @@ def read_meta(path: Path) -> dict[int, str]:
         rows = np.atleast_1d(synsets)[["ILSVRC2012_ID", "WNID", "num_children"]].tolist()
     except damage as error:
         raise DataError(
-            f"{path} is not the meta.mat of an ImageNet devkit ({error}); fetch it again."
+            f"{path} is not the meta.mat of an ImageNet devkit ({error}); download it again."
         ) from error
     return {int(number): str(wnid) for number, wnid, children in rows if int(children) == 0}
 
@@ -161,11 +158,11 @@ def _read_kaggle_table(path: Path, labels: LabelMap) -> Listed | None:
             )
         names.append(f"{row[0].strip()}.JPEG")
         wnids.append(boxes[0])
-    return _of_wnids(path, names, wnids, labels, "Kaggle table")
+    return _listed(path, names, wnids, labels, "Kaggle table")
 
 
-def _of_wnids(
+def _listed(
     path: Path, names: Sequence[str], wnids: Sequence[str], labels: LabelMap, layout: str
 ) -> Listed:
-    made = indices(path, wnids, labels, title=TITLE)
-    return Listed(names=names, labels=made, source=path, layout=layout)
+    label_rows = indices(path, wnids, labels, title=TITLE)
+    return Listed(names=names, labels=label_rows, source=path, layout=layout)

@@ -4,8 +4,8 @@
     annotations  {"id": 5, "image_id": 5, "category_id": 1}
     categories   {"id": 1, "name": "Madeupus secundus", "image_dir_name": "00001_Animalia_...", ...}
 
-Image ids are no row numbers, and the arrays need not be in the same order. The five digits before a
-folder's name are the category id, so class folders can be read without any JSON.
+Image ids are not row numbers, and the arrays may differ in order. Folder names start with the
+category id in five digits, so class folders can be read without any JSON.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ _FOLDER = re.compile(r"(?:^|/)(\d{5})(?:_[^/]*)?/[^/]*$")
 
 
 def folder_number(name: str) -> int | None:
-    """Return the number before the folder name of an image, None without one."""
+    """Return the number that starts the folder name of an image, None without one."""
     match = _FOLDER.search(name)
     return int(match[1]) if match else None
 
 
 def read_inat21(path: Path, split: str, tree: Tree, labels: LabelMap | None) -> Listed | None:
-    """Read `train.json`, `train_mini.json` or `val.json`, None if it is another kind of file.
+    """Read `train.json`, `train_mini.json` or `val.json`, None for any other file.
 
-    Class names are those of the folders (`image_dir_name`), or the species where these are missing.
+    Class names are the folder names (`image_dir_name`), else the species.
 
     Raises:
-        DataError: JSON that is damaged, without annotations (the test split) or that contradicts
-            itself or `labels`.
+        DataError: JSON that is damaged, has no annotations (the test split) or contradicts itself
+            or `labels`.
     """
     if path.suffix.lower() != ".json" or not _is_object(path):
         return None
@@ -54,8 +54,8 @@ def read_inat21(path: Path, split: str, tree: Tree, labels: LabelMap | None) -> 
         return None
     if not len(annotated):
         raise DataError(
-            f"{path} lists {len(names)} images without annotations; the labels of the test"
-            " split were never published, score on val.json"
+            f"{path} lists {len(names)} images without annotations (the test labels were never"
+            " published); score on val.json"
         )
     order = np.argsort(annotated, kind="stable")
     places = np.searchsorted(annotated[order], images)
@@ -66,8 +66,8 @@ def read_inat21(path: Path, split: str, tree: Tree, labels: LabelMap | None) -> 
     num_ids = len(np.unique(images))
     if len(annotated) != len(images) or num_ids != len(images):
         raise DataError(
-            f"{path} has {len(annotated)} annotations for {len(images)} images, of which"
-            f" {num_ids} have an id of their own; every image should have one annotation."
+            f"{path} has {len(annotated)} annotations for {len(images)} images with {num_ids}"
+            " different ids; every image should have one id and one annotation."
         )
     categories = category_of[first]
     unknown = sorted(set(categories.tolist()) - classes.keys())
@@ -76,21 +76,22 @@ def read_inat21(path: Path, split: str, tree: Tree, labels: LabelMap | None) -> 
     for name, category in zip(names, categories.tolist(), strict=True):
         if folder_number(name) not in (None, category):
             raise DataError(
-                f"{path}: {name!r} has category_id {category}, but the number of its folder is"
-                " another one; fetch the file again."
+                f"{path}: {name!r} has category_id {category}, which is not the number of its"
+                " folder; download the file again."
             )
     layout = "COCO-like json"
     if labels is not None:
-        made = indices(path, [classes[c] for c in categories.tolist()], labels, title=TITLE)
-        return Listed(names=names, labels=made, source=path, layout=layout)
+        names_of_rows = [classes[category] for category in categories.tolist()]
+        label_rows = indices(path, names_of_rows, labels, title=TITLE)
+        return Listed(names=names, labels=label_rows, source=path, layout=layout)
     if sorted(classes) != list(range(len(classes))):
         raise DataError(
             f"{path}: the ids of its {len(classes)} categories are not 0 to {len(classes) - 1}, so"
-            " they are no class indices; name the classes with --set task.classes=FILE, one"
-            " image_dir_name a line."
+            " they are not class indices; list the classes with --set task.classes=FILE, one"
+            " image_dir_name per line."
         )
-    own = [classes[index] for index in range(len(classes))]
-    return Listed(names=names, labels=categories, source=path, layout=layout, classes=own)
+    ordered = [classes[index] for index in range(len(classes))]
+    return Listed(names=names, labels=categories, source=path, layout=layout, classes=ordered)
 
 
 def _is_object(path: Path) -> bool:
@@ -99,7 +100,7 @@ def _is_object(path: Path) -> bool:
 
 
 def _read(path: Path) -> tuple[list[str], IntArray, IntArray, IntArray, dict[int, str]]:
-    """Return names and ids of images, image and category of annotations, and class names by id."""
+    """Return image names and ids, annotations' image and category ids, and class names by id."""
     names: list[str] = []
     ids, image_of, category_of = array("q"), array("q"), array("q")
     classes: dict[int, str] = {}
@@ -115,8 +116,8 @@ def _read(path: Path) -> tuple[list[str], IntArray, IntArray, IntArray, dict[int
                 classes[int(element["id"])] = element.get("image_dir_name") or element["name"]
         except (KeyError, TypeError, OverflowError) as error:
             raise DataError(
-                f"{path}: {str(element)[:80]!r} among the {key} lacks a field or has it in"
-                f" another form ({error}); fetch the file again."
+                f"{path}: {str(element)[:80]!r} in {key} lacks a field or has one of a wrong type"
+                f" ({error}); download the file again."
             ) from error
     images, annotated, category = (
         np.frombuffer(column, dtype=np.int64) for column in (ids, image_of, category_of)

@@ -1,6 +1,7 @@
-"""Large JSON files read element by element: the objects in the arrays of one outer object.
+"""Large JSON files, read element by element: the objects in the arrays of one outer object.
 
-The annotation file of iNaturalist 2021 takes 1 GB on disk and six times as much as Python objects.
+The annotations of iNaturalist 2021 take 1 GB on disk and six times as much as Python objects. ijson
+is half as fast here, silently skips values that are not arrays, and its errors have no position.
 """
 
 from __future__ import annotations
@@ -13,21 +14,20 @@ from typing import Any, TextIO
 from bench.errors import DataError
 
 CHUNK = 1 << 20
-LARGEST = 1 << 26  # characters of one element; what is longer is a file that is damaged
+LARGEST = 1 << 26  # characters of one element; a longer one means a damaged file
 
 _OF_NUMBERS = frozenset("0123456789.eE+-")
 _DECODER = json.JSONDecoder()
 
 
 def elements(path: Path, keys: Collection[str], *, chunk: int = CHUNK) -> Iterator[tuple[str, Any]]:
-    """Yield (key, element) of the arrays under `keys` that are there, in the order of the file.
+    """Yield (key, element) of the arrays under `keys`, in file order; keys may be missing.
 
-    The file holds one object; of values that are not asked for nothing is kept. One element and
-    some `chunk` characters are in memory at a time.
+    The file has one object. One element and about `chunk` characters are in memory at a time.
 
     Raises:
-        DataError: no such file, no object, a value of `keys` that is no array, text that is not
-            JSON or ends too early.
+        DataError: no such file, not an object, a value of `keys` that is not an array, text that is
+            not JSON or is cut off.
     """
     try:
         with path.open(encoding="utf-8-sig") as file:
@@ -43,24 +43,24 @@ def elements(path: Path, keys: Collection[str], *, chunk: int = CHUNK) -> Iterat
                         if key in keys:
                             yield key, element
                 elif key in keys:
-                    raise text.wrong(f"{key!r} is no array")
+                    raise text.wrong(f"{key!r} is not an array")
                 else:
                     text.value()
     except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8 text ({error.reason}); fetch it again.") from error
+        raise DataError(f"{path} is not UTF-8 text ({error.reason}); download it again.") from error
     except OSError as error:
         raise DataError(f"cannot read the annotation file {path}: {error.strerror}.") from error
 
 
 class _Text:
-    """A window on the text of a file, and the place in it up to which it has been understood."""
+    """A window on the text of a file and the parsing position in it."""
 
     def __init__(self, path: Path, file: TextIO, chunk: int) -> None:
         self.path, self.file, self.chunk = path, file, chunk
         self.window, self.place, self.before = "", 0, 0
 
     def items(self, start: str, end: str) -> Iterator[None]:
-        """Yield before every item of an object or array; the caller reads it."""
+        """Yield before every item of an object or array, which the caller has to read."""
         self.expect(start)
         if self.peek() == end:
             self.place += 1
@@ -71,7 +71,7 @@ class _Text:
                 return
 
     def value(self) -> Any:
-        """Return the value that comes next, whole."""
+        """Return the next value."""
         self.peek()
         while True:
             reason = ""
@@ -79,7 +79,7 @@ class _Text:
                 value, end = _DECODER.raw_decode(self.window, self.place)
             except json.JSONDecodeError as error:
                 value, end, reason = None, self.place, error.msg
-            # A number may go on behind the window, with digits or after a point.
+            # A number at the end of the window may continue after it.
             is_whole = end < len(self.window) and self.window[end] not in _OF_NUMBERS
             if reason or not is_whole:
                 too_long = len(self.window) - self.place > LARGEST
@@ -91,7 +91,7 @@ class _Text:
             return value
 
     def peek(self) -> str:
-        """Return the next character that is no blank."""
+        """Return the next character that is not whitespace."""
         while True:
             while self.place < len(self.window):
                 if not self.window[self.place].isspace():
@@ -101,7 +101,7 @@ class _Text:
                 raise self.wrong("the file ends too early")
 
     def expect(self, signs: str) -> str:
-        """Read over one of these characters."""
+        """Consume one of these characters."""
         found = self.peek()
         if found not in signs:
             raise self.wrong(f"expected {' or '.join(signs)}, found {found!r}")
@@ -109,7 +109,7 @@ class _Text:
         return found
 
     def more(self) -> bool:
-        """Read on, at least as much as is waiting, so that long values take linear time."""
+        """Read at least as much as is unparsed, so that long values take linear time."""
         waiting = len(self.window) - self.place
         added = self.file.read(max(self.chunk, waiting))
         self.before += self.place
@@ -117,8 +117,8 @@ class _Text:
         return bool(added)
 
     def wrong(self, reason: str) -> DataError:
-        """Return the error that names the place."""
+        """Return an error with the position in the file."""
         return DataError(
             f"{self.path}, near character {self.before + self.place}: {reason}; the file is"
-            " damaged or cut off, fetch it again."
+            " damaged or cut off, download it again."
         )

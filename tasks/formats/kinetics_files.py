@@ -3,8 +3,8 @@
     label,youtube_id,time_start,time_end,split[,is_cc]      DeepMind, CVDF and ActivityNet tables
     {youtube_id}_{start:06d}_{end:06d}.mp4                  a clip; some layouts drop the times
 
-A clip is known by the 11 signs of its video's id, since a video gave one clip. Labels are quoted in
-some releases; the crawler's table of the test split has none.
+Clips are identified by the 11 characters of the video id, since each video has one clip. Some
+releases quote labels; the crawler's table of the test split has none.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ WORDS: Mapping[str, tuple[str, ...]] = {
     "val": ("val", "validate", "validation", "valid"),
     "test": ("test", "testing"),
 }
-# Corrupted videos of CVDF's archives come again in a folder of this name.
+# CVDF's archives replace corrupted videos in a folder of this name.
 REPLACEMENTS = ("replacement",)
 
 _TIMED = re.compile(r"(.{11})_\d{6}_\d{6}")
@@ -42,9 +42,9 @@ _COLUMNS = ("youtube_id", "time_start", "time_end")
 
 
 def clip_id(name: str) -> str:
-    """Return the id of the video that a clip was cut from; other names stay, without extension.
+    """Return the video id of a clip; of other names, the name without extension.
 
-    Times are cut off from the right, for ids hold any number of `_` and `-`.
+    Times are removed from the right, as ids may contain `_` and `-`.
     """
     base = stem(name)
     match = _TIMED.fullmatch(base)
@@ -52,12 +52,12 @@ def clip_id(name: str) -> str:
 
 
 def clip_keys(name: str) -> Sequence[str]:
-    """Return under which names a clip may lie: as listed, its file name, its id alone."""
+    """Return the names a clip may have: as listed, its file name, its id alone."""
     return (*default_keys(name), clip_id(name))
 
 
 def patterns(name: str) -> Mapping[str, tuple[str, ...]]:
-    """Return the names of the official tables of `k400` (or k600, k700) by split, best first."""
+    """Return the official table names of `k400` (or k600, k700) by split, best first."""
     long = name.replace("k", "kinetics", 1)
     spellings = {"train": ("train",), "val": ("val", "validate"), "test": ("test",)}
     return {
@@ -77,13 +77,13 @@ def patterns(name: str) -> Mapping[str, tuple[str, ...]]:
 
 
 def reader(title: str) -> Reader:
-    """Return the reader of a data set's tables; it gives None for files that are no such table."""
+    """Return the reader of a data set's tables; it returns None for any other file."""
 
     def read(path: Path, split: str, tree: Tree, labels: LabelMap | None) -> Listed | None:
-        """Read the rows of a table that belong to a split; a table of another split as a whole.
+        """Read the rows of a split; a table without rows of this split is read whole.
 
         Raises:
-            DataError: a table without labels, a label that is no class, a damaged row.
+            DataError: a table without labels, an unknown label, a damaged row.
         """
         assert labels is not None, f"the label map of {title} is shipped"
         rows = _rows(path)
@@ -91,12 +91,12 @@ def reader(title: str) -> Reader:
             return None
         if "label" not in rows[0][1]:
             raise DataError(
-                f"{path} lists {len(rows):,} clips of {title} without labels; give the table of"
+                f"{path} lists {len(rows):,} clips of {title} without labels; use the table of"
                 " CVDF or DeepMind, whose first column is `label`."
             )
-        own = [split in _splits(row.get("split", "").strip()) for _, row in rows]
-        if any(own):
-            rows = [row for row, is_own in zip(rows, own, strict=True) if is_own]
+        in_split = [split in _splits(row.get("split", "").strip()) for _, row in rows]
+        if any(in_split):
+            rows = [row for row, is_in in zip(rows, in_split, strict=True) if is_in]
         known: dict[str, int] = {}
         names, indices = [], []
         for line, row in rows:
@@ -105,18 +105,15 @@ def reader(title: str) -> Reader:
                 known[label] = _index(path, line, label, labels)
             names.append(_clip_name(path, line, row))
             indices.append(known[label])
-        return Listed(
-            names=names,
-            labels=np.array(indices, dtype=np.int64),
-            source=path,
-            layout=f"table of clips{' (CVDF)' if 'is_cc' in rows[0][1] else ''}",
-        )
+        label_rows = np.array(indices, dtype=np.int64)
+        layout = f"table of clips{' (CVDF)' if 'is_cc' in rows[0][1] else ''}"
+        return Listed(names=names, labels=label_rows, source=path, layout=layout)
 
     return read
 
 
 def _rows(path: Path) -> list[tuple[int, dict[str, str]]] | None:
-    """Return line numbers and rows of a table, None if its header is not that of Kinetics."""
+    """Return line numbers and rows of a table, None without the header of Kinetics."""
     lines = read_lines(path)
     header = [name.strip().lower() for name in next(csv.reader(lines[:1]), [])]
     if not set(_COLUMNS) <= set(header):
@@ -130,20 +127,20 @@ def _rows(path: Path) -> list[tuple[int, dict[str, str]]] | None:
                 continue
             if len(row) != len(header):
                 raise DataError(
-                    f"{path}, line {table.line_num}: {len(row)} fields where the header has"
-                    f" {len(header)}; a label that holds a comma needs double quotes."
+                    f"{path}, line {table.line_num}: {len(row)} fields, but the header has"
+                    f" {len(header)}; labels that contain a comma need double quotes."
                 )
             rows.append((table.line_num, dict(zip(header, row, strict=True))))
     except csv.Error as error:
         raise DataError(f"{path}, line {table.line_num}: {error}; check the quotes.") from error
     if not rows:
-        raise DataError(f"{path} has no row under its header; fetch it again.")
+        raise DataError(f"{path} has no rows below its header; download it again.")
     return rows
 
 
 @cache
 def _splits(text: str) -> frozenset[str]:
-    """Return the splits that a cell of the column `split` names; few texts, many rows."""
+    """Return the splits in a cell of the column `split`; cached, as few values repeat."""
     return splits_named(text, WORDS)
 
 
@@ -152,7 +149,7 @@ def _index(path: Path, line: int, label: str, labels: LabelMap) -> int:
     if index is None or index < 0:
         raise DataError(
             f"{path}, line {line}: {label!r} is none of the {len(labels)} classes of"
-            f" {labels.source}.{nearest(label, labels)} Another label map can be given with"
+            f" {labels.source}.{nearest(label, labels)} Another label map can be passed with"
             " --set task.classes=FILE"
         )
     return index

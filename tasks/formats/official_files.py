@@ -1,4 +1,4 @@
-"""What the readers of official annotation files share: JSON, `id;class` lines, names to indices."""
+"""Shared parts of annotation readers: JSON, `id;class` lines, class names to indices."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from bench.types import IntArray
 
 
 def read_json(path: Path) -> Any:
-    """Return the content of a `.json` file, None for a file of another kind.
+    """Return the content of a `.json` file, None for any other file.
 
     Raises:
-        DataError: a `.json` file that cannot be read or is not JSON.
+        DataError: a `.json` file that is unreadable or not JSON.
     """
     if path.suffix.lower() != ".json":
         return None
@@ -29,14 +29,15 @@ def read_json(path: Path) -> Any:
     except OSError as error:
         raise DataError(f"cannot read the annotation file {path}: {error.strerror}.") from error
     except ValueError as error:
-        raise DataError(f"{path} is not JSON ({error}); is it cut off? Fetch it again.") from error
+        raise DataError(
+            f"{path} is not JSON ({error}); is it cut off? Download it again."
+        ) from error
 
 
 def read_id_lines(path: Path) -> tuple[list[str], list[str]] | None:
-    """Return ids and class names of `id;class name` lines, None if the first line is none.
+    """Return ids and class names of `id;class name` lines, None if the first line differs.
 
-    Ids are numbers, kept as texts. A line is cut at its first semicolon, as class names may hold
-    semicolons and commas.
+    Ids are numbers, kept as strings. Class names may contain semicolons and commas.
 
     Raises:
         DataError: a later line without id or class.
@@ -58,7 +59,7 @@ def indices(path: Path, names: Sequence[str], labels: LabelMap, *, title: str) -
     """Return the class indices of class names, int64 `[rows]`.
 
     Raises:
-        DataError: a name that is no class, with the nearest one.
+        DataError: an unknown class name; the message has the nearest one.
     """
     known = {name: labels.index(name) for name in dict.fromkeys(names)}
     for name, index in known.items():
@@ -66,7 +67,7 @@ def indices(path: Path, names: Sequence[str], labels: LabelMap, *, title: str) -
             hint = closest(name, labels.names)
             raise DataError(
                 f"{path}: {name!r} is none of the {len(labels)} classes of {title}."
-                f"{hint if 'Did you mean' in hint else ''} Another label map can be given with"
+                f"{hint if 'Did you mean' in hint else ''} Another label map can be passed with"
                 " --set task.classes=FILE"
             )
     return np.array([known[name] for name in names], dtype=np.int64)
@@ -80,21 +81,21 @@ def same_order(
     title: str,
     is_label_map: bool = True,
 ) -> None:
-    """Refuse a label map of the user's copy that numbers a class otherwise than `labels` does.
+    """Refuse a label map in the user's copy that numbers classes unlike `labels`.
 
-    `found` is the index of each class name in the file `path`; it may lack classes. With
-    `is_label_map`, the file itself can be given as another label map.
+    `found` maps the class names in the file `path` to indices; it may lack classes. With
+    `is_label_map`, the file itself can be passed as another label map.
 
     Raises:
-        DataError: the first class that differs, both indices, and how to use the file's order.
+        DataError: the first class that differs; the message has both indices.
     """
     for name, number in found.items():
         index = labels.index(name)
         if index == number:
             continue
-        told = f"gives it {index}" if index is not None else "has no such class"
-        given = str(path) if is_label_map else "FILE (one name a line)"
+        shipped = f"gives it {index}" if index is not None else "has no such class"
+        file = str(path) if is_label_map else "FILE (one name per line)"
         raise DataError(
             f"{path} gives the class {name!r} the index {number}, but the label map of {title}"
-            f" {told}; use its order with --set task.classes={given} or remove it."
+            f" {shipped}; use its order with --set task.classes={file} or remove it."
         )

@@ -1,7 +1,7 @@
-"""The label maps that ship with the project, one file each: a class name a line, in its order.
+"""The shipped label maps, one file each: one class name per line, in index order.
 
-`SOURCES.md` beside them says where the names and their order come from. ImageNet's classes are
-WNIDs; `in1k_words.txt` holds their words on the same lines.
+`SOURCES.md` documents where names and orders come from. ImageNet's classes are WNIDs;
+`in1k_words.txt` has their words on the same lines.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ SHIPPED = (
 def shipped(name: str) -> LabelMap:
     """Return the label map of the data set `name`, one of `SHIPPED`.
 
-    Classes of Places are also found without the folder of their first letter (`airfield` for
-    `a/airfield`), those of ImageNet by their words too, as far as these name one class only.
+    Aliases: Places' classes without the folder of their first letter (`airfield` for `a/airfield`),
+    ImageNet's classes by their words, if unambiguous.
 
     Raises:
-        UsageError: no label map of that name is shipped.
+        UsageError: no such label map.
     """
     names = _read(known("shipped label map", name, SHIPPED))
     aliases: dict[str, int] = {}
@@ -55,6 +55,6 @@ def _read(name: str) -> Sequence[str]:
 
 
 def _unambiguous(words: Sequence[str]) -> dict[str, int]:
-    """Return the index by words, without those of several classes (`crane`, bird and machine)."""
+    """Return words -> index, without words of several classes (`crane`, bird and machine)."""
     counts = Counter(words)
     return {text: index for index, text in enumerate(words) if counts[text] == 1}

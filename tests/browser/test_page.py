@@ -59,7 +59,7 @@ def test_a_heading_sorts_and_turns_on_the_second_click(opened: Callable[..., Pag
     assert hash_of(page) == "#sort=2-desc"
     heading.click()
     assert names(page) == ["small", "medium", "large", "JEPA <x>"]  # no number stays last
-    assert page.locator("#said").inner_text().endswith("low to high.")
+    assert page.locator("#status").inner_text().endswith("low to high.")
     assert names(page, "floors") == ["random", "chance"]
 
 
@@ -96,7 +96,7 @@ def test_text_filters_rows(opened: Callable[..., Page]) -> None:
     page.get_by_label("Find").fill("MED")
     assert names(page) == ["medium"] and names(page, "floors") == []
     assert not page.locator("tr.apart").is_visible()
-    assert page.locator("#said").inner_text() == "1 of 6 rows shown."
+    assert page.locator("#status").inner_text() == "1 of 6 rows shown."
     page.get_by_label("Find").fill("")
     assert len(names(page)) == 4 and page.locator("tr.apart").is_visible()
 
@@ -142,7 +142,7 @@ def test_a_click_opens_a_drawer_and_escape_closes_it(
     page.locator(f'td a[href="{medium}"]').click()
     assert drawer.is_visible() and hash_of(page) == medium
     assert page.get_by_role("dialog", name="medium").is_visible()
-    assert "154 right of 200 listed" in drawer.inner_text()
+    assert "154 correct of 200 listed" in drawer.inner_text()
     page.keyboard.press("Escape")
     is_closed(page)
     assert hash_of(page) == "" and focused(page) == medium
@@ -300,7 +300,7 @@ def test_without_a_script_the_page_reads(opened: Callable[..., Page], medium: st
     assert page.locator("tbody.ranked tr").count() == 4
     entry = page.locator(f"details{medium}")
     entry.locator("summary").first.click()
-    assert "154 right of 200 listed" in entry.inner_text()
+    assert "154 correct of 200 listed" in entry.inner_text()
 
 
 def test_print_leaves_out_what_only_a_screen_can_do(opened: Callable[..., Page]) -> None:

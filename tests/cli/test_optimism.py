@@ -76,7 +76,7 @@ def test_labels_of_the_scored_rows_choose_nothing(tmp_path: Path) -> None:
         np.savez(score, x=x, y=labels)
         made = probe_arrays(config, Machine(home=tmp_path, device="cpu"), train, score, Silent())
         rows = pq.read_table(made.path.with_suffix(".parquet"))
-        found.append((made.result.probe, rows.drop_columns(["label"])))
+        found.append((made.record.probe, rows.drop_columns(["label"])))
     for probe, rows in found[1:]:
         assert probe.selected == found[0][0].selected
         assert probe.selection.holdout_scores == found[0][0].selection.holdout_scores

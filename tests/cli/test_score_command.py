@@ -104,7 +104,7 @@ def test_the_text_names_the_rules_and_the_classes(bench: Bench) -> None:
     # All scores differ: 15 and 9 rows of these classes are among the first 50 of their frames.
     assert "9 made-up action 09 (x/y) 0.18181818181818182 2 15" in lines
     assert "4 made-up action 04 (x/y) - 0 9" in lines
-    assert "dropped: beyond the best 50 of a frame 0 1,230" in lines
+    assert "dropped: beyond the best 50 per frame 0 1,230" in lines
 
 
 def test_spellings_of_a_second_and_of_a_file_agree(score: Bench) -> None:
@@ -198,41 +198,41 @@ BAD = {
     "nine columns": ({"detections": FOUND + "\na,9,0,0,1,1,1,1,1\n"}, r"det.csv, line 4: 9 col"),
     "pixels": ({"detections": FOUND + "a,902,10,0,1,1,12,1\n"}, r"line 3: x1 '10' .* fractions"),
     "below 0": ({"gt": TRUTH + "a,902,0,-.1,1,1,12,1\n"}, r"gt.csv, line 3: y1 '-.1' is outside"),
-    "text": ({"gt": TRUTH + "a,902,0,0,one,1,12,1\n"}, r"line 3: x2 'one' is no number"),
-    "nan": ({"detections": FOUND + "a,902,0,0,1,nan,12,1\n"}, r"line 3: y2 'nan' is no number"),
+    "text": ({"gt": TRUTH + "a,902,0,0,one,1,12,1\n"}, r"line 3: x2 'one' is not a number"),
+    "nan": ({"detections": FOUND + "a,902,0,0,1,nan,12,1\n"}, r"line 3: y2 'nan' is not a number"),
     "header": ({"gt": "video_id,t,x1,y1,x2,y2,a,p\n" + TRUTH}, r"line 1: .*'t' .* no header"),
     "timestamp": ({"detections": FOUND + "a,15:02,0,0,1,1,12,1\n"}, r"line 3: .* '15:02' is no"),
-    "date": ({"detections": "a,1700000000,0,0,1,1,12,1\n"}, r"is no second of a video"),
-    "bare timestamp": ({"gt": TRUTH + "a,x\n"}, r"gt.csv, line 3: the timestamp 'x' is no number"),
+    "date": ({"detections": "a,1700000000,0,0,1,1,12,1\n"}, r"is not a second of a video"),
+    "bare timestamp": ({"gt": TRUTH + "a,x\n"}, r"line 3: the timestamp 'x' is not a number"),
     "no video": ({"gt": TRUTH + ",902,0,0,1,1,12,1\n"}, r"line 3: the video has no name"),
     "inverted": ({"gt": TRUTH + "a,902,0.5,0,0.25,1,12,1\n"}, r"line 3: the box 0.5, 0, .*invert"),
-    "no score": ({"detections": FOUND + "a,902,0,0,1,1,12,\n"}, r"line 3: the score '' is no num"),
-    "person": ({"gt": TRUTH + "a,902,0,0,1,1,12,me\n"}, r"line 3: the person 'me' is no number"),
-    "half a class": ({"detections": FOUND + "a,902,0,0,1,1,1.5,1\n"}, r"action '1.5' is no whole"),
+    "no score": ({"detections": FOUND + "a,902,0,0,1,1,12,\n"}, r"line 3: the score '' is not a"),
+    "person": ({"gt": TRUTH + "a,902,0,0,1,1,12,me\n"}, r"line 3: the person 'me' is not a number"),
+    "half a class": ({"detections": FOUND + "a,902,0,0,1,1,1.5,1\n"}, r"action '1.5' is not a"),
     "person boxes": (
         {"detections": (FORMATS / "ava_val_predicted_boxes.csv").read_bytes()},
-        r"line 1: the action '' is no whole number; person boxes alone have no score",
+        r"line 1: the action '' is not a whole number; person boxes alone cannot be scored",
     ),
     "other split": ({"detections": FOUND.replace("a,", "b,")}, r"none of its 1 videos \(b, .*spl"),
     "other exclusions": ({"excluded": "b,902\n"}, r"out.csv: none of its 1 videos .* split"),
-    "frame numbers": ({"detections": FOUND.replace("09", "270")}, r"from 27002 to 27003, .* 902"),
+    "frame numbers": ({"detections": FOUND.replace("09", "270")}, r"not 27002 to 27003 .* 902"),
     "only declared": ({"detections": "a,902\na,903\n"}, r"no detections, only 2 frames"),
     "empty": ({"detections": ""}, r"det.csv is empty"),
     "other classes": (
         {"detections": FOUND.replace("12", "13").replace("79", "80")},
-        r"none of its 2 rows is of one of the 2 classes .* 13, 80",
+        r"none of its 2 rows has one of the 2 classes .* 13, 80",
     ),
     "truth of other classes": (
         {"gt": "a,902,0,0,1,1,13,0\n"},
-        r"none of the 1 boxes .* counts: 0 .* excluded .* 1 of none of the 2 classes",
+        r"none of the 1 boxes .* counts: 0 on excluded .* 1 outside the 2 mapped classes",
     ),
-    "no class": ({"label_map": "a list\n"}, r"map.pbtxt lists no class; .*blocks"),
-    "class twice": ({"label_map": ITEMS + ITEMS}, r"line 9: the id 12 is that of 'stand' already"),
+    "no class": ({"label_map": "a list\n"}, r"map.pbtxt has no classes; .*blocks"),
+    "class twice": ({"label_map": ITEMS + ITEMS}, r"line 9: id 12 is already used by 'stand'"),
     "class without id": ({"label_map": 'item {\n name: "id: 3"\n}'}, r"line 1: its id is ''"),
-    "cut": ({"label_map": ITEMS[:-3]}, r"block of line 5 is not closed"),
+    "cut": ({"label_map": ITEMS[:-3]}, r"block on line 5 is not closed"),
     "excluded boxes": ({"excluded": TRUTH}, r"out.csv, line 1: 8 columns where 2 are expected"),
     "excluded text": ({"excluded": "a,902\na,soon\n"}, r"out.csv, line 2: the timestamp 'soon'"),
-    "latin-1": ({"detections": FOUND.encode() + b"\xe9,902,0,0,1,1,12,1\n"}, r"no UTF-8 text"),
+    "latin-1": ({"detections": FOUND.encode() + b"\xe9,902,0,0,1,1,12,1\n"}, r"not UTF-8 text"),
 }  # fmt: skip
 
 

@@ -9,8 +9,13 @@ import numpy as np
 import pytest
 
 from bench.cli.main import main
-from bench.compare.compare_records import compare_encoders, compare_records, named, verdict
-from bench.compare.paired_rows import Placed
+from bench.compare.compare_records import (
+    compare_encoders,
+    compare_records,
+    records_of_encoder,
+    verdict,
+)
+from bench.compare.paired_rows import StoredRecord
 from bench.errors import DataError, UsageError
 from bench.metrics.paired import compare_means, compare_rows, holm
 from bench.records.record_files import read_records
@@ -21,8 +26,8 @@ RNG = np.random.default_rng(0)
 GOOD, BAD = RNG.random(200) < 0.7, RNG.random(200) < 0.45
 
 
-def placed(folder: Path, right: np.ndarray, **changes: Any) -> Placed:
-    return Placed(record=kept_clips(folder, right, **changes), folder=folder)
+def placed(folder: Path, right: np.ndarray, **changes: Any) -> StoredRecord:
+    return StoredRecord(record=kept_clips(folder, right, **changes), folder=folder)
 
 
 @pytest.fixture
@@ -67,10 +72,10 @@ def test_top_five_is_compared_when_asked_for(tmp_path: Path) -> None:
 
 def test_records_of_other_tasks_and_metrics_are_refused(tmp_path: Path) -> None:
     a = placed(tmp_path, GOOD, task="how")
-    with pytest.raises(UsageError, match=r"of task 'how', .* of 'what'.* same"):
+    with pytest.raises(UsageError, match=r"has task 'how', .* has 'what'.* same"):
         compare_records(a, placed(tmp_path, GOOD, task="what"))
-    boxes = Placed(record=kept_boxes(tmp_path, *case(1), task="how"), folder=tmp_path)
-    with pytest.raises(UsageError, match=r"of metric 'top1', .* of 'mean_ap'"):
+    boxes = StoredRecord(record=kept_boxes(tmp_path, *case(1), task="how"), folder=tmp_path)
+    with pytest.raises(UsageError, match=r"has metric 'top1', .* has 'mean_ap'"):
         compare_records(a, boxes)
 
 
@@ -128,7 +133,7 @@ def test_rows_without_likeness_or_with_other_labels_are_refused(tmp_path: Path) 
         compare_records(a, placed(tmp_path, GOOD[:10], encoder="b"))
     labels = np.arange(10)
     labels[[3, 7]] = 0
-    with pytest.raises(DataError, match=r"2 of 10 common rows have another label .* 'clip 3'"):
+    with pytest.raises(DataError, match=r"2 of 10 common rows have different labels .* 'clip 3'"):
         compare_records(a, placed(tmp_path, GOOD[:10], ids=ids, labels=labels, encoder="b"))
 
 
@@ -140,7 +145,7 @@ def test_rows_that_one_run_skipped_are_left_out_of_both(tmp_path: Path) -> None:
     read = BAD.copy()
     read[[5, 6]] = False
     assert found.paired == compare_rows(GOOD[kept], read[kept])
-    assert found.remarks == ("2 rows are left out that some record was told to skip",)
+    assert found.remarks == ("2 rows that some record skips are left out",)
     assert any(line == "unreadable rows: left out / wrong" for line in found.differing)
 
 
@@ -151,7 +156,7 @@ def test_encoders_are_compared_on_all_that_both_have_with_holm(home: Path) -> No
     assert [one.measurement[0] for one in found] == ["how", "what"]
     assert [one.holm for one in found] == holm([one.paired.p for one in found]).tolist()
     assert found[0].holm > found[0].paired.p
-    assert alone == ["alone top1, attentive, honest@1, 100 %: good alone"]
+    assert alone == ["alone top1, attentive, honest@1, 100 %: only good"]
 
 
 def test_draws_are_paired_one_by_one_and_their_spread_stands_apart(home: Path) -> None:
@@ -197,15 +202,13 @@ def test_a_name_of_several_networks_is_refused_with_names_that_work(tmp_path: Pa
     for weights in ("ema", "raw"):
         kept_clips(tmp_path, GOOD, encoder="a", weights=weights)
     records = read_records(tmp_path)
-    with pytest.raises(
-        UsageError, match=r"'a' stands for 2 networks: (.*); (.*). Name one"
-    ) as error:
-        named("a", records)
+    with pytest.raises(UsageError, match=r"'a' matches 2 networks: (.*); (.*). Use one") as error:
+        records_of_encoder("a", records)
     name = str(error.value).split(": ")[1].split(";")[0]
-    [one] = named(name, records)
-    assert named(one.encoder.spec, records) == [one]
+    [one] = records_of_encoder(name, records)
+    assert records_of_encoder(one.encoder.spec, records) == [one]
     with pytest.raises(UsageError, match=r"'c'.* a:ema, a:raw"):
-        named("c", records)
+        records_of_encoder("c", records)
 
 
 def test_encoders_without_a_measurement_in_common_are_refused(tmp_path: Path) -> None:
@@ -225,7 +228,7 @@ def test_encoders_without_a_measurement_in_common_are_refused(tmp_path: Path) ->
 # -------------------------------------------------------------------------------------------- boxes
 def test_boxes_are_compared_over_videos(tmp_path: Path) -> None:
     sides = [
-        Placed(record=kept_boxes(tmp_path, *case(skill), encoder=name), folder=tmp_path)
+        StoredRecord(record=kept_boxes(tmp_path, *case(skill), encoder=name), folder=tmp_path)
         for name, skill in (("a", 2), ("b", 0))
     ]
     found = compare_records(*sides, cache=tmp_path / "cache")
@@ -233,12 +236,12 @@ def test_boxes_are_compared_over_videos(tmp_path: Path) -> None:
     assert found.paired.difference == found.value_a - found.value_b
     assert found.value_a == sides[0].record.headline
     equal = compare_records(sides[0], sides[0])
-    assert verdict(equal, "a", "a") == "The two are equal: no video of 3 tells them apart."
-    few = Placed(record=kept_boxes(tmp_path, *case(1, videos=(0, 1))), folder=tmp_path)
-    with pytest.raises(DataError, match="other videos"):
+    assert verdict(equal, "a", "a") == "The two are equal on all 3 videos."
+    few = StoredRecord(record=kept_boxes(tmp_path, *case(1, videos=(0, 1))), folder=tmp_path)
+    with pytest.raises(DataError, match="different videos"):
         compare_records(sides[0], few)
-    one = Placed(record=kept_boxes(tmp_path, *case(1, videos=(1,))), folder=tmp_path)
-    with pytest.raises(DataError, match="so few videos"):
+    one = StoredRecord(record=kept_boxes(tmp_path, *case(1, videos=(1,))), folder=tmp_path)
+    with pytest.raises(DataError, match="too few videos"):
         compare_records(one, one)
 
 

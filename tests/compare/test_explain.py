@@ -105,7 +105,7 @@ def test_the_facts_behind_feature_keys_are_told_where_the_stores_are(
     gap = said["numbers"]["a"] - said["numbers"]["b"]
     assert said["paired"]["difference"] == pytest.approx(gap) and said["paired"]["n"] == 18
     code, out, _ = bench("explain", a, b, "--home", tmp_path / "other")
-    assert code == 0 and "scored features: the store is not in HOME" in out
+    assert code == 0 and "scored features: unknown, because the feature store is not in HOME" in out
     assert "decides the number" in out and "A - B" in out and "over 18 rows in both" in out
 
 

@@ -14,8 +14,8 @@ from PIL import Image
 from bench.data.check import CheckReport, check_manifest
 from bench.data.manifest import Manifest
 from bench.data.media.checked_before import remembered_looks
-from bench.data.media.media import FrameFolder, ParquetCell
-from bench.data.read_manifest import PathColumn, read_folder
+from bench.data.media.media import FrameFolder, MediaColumn, ParquetCell
+from bench.data.read_manifest import read_folder
 from bench.errors import UnreadableMedia
 from bench.preflight.check_task import decode_planned
 from bench.types import ClipPlan, Progress, Silent
@@ -36,7 +36,7 @@ def manifest_of(root: Path, ids: list[str], labels: list[int], **facts: Any) -> 
         split="val",
         kind="image",
         ids=ids,
-        media=PathColumn(root, ids),
+        media=MediaColumn.of_files(root, ids),
         labels=np.array(labels, dtype=np.int64),
         classes=["cat", "dog", "eel"],
         **facts,

@@ -76,18 +76,18 @@ def test_rows_beyond_the_end_and_of_missing_videos_are_named(manifest: Manifest)
     assert report.missing_videos == ("v2",) and report.present == 60
     # Of the damaged film the first, the sixth and the last key frame are decoded: they are sound.
     assert [name for name, _ in report.unreadable] == ids(manifest, 1, range(4, 10))
-    assert "short.mp4: the key frame at second 904 lies behind it" in report.unreadable[0][1]
+    assert "short.mp4: the key frame at second 904 is after the file" in report.unreadable[0][1]
     assert report.duplicates == () and report.problems == 20 + 12
     assert report.without_labels == 30
     assert report.smallest_class == ("stand", 0) and report.largest_class == ("sit", 50)
     table = dict(report.as_table_rows())
     assert table["boxes"] == "80, 30 without labels" and table["key frames"] == "40"
     assert table["missing videos"] == "1: v2"
-    assert table["unreadable"].startswith("12 rows for reasons 6: 2 rows (short.mp4: the key frame")
+    assert table["unreadable"].startswith("12 rows, reasons: 6: 2 rows (short.mp4: the key frame")
     assert table["unreadable"].endswith(", and 1 more")
     assert table["boxes: threshold"] == "0.8" and table["boxes: below the threshold"] == "12,345"
     bare = replace(report, without_labels=80, facts={"detector": {"format": "CSV", "rows": 9000}})
-    assert dict(bare.as_table_rows())["classes"] == "3; boxes of a detector carry no labels"
+    assert dict(bare.as_table_rows())["classes"] == "3; boxes from a detector have no labels"
     assert dict(bare.as_table_rows())["boxes: detector"] == "format CSV, rows 9,000"
     assert report.as_dict()["facts"] == {"threshold": 0.8, "below the threshold": 12345}
 
@@ -99,7 +99,7 @@ def test_every_key_frame_is_decoded_before_features_are_computed_live(manifest: 
         with lock:
             seen.append((medium.stem, decoder, repeated))
 
-    report = check_planned(manifest, PLAN, workers=2, progress=Silent(), seen=note)
+    report = check_planned(manifest, PLAN, workers=2, progress=Silent(), on_decoded=note)
     found = [name for name, _ in report.unreadable]
     assert found == ids(manifest, 1, range(4, 10)) + ids(manifest, 3, (3, 4))
     # Only clips around second 900 reach over an end, with frames -6 -3 0 3: those of the last key
@@ -112,7 +112,7 @@ def test_key_frames_of_one_video_by_hand(manifest: Manifest) -> None:
     micros = np.array([899, 900, 903, 904, 920]) * 10**6
     reasons, decoder, repeated = look_at_key_frames(damaged, micros, every=True, **PLACE)
     assert list(reasons) == [899_000_000, 903_000_000, 904_000_000, 920_000_000]
-    assert "lies before" in reasons[899_000_000] and "lies behind" in reasons[920_000_000]
+    assert "is before" in reasons[899_000_000] and "is after" in reasons[920_000_000]
     assert reasons[903_000_000].startswith("damaged.mp4 cannot be decoded: frame 3")
     assert decoder == "pyav" and repeated == 2  # frame 0 three times around second 900
     reasons, decoder, repeated = look_at_key_frames(short, np.array([950 * 10**6]), **PLACE)

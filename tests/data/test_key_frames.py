@@ -176,7 +176,7 @@ def test_the_start_of_a_file_is_told_or_follows_from_its_length(tmp_path: Path) 
     assert shown(1000) == 1000
     assert shown(1000, start=900) == 100
     assert shown(1000, start=899.5) == 100  # frame 100.5, halves to the even one
-    assert "lies before it: it begins at second 900" in shown(899, start=900)
+    assert "is before the file, which begins at second 900" in shown(899, start=900)
 
 
 def test_key_frames_of_a_varying_rate_are_those_shown_then(tmp_path: Path) -> None:
@@ -189,7 +189,7 @@ def test_key_frames_of_a_varying_rate_are_those_shown_then(tmp_path: Path) -> No
     # A clip of 4 frames at stride 3 begins 6 frames before its key frame.
     centres = [int(read_numbers(one.pixels[0, 0, 2:3].numpy())[0]) for one in found]
     assert centres == [0, 25, 50, 67, 98]
-    assert "second 904.5 lies behind it" in behind.error
+    assert "second 904.5 is after the file" in behind.error
 
 
 def test_pictures_of_a_folder_are_counted_at_the_rate_that_is_given(tmp_path: Path) -> None:
@@ -392,10 +392,10 @@ def test_key_frames_beyond_the_file_cost_only_their_own_rows(films: list[Path]) 
     ]
     assert [sample.error is None for sample in found] == [False, True, True, False, False]
     assert found[3].error == (
-        "b.mkv: the key frame at second 912 lies behind it: it begins at second 900 and has 12.00 s"
-        " (120 frames); fetch the whole file, or say where it begins (task option start)."
+        "b.mkv: the key frame at second 912 is after the file, which begins at second 900 and has"
+        " 12.00 s (120 frames); fetch the whole file, or set where it begins (task option start)."
     )
-    assert "second 899 lies before it" in found[0].error
+    assert "second 899 is before the file" in found[0].error
     assert not any(sample.missing for sample in found)
     assert read_numbers(found[2].pixels[0, 0].numpy()).tolist() == [104, 107, 110, 113]
     assert found[3].num_clips == 0 and found[3].boxes.moment.tolist() == [0, 0]

@@ -37,15 +37,15 @@ def test_words_beside_wordnet_ids_name_the_class_too(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("a.txt", "a 0\nb 2\n", "count from 0 .* but 2 does not follow"),
-        ("a.txt", "a 2\nb 3\n", "but 2 does not follow"),
-        ("a.txt", "a 0\nb 0\n", "but 0 does not follow"),
-        ("a.txt", "a\nb\na\n", "class 'a' stands on lines 1 and 3"),
-        ("a.txt", "a 0\na 1\n", "class 'a' stands twice"),
+        ("a.txt", "a 0\nb 2\n", "run from 0 .* but 2 is out of sequence"),
+        ("a.txt", "a 2\nb 3\n", "but 2 is out of sequence"),
+        ("a.txt", "a 0\nb 0\n", "but 0 is out of sequence"),
+        ("a.txt", "a\nb\na\n", "class 'a' is listed twice .lines 1 and 3"),
+        ("a.txt", "a 0\na 1\n", "class 'a' is listed twice"),
         ("a.txt", "", "is empty"),
-        ("a.json", "{", "is no label map"),
-        ("a.json", '{"a": "x"}', "is no label map"),
-        ("a.json", "3", "is no label map"),
+        ("a.json", "{", "is not a label map"),
+        ("a.json", '{"a": "x"}', "is not a label map"),
+        ("a.json", "3", "is not a label map"),
         ("a.json", "[]", "is empty"),
     ],
 )

@@ -16,10 +16,9 @@ from bench.data.discover.split_files import (
     split_text,
     write_split,
 )
-from bench.data.few_labels import RULES, Share, cut_tasks, low_shot_task, one_spelling
+from bench.data.few_labels import RULES, Share, cut_tasks, low_shot_task, normalised_options
 from bench.data.manifest import Manifest, Task
 from bench.data.media.media import FILE, MediaColumn
-from bench.data.read_manifest import PathColumn
 from bench.errors import DataError, UsageError
 from bench.types import ClipPlan
 
@@ -49,7 +48,7 @@ def manifest_of(
         split=split,
         kind="video",
         ids=ids,
-        media=PathColumn(Path("/m"), ids),
+        media=MediaColumn.of_files(Path("/m"), ids),
         labels=np.array(labels, dtype=np.int64),
         classes=[str(c) for c in range(classes)],
     )
@@ -150,14 +149,14 @@ def test_pixels_of_a_cut_stay_a_column() -> None:
     assert isinstance(cut.fit.media, MediaColumn)
     assert [f"/m/{sample}" for sample in cut.fit.ids] == [str(medium) for medium in cut.fit.media]
     whole = low_shot_task(uneven(), shots=1).fit
-    assert isinstance(whole.media, PathColumn) and whole.media.names == whole.ids
+    assert isinstance(whole.media, MediaColumn) and whole.media.names == whole.ids
 
 
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
-        ({"fraction": 0.5, "shots": 1}, "one way at a time"),
-        ({"shots": 1, "subset": Path("x.txt")}, "one way at a time"),
+        ({"fraction": 0.5, "shots": 1}, "choose only one of them"),
+        ({"shots": 1, "subset": Path("x.txt")}, "choose only one of them"),
         ({"fraction": 0.0}, "at most 1"),
         ({"fraction": 5.0}, "5 % is 0.05"),
         ({"shots": 0}, "at least 1"),
@@ -174,14 +173,14 @@ def test_share_has_one_spelling() -> None:
     defaults = {"fraction": 1.0, "draw": 0, "shots": None, "subset": None, "size": "full"}
 
     def spelled(**options: Any) -> dict[str, float | str]:
-        return one_spelling(options, defaults)
+        return normalised_options(options, defaults)
 
     assert spelled(fraction=1.0, draw=2, size="full") == {"size": "full"}
     assert spelled(draw=1) == {}
     assert spelled(fraction=0.05) == spelled(fraction=0.05, draw=0) == {"fraction": 0.05, "draw": 0}
     assert spelled(shots=3, draw=1, fraction=1.0) == {"shots": 3, "draw": 1}
     assert spelled(subset="a.txt") == {"subset": "a.txt"}
-    assert one_spelling({"draw": 1}, {"draw": 0}) == {"draw": 1}  # another task's own option
+    assert normalised_options({"draw": 1}, {"draw": 0}) == {"draw": 1}  # another task's own option
 
 
 # -------------------------------------------------------------------------------------- the files
@@ -278,10 +277,10 @@ def test_name_of_several_samples_or_named_twice_is_refused(tmp_path: Path) -> No
     task = task_of(manifest_of(["run/1.mp4", "walk/1.mp4", "walk/2.mp4"], [0, 1, 1]))
     path = tmp_path / "list.txt"
     path.write_text("1.mp4\n")
-    with pytest.raises(DataError, match=r"but several: '1\.mp4'"):
+    with pytest.raises(DataError, match=r"ambiguous among .*: '1\.mp4'"):
         low_shot_task(task, subset=path)
     path.write_text("2.mp4\nwalk/2\n")
-    with pytest.raises(DataError, match="named twice: 'walk/2'"):
+    with pytest.raises(DataError, match="listed twice: 'walk/2'"):
         low_shot_task(task, subset=path)
     path.write_text("run/1.mp4\n")
     assert low_shot_task(task, subset=path).fit.ids == ["run/1.mp4"]
@@ -289,7 +288,7 @@ def test_name_of_several_samples_or_named_twice_is_refused(tmp_path: Path) -> No
 
 def test_empty_and_missing_lists_are_refused(tmp_path: Path) -> None:
     (tmp_path / "empty.txt").write_text("\n")
-    with pytest.raises(DataError, match="names no sample"):
+    with pytest.raises(DataError, match="lists no samples"):
         low_shot_task(uneven(), subset=tmp_path / "empty.txt")
     with pytest.raises(DataError, match=r"nowhere\.txt"):
         low_shot_task(uneven(), subset=tmp_path / "nowhere.txt")

@@ -14,7 +14,7 @@ from bench.data.boxes.regions import Regions, RepeatedMedia
 from bench.data.discover.split_files import split_digest, split_name, split_text, write_split
 from bench.data.few_labels import VIDEO_RULES, Share, cut_tasks, low_shot_task
 from bench.data.manifest import Manifest, Task
-from bench.data.read_manifest import PathColumn
+from bench.data.media.media import MediaColumn
 from bench.errors import DataError, UsageError
 from bench.types import ClipPlan
 
@@ -33,7 +33,7 @@ def boxes(videos: list[str] = VIDEOS) -> Manifest:
     corners = np.stack([0.01 * number, 0 * number, 0.5 + 0 * number, 1 + 0.0 * number], axis=1)
     regions = Regions.of(
         videos=videos,
-        media=PathColumn(Path("/m"), [f"{name}.mkv" for name in videos]),
+        media=MediaColumn.of_files(Path("/m"), [f"{name}.mkv" for name in videos]),
         video=video,
         micros=(902 + number // 2) * 1_000_000,
         corners=corners,
@@ -142,7 +142,7 @@ def test_shots_of_boxes_are_refused() -> None:
 
 def test_rows_with_several_labels_that_are_no_boxes_are_refused_rather_than_stratified() -> None:
     fit = replace(boxes(), regions=None)
-    with pytest.raises(UsageError, match="cannot be drawn by class"):
+    with pytest.raises(UsageError, match="cannot be drawn per class"):
         low_shot_task(task_of(fit), fraction=0.5)
 
 
@@ -213,13 +213,13 @@ def test_subset_may_name_videos_and_boxes(tmp_path: Path, spell: Callable[..., A
 @pytest.mark.parametrize(
     ("lines", "said"),
     [
-        (["nowhere", VIDEOS[0]], r"of 2 names 1 is neither.*videos of own train: 'nowhere'"),
+        (["nowhere", VIDEOS[0]], "1 is neither a sample nor a video of own train: 'nowhere'"),
         ([f"{VIDEOS[0]},0902,0.5,0,0.5,1"], "of 1 names 1 is neither"),
-        ([VIDEOS[1], f"x/{VIDEOS[1]}.mp4"], r"named twice: 'x/053oq2xB3oU.mp4'"),
-        (["BOX 8", VIDEOS[1]], r"1 is named twice: '053oq2xB3oU,0902"),
-        ([VIDEOS[1], "BOX 8"], r"1 is named twice: '053oq2xB3oU,0902"),
-        (["BOX 8", "BOX 8"], "1 is named twice"),
-        (["empty"], "names no sample"),
+        ([VIDEOS[1], f"x/{VIDEOS[1]}.mp4"], r"listed twice: 'x/053oq2xB3oU.mp4'"),
+        (["BOX 8", VIDEOS[1]], r"1 is listed twice: '053oq2xB3oU,0902"),
+        ([VIDEOS[1], "BOX 8"], r"1 is listed twice: '053oq2xB3oU,0902"),
+        (["BOX 8", "BOX 8"], "1 is listed twice"),
+        (["empty"], "lists no samples"),
     ],
 )
 def test_lists_that_do_not_fit_are_refused(tmp_path: Path, lines: list[str], said: str) -> None:

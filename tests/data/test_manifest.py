@@ -13,7 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bench.data.manifest import Manifest
-from bench.data.read_manifest import PathColumn, read_classes, read_folder, read_list
+from bench.data.media.media import MediaColumn
+from bench.data.read_manifest import read_classes, read_folder, read_list
 from bench.errors import DataError
 
 FORMATS = Path(__file__).parents[1] / "fixtures" / "formats"
@@ -241,8 +242,8 @@ def test_subset_shares_its_parent(tmp_path: Path) -> None:
     assert part.root is manifest
 
 
-def test_path_column_makes_paths_on_access() -> None:
-    column = PathColumn(Path("/m"), ["a", "b", "c"])
+def test_media_column_makes_paths_on_access() -> None:
+    column = MediaColumn.of_files(Path("/m"), ["a", "b", "c"])
     assert (len(column), column[-1], list(column[1:])) == (
         3,
         Path("/m/c"),
@@ -273,7 +274,7 @@ def test_parquet_takes_names_as_labels(tmp_path: Path) -> None:
 def test_parquet_without_a_label_names_the_row(tmp_path: Path) -> None:
     table = pa.table({"path": ["a.png", "b.png"], "label": pa.array([0, None], pa.int64())})
     pq.write_table(table, tmp_path / "p")
-    assert "line 2: no usable label" in refusal(tmp_path / "p")
+    assert "line 2: None is not a usable label" in refusal(tmp_path / "p")
 
 
 # ----------------------------------------------------------------------------------------- errors
@@ -288,7 +289,7 @@ def test_parquet_without_a_label_names_the_row(tmp_path: Path) -> None:
         ("a.mp4 0\n\nc.mp4 1\n", ["line 2", "no label"]),
         ("a.mp4,0\nb.mp4,1\nc.mp4 1\n", ["line 3"]),
         ("a.mp4 0\nb.mp4 -1\n", ["line 2", "label -1", "never negative"]),
-        ("a.mp4 0\nb.mp4 99999999999999999999\n", ["line 2", "no class index"]),
+        ("a.mp4 0\nb.mp4 99999999999999999999\n", ["line 2", "not a plausible class index"]),
         ("a.mp4 0\nb.mp4 run\n", ["line 2", "'run'", "line 1"]),
         ("a.mp4 0\nb.mp4 1\na.mp4 1\n", ["'a.mp4'", "lines 1 and 3"]),
         ("a.mp4 0\n./a.mp4 1\n", ["lines 1 and 2"]),
@@ -297,10 +298,10 @@ def test_parquet_without_a_label_names_the_row(tmp_path: Path) -> None:
         ("a.mp4 300 0\nb.mp4 299 1\n", ["line 1", "extension"]),
         ("path,label\na.mp4,0\nb,c.mp4,1\n", ["line 3", "3 fields", "quotes"]),
         ('path,label\n"a.mp4,0\nb.mp4,1\n', ["quotes"]),
-        ("path,label\na.mp4,0\nb.mp4,\n", ["line 3", "no usable label"]),
+        ("path,label\na.mp4,0\nb.mp4,\n", ["line 3", "is not a usable label"]),
         ("path,size of\na.mp4,0\n", ["no label column", "path, size of"]),
         ("clip,label\na.mp4,0\n", ["no media file column", "clip, label"]),
-        ('{"path": "a.mp4", "label": 0}\n{"path": "b.mp4"}\n', ["line 2", "no usable label"]),
+        ('{"path": "a.mp4", "label": 0}\n{"path": "b.mp4"}\n', ["line 2", "is not a usable label"]),
         ('{"path": "a.mp4", "label": 0}\n{"path": "b.m\n', ["line 2", "JSON"]),
         ('{"path": "a.mp4", "label": 0.5}\n', ["line 1", "0.5"]),
     ],

@@ -120,7 +120,7 @@ def test_one_file_under_two_names_is_one_file(tmp_path: Path) -> None:
         (tmp_path / "old/x_1.mp4").touch()
         there = tree(f"{other}/x_1.mp4", "q/x_1.mp4", root=tmp_path)
         if fails:
-            with pytest.raises(DataError, match="two files fit"):
+            with pytest.raises(DataError, match="two files match"):
                 match(made(), "train", there, ["x_1"], ["x"])
         else:
             assert match(made(), "train", there, ["x_1"], ["x"]).tolist() == [0]
@@ -219,7 +219,7 @@ def test_matching_is_that_of_brute_force(
     ids = [dataset.sample_id(name) for name in rows]
     expected = brute(dataset, split, names, rows, ids)
     if expected is None:
-        with pytest.raises(DataError, match="two files fit"):
+        with pytest.raises(DataError, match="two files match"):
             match(dataset, split, tree(*names), rows, ids)
     else:
         assert match(dataset, split, tree(*names), rows, ids).tolist() == expected

@@ -217,14 +217,14 @@ def test_parts_that_their_archive_does_not_hold_are_named_with_the_reason(
     holes[4:-footer] = bytes(len(holes) - footer - 4)
     (tmp_path / "holes.parquet").write_bytes(holes)
     cases = {
-        "ends 51 bytes before": replace(member, offset=size - 49, size=100),
-        "ends [0-9,]+ bytes before": replace(member, archive=cut, offset=size - 5000, size=5000),
-        "holds nothing": ParquetCell(cells, 1, "video"),
+        "ends 51 bytes too early": replace(member, offset=size - 49, size=100),
+        "ends [0-9,]+ bytes too early": replace(member, archive=cut, offset=size - 5000, size=5000),
+        "the cell is empty": ParquetCell(cells, 1, "video"),
         "the file is empty": ParquetCell(cells, 2, "video"),
         "has only 3 rows": ParquetCell(cells, 3, "video"),
         "has only 0 rows": ParquetCell(empty, 0, "video"),
         "has no column 'pixels'": ParquetCell(cells, 0, "pixels"),
-        "holds int, not bytes": ParquetCell(cells, 0, "label"),
+        "has int, not bytes": ParquetCell(cells, 0, "label"),
         "parquet: .*magic bytes": ParquetCell(tmp_path / "page.parquet", 0, "video"),
         "parquet: ": ParquetCell(tmp_path / "holes.parquet", 0, "video"),
         "irectory": Member(tmp_path, "a.mp4", 0, 10),
@@ -340,7 +340,7 @@ def flatten(path: Path) -> None:
         (empty_one, r"the picture 00009\.png is empty"),
         (enlarge, r"00003\.png has 48 x 32 pixels, but 00001\.png has 96 x 64"),
         (call_cover, r"cover\.jpg does not end in a number"),
-        (clear, "no pictures in it"),
+        (clear, "it has no pictures"),
         (dangle, r"the picture 00003\.png: No such file"),
         (flatten, "it is a file, not a folder"),
     ],

@@ -79,7 +79,7 @@ def test_alphaction_boxes_are_pixels_of_the_sizes_beside_them(tmp_path: Path) ->
     assert listed(boxes) == [("yyMadeUpVid", 902.0, corners, 0.9955, [])]
     elsewhere = tmp_path / "boxes.json"
     elsewhere.write_bytes((ALPHACTION / "ava_val_det_person_bbox.json").read_bytes())
-    with pytest.raises(DataError, match=r"_min\.json beside it.* not one but none"):
+    with pytest.raises(DataError, match=r"_min\.json .*next to it, but there is none"):
         read_person_boxes(elsewhere)
     again = read_person_boxes(elsewhere, images=boxes.images)
     assert listed(again) == listed(boxes)
@@ -201,17 +201,17 @@ def test_boxes_a_little_out_of_the_frame_are_clipped_and_counted(tmp_path: Path)
     ("line", "said"),
     [
         ("v,902,0.5,0,0.4,1,,1", r"line 2: the box 0.5, 0, 0.4, 1 is inverted"),
-        ("v,902,12,30,200,310,,1", r"line 2: the box 12, .* reaches far out of its frame"),
+        ("v,902,12,30,200,310,,1", r"line 2: the box 12, .* extends far beyond its frame"),
         ("v,902,0,0,1,1,,12", r"line 2: the score '12' is not between 0 and 1"),
         ("v,902,0,0,1,1,,", r"line 2: the score '' is not between"),
-        ("v,902,0,0,1,1,0.5,1", r"line 2: the action '0.5' is no id of a class"),
-        ("v,902,0,0,1,1,0,1", r"line 2: the action '0' is no id of a class"),
-        ("v,902,0,0,1,1,nan,1", r"line 2: the action 'nan' is no id of a class"),
-        ("v,902,0,0,1,x,,1", r"line 2: the box 0, 0, 1, x is not made of four numbers"),
-        ("v,902,0,0,1,nan,,1", r"line 2: the box 0, 0, 1, nan is not made of four numbers"),
-        ("v,x,0,0,1,1,,1", r"line 2: the timestamp 'x' is no number"),
+        ("v,902,0,0,1,1,0.5,1", r"line 2: the action '0.5' is not a class id"),
+        ("v,902,0,0,1,1,0,1", r"line 2: the action '0' is not a class id"),
+        ("v,902,0,0,1,1,nan,1", r"line 2: the action 'nan' is not a class id"),
+        ("v,902,0,0,1,x,,1", r"line 2: the box 0, 0, 1, x does not consist of four numbers"),
+        ("v,902,0,0,1,nan,,1", r"line 2: the box 0, 0, 1, nan does not consist of four numbers"),
+        ("v,x,0,0,1,1,,1", r"line 2: the timestamp 'x' is not a number"),
         (",902,0,0,1,1,,1", r"line 2: the video has no name"),
-        ("v,902,0,0,1,1,1", r"line 2: 7 columns where 8 are expected"),
+        ("v,902,0,0,1,1,1", r"line 2: 7 columns instead of 8"),
     ],
 )
 def test_wrong_lines_are_named(tmp_path: Path, line: str, said: str) -> None:
@@ -224,16 +224,16 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"line 1: the timestamp 'second' .* have no header"):
         header = "video,second,x1,y1,x2,y2,action,score\n"
         read_person_boxes(text(tmp_path / "h.csv", header + "v,902,0,0,1,1,,1\n"))
-    with pytest.raises(DataError, match="is empty: it lists no box"):
+    with pytest.raises(DataError, match="is empty: it lists no boxes"):
         read_person_boxes(text(tmp_path / "e.csv", "\n \n"))
     with pytest.raises(DataError, match="there is no file"):
         read_person_boxes(tmp_path / "nowhere.csv")
-    with pytest.raises(DataError, match="is no JSON"):
+    with pytest.raises(DataError, match="is not JSON"):
         read_person_boxes(text(tmp_path / "a.json", '{"v,902": ['))
     for content, said in (
-        ({"v902": [[0, 0, 1, 1, 1]]}, "the key 'v902' names no key frame"),
-        ({"v,902": [[0, 0, 1, 1]]}, "boxes have 4 numbers where 5"),
-        ({"v,902": [[0, 0, 1, 1, 1], [0, 0, 1]]}, "a value is no list of boxes"),
+        ({"v902": [[0, 0, 1, 1, 1]]}, "the key 'v902' is not a key frame"),
+        ({"v,902": [[0, 0, 1, 1]]}, "boxes have 4 numbers instead of 5"),
+        ({"v,902": [[0, 0, 1, 1, 1], [0, 0, 1]]}, "a value is not a list of boxes"),
         (
             {"v,902": [[0, 0, 1, 1, 1], [0.5, 0, 0.2, 1, 1]]},
             r"box 2 \(v, second 902\): .* inverted",
@@ -247,8 +247,8 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     ("box", "said"),
     [
         ({"image_id": 7}, r"1 of 1 boxes are on key frames that .*x_min.json does not list.* 7;"),
-        ({"bbox": [0, 0, 1]}, "has no image_id or no bbox of four numbers"),
-        ({"bbox": [300, 0, 30, 10]}, r"box 1 \(v, second 902\): .* reaches far out of its frame"),
+        ({"bbox": [0, 0, 1]}, "lacks an image_id or a bbox of four numbers"),
+        ({"bbox": [300, 0, 30, 10]}, r"box 1 \(v, second 902\): .* extends far beyond its frame"),
         ({"score": None}, "score"),
         ({"bbox": [3, 3, -2, 1]}, "is inverted"),
     ],
@@ -274,7 +274,7 @@ def test_pickle_is_refused_with_the_line_that_turns_it_into_json(
         "w,0903": np.zeros((0, 5)),
     }
     path.write_bytes(pickle.dumps(proposals, protocol=protocol))
-    with pytest.raises(DataError, match="is a pickle, which runs") as refused:
+    with pytest.raises(DataError, match="is a pickle, and reading one runs") as refused:
         read_person_boxes(path)
     command = shlex.split(str(refused.value).partition(": python ")[2])
     subprocess.run([sys.executable, *command], check=True)

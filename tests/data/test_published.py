@@ -138,7 +138,7 @@ def test_nothing_to_read_says_what_was_looked_for_and_found(tmp_path: Path) -> N
         "1 .md",
         "1 compressed or nested archives",
         "such as train/part.tar.gz, cannot be read in place; unpack them",
-        "1 images lie in",
+        "1 images are in",
         "--set task.train=FILE",
     ):
         assert part in said
@@ -181,7 +181,7 @@ def test_sample_that_is_listed_twice_is_excluded_the_second_time(tmp_path: Path)
 def test_official_list_with_a_label_beyond_the_classes_is_refused(tmp_path: Path) -> None:
     touch(tmp_path, "a.jpg")
     text(tmp_path, "official.txt", "#official", "a=3")
-    assert "'a' has the label 3, but the 3 classes" in refusal(tmp_path)
+    assert "'a' has label 3, but the 3 classes" in refusal(tmp_path)
 
 
 def test_official_list_without_media_gives_way_to_what_has_some(tmp_path: Path) -> None:
@@ -189,7 +189,7 @@ def test_official_list_without_media_gives_way_to_what_has_some(tmp_path: Path) 
     text(tmp_path, "official.txt", "#official", "a=1")
     assert rows(read(tmp_path)) == {"z": 1}
     said = refusal(touch(tmp_path / "other", "y.jpg"), listing=tmp_path / "official.txt")
-    assert "lists 1 samples, such as 'a', but none of their images lies below" in said
+    assert "lists 1 samples, such as 'a', but none of their images is below" in said
     assert "--set task.media=FOLDER" in said
 
 
@@ -214,7 +214,7 @@ def test_list_with_an_unknown_class_is_refused_with_the_nearest(tmp_path: Path) 
     touch(tmp_path, "a.jpg")
     text(tmp_path, "train.csv", "a.jpg,shaking heads")
     said = refusal(tmp_path)
-    assert "line 1: label 'shaking heads' is none of the 3 classes" in said
+    assert "line 1: label 'shaking heads' is not one of the 3 classes" in said
     assert "Did you mean 'shaking head'?" in said
 
 
@@ -260,7 +260,7 @@ def test_metadata_in_the_folder_of_each_split(tmp_path: Path) -> None:
 # --------------------------------------------------------------------------- label maps and options
 def test_other_classes_replace_the_shipped_ones(tmp_path: Path) -> None:
     touch(tmp_path, "train/x/a.jpg", "train/y/b.jpg")
-    assert "'x' in" in refusal(tmp_path) and "none of the 3 classes" in refusal(tmp_path)
+    assert "'x' in" in refusal(tmp_path) and "not one of the 3 classes" in refusal(tmp_path)
     own = text(tmp_path, "names.txt", "y", "x")
     manifest = read(tmp_path, classes=own)
     assert (rows(manifest), list(manifest.classes)) == ({"a": 1, "b": 0}, ["y", "x"])
@@ -370,7 +370,7 @@ def test_indices_of_parquet_go_by_its_names_where_it_has_some(
 @pytest.mark.parametrize("names", [["snake", "shaking head"], ["bee keeping", "snake", "fox"]])
 def test_names_of_parquet_that_do_not_fit_are_refused(tmp_path: Path, names: list[str]) -> None:
     parquet(tmp_path / "train.parquet", [("a.jpg", 0)], names)
-    assert "'snake', which is none of the 3 classes" in refusal(tmp_path)
+    assert "'snake', which is not one of the 3 classes" in refusal(tmp_path)
 
 
 def test_names_in_a_column_are_classes(tmp_path: Path) -> None:
@@ -405,7 +405,7 @@ def test_copies_of_archives_are_refused_unless_one_is_named(tmp_path: Path) -> N
     for copy in ("one", "two"):
         tar(tmp_path / f"{copy}/train.tar", {"a.jpg": "1", "a.cls": "1"})
     said = refusal(tmp_path)
-    assert "two files fit the sample 'a'" in said
+    assert "two files match the sample 'a'" in said
     assert read(tmp_path, media=Path("two")).media[0].archive == tmp_path / "two/train.tar"
 
 

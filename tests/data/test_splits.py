@@ -12,9 +12,7 @@ from bench.data.splits import (
     group_holdout,
     permuted,
     permuted_groups,
-    stratified_fraction,
     stratified_holdout,
-    stratified_shots,
 )
 from bench.errors import UsageError
 
@@ -32,7 +30,7 @@ def half_up(percent: int, count: int) -> int:
 def test_fractions_have_exact_class_counts_and_are_nested(labels: np.ndarray, draw: int) -> None:
     inner: set[int] = set()
     for percent in (1, 5, 10, 29, 50, 100):
-        rows = stratified_fraction(labels, percent / 100, draw=draw)
+        rows = permuted(labels, draw=draw).fraction(percent / 100)
         assert rows.dtype == np.int64
         assert rows.tolist() == sorted(set(rows.tolist()))
         for label in np.unique(labels):
@@ -51,7 +49,7 @@ def test_shots_are_nested_in_each_other_and_in_fractions_that_take_as_many(
     sizes = {int(c): int((labels == c).sum()) for c in np.unique(labels)}
     inner: set[int] = set()
     for shots in (1, 2, 5, 100):
-        rows = stratified_shots(labels, shots, draw=draw)
+        rows = permuted(labels, draw=draw).shots(shots)
         assert rows.tolist() == sorted(set(rows.tolist()))
         for label, size in sizes.items():
             assert int((labels[rows] == label).sum()) == min(shots, size)
@@ -59,7 +57,7 @@ def test_shots_are_nested_in_each_other_and_in_fractions_that_take_as_many(
         inner = set(rows.tolist())
         for percent in (1, 10, 50, 100):
             if all(max(1, half_up(percent, n)) >= min(shots, n) for n in sizes.values()):
-                assert inner <= set(stratified_fraction(labels, percent / 100, draw=draw).tolist())
+                assert inner <= set(permuted(labels, draw=draw).fraction(percent / 100).tolist())
     assert inner == set(range(len(labels)))
 
 
@@ -82,26 +80,25 @@ def test_what_is_taken_is_the_beginning_of_the_sorted_hashes() -> None:
     drawn = permuted(labels, draw=4, ids=ids)
     assert drawn.shots(3).tolist() == first(lambda n: 3)
     assert drawn.fraction(0.25).tolist() == first(lambda n: n // 4)
-    assert stratified_shots(labels, 3, draw=4, ids=ids).tolist() == first(lambda n: 3)
 
 
 def test_rounding_follows_the_decimal_number() -> None:
     # 0.29 * 50 is 14.499999999999998 in binary; the decimal 14.5 rounds up to 15.
-    assert len(stratified_fraction(np.zeros(50, dtype=np.int64), 0.29, draw=0)) == 15
+    assert len(permuted(np.zeros(50, dtype=np.int64), draw=0).fraction(0.29)) == 15
 
 
 def test_drawn_rows_are_fixed_for_ever() -> None:
     # Row 4 r + c has rank r in class c. The ranks with the smallest sha256sum of, for example,
     # "fraction 0 CLASS RANK" are 9, 6, 2, 5 for classes 0 to 3: rows 36, 25, 10, 23.
     labels = np.arange(40, dtype=np.int64) % 4
-    assert stratified_fraction(labels, 0.1, draw=0).tolist() == [10, 23, 25, 36]
-    assert stratified_fraction(labels, 0.1, draw=1).tolist() == [2, 16, 17, 27]
+    assert permuted(labels, draw=0).fraction(0.1).tolist() == [10, 23, 25, 36]
+    assert permuted(labels, draw=1).fraction(0.1).tolist() == [2, 16, 17, 27]
     assert stratified_holdout(labels, seed=0)[1].tolist() == [5, 7, 20, 34]
 
 
 def test_draws_differ() -> None:
     labels = np.arange(400, dtype=np.int64) % 4
-    draws = [tuple(stratified_fraction(labels, 0.1, draw=draw)) for draw in range(3)]
+    draws = [tuple(permuted(labels, draw=draw).fraction(0.1)) for draw in range(3)]
     assert len(set(draws)) == 3
 
 
@@ -121,7 +118,7 @@ def test_holdout_leaves_a_row_of_every_class_on_both_sides(
 
 def test_holdout_of_a_tenth_is_not_the_first_fraction() -> None:
     labels = np.zeros(1000, dtype=np.int64)
-    fraction = stratified_fraction(labels, 0.1, draw=0)
+    fraction = permuted(labels, draw=0).fraction(0.1)
     held_out = stratified_holdout(labels, seed=0)[1]
     assert len(fraction) == len(held_out) == 100
     assert len(set(fraction.tolist()) & set(held_out.tolist())) < 30
@@ -131,18 +128,18 @@ def test_permuting_labels_within_the_rest_leaves_other_classes_alone() -> None:
     labels = np.arange(60, dtype=np.int64) % 3
     other = labels.copy()
     other[labels == 2] = np.arange(20) % 5 + 2
-    rows, again = (stratified_fraction(v, 0.2, draw=0) for v in (labels, other))
+    rows, again = (permuted(v, draw=0).fraction(0.2) for v in (labels, other))
     assert [r for r in rows if labels[r] < 2] == [r for r in again if labels[r] < 2]
 
 
 @pytest.mark.parametrize("fraction", [0.0, -0.1, 1.5, float("nan")])
 def test_fraction_outside_of_its_range_is_refused(fraction: float) -> None:
     with pytest.raises(UsageError, match="at most 1"):
-        stratified_fraction(np.zeros(3, dtype=np.int64), fraction, draw=0)
+        permuted(np.zeros(3, dtype=np.int64), draw=0).fraction(fraction)
     with pytest.raises(UsageError, match="numbered from 0"):
-        stratified_fraction(np.zeros(3, dtype=np.int64), 0.5, draw=-1)
+        permuted(np.zeros(3, dtype=np.int64), draw=-1).fraction(0.5)
     with pytest.raises(UsageError, match="at least 1"):
-        stratified_shots(np.zeros(3, dtype=np.int64), 0, draw=0)
+        permuted(np.zeros(3, dtype=np.int64), draw=0).shots(0)
 
 
 # ------------------------------------------------------------------------------------------ groups

@@ -206,18 +206,20 @@ REFUSED = {
         lambda f: saved(f, edited(drop=["backbone.norm."])), r"missing: norm\.bias, norm\.weight"
     ),
     "missing middle block": Refusal(
-        lambda f: saved(f, edited(drop=["blocks.1."])), r"incomplete: it lacks .*blocks\.1\.\*"
+        lambda f: saved(f, edited(drop=["blocks.1."])), r"lacks blocks\.1\.\* before its last block"
     ),
     "missing last block": Refusal(
         lambda f: saved(f, edited(drop=["blocks.2."], sibling=False)),
-        r"'target_encoder' lacks blocks\.2\.attn\.proj\.bias.*which 'encoder' has",
+        r"'target_encoder' has no blocks\.2\.attn\.proj\.bias.*but 'encoder' does",
     ),
     "missing last block against what was asked": Refusal(
-        lambda f: saved(f, edited(drop=["blocks.2."])), "has depth 2, but 3 was asked", {"depth": 3}
+        lambda f: saved(f, edited(drop=["blocks.2."])),
+        "has depth 2, not 3 as requested",
+        {"depth": 3},
     ),
     "missing patch embedding": Refusal(
         lambda f: saved(f, edited(drop=["patch_embed.proj.weight"])),
-        r"does not hold patch_embed\.proj\.weight",
+        r"it has no patch_embed\.proj\.weight",
     ),
     "missing position table": Refusal(
         lambda f: saved(f, edited(drop=["pos_embed"])), "no fixed position table"
@@ -226,21 +228,23 @@ REFUSED = {
         replaced(blocks__0__mlp__fc2__weight=torch.zeros(28, 111)),
         r"wrong shape: blocks\.0\.mlp\.fc2\.weight \(file \[28, 111\], network \[28, 112\]\)",
     ),
-    "mixed widths": Refusal(replaced(pos_embed=torch.zeros(1, 64, 32)), "mixed up"),
+    "mixed widths": Refusal(
+        replaced(pos_embed=torch.zeros(1, 64, 32)), "mixes tensors of different networks"
+    ),
     "wrong patch asked": Refusal(
-        lambda f: CHECKPOINT, "has patch_size 8, but 16 was asked", {"patch_size": 16}
+        lambda f: CHECKPOINT, "has patch_size 8, not 16 as requested", {"patch_size": 16}
     ),
     "wrong tubelet asked": Refusal(
-        lambda f: CHECKPOINT, "has tubelet_size 2, but 4 was asked", {"tubelet_size": 4}
+        lambda f: CHECKPOINT, "has tubelet_size 2, not 4 as requested", {"tubelet_size": 4}
     ),
     "wrong code layout asked": Refusal(
-        lambda f: CHECKPOINT, "made with uniform_power=True", {"uniform_power": False}
+        lambda f: CHECKPOINT, "position table with uniform_power=True", {"uniform_power": False}
     ),
     "wrong heads": Refusal(
         lambda f: CHECKPOINT, "cannot be split over num_heads 5", {"num_heads": 5}
     ),
     "heads unknown": Refusal(
-        lambda f: CHECKPOINT, r"say --set encoder\.num_heads=N", {"num_heads": None}
+        lambda f: CHECKPOINT, r"use --set encoder\.num_heads=N", {"num_heads": None}
     ),
     "predictor alone": Refusal(
         lambda f: saved(f, {"predictor": content()["predictor"]}),
@@ -254,42 +258,42 @@ REFUSED = {
     ),
     "online encoder only": Refusal(
         lambda f: saved(f, released(target_encoder=None)),
-        r"no 'target_encoder'; .*--set encoder\.key=encoder",
+        r"no 'target_encoder', only .*--set encoder\.key=encoder",
     ),
     "probe": Refusal(lambda f: saved(f, {"classifier": {}, "epoch": 3}), "not a state dict"),
     "attentive probe tensors": Refusal(
         lambda f: saved(f, {"module.pooler.query_tokens": torch.zeros(1, 1, 28)}),
         "attentive probe",
     ),
-    "rotary positions": Refusal(rotary, "V-JEPA 2 rotates"),
-    "image patches": Refusal(image_patches, "for single images"),
+    "rotary positions": Refusal(rotary, "V-JEPA 2 has rotary positions"),
+    "image patches": Refusal(image_patches, "it is for images"),
     "two networks in one": Refusal(collision, r"'norm\.bias' twice"),
-    "not finite": Refusal(spoiled(float("nan")), r"blocks\.2\.mlp\.fc1\.weight hold.*not finite"),
+    "not finite": Refusal(spoiled(float("nan")), r"blocks\.2\.mlp\.fc1\.weight are not finite"),
     "infinite": Refusal(spoiled(float("inf")), "not finite"),
     "integers": Refusal(
         replaced(norm__bias=torch.zeros(28, dtype=torch.int8)), r"norm\.bias are not dense"
     ),
-    "truncated": Refusal(bytes_of(0, 0.6), "cut short"),
-    "without its beginning": Refusal(bytes_of(0.3, 1), "damaged or is not a checkpoint"),
+    "truncated": Refusal(bytes_of(0, 0.6), "is cut short"),
+    "without its beginning": Refusal(bytes_of(0.3, 1), "damaged or not a checkpoint"),
     "empty file": Refusal(bytes_of(0, 0), "is not a checkpoint"),
-    "truncated safetensors": Refusal(cut_safetensors, "no safetensors file"),
+    "truncated safetensors": Refusal(cut_safetensors, "not a safetensors file"),
     "web page": Refusal(text_file, r"not a checkpoint: it begins with b'<html>"),
     "plain pickle": Refusal(plain_pickle, "is not a checkpoint"),
-    "other archive": Refusal(zip_of_text, "damaged or is not a checkpoint"),
+    "other archive": Refusal(zip_of_text, "damaged or not a checkpoint"),
     "pickled code": Refusal(
-        lambda f: saved(f, {**released(), "loss": Code()}), "would have to run code .*print"
+        lambda f: saved(f, {**released(), "loss": Code()}), "would run code when loaded .*print"
     ),
     "pickled class": Refusal(
         lambda f: saved(f, {**released(), "loss": types.SimpleNamespace(a=1)}),
-        r"would have to run code .*types\.SimpleNamespace",
+        r"would run code when loaded .*types\.SimpleNamespace",
     ),
     "pickled code, old format": Refusal(
         lambda f: saved(f, {"encoder": Code()}, _use_new_zipfile_serialization=False),
-        "would have to run code .*print",
+        "would run code when loaded .*print",
     ),
     "one tensor": Refusal(lambda f: saved(f, torch.zeros(3)), "holds a Tensor"),
     "nothing in it": Refusal(lambda f: saved(f, {}), "it is empty"),
-    "folder of something else": Refusal(lambda f: f, "no encoder folder"),
+    "folder of something else": Refusal(lambda f: f, "is not an encoder folder"),
 }
 
 

@@ -69,7 +69,7 @@ def test_network_that_does_not_know_norm_is_never_asked_and_refuses_to_do_withou
     spec = open_encoder("pixel_mean", {}).spec
     encoder = Encoder(MeanColour(), replace(spec, name="mean_colour"))
     assert encoder(torch.ones(2, 3, 4, 8, 8), norm=True).last.tolist() == [[[1.0] * 3]] * 2
-    with pytest.raises(UsageError, match="mean_colour cannot tap blocks without its final norm"):
+    with pytest.raises(UsageError, match="mean_colour cannot skip its final norm"):
         encoder(torch.ones(2, 3, 4, 8, 8), norm=False)
 
 

@@ -113,7 +113,9 @@ def test_file_without_its_digest_counts_as_not_downloaded(web: Callable[..., Web
 
 def test_named_encoder_without_network_says_how_to_pass_a_file(web: Callable[..., Web]) -> None:
     web(b"", error=urllib.error.URLError("offline"))
-    with pytest.raises(CheckpointError, match=r"vitl16\.pth\.tar cannot be had .*vjepa:FILE"):
+    with pytest.raises(
+        CheckpointError, match=r"vitl16\.pth\.tar cannot be downloaded .*vjepa:FILE"
+    ):
         open_encoder("vjepa_vitl16", {})
 
 
@@ -148,10 +150,10 @@ def test_hub_failure_says_how_to_pass_a_file(monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize(
     ("weights", "says"),
     [
-        ("hf://org/name/tiny.pt", "without a revision"),
-        ("s3://bucket/tiny.pt", "not read"),
-        ("http://host/tiny.pt", "not read"),
-        ("nothing/here.pt", "no such file or folder"),
+        ("hf://org/name/tiny.pt", "a revision cannot change"),
+        ("s3://bucket/tiny.pt", "not supported"),
+        ("http://host/tiny.pt", "not supported"),
+        ("nothing/here.pt", "does not exist"),
     ],
 )
 def test_name_that_leads_nowhere_is_refused(weights: str, says: str) -> None:

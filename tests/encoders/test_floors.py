@@ -37,7 +37,7 @@ def test_pixel_mean_refuses_odd_frames_and_other_layers() -> None:
     encoder = open_encoder("pixel_mean", {})
     with pytest.raises(UsageError, match="even number of frames"):
         encoder(torch.zeros(1, 3, 7, 48, 48))
-    with pytest.raises(UsageError, match="blocks 0 to 0"):
+    with pytest.raises(UsageError, match="blocks from 0 to 0"):
         encoder(torch.zeros(1, 3, 8, 48, 48), layers=(1,))
     with pytest.raises(UsageError, match="num_frames 7"):
         open_encoder("pixel_mean", {"num_frames": 7})
@@ -85,7 +85,7 @@ def test_random_options_change_the_named_size() -> None:
 def test_unknown_random_size_is_refused_with_the_closest_name() -> None:
     with pytest.raises(UsageError, match="Did you mean 'vit_digits'"):
         open_encoder("random:vit_digit", {})
-    with pytest.raises(CheckpointError, match="no such file"):
+    with pytest.raises(CheckpointError, match="does not exist"):
         open_encoder("random:./nothing.pt", {})
     with pytest.raises(UsageError, match="num_heads 0"):
         open_encoder("random:vit_digits", {"num_heads": 0})

@@ -123,9 +123,9 @@ def test_table_with_the_row_code_first_is_used_as_stored_at_its_size(tmp_path: P
         ({"blocks.1.mlp.fc2.bias": None}, r"28 of the 29 .*missing: blocks\.1\.mlp\.fc2\.bias"),
         ({"cls_token": torch.zeros(1, 1, 12)}, r"unexpected: cls_token"),
         ({"pos_embed": None}, "no fixed position table"),
-        ({"pos_embed": torch.zeros(1, 65, 12)}, "65 tokens, which make no square grid"),
-        ({"patch_embed.proj.weight": None}, r"does not hold patch_embed\.proj\.weight"),
-        ({"patch_embed.proj.weight": torch.zeros(12, 3, 8, 4)}, "has the shape"),
+        ({"pos_embed": torch.zeros(1, 65, 12)}, "65 tokens, which is not a square grid"),
+        ({"patch_embed.proj.weight": None}, r"it has no patch_embed\.proj\.weight"),
+        ({"patch_embed.proj.weight": torch.zeros(12, 3, 8, 4)}, r"is \[12, 3, 1, 8, 4\], not"),
         ({"predictor_pos_embed": torch.zeros(1)}, "holds a predictor"),
         ({"norm.weight": torch.full((12,), torch.nan)}, "not finite"),
     ],
@@ -143,12 +143,12 @@ def test_video_and_image_encoders_are_not_taken_for_each_other() -> None:
         with pytest.raises(CheckpointError, match="video encoder"):
             open_encoder(spec, {"num_heads": 2})
     for family in ("vjepa", "vjepa2"):
-        with pytest.raises(CheckpointError, match=r"single images|is a V-JEPA file"):
+        with pytest.raises(CheckpointError, match=r"it is for images|is a V-JEPA file"):
             open_encoder(f"{family}:{CHECKPOINT}", HEADS)
 
 
 def test_clip_has_at_least_one_frame() -> None:
-    with pytest.raises(UsageError, match="num_frames is 0"):
+    with pytest.raises(UsageError, match="num_frames 0 must be"):
         open_encoder(f"ijepa:{CHECKPOINT}", {**HEADS, "num_frames": 0})
 
 

@@ -76,7 +76,7 @@ def test_one_step_of_a_run_is_named_with_its_run(tmp_path: Path) -> None:
 
 
 def test_path_where_nothing_is_says_so(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="no such file or folder"):
+    with pytest.raises(UsageError, match="no such file"):
         open_encoder(f"{tmp_path}/nothing", {})
     with pytest.raises(UsageError, match=r"no encoder 'vjeppa'\. Did you mean"):
         open_encoder("vjeppa", {})

@@ -190,7 +190,7 @@ def test_trusted_repository_gives_an_encoder_whose_record_says_so(repository: Pa
     ("model", "options", "error", "said"),
     [
         ("other", {}, UsageError, "interface of DINOv2"),
-        ("absent", {}, CheckpointError, "cannot be had"),
+        ("absent", {}, CheckpointError, "cannot be loaded"),
         ("tiny", {"image_size": 10}, UsageError, "multiple of 4"),
     ],
 )

@@ -10,7 +10,7 @@ from bench.encoders.networks.positions import sincos_3d
 from bench.encoders.networks.sizes import VIT_SIZES
 from bench.encoders.networks.video_vit import VideoViT, fresh_vit
 from bench.encoders.trained_here import _shipped
-from bench.encoders.weights.architecture import Asked
+from bench.encoders.weights.architecture import Request
 from bench.errors import CheckpointError
 from bench.pretrain.checkpoint import save_evaluation_folder
 
@@ -28,7 +28,7 @@ def test_shipped_encoder_gives_the_features_of_the_pretrained_target(
     shipped: tuple[Path, VideoViT],
 ) -> None:
     folder, target = shipped
-    encoder = _shipped(folder, Asked())
+    encoder = _shipped(folder, Request())
     assert weight_digest(encoder.network) == weight_digest(target)
     assert (encoder.spec.name, encoder.spec.source) == ("digits_tiny", "shipped with frozenbench")
     assert not encoder.spec.is_floor
@@ -39,14 +39,16 @@ def test_shipped_encoder_gives_the_features_of_the_pretrained_target(
 
 
 def test_shipped_encoder_can_be_built_at_another_size(shipped: tuple[Path, VideoViT]) -> None:
-    encoder = _shipped(shipped[0], Asked(num_frames=4, image_size=32))
+    encoder = _shipped(shipped[0], Request(num_frames=4, image_size=32))
     assert torch.equal(encoder.network.pos_embed[0], sincos_3d(SIZE.width, (2, 4, 4)))
     assert "rebuilt" in encoder.notes[0]
 
 
 def test_installation_without_its_files_says_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"'digits_tiny' is not in this .*bench pretrain dig"):
-        _shipped(tmp_path / "digits_tiny", Asked())
+    with pytest.raises(
+        CheckpointError, match=r"'digits_tiny' is missing from .*bench pretrain dig"
+    ):
+        _shipped(tmp_path / "digits_tiny", Request())
 
 
 def test_damaged_file_is_refused(shipped: tuple[Path, VideoViT]) -> None:
@@ -55,7 +57,7 @@ def test_damaged_file_is_refused(shipped: tuple[Path, VideoViT]) -> None:
     content[-1] ^= 1
     path.write_bytes(content)
     with pytest.raises(CheckpointError, match="SHA-256"):
-        _shipped(shipped[0], Asked())
+        _shipped(shipped[0], Request())
 
 
 def test_registered_encoder_opens_the_folder_beside_its_module(

@@ -161,7 +161,7 @@ def test_without_norm_only_the_last_block_is_normed(target: Encoder) -> None:
 def test_layers_that_do_not_exist_or_descend_are_refused(
     target: Encoder, layers: tuple[int, ...]
 ) -> None:
-    with pytest.raises(UsageError, match="blocks 0 to 2"):
+    with pytest.raises(UsageError, match="blocks from 0 to 2"):
         target(IO["clip"], layers=layers)
 
 

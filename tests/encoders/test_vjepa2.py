@@ -175,7 +175,11 @@ def test_tokens_at_other_sizes_equal_transformers_built_for_them(
     [
         ({"hidden_act": "relu"}, {}, "hidden_act 'relu'.*hf:FOLDER"),
         ({"layer_norm_eps": 0.01}, {}, "layer_norm_eps 0.01"),
-        ({"num_attention_heads": 4}, {"num_heads": 2}, "num_attention_heads 4, but 2 was asked"),
+        (
+            {"num_attention_heads": 4},
+            {"num_heads": 2},
+            "num_attention_heads 4, but 2 was requested",
+        ),
     ],
 )
 def test_configuration_beside_a_transformers_file_is_kept_to(
@@ -301,15 +305,15 @@ def with_tables(num_tokens: int | None = None) -> dict[str, float | dict[str, An
 def test_leftover_table_is_not_used_and_noted(target: Encoder, tmp_path: Path) -> None:
     encoder = open_encoder(f"vjepa2:{saved(tmp_path, with_tables())}", SIZE)
     assert weight_digest(encoder.network) == weight_digest(target.network)
-    assert encoder.notes == ("pos_embed of the file is left over and not used: positions rotate",)
+    assert encoder.notes == ("pos_embed of the file is an unused leftover: positions are rotary",)
     predictor = read_predictor(str(tmp_path / "made.pt"), num_heads=2, image_size=32)
-    assert predictor.notes == ("predictor_pos_embed of the file is left over and not used",)
+    assert predictor.notes == ("predictor_pos_embed of the file is an unused leftover",)
 
 
 def test_v_jepa_file_is_refused_as_v_jepa_2(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"is a V-JEPA file: .*open it as vjepa:FILE"):
         open_encoder(f"vjepa2:{FIRST}", SIZE)
-    with pytest.raises(CheckpointError, match="predictor of V-JEPA, which adds a position table"):
+    with pytest.raises(CheckpointError, match="holds a V-JEPA predictor"):
         read_predictor(str(FIRST), num_heads=2, image_size=32)
     two = saved(tmp_path, with_tables(num_tokens=2))
     with pytest.raises(CheckpointError, match="is a V-JEPA file"):
@@ -317,7 +321,7 @@ def test_v_jepa_file_is_refused_as_v_jepa_2(tmp_path: Path) -> None:
 
 
 def test_v_jepa_2_file_is_refused_as_v_jepa(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"open one of V-JEPA 2 as vjepa2:FILE"):
+    with pytest.raises(CheckpointError, match=r"open V-JEPA 2 as vjepa2:FILE"):
         open_encoder(f"vjepa:{CHECKPOINT}", {"num_heads": 2})
     with pytest.raises(CheckpointError, match=r"is a V-JEPA 2 file: .*open it as vjepa2:FILE"):
         open_encoder(f"vjepa:{saved(tmp_path, with_tables())}", {"num_heads": 2})
@@ -325,7 +329,7 @@ def test_v_jepa_2_file_is_refused_as_v_jepa(tmp_path: Path) -> None:
 
 def test_state_dict_with_a_table_needs_a_word_about_it(target: Encoder, tmp_path: Path) -> None:
     path = saved(tmp_path, {**bare(), "pos_embed": torch.zeros(1, 64, 28)})
-    with pytest.raises(CheckpointError, match=r"does not tell .*encoder\.leftover_table=true"):
+    with pytest.raises(CheckpointError, match=r"is unclear whether .*encoder\.leftover_table=true"):
         open_encoder(f"vjepa2:{path}", SIZE)
     encoder = open_encoder(f"vjepa2:{path}", {**SIZE, "leftover_table": True})
     assert weight_digest(encoder.network) == weight_digest(target.network)
@@ -335,7 +339,7 @@ def test_state_dict_with_a_table_needs_a_word_about_it(target: Encoder, tmp_path
     ("change", "says"),
     [
         ({"drop": "blocks.1.attn.qkv.bias"}, r"39 of the 40 .*blocks\.1\.attn\.qkv\.bias"),
-        ({"drop": "patch_embed.proj.weight"}, r"does not hold patch_embed\.proj\.weight"),
+        ({"drop": "patch_embed.proj.weight"}, r"it has no patch_embed\.proj\.weight"),
         ({"put": "blocks.0.mlp.fc3.weight"}, r"unexpected: blocks\.0\.mlp\.fc3\.weight"),
         ({"put": "predictor_embed.weight"}, "holds a predictor"),
     ],
@@ -356,9 +360,9 @@ def test_incomplete_or_other_network_is_refused_by_name(
     [
         ("mask_tokens.1", {}, r"missing: mask_tokens\.1"),
         ("predictor_blocks.0.norm1.bias", {}, r"missing: predictor_blocks\.0\.norm1\.bias"),
-        ("predictor_proj.weight", {}, r"does not hold predictor_proj\.weight"),
+        ("predictor_proj.weight", {}, r"it has no predictor_proj\.weight"),
         ("", {"num_heads": None}, r"width 24 is not the released 384"),
-        ("", {"patch_size": 16}, "has patch_size 8, but 16 was asked"),
+        ("", {"patch_size": 16}, "has patch_size 8, not 16"),
     ],
 )
 def test_incomplete_predictor_is_refused(
@@ -372,7 +376,7 @@ def test_incomplete_predictor_is_refused(
 
 
 def test_file_without_predictor_has_none_to_read(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="holds no predictor"):
+    with pytest.raises(CheckpointError, match="has no predictor"):
         read_predictor(str(saved(tmp_path, {"encoder": content()["encoder"]})), num_heads=2)
 
 
@@ -475,7 +479,7 @@ def test_named_encoder_refuses_the_file_of_another(
     save_released(tmp_path / "local.pt", target=vit, encoder=vit)
     with pytest.raises(CheckpointError, match=r"mlp_ratio 2\.0 instead of 4\.0.*vjepa2:"):
         open_encoder(f"vjepa2_vitl16:{tmp_path}/local.pt", {})
-    with pytest.raises(CheckpointError, match="has depth 2, but 1 was asked"):
+    with pytest.raises(CheckpointError, match="has depth 2, not 1 as requested"):
         open_encoder(f"vjepa2_vith16:{tmp_path}/local.pt", {})
 
 
@@ -522,5 +526,5 @@ def test_copies_of_a_still_can_be_said(spec: str) -> None:
     assert open_encoder(spec, options).spec.still_frames is None
     assert open_encoder(spec, {**options, "still_frames": 2}).spec.still_frames == 2
     for odd in (0, 3):
-        with pytest.raises(UsageError, match=f"still_frames {odd} is no multiple of"):
+        with pytest.raises(UsageError, match=f"still_frames {odd} must be a multiple of"):
             open_encoder(spec, {**options, "still_frames": odd})

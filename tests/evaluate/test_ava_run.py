@@ -143,7 +143,7 @@ def test_timestamp_without_a_frame_costs_its_boxes_alone(
     ("row", "said"),
     [
         ("0.4,0.1,0.1,0.5,,0.99", "inverted"),
-        ("0.4,0.1,1.6,0.5,,0.99", "out of its frame"),
+        ("0.4,0.1,1.6,0.5,,0.99", "far beyond its frame"),
         ("0.4,0.1,x,0.5,,0.99", "four numbers"),
         ("0.4,0.1,0.6,0.5,,97", "score"),
     ],

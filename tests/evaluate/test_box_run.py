@@ -89,25 +89,25 @@ def test_run_on_boxes_accounts_for_every_box_and_can_be_scored_by_others(
     boxes: Callable[..., tuple[str, str]], bench: Bench, tmp_path: Path
 ) -> None:
     out, _ = boxes("--json", "--on-unreadable", "wrong")
-    record = json.loads(out)
+    fields = json.loads(out)
     folder = tmp_path / "home" / "records"
-    result = read_record(folder / f"{record['id']}.json")
-    metrics, score = result.metrics, result.data.score
-    assert result.task.unit == "box" and result.task.files == {"ground_truth": "ab" * 32}
+    record = read_record(folder / f"{fields['id']}.json")
+    metrics, score = record.metrics, record.data.score
+    assert record.task.unit == "box" and record.task.files == {"ground_truth": "ab" * 32}
     assert (score.listed, score.used, len(score.missing)) == (8, 4, 4)
     assert score.boxes == {"threshold": 0.8, "boxes": 8, "key_frames": 4, "videos": 2}
-    assert (metrics.scored, metrics.expected) == (4, 8) and result.headline == metrics.mean_ap
+    assert (metrics.scored, metrics.expected) == (4, 8) and record.headline == metrics.mean_ap
     assert metrics.bounds.low < metrics.mean_ap < metrics.bounds.high
-    assert not verify(folder / f"{result.id}.json").having("failed")
-    table = pd.read_parquet(folder / result.artifacts.predictions.path)
+    assert not verify(folder / f"{record.id}.json").having("failed")
+    table = pd.read_parquet(folder / record.artifacts.predictions.path)
     assert table.status.tolist() == ["scored"] * 4 + ["missing"] * 4
-    truth = pd.read_parquet(folder / result.artifacts.truth.path)
+    truth = pd.read_parquet(folder / record.artifacts.truth.path)
     cells = truth[["video", "second", "x1", "y1", "x2", "y2", "action", "person"]]
     cells.astype({"action": int}).to_csv(tmp_path / "gt.csv", header=False, index=False)
     (tmp_path / "map.pbtxt").write_text(
         'item {\n name: "stand"\n id: 1\n}\nitem {\n name: "sit"\n id: 5\n}\n'
     )
-    code, text, err = bench("detections", result.id, "--home", tmp_path / "home")
+    code, text, err = bench("detections", record.id, "--home", tmp_path / "home")
     assert code == 0 and len(text.splitlines()) == 4 * 2, err
     (tmp_path / "det.csv").write_text(text)
     for rules, number in metrics.by_rules.items():
@@ -124,22 +124,22 @@ def test_printed_number_is_named_and_the_place_of_files_is_no_part_of_the_id(
 ) -> None:
     out, _ = boxes("--on-unreadable", "skip")
     [path] = (tmp_path / "home" / "records").glob("*.json")
-    result = read_record(path)
-    assert "mAP %" in out and f"{100 * result.headline:.2f}" in out and "top-1" not in out
+    record = read_record(path)
+    assert "mAP %" in out and f"{100 * record.headline:.2f}" in out and "top-1" not in out
     assert not verify(path).having("failed")
     out, _ = boxes("--on-unreadable", "skip", "--set", "task.detections=elsewhere.csv")
     assert "(kept)" in out
     out, _ = boxes("--json", "--on-unreadable", "skip", "--set", "task.rules=slowfast")
     other = json.loads(out)
-    assert other["id"] != result.id and other["metrics"]["by_rules"] == result.metrics.by_rules
-    assert other["metrics"]["mean_ap"] == result.metrics.by_rules["slowfast"]
-    scored = [pq.read_table(path.with_name(f"{key}.parquet")) for key in (result.id, other["id"])]
+    assert other["id"] != record.id and other["metrics"]["by_rules"] == record.metrics.by_rules
+    assert other["metrics"]["mean_ap"] == record.metrics.by_rules["slowfast"]
+    scored = [pq.read_table(path.with_name(f"{key}.parquet")) for key in (record.id, other["id"])]
     assert scored[0].equals(scored[1])  # but for whose they are
 
 
 def test_commands_name_each_number_by_its_metric(capsys: pytest.CaptureFixture[str]) -> None:
     both = [sound_record(correct=71), box_record(0.25, probe="linear")]
-    outcomes = [Outcome(result=r, path=Path(f"{r.id}.json"), kept=False) for r in both]
+    outcomes = [Outcome(record=r, path=Path(f"{r.id}.json"), kept=False) for r in both]
     run.print_outcomes(outcomes, json_=False)
     said = capsys.readouterr().out
     assert "mAP or top-1 %" in said and "71.00 top-1" in said and "25.00 mAP" in said

@@ -239,7 +239,9 @@ def test_whole_videos_are_held_out_although_no_class_is_then_stratified() -> Non
 def test_one_video_cannot_be_held_out() -> None:
     source = source_with_accuracies(0.5, 1.0)
     source.groups = np.full(200, 7)
-    with pytest.raises(UsageError, match=r"200 training rows are all of one video.*one value each"):
+    with pytest.raises(
+        UsageError, match=r"all 200 training rows come from one video.*a single value"
+    ):
         honest(scripted(2), source)
 
 
@@ -315,5 +317,5 @@ def test_held_out_rows_without_any_label_cannot_choose() -> None:
     source = several_labels([0.5, 0.0])
     _, held_out = group_holdout(source.groups, seed=0)
     source.y[held_out] = 0
-    with pytest.raises(UsageError, match="none of the 10 training rows that were held out"):
+    with pytest.raises(UsageError, match="none of the 10 training rows held out"):
         honest(scores_probe(2, 3), source)

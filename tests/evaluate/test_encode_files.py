@@ -115,11 +115,11 @@ def test_files_that_are_no_npz_are_refused_without_unsafe_advice(
     np.savez(tmp_path / "other.npz", x=np.zeros(3))
     for name, says in {
         "plain.npy": "a single array",
-        "junk.npz": "no .npz of plain arrays",
+        "junk.npz": "not an .npz of plain arrays",
         "cut.npz": "cut short",
         "spoilt.npz": "damaged",
         "objects.npz": "Python objects",
-        "other.npz": "must hold the array clip",
+        "other.npz": "must have the array clip",
         "none.npz": "cannot read",
     }.items():
         said = refused("--clips", tmp_path / name, code=4)

@@ -110,7 +110,7 @@ def test_missing_unknown_and_repeated_names_are_named(names: list[str], said: st
 
 def test_head_with_another_number_of_classes_is_refused() -> None:
     reordered = Reordered(fitted=Columns(), order=HeadOrder(columns=np.array([1, 0]), source=""))
-    with pytest.raises(UsageError, match="tells 3 classes apart, but the task has 2"):
+    with pytest.raises(UsageError, match="has 3 classes, but the task has 2"):
         reordered.probabilities(torch.zeros(1, 1, 3))
 
 
@@ -174,7 +174,7 @@ def test_handful_of_rows_and_guesses_are_not_enough() -> None:
     assert "12 of 12 classes are uncertain" in refusal(predicted, truth, 12)
     rng = np.random.default_rng(0)
     said = refusal(rng.integers(0, 12, 600), np.repeat(np.arange(12), 50), 12)
-    assert "% of the other (wanted: 40 %)" in said
+    assert "% of the other (required: 40 %)" in said
 
 
 def test_learned_order_is_never_wrong_for_heads_of_many_kinds() -> None:
@@ -305,7 +305,7 @@ def test_sentence_gives_both_numbers_examples_and_next_steps() -> None:
         " rows of moved classes 0.0 % (0 of 100) as given, 100.0 % (100 of 100) relabelled);"
         " 'hammer throw' is predicted as 'jump rope' in 50 of 50 rows, as itself in 0;"
         " 'jump rope' is predicted as 'hammer throw' in 50 of 50 rows, as itself in 0."
-        " Check the order of the classes: the label map (--set task.classes=FILE), or the order of"
-        " a released head (--head-classes FILE). To keep the labels, say --set"
+        " Check the order of the classes: the label map (--set task.classes=FILE), or that of"
+        " a released head (--head-classes FILE). To keep the labels, use --set"
         " on_permuted_labels=keep, which marks the record as suspect."
     )

@@ -143,7 +143,7 @@ def test_limited_run_is_marked_and_ends_in_code_3(
     )
     record = json.loads(out)
     assert code == 3 and record["status"] == "not_reportable"
-    assert "limited to 3 rows a split" in record["reasons"]
+    assert "limited to 3 rows per split" in record["reasons"]
     assert record["metrics"]["scored"] == 3
 
 

@@ -10,7 +10,7 @@ import torch
 from bench import registry
 from bench.data.boxes.regions import Regions
 from bench.data.manifest import Manifest
-from bench.data.read_manifest import PathColumn
+from bench.data.media.media import MediaColumn
 from bench.errors import UsageError
 from bench.evaluate.fit_and_score import check_label_kind, fit_and_score
 from bench.evaluate.permuted_labels import check_labels
@@ -27,7 +27,7 @@ CPU = torch.device("cpu")
 
 def manifest(labels: list[list[int]], *, boxes: bool) -> Manifest:
     rows = len(labels)
-    media = PathColumn(Path("/m"), ["v.mp4"])
+    media = MediaColumn.of_files(Path("/m"), ["v.mp4"])
     regions = Regions.of(
         videos=["v"],
         media=media,
@@ -82,10 +82,10 @@ def test_no_permutation_is_looked_for_among_several_labels() -> None:
 def test_head_order_is_not_learned_from_boxes_or_several_labels(boxes: bool, several: bool) -> None:
     labels = np.eye(3, dtype=np.int64) if several else np.arange(3)
     fit = manifest(labels, boxes=boxes)
-    stage = SimpleNamespace(task=SimpleNamespace(fit=fit))
-    said = r"one label each, and rows of own are boxes or may have several.*--head-classes FILE"
+    prepared = SimpleNamespace(task=SimpleNamespace(fit=fit))
+    said = r"one label each, but rows of own are boxes or may have several.*--head-classes FILE"
     with pytest.raises(UsageError, match=said):
-        for_learning_head_order(stage, 5)
+        for_learning_head_order(prepared, 5)
     with pytest.raises(UsageError, match=said):
         learn_head_order(None, None, fit, device=CPU, progress=Silent())
 

@@ -16,7 +16,7 @@ from bench.data.views.pixel_recipe import Recipe
 from bench.errors import DataError
 from bench.evaluate.prepare import PreparedRun
 from bench.evaluate.split_features import RunFeatures
-from bench.studies.low_shot_features import StudyFeeds
+from bench.studies.low_shot_features import StudyFeatures
 from bench.types import FeatureSource, Silent
 from tests.features.small import extraction_of, tiny_encoder
 from tests.features.small_boxes import (
@@ -62,7 +62,7 @@ def feeds_of(videos: list[Path], tmp_path: Path) -> Callable[..., RunFeatures]:
         )
         made = extraction_of(encoder, task.score, recipe=RECIPE, region=REGION)
         draws = 0 if fit_recipe is RECIPE else None
-        stage = PreparedRun(
+        prepared = PreparedRun(
             config=RunConfig(
                 encoder="tiny", task="boxes", probe="linear", features=features, **how
             ),
@@ -72,7 +72,7 @@ def feeds_of(videos: list[Path], tmp_path: Path) -> Callable[..., RunFeatures]:
             score=made,
             deviations=[],
         )
-        return kind(stage, Machine(home=tmp_path / "home", workers=0), BOTH, Silent())
+        return kind(prepared, Machine(home=tmp_path / "home", workers=0), BOTH, Silent())
 
     return make
 
@@ -130,7 +130,7 @@ def test_boxes_that_cannot_be_read_stop_a_run_unless_told_otherwise(
 
 
 def test_study_holds_live_boxes_and_cuts_them(feeds_of: Callable[..., RunFeatures]) -> None:
-    feeds = feeds_of("live", kind=StudyFeeds, on_unreadable="skip")
+    feeds = feeds_of("live", kind=StudyFeatures, on_unreadable="skip")
     for split in (feeds.fit, feeds.score):
         feeds.hold(split)
     stored = feeds_of("stored", on_unreadable="skip")
@@ -139,7 +139,7 @@ def test_study_holds_live_boxes_and_cuts_them(feeds_of: Callable[..., RunFeature
     assert feeds.score.undecodable == stored.score.undecodable
     assert feeds.score.counts.decoders == stored.score.counts.decoders
     rows = np.array([1, 4, 9])
-    task = feeds.stage.task
+    task = feeds.prepared.task
     cut = feeds.cut(task.fit.subset(rows))
     assert cut.fit.counts.decoders == {"pyav": 3}
     for reads in BOTH:

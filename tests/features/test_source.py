@@ -214,7 +214,7 @@ def test_given_arrays_are_vectors_or_tokens(manifest: Manifest) -> None:
         (np.zeros((2, 3), int), np.zeros(2, int), "floating point"),
         (np.zeros((2, 3)), np.zeros(3, int), "one integer label per row"),
         (np.zeros((2, 3)), np.zeros(2), "one integer label per row"),
-        (np.zeros((2, 3)), np.array([0, -1]), "holds the label -1"),
+        (np.zeros((2, 3)), np.array([0, -1]), "has the label -1"),
         (np.array([[0.0], [np.nan]]), np.zeros(2, int), "first in row 1"),
         (np.zeros((0, 3)), np.zeros(0, int), "at least one row"),
     ],
@@ -246,10 +246,10 @@ def test_files_that_are_no_arrays_are_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"cannot read .*none\.npz"):
         read_npz(tmp_path / "none.npz")
     (tmp_path / "text.npz").write_text("hello")
-    with pytest.raises(DataError, match=r"text.npz is no .npz of plain arrays"):
+    with pytest.raises(DataError, match=r"text.npz is not an .npz of plain arrays"):
         read_npz(tmp_path / "text.npz")
     np.savez(tmp_path / "lacks.npz", x=np.zeros((2, 2)))
-    with pytest.raises(DataError, match=r"lacks.npz must hold the arrays x and y"):
+    with pytest.raises(DataError, match=r"lacks.npz must have the arrays x and y"):
         read_npz(tmp_path / "lacks.npz")
     np.savez(tmp_path / "pickled.npz", x=np.array([{}]), y=np.zeros(1, int))
     with pytest.raises(DataError, match="plain arrays"):

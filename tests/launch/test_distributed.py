@@ -77,7 +77,7 @@ def test_an_environment_that_cannot_be_is_refused(
 
 
 def test_an_unknown_device_is_refused() -> None:
-    with pytest.raises(UsageError, match="'gpu' is no device"):
+    with pytest.raises(UsageError, match="'gpu' is not a device"):
         join("gpu").__enter__()
 
 

@@ -121,7 +121,7 @@ def test_the_command_line_itself_is_launched(folder: Path) -> None:
 
 
 def test_no_process_at_all_is_refused() -> None:
-    with pytest.raises(UsageError, match="at least one process"):
+    with pytest.raises(UsageError, match="--gpus 0: it must be at least 1"):
         launch(["ls"], gpus=0)
 
 
@@ -156,7 +156,7 @@ def test_a_submitted_job_fails_with_its_command(
     submitted: Callable[..., tuple[Any, type[Exception]]],
 ) -> None:
     job, failed = submitted("exit", "4", "0")
-    with pytest.raises(failed, match="process 1 of 2 ended with code 4"):
+    with pytest.raises(failed, match="process 1 of 2 exited with code 4"):
         job.results()
 
 

@@ -11,7 +11,10 @@ import numpy as np
 from bench.metrics.intervals import Interval, wilson
 from bench.publish.leaderboard import Column, Leaderboard, PublishedNumber
 from bench.records.record import Record
+from leaderboards.render.latex import latex_of
+from leaderboards.render.markdown import markdown_of
 from leaderboards.rows.join import join
+from leaderboards.rows.layout import sheet_of
 from leaderboards.rows.table import Seeds, Table, TableCell, TableRow
 from tests.kept_records import kept_clips
 from tests.sound_record import box_record
@@ -23,6 +26,14 @@ ENCODERS = {
     "medium": ((154, 90), 86_000_000, 25.0),
     "large": ((120, 96), 304_000_000, 80.0),
 }
+
+
+def markdown(table: Table) -> str:
+    return markdown_of(sheet_of(table))
+
+
+def latex_text(table: Table) -> str:
+    return latex_of(sheet_of(table))
 
 
 def page_records(folder: Path) -> list[Record]:

@@ -104,11 +104,11 @@ def test_predictions_of_another_file_tell_no_classes(tmp_path: Path) -> None:
     record, _, _ = drawn_record(tmp_path / "a")
     other, _, _ = drawn_record(tmp_path / "b", seed=1)
     (tmp_path / "b" / f"{other.id}.parquet").replace(tmp_path / "a" / f"{record.id}.parquet")
-    with pytest.raises(RecordError, match="is not the file that record"):
+    with pytest.raises(RecordError, match="was changed after record"):
         class_details(record, tmp_path / "a")
     found, failed = details_of([record, box_record(0.5)], tmp_path / "a", 10)
     assert len(found) == 1 and record.id not in found
-    assert "is not the file that record" in failed[0]
+    assert "was changed after record" in failed[0]
 
 
 def test_of_many_classes_the_page_has_the_worst_and_the_best(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from bench import registry
 from bench.publish.leaderboard import Leaderboard
 from bench.records.record import Record
 from leaderboards.frozen_encoders import with_facts
-from leaderboards.render.encoder_facts import clips_a_second, spelled
+from leaderboards.render.encoder_facts import clips_per_second, speed_text
 from leaderboards.rows.join import join
 from leaderboards.rows.notes import own_notes
 from leaderboards.rows.provenance import facts_of
@@ -60,24 +60,24 @@ def test_speed_is_clips_over_seconds_of_all_runs_on_videos() -> None:
     made = records()
     own = [one for one in made if one.encoder.name == "first"]
     # 15 calls of 16 clips in 10 s; the run on stills is none on clips.
-    assert clips_a_second(own, made[0]) == pytest.approx(24.0)
+    assert clips_per_second(own, made[0]) == pytest.approx(24.0)
     other = record(calls=1, seconds=1.0, encoder="first", device="Another", seed=4)
-    assert clips_a_second([*own, other], made[0]) == pytest.approx(24.0)
-    assert clips_a_second([other], other) == pytest.approx(16.0)
-    assert clips_a_second(own[1:2], made[1]) is None
+    assert clips_per_second([*own, other], made[0]) == pytest.approx(24.0)
+    assert clips_per_second([other], other) == pytest.approx(16.0)
+    assert clips_per_second(own[1:2], made[1]) is None
 
 
 def test_records_without_calls_of_known_size_give_no_speed() -> None:
     fields = sound_fields(task="moving_digits_what")
     old = Record.model_validate(fields)
-    assert old.encoder.clips_per_call is None and clips_a_second([old], old) is None
+    assert old.encoder.clips_per_call is None and clips_per_second([old], old) is None
 
 
 @pytest.mark.parametrize(
     ("speed", "text"), [(1280.4, "1,280"), (24.0, "24.0"), (1.5, "1.50"), (0.034, "0.03")]
 )
 def test_speeds_are_spelled_with_three_digits(speed: float, text: str) -> None:
-    assert spelled(speed) == text
+    assert speed_text(speed) == text
 
 
 def test_markdown_is_one_table_with_facts_before_numbers(tmp_path: Path) -> None:
@@ -100,7 +100,7 @@ def test_markdown_is_one_table_with_facts_before_numbers(tmp_path: Path) -> None
     assert list(lines)[-3:] == ["*floors*", "*pixels*", "*chance*"]
     assert len({len(line) for line in text.splitlines() if line.startswith("|")}) == 1
     assert "what: Moving digits what · attentive · top-1 accuracy in % · honest@1" in text
-    assert "as measured in these runs, fp32 on One GPU." in text
+    assert "measured in these runs (fp32 on One GPU)." in text
 
 
 def test_csv_and_page_have_the_facts_too(tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def test_csv_and_page_have_the_facts_too(tmp_path: Path) -> None:
     body = page.split('<tbody class="ranked">')[1].split("</tbody>")[0]
     # Cells of a row are in the order of the headings, by whose number the page sorts them.
     assert body.split("</tr>")[0].count("<td") == 6
-    assert "as measured in these runs, fp32 on One GPU." in page
+    assert "measured in these runs (fp32 on One GPU)." in page
     assert 'data-value="303000000">303 M' in body and 'data-value="24.0">24.0' in body
 
 
@@ -143,7 +143,7 @@ def test_an_encoder_that_saw_what_it_is_scored_on_is_marked_but_competes() -> No
     seen = record(encoder="seen", task="in1k", kind="image", card=CARD)
     other = record(encoder="other", task="ssv2", card=CARD)
     [note] = own_notes(seen)
-    assert note == "the encoder was pretrained on in1k (with its labels)" and not own_notes(other)
+    assert note == "encoder pretrained on in1k (with its labels)" and not own_notes(other)
     table = join(runs(), [seen])
     assert table.notes == (note,) and table.rows[0].cells[0].is_best
 
@@ -156,6 +156,6 @@ def test_the_facts_of_a_record_name_card_and_check() -> None:
         "num_tensors": 294, "num_norms": 49,
     }  # fmt: skip
     lines = facts_of(Record.model_validate(fields))["Encoder"]
-    assert "pretrained on in1k, k400, labels of them: all" in lines
-    assert "licence of the weights: Apache-2.0" in lines
+    assert "pretrained on in1k, k400 (labels used: all)" in lines
+    assert "weights licence: Apache-2.0" in lines
     assert any(digest("features")[:16] in line and "294 tensors loaded" in line for line in lines)

@@ -111,7 +111,7 @@ def test_a_record_of_another_protocol_stands_in_with_a_mark_and_is_never_best() 
         sound_record(encoder="b", task="what", correct=90, protocol="vjepa@1"),
     ]
     table = join(board(column()), records)
-    assert table.notes == ("protocol vjepa@1; the column shows honest@1",)
+    assert table.notes == ("protocol vjepa@1; the column uses honest@1",)
     assert row(table, "b").cells[0].notes == (1,)
     assert not row(table, "b").cells[0].is_best
     assert row(table, "a").cells[0].is_best
@@ -138,9 +138,9 @@ def test_the_protocol_of_a_free_column_is_the_most_frequent_one() -> None:
 @pytest.mark.parametrize(
     ("change", "note"),
     [
-        ({"split": "validation"}, "scored on validation; the column shows test"),
-        ({"manifest": "another list"}, "another list of test samples (100 rows, manifest "),
-        ({"deviations": ("epochs 5 instead of 20",)}, "departs from honest@1: epochs 5 instead"),
+        ({"split": "validation"}, "scored on validation; the column uses test"),
+        ({"manifest": "another list"}, "different list of test samples (100 rows, manifest "),
+        ({"deviations": ("epochs 5 instead of 20",)}, "deviates from honest@1: epochs 5 instead"),
         ({"fraction": 0.1}, "10 % of the training labels, draw 0 (40 rows)"),
         (
             {"status": "suspect", "reasons": ("constant predictions",)},
@@ -169,8 +169,8 @@ def test_rows_not_scored_are_marked_once_for_all_who_share_the_count() -> None:
     ]
     table = join(board(column()), records)
     assert table.notes == (
-        "scored 98 of 100 rows (2 undecodable, counted as wrong); the others are worth up to"
-        " 2.0 points",
+        "scored 98 of 100 rows (2 undecodable, counted as wrong); the rest could change the result"
+        " by up to 2.0 points",
     )
     assert [r.cells[0].notes for r in table.rows] == [(1,), (1,), (), ()]
 
@@ -178,8 +178,8 @@ def test_rows_not_scored_are_marked_once_for_all_who_share_the_count() -> None:
 def test_rows_missing_from_the_annotation_file_are_marked() -> None:
     table = join(board(column()), [sound_record(task="what", rows=100, expected=125)])
     assert table.notes == (
-        "scored 100 of 125 rows (25 not in the annotation file); the others are worth up to"
-        " 20.0 points",
+        "scored 100 of 125 rows (25 not in the annotation file); the rest could change the result"
+        " by up to 20.0 points",
     )
 
 
@@ -229,12 +229,12 @@ def test_a_metric_that_records_lack_is_refused_with_the_closest_one() -> None:
 
 def test_released_heads_are_told_with_what_put_their_classes_in_order() -> None:
     fitted = sound_record()
-    for order, said in ((None, "scored as it is"), ("names 3f2a", "put in the task's order")):
+    for order, said in ((None, "scored as is"), ("names 3f2a", "reordered to match the task")):
         probe = fitted.probe.model_copy(update={"released_sha256": "ab" * 32, "head_order": order})
         data = fitted.data.model_copy(update={"fit": None})
         released = fitted.model_copy(update={"train_labels": None, "data": data, "probe": probe})
         [note] = notes_on(released, fitted, "honest@1")
-        assert note.startswith("a released probe") and note.endswith(said)
+        assert note.startswith("released probe") and note.endswith(said)
         assert any("names 3f2a" in line for line in facts_of(released)["Head"]) == bool(order)
 
 
@@ -263,7 +263,7 @@ def test_rows_left_out_of_the_count_do_not_compete_with_rows_counted_as_wrong() 
         ("none lost", "65.0", False),
     ]
     assert row(table, "none lost").cells[0].notes == ()
-    assert "20 undecodable, left out of the count" in table.notes[0]
+    assert "20 undecodable, excluded from the score" in table.notes[0]
     assert "20 undecodable, counted as wrong" in table.notes[1]
 
 
@@ -296,7 +296,7 @@ def test_a_column_of_a_plan_takes_its_clips_and_views_and_tells_other_frames() -
         "b": [None, None, "60.0"],
         "chance": ["10.0", "10.0", "10.0"],
     }
-    assert table.notes == ("clips of 8 frames; the column has 16",)
+    assert table.notes == ("clips of 8 frames; the column uses 16",)
     labels = [head.label.removeprefix("what/attentive@honest@1") for head in table.heads]
     assert labels == [":16x8x3", ":16x8x3@4", ":16x1x1@4"]
 
@@ -394,26 +394,26 @@ def with_options(record: Record, **options: Any) -> Record:
     [
         (
             with_options(box_record(0.9, encoder="c", probe="linear"), threshold=0.5),
-            ["threshold 0.5; the column has 0.8"],
+            ["threshold 0.5; the column uses 0.8"],
         ),
         (
             with_options(
                 box_record(0.9, encoder="c", probe="linear", rules="slowfast"), rules="slowfast"
             ),
-            ["rules slowfast; the column has official"],
+            ["rules slowfast; the column uses official"],
         ),
         (
             box_record(0.9, encoder="c", probe="linear", files={"detections": digest("other")}),
             [
-                f"another detections file (sha256 {digest('other')[:8]}; the column has"
+                f"different detections file (sha256 {digest('other')[:8]}; the column uses"
                 f" sha256 {digest('boxes')[:8]})"
             ],
         ),
         (
             box_record(0.9, encoder="c", probe="linear", lost=10),
             [
-                "scored 90 of 100 boxes (10 undecodable, counted as wrong); the others are worth up"
-                " to 10.0 points"
+                "scored 90 of 100 boxes (10 undecodable, counted as wrong); the rest could change"
+                " the result by up to 10.0 points"
             ],
         ),
     ],
@@ -442,16 +442,16 @@ def test_boxes_left_out_of_the_count_are_told() -> None:
     record = box_record(0.5, lost=10)
     config = {**record.config, "on_unreadable": "skip"}
     [note] = notes_on(record.model_copy(update={"config": config}), record, "honest@1")
-    assert "10 undecodable, left out of the count" in note
+    assert "10 undecodable, excluded from the score" in note
 
 
 def test_facts_of_a_record_of_boxes_have_all_rules_and_every_class() -> None:
     facts = facts_of(box_record(0.25, lost=10))
     assert facts["Result"] == [
-        "frame mAP at IoU 0.5 25.00 by the official rules (90 boxes scored)",
+        "frame mAP at IoU 0.5: 25.00 by the official rules (90 boxes scored)",
         "by the rules of official 25.00, slowfast 25.00, mmaction2 25.00",
         "over all 100 boxes between 22.50 and 32.50",
-        "30 key frames with detections",
+        "30 annotated key frames",
         "ground truth: 40 of 40 rows compared",
         "detections: 180 of 180 rows compared",
     ]
@@ -472,12 +472,12 @@ def test_head_that_the_scored_rows_chose_is_marked_in_cells_and_facts() -> None:
         return Record.model_validate(fields)
 
     peeked = record("best_on_score", [0.5, 0.63])
-    mark = "the best of 2 heads on the scored rows themselves, which is too high a number"
+    mark = "best of 2 heads, chosen on the scored rows themselves: optimistically biased"
     table = join(board(column(protocol="vjepa2@1")), [peeked])
     assert table.notes == (mark,)
     assert table.rows[0].cells[0].notes == (1,)
     head = facts_of(peeked)["Head"]
-    assert f"{mark}; they have 50.0 to 63.0 % there, median 56.5 %" in head
+    assert f"{mark}; they score 50.0 to 63.0 % there, median 56.5 %" in head
     assert not any("would have added" in line for line in head)
     # Scores that are only kept to show the gap choose nothing, and mark nothing.
     honest = record("honest", [0.65, 0.63])
@@ -523,5 +523,7 @@ def test_a_probe_with_settings_of_its_own_is_marked_and_never_the_best() -> None
     records = [probed("a", 50), probed("b", 51), probed("c", 90, epochs=500, lr=[0.1])]
     table = join(board(column("linear")), records)
     assert [row(table, name).cells[0].is_best for name in "abc"] == [False, True, False]
-    assert table.notes == ("linear with epochs 500, lr [0.1]; the column has its usual settings",)
+    assert table.notes == (
+        "linear with epochs 500, lr [0.1]; the column uses the default settings",
+    )
     assert row(table, "c").cells[0].notes == (1,)

@@ -9,9 +9,9 @@ from pathlib import Path
 from bench.publish.leaderboard import Column, Leaderboard
 from leaderboards.render.csv_text import csv_text
 from leaderboards.render.json_text import json_text
-from leaderboards.render.markdown import markdown
 from leaderboards.render.write_all import write_table
 from leaderboards.rows.join import join
+from tests.leaderboards.tables import markdown
 from tests.leaderboards.test_latex import PRINTED, published
 from tests.sound_record import sound_record
 
@@ -38,7 +38,7 @@ def test_json_holds_what_the_page_shows() -> None:
     assert cell["seeds"]["values"] == {"0": 0.6, "1": 0.66} and cell["seeds"]["over"] == "seeds"
     assert cell["interval"]["method"] == "Wilson" and cell["interval"]["level"] == 0.95
     [marked] = rows["b"]["cells"]
-    assert fields["notes"][marked["notes"][0] - 1] == "protocol vjepa@1; the column shows honest@1"
+    assert fields["notes"][marked["notes"][0] - 1] == "protocol vjepa@1; the column uses honest@1"
     assert rows["chance"]["cells"][0]["record"] is None
     told = fields["records"][cell["record"]]
     assert told["facts"]["Clips"] and told["scored"] == 100 and told["probe"] == "attentive"

@@ -11,10 +11,11 @@ import pytest
 
 from bench.metrics.intervals import Interval
 from bench.publish.leaderboard import Column, Leaderboard, PublishedNumber
-from leaderboards.render.latex import escaped, latex_text
+from leaderboards.render.latex import escaped
 from leaderboards.rows.join import join
 from leaderboards.rows.table import Fact, Seeds, Table, TableCell, TableHead, TableRow
 from tests.leaderboards.latex_check import check_latex
+from tests.leaderboards.tables import latex_text
 from tests.sound_record import sound_record
 
 PDFLATEX = shutil.which("pdflatex")

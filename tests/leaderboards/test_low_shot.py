@@ -23,7 +23,8 @@ from bench.records.record import Record
 from bench.studies.low_shot_study import study
 from bench.types import Silent
 from leaderboards.render.low_shot_figure import _figure
-from leaderboards.render.low_shot_text import csv_text, markdown
+from leaderboards.render.low_shot_text import csv_text, sheet_of
+from leaderboards.render.markdown import markdown_of
 from leaderboards.rows import join as tables
 from leaderboards.rows.low_shot_join import join
 from leaderboards.rows.low_shot_parts import LowShot
@@ -80,6 +81,10 @@ RECORDS = [
     *curve("second|x", [30, 30, 33], 41),
     *curve("noise", [9, 10, 11], 12, weights="none", is_floor=True),
 ]
+
+
+def markdown(board: LowShot) -> str:
+    return markdown_of(sheet_of(board, "low_shot"))
 
 
 def test_table_has_the_layout_of_table_7() -> None:
@@ -163,7 +168,7 @@ def test_shots_are_columns_beside_fractions_by_number_of_labels() -> None:
     shots = [made("first", c, shots=k, draw=d) for k, c in ((1, 15), (8, 30)) for d in (0, 1)]
     [panel] = join("t", [*RECORDS[:4], *shots]).panels
     assert [column.title for column in panel.columns] == ["1 shot", "10 %", "8 shots", "100 %"]
-    assert [column.a_class for column in panel.columns] == ["1", "4", "8", "40"]
+    assert [column.per_class for column in panel.columns] == ["1", "4", "8", "40"]
     [line] = panel.lines
     # Draw 2 has no shots, so two curves are whole.
     assert len(line.area.values) == 2 and len(line.cells[1].values) == 3
@@ -195,7 +200,7 @@ def test_another_plan_is_named_once_and_briefly() -> None:
     board = join("t", [*curve("first", [20], 40), *other])
     names = sorted(line.name for line in board.panels[0].lines)
     assert names == ["first (plan 16x2x1@4 to fit, 16x2x3@4 to score)", "first (plan 8x1x1@2)"]
-    assert f"departs from honest@1: {said}" in board.notes
+    assert f"deviates from honest@1: {said}" in board.notes
 
 
 def test_the_newest_complete_record_of_a_draw_counts() -> None:
@@ -219,9 +224,9 @@ def test_what_a_reader_must_know_stands_below_the_table() -> None:
     ]
     board = join("t", records)
     assert set(board.notes) == {
-        "fitted on 38 of 40 rows drawn",
-        "classes that give one row, more than the fraction: 3",
-        "classes with fewer rows, which give all of them: 2",
+        "trained on 38 of 40 drawn rows",
+        "classes raised to one row, above the fraction: 3",
+        "classes with too few rows, all of which are used: 2",
         "1 of 2 draws",
     }
     assert board.hidden == 1 and "Not shown: 1 not reportable" in markdown(board)
@@ -251,7 +256,7 @@ def test_draws_by_another_rule_are_not_averaged() -> None:
     board = join("t", [*old, new, made("a", 50)])
     values = [[100 * v for v in cell.values] for cell in board.panels[0].lines[0].cells]
     assert values == [[20, 22], [40], [50]]
-    assert "drawn by the rule: of every class the last rows" in board.notes
+    assert "draw rule: of every class the last rows" in board.notes
     # No draw has all shares: there is no curve, and the table says nothing of labels to a target.
     assert set(rows_of(board).quantity) == {"top1"}
 
@@ -352,7 +357,7 @@ def test_page_is_well_formed_and_loads_nothing(files: dict[str, Path]) -> None:
 def test_page_tells_the_records_of_every_draw(files: dict[str, Path]) -> None:
     page = files[".html"].read_text(encoding="utf-8")
     for record in RECORDS:
-        assert f"run again with: bench run records/{record.id}.json" in page
+        assert f"rerun with bench run records/{record.id}.json" in page
         assert record.data.fit.digest in page
 
 
@@ -464,13 +469,13 @@ def test_board_of_a_real_study_on_moving_digits(tmp_path: Path) -> None:
     rows = pd.read_csv(paths[1])
     top1 = rows[rows.quantity == "top1"]
     for outcome in outcomes:
-        result = outcome.result
-        [row] = top1[top1.records.str.contains(result.id)].to_dict("records")
-        assert row["probe"] == result.probe.name
-        assert float(row["labels"]) == result.train_labels.used
-        place = row["records"].split().index(result.id)
+        record = outcome.record
+        [row] = top1[top1.records.str.contains(record.id)].to_dict("records")
+        assert row["probe"] == record.probe.name
+        assert float(row["labels"]) == record.train_labels.used
+        place = row["records"].split().index(record.id)
         shown = float(str(row["by_draw"]).split()[place])
-        assert shown == pytest.approx(100 * result.headline, abs=1e-6)
+        assert shown == pytest.approx(100 * record.headline, abs=1e-6)
     assert sorted(set(top1.share)) == ["1 shot", "10 %", "100 %"]
     assert "<svg" in paths[4].read_text(encoding="utf-8")
 
@@ -542,7 +547,7 @@ def test_boxes_have_a_panel_of_mean_ap_by_videos(tmp_path: Path) -> None:
     assert "frame mAP at IoU 0.5 in % · honest@1 · scored on val, n = 100 · 4 classes ·" in text
     assert "10 % (4 videos)" in text and "| 100 % (40 videos)" in text
     assert "boxes to 40 %" in text and "21.0 ± 1.4" in text
-    assert "classes that no drawn video has: 1" in board.notes
+    assert "classes absent from the drawn videos: 1" in board.notes
     rows = rows_of(board)
     assert set(rows.quantity) == {"mean_ap", "area", "labels_to_reach"}
     made_board = registry.build("boards", "low_shot", {})
@@ -550,7 +555,7 @@ def test_boxes_have_a_panel_of_mean_ap_by_videos(tmp_path: Path) -> None:
     held = page[".html"].read_text(encoding="utf-8")
     assert "training boxes" in held and ">frame mAP at IoU 0.5 (%)<" in held
     assert "chance" not in page[".svg"].read_text(encoding="utf-8") and "--chance:" not in held
-    assert "with 40 boxes, record" in held
+    assert "with 40 boxes<br>" in held
 
 
 def test_boxes_and_clips_share_a_page() -> None:

@@ -14,8 +14,8 @@ from bench.publish.leaderboard import Column, Leaderboard
 from bench.records.record import Record
 from leaderboards.frozen_video import frozen_video
 from leaderboards.optimism import with_gaps
-from leaderboards.render.markdown import markdown
 from leaderboards.rows.join import join
+from tests.leaderboards.tables import markdown
 from tests.sound_record import box_record, id_of, sound_fields
 
 
@@ -78,7 +78,7 @@ def test_the_files_of_the_board_tell_what_a_gap_is(tmp_path: Path) -> None:
         "| b       |              74.0 |           74.0 | 0.0 |           – |         – |   – |",  # noqa: RUF001
         "| a       |              70.0 |           73.0 | 3.0 |        58.0 |      61.0 | 3.0 |",
     ]
-    assert "gap: what choosing the head on the scored rows themselves" in text
+    assert "gap: how many points choosing the head on the scored rows" in text
     assert "Bold" not in text and "95 %" not in text and "*chance*" not in text
     frame = pd.read_csv(paths[1])
     assert frame["what/attentive@honest@1:gap"].tolist() == [0.0, 3.0]

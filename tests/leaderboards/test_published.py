@@ -173,16 +173,16 @@ def test_table_7_has_the_spread_over_draws_and_vidrop_keeps_its_gaps() -> None:
         (("probe,train_fraction", "probe,share"), "line 1: unknown column 'share'"),
         (("value,std", "value"), "line 1: the column 'std' is missing"),
         ((",65.6,", ",,"), "line 2: value is empty"),
-        ((",65.6,", ",65;6,"), "line 2: value '65;6' is no number"),
-        ((",65.6,", ",nan,"), "line 2: value 'nan' is no number"),
-        ((",65.6,", ",656,"), "line 2: value 656 is no percentage"),
+        ((",65.6,", ",65;6,"), "line 2: value '65;6' is not a non-negative number"),
+        ((",65.6,", ",nan,"), "line 2: value 'nan' is not a non-negative number"),
+        ((",65.6,", ",656,"), "line 2: value 656 is outside [0, 100] percent"),
         ((",k400,", ",,"), "line 2: task is empty"),
         ((",1.0,top1,60.6", ",5,top1,60.6"), "line 3: train_fraction 5 should be"),
         ((",60.6,", ",60.6"), "line 3: fewer fields"),
         ((",60.6,", ",60.6,0.1,7"), "line 3: more fields"),
         (("224,,,2400,ssv2", "224.5,,,2400,ssv2"), "line 3: resolution '224.5'"),
-        (("ssv2,16x2x3", "k400,16x8x3"), "line 3: OmniMAE on k400 stands in line 2 already"),
-        (('vjepa-2024,5,OmniMAE,ViT-L/16,224,,,2400,k400', 'vjepa-2024,"5'), "no CSV in UTF-8"),
+        (("ssv2,16x2x3", "k400,16x8x3"), "line 3: OmniMAE on k400 is already listed in line 2"),
+        (('vjepa-2024,5,OmniMAE,ViT-L/16,224,,,2400,k400', 'vjepa-2024,"5'), "not CSV in UTF-8"),
     ],
 )  # fmt: skip
 def test_a_file_that_is_not_clean_is_refused_with_its_line(
@@ -211,7 +211,9 @@ def test_search_finds_parts_of_methods_and_whole_other_words() -> None:
         search(numbers, task="k40")
     with pytest.raises(NothingPublishedError, match="no published method contains 'V-JEPA9'"):
         search(numbers, method="V-JEPA9")
-    with pytest.raises(NothingPublishedError, match="nothing is published with task ava, method S"):
+    with pytest.raises(
+        NothingPublishedError, match="no published number matches task ava, method S"
+    ):
         search(numbers, method="SVT", task="ava")
 
 
@@ -325,9 +327,9 @@ def test_another_protocol_or_split_is_marked_and_other_views_never_stand_in() ->
     }
     assert notes["vjepa_vitl16"] == []
     assert notes["vjepa_vith16"] == [table.notes[0]]  # a row of the paper: it is read first
-    assert table.notes[0] == "scored on train; the column shows val"
-    assert notes["other"] == ["protocol honest@1; the column shows vjepa@1"]
-    assert notes["third"] == ["scored on test; the column shows val"]
+    assert table.notes[0] == "scored on train; the column uses val"
+    assert notes["other"] == ["protocol honest@1; the column uses vjepa@1"]
+    assert notes["third"] == ["scored on test; the column uses val"]
     assert not {"views", "share"} & notes.keys()
     best = [row.record.encoder.name for row in table.rows if row.cells[0].is_best]
     assert best == ["vjepa_vitl16"]
@@ -354,7 +356,7 @@ def test_columns_of_few_labels_show_mean_and_deviation_over_draws() -> None:
     assert five.difference == pytest.approx(-0.04)
     assert ten.value is None and ten.published.value == 72.1
     assert fifty.value == 0.8 and fifty.seeds is None
-    assert [table.notes[n - 1] for n in fifty.notes] == ["draw 0 alone"]
+    assert [table.notes[n - 1] for n in fifty.notes] == ["draw 0 only"]
 
 
 def test_what_nothing_here_measures_is_said() -> None:

@@ -12,11 +12,11 @@ from scipy.stats import binomtest
 
 from bench.publish.leaderboard import Column, Leaderboard
 from bench.records.record_files import RecordError
-from leaderboards.render.markdown import markdown
 from leaderboards.render.write_all import write
 from leaderboards.rows.join import join
 from leaderboards.rows.table import Table
 from tests.kept_records import kept_clips
+from tests.leaderboards.tables import markdown
 
 ROWS = 200
 
@@ -101,8 +101,7 @@ def test_a_record_without_predictions_has_no_place_and_the_table_says_so(tmp_pat
     table = join(board(tmp_path), records)
     assert places(table) == {"c": None, "a": (1, 1), "b": (2, 2)}
     assert table.remarks == (
-        "Places of what/attentive@honest@1 are among those whose predictions are kept; not those"
-        " of c.",
+        "Places of what/attentive@honest@1 do not include c, whose predictions were not kept.",
     )
 
 
@@ -113,7 +112,7 @@ def test_predictions_that_are_not_those_of_the_record_are_refused(tmp_path: Path
     ]
     file = tmp_path / f"{records[0].id}.parquet"
     file.write_bytes(file.read_bytes() + b" ")
-    with pytest.raises(RecordError, match="is not the file"):
+    with pytest.raises(RecordError, match="was changed after"):
         join(board(tmp_path), records)
 
 

@@ -16,9 +16,9 @@ from bench import registry
 from bench.publish.leaderboard import Column, Leaderboard
 from bench.publish.write_board import writer_of
 from leaderboards.render.csv_text import csv_text
-from leaderboards.render.markdown import markdown
 from leaderboards.render.write_all import write
 from leaderboards.rows.join import join
+from tests.leaderboards.tables import markdown
 from tests.sound_record import box_record, sound_record
 
 BOARD = Leaderboard(
@@ -56,15 +56,14 @@ def test_markdown_is_aligned_and_sets_floors_apart() -> None:
         "| *random* |   20.0    ±31.0 |      –         |",  # noqa: RUF001
         "| *chance* |   10.0          |   10.0         |",
         "",
-        "¹ protocol vjepa@1; the column shows honest@1  ",
-        "² scored 9 of 10 rows (1 undecodable, counted as wrong); the others are worth up to"
-        " 10.0 points  ",
+        "¹ protocol vjepa@1; the column uses honest@1  ",
+        "² scored 9 of 10 rows (1 undecodable, counted as wrong); the rest could change the result"
+        " by up to 10.0 points  ",
         "",
-        "Bold: best of its column. Another protocol, list of samples or share of the labels does"
-        " not compete, nor does a record that is not complete.  ",
+        "Bold: best in its column, among complete records with the column's protocol, list of"
+        " samples and share of the labels.  ",
         "Floors are encoders with random weights, or raw pixels.  ",
-        "±: the wider side of the 95 % interval that the number of scored rows leaves open"
-        " (Wilson).  ",
+        "±: the wider side of the 95 % interval over the scored rows (Wilson).  ",
     ]
 
 

@@ -9,9 +9,9 @@ import pytest
 
 from bench.publish.leaderboard import Column, Leaderboard
 from bench.records.record import Record
-from leaderboards.render.markdown import markdown
 from leaderboards.rows.join import join
 from leaderboards.rows.table import TableCell, percent
+from tests.leaderboards.tables import markdown
 from tests.sound_record import digest, id_of, sound_fields, sound_record
 
 WHOLE = digest("train list")
@@ -56,7 +56,7 @@ def test_records_that_differ_in_the_seed_are_one_number_with_a_spread() -> None:
     text = markdown(join(board(ALL), [sound_record(task="what", correct=c, seed=s) for c, s in
                                       ((60, 0), (66, 1))]))  # fmt: skip
     assert "**63.0** ±9.8, 2 seeds ±4.2 |" in text
-    assert "seeds ±: the number is the mean over them" in text
+    assert "seeds ±: the number is the mean over seeds" in text
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_draws_of_one_share_compete_and_one_draw_alone_is_told() -> None:
         ("b", True),
         ("a", False),
     ]
-    assert table.notes == ("draw 1 alone",) and table.rows[0].cells[0].notes == (1,)
+    assert table.notes == ("draw 1 only",) and table.rows[0].cells[0].notes == (1,)
 
 
 def test_a_mean_over_draws_in_a_column_of_all_labels_is_marked_as_such() -> None:

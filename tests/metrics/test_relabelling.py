@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy.optimize import linear_sum_assignment
 
-from bench.metrics.assignment import best_relabelling, first_halves, mcnemar
+from bench.metrics.assignment import best_relabelling, first_halves, mcnemar_one_sided
 from bench.metrics.relabelling import Move, Relabelling, find_relabelling
 from tests.metrics.weak_models import KINDS, decent, draw, weak_model
 
@@ -183,7 +183,7 @@ def test_halves_are_blocks_of_every_class() -> None:
 def test_p_value_is_the_tail_of_fair_coin_throws(better: int, worse: int) -> None:
     throws = better + worse
     tail = sum(math.comb(throws, k) for k in range(better, throws + 1)) / 2**throws
-    assert mcnemar(np.array(better), np.array(worse)) == pytest.approx(tail, rel=1e-12)
+    assert mcnemar_one_sided(np.array(better), np.array(worse)) == pytest.approx(tail, rel=1e-12)
 
 
 # ------------------------------------------------------------------------------- the assignment

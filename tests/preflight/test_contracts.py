@@ -130,16 +130,16 @@ def test_each_missing_member_of_what_fit_returns_is_named(member: str) -> None:
 @pytest.mark.parametrize(
     ("member", "value", "words"),
     [
-        ("heads", (Head(settings={"k": 3}),), "should hold heads of the probe alone"),
+        ("heads", (Head(settings={"k": 3}),), "should only hold heads of the probe"),
         ("log", None, "FittedMeans.log is None; it should be a mapping"),
         ("probabilities", lambda: 0, "a method probabilities(x)"),
         ("probabilities", lambda x: [0.5], "probabilities gives a list"),
         ("probabilities", lambda x: torch.ones(32, 3) / 3, "shape (32, 3); it should give"),
-        ("probabilities", lambda x: torch.ones(1, 32, 3), "that add up to 1"),
+        ("probabilities", lambda x: torch.ones(1, 32, 3), "that sum to 1"),
         ("probabilities", lambda x: torch.tensor([2.0, -1, 0]).expand(1, 32, 3), "probabilities ["),
         ("state", lambda: {"means": torch.ones(1)}, "state gives a dict; it should give a dict of"),
         ("state", lambda: ({"means": [1.0]}, {}), "a dict of tensors and one of facts"),
-        ("state", lambda: ({}, {"device": torch.device("cpu")}), "facts that JSON cannot hold"),
+        ("state", lambda: ({}, {"device": torch.device("cpu")}), "facts that are not JSON-able"),
     ],
 )
 def test_each_member_of_what_fit_returns_of_another_kind_is_named(

@@ -305,13 +305,16 @@ NORM = "module.backbone.norm.weight"
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (without("target_encoder"), "no checkpoint of pretraining: it has no target_encoder"),
+        (without("target_encoder"), "not a pretraining checkpoint: it has no target_encoder"),
         (without("opt"), "it has no opt; give"),
         (without("encoder", NORM), r"\[encoder\] holds 40 of the 41 .* missing: norm.weight\. Not"),
         (put(torch.zeros(2), "encoder", "module.backbone.x"), "unexpected: x"),
         (put(torch.zeros(3), "target_encoder", NORM), r"norm.weight \(file \[3\], network \[28\]"),
-        (put({}, "predictor"), r"\[predictor\] is empty: such a file is evaluated, not trained"),
-        (put({}, "opt"), "no state of an optimizer"),
+        (
+            put({}, "predictor"),
+            r"\[predictor\] is empty: this file can be evaluated but not resumed",
+        ),
+        (put({}, "opt"), "not an optimizer state"),
         (without("opt", "state", 1), "missing: exp_avg of patch_embed.proj.weight, exp_avg_sq of"),
         (without("opt", "state", 1, "step"), "missing: step of patch_embed.proj.weight"),
         (put({"step": torch.ones(())}, "opt", "state", 0), "unexpected: step of pos_embed"),

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from bench.errors import UsageError
-from bench.pretrain.chunks import chunk_masks, chunk_positions, plan_chunks, share_of
+from bench.pretrain.chunks import chunk_masks, chunk_positions, local_batch_size, plan_chunks
 from bench.pretrain.masks import MultiBlock, block_size
 from bench.pretrain.recipe import PretrainRecipe
 from tests.pretrain.two_processes import RECIPE
@@ -66,8 +66,8 @@ def test_a_process_takes_its_share_in_chunks_of_the_size_asked_for() -> None:
 
 
 def test_a_share_is_split_by_accumulation() -> None:
-    assert share_of(recipe(24, 24), world_size=2) == 12
-    assert share_of(recipe(24, 24), world_size=2, accumulate=3) == 4
+    assert local_batch_size(recipe(24, 24), world_size=2) == 12
+    assert local_batch_size(recipe(24, 24), world_size=2, accumulate=3) == 4
 
 
 def test_positions_go_on_from_step_to_step() -> None:
@@ -116,14 +116,14 @@ def test_drawing_masks_leaves_the_global_generator_alone() -> None:
 
 
 def test_processes_that_do_not_divide_the_batch_are_refused_with_some_that_do() -> None:
-    with pytest.raises(UsageError, match=r"48 of recipe tiny .* over 5 processes; use 4 or 6"):
+    with pytest.raises(UsageError, match=r"48 of recipe tiny .* by 5 processes; use 4 or 6"):
         plan_chunks(recipe(48, 24), world_size=5, rank=0)
-    with pytest.raises(UsageError, match="over 2 processes x 5 chunks; use 8 or 12 in all"):
-        share_of(recipe(48, 24), world_size=2, accumulate=5)
+    with pytest.raises(UsageError, match="by 2 processes x 5 chunks; use 8 or 12 in total"):
+        local_batch_size(recipe(48, 24), world_size=2, accumulate=5)
 
 
 def test_chunks_that_cross_groups_are_refused_with_sizes_that_work() -> None:
     with pytest.raises(UsageError, match=r"12 \(--accumulate 4\), 6 \(--accumulate 8\)"):
         plan_chunks(recipe(48, 12), world_size=1, rank=0, micro_batch=24)
-    with pytest.raises(UsageError, match="0 clips at a time"):
+    with pytest.raises(UsageError, match="chunks of 0 clips"):
         plan_chunks(recipe(48, 12), world_size=1, rank=0, micro_batch=0)

@@ -11,7 +11,7 @@ import torch
 from bench.errors import UsageError
 from bench.launch.distributed import World
 from bench.pretrain.chunks import chunk_masks
-from bench.pretrain.engine import blocks_of, plain_attention, wrap
+from bench.pretrain.engine import disable_fused_attention, transformer_blocks, wrap
 from bench.pretrain.objective import fresh_networks
 from tests.pretrain.two_processes import RECIPE, STEPS, clip, pretrain
 
@@ -139,15 +139,15 @@ def test_compiled_blocks_give_the_gradients_and_names_of_plain_ones() -> None:
 def test_plain_attention_computes_what_fused_attention_does() -> None:
     _, target = fresh_networks(RECIPE, seed=5)
     plain = copy.deepcopy(target)
-    plain_attention(plain)
-    assert [block.attn.fused_attn for block in blocks_of(plain)] == [False, False]
+    disable_fused_attention(plain)
+    assert [block.attn.fused_attn for block in transformer_blocks(plain)] == [False, False]
     pixels = clip(0)[None]
     torch.testing.assert_close(plain(pixels).last, target(pixels).last, rtol=0, atol=1e-5)
 
 
 def test_trained_networks_on_a_cpu_use_plain_attention_and_the_target_does_not() -> None:
     engine = wrap(*fresh_networks(RECIPE, seed=5), ALONE)
-    trained, target = [*blocks_of(engine.networks)], [*blocks_of(engine.target)]
+    trained, target = [*transformer_blocks(engine.networks)], [*transformer_blocks(engine.target)]
     assert (len(trained), len(target)) == (2 + 1, 2)
     assert not any(block.attn.fused_attn for block in trained)
     assert all(block.attn.fused_attn for block in target)
@@ -164,9 +164,9 @@ def test_one_process_takes_the_networks_as_they_are() -> None:
 @pytest.mark.parametrize(
     ("world", "kind", "says"),
     [
-        (ALONE, "ddp", "here is one; start several"),
-        (ALONE, "fsdp2", "here is one; start several"),
-        (World(size=2, device=ALONE.device), "plain", "here are 2; take ddp or fsdp2"),
+        (ALONE, "ddp", "but there is one; start more"),
+        (ALONE, "fsdp2", "but there is one; start more"),
+        (World(size=2, device=ALONE.device), "plain", "but there are 2; use ddp or fsdp2"),
         (ALONE, "fsdp", "Did you mean 'fsdp2'"),
     ],
 )

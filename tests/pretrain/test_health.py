@@ -13,14 +13,14 @@ from bench.encoders.networks.video_vit import VitArchitecture, fresh_vit, gather
 from bench.pretrain.health import (
     Health,
     HealthMeter,
-    collapse,
     effective_rank,
     feature_health,
+    find_collapse,
     health_history,
     relative_std,
 )
 from bench.pretrain.masks import MultiBlock, draw_masks
-from bench.pretrain.objective import hidden_features
+from bench.pretrain.objective import target_features
 
 HEALTHY = Health(
     num_clips=256,
@@ -152,7 +152,7 @@ def test_dip_of_a_healthy_start_is_no_collapse() -> None:
             for s, r in zip(stds, ranks, strict=True)
         ]
     )
-    assert all(collapse(history[:end]) is None for end in range(len(history) + 1))
+    assert all(find_collapse(history[:end]) is None for end in range(len(history) + 1))
 
 
 def test_collapse_is_named_when_clips_stay_alike_although_the_rank_of_the_noise_is_high() -> None:
@@ -165,23 +165,23 @@ def test_collapse_is_named_when_clips_stay_alike_although_the_rank_of_the_noise_
             for s, r in zip(stds, ranks, strict=True)
         ]
     )
-    assert collapse(history[:5]) is None  # two low measurements are no collapse yet
-    said = collapse(history)
+    assert find_collapse(history[:5]) is None  # two low measurements are no collapse yet
+    said = find_collapse(history)
     assert said is not None and "steps 150 to 250" in said and "0.004" in said and "0.13" in said
 
 
 def test_alarm_ends_when_the_features_recover() -> None:
-    assert collapse(with_std(0.13, 0.001, 0.001, 0.001)) is not None
-    assert collapse(with_std(0.13, 0.001, 0.001, 0.001, 0.1)) is None
+    assert find_collapse(with_std(0.13, 0.001, 0.001, 0.001)) is not None
+    assert find_collapse(with_std(0.13, 0.001, 0.001, 0.001, 0.1)) is None
 
 
 def test_run_that_begins_collapsed_is_named_by_the_absolute_limit() -> None:
-    assert collapse(with_std(0.002, 0.002, 0.002)) is not None
+    assert find_collapse(with_std(0.002, 0.002, 0.002)) is not None
 
 
 def test_features_along_one_direction_are_a_collapse() -> None:
     history = series([replace(HEALTHY, effective_rank=r) for r in (3.0, 1.01, 1.02, 1.01)])
-    said = collapse(history)
+    said = find_collapse(history)
     assert said is not None and "one direction" in said
 
 
@@ -189,12 +189,12 @@ def test_too_few_clips_are_not_called_alike() -> None:
     # Two clips lie on one line, and one is like itself, however good the features are.
     for few in (1, 2):
         history = series([feature_health(noise(few, 6, 8, seed=seed)) for seed in range(4)])
-        assert collapse(history) is None
+        assert find_collapse(history) is None
 
 
 def test_features_that_are_not_finite_are_named_at_once() -> None:
     history = [*with_std(0.13), (50, replace(HEALTHY, feature_std=math.nan))]
-    said = collapse(history)
+    said = find_collapse(history)
     assert said is not None and "step 50" in said and "finite" in said
 
 
@@ -242,14 +242,14 @@ def test_provoked_collapse_is_named_in_a_real_training(one_thread: None) -> None
                 history.append((step, feature_health(encoder(fixed).last)))
         clips = blobs(12, generator)
         [mask] = draw_masks(masks, architecture.grid, 12, batch=step, generator=generator)
-        hidden = gather_tokens(hidden_features(encoder, clips), mask.target)
+        hidden = gather_tokens(target_features(encoder, clips), mask.target)
         seen = encoder(clips, keep=mask.context).last
         loss = (no_predictor(seen, mask.target) - hidden).abs().mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    assert collapse(history[:2]) is None
-    assert collapse(history) is not None, history
+    assert find_collapse(history[:2]) is None
+    assert find_collapse(history) is not None, history
 
 
 def blobs(num_clips: int, generator: torch.Generator) -> torch.Tensor:

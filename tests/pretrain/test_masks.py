@@ -261,7 +261,7 @@ def test_masks_that_leave_nothing_are_refused(kind: MultiBlock | RandomTube, say
 def test_impossible_blocks_are_refused(values: dict[str, float | tuple[float, float]]) -> None:
     with pytest.raises(UsageError):
         MultiBlock(**{"num_blocks": 2, "spatial_scale": (0.2, 0.2), **values})
-    with pytest.raises(UsageError, match="ratio is a share"):
+    with pytest.raises(UsageError, match="ratio must lie between 0 and 1"):
         RandomTube(ratio=1.0)
 
 

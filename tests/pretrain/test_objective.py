@@ -9,9 +9,9 @@ from bench.pretrain.masks import Mask, MultiBlock
 from bench.pretrain.objective import (
     JointEmbedding,
     fresh_networks,
-    hidden_features,
-    hidden_pixels,
     losses,
+    target_features,
+    target_pixels,
 )
 from bench.pretrain.predictor import PredictorArchitecture
 from bench.pretrain.recipe import PretrainRecipe
@@ -91,7 +91,7 @@ def test_hidden_features_are_the_layer_normed_tokens_of_the_released_targets() -
         def forward(self, clips: torch.Tensor) -> Tokens:
             return Tokens(layers=(io["tokens_target"],), grid=(4, 4, 4))
 
-    features = hidden_features(Given(), io["clip"])
+    features = target_features(Given(), io["clip"])
     for number in (0, 1):
         places = io[f"mask_pred_{number}"]
         rows = torch.stack([features[b, places[b]] for b in range(2)])
@@ -101,7 +101,7 @@ def test_hidden_features_are_the_layer_normed_tokens_of_the_released_targets() -
 def test_hidden_features_carry_no_gradient() -> None:
     _, target = fresh_networks(RECIPE, seed=0)
     assert not any(p.requires_grad for p in target.parameters())
-    assert not hidden_features(target.requires_grad_(True), drawn(1, 3, 4, 16, 16)).requires_grad
+    assert not target_features(target.requires_grad_(True), drawn(1, 3, 4, 16, 16)).requires_grad
 
 
 def test_tubelets_are_in_the_order_of_a_convolution() -> None:
@@ -119,7 +119,7 @@ def test_hidden_pixels_are_normalised_by_their_own_tubelet() -> None:
     # One frame of 1 x 2 pixels a tubelet; channels of tubelet 0 are (1, 3), (1, 3), (1, 3): mean 2,
     # unbiased variance 6/5. Tubelet 1 is constant: zeros.
     clips = torch.tensor([1.0, 3.0, 7.0, 7.0]).expand(1, 3, 1, 1, 4)
-    hidden = hidden_pixels(clips, (1, 1, 2))
+    hidden = target_pixels(clips, (1, 1, 2))
     one = 1 / (1.2 + 1e-6) ** 0.5
     wanted = torch.tensor([[[-one, one] * 3, [0.0] * 6]])
     torch.testing.assert_close(hidden, wanted)
@@ -128,7 +128,7 @@ def test_hidden_pixels_are_normalised_by_their_own_tubelet() -> None:
 def test_pixel_recipe_predicts_every_value_of_a_tubelet() -> None:
     networks, _ = fresh_networks(replace(RECIPE, target="pixels"), seed=0)
     clips, masks = drawn(2, 3, 4, 16, 16), two_masks()
-    hidden = hidden_pixels(clips, networks.encoder.patch_embed.kernel)
+    hidden = target_pixels(clips, networks.encoder.patch_embed.kernel)
     assert hidden.shape == (2, 8, 3 * 2 * 8 * 8)
     predictions = networks(clips, masks)
     assert [p.shape for p in predictions] == [(2, 3, 384), (2, 2, 384)]

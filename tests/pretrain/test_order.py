@@ -55,9 +55,9 @@ def test_replacements_are_drawn_by_weight_from_position_and_attempt(
     weights: tuple[int, int, int] | None,
 ) -> None:
     order = Order(SIZES, weights, seed=0)
-    rows = [order.another(position, attempt) for position in range(4000) for attempt in (1, 2)]
+    rows = [order.replacement(position, attempt) for position in range(4000) for attempt in (1, 2)]
     assert rows == [
-        Order(SIZES, weights, seed=0).another(p, a) for p in range(4000) for a in (1, 2)
+        Order(SIZES, weights, seed=0).replacement(p, a) for p in range(4000) for a in (1, 2)
     ]
     shares = np.full(17, 1 / 17) if weights is None else np.repeat([1 / 40, 2 / 8, 5 / 88], SIZES)
     np.testing.assert_allclose(np.bincount(rows, minlength=17) / 8000, shares, atol=0.02)

@@ -100,5 +100,5 @@ def test_heads_are_those_of_the_encoder_unless_given() -> None:
     assert Predictor(PREDICTOR, ENCODER).predictor_blocks[0].attn.num_heads == 4
     other = Predictor(replace(PREDICTOR, num_heads=3), ENCODER)
     assert other.predictor_blocks[0].attn.num_heads == 3
-    with pytest.raises(UsageError, match="width 24 cannot be split over 5 heads"):
+    with pytest.raises(UsageError, match="width 24 is not divisible by 5 heads"):
         Predictor(replace(PREDICTOR, num_heads=5), ENCODER)

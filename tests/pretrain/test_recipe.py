@@ -10,7 +10,7 @@ from bench.encoders.networks.video_vit import VitArchitecture
 from bench.errors import UsageError
 from bench.pretrain.masks import MultiBlock, RandomTube
 from bench.pretrain.predictor import PredictorArchitecture
-from bench.pretrain.recipe import PretrainRecipe, changed
+from bench.pretrain.recipe import PretrainRecipe, with_settings
 from bench.types import ClipPlan
 
 DOCS = Path(__file__).parents[2] / "docs" / "pretraining.md"
@@ -32,7 +32,7 @@ RECIPE = PretrainRecipe(
 
 
 def test_settings_reach_values_of_the_recipe_and_inside_its_tables() -> None:
-    got = changed(
+    got = with_settings(
         RECIPE,
         [
             "num_steps=20",
@@ -66,15 +66,15 @@ def test_settings_reach_values_of_the_recipe_and_inside_its_tables() -> None:
 
 
 def test_no_settings_change_nothing_and_the_last_of_two_counts() -> None:
-    assert changed(RECIPE, []) == RECIPE
-    assert changed(RECIPE, ["lr=1", " lr = 2 "]).lr == 2.0
+    assert with_settings(RECIPE, []) == RECIPE
+    assert with_settings(RECIPE, ["lr=1", " lr = 2 "]).lr == 2.0
 
 
 def test_settings_that_need_each_other_are_applied_together() -> None:
-    got = changed(RECIPE, ["encoder.num_frames=8", "plan.num_frames=8"])
+    got = with_settings(RECIPE, ["encoder.num_frames=8", "plan.num_frames=8"])
     assert got.encoder.num_frames == got.plan.num_frames == 8
     with pytest.raises(UsageError, match="must read one clip of the encoder's 8 frames"):
-        changed(RECIPE, ["encoder.num_frames=8"])
+        with_settings(RECIPE, ["encoder.num_frames=8"])
 
 
 @pytest.mark.parametrize(
@@ -85,8 +85,8 @@ def test_settings_that_need_each_other_are_applied_together() -> None:
         ("predictor.nummasktokens=3", r"--set predictor\.nummasktokens: .*'num_mask_tokens'"),
         ("encodr.depth=3", r"--set encodr\.depth: 'encodr' has no settings\. .*'encoder'"),
         ("encoder=vit_tiny", r"--set encoder\.KEY=VALUE"),
-        ("masks=tube", r"masks cannot be set by text.*docs/pretraining\.md"),
-        ("name=other", r"name cannot be set by text"),
+        ("masks=tube", r"masks cannot be set on the command line.*docs/pretraining\.md"),
+        ("name=other", r"name cannot be set on the command line"),
         ("batch_size", r"has no '='"),
         ("num_steps=1.5", r"--set num_steps should be int, not '1\.5'"),
         ("lr=fast", r"--set lr should be float"),
@@ -94,10 +94,10 @@ def test_settings_that_need_each_other_are_applied_together() -> None:
         ("clip_norm=ten", r"--set clip_norm should be"),
         ("target=pixel", r"'pixel' is not one of features, pixels"),
         ("precision=fp16", r"'fp16' is not one of bf16, fp32"),
-        ("ema=0.99", r"ema has 1 of two numbers; write ema=FIRST,LAST"),
-        ("ema=0.9,0.95,1", r"ema has 3 of two numbers"),
+        ("ema=0.99", r"ema needs two numbers, not 1: ema=FIRST,LAST"),
+        ("ema=0.9,0.95,1", r"ema needs two numbers, not 3"),
         ("ema=0.9,1.1", r"ema .*within 0 to 1"),
-        ("crop_scale=0.9,0.3", r"crop_scale 0\.9 to 0\.3 must begin above 0 and not fall"),
+        ("crop_scale=0.9,0.3", r"crop_scale 0\.9 to 0\.3 must be positive and ascending"),
         ("crop_scale=0,0.3", r"crop_scale 0\.0 to 0\.3"),
         ("crop_scale=0.3,1.2", r"crop_scale .*within 0 to 1"),
         ("crop_aspect=nan,1", r"crop_aspect"),
@@ -111,14 +111,14 @@ def test_settings_that_need_each_other_are_applied_together() -> None:
         ("weight_decay=-0.1", r"weight_decay is -0\.1; it must be a number at least 0"),
         ("warmup_steps=-1", r"warmup_steps is -1"),
         ("schedule_stretch=0.5", r"schedule_stretch is 0\.5; it must be a number at least 1"),
-        ("encoder.image_size=17", r"image_size 17 is no multiple of patch_size 8"),
+        ("encoder.image_size=17", r"image_size 17 is not a multiple of patch_size 8"),
         ("predictor.num_mask_tokens=2", r"1 masks with 2 mask tokens"),
         ("plan.num_clips=2", r"must read one clip"),
     ],
 )
 def test_wrong_setting_names_the_culprit_and_what_would_do(setting: str, says: str) -> None:
     with pytest.raises(UsageError, match=says):
-        changed(RECIPE, [setting])
+        with_settings(RECIPE, [setting])
 
 
 def test_facts_are_json_and_say_which_masks() -> None:

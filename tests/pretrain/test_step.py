@@ -19,8 +19,8 @@ from bench.pretrain.step import (
     apply_values,
     clip_gradients,
     make_optimizer,
-    move_target,
     train_step,
+    update_target,
 )
 from bench.types import ClipPlan
 from tests.encoders.files import FIXTURES, bare
@@ -233,9 +233,9 @@ def test_target_moves_towards_the_encoder_by_one_minus_momentum() -> None:
     for network, value in ((encoder, 5.0), (target, 1.0)):
         for parameter in network.parameters():
             parameter.fill_(value)
-    move_target(target, encoder, 0.75)  # 0.75 * 1 + 0.25 * 5
+    update_target(target, encoder, 0.75)  # 0.75 * 1 + 0.25 * 5
     assert [float(p) for p in target.parameters()] == [2.0, 2.0]
-    move_target(target, encoder, 1.0)
+    update_target(target, encoder, 1.0)
     assert [float(p) for p in target.parameters()] == [2.0, 2.0]
     assert [float(p) for p in encoder.parameters()] == [5.0, 5.0]
 

@@ -20,7 +20,7 @@ from bench.data.views.augment import sample_crop
 from bench.data.views.clip_frames import frame_indices
 from bench.encoders.networks.video_vit import VitArchitecture
 from bench.errors import BenchError, DataError, UsageError
-from bench.pretrain.clip_stream import ClipBatch, clip_batches, explained, training_view
+from bench.pretrain.clip_stream import ClipBatch, clip_batches, explain_worker_death, training_view
 from bench.pretrain.lists import read_lists
 from bench.pretrain.masks import RandomTube
 from bench.pretrain.order import Order
@@ -209,7 +209,9 @@ def test_corrupt_files_are_named_and_batches_stay_full(
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_data_set_without_a_readable_file_is_an_error(tmp_path: Path, workers: int) -> None:
     (tmp_path / "bad.mp4").write_bytes(b"nothing")
-    with pytest.raises(DataError, match=r"20 files drawn .*bad\.mp4: .*cannot be decoded") as said:
+    with pytest.raises(
+        DataError, match=r"20 files in a row .*bad\.mp4: .*cannot be decoded"
+    ) as said:
         next(stream(tmp_path, [np.arange(2)], workers=workers))
     assert "Traceback" not in str(said.value)
 
@@ -293,7 +295,10 @@ def test_workers_outlive_the_signal_that_asks_to_save_and_their_death_is_a_sente
     folder: Path,
 ) -> None:
     others = set(multiprocessing.active_children())
-    with pytest.raises(BenchError, match=r"decoding process died .*fewer --workers"), explained():
+    with (
+        pytest.raises(BenchError, match=r"decoding process died .*fewer --workers"),
+        explain_worker_death(),
+    ):
         source = stream(folder, (np.arange(2) for _ in itertools.count()), workers=1)
         next(source)
         [worker] = set(multiprocessing.active_children()) - others

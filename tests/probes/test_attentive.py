@@ -108,7 +108,7 @@ def test_fit_fails_when_no_head_survives() -> None:
     ("options", "message"),
     [
         ({"lr": ()}, "lr is empty"),
-        ({"lr": (1e-3, 1e-3)}, "holds a value twice"),
+        ({"lr": (1e-3, 1e-3)}, "has a value twice"),
         ({"lr": (0.0,)}, "must be above 0"),
         ({"weight_decay": (-1.0,)}, "at least 0"),
         ({"lr": (float("nan"),)}, "must be"),
@@ -124,7 +124,7 @@ def test_settings_that_cannot_work_are_refused(
 
 
 def test_attention_heads_must_divide_the_width() -> None:
-    with pytest.raises(UsageError, match="3 attention heads do not divide the encoder's width 8"):
+    with pytest.raises(UsageError, match="encoder's width 8 is not divisible by 3 attention heads"):
         fit(attentive(num_heads=3), blobs(rows=4, classes=2, width=8, seed=0, tokens=2))
 
 
@@ -148,7 +148,7 @@ def test_released_projection_survives_saving() -> None:
 
 def test_released_probe_refuses_tokens_of_another_width() -> None:
     fitted = attentive(num_heads=4).read_released(FIXTURES / "attentive_v1.pt")
-    with pytest.raises(CheckpointError, match="width 28, and the encoder gives 32"):
+    with pytest.raises(CheckpointError, match="width 28, but the encoder gives 32"):
         fitted.probabilities(torch.zeros(1, 1, 5, 32))
 
 
@@ -175,7 +175,7 @@ def test_files_that_are_no_probe_are_refused(tmp_path: Path) -> None:
     torch.save({"encoder": {}}, tmp_path / "encoder.pt")
     for name, message in [
         ("page.pt", "torch.save"),
-        ("encoder.pt", "no key 'classifier'"),
+        ("encoder.pt", "has no key 'classifier'"),
         ("none.pt", "no such probe file"),
     ]:
         with pytest.raises(CheckpointError, match=message):
@@ -183,7 +183,7 @@ def test_files_that_are_no_probe_are_refused(tmp_path: Path) -> None:
 
 
 def test_released_probe_needs_a_fitting_number_of_attention_heads() -> None:
-    with pytest.raises(CheckpointError, match="width 28 cannot be split over 16"):
+    with pytest.raises(CheckpointError, match="width 28 is not divisible by 16"):
         attentive(num_heads=16).read_released(FIXTURES / "attentive_v1.pt")
 
 

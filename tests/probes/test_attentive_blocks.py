@@ -32,7 +32,7 @@ def golden() -> dict[str, torch.Tensor]:
 @pytest.fixture
 def in_small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Cut every batch into single rows of single probes, and compute blocks twice."""
-    monkeypatch.setitem(attentive_blocks.PART, "cpu", 1)
+    monkeypatch.setitem(attentive_blocks.PART_SIZE, "cpu", 1)
 
 
 def test_released_probe_gives_the_released_numbers(golden: dict[str, torch.Tensor]) -> None:
@@ -115,7 +115,7 @@ def test_parts_are_as_many_as_fit_into_the_room(monkeypatch: pytest.MonkeyPatch)
     tokens = torch.zeros(6, 10, 8)  # 80 numbers a row
 
     def parts(room: int) -> list[tuple[int, int, int, int]]:
-        monkeypatch.setitem(attentive_blocks.PART, "cpu", room)
+        monkeypatch.setitem(attentive_blocks.PART_SIZE, "cpu", room)
         return [(h.start, h.stop, r.start, r.stop) for h, r in stack._parts(tokens)]
 
     assert parts(80 * 6 * 5) == [(0, 5, 0, 6)]

@@ -108,7 +108,7 @@ def test_k_above_the_training_rows_is_left_out_and_recorded() -> None:
 
 
 def test_no_fitting_k_is_refused() -> None:
-    with pytest.raises(UsageError, match="smallest k is 20, and there are 12 training rows"):
+    with pytest.raises(UsageError, match="smallest k is 20, but there are only 12 training rows"):
         fit(knn(k=(20, 50)), blobs(rows=12, classes=3, width=4, seed=0))
 
 

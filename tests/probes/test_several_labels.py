@@ -182,7 +182,7 @@ def test_files_of_one_label_a_row_say_nothing_new_and_read_back_as_softmax(name:
 def test_file_with_an_unknown_output_is_refused() -> None:
     fitted = fit(linear(epochs=1, batch_size=8), blobs(rows=12, classes=3, width=4, seed=0))
     tensors, facts = fitted.state()
-    with pytest.raises(CheckpointError, match=r"gives 'sparsemax'.*fit it again"):
+    with pytest.raises(CheckpointError, match=r"output 'sparsemax'.*fit it again"):
         linear().restore(tensors, {**facts, "output": "sparsemax"})
 
 

@@ -19,7 +19,7 @@ from bench.data.manifest import manifest_digest
 from bench.errors import BenchError, UsageError
 from bench.publish.hub_card import (
     Benchmark,
-    Told,
+    Provenance,
     benchmarks,
     entry_of,
     one_model,
@@ -32,7 +32,7 @@ from tests.commands import Bench
 from tests.kept_records import kept_predictions
 from tests.sound_record import box_record, sound_fields, sound_record
 
-TOLD = Told(
+PROVENANCE = Provenance(
     benchmarks={"moving_digits_what": Benchmark(id="me/digits", task_id="what", revision="ab12")},
     source="https://example.org/results",
 )
@@ -57,8 +57,8 @@ text
 """
 
 
-def results(*records: Record, told: Told = TOLD) -> list[dict[str, Any]]:
-    return [results_of(record, Path("nowhere/records"), told) for record in records]
+def results(*records: Record, provenance: Provenance = PROVENANCE) -> list[dict[str, Any]]:
+    return [results_of(record, Path("nowhere/records"), provenance) for record in records]
 
 
 def as_hub(text: str) -> dict[str, Any]:
@@ -94,7 +94,7 @@ def test_eval_results_are_read_back_by_the_client_of_the_hub() -> None:
     if not hasattr(hub, "parse_eval_result_entries"):
         pytest.skip("the client is older than the format")
     record = sound_record(deviations=("more epochs",))
-    held = yaml.safe_load(yaml_text([entry_of(record, Path("nowhere/records"), TOLD)]))
+    held = yaml.safe_load(yaml_text([entry_of(record, Path("nowhere/records"), PROVENANCE)]))
     [entry] = hub.parse_eval_result_entries(held)
     assert (entry.dataset_id, entry.task_id, entry.dataset_revision) == (
         "me/digits",
@@ -107,13 +107,13 @@ def test_eval_results_are_read_back_by_the_client_of_the_hub() -> None:
                  "attentive probe", "more epochs", record.id):  # fmt: skip
         assert part in entry.notes
     assert hub.eval_result_entries_to_yaml([entry]) == held
-    assert entry_of(record, Path(), Told(benchmarks={})) is None
+    assert entry_of(record, Path(), Provenance(benchmarks={})) is None
 
 
 def test_top_5_few_labels_seeds_and_boxes_are_named_apart() -> None:
     fields = sound_fields(fraction=0.05, seed=2)
     fields["metrics"]["top5"] = 0.93
-    [part] = results(Record.model_validate(fields), told=Told(benchmarks={}))
+    [part] = results(Record.model_validate(fields), provenance=Provenance(benchmarks={}))
     first, fifth = part["metrics"]
     assert fifth["type"] == "top_5_accuracy" and fifth["value"] == 93.0
     # Wilson for 93 of 100 by hand: middle 0.914093, half 0.051588.
@@ -165,13 +165,13 @@ def test_other_spellings_of_a_benchmark_are_refused(text: str) -> None:
 def test_a_card_is_of_one_model_and_says_nothing_twice() -> None:
     ours, others = sound_record(), sound_record(weights="other")
     with pytest.raises(UsageError, match="of one model"):
-        one_model([ours, others], TOLD)
+        one_model([ours, others], PROVENANCE)
     twin = sound_record(correct=70, created="2025-04-01T12:00:00Z", manifest="another list")
-    with pytest.raises(UsageError, match="would stand on the card as the same"):
-        one_model([ours, twin], TOLD)
+    with pytest.raises(UsageError, match="measure the same"):
+        one_model([ours, twin], PROVENANCE)
     with pytest.raises(UsageError, match="--dataset k400="):
-        one_model([ours], Told(benchmarks={"k400": Benchmark(id="a/b")}))
-    assert one_model([ours, sound_record(probe="knn"), sound_record(seed=1)], TOLD)
+        one_model([ours], Provenance(benchmarks={"k400": Benchmark(id="a/b")}))
+    assert one_model([ours, sound_record(probe="knn"), sound_record(seed=1)], PROVENANCE)
 
 
 # ---------------------------------------------------------------------------- files of other people
@@ -205,9 +205,9 @@ def test_the_same_again_changes_nothing_and_a_new_value_replaces_the_old() -> No
     assert len(found) == 2 and {one.metric_value for one in found.values()} == {3.5, 80.0}
     both = card_with(better, "m", results(sound_record(probe="knn", correct=60)))
     assert {one.metric_value for one in as_hub(both).values()} == {3.5, 80.0, 60.0}
-    elsewhere = Told(benchmarks=TOLD.benchmarks, source="https://other.org")
-    assert len(as_hub(card_with(once, "m", results(sound_record(), told=elsewhere)))) == 2
-    moved = as_hub(card_with(both, "m", results(sound_record(correct=81), told=elsewhere)))
+    elsewhere = Provenance(benchmarks=PROVENANCE.benchmarks, source="https://other.org")
+    assert len(as_hub(card_with(once, "m", results(sound_record(), provenance=elsewhere)))) == 2
+    moved = as_hub(card_with(both, "m", results(sound_record(correct=81), provenance=elsewhere)))
     assert {one.metric_value: one.source_url for one in moved.values()} == {
         3.5: None, 60.0: "https://example.org/results", 81.0: "https://other.org",
     }  # fmt: skip
@@ -223,12 +223,12 @@ def test_windows_line_ends_and_marks_stay() -> None:
     ("front", "said"),
     [
         ("license: [mit\n", "is not YAML"),
-        ("- a\n- b\n", "no mapping"),
+        ("- a\n- b\n", "not a mapping"),
         ("model-index: 3\n", "not a list of models"),
         ("model-index:\n- name: x\n", "not a list of models"),
         ("model-index:\n- name: x\n  results: [{task: {type: a}}]\n", "not a list of models"),
-        ("{license: mit, model-index: []}\n", "cannot be replaced alone"),
-        ("model-index: [\n]\nlicense: mit\n", "cannot be replaced alone"),
+        ("{license: mit, model-index: []}\n", "cannot be replaced on its own"),
+        ("model-index: [\n]\nlicense: mit\n", "cannot be replaced on its own"),
     ],
 )
 def test_cards_that_cannot_be_added_to_are_refused(front: str, said: str) -> None:
@@ -242,13 +242,13 @@ def test_entries_of_others_stay_and_ours_are_replaced() -> None:
     theirs = (
         "# theirs\n- dataset: {id: me/digits, task_id: what}\n  value: 0.5\n  notes: no-tools\n"
     )
-    ours = entry_of(sound_record(), Path("nowhere/records"), TOLD)
+    ours = entry_of(sound_record(), Path("nowhere/records"), PROVENANCE)
     once = entries_with(theirs, "f.yaml", [ours])
     assert yaml.safe_load(once) == [*yaml.safe_load(theirs), ours]
     noted = f"# what people wrote\n{once}"
     assert entries_with(noted, "f.yaml", [ours]) == noted
-    better = entry_of(sound_record(correct=80), Path("nowhere/records"), TOLD)
-    knn = entry_of(sound_record(probe="knn"), Path("nowhere/records"), TOLD)
+    better = entry_of(sound_record(correct=80), Path("nowhere/records"), PROVENANCE)
+    knn = entry_of(sound_record(probe="knn"), Path("nowhere/records"), PROVENANCE)
     held = yaml.safe_load(entries_with(once, "f.yaml", [better, knn]))
     assert [one["value"] for one in held] == [0.5, 80.0, 71.0]
     assert entries_with(None, "f.yaml", [ours]) == yaml_text([ours])
@@ -388,7 +388,7 @@ def test_push_shows_the_difference_and_sends_nothing(push: Bench, hub: Threading
     assert code == 0, err
     assert "--- a/README.md\n+++ b/README.md\n" in out and "\n+      value: 75.0\n" in out
     assert "--- /dev/null\n+++ b/.eval_results/moving_digits_what.yaml\n" in out
-    assert "\n-license" not in out and "Nothing was sent. With --yes" in err
+    assert "\n-license" not in out and "Nothing was sent. --yes makes one commit" in err
     assert not [one for one in hub.seen if one.startswith("POST")] and not hub.commits
 
 
@@ -437,7 +437,7 @@ def test_push_that_the_hub_refuses_ends_in_a_sentence(
     assert code == 1 and "the branch has moved; nothing was committed" in err
     hub.refuses = 504
     code, _, err = push("--yes")
-    assert code == 1 and "look there whether the commit was made" in err
+    assert code == 1 and "check there whether the commit was made" in err
 
 
 def test_push_without_a_hub_ends_in_a_sentence(

@@ -141,12 +141,12 @@ def test_second_submission_keeps_the_first_and_never_replaces_another(
 ) -> None:
     before = {path: path.stat().st_mtime_ns for path in bundle.iterdir()}
     code, out, _ = submit(record)
-    assert code == 0 and "there already" in out
+    assert code == 0 and "already there" in out
     assert {path: path.stat().st_mtime_ns for path in bundle.iterdir()} == before
     (bundle / "manifest.csv").unlink()  # as if it had been cut short
     (bundle / "classes.txt").write_text("jump\n")
     code, out, err = submit(record)
-    assert code == 5 and not out and "classes.txt is there and is another file" in err
+    assert code == 5 and not out and "classes.txt exists with other content" in err
     assert (bundle / "classes.txt").read_text() == "jump\n"
     assert not (bundle / "manifest.csv").exists()
     (bundle / "classes.txt").unlink()
@@ -186,12 +186,12 @@ def test_record_that_is_not_reportable_is_refused_unless_it_is_wanted(
     submit: Bench, record: Path
 ) -> None:
     fields = json.loads(record.read_text())
-    fields |= {"status": "not_reportable", "reasons": ["limited to 6 rows a split"]}
+    fields |= {"status": "not_reportable", "reasons": ["limited to 6 rows per split"]}
     record.write_text(json.dumps({**fields, "seal": seal_of(fields)}))
     code, out, err = submit(record)
     assert code == 3 and not out and "refused: the record is not reportable: limited to 6" in err
     code, out, err = submit(record, "--include-suspect")
-    assert code == 0 and out and "bundled all the same: the record is not reportable" in err
+    assert code == 0 and out and "bundled anyway: the record is not reportable" in err
 
 
 def test_refused_record_does_not_keep_the_others_back(
@@ -266,19 +266,19 @@ def cut_off(folder: Path) -> None:
     ("change", "check", "said"),
     [
         (edit("manifest.csv", "jump/1.mp4,0", "jump/1.mp4,1"), "manifest", "labels or class names"),
-        (edit("manifest.csv", "1,jump/1.mp4,0\n", ""), "manifest", "where row 1 should be stands"),
+        (edit("manifest.csv", "1,jump/1.mp4,0\n", ""), "manifest", "expected row 1, found"),
         (edit("manifest.csv", "row,id", "row,name"), "manifest", "does not begin with row,id"),
         (edit("classes.txt", "sit", "sat"), "manifest", "class names were changed"),
         (cut_off, "manifest", "were changed"),
         (swapped, "manifest", "were changed"),
         (swapped_with_its_digest, "manifest", "row 0 is 'run/0.mp4' with label 1 in manifest.csv"),
-        (edit("config.toml", "seed = 0", "seed = 1"), "config", "seed = 1, the record says 0"),
+        (edit("config.toml", "seed = 0", "seed = 1"), "config", "seed = 1, the record has 0"),
         (edit("config.toml", "knn", "linear"), "config", "probe = 'linear'"),
         (edit("config.toml", "seed = 0", "seed = "), "config", "cannot be read"),
-        (edit("", '"random seed 0"', '"/home/me/x.pt"'), "paths", "encoder.source holds a path"),
-        (lambda folder: (folder / "note.txt").write_text("x"), "files", "holds note.txt"),
-        (lambda folder: (folder / "classes.txt").unlink(), "files", "lacks classes.txt"),
-        (lambda folder: (folder / f"{folder.name}.parquet").unlink(), "files", "lacks"),
+        (edit("", '"random seed 0"', '"/home/me/x.pt"'), "paths", "encoder.source has a local"),
+        (lambda folder: (folder / "note.txt").write_text("x"), "files", "unexpected files: note"),
+        (lambda folder: (folder / "classes.txt").unlink(), "files", "has no classes.txt"),
+        (lambda folder: (folder / f"{folder.name}.parquet").unlink(), "files", "has no "),
     ],
 )  # fmt: skip
 def test_check_names_what_was_changed(
@@ -287,7 +287,7 @@ def test_check_names_what_was_changed(
     change(bundle)
     wrong = {one.check: one.sentence for one in check_bundle(bundle) if one.outcome != "ok"}
     assert said in wrong[f"bundle {check}"]
-    gone = {"bundle manifest"} if check == "files" else set()  # it lacks what it would compare
+    gone = {"bundle manifest"} if check == "files" else set()  # nothing to compare with
     assert set(wrong) <= {f"bundle {check}", *gone}
 
 
@@ -298,7 +298,7 @@ def test_check_finds_a_bundle_in_another_place_and_two_in_one(bundle: Path, tmp_
     assert [one.check for one in wrong] == ["bundle place"] and "random_latest" in wrong[0].sentence
     shutil.copy(bundle / f"{bundle.name}.json", bundle / "0123456789abcdef.json")
     [two] = check_bundle(bundle)
-    assert two.outcome == "failed" and "holds 2 records" in two.sentence
+    assert two.outcome == "failed" and "has 2 records" in two.sentence
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"encoder": 3}', '{"encoder": {}, "id": 1}'])
@@ -337,7 +337,7 @@ def test_boxes_of_an_older_schema_are_bundled_as_far_as_their_files_tell(submit:
 
 def test_older_clips_whose_class_names_are_gone_are_refused_with_a_sentence(submit: Bench) -> None:
     code, _, err = submit(GOLDEN / "3" / "f9b03eff4b61ffc4.json", "--include-suspect")
-    assert code == 5 and "the names of its classes" in err
+    assert code == 5 and "its class names are neither" in err
 
 
 # ------------------------------------------------------------------------------------------- places

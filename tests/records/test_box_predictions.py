@@ -110,27 +110,27 @@ def test_what_is_read_back_gives_the_same_numbers(seed: int, rules: str, tmp_pat
 def test_record_is_counted_again_from_its_two_files(
     keep: Callable[..., Record], on_unreadable: str, tmp_path: Path
 ) -> None:
-    result = keep(on_unreadable=on_unreadable)
-    path = tmp_path / f"{result.id}.json"
-    assert read_record(path) == result
-    assert read_record(path).to_json() == result.to_json()
-    scores, held = (kept_file(result, name, tmp_path) for name in ("predictions", "truth"))
+    record = keep(on_unreadable=on_unreadable)
+    path = tmp_path / f"{record.id}.json"
+    assert read_record(path) == record
+    assert read_record(path).to_json() == record.to_json()
+    scores, held = (kept_file(record, name, tmp_path) for name in ("predictions", "truth"))
     skip = on_unreadable == "skip"
     again = frame_map_part(read_scored_boxes(scores), read_truth(held), skip=skip)
-    assert again == result.metrics
+    assert again == record.metrics
 
 
 def test_files_that_were_edited_or_removed_are_refused(
     keep: Callable[..., Record], tmp_path: Path
 ) -> None:
-    result = keep()
-    truth = tmp_path / f"{result.id}-truth.parquet"
+    record = keep()
+    truth = tmp_path / f"{record.id}-truth.parquet"
     truth.write_bytes(truth.read_bytes() + b"x")
-    with pytest.raises(RecordError, match=r"truth\.parquet is not the file"):
-        kept_file(result, "truth", tmp_path)
+    with pytest.raises(RecordError, match=r"truth\.parquet was changed"):
+        kept_file(record, "truth", tmp_path)
     truth.unlink()
     with pytest.raises(RecordError, match="missing"):
-        kept_file(result, "truth", tmp_path)
+        kept_file(record, "truth", tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -138,14 +138,14 @@ def test_files_that_were_edited_or_removed_are_refused(
     [
         ("metrics.mean_app", 0.1, "field 'metrics.mean_app' is unknown. Did you mean 'mean_ap'?"),
         ("metrics.mean_ap", 0.9, "mean_ap 0.9 is not 0.5, the mean over the classes"),
-        ("metrics.by_rules", {"official": 0.4}, "is not 0.4, the number of the official rules"),
+        ("metrics.by_rules", {"official": 0.4}, "is not 0.4, the number by the official rules"),
         ("metrics.undefined", {"slowfast": "no"}, "reasons are given for ['slowfast']"),
         ("metrics.bounds", {"low": 0.6, "high": 0.7}, "mean_ap 0.5 is below its bound 0.6"),
         ("metrics.bounds", {"low": 0.3, "high": 0.4}, "mean_ap 0.5 is above its bound 0.4"),
         ("metrics.bounds", {"low": 0.7, "high": 0.4}, "bounds 0.7 to 0.4 are reversed"),
         ("metrics.classes", "-", "field 'metrics.classes' is missing"),
         ("metrics.scored", 99, "99 rows scored, but data.score.used is 100"),
-        ("task.metric", "top1", "task.metric is 'top1', which metrics do not hold"),
+        ("task.metric", "top1", "task.metric is 'top1', which metrics do not have"),
         ("task.files", {}, "the record says"),
     ],
 )
@@ -200,7 +200,7 @@ def test_scores_that_are_not_finite_are_refused_by_name(
     manifest, _, boxes = case
     scores = boxes.scores.copy()
     scores[2, 1] = np.nan
-    with pytest.raises(RecordError, match=f"of 1 boxes .*{manifest.ids[2]!r}"):
+    with pytest.raises(RecordError, match=f"1 boxes have .*{manifest.ids[2]!r}"):
         write_scored_boxes(tmp_path / "p.parquet", manifest, replace(boxes, scores=scores))
     assert list(tmp_path.iterdir()) == []
 
@@ -214,11 +214,11 @@ def test_printed_detections_score_as_the_record_does(
     manifest, truth, scores = random_case(seed, ties=False)
     scores = np.random.default_rng(seed).random(scores.shape, dtype=np.float32)
     boxes = ScoredBoxes.of(manifest, np.arange(len(manifest)), scores, truth)
-    result = kept_boxes(tmp_path / "home" / "records", manifest, boxes, truth)
-    path = tmp_path / "home" / "records" / f"{result.id}.json"
+    record = kept_boxes(tmp_path / "home" / "records", manifest, boxes, truth)
+    path = tmp_path / "home" / "records" / f"{record.id}.json"
     code, text, error = bench("detections", path)
     assert code == 0, error
-    assert bench("detections", result.id, "--home", tmp_path / "home")[1] == text
+    assert bench("detections", record.id, "--home", tmp_path / "home")[1] == text
     (tmp_path / "det.csv").write_text(text)
     labels = [f'item {{\n name: "{name}"\n id: {key}\n}}\n' for key, name in EVALUATED.items()]
     (tmp_path / "map.pbtxt").write_text("".join(labels))
@@ -229,7 +229,7 @@ def test_printed_detections_score_as_the_record_does(
         tmp_path / "map.pbtxt", "--excluded", out, "--rules", rules, "--json",
     )  # fmt: skip
     assert code == 0, error
-    assert json.loads(said)["mAP@0.5"] == result.metrics.by_rules[rules]
+    assert json.loads(said)["mAP@0.5"] == record.metrics.by_rules[rules]
 
 
 def test_lines_are_exact_and_spelled_as_evaluators_read_them(
@@ -258,6 +258,6 @@ def test_lines_have_no_quotes_where_no_name_needs_them(
 def test_records_without_boxes_have_no_detections(bench: Bench, tmp_path: Path) -> None:
     path = write_record(sound_record(), tmp_path)
     code, out, error = bench("detections", path)
-    assert (code, out) == (2, "") and "whose rows are no boxes" in error
+    assert (code, out) == (2, "") and "whose rows are not boxes" in error
     code, _, error = bench("detections", "nowhere")
     assert code == 2 and "there is no record nowhere" in error

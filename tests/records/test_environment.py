@@ -124,7 +124,7 @@ def test_the_gpu_is_named_with_its_memory(answers: dict[str, Any], tmp_path: Pat
 def test_a_full_disk_and_a_read_only_home_are_reported(
     answers: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(doctor, "SPACE_WANTED_GB", 1e9)
+    monkeypatch.setattr(doctor, "NEEDED_SPACE_GB", 1e9)
     assert "GB free" in found("home", tmp_path).value
     assert not found("home", tmp_path).ok
 

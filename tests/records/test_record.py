@@ -40,11 +40,11 @@ def changed(path: str, value: object) -> str:
 
 
 def test_a_record_comes_back_from_disk_as_it_was(tmp_path: Path) -> None:
-    result = sound_record(unreadable=2)
-    path = write_record(result, tmp_path)
-    assert path == tmp_path / f"{result.id}.json"
-    assert read_record(path) == result
-    assert read_record(path).to_json() == result.to_json() == path.read_text(encoding="utf-8")
+    record = sound_record(unreadable=2)
+    path = write_record(record, tmp_path)
+    assert path == tmp_path / f"{record.id}.json"
+    assert read_record(path) == record
+    assert read_record(path).to_json() == record.to_json() == path.read_text(encoding="utf-8")
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
 
 
@@ -73,11 +73,11 @@ def test_a_record_cannot_be_changed_in_memory() -> None:
         ),
         ("train_labels.used", 399, "train_labels.used is 399, data.fit.used is 400"),
         ("train_labels", None, "train_labels and data.fit must be given together"),
-        ("status", "suspect", "status 'suspect' does not go with reasons []"),
-        ("reasons", ["limited"], "status 'complete' does not go with reasons ['limited']"),
+        ("status", "suspect", "status 'suspect' contradicts reasons []"),
+        ("reasons", ["limited"], "status 'complete' contradicts reasons ['limited']"),
         ("probe.selected", 2, "head 2 is selected out of 2"),
         ("probe.selection.holdout_scores", [0.5], "1 holdout_scores for 2 heads"),
-        ("schema_version", 5, "has record schema 5; this frozenbench reads 1 to 4"),
+        ("schema_version", 5, "has record schema 5, but this frozenbench reads 1 to 4"),
         ("created", "yesterday", "created"),
     ],
 )
@@ -164,8 +164,8 @@ def test_a_record_under_another_name_is_refused(tmp_path: Path) -> None:
 def test_a_folder_is_read_oldest_first_and_must_exist(tmp_path: Path) -> None:
     new = sound_record(seed=1, created="2025-02-01T00:00:00Z")
     old = sound_record(seed=2, created="2025-01-01T00:00:00Z")
-    for result in (new, old):
-        write_record(result, tmp_path)
+    for record in (new, old):
+        write_record(record, tmp_path)
     assert read_records(tmp_path) == [old, new]
     with pytest.raises(UsageError, match="no records"):
         read_records(tmp_path / "nowhere")
@@ -225,19 +225,19 @@ def test_a_prediction_that_is_not_finite_is_refused_by_name(tmp_path: Path) -> N
 
 def test_a_record_of_schema_1_is_read_with_its_missing_and_undecodable_rows_apart() -> None:
     [path] = (Path(__file__).parents[1] / "fixtures" / "records" / "1").glob("*.json")
-    result = read_record(path)
-    score = result.data.score
-    assert json.loads(path.read_text())["schema_version"] == 1 and result.schema_version == 4
+    record = read_record(path)
+    score = record.data.score
+    assert json.loads(path.read_text())["schema_version"] == 1 and record.schema_version == 4
     assert score.missing == ("val/jump/2.mp4", "val/run/2.mp4", "val/sit/2.mp4")
     assert list(score.undecodable) == ["val/run/1.mp4"] and score.used == 5
 
 
 def test_a_record_of_schema_2_keeps_its_id_and_the_scores_of_its_heads() -> None:
     [path] = (Path(__file__).parents[1] / "fixtures" / "records" / "2").glob("*.json")
-    result = read_record(path)
-    assert json.loads(path.read_text())["schema_version"] == 2 and result.schema_version == 4
-    assert result.id == "581b7a4d10ad6adb"
-    assert result.probe.selection.holdout_scores == (1 / 3, 2 / 3)
-    assert result.probe.selection.score_split_scores == ()
-    assert (result.headline, result.task.unit, result.task.files) == (2 / 9, "clip", {})
-    assert len(result.data.score.missing) == 2 and len(result.data.score.undecodable) == 1
+    record = read_record(path)
+    assert json.loads(path.read_text())["schema_version"] == 2 and record.schema_version == 4
+    assert record.id == "581b7a4d10ad6adb"
+    assert record.probe.selection.holdout_scores == (1 / 3, 2 / 3)
+    assert record.probe.selection.score_split_scores == ()
+    assert (record.headline, record.task.unit, record.task.files) == (2 / 9, "clip", {})
+    assert len(record.data.score.missing) == 2 and len(record.data.score.undecodable) == 1

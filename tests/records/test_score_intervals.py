@@ -35,7 +35,9 @@ def test_right_rows_are_those_with_the_label_first_or_among_five(tmp_path: Path)
     assert five.right.tolist() == [True, True, False, True, False, False]
     assert five.right.mean() == record.value("top5")
     assert row_ids(record, tmp_path)[:2] == ["clip_0", "clip_1"]
-    with pytest.raises(UsageError, match=r"mean_per_class of record .* no share of rows"):
+    with pytest.raises(
+        UsageError, match=r"mean_per_class of record .* not a share of correct rows"
+    ):
         right_rows(record, tmp_path, "mean_per_class")
 
 
@@ -110,7 +112,7 @@ def test_the_interval_of_a_frame_map_is_the_jackknife_of_its_files_and_is_kept(
         kept.write_bytes(damaged)
         assert interval_of(record, folder, cache) == expected
     (folder / record.artifacts.predictions.path).write_bytes(b"other")
-    with pytest.raises(RecordError, match="not the file"):
+    with pytest.raises(RecordError, match="was changed"):
         interval_of(record, folder, cache)
 
 

@@ -1,4 +1,4 @@
-"""`bench fill`: what a board still lacks of an encoder, run or printed."""
+"""`bench fill`: what an encoder is missing on a board, run or printed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from bench.encoders.weights.layouts import save_released
 from bench.errors import UsageError
 from bench.preflight.settle import settled
 from bench.publish.leaderboard import Column, Leaderboard
-from bench.publish.missing_runs import Failure, PlannedRun, command, lacking, plan_runs
+from bench.publish.missing_runs import Failure, PlannedRun, command, missing, plan_runs
 from bench.records.record import Record
 from bench.records.record_files import read_records
 from bench.records.run_id import config_facts
@@ -140,9 +140,9 @@ def test_what_nothing_here_measures_asks_for_no_run(machine: Machine) -> None:
     ("settings", "reason"),
     [
         (["protocol=honest@1"], "board.protocol=NAME"),
-        (["plan=8x1x1@1"], "name their own plan"),
-        (["task.fraction=0.1"], "which share of the labels"),
-        (["task.k400.draw=1"], "which share of the labels"),
+        (["plan=8x1x1@1"], "have their own plan"),
+        (["task.fraction=0.1"], "determine the share of the labels"),
+        (["task.k400.draw=1"], "determine the share of the labels"),
         (["probe.logistic.C=1"], "'logistic' is not in this run"),
         (["sed=1"], "unknown key"),
     ],
@@ -155,14 +155,14 @@ def test_settings_that_columns_make_themselves_are_refused(
 
 
 def test_a_board_without_a_protocol_of_its_own_is_not_said_to_take_one(machine: Machine) -> None:
-    with pytest.raises(UsageError, match=r"name their own protocol; leave it out\.$"):
+    with pytest.raises(UsageError, match=r"have their own protocol; leave it out\.$"):
         planned("frozen_video", machine, "protocol=vjepa@1")
 
 
 def test_boards_without_columns_and_no_draws_are_refused(machine: Machine) -> None:
     with pytest.raises(UsageError, match="no columns of its own"):
         planned("runs", machine)
-    with pytest.raises(UsageError, match="at least once"):
+    with pytest.raises(UsageError, match="draws = 0: it must be at least 1"):
         planned("vjepa_table7", machine, draws=0)
 
 
@@ -202,16 +202,16 @@ def test_runs_on_record_are_not_lacking_whatever_their_seed_and_places(
 ) -> None:
     wanted, _ = planned(board(column(), column("linear")), machine)
     knn, linear = wanted
-    assert lacking(wanted, []) == [knn, linear]
-    assert lacking(wanted, [on_record(knn.config)]) == [linear]
+    assert missing(wanted, []) == [knn, linear]
+    assert missing(wanted, [on_record(knn.config)]) == [linear]
     moved = on_record(linear.config, seed=7, task_options={"data": "/elsewhere"})
-    assert lacking(wanted, [moved]) == [knn]
-    assert lacking(wanted, [moved], any_seed=False) == [knn, linear]
+    assert missing(wanted, [moved]) == [knn]
+    assert missing(wanted, [moved], any_seed=False) == [knn, linear]
     old = on_record(knn.config)
     del old.config["on_permuted_labels"]  # records from before this option have none
-    assert lacking(wanted, [old]) == [linear]
+    assert missing(wanted, [old]) == [linear]
     for other in ({"limit": 10}, {"probe_options": {"k": [1]}}, {"protocol": "vjepa@1"}):
-        assert lacking(wanted, [on_record(knn.config, **other)]) == wanted
+        assert missing(wanted, [on_record(knn.config, **other)]) == wanted
 
 
 def test_other_weights_at_the_same_place_are_lacking(
@@ -220,13 +220,13 @@ def test_other_weights_at_the_same_place_are_lacking(
     [one], _ = planned(board(column()), machine, encoders=["random:vit_digits"])
     record = on_record(one.config)
     same = {one.config.encoder: record.encoder.weights_sha256}
-    assert lacking([one], [record], weights=same) == []
-    assert lacking([one], [record], weights={one.config.encoder: "0" * 64}) == [one]
+    assert missing([one], [record], weights=same) == []
+    assert missing([one], [record], weights={one.config.encoder: "0" * 64}) == [one]
     elsewhere = on_record(one.config, encoder="random:somewhere/else")
-    assert lacking([one], [elsewhere], weights=same) == []
-    assert lacking([one], [elsewhere]) == [one]
+    assert missing([one], [elsewhere], weights=same) == []
+    assert missing([one], [elsewhere]) == [one]
     bare = on_record(one.config, weights=None)
-    assert lacking([one], [bare], weights={one.config.encoder: ""}) == []
+    assert missing([one], [bare], weights={one.config.encoder: ""}) == []
 
 
 # ------------------------------------------------------------------------------------ the command
@@ -255,7 +255,7 @@ def test_fill_runs_what_lacks_names_what_cannot_and_ends_with_the_board(
     assert (
         "published only: moving_digits_stills finetune (there is no probe 'finetune' here)" in err
     )
-    assert "0 runs on record, 7 lacking" in err
+    assert "0 runs on record, 7 missing" in err
     assert "cannot run k400 knn of pixel_mean: " in err and err.count("cannot run") == 1
     records = read_records(tmp_path / "home" / "records")
     shares = [(r.probe.name, r.train_labels.fraction, r.train_labels.draw) for r in records]
@@ -271,10 +271,10 @@ def test_fill_runs_what_lacks_names_what_cannot_and_ends_with_the_board(
     # Again: nothing but what is not there, and nothing is decoded.
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "home/records").iterdir()}
     code, _, err = fill(bench, tmp_path, name, *QUICK, "--draws", "2")
-    assert code == 1 and "6 runs on record, 1 lacking" in err
+    assert code == 1 and "6 runs on record, 1 missing" in err
     # One draw more: the study goes on.
     code, _, err = fill(bench, tmp_path, name, *QUICK, "--draws", "3")
-    assert code == 1 and "6 runs on record, 3 lacking" in err
+    assert code == 1 and "6 runs on record, 3 missing" in err
     after = {path: path.stat().st_mtime_ns for path in (tmp_path / "home/records").iterdir()}
     assert before.items() <= after.items() and len(read_records(tmp_path / "home/records")) == 8
 
@@ -296,7 +296,7 @@ def test_a_dry_run_prints_commands_and_makes_nothing(
 ) -> None:
     name = board(column(), column(task_options={"fraction": 0.5}))
     code, out, err = fill(bench, tmp_path, name, "--dry-run", "--set", "board.title=Mine")
-    assert code == 0 and "0 runs on record, 4 lacking" in err
+    assert code == 0 and "0 runs on record, 4 missing" in err
     assert not (tmp_path / "home").exists()
     places = f" --data {tmp_path} --home {tmp_path / 'home'}"
     lines = out.splitlines()
@@ -342,7 +342,7 @@ def test_a_papers_board_is_filled_on_a_small_copy_of_its_data(
         "--set", "probe.epochs=1",
     ]  # fmt: skip
     code, out, err = bench(*words)
-    assert code == 1 and "0 runs on record, 4 lacking" in err, err
+    assert code == 1 and "0 runs on record, 4 missing" in err, err
     assert err.count("cannot run SSv2") == 1 and "SSv2 average, SSv2 attentive of vjepa" in err
     records = read_records(tmp_path / "home" / "records")
     assert {(r.probe.name, r.plan.score) for r in records} == {
@@ -355,10 +355,10 @@ def test_a_papers_board_is_filled_on_a_small_copy_of_its_data(
     for record in records:
         assert f"{100 * record.headline:.1f}" in own
     code, _, err = bench(*words)
-    assert code == 1 and "2 runs on record, 2 lacking" in err
+    assert code == 1 and "2 runs on record, 2 missing" in err
     # Other weights in the same file.
     network = fresh_vit(VIT_SIZES["vit_digits"], seed=4)
     save_released(tmp_path / "mine.pth.tar", target=network, encoder=network)
-    assert "2 runs on record, 2 lacking" in bench(*words, "--dry-run")[2]
-    assert "0 runs on record, 4 lacking" in bench(*words)[2]
+    assert "2 runs on record, 2 missing" in bench(*words, "--dry-run")[2]
+    assert "0 runs on record, 4 missing" in bench(*words)[2]
     assert len(read_records(tmp_path / "home" / "records")) == 4

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench.cli.lowshot import _asks_for_all, _print
+from bench.cli.lowshot import _any_unreportable, _print
 from bench.config import Machine, RunConfig, expand
 from bench.data.discover.split_files import read_split
 from bench.errors import UsageError
@@ -87,7 +87,7 @@ def run_apart(configs: list[RunConfig], machine: Machine) -> list[Result]:
             given = {**config.task_options, **options}
             own = type(config)(**{**vars(config), "task_options": given})
             [outcome] = evaluate(prepared_runs([own], machine, Silent()))
-            made.append(outcome.result)
+            made.append(outcome.record)
     return made
 
 
@@ -108,12 +108,12 @@ def test_study_gives_the_records_of_separate_runs(
     asked = configs(broken, "on_unreadable=wrong", *settings, probes=probes)
     apart = run_apart(asked, machine_at(tmp_path / "apart"))
     joint = list(study(asked, machine_at(tmp_path / "joint"), Silent(), **SHARES))
-    assert [o.result.id for o in joint] == [r.id for r in apart]
-    for outcome, result in zip(joint, apart, strict=True):
-        assert outcome.result.outcome() == result.outcome()
-    parts = [o.result.data.fit for o in joint]
+    assert [o.record.id for o in joint] == [r.id for r in apart]
+    for outcome, record in zip(joint, apart, strict=True):
+        assert outcome.record.outcome() == record.outcome()
+    parts = [o.record.data.fit for o in joint]
     assert {len(part.undecodable) for part in parts} == {0, 1}  # a cut without the broken picture
-    assert all(o.result.metrics.scored == 11 for o in joint)
+    assert all(o.record.metrics.scored == 11 for o in joint)
 
 
 def test_augmented_live_features_are_made_anew_for_every_fit(
@@ -122,7 +122,7 @@ def test_augmented_live_features_are_made_anew_for_every_fit(
     asked = configs(pictures, "protocol=vjepa@1", probes=("linear",))
     apart = run_apart(asked, machine_at(tmp_path / "apart"))
     joint = list(study(asked, machine_at(tmp_path / "joint"), Silent(), **SHARES))
-    assert [o.result.outcome() for o in joint] == [r.outcome() for r in apart]
+    assert [o.record.outcome() for o in joint] == [r.outcome() for r in apart]
     assert {r.features.mode for r in apart} == {"live"}
 
 
@@ -135,15 +135,15 @@ def test_record_of_a_study_can_be_run_again_from_its_own_config(
     )  # fmt: skip
     code, out, err = bench("run", outcome.path, "--json", "--workers", "0")
     assert code in (0, 3), err
-    assert json.loads(out) == outcome.result.model_dump(mode="json")
+    assert json.loads(out) == outcome.record.model_dump(mode="json")
 
 
 def test_whole_split_is_the_plain_run(pictures: Path, tmp_path: Path) -> None:
     machine = machine_at(tmp_path)
     asked = configs(pictures)
-    plain = [o.result.id for o in evaluate(prepared_runs(asked, machine, Silent()))]
+    plain = [o.record.id for o in evaluate(prepared_runs(asked, machine, Silent()))]
     made = list(study(asked, machine, Silent(), fractions=(1.0,), draws=3))
-    assert [o.result.id for o in made] == plain and all(o.kept for o in made)
+    assert [o.record.id for o in made] == plain and all(o.kept for o in made)
 
 
 @pytest.mark.parametrize("settings", [(), ("features=live", "draws=0")])
@@ -196,7 +196,7 @@ def test_killed_study_goes_on_where_it_was(pictures: Path, tmp_path: Path) -> No
     assert [o.kept for o in again] == [True] * 4 + [False] * 6
     assert {path: path.read_bytes() for path in files} == files
     whole = list(study(configs(pictures), machine_at(tmp_path / "other"), Silent(), **SHARES))
-    assert [o.result.outcome() for o in again] == [o.result.outcome() for o in whole]
+    assert [o.record.outcome() for o in again] == [o.record.outcome() for o in whole]
 
 
 def test_fits_refused_on_few_rows_do_not_stop_the_others(pictures: Path, tmp_path: Path) -> None:
@@ -205,10 +205,10 @@ def test_fits_refused_on_few_rows_do_not_stop_the_others(pictures: Path, tmp_pat
         for outcome in study(
             configs(pictures), machine_at(tmp_path), Silent(), shots=(1, 3), draws=2
         ):
-            made.append((outcome.result.probe.name, outcome.result.train_labels.shots))
+            made.append((outcome.record.probe.name, outcome.record.train_labels.shots))
     assert made == [("linear", 1), ("linear", 1), *[("linear", 3), ("knn", 3)] * 2]
-    assert str(e.value).count("too few to hold a tenth") == 1  # a reason is told once
-    assert "knn of random:vit_digits on folder with 1 shot a class, draw 1" in str(e.value)
+    assert str(e.value).count("too few to hold out a tenth") == 1  # a reason is printed once
+    assert "knn of random:vit_digits on folder with 1 shot per class, draw 1" in str(e.value)
 
 
 def test_labels_that_look_permuted_are_told_at_the_end_and_every_fit_is_tried(
@@ -223,7 +223,7 @@ def test_labels_that_look_permuted_are_told_at_the_end_and_every_fit_is_tried(
                 pixels = np.full((24, 32, 3), 40 + 80 * number + item % 6, dtype=np.uint8)
                 Image.fromarray(pixels).save(root / split / label / f"{item}.png")
     asked = configs(root, probes=("knn",))
-    with pytest.raises(UsageError, match=r"2 of 2 runs could not be made.*look permuted"):
+    with pytest.raises(UsageError, match=r"2 of 2 runs failed.*look permuted"):
         list(study(asked, machine_at(tmp_path), Silent(), fractions=(0.5, 1.0), draws=1))
 
 
@@ -258,7 +258,7 @@ def test_labels_outside_of_the_subset_change_no_number(
         )  # fmt: skip
         machine = machine_at(tmp_path / f"home{number}")
         [outcome] = evaluate(prepared_runs([config], machine, Silent()))
-        facts = outcome.result.outcome()
+        facts = outcome.record.outcome()
         assert facts["task"]["options"].pop("whole_sha256")
         made.append(facts)
     assert made[0] == made[1]
@@ -272,7 +272,7 @@ def test_subset_is_known_by_its_rows_and_not_by_its_place(pictures: Path, tmp_pa
         (tmp_path / name).write_text(lines)
         [config] = configs(pictures, f"task.subset={tmp_path / name}", probes=("linear",))
         [outcome] = evaluate(prepared_runs([config], machine_at(tmp_path), Silent()))
-        numbers.append(outcome.result.id)
+        numbers.append(outcome.record.id)
     assert numbers[0] == numbers[1] != numbers[2]
 
 
@@ -280,10 +280,10 @@ def test_subset_is_known_by_its_rows_and_not_by_its_place(pictures: Path, tmp_pa
 def test_shares_go_from_few_to_many_and_all_labels_are_drawn_once() -> None:
     shares = [str(share) for share in shares_of((1.0, 0.05, 0.05), (5, 1), 2)]
     assert shares == [
-        "1 shot a class, draw 0",
-        "1 shot a class, draw 1",
-        "5 shots a class, draw 0",
-        "5 shots a class, draw 1",
+        "1 shot per class, draw 0",
+        "1 shot per class, draw 1",
+        "5 shots per class, draw 0",
+        "5 shots per class, draw 1",
         "5 % of the labels, draw 0",
         "5 % of the labels, draw 1",
         "all labels",
@@ -359,12 +359,12 @@ def test_command_prints_records_and_keeps_those_it_finds(bench: Bench, pictures:
 
 def test_command_tells_refused_fits_at_the_end(bench: Bench, pictures: Path) -> None:
     code, out, err = bench("lowshot", *ARGUMENTS, "--shots", "1,2", "--data", pictures)
-    assert code == 2 and "could not be made" in err
+    assert code == 2 and "runs failed" in err
     assert "low_shot.html" in err and "1 shot" in out
 
 
 def outcomes_of(*results: object) -> list[Outcome]:
-    return [Outcome(result=r, path=Path("records/x.json"), kept=False) for r in results]
+    return [Outcome(record=r, path=Path("records/x.json"), kept=False) for r in results]
 
 
 def test_encoders_of_one_name_are_not_averaged(capsys: pytest.CaptureFixture[str]) -> None:
@@ -381,8 +381,8 @@ def test_suspect_records_do_not_bring_unreportable_ones_into_the_table() -> None
         sound_record(status=status, reasons=() if status == "complete" else ("why",))
         for status in ("complete", "suspect", "not_reportable")
     )
-    assert not _asks_for_all(outcomes_of(whole, suspect))
-    assert _asks_for_all(outcomes_of(whole, hurried))
+    assert not _any_unreportable(outcomes_of(whole, suspect))
+    assert _any_unreportable(outcomes_of(whole, hurried))
 
 
 def test_command_refuses_what_is_no_number(bench: Bench, pictures: Path) -> None:

@@ -112,7 +112,7 @@ def test_a_checkout_that_was_clean_is_no_difference_but_a_limit_is(
     fields["reasons"] = ["the code differs from its commit"] if is_complete else []
     forger.write(fields, seal=True)
     assert again(bench, forger.path, root, "--reuse-features")[0] == 0
-    fields.update(status="not_reportable", reasons=["limited to 5 rows a split"])
+    fields.update(status="not_reportable", reasons=["limited to 5 rows per split"])
     forger.write(fields, seal=True)
     code, said, _ = again(bench, forger.path, root, "--reuse-features")
     assert code == 5

@@ -95,7 +95,7 @@ def test_encoders_are_those_of_whole_folders(run_folder: Path) -> None:
 
 
 def test_folder_without_encoders_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="holds no encoders"):
+    with pytest.raises(UsageError, match="has no encoders"):
         saved_encoders(tmp_path)
 
 

@@ -17,7 +17,7 @@ from bench.registry import build
 from tasks.ava import ava
 from tasks.ava_task import BoxData, BoxOptions, box_task
 from tasks.formats.ava_files import AvaFiles, shipped_classes
-from tasks.formats.ava_rows import KeyTimes, spelled_second
+from tasks.formats.ava_rows import KeyTimes, format_second
 from tests.tasks.ava_tree import EXCLUDED, FIT_FOUND, FOUND, TRAIN, VAL, touch, write_tree
 
 A, B, C, D, E = (letter * 11 for letter in "abcde")
@@ -166,7 +166,7 @@ def test_detected_boxes_can_be_fitted_on_too(root: Path) -> None:
     assert (facts["detector"]["below_threshold"], facts["detector"]["kept"]) == (1, 2)
     assert task.options["fit_threshold"] == 0.9 and "fit_detections" in task.files
     path.write_text(FIT_FOUND.replace(",14,", ",,"))
-    with pytest.raises(DataError, match=r"tells no action of any .*_and_labels"):
+    with pytest.raises(DataError, match=r"has no action labels for its .*_and_labels"):
         ava(data=root, fit_boxes="both")
 
 
@@ -190,7 +190,7 @@ def test_digest_covers_the_boxes(root: Path) -> None:
 
 def test_times_are_spelled_with_four_digits() -> None:
     assert [
-        spelled_second(m) for m in (1_000_000, 902_000_000, 1798_500_000, 12_000_003_000_000)
+        format_second(m) for m in (1_000_000, 902_000_000, 1798_500_000, 12_000_003_000_000)
     ] == [
         "0001",
         "0902",
@@ -285,7 +285,7 @@ def test_label_outside_of_the_classes_is_refused(root: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"threshold": 1.5}, "threshold 1.5 is no score"),
+        ({"threshold": 1.5}, r"threshold 1.5 is outside \[0, 1\]"),
         ({"seconds": 0}, "seconds 0"),
         ({"rules": "activitynet"}, "unknown rules 'activitynet'"),
         ({"version": "2.3"}, "unknown version '2.3'"),
@@ -310,7 +310,7 @@ def test_excluded_list_that_is_missing_is_told(
 ) -> None:
     (root / "annotations/ava_val_excluded_timestamps_v2.2.csv").unlink()
     task = ava(data=root)
-    assert "lists no excluded validation key frames" in caplog.text
+    assert "has no list of excluded validation key frames" in caplog.text
     assert len(task.score) == 4 and task.truth.excluded is None
     assert "excluded" not in task.score.regions.facts["detector"]
 

@@ -14,7 +14,7 @@ from bench.errors import DataError
 from tasks.ava import ava
 from tasks.formats import ava_media
 from tasks.formats.ava_files import find_files, read_seconds, shipped_classes
-from tasks.formats.ava_media import look_through, media_facts
+from tasks.formats.ava_media import count_media, scan_ava
 from tests.tasks.ava_tree import FOUND, touch, write_tree
 
 A, B = "a" * 11, "-b_B" + "b" * 7
@@ -35,7 +35,7 @@ def test_files_are_found_at_any_depth(tmp_path: Path, place: str) -> None:
     for name in (A, B):
         touch(tmp_path / place.format(name))
     touch(tmp_path / "videos/other.mp4")
-    assert look_through(tmp_path).media_of([B, A]) == [
+    assert scan_ava(tmp_path).media_of([B, A]) == [
         tmp_path / place.format(B),
         tmp_path / place.format(A),
     ]
@@ -48,9 +48,9 @@ def test_files_are_found_at_any_depth(tmp_path: Path, place: str) -> None:
 def test_folders_of_frames_are_found(tmp_path: Path, folder: str, pattern: str) -> None:
     for name in (A, B):
         frames(tmp_path / folder.format(name), pattern.format(name))
-    media = look_through(tmp_path).media_of([A, B])
+    media = scan_ava(tmp_path).media_of([A, B])
     assert media == [FrameFolder(tmp_path / folder.format(name)) for name in (A, B)]
-    assert media_facts(media) == {"folders of frames": 2}
+    assert count_media(media) == {"folders of frames": 2}
 
 
 def test_folders_of_frames_are_not_looked_through(
@@ -77,7 +77,7 @@ def test_folders_of_frames_are_not_looked_through(
     from os import scandir as SCANDIR  # noqa: N812
 
     monkeypatch.setattr(ava_media.os, "scandir", Entries)
-    tree = look_through(tmp_path)
+    tree = scan_ava(tmp_path)
     assert list(tree.frames) == [A]
     assert len(asked) < 50
 
@@ -99,11 +99,11 @@ def test_two_files_of_one_video_are_refused_unless_links(tmp_path: Path) -> None
     path = touch(tmp_path / f"videos/{A}.mp4")
     (tmp_path / "links").mkdir()
     (tmp_path / f"links/{A}.mp4").symlink_to(path)
-    [found] = look_through(tmp_path).media_of([A])
+    [found] = scan_ava(tmp_path).media_of([A])
     assert found.resolve() == path
     touch(tmp_path / f"videos_15min/{A}.mp4")
     with pytest.raises(DataError, match=rf"video {A} 2 times: .*videos_15min.*task.media=DIR"):
-        look_through(tmp_path).media_of([A])
+        scan_ava(tmp_path).media_of([A])
 
 
 def test_missing_video_stays_a_row_but_not_all_of_them(tmp_path: Path) -> None:
@@ -122,20 +122,20 @@ def test_pictures_beside_videos_or_folders_are_no_frames(tmp_path: Path) -> None
         touch(tmp_path / f"videos/poster_{number}_of_film.jpg")
     touch(tmp_path / f"videos/sub/{A}.mp4")
     touch(tmp_path / f"videos/{B}.mp4")
-    tree = look_through(tmp_path)
+    tree = scan_ava(tmp_path)
     assert set(tree.videos) == {A, B} and not tree.frames
 
 
 def test_link_to_a_folder_around_it_ends(tmp_path: Path) -> None:
     touch(tmp_path / f"videos/{A}.mp4")
     (tmp_path / "videos/again").symlink_to(tmp_path)
-    assert look_through(tmp_path).videos == {A: [f"videos/{A}.mp4"]}
+    assert scan_ava(tmp_path).videos == {A: [f"videos/{A}.mp4"]}
 
 
 # ------------------------------------------------------------------------------------------- lists
 def test_published_names_are_found_in_the_examples() -> None:
     files = find_files(
-        look_through(FORMATS),
+        scan_ava(FORMATS),
         version="2.2",
         detections=Path("slowfast/ava_val_predicted_boxes.csv"),
     )
@@ -176,8 +176,8 @@ def test_two_ground_truths_that_differ_need_a_choice(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("ava_val_v2.2.csv", r"holds no ava_val_v2.2.csv, .*--data with the folder of AVA"),
-        ("ava_val_predicted_boxes.csv", r"holds none of ava_val_predicted_.*task.detections=FILE"),
+        ("ava_val_v2.2.csv", r"has no ava_val_v2.2.csv, .*pass the folder of AVA as --data"),
+        ("ava_val_predicted_boxes.csv", r"has none of ava_val_predicted_.*task.detections=FILE"),
     ],
 )
 def test_missing_lists_are_named(tmp_path: Path, name: str, said: str) -> None:
@@ -198,7 +198,7 @@ def test_version_2_1_reads_its_own_lists(tmp_path: Path) -> None:
     root = write_tree(tmp_path)
     for path in sorted((root / "annotations").glob("*v2.2*")):
         path.rename(path.with_name(path.name.replace("v2.2", "v2.1")))
-    with pytest.raises(DataError, match=r"holds no ava_train_v2.2.csv"):
+    with pytest.raises(DataError, match=r"has no ava_train_v2.2.csv"):
         ava(data=root)
     task = ava(data=root, version="2.1")
     assert (len(task.fit), task.title) == (4, "AVA v2.1 actions")
@@ -213,7 +213,7 @@ def test_lists_deeper_than_four_folders_are_not_found(tmp_path: Path) -> None:
     (root / "1/2/3/4").rename(root / "1/2/3/x")
     (root / "1/2/3/5").mkdir()
     (root / "1/2/3/x").rename(root / "1/2/3/5/6")
-    with pytest.raises(DataError, match="holds no ava_train"):
+    with pytest.raises(DataError, match="has no ava_train"):
         ava(data=root)
 
 
@@ -221,7 +221,7 @@ def test_wrong_list_of_seconds_is_named(tmp_path: Path) -> None:
     assert read_seconds(touch(tmp_path / "s.txt", "0902\n903\n")) == {902_000_000, 903_000_000}
     mixed = touch(tmp_path / "s.txt", "\ufeff0902\r\n\r\n903.5 \r\n\r\n")
     assert read_seconds(mixed) == {902_000_000, 903_500_000}
-    with pytest.raises(DataError, match=r"s.txt, line 2: the timestamp 'x' is no number"):
+    with pytest.raises(DataError, match=r"s.txt, line 2: the timestamp 'x' is not a number"):
         read_seconds(touch(tmp_path / "s.txt", "0902\nx\n"))
     with pytest.raises(DataError, match="is empty"):
         read_seconds(touch(tmp_path / "s.txt", ""))

@@ -96,7 +96,7 @@ def test_other_files_are_left_to_the_general_reader(tmp_path: Path) -> None:
         path = write(tmp_path / "x.txt", f"{line}\n")
         assert read(path, "train_split1", tree, HMDB51.labels) is None
     path = write(tmp_path / "x.txt", "wave/x.avi 50\nwavy/x.avi 50\n")
-    with pytest.raises(DataError, match=r"line 2: 'wavy/x\.avi' carries no class"):
+    with pytest.raises(DataError, match=r"line 2: 'wavy/x\.avi' contains no class"):
         read(path, "train_split1", tree, HMDB51.labels)
 
 

@@ -17,7 +17,7 @@ from bench.data.discover.dataset import Listed
 from bench.data.discover.folder_scan import scan
 from bench.data.discover.label_map import LabelMap
 from bench.errors import DataError
-from tasks.formats.imagenet_files import image_id, read_imagenet, told_wnid
+from tasks.formats.imagenet_files import image_id, read_imagenet, wnid_in_name
 from tasks.in1k import in1k
 from tasks.labels import shipped
 
@@ -67,7 +67,7 @@ def copied(tmp_path: Path, *parts: str) -> Path:
     ],
 )
 def test_id_and_class_that_a_name_tells(name: str, sample: str, wnid: str | None) -> None:
-    assert (image_id(name), told_wnid(name)) == (sample, wnid)
+    assert (image_id(name), wnid_in_name(name)) == (sample, wnid)
 
 
 # --------------------------------------------------------------------------------- official lists

@@ -24,7 +24,7 @@ CLASSES = [
 
 
 def facts(**changed: Any) -> dict:
-    """Four images of three classes; image ids are no row numbers, annotations in another order."""
+    """Four images of three classes; image ids are not row numbers, annotations in another order."""
     folders = ["00000_Aa", "00001_Bb", "00002_Cc"]
     images = [(17, 2), (3, 0), (900_000_000_000, 1), (5, 2)]
     return {
@@ -101,16 +101,16 @@ def without(rows: list, place: int) -> list:
         ("annotations", lambda rows: without(rows, 1), r"'val/00001_Bb/2.jpg' has no annotation"),
         ("images", lambda rows: without(rows, 1), "4 annotations for 3 images"),
         ("annotations", lambda rows: [*rows, rows[0]], "5 annotations for 4 images"),
-        ("images", lambda rows: [*rows[:3], rows[0]], "of which 3 have an id of their own"),
+        ("images", lambda rows: [*rows[:3], rows[0]], "images with 3 different ids"),
         ("categories", lambda rows: without(rows, 0), "category_id 2 is not among the categories"),
         (
             "annotations",
             lambda rows: [{**rows[0], "category_id": 1}, *rows[1:]],
-            r"'val/00002_Cc/3.jpg' has category_id 1, but the number of its folder",
+            r"'val/00002_Cc/3.jpg' has category_id 1, which is not the number of its folder",
         ),
-        ("images", lambda rows: [{"id": 3}], r"among the images lacks a field"),
-        ("annotations", lambda rows: [{"image_id": "3", "category_id": 0}], "in another form"),
-        ("categories", lambda rows: [{"id": 0}], "among the categories lacks a field"),
+        ("images", lambda rows: [{"id": 3}], r"in images lacks a field"),
+        ("annotations", lambda rows: [{"image_id": "3", "category_id": 0}], "of a wrong type"),
+        ("categories", lambda rows: [{"id": 0}], "in categories lacks a field"),
     ],
 )
 def test_what_contradicts_itself_is_refused(

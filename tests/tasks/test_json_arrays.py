@@ -55,7 +55,7 @@ def test_every_cut_off_file_is_refused(tmp_path: Path) -> None:
     ("text", "reason"),
     [
         ("[1, 2]", "expected {"),
-        ('{"images": {"a": 1}}', "'images' is no array"),
+        ('{"images": {"a": 1}}', "'images' is not an array"),
         ('{"images": [1 2]}', "expected , or ]"),
         ('{"images": [1,]}', "Expecting value"),
         ('{"info": 1 "images": []}', "expected , or }"),

@@ -153,7 +153,7 @@ def test_one_table_for_all_splits_is_cut_by_its_column(tmp_path: Path) -> None:
     [
         ("abseilin,aaaaaaaaaaa,1,2,train", r"line 2: 'abseilin' .*Did you mean 'abseiling'\?"),
         ("zumba,aaaaaaaaaaa,1,x,train", r"line 2: the times of 'aaaaaaaaaaa'"),
-        ("zumba,a,aaaaaaaaaaa,1,2,train", r"line 2: 6 fields where the header has 5"),
+        ("zumba,a,aaaaaaaaaaa,1,2,train", r"line 2: 6 fields, but the header has 5"),
     ],
 )
 def test_damaged_rows_are_named(tmp_path: Path, row: str, said: str) -> None:
@@ -238,7 +238,7 @@ def test_label_map_beside_a_list_must_not_contradict_the_shipped_one(tmp_path: P
 def test_index_beyond_the_classes_is_refused(tmp_path: Path) -> None:
     (tmp_path / "train.csv").write_text("train/a.mp4 400\n")
     touch(tmp_path, "train/a.mp4")
-    with pytest.raises(DataError, match=r"line 1: label '400' is none of the 400 classes"):
+    with pytest.raises(DataError, match=r"line 1: label '400' is not one of the 400 classes"):
         read_split(K400, tmp_path, "train", listing=tmp_path / "train.csv")
 
 
@@ -359,7 +359,7 @@ def test_task_takes_lists_and_media_from_elsewhere(tmp_path: Path) -> None:
 
 
 def test_task_without_data_says_how_to_give_it() -> None:
-    with pytest.raises(UsageError, match=r"--data DIR, or `bench data add k400 DIR`"):
+    with pytest.raises(UsageError, match=r"--data DIR, or run `bench data add k400 DIR`"):
         k400()
 
 

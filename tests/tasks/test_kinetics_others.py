@@ -102,7 +102,7 @@ def test_whole_lists_of_cvdf_go_before_its_tables(tmp_path: Path) -> None:
     write(whole, "a line that is no row\n")
     manifest = read_split(K600, root, "val")
     assert len(manifest) == 1
-    assert manifest.layout.startswith("table of clips, val.txt beside it not used")
+    assert manifest.layout.startswith("table of clips, val.txt next to it not used")
 
 
 def test_other_files_are_left_to_the_general_reader(tmp_path: Path) -> None:

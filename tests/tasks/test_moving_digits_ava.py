@@ -264,7 +264,7 @@ def test_overlap_is_that_of_counted_points() -> None:
     rng = np.random.default_rng(0)
     for _ in range(20):
         one, other = np.round(np.sort(rng.random((2, 2, 2)), axis=1).reshape(2, 4), 3)
-        assert files.overlap(tuple(one), tuple(other)) == pytest.approx(
+        assert files.iou(tuple(one), tuple(other)) == pytest.approx(
             plain_overlap(one, other), abs=1e-9
         )
 
@@ -566,10 +566,10 @@ def test_a_run_scores_every_box_against_the_whole_truth(
         probe_options={"epochs": 1},
     )
     [outcome] = evaluate(prepared_runs([config], Machine(home=tmp_path), Silent()))
-    metrics, task = outcome.result.metrics, moving_digits_ava(data=home)
+    metrics, task = outcome.record.metrics, moving_digits_ava(data=home)
     assert (metrics.scored, metrics.expected) == (len(task.score), len(task.score))
     assert [one.id for one in metrics.classes] == list(task.truth.classes)
-    assert outcome.result.task.unit == "box" and outcome.result.task.metric == "mean_ap"
+    assert outcome.record.task.unit == "box" and outcome.record.task.metric == "mean_ap"
     counted = sum(
         action in task.truth.classes
         for frame in lists.key_frames("val", 3)

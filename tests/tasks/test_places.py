@@ -80,7 +80,7 @@ def test_scene_is_what_the_folder_ends_in() -> None:
     find = scene_finder(LABELS)
     assert find("images256/t/train_station/platform") == 9
     assert find("train/train_station-platform") == 9
-    assert find("platform") is None  # half a name is no class
+    assert find("platform") is None  # half a name is not a class
     assert find("val_256") is None
 
 
@@ -119,7 +119,9 @@ def test_list_of_class_folders_without_index(tmp_path: Path) -> None:
     listed = read(tmp_path, "val.txt", "val")
     assert listed.labels.tolist() == [OUTDOOR, 0]
     text(tmp_path / "val.txt", "\n".join([*images, "val/airfeild/3.jpg"]))
-    with pytest.raises(DataError, match=r"line 3: the folder of 'val/airfeild/3.jpg' is no class"):
+    with pytest.raises(
+        DataError, match=r"line 3: the folder of 'val/airfeild/3.jpg' is not a class"
+    ):
         read(tmp_path, "val.txt", "val")
 
 
@@ -140,7 +142,7 @@ def test_index_of_another_class_than_the_name_tells_is_refused(tmp_path: Path) -
     with pytest.raises(DataError, match=r"line 2: .*'a/airplane_cabin', but the index 8"):
         read(tmp_path, "train.txt")
     text(tmp_path / "train.txt", "/a/airfield/1.jpg 0\n/a/airplane_cabin/1.jpg 800\n")
-    with pytest.raises(DataError, match=r"index 800 beside it is no class"):
+    with pytest.raises(DataError, match=r"index 800 is not a class"):
         read(tmp_path, "train.txt")
 
 

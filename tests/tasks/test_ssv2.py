@@ -95,7 +95,7 @@ def test_list_of_frames_says_where_the_labels_come_from(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"frames only.*put something-something-v2-train\.json"):
         read(frames, "train", look(tmp_path), THREE)
     copy("ssv2/20bn_naming", tmp_path)
-    with pytest.raises(DataError, match=r"leave this list out and .*v2-train\.json is read"):
+    with pytest.raises(DataError, match=r"omit this list to read .*v2-train\.json"):
         read(frames, "train", look(tmp_path), THREE)
 
 
@@ -165,7 +165,7 @@ def test_videos_beside_their_conversions_need_a_folder(tmp_path: Path) -> None:
     root = plant(tmp_path, *names)
     copy("ssv2/20bn_naming", root)
     classes = root / "20bn_naming" / "something-something-v2-labels.json"
-    with pytest.raises(DataError, match=r"two files fit the sample '900001'.*task\.media=FOLDER"):
+    with pytest.raises(DataError, match=r"two files match the sample '900001'.*task\.media=FOLDER"):
         read_split(SSV2, root, "train", classes=classes)
     folder = Path("20bn-something-something-v2")
     manifest = read_split(SSV2, root, "train", classes=classes, media=folder)

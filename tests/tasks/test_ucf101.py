@@ -107,7 +107,7 @@ def test_other_files_are_left_to_the_general_reader(tmp_path: Path) -> None:
     for text in ("clip.avi 3\n", "path,label\n", "YoYo/v_YoYo_g01_c01.avi,100\n", ""):
         assert read(write(tmp_path / "x.txt", text), "trainlist01", tree, UCF101.labels) is None
     path = write(tmp_path / "x.txt", "YoYo/v_YoYo_g01_c01.avi\nclip.avi\n")
-    with pytest.raises(DataError, match=r"line 2: 'clip\.avi' carries no class"):
+    with pytest.raises(DataError, match=r"line 2: 'clip\.avi' contains no class"):
         read(path, "trainlist01", tree, UCF101.labels)
     assert b"\r\n" in (FORMATS / "ucf101/ucfTrainTestlist/testlist01.txt").read_bytes()
 

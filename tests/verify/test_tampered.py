@@ -409,7 +409,7 @@ def heads(**changes: Any) -> Forge:
 
 
 BROKEN = "the seal is broken"
-NOT_THE_FILE = "is not the file that the record was written with"
+NOT_THE_FILE = "was changed after the record was written"
 CLIPS = {
     # edited metric
     "top1": (setting("metrics.top1", 0.6, seal=False), "record", "top1 0.6 is not"),
@@ -424,29 +424,29 @@ CLIPS = {
     "majority": (setting("metrics.majority", 0.9, seal=True), "metrics", "majority is 0.9"),
     # dropped predictions
     "dropped": (rows(drop, digest=False), "files", NOT_THE_FILE),
-    "dropped, mended": (rows(drop), "rows", "17 rows, the record lists 18"),
+    "dropped, mended": (rows(drop), "rows", "17 rows, but the record lists 18"),
     "dropped, counted": (rows(drop_and_number, metrics=True), "manifest", "give the digest"),
     "gone": (no_file, "files", "is missing"),
     "none claimed": (claims_nothing, "files", "names no predictions"),
     "hidden": (rows(hidden, digest=False), "files", NOT_THE_FILE),
-    "hidden, mended": (rows(hidden), "rows", "15 rows are scored, the record used 16"),
+    "hidden, mended": (rows(hidden), "rows", "15 rows are scored, but the record used 16"),
     "hidden, counted": (rows(hidden, metrics=True), "record", "do not make the 18 listed"),
     # duplicated predictions
     "twice": (rows(twice, digest=False), "files", NOT_THE_FILE),
-    "twice, mended": (rows(twice), "rows", "stands in rows 0 and 17"),
-    "twice, counted": (rows(twice, metrics=True), "rows", "stands in rows 0 and 17"),
-    "appended": (rows(appended), "rows", "19 rows, the record lists 18"),
-    "appended, counted": (rows(appended, metrics=True), "rows", "stands in rows 0 and 18"),
+    "twice, mended": (rows(twice), "rows", "listed twice (rows 0 and 17)"),
+    "twice, counted": (rows(twice, metrics=True), "rows", "listed twice (rows 0 and 17)"),
+    "appended": (rows(appended), "rows", "19 rows, but the record lists 18"),
+    "appended, counted": (rows(appended, metrics=True), "rows", "listed twice (rows 0 and 18)"),
     # swapped and edited predictions
     "swapped": (rows(swapped, digest=False), "files", NOT_THE_FILE),
-    "swapped, mended": (rows(swapped), "metrics", "on record, the predictions give"),
-    "reordered": (rows(reordered), "rows", "row 0 is numbered 1"),
+    "swapped, mended": (rows(swapped), "metrics", "on record, but the predictions give"),
+    "reordered": (rows(reordered), "rows", "row 0 has the number 1"),
     "guessed": (rows(guessed, digest=False), "files", NOT_THE_FILE),
     "guessed, mended": (rows(guessed), "metrics", "correct is"),
     "predicted": (rows(only_predicted, metrics=True), "rows", "most probable class"),
-    "louder": (rows(louder), "rows", "add up to more than 1"),
+    "louder": (rows(louder), "rows", "sum to more than 1"),
     "backwards": (rows(backwards), "rows", "out of order"),
-    "no number": (rows(not_a_number), "rows", "no number from 0 to 1"),
+    "no number": (rows(not_a_number), "rows", "outside [0, 1]"),
     "first": (rows(at("probability", right_row, 0.999)), "rows", "not the first of its list"),
     "no class": (rows(at("top_classes", right_row, lambda c: [c[0], 9, *c[2:]])), "rows",
                  "does not have"),
@@ -455,65 +455,66 @@ CLIPS = {
     "short list": (rows(at("top_classes", right_row, lambda c: c[:3])), "rows", "list 6 classes"),
     "status": (rows(at("status", 0, "lost")), "rows", "status 'lost' is unknown"),
     # relabelled rows and splits
-    "fate": (rows(other_fate), "rows", "in only one of predictions and record"),
+    "fate": (rows(other_fate), "rows", "in the predictions or the record, not in both"),
     "label": (rows(relabelled, digest=False), "files", NOT_THE_FILE),
     "label, counted": (rows(relabelled, metrics=True), "manifest", "rows or labels are not those"),
     "label 6": (rows(at("label", 0, 6)), "rows", "row 0 has the label 6 of 6 classes"),
     "id": (rows(at("id", 0, "val/climb/9.mp4")), "manifest", "give the digest"),
     "split": (setting("task.score_split", "test", seal=False), "seal", BROKEN),
-    "split, sealed": (split("record"), "belongs", "for the split 'val', the record is of 'test'"),
-    "split of the file": (split("digest"), "belongs", "for the split 'test'"),
-    "task": (setting("task.name", "k400", seal=True), "belongs", "for the task 'listing'"),
+    "split, sealed": (split("record"), "belongs", "for split 'val', but the record has 'test'"),
+    "split of the file": (split("digest"), "belongs", "for split 'test'"),
+    "task": (setting("task.name", "k400", seal=True), "belongs", "for task 'listing'"),
     "rows of another": (setting("data.score.digest", "0" * 64, seal=True), "record", "the record"),
     "published count": (setting("data.score.expected", 16, seal=True), "record", "expected 18"),
     # changed protocol
     "protocol": (setting("protocol.name", "vjepa@1", seal=True), "record", "config.protocol is"),
     "protocol, config": (protocol_id(), "record", "the record says"),
-    "protocol, id": (protocol_id(identity=True), "protocol", "another protocol under this name"),
+    "protocol, id": (protocol_id(identity=True), "protocol",
+                     "another protocol under the same name"),
     "protocol, digest": (protocol_id(digest=True, identity=True), "protocol",
-                         "chosen by 'honest', vjepa@1 chooses by 'single'"),
+                         "chosen by 'honest', but vjepa@1 uses 'single'"),
     "unknown protocol": (protocol_id(identity=True, name="honest@9"), "protocol",
                          "cannot be compared"),
     "digest of a protocol": (setting("protocol.digest", "0" * 64, seal=True), "record", "give"),
     # another model
     "foreign": (foreign(digest=False), "files", NOT_THE_FILE),
-    "foreign, mended": (foreign(digest=True), "belongs", "was written for the record"),
+    "foreign, mended": (foreign(digest=True), "belongs", "was written for record"),
     "foreign, told": (foreign(digest=True, told=True), "metrics", "the predictions give"),
-    "another name": (known_as, "config", "the config names 'random:vit_digits'"),
-    "elsewhere": (elsewhere, "files", "which must be"),
+    "another name": (known_as, "config", "the config has 'random:vit_digits'"),
+    "elsewhere": (elsewhere, "files", "must be"),
     # the config, and what follows from it
     "as boxes": (as_boxes, "record", "task.unit is 'box'"),
     "fraction": (setting("train_labels.fraction", 0.05, seal=True), "config",
-                 "train_labels.fraction is 0.05, that of the task is 1.0"),
-    "few labels": (few_labels, "config", "task.options.fraction is 0.05, the config has 1.0"),
+                 "train_labels.fraction is 0.05, but that of the task is 1.0"),
+    "few labels": (few_labels, "config", "task.options.fraction is 0.05, but the config has 1.0"),
     "fit split": (setting("task.fit_split", None, seal=True), "config", "fit_split None"),
-    "plan": (config_of(plan="8x8x3@4"), "config", "clips to score are 8x1x1@4"),
-    "layers": (config_of(layers=[0]), "config", "layer 0, which is not on record"),
-    "draws": (config_of(draws=5), "config", "draws 5, which is not on record"),
+    "plan": (config_of(plan="8x8x3@4"), "config", "the scored clips are 8x1x1@4"),
+    "layers": (config_of(layers=[0]), "config", "layer 0, which is not recorded"),
+    "draws": (config_of(draws=5), "config", "draws 5, which is not recorded"),
     "dtype": (setting("features.dtype", "float32", seal=True), "config", "features are float32"),
     "precision": (config_of(precision="bf16"), "config", "the config has bf16"),
-    "options": (config_of(probe_options={"epochs": 9}), "config", "the probe epochs = 9"),
-    "known task": (setting("task.name", "k400", seal=True), "config", "is called 'k400'"),
-    "trained": (setting("encoder.is_floor", False, seal=True), "config", "not called a floor"),
-    "arrays": (setting("encoder.spec", "arrays", seal=True), "config", "is called 'arrays'"),
+    "options": (config_of(probe_options={"epochs": 9}), "config", "epochs = 9 for the probe"),
+    "known task": (setting("task.name", "k400", seal=True), "config", "the task is 'k400'"),
+    "trained": (setting("encoder.is_floor", False, seal=True), "config", "not marked as a floor"),
+    "arrays": (setting("encoder.spec", "arrays", seal=True), "config", "the encoder is 'arrays'"),
     # the choice of the head
-    "no scores": (heads(holdout_scores=[]), "selection", "nothing says by what one of 2 heads"),
-    "no share": (heads(holdout_scores=[0.51, 0.3]), "selection", "0.51, which is no share"),
+    "no scores": (heads(holdout_scores=[]), "selection", "no scores to choose one of 2 heads"),
+    "no share": (heads(holdout_scores=[0.51, 0.3]), "selection", "0.51, which is not a share"),
     "none held": (heads(holdout_rows=0), "selection", "0 of 24 training rows"),
     "not beside": (heads(score_split_scores=[], score_split_fit=None), "selection",
-                   "not counted on the score split"),
+                   "have no scores on the score split"),
     "fit of all": (heads(score_split_fit="all"), "selection", "score_split_fit is 'all'"),
     # files that are no files, numbers and texts that are none
     "device": (link_to("/dev/zero"), "files", "not a plain file"),
-    "tensors": (other_tensors, "files", "probe.safetensors is not the one"),
-    "deep": (deep(b"frozenbench"), "belongs", "nothing in"),
-    "half a character": (half_a_character, "manifest", "class names are not kept"),
+    "tensors": (other_tensors, "files", "probe.safetensors does not match"),
+    "deep": (deep(b"frozenbench"), "belongs", "does not name"),
+    "half a character": (half_a_character, "manifest", "class names are not saved"),
     "line break": (merged_row, "manifest", "has a line break"),
-    "key twice": (twice_in_file, "record", "'top1' stands twice"),
+    "key twice": (twice_in_file, "record", "'top1' occurs twice"),
     "huge": (setting("data.score.listed", 10**400, seal=True), "record", "data.score.listed"),
     "nothing": (nothing_scored, "metrics", "no row was scored"),
     # the record itself
-    "older": (older, "belongs", "was given an older schema"),
+    "older": (older, "belongs", "the schema version of the record was lowered"),
     "no seal": (without("seal"), "seal", "the seal is missing"),
     "no field": (without("timing"), "record", "field 'timing' is missing"),
     "renamed": (renamed, "record", "name it"),
@@ -615,27 +616,27 @@ BOXES = {
     "bounds": (setting("metrics.bounds.high", 0.99, seal=True), "metrics", "bounds.high is 0.99"),
     "truth counted": (setting("metrics.truth.scored", 1, seal=True), "metrics", "truth.scored"),
     "dropped": (box_rows(drop, digest=False), "files", NOT_THE_FILE),
-    "dropped, mended": (box_rows(drop), "rows", "7 rows, the record lists 8"),
-    "twice": (box_rows(twice), "rows", "stands in rows 0 and 7"),
-    "numbered": (box_rows(at("row", 0, 5)), "rows", "row 0 is numbered 5"),
+    "dropped, mended": (box_rows(drop), "rows", "7 rows, but the record lists 8"),
+    "twice": (box_rows(twice), "rows", "listed twice (rows 0 and 7)"),
+    "numbered": (box_rows(at("row", 0, 5)), "rows", "row 0 has the number 5"),
     "scores": (box_rows(turned, digest=False), "files", NOT_THE_FILE),
     "scores, mended": (box_rows(turned), "metrics", "the predictions give"),
     "place": (box_rows(far_away), "metrics", "the predictions give"),
-    "no number": (box_rows(at("scores", 0, [float("nan"), 0.5])), "rows", "no number from 0 to 1"),
+    "no number": (box_rows(at("scores", 0, [float("nan"), 0.5])), "rows", "outside [0, 1]"),
     "short": (box_rows(at("scores", 0, [0.5])), "rows", "row 0 does not have 2 scores"),
-    "status": (box_rows(at("status", 0, "missing")), "rows", "is missing has scores"),
+    "status": (box_rows(at("status", 0, "missing")), "rows", "is missing, but has scores"),
     "truth": (box_rows(drop_true_box, "truth", digest=False), "files", NOT_THE_FILE),
     "truth, mended": (box_rows(drop_true_box, "truth"), "metrics", "the predictions give"),
     "boxes": (setting("data.score.boxes.videos", 9, seal=True), "manifest", "videos is 9"),
-    "split": (setting("task.score_split", "test", seal=True), "belongs", "for the split 'val'"),
-    "split of the truth": (told_split, "belongs", "-truth.parquet was written for the split"),
-    "classes": (classes_of, "rows", "not of the classes on record"),
+    "split": (setting("task.score_split", "test", seal=True), "belongs", "for split 'val'"),
+    "split of the truth": (told_split, "belongs", "-truth.parquet was written for split"),
+    "classes": (classes_of, "rows", "of other classes than the record"),
     "deep": (deep(b"classes"), "rows", "recursion"),
-    "unknown rules": (rules_of(b"mine"), "rows", "the rules 'mine' of the truth are unknown"),
+    "unknown rules": (rules_of(b"mine"), "rows", "unknown rules 'mine'"),
     "classes of the truth": (rules_of(json.dumps({str(2**70): "sit"}).encode(), b"classes"), "rows",
                              "too large"),
-    "nowhere": (box_rows(at("x1", 0, float("nan")), "truth"), "rows", "no number"),
-    "not counted": (setting("data.score.boxes", {}, seal=True), "manifest", "does not count"),
+    "nowhere": (box_rows(at("x1", 0, float("nan")), "truth"), "rows", "non-finite corner"),
+    "not counted": (setting("data.score.boxes", {}, seal=True), "manifest", "lacks the numbers of"),
     "files": (setting("task.files.ground_truth", "0" * 64, seal=True), "record", "the record says"),
 }  # fmt: skip
 
@@ -663,7 +664,7 @@ def test_predictions_of_another_model_with_everything_mended_are_found_beside_th
     assert verify(forger.path).status == "ok"  # alone it cannot be told
     for verdict in verify_all([forger.path, other.path]):
         [said] = [f for f in verdict.findings if f.check == "copies"]
-        assert said.outcome == "suspect" and "bit for bit" in said.sentence
+        assert said.outcome == "suspect" and "bit-identical" in said.sentence
 
 
 def test_a_split_relabelled_everywhere_is_found_beside_a_record_of_the_same_rows(
@@ -677,7 +678,7 @@ def test_a_split_relabelled_everywhere_is_found_beside_a_record_of_the_same_rows
     assert verify(forger.path).status == "ok"
     forged, _ = verify_all([forger.path, other.path])
     [said] = [f for f in forged.findings if f.check == "split"]
-    assert said.outcome == "suspect" and "the same rows are listing val" in said.sentence
+    assert said.outcome == "suspect" and "but listing val" in said.sentence
 
 
 def test_boxes_that_all_have_the_same_scores_are_suspect(

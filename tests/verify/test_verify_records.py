@@ -137,11 +137,11 @@ def test_lost_rows_are_left_out_of_a_run_that_skips_them_and_none_is_lost_in_one
 ) -> None:
     verdict = verify(made(tmp_path, model(0.5), lost=20, on_unreadable="skip"))
     assert verdict.having("failed") == []
-    assert verdict.result.metrics.top1 == verdict.result.metrics.correct / 100
+    assert verdict.record.metrics.top1 == verdict.record.metrics.correct / 100
     verdict = verify(made(tmp_path, model(0.5), lost=20, on_unreadable="stop"))
     said, words = outcome(verdict, "rows")
     assert said == "failed" and words.endswith(
-        "20 rows were lost in a run that stops at unreadable ones"
+        "20 rows are unreadable, but the run stops at unreadable ones"
     )
 
 
@@ -339,7 +339,7 @@ def test_more_rows_than_the_record_lists_are_not_read(tmp_path: Path) -> None:
         for _ in range(3):
             writer.write_table(table)
     said, words = outcome(mended(path, path.read_bytes(), parquet.read_bytes()), "rows")
-    assert said == "failed" and words.endswith("360 rows, the record lists 120")
+    assert said == "failed" and words.endswith("360 rows, but the record lists 120")
 
 
 def told(bench: Bench, *words: object) -> tuple[int, list[dict[str, Any]], str]:
@@ -376,7 +376,7 @@ def test_command_takes_an_id_and_tells_records_that_are_not_reportable(
     folder.mkdir(parents=True)
     path = made(
         folder, model(0.8), encoder="vit_tiny", weights="w", status="not_reportable",
-        reasons=("limited to 5 rows a split",),
+        reasons=("limited to 5 rows per split",),
     )  # fmt: skip
     code, [verdict], _ = told(bench, path.stem, "--home", tmp_path / "home")
     assert (code, verdict["recorded_status"], verdict["status"]) == (
@@ -419,7 +419,7 @@ def test_command_finds_records_that_stand_twice_and_files_that_belong_to_none(
 def test_many_rows_are_counted_without_a_loop_over_them(tmp_path: Path) -> None:
     path = made(tmp_path, model(0.5, rows=50_000))
     verdict = verify(path)
-    assert verdict.having("failed") == [] and open_record(path).result is not None
+    assert verdict.having("failed") == [] and open_record(path).record is not None
 
 
 @pytest.mark.parametrize("version", [4.0, "4", True, 3.5, 5, None, -1])

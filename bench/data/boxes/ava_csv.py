@@ -3,10 +3,10 @@
 video,second,x1,y1,x2,y2,action,person    ground truth (ava_val_v2.2.csv)
 video,second,x1,y1,x2,y2,action,score     detections, the layout that evaluators share
 video,second,x1,y1,x2,y2,action           either, with 1 for the person or score
-video,second                              a frame without boxes; a line of a list of exclusions
+video,second                              a frame without boxes, or one excluded from scoring
 
-Corners are fractions of the frame from 0 to 1. There is no header. Lines of 2, 7 and 8 columns may
-be mixed.
+Corners are fractions of the frame from 0 to 1. There is no header. Lines with 2, 7 and 8 columns
+may be mixed.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ FloatArray = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.int32]
 
 BLOCK_BYTES = 8 << 20
-PEEK = 1000  # lines whose widths decide which one is usual
+PEEK = 1000  # lines that decide the usual number of columns
 COLUMNS = ("video", "second", *CORNERS, "action", "last")
 
 
@@ -50,12 +50,12 @@ class KeyFrames:
         return len(self.video)
 
     def at(self, rows: npt.NDArray[Any]) -> KeyFrames:
-        """Return the frames of some rows: numbers or a mask."""
+        """Return the frames of some rows, given as numbers or a mask."""
         return KeyFrames(videos=self.videos, video=self.video[rows], micros=self.micros[rows])
 
 
 def frames_of(rows: Sequence[tuple[str, int]], codes: dict[str, int] | None = None) -> KeyFrames:
-    """Return (video, microseconds) pairs as columns; videos new to `codes` get the next number."""
+    """Return (video, microseconds) pairs as columns; new videos are appended to `codes`."""
     codes = {} if codes is None else codes
     video = [codes.setdefault(name, len(codes)) for name, _ in rows]
     return KeyFrames(
@@ -66,23 +66,23 @@ def frames_of(rows: Sequence[tuple[str, int]], codes: dict[str, int] | None = No
 
 
 def joined_frames(parts: Sequence[KeyFrames]) -> KeyFrames:
-    """Return the key frames of several parts, one after the other."""
+    """Concatenate the key frames of several parts."""
     codes: dict[str, int] = {}
-    own = [np.array([codes.setdefault(v, len(codes)) for v in p.videos], np.int32) for p in parts]
+    new = [np.array([codes.setdefault(v, len(codes)) for v in p.videos], np.int32) for p in parts]
     return KeyFrames(
         videos=tuple(codes),
-        video=np.concatenate([o[p.video] for o, p in zip(own, parts, strict=True)]),
+        video=np.concatenate([n[p.video] for n, p in zip(new, parts, strict=True)]),
         micros=np.concatenate([p.micros for p in parts]),
     )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Boxes:
-    """Boxes with an action each, in the order of their file.
+    """Boxes with one action each, in file order.
 
     `corners` are x1, y1, x2, y2 as fractions, float64 `[N, 4]`, `action` ids int32 `[N]`, and
     `last` the last column, float64 `[N]`: scores, or the persons of a ground truth. `declared` are
-    the frames that lines of two columns name.
+    the frames listed on lines with two columns.
     """
 
     frames: KeyFrames
@@ -95,7 +95,7 @@ class Boxes:
         return len(self.action)
 
     def at(self, rows: npt.NDArray[Any]) -> Boxes:
-        """Return some rows: numbers or a mask; the declared frames stay."""
+        """Return some rows, given as numbers or a mask; the declared frames stay."""
         return replace(
             self,
             frames=self.frames.at(rows),
@@ -106,13 +106,13 @@ class Boxes:
 
 
 def read_boxes(path: Path, what: What) -> Boxes:
-    """Read a ground truth or a file of detections; 10 million rows are 600 MB.
+    """Read a ground truth or a file of detections; 10 million rows take 600 MB.
 
     Detections may be inverted (evaluators have rules for them), ground truth may not.
 
     Raises:
-        DataError: missing or empty file, a pickle, another number of columns, what should be a
-            number and is none, coordinates outside of [0, 1], inverted ground truth; with the line.
+        DataError: missing or empty file, a pickle, another number of columns, a value that is not a
+            number, coordinates outside [0, 1], inverted ground truth; with the line.
     """
     names = COLUMNS[: _usual_width(path)]
     parse = partial(ava_csv_lines.parse_row, what=what)
@@ -130,7 +130,7 @@ def read_boxes(path: Path, what: What) -> Boxes:
     codes = {name: code for code, name in enumerate(videos)}
     extra = frames_of([(name, micros) for _, name, micros, box in rows if box], codes)
     declared = frames_of([(name, micros) for _, name, micros, box in rows if not box], codes)
-    if len(extra):  # the odd rows go where they stood in the file
+    if len(extra):  # the odd rows go back to where they were in the file
         places = [place - before for before, (place, _, _, box) in enumerate(rows) if box]
         numbers = np.array([box for _, _, _, box in rows if box])
         added = [extra.micros / 1e6, *numbers.T]
@@ -139,7 +139,7 @@ def read_boxes(path: Path, what: What) -> Boxes:
     seconds, *corners, action, last = columns
     return Boxes(
         frames=KeyFrames(
-            videos=declared.videos,  # the last to name some
+            videos=declared.videos,  # the last to add to `codes`
             video=video,
             micros=np.rint(seconds * 1e6).astype(np.int64),
         ),
@@ -159,8 +159,8 @@ def read_table(
 ) -> tuple[pa.Table, list[tuple[int, str]]]:
     """Return the rows of a CSV file as columns, videos as a dictionary and numbers as float64.
 
-    An empty cell is a null. Rows of another width, which must be one of `widths`, are returned as
-    text with their places among all rows. `fault` makes the error out of what is wrong.
+    An empty cell is null. Rows of another width, which must be one of `widths`, are returned as
+    text with their positions among all rows. `fault` builds the error from a reason.
     """
     import pyarrow as pa  # heavy, and only files of boxes need it
     from pyarrow import csv as arrow_csv
@@ -176,7 +176,7 @@ def read_table(
     try:
         table = arrow_csv.read_csv(
             path,
-            # Threads would lose the numbers of the odd rows, and with them their places.
+            # Threads would lose the row numbers of the odd rows.
             read_options=arrow_csv.ReadOptions(
                 use_threads=not widths, block_size=BLOCK_BYTES, column_names=list(names)
             ),
@@ -195,7 +195,7 @@ def read_table(
 
 
 def video_codes(table: pa.Table) -> tuple[list[str], Codes]:
-    """Return the names of a table's videos, and the number of every row's, int32 `[rows]`."""
+    """Return the names of a table's videos, and the video number of each row, int32 `[rows]`."""
     video = table.column("video").combine_chunks()
     return video.dictionary.to_pylist(), video.indices.to_numpy().astype(np.int32)
 
@@ -204,7 +204,7 @@ def read_excluded(path: Path) -> KeyFrames:
     """Read a list of excluded frames; an empty file excludes none.
 
     Raises:
-        DataError: missing file, a pickle, not two columns, a timestamp that is no number.
+        DataError: missing file, a pickle, not two columns, a timestamp that is not a number.
     """
     rows = []
     for number, cells in ava_csv_lines.numbered_rows(path):
@@ -225,7 +225,7 @@ def _usual_width(path: Path) -> int:
 
 
 def _are_sound(columns: Sequence[FloatArray], what: What) -> bool:
-    """Say whether `ava_rows.parse_row` would take every row."""
+    """Whether `ava_csv_lines.parse_row` would accept every row."""
     seconds, x1, y1, x2, y2, action, last = columns
     return bool(
         ((seconds >= 0) & (seconds < MAX_SECONDS)).all()

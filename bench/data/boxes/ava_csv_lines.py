@@ -1,7 +1,7 @@
-"""One line of an AVA file at a time: how it is read, and in words what is wrong with it.
+"""Parse one line of an AVA file at a time, and explain what is wrong with it.
 
 Whole files are read as columns (`bench.data.boxes.ava_csv`), which comes here for the few lines of
-another width, and to name the culprit among millions.
+another width, and to find the culprit among millions.
 """
 
 from __future__ import annotations
@@ -18,13 +18,11 @@ from bench.errors import DataError
 What = Literal["ground truth", "detections"]
 WIDTHS = (2, 7, 8)
 CORNERS = ("x1", "y1", "x2", "y2")
-MAX_SECONDS = (
-    1e6  # eleven days; a later second is a date, and would not fit beside a video's number
-)
+MAX_SECONDS = 1e6  # eleven days; a later second is a date and would not fit next to a video number
 MAX_ACTION = 2**31 - 1
 PEEK_BYTES = 4096
 _FRACTIONS = "coordinates are fractions of the frame's width and height, from 0 to 1"
-# mmaction2's results: a dict for every frame, with the boxes and scores of every class in a list.
+# mmaction2's results: a dict per frame, with a list of the boxes and scores of every class.
 _CONVERSION = (
     "import pickle, sys; [print(r['video_id'], r['timestamp'], *b[:4], c, b[4], sep=',')"
     " for r in pickle.load(open(sys.argv[1], 'rb'))"
@@ -35,11 +33,11 @@ _CONVERSION = (
 def parse_row(cells: Sequence[str], what: What) -> tuple[str, int, tuple[float, ...]]:
     """Return video, microseconds and (x1, y1, x2, y2, action, last) of the cells of one line.
 
-    Without a last column that is 1; a line of two columns declares a frame without boxes, and has
+    A missing last column reads as 1; a line of two columns declares a frame without boxes, and has
     no numbers.
 
     Raises:
-        ValueError: what is wrong, in words that go on after the number of the line.
+        ValueError: what is wrong, phrased to follow the line number.
     """
     if len(cells) not in WIDTHS:
         raise ValueError(
@@ -61,7 +59,9 @@ def parse_row(cells: Sequence[str], what: What) -> tuple[str, int, tuple[float, 
     score = 1.0 if len(cells) == 7 else number_of(cells[7])
     if not math.isfinite(score):
         last = "score" if what == "detections" else "person"
-        raise ValueError(f"the {last} {cells[7]!r} is no number; every box needs one, or none")
+        raise ValueError(
+            f"the {last} {cells[7]!r} is not a number; write a number, or leave the column out"
+        )
     return cells[0], micros, (*box, action, score)
 
 
@@ -69,11 +69,11 @@ def parse_micros(text: str) -> int:
     """Return the microseconds of a timestamp in seconds: `0902`, `902` and `902.0` agree.
 
     Raises:
-        ValueError: no number, or no second of a video.
+        ValueError: not a number, or not a second of a video.
     """
     seconds = number_of(text)
     if not 0 <= seconds < MAX_SECONDS:
-        why = "is no second of a video" if math.isfinite(seconds) else "is no number"
+        why = "is not a second of a video" if math.isfinite(seconds) else "is not a number"
         raise ValueError(
             f"the timestamp {text!r} {why}; write the key frame's second, such as 0902"
         )
@@ -84,7 +84,7 @@ def numbered_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     """Yield the number and the cells of every line that is not empty.
 
     Raises:
-        DataError: the file is missing, unreadable, a pickle, or no UTF-8 text.
+        DataError: the file is missing, unreadable, a pickle, or not UTF-8 text.
     """
     refuse_unreadable(path)
     reader = None
@@ -95,7 +95,7 @@ def numbered_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
                 if cells:
                     yield reader.line_num, cells
     except UnicodeDecodeError as error:
-        raise DataError(f"{path} is no UTF-8 text ({error.reason}); save it as UTF-8.") from error
+        raise DataError(f"{path} is not UTF-8 text ({error.reason}); save it as UTF-8.") from error
     except csv.Error as error:
         line = reader.line_num if reader else 0
         raise DataError(f"{path}, line {line}: {error}; check the double quotes.") from error
@@ -106,13 +106,13 @@ def refuse_unreadable(path: Path) -> None:
     source, target = shlex.quote(str(path)), shlex.quote(str(path.with_suffix(".csv")))
     first_bytes(
         path,
-        "turn the results of mmaction2 into rows and score those:"
+        "convert mmaction2's results to rows and score those:"
         f' python -c "{_CONVERSION}" {source} > {target}',
     )
 
 
 def first_bytes(path: Path, unpickled: str) -> bytes:
-    """Return the first bytes of a file; `unpickled` says what to make of a pickle that is trusted.
+    """Return the first bytes of a file; `unpickled` says how to convert a trusted pickle.
 
     Raises:
         DataError: no such file, one that cannot be opened, or a pickle.
@@ -124,10 +124,10 @@ def first_bytes(path: Path, unpickled: str) -> bytes:
         raise DataError(f"there is no file {path}; check the path.") from None
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}; check the path.") from error
-    # Every protocol since 2 begins so; older pickles are text and known by their name.
+    # Every protocol since 2 begins like this; older pickles are text, recognised by their name.
     if first[:1] == b"\x80" or path.suffix in (".pkl", ".pickle"):
         raise DataError(
-            f"{path} is a pickle, which runs whatever it holds when it is read. If you trust it,"
+            f"{path} is a pickle, and reading one runs whatever code it contains. If you trust it,"
             f" {unpickled}"
         )
     return first
@@ -138,8 +138,8 @@ def first_fault(
 ) -> DataError:
     """Return the error for the first line of a file that `parse` refuses with a `ValueError`.
 
-    `files` is what such files are called, `reason` what the reader of columns said, for the case
-    that no line is to blame.
+    `files` is the name of such files, `reason` the error of the column reader, used if no line is
+    to blame.
     """
     for number, cells in numbered_rows(path):
         try:
@@ -152,14 +152,14 @@ def first_fault(
 def fault(
     path: Path, number: int, cells: Sequence[str], error: ValueError, files: str = "AVA files"
 ) -> DataError:
-    """Return the error for one line; a first one without numbers is taken for a header."""
+    """Return the error for one line; a first line without numbers is taken for a header."""
     is_header = number == 1 and all(math.isnan(number_of(text)) for text in cells)
     header = f"; {files} have no header" if is_header else ""
     return DataError(f"{path}, line {number}: {error}{header}.")
 
 
 def number_of(value: Any) -> float:
-    """Return a number, not-a-number where a value is none."""
+    """Return a value as a float, NaN if it is not a number."""
     try:
         return float(value)
     except (TypeError, ValueError):
@@ -169,7 +169,7 @@ def number_of(value: Any) -> float:
 def _fraction(name: str, text: str) -> float:
     value = number_of(text)
     if not 0 <= value <= 1:
-        why = "is no number" if math.isnan(value) else "is outside of the frame"
+        why = "is not a number" if math.isnan(value) else "is outside the frame"
         raise ValueError(f"{name} {text!r} {why}; {_FRACTIONS}")
     return value
 
@@ -177,6 +177,6 @@ def _fraction(name: str, text: str) -> float:
 def _action(text: str) -> int:
     value = number_of(text)
     if not (abs(value) <= MAX_ACTION and value == int(value)):
-        hint = "write the id of a class" if text.strip() else "person boxes alone have no score"
-        raise ValueError(f"the action {text!r} is no whole number; {hint}")
+        hint = "write a class id" if text.strip() else "person boxes alone cannot be scored"
+        raise ValueError(f"the action {text!r} is not a whole number; {hint}")
     return int(value)

@@ -1,4 +1,4 @@
-"""Look at the videos behind rows that are boxes, once each: is it there, and are its key frames?"""
+"""Check each video behind rows that are boxes once: does it exist, and do its key frames decode?"""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from bench.data.boxes.regions import Regions
-from bench.data.check import CheckReport, Outcome, duplicates, look_at, report_of
+from bench.data.check import CheckReport, Outcome, duplicates, outcomes_of, report_of
 from bench.data.decode.decode import length_of, read_frames
 from bench.data.manifest import Manifest
 from bench.data.media.checked_before import Looks
@@ -22,7 +22,7 @@ from bench.types import ClipPlan, IntArray, Progress
 
 VIDEOS_AT_ONCE = 16
 
-# (medium, microseconds of its key frames) to why some of those cannot be read.
+# (medium, microseconds of its key frames) -> reasons why some of them cannot be read.
 LookAtVideo = Callable[[Media, IntArray], Mapping[int, str]]
 
 
@@ -34,11 +34,11 @@ def check_boxes(
     look: LookAtVideo,
     looks: Looks | None = None,
 ) -> CheckReport:
-    """Look at every video that has rows; the report names rows, as `check_manifest` does.
+    """Check every video that has rows; the report lists rows, as `check_manifest` does.
 
-    `look` reads key frames of one video and raises `UnreadableMedia` if it has none to read.
-    `workers` threads call it. Rows that `look` says nothing of count as readable. With `looks`,
-    what an earlier check read is not read again.
+    `look` reads key frames of one video and raises `UnreadableMedia` if it can read none.
+    `workers` threads call it. Rows that it does not report count as readable. With `looks`, what
+    an earlier check read is not read again.
     """
     regions = manifest.regions
     assert regions is not None
@@ -52,12 +52,11 @@ def check_boxes(
     media = [regions.media[video] for video in videos.tolist()]
     micros = [np.unique(regions.micros[rows]) for rows in rows_of]
 
-    def question(place: int) -> str:
-        """Name what is asked of a video: the same key frames at the same place."""
+    def key_of(place: int) -> str:
         text = f"{micros[place].tolist()} {regions.start} {regions.frame_rate}"
         return hashlib.sha256(text.encode()).hexdigest()
 
-    looked = look_at(
+    looked = outcomes_of(
         f"check {manifest.name} {manifest.split}",
         media,
         lambda place: look(media[place], micros[place]),
@@ -65,7 +64,7 @@ def check_boxes(
         workers=workers,
         progress=progress,
         looks=looks,
-        asked=question,
+        key_of=key_of,
     )
     for name, rows, (outcome, is_known) in zip(names, rows_of, looked, strict=True):
         remembered += is_known
@@ -96,14 +95,14 @@ def look_at_key_frames(
     frame_rate: float,
     every: bool = False,
 ) -> tuple[dict[int, str], str, int]:
-    """Decode the clips of the first, middle and last key frame that lie in a video, or of all.
+    """Decode the clips around the first, middle and last key frame inside a video, or around all.
 
-    Returns why key frames cannot be read, by their microseconds (sorted `micros` are those asked
-    for; all that lie before or behind the file are named), the decoder, and the number of repeated
-    frames over all clips.
+    `micros` are the key frames asked for, sorted. Returns the reasons why key frames cannot be
+    read, by their microseconds (including all that are before or after the file), the decoder, and
+    the number of repeated frames over all clips.
 
     Raises:
-        UnreadableMedia: the medium is not there, is no video, or tells no frame rate.
+        UnreadableMedia: the medium is missing, is not a video, or has no frame rate.
     """
     num_frames, fps = length_of(media)
     centres, bad = key_centres(media, micros, num_frames, fps, start=start, frame_rate=frame_rate)

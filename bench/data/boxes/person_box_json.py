@@ -17,8 +17,8 @@ from bench.data.boxes.person_box_rows import (
     ListedBoxes,
     are_boxes,
     are_scores,
-    beginning,
     box_fault,
+    first_character,
 )
 from bench.errors import DataError
 
@@ -27,11 +27,11 @@ _ENTRIES = 'entries are {"image_id": 1, "bbox": [x, y, width, height], "score": 
 
 
 def read_json(path: Path, *, images: Path | None) -> ListedBoxes:
-    """Read one of the three layouts of JSON, known by its content.
+    """Read any of the three JSON layouts, detected from the content.
 
     Raises:
-        DataError: no JSON, none of the layouts, a box of a key frame that is not listed, boxes or
-            scores out of their range.
+        DataError: not JSON, none of the layouts, a box on a key frame that is not listed, boxes or
+            scores out of range.
     """
     content = _load(path)
     if isinstance(content, list):
@@ -40,13 +40,13 @@ def read_json(path: Path, *, images: Path | None) -> ListedBoxes:
         return _annotations(path, content)
     if isinstance(content, dict):
         return _proposals(path, content)
-    raise DataError(f"{path} holds no boxes but {str(content)[:40]!r}; check the file.")
+    raise DataError(f"{path} has no boxes but {str(content)[:40]!r}; check the file.")
 
 
 # -------------------------------------------------------------------------- AlphAction and VideoMAE
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Images:
-    """Key frames by the id that boxes name them by: row `place[id]` of `frames` and `sizes`."""
+    """Key frames by the id that boxes refer to: row `place[id]` of `frames` and `sizes`."""
 
     path: Path
     place: Mapping[Any, int]
@@ -68,8 +68,8 @@ def _annotations(path: Path, content: dict[str, Any]) -> ListedBoxes:
     items = content.get("annotations")
     if not isinstance(items, list) or not items:
         raise DataError(
-            f"{path} lists key frames but no annotations; as a ground truth it needs boxes with"
-            " their action_ids."
+            f"{path} lists key frames but no annotations; a ground truth needs boxes with"
+            " action_ids."
         )
     try:
         actions = [item["action_ids"] for item in items]
@@ -77,11 +77,10 @@ def _annotations(path: Path, content: dict[str, Any]) -> ListedBoxes:
         flat = np.array(list(chain.from_iterable(actions)), dtype=np.float64)
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(
-            f"{path}: an annotation has no list of action_ids ({error!r}); see the files of"
-            " AlphAction."
+            f"{path}: an annotation has no list of action_ids ({error!r}); see AlphAction's files."
         ) from error
     if not ((flat >= 1) & (flat == np.rint(flat))).all():
-        raise DataError(f"{path}: an id among the action_ids is no whole number from 1 on.")
+        raise DataError(f"{path}: an id in action_ids is not a whole number from 1.")
     frames, corners = _in_pixels(path, items, _images_of(path, content))
     listed = ListedBoxes(
         frames=frames,
@@ -95,22 +94,22 @@ def _annotations(path: Path, content: dict[str, Any]) -> ListedBoxes:
 
 
 def _in_pixels(path: Path, items: list[Any], images: _Images) -> tuple[KeyFrames, FloatArray]:
-    """Return key frames and corners as fractions of boxes of x, y, width and height in pixels."""
+    """Return key frames, and corners as fractions from (x, y, width, height) in pixels."""
     try:
         keys = [item["image_id"] for item in items]
         pixels = np.array([item["bbox"] for item in items], dtype=np.float64).reshape(-1, 4)
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(
-            f"{path}: an entry has no image_id or no bbox of four numbers ({error!r}); {_ENTRIES}."
+            f"{path}: an entry lacks an image_id or a bbox of four numbers ({error!r}); {_ENTRIES}."
         ) from error
     if len(pixels) != len(items):
-        raise DataError(f"{path}: a bbox has not four numbers x, y, width, height.")
+        raise DataError(f"{path}: a bbox does not have four numbers x, y, width, height.")
     place = np.array([images.place.get(key, -1) for key in keys], dtype=np.int64)
     unknown = np.flatnonzero(place < 0)
     if len(unknown):
         raise DataError(
             f"{path}: {len(unknown):,} of {len(place):,} boxes are on key frames that {images.path}"
-            f" does not list, the first on image_id {keys[unknown[0]]!r}; name the {IMAGES} that"
+            f" does not list, the first on image_id {keys[unknown[0]]!r}; pass the {IMAGES} that"
             " belongs to the boxes."
         )
     corners = np.concatenate([pixels[:, :2], pixels[:, :2] + pixels[:, 2:]], axis=1)
@@ -119,15 +118,15 @@ def _in_pixels(path: Path, items: list[Any], images: _Images) -> tuple[KeyFrames
 
 def _images(path: Path, images: Path | None) -> _Images:
     if images is None:
-        beside = sorted(path.parent.glob(IMAGES))
-        if len(beside) != 1:
-            found = ", ".join(one.name for one in beside) or "none"
+        lists = sorted(path.parent.glob(IMAGES))
+        if len(lists) != 1:
+            found = ", ".join(one.name for one in lists) or "none"
             raise DataError(
-                f"{path} names its key frames by number, and of the lists {IMAGES} beside it, which"
-                f" tell their videos and sizes, there is not one but {found}; put the list that"
-                " belongs to the boxes beside them."
+                f"{path} refers to key frames by number, so it needs exactly one list {IMAGES} with"
+                f" their videos and sizes next to it, but there is {found}; put only the list that"
+                " belongs to the boxes there."
             )
-        images = beside[0]
+        images = lists[0]
     content = _load(images)
     if not isinstance(content, dict) or "images" not in content:
         raise DataError(f"{images} lists no key frames under `images`; check the file.")
@@ -142,11 +141,11 @@ def _images_of(path: Path, content: dict[str, Any]) -> _Images:
         place = {item["id"]: row for row, item in enumerate(items)}
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(
-            f"{path}: a key frame lacks id, movie, timestamp, width or height, or one is no number"
-            f" ({error})."
+            f"{path}: a key frame lacks id, movie, timestamp, width or height, or one is not a"
+            f" number ({error})."
         ) from error
     if len(place) < len(items):
-        raise DataError(f"{path}: two key frames have one id; fetch the file again.")
+        raise DataError(f"{path}: two key frames have the same id; fetch the file again.")
     if not (np.isfinite(sizes) & (sizes > 0)).all():
         raise DataError(f"{path}: a key frame has no width or height in pixels.")
     return _Images(path=path, place=place, frames=frames_of(rows), sizes=sizes.reshape(-1, 2))
@@ -162,17 +161,18 @@ def _proposals(path: Path, content: dict[str, Any]) -> ListedBoxes:
                 raise ValueError("it should be a video and a second, such as video,0902")
             rows.append((name, parse_micros(second)))
         except ValueError as error:
-            raise DataError(f"{path}: the key {key!r} names no key frame: {error}.") from error
+            raise DataError(f"{path}: the key {key!r} is not a key frame: {error}.") from error
     try:
         sizes = np.array([len(boxes) for boxes in content.values()], dtype=np.int64)
         flat = list(chain.from_iterable(content.values()))
         values = np.array(flat, dtype=np.float64).reshape(len(flat), -1)
     except (TypeError, ValueError) as error:
-        raise DataError(f"{path}: a value is no list of boxes [x1, y1, x2, y2, score].") from error
+        raise DataError(
+            f"{path}: a value is not a list of boxes [x1, y1, x2, y2, score]."
+        ) from error
     if len(flat) and values.shape[1] != 5:
         raise DataError(
-            f"{path}: boxes have {values.shape[1]} numbers where 5 are expected: x1, y1, x2, y2,"
-            " score."
+            f"{path}: boxes have {values.shape[1]} numbers instead of 5: x1, y1, x2, y2, score."
         )
     values = values.reshape(-1, 5)
     listed = ListedBoxes(
@@ -186,15 +186,15 @@ def _proposals(path: Path, content: dict[str, Any]) -> ListedBoxes:
 
 # ---------------------------------------------------------------------------------------- common
 def _load(path: Path) -> Any:
-    beginning(path)  # refuses what cannot be opened, and pickles
+    first_character(path)  # refuses what cannot be opened, and pickles
     try:
         return json.loads(path.read_bytes().removeprefix(b"\xef\xbb\xbf"))
     except (ValueError, OSError) as error:
-        raise DataError(f"{path} is no JSON ({error}); fetch it again.") from error
+        raise DataError(f"{path} is not JSON ({error}); fetch it again.") from error
 
 
 def _checked(path: Path, listed: ListedBoxes) -> ListedBoxes:
-    """Return boxes within their frames, refusing those that are none."""
+    """Clip boxes to their frames, refusing invalid ones."""
     wrong = np.flatnonzero(~(are_boxes(listed.corners) & are_scores(listed.score)))
     if len(wrong):
         first, frames = int(wrong[0]), listed.frames

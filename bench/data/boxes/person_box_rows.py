@@ -1,7 +1,7 @@
-"""SlowFast's CSV of person boxes as columns, and in words what is wrong with a line of it.
+"""SlowFast's CSV of person boxes as columns, and explanations of what is wrong with a line.
 
-video,second,x1,y1,x2,y2,,0.995518         a box without labels; -1 for the empty cell is the same
-video,second,x1,y1,x2,y2,12,0.995518       a row for every label of a box
+video,second,x1,y1,x2,y2,,0.995518         a box without labels; the empty cell may also be -1
+video,second,x1,y1,x2,y2,12,0.995518       one row per label of a box
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from bench.data.boxes.ava_csv_lines import (
 from bench.errors import DataError
 from bench.types import IntArray
 
-# A box may reach out of its frame by this much: detectors regress and round, and are clipped.
+# A box may extend beyond its frame by this much: detectors regress and round, and are clipped.
 OVERHANG = 0.05
 NO_LABEL = -1
-# mmaction2's proposals are a dict "video,0902" -> array [N, 5]; what comes out is read here.
+# mmaction2's proposals are a dict "video,0902" -> array [N, 5]; the JSON is then read here.
 CONVERSION = (
     "import json, pickle, sys; json.dump({k: [list(map(float, b)) for b in v]"
     " for k, v in pickle.load(open(sys.argv[1], 'rb'), encoding='latin1').items()},"
@@ -41,11 +41,11 @@ CONVERSION = (
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ListedBoxes:
-    """Boxes as a file lists them, row by row, within their frames.
+    """Boxes as a file lists them, row by row, clipped to their frames.
 
     `corners` are fractions, float64 `[N, 4]`, `score` float64 `[N]`. Row `row[i]` has the action
-    `action[i]`, int64 `[M]`. `clipped` boxes reached out of the frame. `images` is the list of key
-    frames that was read beside it.
+    `action[i]`, int64 `[M]`. `clipped` counts boxes that extended beyond the frame. `images` is the
+    list of key frames that was read along with the file.
     """
 
     frames: KeyFrames
@@ -58,14 +58,14 @@ class ListedBoxes:
     images: Path | None = None
 
     def clipped_to_frame(self) -> ListedBoxes:
-        """Return the same boxes within their frames, and count those that reached out."""
+        """Clip the boxes to their frames and count those that extended beyond."""
         inside = np.clip(self.corners, 0.0, 1.0)
         changed = int((self.corners != inside).any(axis=1).sum())
         return replace(self, corners=inside, clipped=changed)
 
 
-def beginning(path: Path) -> bytes:
-    """Return the first sign of a file that is no blank, empty for an empty file.
+def first_character(path: Path) -> bytes:
+    """Return the first non-blank character of a file, empty for an empty file.
 
     Raises:
         DataError: no such file, one that cannot be opened, or a pickle.
@@ -73,7 +73,7 @@ def beginning(path: Path) -> bytes:
     source, target = shlex.quote(str(path)), shlex.quote(str(path.with_suffix(".json")))
     raw = first_bytes(
         path,
-        "turn the proposals of mmaction2 into JSON and name that file:"
+        "convert mmaction2's proposals to JSON and pass that file:"
         f' python -c "{CONVERSION}" {source} {target}',
     )
     return raw.removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
@@ -83,14 +83,12 @@ def read_rows(path: Path) -> ListedBoxes:
     """Read SlowFast's CSV of 8 columns.
 
     Raises:
-        DataError: an empty file, another number of columns, a value out of its range; the line.
+        DataError: an empty file, another number of columns, a value out of range; with the line.
     """
     fault = partial(first_fault, path, _check_row, "files of boxes")
-    if not beginning(path):
-        raise DataError(f"{path} is empty: it lists no box; check the file.")
-    table, _ = read_table(path, COLUMNS, fault)
-    if not table.num_rows:
-        raise DataError(f"{path} is empty: it lists no box; check the file.")
+    table = read_table(path, COLUMNS, fault)[0] if first_character(path) else None
+    if table is None or not table.num_rows:
+        raise DataError(f"{path} is empty: it lists no boxes; check the file.")
     videos, video = video_codes(table)
     seconds, *edges, actions, score = (table.column(name).to_numpy() for name in COLUMNS[1:])
     corners, action = np.stack(edges, axis=1), np.nan_to_num(actions, nan=NO_LABEL)
@@ -120,32 +118,32 @@ def read_rows(path: Path) -> ListedBoxes:
 
 
 def are_boxes(corners: FloatArray) -> npt.NDArray[np.bool_]:
-    """Mark boxes that are not inverted and reach out of their frame a little at most."""
+    """Mark boxes that are not inverted and extend at most slightly beyond their frame."""
     x1, y1, x2, y2 = corners.T
     is_near = np.all((corners >= -OVERHANG) & (corners <= 1 + OVERHANG), axis=1)
     return np.asarray((x1 <= x2) & (y1 <= y2) & is_near)
 
 
 def are_scores(score: FloatArray) -> npt.NDArray[np.bool_]:
-    """Mark scores within 0 and 1."""
+    """Mark scores in [0, 1]."""
     return np.asarray((score >= 0) & (score <= 1))
 
 
 def box_fault(corners: Sequence[Any], score: Any) -> str:
-    """Say what is wrong with four corners as fractions and a score; empty if nothing is."""
+    """Describe what is wrong with four corners as fractions and a score; empty if nothing is."""
     box = np.array([number_of(value) for value in corners])
     spelled = ", ".join(str(value) for value in corners)
     if len(box) != 4:
         return f"the box {spelled} has {len(box)} numbers; write x1, y1, x2, y2"
     if not np.isfinite(box).all():
-        return f"the box {spelled} is not made of four numbers"
+        return f"the box {spelled} does not consist of four numbers"
     if box[0] > box[2] or box[1] > box[3]:
         return (
             f"the box {spelled} is inverted; corners are x1, y1, x2, y2 with x1 <= x2 and y1 <= y2"
         )
     if not are_boxes(box[None])[0]:
         return (
-            f"the box {spelled} reaches far out of its frame; corners are fractions of the frame's"
+            f"the box {spelled} extends far beyond its frame; corners are fractions of the frame's"
             " width and height, from 0 to 1"
         )
     if not are_scores(np.array([number_of(score)]))[0]:
@@ -157,11 +155,10 @@ def box_fault(corners: Sequence[Any], score: Any) -> str:
 
 
 def _check_row(cells: Sequence[str]) -> None:
-    """Refuse a line with a `ValueError`."""
     if len(cells) != len(COLUMNS):
         raise ValueError(
-            f"{len(cells)} columns where 8 are expected: video, second, x1, y1, x2, y2, action (or"
-            " nothing, or -1), score"
+            f"{len(cells)} columns instead of 8: video, second, x1, y1, x2, y2, action (or nothing,"
+            " or -1), score"
         )
     if not cells[0]:
         raise ValueError("the video has no name; write its id in the first column")
@@ -169,8 +166,7 @@ def _check_row(cells: Sequence[str]) -> None:
     action = number_of(cells[6]) if cells[6] else NO_LABEL
     if not (action == NO_LABEL or (1 <= action <= MAX_ACTION and action == int(action))):
         raise ValueError(
-            f"the action {cells[6]!r} is no id of a class, from 1 on; write -1 where there is none"
+            f"the action {cells[6]!r} is not a class id (from 1); write -1 if there is none"
         )
-    said = box_fault(cells[2:6], cells[7])
-    if said:
-        raise ValueError(said)
+    if problem := box_fault(cells[2:6], cells[7]):
+        raise ValueError(problem)

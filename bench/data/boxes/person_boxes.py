@@ -1,4 +1,4 @@
-"""Boxes of persons on key frames, as detectors and ground truths list them, in one form.
+"""Person boxes on key frames, from detectors and ground truths, in one form.
 
 video,second,x1,y1,x2,y2,[action or -1],score                    SlowFast's CSV, fractions
 [{"image_id": 1, "bbox": [x, y, width, height], "score": 0.9}]     AlphAction's JSON, pixels
@@ -6,8 +6,8 @@ video,second,x1,y1,x2,y2,[action or -1],score                    SlowFast's CSV,
  "annotations": [{"image_id": 1, "bbox": [..], "action_ids": [12]}]}   its *_min.json
 {"video,0902": [[x1, y1, x2, y2, score]]}                        mmaction2's proposals, fractions
 
-The format is known by the content. Corners are rounded to a millionth of the frame, so that a box
-has one spelling; boxes of one frame with the same corners are one box, with all their labels.
+The format is detected from the content. Corners are rounded to a millionth of the frame, so that
+equal boxes compare equal; boxes of one frame with the same corners are one box with all labels.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ MILLIONTHS = 1_000_000
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PersonBoxes:
-    """Boxes in the order of their file, none twice, each of positive area within its frame.
+    """Unique boxes in file order, each of positive area within its frame.
 
     `corners` are x1, y1, x2, y2 as fractions of the frame, whole millionths, float64 `[N, 4]`;
     `score` float64 `[N]`, 1 in a ground truth. Box `label_row[i]` has the action `label[i]`, int64
-    `[M]`, no pair twice. `counts` says what became of the `rows` of the file: `repeated` are rows
-    of a box that stands before, `without_area` rows are no box, `clipped` ones reached out of the
-    frame, `of_several_scores` are boxes whose rows had several (the highest counts). `images` is
-    the list of key frames that was read beside the file.
+    `[M]`, pairs unique. `counts` accounts for the `rows` of the file: `repeated` rows are of an
+    earlier box, `without_area` rows were dropped, `clipped` ones extended beyond the frame,
+    `of_several_scores` boxes had rows with different scores (the highest is kept). `images` is the
+    list of key frames that was read along with the file.
     """
 
     frames: KeyFrames
@@ -54,7 +54,7 @@ class PersonBoxes:
         return len(self.score)
 
     def at(self, rows: npt.NDArray[Any]) -> PersonBoxes:
-        """Return some boxes, by a mask or by numbers that are sorted or not, with their labels."""
+        """Return some boxes with their labels, by a mask or by numbers in any order."""
         kept = np.arange(len(self), dtype=np.int64)[rows]
         place = np.full(len(self), -1, dtype=np.int64)
         place[kept] = np.arange(len(kept), dtype=np.int64)
@@ -70,7 +70,7 @@ class PersonBoxes:
 
     @property
     def without_labels(self) -> PersonBoxes:
-        """The same boxes, of which no action is known."""
+        """The same boxes without their actions."""
         none = np.zeros(0, dtype=np.int64)
         return replace(self, label_row=none, label=none)
 
@@ -78,17 +78,16 @@ class PersonBoxes:
 def read_person_boxes(path: Path, *, images: Path | None = None) -> PersonBoxes:
     """Read boxes in any of the formats above; a million rows take seconds.
 
-    `images` is the `*_min.json` that names the key frames of AlphAction's detections; without it
-    the only one beside them.
+    `images` is the `*_min.json` that lists the key frames of AlphAction's detections, by default
+    the only one next to them.
 
     Raises:
-        DataError: a missing file, a pickle, another format, a box that is inverted or reaches far
-            out of its frame, a score outside of 0 to 1; with the line, as far as there are lines.
+        DataError: a missing file, a pickle, another format, a box that is inverted or extends far
+            beyond its frame, a score outside [0, 1]; with the line, if there are lines.
     """
-    start = person_box_rows.beginning(path)
-    if start not in (b"[", b"{"):
-        return joined(person_box_rows.read_rows(path))
-    return joined(person_box_json.read_json(path, images=images))
+    if person_box_rows.first_character(path) not in (b"[", b"{"):
+        return merge_equal(person_box_rows.read_rows(path))
+    return merge_equal(person_box_json.read_json(path, images=images))
 
 
 def read_truth(path: Path) -> tuple[Boxes, PersonBoxes]:
@@ -97,11 +96,11 @@ def read_truth(path: Path) -> tuple[Boxes, PersonBoxes]:
     Raises:
         DataError: a file that cannot be read as a ground truth, see `read_boxes`.
     """
-    if person_box_rows.beginning(path) in (b"[", b"{"):
+    if person_box_rows.first_character(path) in (b"[", b"{"):
         boxes = read_person_boxes(path)
         if not len(boxes.label):
-            raise DataError(f"{path} holds boxes without labels: it is no ground truth.")
-        # A row for every label of every box, as a ground truth in CSV has them; the person is 1.
+            raise DataError(f"{path} has boxes without labels, so it is not a ground truth.")
+        # One row per label of every box, as in a ground truth CSV; the person is 1.
         truth = Boxes(
             frames=boxes.frames.at(boxes.label_row),
             corners=boxes.corners[boxes.label_row],
@@ -119,13 +118,13 @@ def read_truth(path: Path) -> tuple[Boxes, PersonBoxes]:
         action=truth.action.astype(np.int64),
         format="ground truth CSV",
     )
-    return truth, joined(listed)
+    return truth, merge_equal(listed)
 
 
 def together(parts: Sequence[PersonBoxes]) -> PersonBoxes:
-    """Return the boxes of several files as one list; equal boxes are one with all labels."""
+    """Merge the boxes of several files; equal boxes become one with all labels."""
     ends = np.cumsum([len(part) for part in parts])
-    return joined(
+    return merge_equal(
         ListedBoxes(
             frames=joined_frames([part.frames for part in parts]),
             corners=np.concatenate([part.corners for part in parts]),
@@ -139,8 +138,8 @@ def together(parts: Sequence[PersonBoxes]) -> PersonBoxes:
     )
 
 
-def joined(listed: ListedBoxes) -> PersonBoxes:
-    """Round the corners, drop boxes without area, and make one box of equal ones."""
+def merge_equal(listed: ListedBoxes) -> PersonBoxes:
+    """Round the corners, drop boxes without area, and merge equal ones."""
     millionths = np.rint(listed.corners * MILLIONTHS).astype(np.int64)
     x1, y1, x2, y2 = millionths.T
     has_area = (x2 > x1) & (y2 > y1)
@@ -181,10 +180,10 @@ def joined(listed: ListedBoxes) -> PersonBoxes:
 
 
 def _first_of_equals(keys: tuple[IntArray, ...]) -> tuple[IntArray, IntArray]:
-    """Return the first row of every distinct key, in order, and by row the number of its key."""
+    """Return the first row of every distinct key, in order, and each row's key number."""
     if not len(keys[0]):
         return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
-    order = np.lexsort(keys[::-1])  # stable: of equal keys the first row goes first
+    order = np.lexsort(keys[::-1])  # stable: among equal keys the first row stays first
     is_new = np.ones(len(order), dtype=np.bool_)
     is_new[1:] = np.any([np.diff(key[order]) != 0 for key in keys], axis=0)
     first = order[is_new]

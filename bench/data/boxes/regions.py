@@ -1,6 +1,6 @@
-"""Rows that are boxes on key frames of videos: where they are, how they are read and scored.
+"""Rows that are boxes on key frames of videos: their locations, readout and ground truth.
 
-A key frame is a second of a film; the clip around it is encoded once for all of its boxes.
+A key frame is one second of a film; the clip around it is encoded once for all of its boxes.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from bench.types import IntArray
 class Regions:
     """Row i is the box `corners[i]` in `videos[video[i]]` at `micros[i]` microseconds of the film.
 
-    `media` are those of the videos. `corners` are x1, y1, x2, y2 as fractions of the frame, float64
-    `[rows, 4]`; `video` and `micros` int64 `[rows]`. `clip` int64 `[rows]` numbers the key frames:
-    rows of one follow each other, as do key frames of one video; a subset keeps the numbers of its
-    root. Files begin at second `start` of the film (None: at 900 if they are shorter than 20
-    minutes, else at 0); folders of frames hold `frame_rate` pictures a second. `facts` say where
-    the boxes come from: JSON values for the record.
+    `media` holds one medium per video. `corners` are x1, y1, x2, y2 as fractions of the frame,
+    float64 `[rows, 4]`; `video` and `micros` int64 `[rows]`. `clip` int64 `[rows]` numbers the key
+    frames: rows of a key frame are consecutive, as are key frames of a video; a subset keeps the
+    numbers of its root. Files begin at second `start` of the film (None: at 900 if they are shorter
+    than 20 minutes, else at 0); folders of frames have `frame_rate` images per second. `facts`
+    describe the source of the boxes: JSON values for the record.
     """
 
     videos: Sequence[str]
@@ -51,10 +51,10 @@ class Regions:
         frame_rate: float = 30.0,
         facts: Mapping[str, Any] | None = None,
     ) -> Regions:
-        """Number the key frames of rows that are in order of (video, time)."""
+        """Number the key frames of rows that are sorted by (video, time)."""
         assert len(video) == len(micros) == len(corners), (len(video), len(micros), len(corners))
         later = (np.diff(video) > 0) | ((np.diff(video) == 0) & (np.diff(micros) >= 0))
-        assert later.all(), "rows of one video and of one key frame follow each other"
+        assert later.all(), "rows must be sorted by video and key frame"
         is_new = (np.diff(video, prepend=-1) != 0) | (np.diff(micros, prepend=-1) != 0)
         return cls(
             videos=videos,
@@ -93,7 +93,7 @@ class Regions:
 
 
 class RepeatedMedia(Sequence[Media]):
-    """The media of rows of which many share one: row i has `media[place[i]]`."""
+    """Media shared by several rows: row i has `media[place[i]]`."""
 
     def __init__(self, media: Sequence[Media], place: IntArray) -> None:
         self.media, self.place = media, place
@@ -121,9 +121,9 @@ class RegionReadout:
 
     `view` is the `whole` frame (short side 8/7 of the encoder's size, 256 for 224) or its `centre`
     square. `pool` is the `mean` over the region (RoIAlign to one bin), or the `max` of 7 x 7 bins.
-    `num_layers` of blocks are joined, the last among them; all go through the encoder's final norm,
-    or with `norm` false the last alone. Tokens for an attentive probe are `bins` x `bins` a time
-    step, of the last block.
+    The outputs of `num_layers` blocks, including the last, are concatenated; all pass through the
+    encoder's final norm, or only the last if `norm` is false. Tokens for an attentive probe are
+    `bins` x `bins` per time step, from the last block.
     """
 
     view: Literal["whole", "centre"] = "whole"
@@ -135,9 +135,9 @@ class RegionReadout:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FrameTruth:
-    """What detections on key frames are scored against.
+    """The ground truth for detections on key frames.
 
-    `boxes` are all rows of the ground truth, `excluded` the frames that a list takes out. `classes`
+    `boxes` are all rows of the ground truth, `excluded` the frames excluded by a list. `classes`
     are the evaluated ones, id -> name; `ids` int64 `[C]` are the ids of the task's classes, in
     their order. `rules` names the evaluator whose number is reported.
     """

@@ -1,8 +1,8 @@
-"""Decoding in child processes that can be killed: a file on which a decoder hangs or crashes is
-one undecodable file, and not the end of a check of 240,000.
+"""Decoding in child processes that can be killed, so that a file on which a decoder hangs or
+crashes is one undecodable file, not the end of a check of 240,000.
 
-Some decoders hang in native code on damaged files, holding Python's lock, so that neither a thread
-nor a signal handler gets a word in; only the end of the process helps.
+Some decoders hang in native code on damaged files, holding the GIL, so that neither a thread nor a
+signal handler can run; only killing the process helps.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from bench.data.media.media import Media, place
 from bench.errors import BenchError, UnreadableMedia
 
 DEADLINE_SECONDS = 60.0
-FILES_PER_CHILD = 2000  # then a fresh one: some decoders never give their memory back
+FILES_PER_CHILD = 2000  # then a fresh one: some decoders never free their memory
 
-Decode = Callable[..., Any]  # (medium, settings by name); what it returns travels back
+Decode = Callable[..., Any]  # (medium, settings by name); its result is sent back
 
 
 class DecodingChildren:
-    """A pool of processes that run `decode` (a function of a module), for several threads.
+    """A pool of processes that run `decode` (a module-level function), shared by several threads.
 
-    `seconds` is how long one medium may take. The module of `decode` is imported once for all.
+    `seconds` is the time limit per medium. The module of `decode` is imported once for all.
     """
 
     def __init__(self, decode: Decode, *, workers: int, seconds: float = DEADLINE_SECONDS) -> None:
@@ -47,11 +47,11 @@ class DecodingChildren:
             child.stop()
 
     def decode(self, medium: Media, **settings: Any) -> Any:
-        """Return `decode(medium, **settings)` of an idle child, waiting for one if need be.
+        """Return `decode(medium, **settings)` from an idle child, waiting for one if necessary.
 
         Raises:
-            UnreadableMedia: `decode` raised it, took too long, or took its process down.
-            BenchError: another problem that `decode` named.
+            UnreadableMedia: `decode` raised it, took too long, or crashed its process.
+            BenchError: another error raised by `decode`.
         """
         child = self._idle.get()
         try:
@@ -61,7 +61,7 @@ class DecodingChildren:
 
 
 class _Child:
-    """One process, started when it is first needed and again after it had to be killed."""
+    """One process, started on first use and again after it had to be killed."""
 
     def __init__(self, context: Any, decode: Decode) -> None:
         self._context, self._decode = context, decode
@@ -74,7 +74,7 @@ class _Child:
             self.stop()
             self._start()
         self._num_decoded += 1
-        with suppress(OSError):  # of a dead child nothing can be received either
+        with suppress(OSError):  # a dead child is noticed when receiving
             self._connection.send((medium, settings))
         if not self._connection.poll(seconds):
             self.stop()
@@ -106,18 +106,18 @@ class _Child:
         self._process.start()
         theirs.close()
         self._num_decoded = 0
-        with suppress(EOFError, OSError):  # one that cannot start is noticed at the first file
+        with suppress(EOFError, OSError):  # a child that cannot start is noticed at the first file
             self._connection.recv()
 
 
 def _serve(connection: Connection, decode: Decode) -> None:
-    """Decode what comes, send (answer, None) or (None, error), until the parent is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is told, and stops its children
+    """Decode what is received, send (answer, None) or (None, error), until the parent is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it too, and stops its children
     connection.send("ready")  # imports do not count as decoding
     while True:
         try:
             medium, settings = connection.recv()
-        except (EOFError, OSError):  # the latter where the parent was killed
+        except (EOFError, OSError):  # the latter if the parent was killed
             return
         try:
             answer = decode(medium, **settings)

@@ -1,7 +1,7 @@
-"""What a video file says of itself, found by reading its packets rather than decoding its frames.
+"""Properties of a video file, found by reading its packets rather than decoding its frames.
 
-Only the first frame is decoded, for rotation and bit depth, unless the packets cannot tell how
-many frames there are: then all frames are decoded and counted.
+Only the first frame is decoded, for rotation and bit depth, unless the packets do not determine
+the number of frames: then all frames are decoded and counted.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from bench.data.decode.truncation import missing_bytes
 from bench.data.media.media import Source, unreadable
 from bench.types import IntArray
 
-# FFmpeg's names of the containers in which every packet carries the time of its frame, and the
-# codecs of which one packet is one shown frame (VP8 hides frames; MPEG-4 in AVI packs them).
+# FFmpeg's names of the containers in which every packet has the time of its frame, and the codecs
+# whose packets are one shown frame each (VP8 hides frames; MPEG-4 in AVI packs them).
 INDEXED_FORMATS = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")
 INDEXED_CODECS = ("h264", "hevc", "vp9", "av1", "mpeg4")
 USUAL_CODECS = ("h264", "hevc", "vp9", "mpeg4")
@@ -28,14 +28,14 @@ USUAL_CODECS = ("h264", "hevc", "vp9", "mpeg4")
 class Container:
     """Frames, rate and peculiarities of a video file.
 
-    `num_frames` counts the frames that are shown, not those which an edit list cuts off. `fps` is
-    the average rate, 0 where the file gives none. The picture that is stored is turned clockwise by
-    `rotation` degrees (0, 90, 180 or 270). `unusual` names what makes some decoder return wrong
+    `num_frames` counts the frames that are shown, not those cut off by an edit list. `fps` is the
+    average rate, 0 if the file has none. The stored picture is to be turned clockwise by `rotation`
+    degrees (0, 90, 180 or 270). `unusual` lists the traits that make some decoder return wrong
     frames; it is empty for most files.
 
     `times` holds the presentation time of each frame in ticks of the stream, `tick` seconds each:
-    none where frames can only be counted, fewer than `num_frames` where the file ends early. `keys`
-    are the frames from which decoding can start, in order; none where that is not safe.
+    empty if frames can only be counted, fewer than `num_frames` if the file ends early. `keys` are
+    the frames from which decoding can start, in order; empty if that is not safe.
     """
 
     num_frames: int
@@ -53,7 +53,7 @@ class _Packet(NamedTuple):
     decoding_time: int | None
     is_key: bool
     is_cut: bool  # by an edit list
-    is_clean: bool  # of a keyframe: nothing behind it refers to what is before it
+    is_clean: bool  # a keyframe with no references across it
 
 
 def inspect(source: Source) -> Container:
@@ -61,7 +61,7 @@ def inspect(source: Source) -> Container:
 
     Raises:
         MissingMedia: there is no such file.
-        UnreadableMedia: there is no video in it that can be decoded.
+        UnreadableMedia: it has no video that can be decoded.
     """
     with open_video(source) as (media, stream):
         packets, first, damage = _read_packets(media, stream)
@@ -70,7 +70,7 @@ def inspect(source: Source) -> Container:
     lost = missing_bytes(source)
     damage = f"the file ends {lost:,} bytes early" if lost else damage
     if first is None:
-        raise unreadable(source, damage or "no frame of it can be decoded")
+        raise unreadable(source, damage or "none of its frames can be decoded")
     unusual = _peculiarities(form, codec, first, packets)
     if form in INDEXED_FORMATS and codec in INDEXED_CODECS and not first.interlaced_frame:
         times, keys = _frame_table(packets)
@@ -81,8 +81,8 @@ def inspect(source: Source) -> Container:
         raise unreadable(source, damage)
     if damage:
         num_frames += num_declared - len(packets)
-        # A lost packet shows its frame no earlier than the last packet was to be decoded, so that
-        # the frames up to there are all present and their numbers are right.
+        # A lost packet shows its frame no earlier than the decoding time of the last packet, so
+        # the frames up to there are all present and correctly numbered.
         times = times[times <= (packets[-1].decoding_time or 0)]
         unusual = (*unusual, "ends early")
     elif num_frames == 0:
@@ -106,7 +106,7 @@ def inspect(source: Source) -> Container:
 
 
 def _read_packets(media: Any, stream: Any) -> tuple[list[_Packet], Any, str]:
-    """Return all intact packets, the first decoded frame (or None), and what ended the reading."""
+    """Return all intact packets, the first decoded frame (or None), and why reading stopped."""
     import av
 
     packets: list[_Packet] = []
@@ -119,7 +119,7 @@ def _read_packets(media: Any, stream: Any) -> tuple[list[_Packet], Any, str]:
                     _Packet(packet.pts, packet.dts, packet.is_keyframe, packet.is_discard, is_clean)
                 )
             if first is None:
-                with suppress(av.FFmpegError):  # what cannot start may come before the first frame
+                with suppress(av.FFmpegError):  # undecodable packets may precede the first frame
                     first = next(iter(packet.decode()), None)
     except Damage as damage:
         return packets, first, str(damage)
@@ -132,7 +132,7 @@ def _frame_table(packets: list[_Packet]) -> tuple[IntArray, IntArray]:
     times = np.array(sorted(p.time for p in shown if p.time is not None), dtype=np.int64)
     keys = [p.time for p in shown if p.is_key and p.time is not None]
     is_whole = len(times) == len(shown) > 0 and (np.diff(times) > 0).all()
-    # A frame shown before the keyframe that the file starts with refers to one that is not there.
+    # A frame shown before the first keyframe of the file refers to a missing one.
     starts = is_whole and packets[0].is_key and (packets[0].time or 0) <= times[0]
     if not starts:
         return times[:0], times[:0]
@@ -150,7 +150,7 @@ def _peculiarities(form: str, codec: str, first: Any, packets: list[_Packet]) ->
         "interlaced": bool(first.interlaced_frame),
         "edit list": any(p.is_cut for p in packets) or (len(times) > 0 and times[0] < 0),
         "open GOP": _has_open_gop(packets),
-        # A fifth leaves room for times that are rounded to milliseconds.
+        # A fifth allows for times rounded to milliseconds.
         "variable frame rate": len(steps) > 0
         and bool(np.abs(steps - np.median(steps)).max() > np.median(steps) / 5),
     }
@@ -158,7 +158,7 @@ def _peculiarities(form: str, codec: str, first: Any, packets: list[_Packet]) ->
 
 
 def _has_open_gop(packets: list[_Packet]) -> bool:
-    """Whether frames behind a keyframe in the file refer to frames before it."""
+    """Whether frames after a keyframe in the file refer to frames before it."""
     key: int | None = None
     for packet in packets:
         if packet.is_key:

@@ -1,13 +1,13 @@
-"""Frame numbers to pixels: every frame of a video that is needed, once, whatever asks for it.
+"""Frame numbers to pixels: every frame of a video that is needed is decoded exactly once.
 
 Numbers are in presentation order, after edit lists. All clips of a video are read as one sorted
-set without repeats, with one thread: four times faster than clip by clip where keyframes are rare,
-and several decoders return wrong frames when they have to go backwards.
+set without repeats, with one thread: four times faster than clip by clip if keyframes are rare,
+and several decoders return wrong frames when they have to seek backwards.
 
-decord is used where it is exact, since published numbers were made with it; PyAV where the
-container is unusual (edit list, MPEG-TS, open GOP, variable rate, more than 8 bits, ...). Of damage
-inside a file PyAV reports nearly all; decord conceals what its FFmpeg can conceal. A part of an
-archive is decoded from memory, by the same code; a folder of frames by Pillow.
+decord is used if it is exact, since published numbers were made with it; PyAV if the container is
+unusual (edit list, MPEG-TS, open GOP, variable rate, more than 8 bits, ...). PyAV reports nearly
+all damage inside a file; decord conceals what its FFmpeg can conceal. A part of an archive is
+decoded from memory, by the same code; a folder of frames by Pillow.
 """
 
 from __future__ import annotations
@@ -42,20 +42,20 @@ Shrink = Callable[[Pixels], Pixels]  # frames [n, H, W, 3], any n, to as many [n
 
 DECODERS = ("auto", "decord", "pyav", "torchcodec")
 
-# Frames between here and a later keyframe from which on a seek is cheaper than decoding them.
+# Beyond this many frames to a later keyframe, seeking is cheaper than decoding.
 SEEK_GAP = 24
 
-SHRUNK_AT_ONCE = 8  # frames: one alone takes torch twice as long
+SHRUNK_AT_ONCE = 8  # frames: torch takes twice as long per frame one at a time
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Frames:
-    """Distinct frames of a video and where they stand in its clips.
+    """Distinct frames of a video and their positions in its clips.
 
     `pixels` is uint8 RGB `[U, H, W, 3]` in presentation order, upright; `index` `[S, T]` are rows
-    of it, so that `pixels[index]` are the clips. `decoder` names what was used, with the reason
-    where it is not what was asked for. `rotation` is how far (degrees clockwise) the stored picture
-    was turned; `num_frames` and `fps` are those of the whole video (0: it does not say).
+    of it, so that `pixels[index]` are the clips. `decoder` is the decoder used, with the reason if
+    it is not the requested one. `rotation` is how far (degrees clockwise) the stored picture was
+    turned; `num_frames` and `fps` are those of the whole video (0: unknown).
     """
 
     pixels: Pixels
@@ -73,18 +73,18 @@ def read_frames(
     decoder: str = "auto",
     shrink: Shrink | None = None,
 ) -> Frames:
-    """Decode the frames that `choose(num_frames, fps)` names as numbers `[S, T]`.
+    """Decode the frames whose numbers `[S, T]` `choose(num_frames, fps)` returns.
 
-    `decoder` is one of `DECODERS`; whichever it is, frame n is the same frame. Where decord or
+    `decoder` is one of `DECODERS`; frame n is the same frame with all of them. If decord or
     torchcodec fails on a file, or is known to be inexact, PyAV reads it. A frame that cannot be
     decoded is never replaced by another one. Frame n of a folder is its n-th picture.
 
-    `shrink` turns upright frames into what is kept of them; where it can, as soon as they are
+    `shrink` reduces upright frames to what is kept of them, if possible as soon as they are
     decoded, so that a hundred frames of a large film need not fit into memory.
 
     Raises:
         MissingMedia: there is no such file, folder or archive.
-        UnreadableMedia: the file is no video, or a frame that is needed is damaged or missing.
+        UnreadableMedia: the file is not a video, or a needed frame is damaged or missing.
         UsageError: there is no such decoder, or it is not installed.
     """
     name = known("decoder", decoder, DECODERS)
@@ -120,11 +120,11 @@ def read_frames(
 
 
 def length_of(media: Media) -> tuple[int, float]:
-    """Return the number of frames of a video and their rate (0: it does not say).
+    """Return the number of frames of a video and its frame rate (0: unknown).
 
     Raises:
         MissingMedia: there is no such file, folder or archive.
-        UnreadableMedia: the file is no video.
+        UnreadableMedia: the file is not a video.
     """
     if isinstance(media, FrameFolder):
         return len(listed_pictures(media)), 0.0
@@ -133,13 +133,13 @@ def length_of(media: Media) -> tuple[int, float]:
 
 
 def uneven_times(media: Media) -> npt.NDArray[np.float64] | None:
-    """Return when frames are shown, in seconds from the first on, where they are not evenly spread.
+    """Return the frame times in seconds from the first frame, if they are unevenly spaced.
 
-    None where they are, or where the file does not tell the times of all frames.
+    None if they are even, or if the file does not have the times of all frames.
 
     Raises:
         MissingMedia: there is no such file, folder or archive.
-        UnreadableMedia: the file is no video.
+        UnreadableMedia: the file is not a video.
     """
     if isinstance(media, FrameFolder):
         return None
@@ -151,7 +151,7 @@ def uneven_times(media: Media) -> npt.NDArray[np.float64] | None:
 
 
 def decoder_versions(decoder: str) -> dict[str, str]:
-    """Return the versions of everything that `decoder` may decode with, PyAV's FFmpeg included.
+    """Return the versions of every library that `decoder` may use, including PyAV's FFmpeg.
 
     Raises:
         UsageError: there is no such decoder.
@@ -172,7 +172,7 @@ def decoder_versions(decoder: str) -> dict[str, str]:
 
 
 def _distinct(chosen: IntArray, num_frames: int) -> tuple[IntArray, IntArray]:
-    """Return the distinct numbers in order, and where each of `chosen` stands among them."""
+    """Return the sorted distinct numbers, and the index of each of `chosen` among them."""
     chosen = np.asarray(chosen, dtype=np.int64)
     wanted, index = np.unique(chosen, return_inverse=True)
     assert 0 <= wanted[0] <= wanted[-1] < num_frames, (wanted, num_frames)
@@ -182,9 +182,8 @@ def _distinct(chosen: IntArray, num_frames: int) -> tuple[IntArray, IntArray]:
 def _read_folder(
     folder: FrameFolder, choose: Callable[[int, float], IntArray], shrink: Shrink | None
 ) -> Frames:
-    """Pictures have no times: their rate is not known."""
     names = listed_pictures(folder)
-    wanted, index = _distinct(choose(len(names), 0.0), len(names))
+    wanted, index = _distinct(choose(len(names), 0.0), len(names))  # pictures have no frame rate
     chosen = [names[number] for number in wanted.tolist()]
     step = SHRUNK_AT_ONCE if shrink else len(chosen)
     parts = (read_pictures(folder, chosen[i : i + step]) for i in range(0, len(chosen), step))
@@ -195,7 +194,6 @@ def _read_folder(
 def _read_pyav(
     source: Source, wanted: IntArray, container: Container, shrink: Shrink | None
 ) -> Pixels:
-    """PyAV leaves the rotation to us."""
     found: dict[int, Pixels] = {}
     fresh: dict[int, Pixels] = {}
 
@@ -207,10 +205,10 @@ def _read_pyav(
         fresh.clear()
 
     missing = wanted
-    # A seek may land where the decoder does not recover: then once more from the beginning.
+    # A seek may land where the decoder does not recover: then retry from the beginning.
     attempts = [container.keys, container.keys[:0]] if len(container.keys) else [container.keys]
     for keys in attempts:
-        reason = "it is not among the frames that decode"
+        reason = "it does not decode"
         try:
             for number, frame in _rgb_frames(source, missing, container, keys):
                 fresh[number] = frame
@@ -222,7 +220,7 @@ def _read_pyav(
         missing = wanted[[number not in found for number in wanted.tolist()]]
         if not len(missing):
             pixels = _stacked(source, [found[number] for number in wanted.tolist()])
-            return pixels if shrink else upright(pixels, container)
+            return pixels if shrink else upright(pixels, container)  # PyAV does not rotate
     raise unreadable(source, f"frame {missing[0]} of {container.num_frames}: {reason}")
 
 
@@ -238,7 +236,7 @@ def _rgb_frames(
     """Yield the `wanted` frames that decode; raises `Damage`."""
     from av.video.reformatter import VideoReformatter
 
-    to_rgb: Any = VideoReformatter()  # keeps its tables from frame to frame
+    to_rgb: Any = VideoReformatter()  # caches its tables across frames
     with open_video(source) as (media, stream):
         for number, frame in _forward(media, stream, wanted, container.times, keys):
             yield number, to_rgb.reformat(frame, format="rgb24").to_ndarray()
@@ -247,7 +245,7 @@ def _rgb_frames(
 def _forward(
     media: Any, stream: Any, wanted: IntArray, times: IntArray, keys: IntArray
 ) -> Iterator[tuple[int, Any]]:
-    """Yield (number, frame) for the wanted numbers in order, seeking over gaps where that pays."""
+    """Yield (number, frame) for the wanted numbers in order, seeking over gaps if it pays."""
     waiting = deque(wanted.tolist())
     position = -1
 
@@ -275,12 +273,12 @@ def _forward(
 
 
 def _numbered(frames: Iterator[Any], times: IntArray) -> Iterator[tuple[int, Any]]:
-    """Number frames by their times, or count them from the first where there is no such table."""
+    """Number frames by their times, or count them from the first if there is no table of times."""
     if len(times) == 0:
         yield from enumerate(frames)
         return
     for frame in frames:
-        # No table of all times: this is done anew after every seek in a film.
+        # A lookup per frame rather than a table of all times: this restarts after every seek.
         number = int(np.searchsorted(times, frame.pts)) if frame.pts is not None else len(times)
         if number < len(times) and times[number] == frame.pts:
             yield number, frame

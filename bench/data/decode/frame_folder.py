@@ -1,10 +1,11 @@
-"""A video as a folder of pictures, one a frame, in the order of the numbers that end their names.
+"""A video as a folder of pictures, one per frame, ordered by the numbers that end their names.
 
     00001.jpg ...                                  Jester
-    img_00001.jpg, flow_x_00001.jpg, ...           mmaction2: flow is no picture of the video
+    img_00001.jpg, flow_x_00001.jpg, ...           mmaction2: flow is not a frame of the video
     <video>_000001.jpg ...                         SlowFast
 
-Numbers run on from any first one: a gap is a lost frame, which a plan must not step over.
+Numbers may start anywhere but must be consecutive: a gap is a lost frame, which a plan must not
+step over.
 """
 
 from __future__ import annotations
@@ -19,19 +20,18 @@ from bench.data.media.media import FrameFolder, unreadable
 from bench.errors import MissingMedia
 
 
-# ------------------------------------------------------------------------------------------- pixels
 def read_pictures(folder: FrameFolder, names: Sequence[str]) -> npt.NDArray[np.uint8]:
     """Return the pictures of a folder as RGB, uint8 `[len(names), H, W, 3]`.
 
     Raises:
-        UnreadableMedia: one of them cannot be decoded, or they are not all of one size.
+        UnreadableMedia: one of them cannot be decoded, or their sizes differ.
     """
     made: npt.NDArray[np.uint8] | None = None
     for place, name in enumerate(names):
         try:
             picture = read_image(folder.path / name)[0]
         except MissingMedia as error:
-            raise unreadable(folder, f"the picture {name} is not there") from error
+            raise unreadable(folder, f"the picture {name} is missing") from error
         if made is None:
             made = np.empty((len(names), *picture.shape), dtype=np.uint8)
         if picture.shape != made.shape[1:]:

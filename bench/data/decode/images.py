@@ -13,13 +13,13 @@ from bench.data.media.media import InMemory, Media, missing, opened, unreadable
 def read_image(media: Media) -> npt.NDArray[np.uint8]:
     """Return the image as 8-bit RGB, uint8 `[1, H, W, 3]`.
 
-    Of 16 bits the upper 8 are kept; transparency is dropped; the first picture of an animation is
-    taken. The orientation that EXIF may give is not applied: the loaders with which image numbers
-    were published (torchvision's) do not apply it either.
+    16-bit images keep the upper 8 bits; transparency is dropped; animations give their first frame.
+    EXIF orientation is not applied, because the loaders behind published image numbers
+    (torchvision's) do not apply it either.
 
     Raises:
         MissingMedia: there is no such file.
-        UnreadableMedia: it is not a whole image.
+        UnreadableMedia: it is not a complete image.
     """
     from PIL import Image  # only image tasks need it
 
@@ -38,13 +38,13 @@ def read_image(media: Media) -> npt.NDArray[np.uint8]:
         raise missing(media) from error
     except (
         OSError,  # not an image, or truncated
-        SyntaxError,  # Pillow's word for a broken PNG
+        SyntaxError,  # Pillow raises it for a broken PNG
         ValueError,
         EOFError,
         struct.error,
         Image.DecompressionBombError,
     ) as error:
-        # What Pillow says, without the name and the address of what it read.
-        said = str(error).replace(str(source), "it").replace(repr(source), "it")
-        raise unreadable(media, said.rstrip(".") or type(error).__name__) from error
+        # Pillow's message, without the name and address of what it read.
+        reason = str(error).replace(str(source), "it").replace(repr(source), "it")
+        raise unreadable(media, reason.rstrip(".") or type(error).__name__) from error
     return pixels[None]

@@ -1,4 +1,4 @@
-"""A video opened for decoding in this thread alone, and what is wrong with a file, as sentences."""
+"""Open a video for single-threaded decoding, and explain what is wrong with a file."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from bench.data.media.media import Source, missing, unreadable
 
 @contextmanager
 def open_video(source: Source) -> Iterator[tuple[Any, Any]]:
-    """Open a source with PyAV as (container, video stream), to be decoded in this thread alone.
+    """Open a source with PyAV as (container, video stream), for single-threaded decoding.
 
-    Bytes are read from their beginning, and may be opened again.
+    Bytes are read from the start, and may be opened again.
 
     Raises:
         MissingMedia: there is no such file.
-        UnreadableMedia: there is no video in it.
+        UnreadableMedia: it has no video.
     """
     import av  # loads FFmpeg
     from av.stream import Disposition
 
-    _refuse_nothing(source)
-    # From PyAV 19 on, metadata that is not UTF-8 is no error when a file is opened.
+    _refuse_missing(source)
+    # Since PyAV 19, opening a file with metadata that is not UTF-8 raises no error.
     old = int(av.__version__.split(".")[0]) < 19
     lenient: dict[str, Any] = {"metadata_errors": "replace"} if old else {}
     try:
@@ -42,7 +42,7 @@ def open_video(source: Source) -> Iterator[tuple[Any, Any]]:
             raise unreadable(source, "it is not a video that this build of FFmpeg can decode")
         stream.codec_context.thread_count = 1
         stream.codec_context.thread_type = "NONE"
-        # Otherwise damage is painted over with parts of other frames.
+        # Otherwise damage is concealed with parts of other frames.
         stream.codec_context.options = {"err_detect": "explode"}
         yield media, stream
 
@@ -52,13 +52,13 @@ class Damage(Exception):  # noqa: N818 (a state of the file; callers turn it int
 
 
 def decoded(media: Any, stream: Any) -> Iterator[Any]:
-    """Yield the frames from here on in presentation order, without those that an edit list cuts.
+    """Yield the frames from here on in presentation order, without those cut by an edit list.
 
-    Packets that do not decode are passed over until the first frame came out: recordings may start
-    between two keyframes.
+    Undecodable packets before the first frame are skipped: recordings may start between two
+    keyframes.
 
     Raises:
-        Damage: after the last frame that is in order.
+        Damage: after the last intact frame.
     """
     import av
 
@@ -81,7 +81,7 @@ def intact_packets(media: Any, stream: Any) -> Iterator[Any]:
     """Yield the packets from here on in decoding order, the last one empty.
 
     Raises:
-        Damage: after the last packet that is whole.
+        Damage: after the last intact packet.
     """
     import av
 
@@ -92,7 +92,7 @@ def intact_packets(media: Any, stream: Any) -> Iterator[Any]:
         except av.FFmpegError as error:
             raise Damage(f"FFmpeg: {error.strerror}") from error
         except IndexError as error:
-            raise Damage("a stream appears that was not announced") from error
+            raise Damage("an undeclared stream appears") from error
         if packet is None:
             return
         if packet.is_corrupt:
@@ -100,8 +100,8 @@ def intact_packets(media: Any, stream: Any) -> Iterator[Any]:
         yield packet
 
 
-def _refuse_nothing(source: Source) -> None:
-    """Refuse what is not there, a folder and a file without bytes; put bytes at their beginning."""
+def _refuse_missing(source: Source) -> None:
+    """Refuse a missing file, a folder and an empty file; rewind bytes."""
     if not isinstance(source, Path):
         source.seek(0)
         if not source.size:

@@ -1,4 +1,4 @@
-"""decord and torchcodec: frames by number, unless they cannot be trusted with a file."""
+"""decord and torchcodec: frames by number, for files on which they are exact."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bench.types import IntArray
 
 Pixels = npt.NDArray[np.uint8]
 
-# Where a decoder counts or seeks wrongly, so that it is not used even if asked for.
+# Traits with which a decoder counts or seeks wrongly, so that it is not used even on request.
 INEXACT = {
     "decord": ("edit list", "open GOP", "no frame table", "ends early"),
     "torchcodec": ("open GOP", "no frame table", "ends early"),
@@ -29,14 +29,14 @@ class Refusal(Exception):  # noqa: N818 (not a failure: another decoder takes ov
 
 
 def refuse_where_inexact(decoder: str, container: Container) -> None:
-    """Raise `Refusal` where a decoder is known to return other frames than it should."""
+    """Raise `Refusal` if a decoder is known to return wrong frames."""
     traits = [trait for trait in container.unusual if trait in INEXACT[decoder]]
     if traits:
         raise Refusal(f"inexact with {' and '.join(traits)}")
 
 
 def read_decord(source: Source, wanted: IntArray, container: Container) -> Pixels:
-    """Return the frames of these numbers, upright, uint8 `[U, H, W, 3]`; raises `Refusal`.
+    """Return the frames with these numbers, upright, uint8 `[U, H, W, 3]`; raises `Refusal`.
 
     decord applies the rotation itself.
     """
@@ -44,7 +44,7 @@ def read_decord(source: Source, wanted: IntArray, container: Container) -> Pixel
     from decord._ffi.base import DECORDError, DECORDLimitReachedError
 
     decord.logging.set_level(decord.logging.QUIET)
-    # Unless told to tolerate less than one, it fills in a neighbour for a frame it misses.
+    # With a tolerance of one or more frames, it substitutes a neighbour for a frame it misses.
     settings = {"ctx": decord.cpu(0), "num_threads": 1, "fault_tol": 1e-9}
     try:
         if isinstance(source, Path):
@@ -52,7 +52,7 @@ def read_decord(source: Source, wanted: IntArray, container: Container) -> Pixel
         else:
             source.seek(0)
             reader = decord.VideoReader(source, **settings)
-            # It leaves its copy of the bytes in a reference cycle, where hundreds would wait.
+            # It leaves its copy of the bytes in a reference cycle, and hundreds would pile up.
             gc.collect(0)
         if len(reader) != container.num_frames:
             raise Refusal(f"finds {len(reader)} frames, not {container.num_frames}")
@@ -65,9 +65,9 @@ def read_decord(source: Source, wanted: IntArray, container: Container) -> Pixel
 
 
 def read_torchcodec(source: Source, wanted: IntArray, container: Container) -> Pixels:
-    """As `read_decord`.
+    """Like `read_decord`.
 
-    torchcodec applies the rotation itself where its metadata know of one (from 0.11 on).
+    torchcodec applies the rotation itself if its metadata include it (since 0.11).
 
     Raises:
         UsageError: it does not load.
@@ -95,13 +95,13 @@ def read_torchcodec(source: Source, wanted: IntArray, container: Container) -> P
 
 
 def upright(pixels: Pixels, container: Container) -> Pixels:
-    """Turn stored frames as the container says."""
+    """Turn stored frames by the container's rotation."""
     quarter_turns = -container.rotation // 90  # numpy turns the other way
     return np.ascontiguousarray(np.rot90(pixels, quarter_turns, axes=(1, 2)))
 
 
 def _in_short(error: Exception) -> str:
-    """The first line of a message without source positions, addresses and times of day."""
+    """Return the first line of a message without source positions, addresses and times of day."""
     line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     text = re.sub(r"\[\d\d:\d\d:\d\d\] \S+:\d+: (\[.*?\])?", "", line)
     return text.split(" (")[0].rstrip(".")[:90]

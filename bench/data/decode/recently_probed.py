@@ -1,7 +1,7 @@
-"""What the last few files said of themselves: a film is not probed again for every key frame.
+"""A cache of the last few probes, so that a film is not probed again for every key frame.
 
-An answer holds while size, times and inode of the file or folder stay as they are. A change of a
-picture inside a folder goes unseen until it is read.
+A result is valid while size, times and inode of the file or folder are unchanged. A change of a
+picture inside a folder goes unnoticed until it is read.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from bench.data.decode import container
 from bench.data.media import frame_names
-from bench.data.media.content_digest import State, facts
+from bench.data.media.content_digest import State, stat_state
 from bench.data.media.media import FrameFolder, Source
 from bench.errors import MissingMedia, UnreadableMedia
 
@@ -23,32 +23,32 @@ KEPT = 4  # files; their tables of frames are some hundred kilobytes each
 
 
 def inspected(source: Source) -> container.Container:
-    """Return what a video says of itself; raises as `container.inspect`."""
+    """Return the cached probe of a video; raises like `container.inspect`."""
     if isinstance(source, Path):
         return _recently(container.inspect, source, source)
     return container.inspect(source)
 
 
 def listed_pictures(folder: FrameFolder) -> Sequence[str]:
-    """Return the names of the frames of a folder; raises as `frames.pictures`."""
+    """Return the names of the frames of a folder; raises like `frame_names.pictures`."""
     return _recently(frame_names.pictures, folder, folder.path)
 
 
 def _recently(look: Callable[[M], T], media: M, path: Path) -> T:
     try:
-        state = facts(path.stat())
-    except OSError:  # who reads it will say what is wrong
+        state = stat_state(path.stat())
+    except OSError:  # reading it will report what is wrong
         return look(media)
     found: T | UnreadableMedia = _kept(look, media, state)
     if isinstance(found, UnreadableMedia):
-        # Afresh, for an error that is raised again keeps the memory of where it was.
+        # A new one, because an error that is raised again keeps its old traceback alive.
         raise UnreadableMedia(str(found))
     return found
 
 
 @lru_cache(maxsize=KEPT)
 def _kept(look: Callable[[Any], Any], media: Path | FrameFolder, state: State) -> Any:
-    """Return the answer or the error: that a film is damaged is found out once, too."""
+    """Return the result or the error: damage to a film is also detected only once."""
     try:
         return look(media)
     except MissingMedia:

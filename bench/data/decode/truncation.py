@@ -1,4 +1,4 @@
-"""How many bytes a media file lacks, by the lengths that its own outermost boxes declare.
+"""How many bytes are missing from a media file, by the lengths of its top-level boxes.
 
 ISO base media (mp4, mov): boxes of size and type. EBML (mkv, webm): header, then one segment.
 RIFF (avi): one chunk. Formats without a declared length (MPEG-TS) cannot be judged.
@@ -17,7 +17,7 @@ EBML, SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
 
 
 def missing_bytes(source: Source) -> int:
-    """Return by how many bytes the file is shorter than it says; 0 where it does not say."""
+    """Return how many bytes the file is shorter than it declares; 0 if it declares nothing."""
     if not isinstance(source, Path):
         return _missing(source, source.size)
     with source.open("rb") as file:
@@ -32,7 +32,7 @@ def _missing(file: BinaryIO, size: int) -> int:
     elif head[:4] == EBML:
         end = _end_of_segment(file)
     elif head[:4] == b"RIFF":
-        # Writers disagree on whether the byte that pads an odd chunk belongs to the length.
+        # Writers disagree on whether the length includes the padding byte of an odd chunk.
         end = int.from_bytes(head[4:8], "little") + 7
     else:
         end = 0
@@ -48,7 +48,7 @@ def _end_of_boxes(file: BinaryIO, size: int) -> int:
         if length == 1:
             length = int.from_bytes(head[8:16], "big")
         if start + length > size:
-            # Only a box that holds media counts: padding behind the last one may be anything.
+            # Only a box with media counts: padding after the last one may be anything.
             return start + length if kind in DATA_BOXES else 0
         if length < 8:  # 0 means "to the end of the file"
             return 0
@@ -67,7 +67,7 @@ def _end_of_segment(file: BinaryIO) -> int:
 
 
 def _element_length(file: BinaryIO) -> int | None:
-    """Read an EBML length: the zero bits before the first one bit count its further bytes."""
+    """Read an EBML length: its number of leading zero bits is the number of further bytes."""
     first = file.read(1)
     if not first or not first[0]:
         return None

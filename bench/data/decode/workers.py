@@ -1,4 +1,4 @@
-"""What processes that decode have in common: one thread, a deadline, an explained death."""
+"""Shared by decoding processes: a single thread, a deadline, and an explanation of crashes."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from bench.errors import BenchError
 
 T = TypeVar("T")
 
-DEADLINE_SECONDS = 600  # for one row; far more than a sound file takes on a slow disk
+DEADLINE_SECONDS = 600  # per row; far more than an intact file takes on a slow disk
 
 
 def explained(manifest: Manifest) -> AbstractContextManager[None]:
-    """Turn the death of a process that decodes `manifest` into a sentence."""
+    """Turn the death of a process that decodes `manifest` into a helpful error."""
     return deaths_explained(
         f"{manifest.name} {manifest.split}",
-        "run again with fewer --workers or a smaller --batch-size; finished features are kept",
+        "run again with fewer --workers or a smaller --batch-size; finished features are saved",
     )
 
 
 @contextmanager
 def deaths_explained(what: str, advice: str) -> Iterator[None]:
-    """Turn the death of a decoding process into a sentence that ends in `advice`.
+    """Turn the death of a decoding process into an error that ends with `advice`.
 
-    torch may raise it at any line of the process that reads, whatever that does at the moment: a
-    training loop belongs inside.
+    torch may raise it on any line of the reading process, whatever that is doing, so a training
+    loop belongs inside.
 
     Raises:
         BenchError: a worker process died.
@@ -41,10 +41,10 @@ def deaths_explained(what: str, advice: str) -> Iterator[None]:
     except RuntimeError as error:
         if not str(error).startswith("DataLoader worker"):
             raise
-        # torch does not always tell the signal that ended a process.
+        # torch does not always report the signal that ended a process.
         raise BenchError(
-            f"{what}: a decoding process died ({str(error).strip()}) Out of memory is the usual"
-            " reason (in a container, too small a /dev/shm), or a file on which a decoder hung for"
+            f"{what}: a decoding process died ({str(error).strip()}) The usual reason is lack of"
+            " memory (in a container, too small a /dev/shm), or a file on which a decoder hung for"
             f" {DEADLINE_SECONDS} s (`bench check` finds it; replace it): {advice}."
         ) from error
 
@@ -52,7 +52,7 @@ def deaths_explained(what: str, advice: str) -> Iterator[None]:
 def read_ahead(
     loader: Iterable[T | BenchError], died: Callable[[], AbstractContextManager[None]]
 ) -> Iterator[T]:
-    """Yield what a loader's processes made; raise the errors that they return.
+    """Yield the results of a loader's processes and raise the errors that they return.
 
     `died` explains the death of a process.
     """
@@ -67,17 +67,17 @@ def read_ahead(
                 raise found
             yield found
     finally:
-        del source  # ends the processes, even where the traceback of an error holds this frame
+        del source  # ends the processes, even if the traceback of an error holds this frame
 
 
 def unchanged(batch: Any) -> Any:
-    """Return what a data set made, which a loader would else turn into tensors."""
+    """Return a batch as it is, which a loader would otherwise turn into tensors."""
     return batch
 
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Work as a worker process does: torch's resizing rounds differently with several threads."""
+    """Use one thread, as in a worker process: torch's resizing rounds differently with several."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -88,9 +88,9 @@ def one_thread() -> Iterator[None]:
 
 @contextmanager
 def deadline() -> Iterator[None]:
-    """End a worker process that decodes one row for too long.
+    """Kill a worker process that takes too long to decode one row.
 
-    A decoder that hangs holds Python's lock, so the signal is left to its default: death.
+    A hanging decoder holds the GIL, so the signal keeps its default action: death.
     """
     if get_worker_info() is None:
         yield

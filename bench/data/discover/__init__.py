@@ -1,1 +1,1 @@
-"""Find a data set in whatever layout its user holds it."""
+"""Find a data set in whatever layout the user has."""

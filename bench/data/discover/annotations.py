@@ -1,6 +1,6 @@
 """Annotation files -> rows of (media file, label text): lists, CSV, TSV, JSON lines, parquet.
 
-Layouts found with users: `path label` lists without a header (blank, comma or tab, often called
+Layouts seen in practice: `path label` lists without a header (blank, comma or tab, often called
 `.csv`), tables with a header, one JSON object per line, and parquet with the same columns.
 Text is UTF-8 with or without BOM; CRLF, trailing blanks, empty lines at the end and a missing last
 newline are accepted.
@@ -57,7 +57,7 @@ class Annotations:
 
 
 def read_annotations(path: Path, *, where: Mapping[str, str] | None = None) -> Annotations:
-    """Read the rows of an annotation file; its layout is found from its content.
+    """Read the rows of an annotation file; its layout is detected from its content.
 
     `where` keeps the rows of a table whose columns have these values, such as `{"split": "val"}`.
 
@@ -76,7 +76,7 @@ def read_annotations(path: Path, *, where: Mapping[str, str] | None = None) -> A
     if dialect is not None:
         return _from_table(path, _decode(path, raw), *dialect, where or {})
     if where:
-        raise DataError(f"{path} has no header, so rows cannot be chosen by {_spell(where)}.")
+        raise DataError(f"{path} has no header, so rows cannot be filtered by {_spell(where)}.")
     return _from_list(path, lines)
 
 
@@ -91,13 +91,13 @@ def is_integer(text: str) -> bool:
 
 
 def extension(name: str) -> str:
-    """Return what follows the last dot of the file name in lower case, else an empty text."""
+    """Return what follows the last dot of the file name, in lower case, or an empty string."""
     tail = name[name.rfind("/") + 1 :]
     return tail[tail.rfind(".") + 1 :].lower() if "." in tail else ""
 
 
 def unquote(text: str) -> str:
-    """Drop the double quotes around a text, and the doubling of those within."""
+    """Remove the double quotes around a text and undouble those inside."""
     if len(text) > 1 and text[0] == text[-1] == '"':
         return text[1:-1].replace('""', '"')
     return text
@@ -110,7 +110,7 @@ def _from_list(path: Path, lines: list[str]) -> Annotations:
         number = rows.index(None)
         raise DataError(
             f"{path}, line {number + 1}: no label found in {lines[number]!r}; every line should be"
-            " a media file and its label, with the same separator (blank, comma or tab) in all."
+            " a media file and its label, with the same separator (blank, comma or tab) throughout."
         )
     found = [row for row in rows if row is not None]
     files, labels = [file for file, _ in found], [label for _, label in found]
@@ -118,10 +118,10 @@ def _from_list(path: Path, lines: list[str]) -> Annotations:
 
 
 def _split_all(lines: list[str]) -> Sequence[FileLabel | None]:
-    """Split every line by the reading that fits all of them, or else most; None where it fails.
+    """Split every line by the pattern that fits all lines, or else most; None where it fails.
 
-    Tab goes before comma before blank, so that names may hold what is not the separator. The last
-    resort, any last field as label, is taken only where no line has a media name or an integer.
+    Tab is tried before comma before blank, so that names may contain the other separators. The last
+    resort, any last field as the label, is used only if no line has a media name or an integer.
     """
     kinds = (_media_and_integer, _media_and_name, _name_and_integer)
     ways = [partial(kind, separator) for kind in kinds for separator in "\t, "]
@@ -142,7 +142,7 @@ def _media_and_integer(separator: str, line: str) -> FileLabel | None:
 
 
 def _media_and_name(separator: str, line: str) -> FileLabel | None:
-    """Cut behind the last media name, because class names hold blanks and commas too."""
+    """Cut after the last media name, because class names may contain blanks and commas too."""
     match = _MEDIA_AND_NAME[separator].fullmatch(line)
     if not match or _NUMBERS.fullmatch(match[2]):
         return None  # several numbers are frame counts or times, not a class name
@@ -195,7 +195,7 @@ def _from_table(
         if len(row) != len(names):
             raise DataError(
                 f"{path}, line {number}: {len(row)} fields where the header has {len(names)};"
-                f" put names that hold {delimiter!r} in double quotes."
+                f" put names that contain {delimiter!r} in double quotes."
             )
     places = {name: names.index(name) for name in names}
     columns = {name: [row[place] for row in rows] for name, place in places.items()}
@@ -239,9 +239,9 @@ def _from_parquet(path: Path, where: Mapping[str, str]) -> Annotations:
         kind = file.schema_arrow.field(name).type
         if pa.types.is_struct(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
             raise DataError(
-                f"{path}: column {name!r} holds the images themselves (bytes), and this reader"
-                " takes paths of files; unpack the images into class folders (task `folder`) or"
-                " write a list of paths (task `listing`)."
+                f"{path}: column {name!r} holds the images themselves (bytes), but file paths are"
+                " needed; unpack the images into class folders (task `folder`) or write a list of"
+                " paths (task `listing`)."
             )
     table = file.read(columns=names)
     columns = {name.lower(): table.column(name).to_pylist() for name in names}
@@ -282,7 +282,7 @@ def _find(path: Path, columns: Iterable[str], wanted: Sequence[str], what: str) 
         if name in columns:
             return name
     raise DataError(
-        f"{path} has no {what} column; its columns are {', '.join(columns)}. Name one of them"
+        f"{path} has no {what} column; its columns are {', '.join(columns)}. Rename one of them to"
         f" {', '.join(wanted[:-1])} or {wanted[-1]}."
     )
 
@@ -290,7 +290,7 @@ def _find(path: Path, columns: Iterable[str], wanted: Sequence[str], what: str) 
 def _cell(path: Path, line: int, value: Any, what: str) -> str:
     if isinstance(value, bool) or not isinstance(value, (str, int)) or not str(value).strip():
         raise DataError(
-            f"{path}, line {line}: no usable {what} but {repr(value)[:80]}; write text or int."
+            f"{path}, line {line}: {repr(value)[:80]} is not a usable {what}; write text or an int."
         )
     return str(value)
 
@@ -320,7 +320,7 @@ def _decode(path: Path, raw: bytes) -> str:
 
 
 def _lines(path: Path, raw: bytes) -> list[str]:
-    # str.splitlines would also cut at form feeds and U+2028, which file names may hold.
+    # str.splitlines would also cut at form feeds and U+2028, which file names may contain.
     lines = [line.rstrip(" \t\r") for line in _decode(path, raw).split("\n")]
     while lines and not lines[-1]:
         lines.pop()

@@ -26,10 +26,10 @@ NO_LABEL = "no label in the archive (-1)"
 
 # --------------------------------------------------------------------------------------- archives
 def from_archives(search: Search) -> Reading | None:
-    """Return the media of archives that name the split and carry labels, None without any.
+    """Return the media of archives that name the split and carry labels, None if there are none.
 
     Raises:
-        DataError: a label that is no class, a medium without label, two media for one sample.
+        DataError: a label outside the classes, a medium without label, two media for one sample.
     """
     tree, words = search.media, search.dataset.words
     ours = {f for f in tree.folders if search.split in split_folder(f, words)[0]}
@@ -42,7 +42,7 @@ def from_archives(search: Search) -> Reading | None:
         if rows:
             search.notes.append(
                 f"{_archive(search, rows[0])} carries no labels (a column"
-                f" {' or '.join(LABEL_COLUMNS)}; {' or '.join(LABEL_FILES)} beside the media)"
+                f" {' or '.join(LABEL_COLUMNS)}; {' or '.join(LABEL_FILES)} next to the media)"
             )
         return None
     media = np.array(rows, dtype=np.int64)
@@ -75,7 +75,7 @@ def _archive(search: Search, row: int) -> str:
 def _archive_labels(search: Search, rows: Sequence[int]) -> tuple[IntArray, Sequence[str]]:
     """Return the class of each row (-1: none) and the names of the classes."""
     tree, column = search.media, search.media.media
-    labels = search.labels or _own_map(search, rows)
+    labels = search.labels or _archive_label_map(search, rows)
     orders: dict[str, Mapping[int, int]] = {}
     known: dict[tuple[str, str], int] = {}
     found = []
@@ -83,8 +83,8 @@ def _archive_labels(search: Search, rows: Sequence[int]) -> tuple[IntArray, Sequ
         archive, label = column.archives[column.archive[row]], tree.labels[row]
         if label is None:
             raise DataError(
-                f"{search.title}: {tree.media[row]} has no label, but others of its kind have; add"
-                f" the label to the archive, or give a list with --set task.{search.option}=FILE"
+                f"{search.title}: {tree.media[row]} has no label, but others like it do; add the"
+                f" label to the archive, or give a list with --set task.{search.option}=FILE"
             )
         if (archive, label) not in known:
             if archive not in orders:
@@ -94,9 +94,8 @@ def _archive_labels(search: Search, rows: Sequence[int]) -> tuple[IntArray, Sequ
             if index is None:
                 raise DataError(
                     f"{search.title}: {tree.root / archive} gives {tree.names[row]!r} the label"
-                    f" {label!r}, which is none of the {len(labels)} classes."
-                    f"{nearest(label, labels)} Another label map can be given with"
-                    " --set task.classes=FILE"
+                    f" {label!r}, which is not one of the {len(labels)} classes."
+                    f"{nearest(label, labels)} Pass another label map with --set task.classes=FILE"
                 )
             known[archive, label] = index
         found.append(known[archive, label])
@@ -114,23 +113,22 @@ def _index(label: str, labels: LabelMap, order: Mapping[int, int]) -> int | None
 def _order(archive: str, names: Sequence[str], labels: LabelMap) -> Mapping[int, int]:
     """Return the class of each index of an archive that names its indices.
 
-    Names that are unknown keep their index if as many classes are named as there are, and the
-    other names agree: some copies describe a class where others give its code.
+    Unknown names keep their index if the archive names as many classes as there are and the other
+    names agree: some copies describe a class where others give its code.
     """
     found = [labels.index(name) for name in names]
     agree = all(index is None or index == number for number, index in enumerate(found))
     if None in found and not (agree and len(names) == len(labels)):
         name = names[found.index(None)]
         raise DataError(
-            f"{archive} names its class {found.index(None)} {name!r}, which is none of the"
-            f" {len(labels)} classes.{nearest(name, labels)} Another label map can be given with"
-            " --set task.classes=FILE"
+            f"{archive} names its class {found.index(None)} {name!r}, which is not one of the"
+            f" {len(labels)} classes.{nearest(name, labels)} Pass another label map with --set"
+            " task.classes=FILE"
         )
     return {number: number if index is None else index for number, index in enumerate(found)}
 
 
-def _own_map(search: Search, rows: Sequence[int]) -> LabelMap:
-    """Return the classes that the archives themselves name."""
+def _archive_label_map(search: Search, rows: Sequence[int]) -> LabelMap:
     tree = search.media
     named = tree.class_names.get(_archive(search, rows[0]))
     texts = {label for row in rows if (label := tree.labels[row]) is not None}
@@ -139,21 +137,20 @@ def _own_map(search: Search, rows: Sequence[int]) -> LabelMap:
     return LabelMap(names=named or sorted(texts), source=str(tree.root))
 
 
-def _shard_ids(search: Search, rows: Sequence[int], told: Sequence[str]) -> list[str]:
-    """Return the ids by the paths inside and the names of the classes; with the name of the shard
-    where shards repeat them."""
+def _shard_ids(search: Search, rows: Sequence[int], class_names: Sequence[str]) -> list[str]:
+    """Return ids made of paths and class names, prefixed by the shard if shards repeat them."""
     identify = search.dataset.identify
     archives = [_archive(search, row) for row in rows]
     stems = [posixpath.splitext(archive)[0] for archive in archives]
     ids = [
         identify(search.media.names[row][len(stem) + 1 :], class_name)
-        for row, stem, class_name in zip(rows, stems, told, strict=True)
+        for row, stem, class_name in zip(rows, stems, class_names, strict=True)
     ]
     column = search.media.media
     if len(set(ids)) == 1 < len(ids) and (column.form[rows] == CELL).all():
-        # `image.png` in every row names nothing.
+        # `image.png` in every row identifies nothing.
         ids = [f"{number:08d}" for number in column.offset[rows].tolist()]
-    # Copies of one set lie in several folders, and a rule chooses among them.
+    # Several folders mean copies of one set, and a rule chooses among them.
     if len(set(ids)) == len(ids) or len({posixpath.dirname(stem) for stem in stems}) > 1:
         return ids
     return [f"{posixpath.basename(stem)}/{sample}" for stem, sample in zip(stems, ids, strict=True)]
@@ -161,28 +158,29 @@ def _shard_ids(search: Search, rows: Sequence[int], told: Sequence[str]) -> list
 
 # ---------------------------------------------------------------------------------------- folders
 def from_folders(search: Search) -> Reading | None:
-    """Return the media in class folders below a folder of the split, None without any.
+    """Return the media in class folders below a folder of the split, None if there are none.
 
     Raises:
-        DataError: a folder that is no class, media outside of class folders, two media for one
-            sample that no rule tells apart.
+        DataError: a folder that is not a class, media outside class folders, two media for one
+            sample with no rule to choose between them.
     """
     tree, dataset = search.media, search.dataset
     starts = _class_starts(search)
-    told = _told_classes(search, starts)
-    labels, classes = _folder_labels(search, {f: s for f, s in starts.items() if f not in told})
-    if not labels and not told:
+    by_name = _classes_in_names(search, starts)
+    labels, classes = _folder_labels(search, {f: s for f, s in starts.items() if f not in by_name})
+    if not labels and not by_name:
         return None
     rows, ids, names, found = [], [], [], []
     for row, name in enumerate(tree.names):
         folder = name.rpartition("/")[0]
-        if folder in labels or folder in told:
+        if folder in labels or folder in by_name:
             rows.append(row)
             names.append(name[starts[folder] :])
             ids.append(dataset.sample_id(names[-1]))
-            found.append(told[folder][row] if folder in told else labels[folder])
+            found.append(by_name[folder][row] if folder in by_name else labels[folder])
     if labels:
-        _refuse_others(search, [f for f, s in starts.items() if not f[s:] and f not in told], ids)
+        flat = [f for f, start in starts.items() if not f[start:] and f not in by_name]
+        _refuse_unlabelled(search, flat, ids)
     media = np.array(rows, dtype=np.int64)
     kept = one_medium_each(search, ids, media)
     ids, names = [ids[place] for place in kept], [names[place] for place in kept]
@@ -190,7 +188,7 @@ def from_folders(search: Search) -> Reading | None:
         ids=ids,
         names=names,
         labels=np.array(found, dtype=np.int64)[kept],
-        media=_replaced(search, names, ids, media[kept]),
+        media=_with_replacements(search, names, ids, media[kept]),
         classes=classes,
         excluded={},
         source=tree.root,
@@ -208,16 +206,15 @@ def _class_starts(search: Search) -> dict[str, int]:
     return starts
 
 
-def _told_classes(search: Search, starts: Mapping[str, int]) -> dict[str, dict[int, int]]:
-    """Return the class of each row by folder, where media lie outside of class folders and the
-    names of all of them tell their class."""
-    told, labels = search.dataset.told, search.labels
-    if told is None or labels is None:
+def _classes_in_names(search: Search, starts: Mapping[str, int]) -> dict[str, dict[int, int]]:
+    """Return each row's class by folder, for flat folders whose file names all give a class."""
+    class_of_file, labels = search.dataset.class_of_file, search.labels
+    if class_of_file is None or labels is None:
         return {}
     found: dict[str, dict[int, int]] = {f: {} for f, start in starts.items() if not f[start:]}
     for row, name in enumerate(search.media.names):
         folder, _, base = name.rpartition("/")
-        if folder in found and (index := labels.index(told(base) or "")) is not None:
+        if folder in found and (index := labels.index(class_of_file(base) or "")) is not None:
             found[folder][row] = index
     return {f: rows for f, rows in found.items() if len(rows) == search.media.folders[f]}
 
@@ -225,7 +222,7 @@ def _told_classes(search: Search, starts: Mapping[str, int]) -> dict[str, dict[i
 def _folder_labels(
     search: Search, starts: Mapping[str, int]
 ) -> tuple[dict[str, int], Sequence[str]]:
-    """Return the class of each folder, and the names; nothing where no folder is a class."""
+    """Return the class of each folder that is one, and the class names."""
     inner = {folder: folder[start:] for folder, start in starts.items()}
     flat = [folder for folder, name in inner.items() if not name]
     if search.labels is None:
@@ -238,43 +235,43 @@ def _folder_labels(
     unknown = [folder for folder, index in found.items() if index is None and inner[folder]]
     if unknown and search.labels is not None:
         name = inner[min(unknown)]
-        said = (
-            f"the folder {name!r} in {search.media.root} is none of the"
+        problem = (
+            f"the folder {name!r} in {search.media.root} is not one of the"
             f" {len(classes)} classes.{nearest(name, search.labels)}"
         )
         if labels:
             raise DataError(
-                f"{search.title}: {said} Rename it or move it away; another label map can be given"
-                " with --set task.classes=FILE"
+                f"{search.title}: {problem} Rename it, move it away, or pass another label map with"
+                " --set task.classes=FILE"
             )
-        search.notes.append(said.removesuffix("."))
+        search.notes.append(problem.removesuffix("."))
     elif flat and not labels:
         search.notes.append(
-            f"{search.media.folders[flat[0]]:,} {search.media.kind}s lie in"
-            f" {search.media.root / flat[0]} without class folders, so a list has to tell their"
-            " labels"
+            f"{search.media.folders[flat[0]]:,} {search.media.kind}s are in"
+            f" {search.media.root / flat[0]} without class folders, so their labels must come from"
+            " a list"
         )
     return labels, classes
 
 
-def _refuse_others(search: Search, flat: Sequence[str], ids: Sequence[str]) -> None:
-    """Refuse media outside of class folders, unless they are copies of media within.
+def _refuse_unlabelled(search: Search, flat: Sequence[str], ids: Sequence[str]) -> None:
+    """Refuse media outside class folders, unless they are copies of media inside.
 
-    The archive that was unpacked often lies beside the folders.
+    The archive that was unpacked often stays next to the folders.
     """
     tree, known = search.media, set(ids) if flat else set()
     for name in tree.names if flat else ():
         folder = name.rpartition("/")[0]
         if folder in flat and search.dataset.sample_id(name) not in known:
             raise DataError(
-                f"{search.title}: {name!r} and perhaps others of the {tree.folders[folder]:,}"
-                f" {tree.kind}s in {tree.root / folder} lie outside of any class folder; move them"
+                f"{search.title}: {name!r}, and perhaps more of the {tree.folders[folder]:,}"
+                f" {tree.kind}s in {tree.root / folder}, is outside every class folder; move them"
                 " into one or away, or give their labels in a list."
             )
 
 
 def _class_of(name: str, labels: LabelMap) -> int | None:
-    """Return the class of a folder by its path, by the beginning of it, or else by its end."""
+    """Return the class that a folder's path names, or else its longest prefix or suffix."""
     parts = name.split("/") if name else []
     lengths = range(len(parts), 0, -1)
     ways = [parts[:length] for length in lengths] + [parts[-length:] for length in lengths]
@@ -282,10 +279,10 @@ def _class_of(name: str, labels: LabelMap) -> int | None:
     return next((index for index in found if index is not None), None)
 
 
-def _replaced(
+def _with_replacements(
     search: Search, names: Sequence[str], ids: Sequence[str], media: IntArray
 ) -> IntArray:
-    """Return `media` with the replacements that other folders hold."""
+    """Return `media`, replaced where `dataset.prefer` names a folder with a better file."""
     tree, dataset = search.media, search.dataset
     folders = {folder for folder in tree.folders if is_preferred(dataset, folder)}
     if not folders:

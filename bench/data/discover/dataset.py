@@ -1,4 +1,4 @@
-"""What a published data set is, apart from where its files lie: classes, splits, sizes, lists."""
+"""A published data set, independent of where its files are: classes, splits, sizes, lists."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Listed:
-    """What annotation files say of a split, before its media were looked for.
+    """The annotations of a split, before its media are located.
 
     `names` are media names as listed, with or without folder and extension; `labels` int64
-    `[rows]`. `excluded` names rows that a rule takes out (id -> rule), which are in neither.
-    `layout` says in a few words which format it was, `classes` is the tree's own label map where
-    the data set ships none.
+    `[rows]`. `excluded` are samples that a rule removes (id -> rule), which are in neither.
+    `layout` describes the format in a few words; `classes` is the label map found with the data,
+    if the data set ships none.
     """
 
     names: Sequence[str]
@@ -49,7 +49,7 @@ def without_extension(name: str) -> str:
 
 
 def default_keys(name: str) -> Sequence[str]:
-    """Return under which names the media of a listed name may lie: its path, then its file name.
+    """Return a listed name's lookup keys: its path, then its file name.
 
     Both without extension, since users convert files.
     """
@@ -59,20 +59,20 @@ def default_keys(name: str) -> Sequence[str]:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class DataSet:
-    """A published data set: how it is called, counted and listed.
+    """A published data set: its names, sizes and annotation files.
 
-    `labels` is the label map that ships with the project, None where the data bring it. `words`
-    are what files and folders of a split are called, by split. `sizes` are the known numbers of
-    rows of a split by the name of the copy, the published one first. `patterns` are the names of
-    official annotation files by split, the best first (`fnmatch`, matched without case against the
-    end of the relative path), and `read(path, split, tree, labels)` reads one of them, None if it
-    is something else.
-    `keys` gives the names under which media of a listed name may lie, best first; `sample_id` the
-    id of a sample, the same in every layout; `prefer` are words in folders that win where two
-    files fit (replacements of broken ones); `folders` are further names of the data set's folder;
-    `told` gives the class that a file name tells by itself (`n02119789_777`), None without one;
-    `no_lists` are patterns of files that are called after a split and list no labels. With
-    `class_in_id`, file names repeat from class to class, so that ids are made of both.
+    `labels` is the label map that ships with the project, None if the data bring their own. `words`
+    are the names that files and folders of each split go by. `sizes` are the known row counts of a
+    split by the name of the copy, the published one first. `patterns` are the names of official
+    annotation files by split, the best first (`fnmatch`, case-insensitive, matched against the end
+    of the relative path); `read(path, split, tree, labels)` reads one of them, or returns None if
+    it is something else.
+    `keys` gives the lookup keys of a listed name, best first; `sample_id` the id of a sample, the
+    same in every layout; `prefer` are words in folder names that win if two files match
+    (replacements of broken ones); `folders` are further names of the data set's folder;
+    `class_of_file` gives the class that a file name contains (`n02119789_777`), or None;
+    `no_lists` are patterns of files that are named after a split but list no labels. With
+    `class_in_id`, file names repeat across classes, so ids contain the class too.
     """
 
     name: str
@@ -87,11 +87,11 @@ class DataSet:
     sample_id: Callable[[str], str] = stem
     prefer: tuple[str, ...] = ()
     folders: tuple[str, ...] = ()
-    told: Callable[[str], str | None] | None = None
+    class_of_file: Callable[[str], str | None] | None = None
     no_lists: tuple[str, ...] = ()
     class_in_id: bool = False
 
     def identify(self, name: str, class_name: str) -> str:
-        """Return the id of a sample whose class is known, be it in its path or not."""
+        """Return the id of a sample whose class is known, whether or not its path contains it."""
         path = f"{class_name}/{posixpath.basename(name)}" if self.class_in_id else name
         return self.sample_id(path)

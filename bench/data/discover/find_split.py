@@ -1,8 +1,8 @@
-"""Splits of a published data set, in whatever layout the user holds them.
+"""Splits of a published data set, in whatever layout the user has them.
 
-In this order: the list that the user names; the official annotation files; lists called after the
-split; archives and class folders called after the split, which carry their own labels. What is read
-is the same in every layout: ids, their order (sorted), labels and classes.
+Tried in this order: the list that the user names; the official annotation files; lists named after
+the split; archives and class folders named after the split, which carry their own labels. Every
+layout gives the same ids, order (sorted), labels and classes.
 """
 
 from __future__ import annotations
@@ -50,22 +50,20 @@ def read_split(
     tree: Tree | None = None,
     progress: Progress | None = None,
 ) -> Manifest:
-    """Return a split of a data set that lies below `root`, rows sorted by id.
+    """Return a split of a data set below `root`, rows sorted by id.
 
     `listing` is a list to read instead of those found, `classes` a label map instead of the
-    shipped one, `media` the folder in which alone media are looked for (below the root also a
-    pattern such as `*_256`, for several), `tree` a scan of `root` that was made already. Listed
-    samples without media stay rows; their medium is a path that does not exist. No medium is
-    opened.
+    shipped one, `media` the only folder to search for media (or a pattern below the root, such as
+    `*_256`, for several), `tree` an existing scan of `root`. Listed samples without media stay
+    rows; their medium is a path that does not exist. No medium is opened.
 
     Raises:
-        DataError: nothing to read; a label that is no class; lists, label maps or media that
+        DataError: nothing to read; a label outside the classes; lists, label maps or media that
             contradict each other.
     """
     if split not in dataset.words:
-        raise DataError(
-            f"{dataset.title} has no split {split!r}; it has {', '.join(dataset.words)}."
-        )
+        splits = ", ".join(dataset.words)
+        raise DataError(f"{dataset.title} has no split {split!r}; it has {splits}.")
     tree = scan(root, dataset.kind, progress) if tree is None else tree
     search = Search(
         dataset=dataset,
@@ -87,14 +85,16 @@ def read_split(
 
 
 def _media_of(tree: Tree, media: Path | None, progress: Progress | None) -> Tree:
-    """Return the media to look among: all, those of a folder of the tree, or those elsewhere."""
+    """Return the media to search: all, those of a folder of the tree, or those elsewhere."""
     if media is None:
         return tree
     below_root = tree.root / media  # an absolute path stays what it is
     if "*" in media.name and not media.is_absolute() and not below_root.exists():
         several = sorted(path for path in tree.root.glob(str(media)) if path.is_dir())
         if not several:
-            raise DataError(f"no folder in {tree.root} fits --set task.media={media}; check it.")
+            raise DataError(
+                f"no folder in {tree.root} matches --set task.media={media}; check the pattern."
+            )
         return tree.below(*several)
     folder = below_root if below_root.exists() else media
     if not folder.is_dir():
@@ -119,7 +119,7 @@ def _from_listing(search: Search, listing: Path) -> Reading:
 
 
 def _from_official(search: Search) -> Reading | None:
-    """Return the first official file that is one and has media."""
+    """Return the first official annotation file whose samples have media."""
     dataset = search.dataset
     for path in search.tree.find(*dataset.patterns.get(search.split, ())):
         listed = dataset.read(path, search.split, search.tree, search.labels)
@@ -134,11 +134,11 @@ def _from_official(search: Search) -> Reading | None:
 
 
 def _from_lists(search: Search) -> Reading | None:
-    """Return the list called after the split that has the most media.
+    """Return the list named after the split that has the most media.
 
     Raises:
-        DataError: two lists of which neither is better and which contradict each other; labels
-            that are not understood, unless another list has more media.
+        DataError: two equally good lists that contradict each other; labels that are not
+            understood, unless another list has more media.
     """
     readings: list[Reading] = []
     refused: list[tuple[int, DataError]] = []
@@ -156,7 +156,7 @@ def _from_lists(search: Search) -> Reading | None:
             refused.append((_count_media(search, rows.names), error))
 
     def worth(reading: Reading) -> tuple[int, int]:
-        """Return what sorts lists: the most media, then the fewest samples without."""
+        """Return the sort key of a list: most media first, then fewest samples without."""
         return -reading.num_found, len(reading.ids)
 
     usable = sorted(
@@ -182,7 +182,6 @@ def _from_lists(search: Search) -> Reading | None:
 
 
 def _count_media(search: Search, names: Sequence[str]) -> int:
-    """Return how many of the names have media, whatever their labels."""
     names = list({search.dataset.sample_id(name): name for name in names}.values())
     ids = [search.dataset.sample_id(name) for name in names]
     found = match(search.dataset, search.split, search.media, names, ids)
@@ -211,7 +210,7 @@ def _manifest(search: Search, reading: Reading) -> Manifest:
     order = np.array(sorted(range(len(reading.ids)), key=reading.ids.__getitem__), dtype=np.int64)
     media, forms = _column(search, reading, order)
     words = search.dataset.words
-    # Archives that are called after the split, and from which no medium was taken.
+    # Archives named after the split from which no medium was read.
     lost = [n for n in search.media.compressed if search.split in split_folder(n, words)[0]]
     unread = f"; {len(lost):,} compressed or nested archives were not read" if lost else ""
     sizes = search.dataset.sizes.get(search.split, {})
@@ -232,7 +231,7 @@ def _manifest(search: Search, reading: Reading) -> Manifest:
 
 
 def _column(search: Search, reading: Reading, order: IntArray) -> tuple[MediaColumn, list[str]]:
-    """Return the media in order; a sample without medium gets the path that was looked for."""
+    """Return the media in order; a sample without medium gets the path that was searched for."""
     rows = reading.media[order]
     column = search.media.media
     there = rows >= 0
@@ -259,17 +258,16 @@ def _column(search: Search, reading: Reading, order: IntArray) -> tuple[MediaCol
 
 # ---------------------------------------------------------------------------------------- nothing
 def _without_media(search: Search, reading: Reading) -> str:
-    """Say that a list was read whose media are not there."""
     return (
         f"{search.title}: {reading.source} lists {len(reading.ids):,} samples, such as"
-        f" {reading.names[0]!r}, but none of their {search.dataset.kind}s lies below"
-        f" {search.media.root}{_compressed(search)}; say --set task.media=FOLDER if they are"
-        " elsewhere."
+        f" {reading.names[0]!r}, but none of their {search.dataset.kind}s is below"
+        f" {search.media.root}{_compressed(search)}; if they are elsewhere, add --set"
+        " task.media=FOLDER."
     )
 
 
 def _nothing(search: Search) -> str:
-    """Say what was looked for and what was found."""
+    """Describe what was searched for and what was found."""
     dataset, tree = search.dataset, search.media
     words = " or ".join(dataset.words[search.split])
     official = ", ".join(dataset.patterns.get(search.split, ())) or "none"
@@ -284,9 +282,8 @@ def _nothing(search: Search) -> str:
         f"{search.title}: found neither lists nor labelled media below {search.tree.root}. Looked"
         f" for the official files ({official}), lists with {words} in their name, and archives"
         f" with labels or class folders in a folder with {words} in its name; there are {seen} and"
-        f" {others or 'no other files'}{_compressed(search)}.{notes} Check the folder of the data"
-        f"{hint}, or name a list"
-        f" with --set task.{search.option}=FILE"
+        f" {others or 'no other files'}{_compressed(search)}.{notes} Check the data folder{hint},"
+        f" or name a list with --set task.{search.option}=FILE"
     )
 
 

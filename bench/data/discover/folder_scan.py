@@ -1,4 +1,4 @@
-"""One look at a folder: its media, in whatever form, and the files that may be annotations.
+"""One scan of a folder: its media, in any form, and the files that may be annotations.
 
 Media are files, folders of frames (two or more pictures, no video, no folder below), members of
 uncompressed tar archives and cells of parquet files. Hidden files are ignored, links are followed.
@@ -34,16 +34,15 @@ _TAILS = {"tars": (".tar",), "parquets": (".parquet",), "compressed": COMPRESSED
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Tree:
-    """What lies below `root`, by names relative to it with `/` between the parts.
+    """The contents of `root`, by names relative to it with `/` between the parts.
 
     `others` are sorted names of files that are neither media nor archives. `media` are all media
     of the kind: files and folders of frames sorted by name, then the parts of each archive in
-    their order there. By row of `media`, `names` are what lists may call it: a part of an archive
-    has the archive's name without extension as its folder (a cell without a path is called by its
-    number), and `labels` is the text that an archive says of it: a class name or an index, None
-    where it says nothing. `class_names` are the names of the indices, by archive, where it has
-    them. `compressed` are archives that cannot be read in place,
-    archives of archives among them.
+    their order there. Per row of `media`, `names` is what lists may call it: a part of an archive
+    has the archive's name without extension as its folder (a cell without a path is named by its
+    number), and `labels` is the archive's label for it: a class name or an index, or None.
+    `class_names` are the names of the indices, for archives that have them. `compressed` are
+    archives that cannot be read in place, including archives of archives.
     """
 
     root: Path
@@ -57,14 +56,14 @@ class Tree:
 
     @cached_property
     def folders(self) -> Mapping[str, int]:
-        """How many media lie directly in each folder that holds some."""
+        """The number of media directly in each folder that has some."""
         return Counter(name.rpartition("/")[0] for name in self.names)
 
     def find(self, *patterns: str) -> list[Path]:
         """Return the other files whose name ends in a match of a pattern, the best pattern first.
 
-        Patterns are those of `fnmatch`, part by part (`annotations/*.csv`), without regard to
-        case. Of one pattern the file nearest to the root goes first.
+        Patterns are those of `fnmatch`, part by part (`annotations/*.csv`), case-insensitive.
+        Within one pattern the file nearest to the root comes first.
         """
         found: dict[str, None] = {}
         for pattern in patterns:
@@ -81,7 +80,7 @@ class Tree:
         return next(iter(self.find(name)), None)
 
     def below(self, *folders: Path) -> Tree:
-        """Return the same tree with the media below `folders` (within the root) only.
+        """Return the tree with only the media below `folders` (within the root).
 
         Raises:
             DataError: folders without media.
@@ -90,11 +89,11 @@ class Tree:
         inside = tuple(f"{name}/".removeprefix("./") for name in names)
         rows = [row for row, name in enumerate(self.names) if f"{name}/".startswith(inside)]
         if not rows:
-            raise DataError(f"{folders[0]} holds no {self.kind}s; name a folder that does.")
+            raise DataError(f"{folders[0]} has no {self.kind}s; pass a folder that has some.")
         return self.take(np.array(rows, dtype=np.int64))
 
     def take(self, rows: IntArray) -> Tree:
-        """Return the same tree with these media only, in the given order."""
+        """Return the tree with only these media, in the given order."""
         return replace(
             self,
             media=self.media.take(rows),
@@ -104,10 +103,10 @@ class Tree:
 
 
 def scan(root: Path, kind: Kind, progress: Progress | None = None) -> Tree:
-    """Look through `root` for media of a kind; `progress` counts the archives that are indexed.
+    """Scan `root` for media of a kind; `progress` counts the archives that are indexed.
 
     Raises:
-        DataError: no such folder, a link to a folder that holds it, a name that is not UTF-8, an
+        DataError: no such folder, a symlink to a parent folder, a name that is not UTF-8, an
             archive that cannot be read.
     """
     if not root.is_dir():
@@ -146,12 +145,12 @@ def scan(root: Path, kind: Kind, progress: Progress | None = None) -> Tree:
 
 # ---------------------------------------------------------------------------------------- folders
 def walk(root: Path) -> Iterator[tuple[str, list[str], list[str]]]:
-    """Yield a folder's path below `root`, and the folders and files in it, from the root down.
+    """Yield each folder's path below `root`, and the folders and files in it, from the root down.
 
-    Hidden ones are ignored, links are followed.
+    Hidden ones are ignored, symlinks are followed.
 
     Raises:
-        DataError: a link to a folder that holds it, a folder that cannot be looked at.
+        DataError: a symlink to a parent folder, a folder that cannot be read.
     """
     yield from _walk(root, "", os.path.realpath(root), ())
 
@@ -159,9 +158,11 @@ def walk(root: Path) -> Iterator[tuple[str, list[str], list[str]]]:
 def _walk(
     root: Path, below: str, place: str, above: tuple[str, ...]
 ) -> Iterator[tuple[str, list[str], list[str]]]:
-    """Do as `walk` below a folder; `place` is its real path, `above` those around it."""
+    """Do the same below a folder; `place` is its real path, `above` those of its parents."""
     if place in above:
-        raise DataError(f"{root / below} is a link to a folder that holds it; remove the link.")
+        raise DataError(
+            f"{root / below} is a symlink to one of its own parent folders; remove the link."
+        )
     folders: dict[str, str] = {}
     files = []
     try:
@@ -176,14 +177,13 @@ def _walk(
                 folders[entry.name] = os.path.realpath(real) if entry.is_symlink() else real
     except OSError as error:
         where = error.filename or root / below
-        raise DataError(f"cannot look at {where}: {error.strerror}; check or remove it.") from error
+        raise DataError(f"cannot read {where}: {error.strerror}; check or remove it.") from error
     yield below, list(folders), files
     for name, real in folders.items():
         yield from _walk(root, f"{below}/{name}" if below else name, real, (*above, place))
 
 
 def _other(name: str) -> str:
-    """Return which kind of archive a file is, else that it is one of the others."""
     return next((w for w, tails in _TAILS.items() if name.lower().endswith(tails)), "others")
 
 
@@ -191,7 +191,7 @@ def _other(name: str) -> str:
 def _index(
     root: Path, kind: Kind, found: Mapping[str, list[str]], progress: Progress
 ) -> tuple[list[tuple[str, ArchivePart]], dict[str, Sequence[str]]]:
-    """Read the index of every archive; a parquet file without media joins the other files."""
+    """Read the index of every archive; a parquet file without media counts as an other file."""
     parts, class_names = [], {}
     archives = sorted([*found["tars"], *found["parquets"]])
     if archives:

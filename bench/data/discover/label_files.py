@@ -1,7 +1,7 @@
-"""Files that tell the order of classes, as data sets and tools write them.
+"""Files that define the order of classes, as data sets and tools write them.
 
-abseiling                     one name a line, line number = index (mmaction2)
-{"abseiling": 0}              JSON; the index may be a text, the name may carry quotes
+abseiling                     one name per line, line number = index (mmaction2)
+{"abseiling": 0}              JSON; the index may be a string, the name may have quotes
 /a/airfield 0                 name and index (Places)
 1 ApplyEyeMakeup              index and name, from 0 or from 1 (UCF101)
 n01440764 tench, Tinca tinca  WordNet id and words (ImageNet)
@@ -22,13 +22,14 @@ from bench.errors import DataError
 _NAME_INDEX = re.compile(r"(.*\S)[\s,;]+(\d+)")
 _INDEX_NAME = re.compile(r"(\d+)[\s,;]+(\S.*)")
 _WNID_WORDS = re.compile(r"(n\d{8})\s+(\S.*)")
+_JSON_FORMS = 'it should be {"name": index} or a list of names'
 
 
 def read_label_map(path: Path) -> LabelMap:
     """Read a label map in any of the formats above.
 
     Raises:
-        DataError: an unreadable or empty file, a class that stands twice, indices with a gap.
+        DataError: an unreadable or empty file, a class listed twice, indices with a gap.
     """
     if path.suffix.lower() == ".json":
         return LabelMap(names=_from_json(path), source=str(path))
@@ -57,8 +58,8 @@ def _from_json(path: Path) -> list[str]:
     except OSError as error:
         raise DataError(f"cannot read the label map {path}: {error.strerror}.") from error
     except (ValueError, TypeError) as error:
-        raise DataError(f"{path} is no label map ({error}); see below.") from error
-    raise DataError(f'{path} is no label map; it should be {{"name": index}} or a list of names.')
+        raise DataError(f"{path} is not a label map ({error}); {_JSON_FORMS}.") from error
+    raise DataError(f"{path} is not a label map; {_JSON_FORMS}.")
 
 
 def _by_index(path: Path, found: Sequence[tuple[int, str]]) -> list[str]:
@@ -67,8 +68,8 @@ def _by_index(path: Path, found: Sequence[tuple[int, str]]) -> list[str]:
     if not numbers or start > 1 or numbers != list(range(start, start + len(numbers))):
         gap = next((n for k, n in enumerate(numbers) if n != k + min(start, 1)), start)
         raise DataError(
-            f"{path}: class indices should count from 0 (or 1) without a gap or a repetition, but"
-            f" {gap} does not follow; is a line missing?"
+            f"{path}: class indices should run from 0 (or 1) without gaps or repeats, but {gap} is"
+            " out of sequence; is a line missing?"
         )
     return _unique(path, [unquote(name) for _, name in sorted(found)])
 
@@ -76,7 +77,7 @@ def _by_index(path: Path, found: Sequence[tuple[int, str]]) -> list[str]:
 def _unique(path: Path, names: list[str]) -> list[str]:
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
-        raise DataError(f"{path}: class {twice!r} stands twice.")
+        raise DataError(f"{path}: class {twice!r} is listed twice; remove one.")
     if not names:
         raise DataError(f"{path} is empty: it should name the classes.")
     return names

@@ -13,9 +13,9 @@ from bench.data.discover.annotations import unquote
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LabelMap:
-    """Class names by index; `aliases` are further spellings of a class by its index.
+    """Class names by index; `aliases` maps further spellings to the class index.
 
-    `source` says where the order comes from (a file that ships with the project, or the user's).
+    `source` is where the order comes from (a file that ships with the project, or the user's).
     """
 
     names: Sequence[str]
@@ -31,10 +31,10 @@ class LabelMap:
         return hashlib.sha256("\n".join(self.names).encode()).hexdigest()
 
     def index(self, label: str) -> int | None:
-        """Return the index of a class however its name is spelled, None if it is no class.
+        """Return the index of a class however its name is spelled, None if it is not a class.
 
-        Quotes around it, underscores for blanks, upper and lower case, brackets and other signs
-        make no difference, as long as no other class would be meant.
+        Quotes around it, underscores for blanks, case, brackets and other signs are ignored, as
+        long as the result is unambiguous.
         """
         for spell, spelled in self._spelled.items():
             found = spelled.get(spell(label))
@@ -44,7 +44,7 @@ class LabelMap:
 
     @cached_property
     def _spelled(self) -> Mapping[Callable[[str], str], Mapping[str, int]]:
-        """Indices by spelling, without the spellings of several classes, the strictest first."""
+        """Indices by spelling, strictest first, without spellings that several classes share."""
         every = [*self.aliases.items(), *((name, index) for index, name in enumerate(self.names))]
         spelled: dict[Callable[[str], str], Mapping[str, int]] = {}
         for spell in (_exact, _plain, _bare):

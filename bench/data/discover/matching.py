@@ -1,14 +1,14 @@
-"""Which medium belongs to a listed name, where users keep, convert and copy files as they like.
+"""Match listed names to media, however users have moved, converted and copied the files.
 
-A medium fits a key if its path without extension is the key or ends in `/` and the key. The keys
-of a listed name are those of its data set, the best first, and last of all the id of the sample:
-a file whose own id that is. A medium belongs to the name that its best key tells (the longer key,
-of one rank); a key that several names have tells none. In a tree with a folder for the split,
-media in the folder of another split need a key that names this folder.
+A medium matches a key if its path without extension is the key or ends in `/` and the key. The keys
+of a listed name are those of its data set, the best first, and last the id of the sample, which
+matches a file with that id. A medium belongs to the name with its best matching key (within a rank
+the longest); a key shared by several names matches none. In a tree with a folder for the split,
+media in the folder of another split need a key that includes this folder.
 
-Where a name has several media, a folder with a word of `DataSet.prefer` goes first, then the better
-key, a folder named by the split, files before folders of frames before parts of archives, and the
-folder nearest to the root.
+If a name has several media, a folder with a word of `DataSet.prefer` wins, then the better key, a
+folder named after the split, files over folders of frames over parts of archives, and the folder
+nearest to the root.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from bench.data.media.media import CELL, FILE, FRAMES, MEMBER
 from bench.errors import DataError
 from bench.types import IntArray
 
-NOBODY = -1
-FORM_ORDER = {FILE: 0, FRAMES: 1, MEMBER: 2, CELL: 2}  # what it was made from goes first
+UNMATCHED = -1
+FORM_ORDER = {FILE: 0, FRAMES: 1, MEMBER: 2, CELL: 2}  # originals before what is made from them
 
 
 def match(
@@ -36,17 +36,17 @@ def match(
 ) -> IntArray:
     """Return the row of `tree.media` for every listed name, int64 `[names]`, -1 for none.
 
-    `ids` are the ids of the samples, each of which occurs once. Time is linear in names and media.
+    `ids` are the unique ids of the samples. Time is linear in names and media.
 
     Raises:
-        DataError: two media for one sample that no rule tells apart.
+        DataError: two media for one sample with no rule to choose between them.
     """
     owner, rank = _owners(dataset, split, tree, names, ids)
-    media = np.flatnonzero(owner != NOBODY)
+    media = np.flatnonzero(owner != UNMATCHED)
     media = media[np.argsort(owner[media], kind="stable")]
     owners = owner[media]
-    chosen = np.full(len(names), NOBODY, dtype=np.int64)
-    firsts = np.flatnonzero(np.diff(owners, prepend=NOBODY))
+    chosen = np.full(len(names), UNMATCHED, dtype=np.int64)
+    firsts = np.flatnonzero(np.diff(owners, prepend=UNMATCHED))
     chosen[owners[firsts]] = media[firsts]
     ends = np.append(firsts[1:], len(media))
     for first, end in zip(firsts[ends - firsts > 1], ends[ends - firsts > 1], strict=True):
@@ -62,7 +62,7 @@ def best_of(
     """Return the medium to take for a sample; `rivals` are (rank of the key, row of the medium).
 
     Raises:
-        DataError: two that no rule tells apart, and that are not one file under two names.
+        DataError: two media with no rule to choose between them, and not one file under two names.
     """
 
     def order(rival: tuple[int, int]) -> tuple[object, ...]:
@@ -81,16 +81,16 @@ def best_of(
     first, second = ranked[0], ranked[1]
     if order(first) == order(second) and not _same_file(tree, first[1], second[1]):
         raise DataError(
-            f"{dataset.title} {split}: two files fit the sample {sample!r}:"
-            f" {tree.media[first[1]]} and {tree.media[second[1]]}; name what to use with"
-            " --set task.media=FOLDER (a pattern such as '*_256' names several), or move one of"
+            f"{dataset.title} {split}: two files match the sample {sample!r}:"
+            f" {tree.media[first[1]]} and {tree.media[second[1]]}; choose the folder to use with"
+            " --set task.media=FOLDER (a pattern such as '*_256' matches several), or move one of"
             " them away."
         )
     return first[1]
 
 
 def is_preferred(dataset: DataSet, folder: str) -> bool:
-    """Whether a folder holds replacements, which go before the files that they replace."""
+    """Whether a folder holds replacements, which win over the files that they replace."""
     if not dataset.prefer:
         return False
     text = folder.casefold()
@@ -101,34 +101,34 @@ def is_preferred(dataset: DataSet, folder: str) -> bool:
 def _owners(
     dataset: DataSet, split: str, tree: Tree, names: Sequence[str], ids: Sequence[str]
 ) -> tuple[IntArray, npt.NDArray[np.int8]]:
-    """Return the name that each medium belongs to (-1: none) and the rank of the key that says so.
+    """Return the row of each medium's name (-1: none) and the rank of the key that matched.
 
-    One dictionary of keys is held at a time, so that memory stays that of the names.
+    Only one dictionary of keys exists at a time, to keep memory at that of the names.
     """
-    owner = np.full(len(tree.names), NOBODY, dtype=np.int64)
+    owner = np.full(len(tree.names), UNMATCHED, dtype=np.int64)
     rank_of = np.zeros(len(tree.names), dtype=np.int8)
     least = _least_key(dataset, split, tree)
     rank = 0
     for rank, rows in enumerate(_keys(dataset, names)):
         lengths = sorted({key.count("/") for key in rows}, reverse=True)
-        for medium in np.flatnonzero(owner == NOBODY).tolist() if rows else ():
+        for medium in np.flatnonzero(owner == UNMATCHED).tolist() if rows else ():
             path = without_extension(tree.names[medium])
             for length, key in _ends(path, lengths):
-                row = rows.get(key, NOBODY)
-                if row != NOBODY and length >= least(path.rpartition("/")[0]):
+                row = rows.get(key, UNMATCHED)
+                if row != UNMATCHED and length >= least(path.rpartition("/")[0]):
                     owner[medium], rank_of[medium] = row, rank
                     break
     rows = {sample: row for row, sample in enumerate(ids)}
-    for medium in np.flatnonzero(owner == NOBODY).tolist():
+    for medium in np.flatnonzero(owner == UNMATCHED).tolist():
         name = tree.names[medium]
-        row = rows.get(dataset.sample_id(name), NOBODY)
-        if row != NOBODY and not least(name.rpartition("/")[0]):
+        row = rows.get(dataset.sample_id(name), UNMATCHED)
+        if row != UNMATCHED and not least(name.rpartition("/")[0]):
             owner[medium], rank_of[medium] = row, rank + 1
     return owner, rank_of
 
 
 def _keys(dataset: DataSet, names: Sequence[str]) -> Iterator[dict[str, int]]:
-    """Yield the names by key, rank by rank; -1 for a key that several names have."""
+    """Yield rows by key, rank by rank; -1 for a key that several names share."""
     rank, longest = 0, 1
     while rank < longest:
         rows: dict[str, int] = {}
@@ -137,13 +137,13 @@ def _keys(dataset: DataSet, names: Sequence[str]) -> Iterator[dict[str, int]]:
             longest = max(longest, len(keys))
             if rank < len(keys) and keys[rank] not in keys[:rank]:
                 key = keys[rank]
-                rows[key] = NOBODY if key in rows else row
+                rows[key] = UNMATCHED if key in rows else row
         yield rows
         rank += 1
 
 
 def _ends(path: str, lengths: Sequence[int]) -> Iterator[tuple[int, str]]:
-    """Yield the ends of a path that have so many slashes, with their number."""
+    """Yield the suffixes of a path with these numbers of slashes, as (number, suffix)."""
     if lengths == [0]:
         yield 0, path[path.rfind("/") + 1 :]
         return
@@ -154,7 +154,7 @@ def _ends(path: str, lengths: Sequence[int]) -> Iterator[tuple[int, str]]:
 
 
 def _least_key(dataset: DataSet, split: str, tree: Tree) -> Callable[[str], int]:
-    """Return the function that says how many slashes a key needs to name a medium of a folder."""
+    """Return a function giving the slashes that a key needs to match a medium of a folder."""
 
     @cache
     def place(folder: str) -> tuple[bool, bool, int]:

@@ -1,4 +1,4 @@
-"""Lists of `path label` rows as jepa, VideoMAE, SVT, mmaction2 and others write them."""
+"""Lists of `path label` rows as written by jepa, VideoMAE, SVT, mmaction2 and others."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from bench.errors import DataError
 from bench.types import IntArray
 
 EXTENSIONS = (".csv", ".txt", ".tsv", ".list", ".lst", ".jsonl", ".ndjson", ".parquet")
-# Label maps that tools put beside their lists.
+# Label maps that tools put next to their lists.
 LABEL_FILES = ("label_map*.txt", "label_map*.json", "classes.txt", "class_names.txt")
 
 _WITH_COUNT = re.compile(r"(.*\S)[\s,]+[0-9]+")
@@ -27,26 +27,26 @@ _WITH_COUNT = re.compile(r"(.*\S)[\s,]+[0-9]+")
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PlainList:
-    """The rows of a list, names as media are looked for, before labels are understood."""
+    """The rows of a list, with names ready for lookup and labels not yet interpreted."""
 
     rows: Annotations
     names: Sequence[str]
     layout: str
 
     def listed(self, labels: LabelMap | None, *, is_shipped: bool = False) -> Listed:
-        """Return the rows with their classes; of the list's own names where `labels` is None.
+        """Return the rows with their classes, which come from the list if `labels` is None.
 
-        With `is_shipped`, a label map beside a list of indices must not contradict `labels`, and
-        the layout tells how many indices are not those of the class folders in the names.
+        With `is_shipped`, a label map next to a list of indices must not contradict `labels`, and
+        `layout` says how many indices disagree with the class folders in the names.
 
         Raises:
-            DataError: a label that is no class, a label map in another order.
+            DataError: a label outside the classes, a label map in another order.
         """
         if labels is not None and self.rows.numbered and is_shipped:
             _refuse_other_map(self.rows.path, labels)
         classes: Sequence[str] | None = None
         if labels is None:
-            indices, classes = _own_classes(self.rows)
+            indices, classes = _classes_of_list(self.rows)
         else:
             indices = _indices(self.rows, labels)
         return Listed(
@@ -59,10 +59,10 @@ class PlainList:
 
 
 def read_plain_rows(path: Path, *, root: Path) -> PlainList:
-    """Read rows of a media name and a class, a name or an index; see `read_annotations`.
+    """Read rows of a media name and a class name or index; see `read_annotations`.
 
-    `dir num_frames label` rows of folders of frames are taken too. The names in a `metadata` file
-    (Hugging Face) begin at its folder.
+    `dir num_frames label` rows of folders of frames are accepted too. The names in a `metadata`
+    file (Hugging Face) are relative to its folder.
 
     Raises:
         DataError: an unreadable file, or no rows with labels.
@@ -87,8 +87,7 @@ def _below(names: Sequence[str], path: Path, root: Path) -> list[str]:
     return [posixpath.normpath(posixpath.join(folder, name)) for name in names]
 
 
-def _own_classes(rows: Annotations) -> tuple[IntArray, Sequence[str]]:
-    """Return indices and names where nothing but the list tells the classes."""
+def _classes_of_list(rows: Annotations) -> tuple[IntArray, Sequence[str]]:
     if rows.numbered:
         numbers = np.array([int(label) for label in rows.labels], dtype=np.int64)
         return numbers, [str(number) for number in range(int(numbers.max()) + 1)]
@@ -107,40 +106,40 @@ def _indices(rows: Annotations, labels: LabelMap) -> IntArray:
             from_one = label == str(len(labels)) and "0" not in rows.labels
             hint = " Does the list count from 1?" if from_one else nearest(label, labels)
             raise DataError(
-                f"{rows.path}, line {line}: label {label!r} is none of the {len(labels)} classes"
-                f" (0 to {len(labels) - 1}) of {labels.source}.{hint} Another"
-                " label map can be given with --set task.classes=FILE"
+                f"{rows.path}, line {line}: label {label!r} is not one of the {len(labels)} classes"
+                f" (0 to {len(labels) - 1}) of {labels.source}.{hint} Pass another label map with"
+                " --set task.classes=FILE"
             )
         known[label] = index
     return np.array([known[label] for label in rows.labels], dtype=np.int64)
 
 
 def _other_order(names: Sequence[str], indices: IntArray, labels: LabelMap | None) -> str:
-    """Say how many names lie in the folder of a class that their index does not mean."""
+    """Report how many indices disagree with the class folder in their name."""
     if labels is None:
         return ""
-    meant: dict[str, int | None] = {}
+    class_of: dict[str, int | None] = {}
     others = 0
     for name, index in zip(names, indices.tolist(), strict=True):
         folder = posixpath.basename(posixpath.dirname(name))
-        if folder not in meant:
-            meant[folder] = labels.index(folder)
-        others += meant[folder] not in (None, index)
+        if folder not in class_of:
+            class_of[folder] = labels.index(folder)
+        others += class_of[folder] not in (None, index)
     return f" ({others:,} are not those of the class folders)" if others else ""
 
 
 def _refuse_other_map(path: Path, labels: LabelMap) -> None:
-    """Refuse indices beside which lies a label map in another order.
+    """Refuse a list of indices next to a label map in another order.
 
-    Names that the label map does not have contradict nothing: some maps carry merged names.
+    Names missing from `labels` do not contradict it: some maps have merged names.
     """
-    found = [own for pattern in LABEL_FILES for own in sorted(path.parent.glob(pattern))]
-    for own in found:
-        for number, name in enumerate(read_label_map(own).names):
+    found = [other for pattern in LABEL_FILES for other in sorted(path.parent.glob(pattern))]
+    for other in found:
+        for number, name in enumerate(read_label_map(other).names):
             index = labels.index(name)
             if index is not None and index != number:
                 raise DataError(
-                    f"{own} gives the class {name!r} the index {number}, but it has {index} in"
-                    f" {labels.source}, and {path.name} lists indices; if they are those of the"
-                    f" file say --set task.classes={own}, else remove it."
+                    f"{other} gives the class {name!r} the index {number}, but {labels.source}"
+                    f" gives it {index}, and {path.name} lists indices; if they follow"
+                    f" {other.name}, add --set task.classes={other}, else remove that file."
                 )

@@ -1,10 +1,10 @@
-"""What `bench data add` keeps of a data set, so that a root is searched once.
+"""What `bench data add` stores of a data set, so that its root is searched only once.
 
-    dataset.json     name, root, and by split: layout, counts, classes, digest, what is excluded
+    dataset.json     name, root, and per split: layout, counts, classes, digest, excluded samples
     train.parquet    columns id, label, name, form, archive, offset, size
     val.parquet
 
-Archives are read by position, so one that was changed since is refused.
+Archives are read by position, so one that has changed since is refused.
 """
 
 from __future__ import annotations
@@ -31,11 +31,9 @@ _FACTS = ("classes", "expected", "copies", "excluded", "source", "layout")
 
 
 def add(manifests: Mapping[str, Manifest], folder: Path, *, root: Path | None = None) -> Path:
-    """Write the splits of a data set that was read below `root`; return its `dataset.json`.
+    """Write the splits of a data set read from `root` (default: the folder of the media).
 
-    Without a root it is the folder of the media.
-
-    The description is written last, so that a folder is whole or is not there.
+    Returns the path of its `dataset.json`, which is written last and so marks a complete folder.
 
     Raises:
         BenchError: the folder cannot be written.
@@ -75,15 +73,15 @@ def read_added(folder: Path) -> dict[str, Manifest]:
     """Read back every split that `add` wrote.
 
     Raises:
-        DataError: files that are missing, of another version, or not as they were written; an
-            archive that was changed since.
+        DataError: files that are missing, of another version or modified; an archive that has
+            changed since.
     """
     facts = read_facts(folder)
     try:
         return {split: _read(folder, facts, split) for split in facts["splits"]}
     except (KeyError, TypeError) as error:
         raise DataError(
-            f"{folder / DESCRIPTION} is damaged ({error!r}); {_again(folder)}"
+            f"{folder / DESCRIPTION} is damaged ({error!r}); {_add_again(folder)}"
         ) from error
 
 
@@ -97,7 +95,7 @@ def added_root(folder: Path) -> Path:
 
 
 def read_facts(folder: Path) -> dict[str, Any]:
-    """Return what `dataset.json` says, without the rows.
+    """Return the contents of `dataset.json`, without the rows.
 
     Raises:
         DataError: a file that is missing, damaged or of another version.
@@ -106,13 +104,15 @@ def read_facts(folder: Path) -> dict[str, Any]:
     try:
         facts = json.loads(path.read_bytes())
     except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}; {_again(folder)}") from error
+        raise DataError(f"cannot read {path}: {error.strerror}; {_add_again(folder)}") from error
     except ValueError as error:
-        raise DataError(f"{path} is not JSON ({error}); {_again(folder)}") from error
+        raise DataError(f"{path} is not JSON ({error}); {_add_again(folder)}") from error
     if not isinstance(facts, dict) or facts.get("version") != VERSION:
-        raise DataError(f"{path} was written by another version of frozenbench; {_again(folder)}")
+        raise DataError(
+            f"{path} was written by another version of frozenbench; {_add_again(folder)}"
+        )
     if not {"name", "kind", "root", "splits"} <= facts.keys():
-        raise DataError(f"{path} is not whole; {_again(folder)}")
+        raise DataError(f"{path} is incomplete; {_add_again(folder)}")
     return facts
 
 
@@ -148,19 +148,19 @@ def _read(folder: Path, facts: Mapping[str, Any], split: str) -> Manifest:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    said = facts["splits"][split]
-    path = folder / said["file"]
+    split_facts = facts["splits"][split]
+    path = folder / split_facts["file"]
     try:
         table = pq.read_table(path)
         column = MediaColumn(
-            root=Path(said["media_root"]),
+            root=Path(split_facts["media_root"]),
             names=table.column("name").to_pylist(),
-            archives=[archive["name"] for archive in said["archives"]],
+            archives=[archive["name"] for archive in split_facts["archives"]],
             **{name: table.column(name).to_numpy() for name in _ARRAYS},
         )
         ids, labels = table.column("id").to_pylist(), table.column("label").to_numpy()
     except (pa.ArrowException, OSError, KeyError) as error:
-        raise DataError(f"{path} cannot be read ({error}); {_again(folder)}") from error
+        raise DataError(f"{path} cannot be read ({error}); {_add_again(folder)}") from error
     del table
     manifest = Manifest(
         name=facts["name"],
@@ -169,11 +169,11 @@ def _read(folder: Path, facts: Mapping[str, Any], split: str) -> Manifest:
         ids=ids,
         media=column,
         labels=labels.astype(np.int64),
-        **{fact: said[fact] for fact in _FACTS},
+        **{fact: split_facts[fact] for fact in _FACTS},
     )
-    if manifest.digest != said["digest"]:
-        raise DataError(f"{path} is not what was written with {DESCRIPTION}; {_again(folder)}")
-    _refuse_changed(folder, column.root, said["archives"])
+    if manifest.digest != split_facts["digest"]:
+        raise DataError(f"{path} does not match {DESCRIPTION}; {_add_again(folder)}")
+    _refuse_changed(folder, column.root, split_facts["archives"])
     return manifest
 
 
@@ -183,13 +183,13 @@ def _refuse_changed(folder: Path, root: Path, archives: Sequence[Mapping[str, An
             now = _archive_facts(root, archive["name"])
         except OSError as error:
             raise DataError(
-                f"cannot look at {root / archive['name']}: {error.strerror}; {_again(folder)}"
+                f"cannot read {root / archive['name']}: {error.strerror}; {_add_again(folder)}"
             ) from error
         if now != archive:
             raise DataError(
-                f"{root / archive['name']} was changed since it was added; {_again(folder)}"
+                f"{root / archive['name']} has changed since it was added; {_add_again(folder)}"
             )
 
 
-def _again(folder: Path) -> str:
+def _add_again(folder: Path) -> str:
     return f"run `bench data add {folder.name} DIR` again."

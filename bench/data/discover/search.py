@@ -1,4 +1,4 @@
-"""What the search for a split knows, and what every layout in which it may be found gives back."""
+"""The state of the search for a split, and the result that each layout returns."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ LISTED_WITH_TWO_CLASSES = "listed twice, the second time with another class"
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Search:
-    """A split that is looked for: annotation files in `tree`, media in `media`.
+    """A search for a split: annotation files in `tree`, media in `media`.
 
-    `labels` is the label map (None: the files bring it), `notes` are sentences on what was looked
-    at and not used, `understood` official files that were read.
+    `labels` is the label map (None: it comes with the files), `notes` are sentences on files that
+    were read but not used, `understood` are official files that were read.
     """
 
     dataset: DataSet
@@ -38,7 +38,7 @@ class Search:
 
     @property
     def title(self) -> str:
-        """Data set and split, as error messages begin."""
+        """Data set and split, the start of error messages."""
         return f"{self.dataset.title} {self.split}"
 
     @property
@@ -49,9 +49,9 @@ class Search:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Reading:
-    """A split as one layout tells it: ids, names, labels int64 and media, row by row.
+    """A split as read from one layout, per row: ids, names, labels int64 and media.
 
-    `media` int64 are rows of `Search.media`, -1 where there is none.
+    `media` int64 are rows of `Search.media`, -1 if there is none.
     """
 
     ids: Sequence[str]
@@ -65,17 +65,17 @@ class Reading:
 
     @property
     def num_found(self) -> int:
-        """How many rows have a medium."""
+        """The number of rows with a medium."""
         return int((self.media >= 0).sum())
 
     @property
     def samples(self) -> dict[str, int]:
-        """The label of every sample by its id."""
+        """The label of each sample by its id."""
         return dict(zip(self.ids, self.labels.tolist(), strict=True))
 
 
 def find_media(search: Search, listed: Listed) -> Reading:
-    """Look for the media of listed samples; one that is listed again is excluded by rule.
+    """Find the media of listed samples; repeated samples are excluded by rule.
 
     Raises:
         DataError: a label outside the label map, two media for one sample.
@@ -85,7 +85,7 @@ def find_media(search: Search, listed: Listed) -> Reading:
     bad = np.flatnonzero((labels < 0) | (labels >= len(classes)))
     if len(bad):
         raise DataError(
-            f"{listed.source}: {listed.names[bad[0]]!r} has the label {labels[bad[0]]}, but the"
+            f"{listed.source}: {listed.names[bad[0]]!r} has label {labels[bad[0]]}, but the"
             f" {len(classes)} classes of {search.title} are numbered 0 to {len(classes) - 1}."
         )
     sample_id = search.dataset.sample_id
@@ -120,10 +120,10 @@ def find_media(search: Search, listed: Listed) -> Reading:
 
 
 def one_medium_each(search: Search, ids: Sequence[str], media: IntArray) -> IntArray:
-    """Return the places in `ids` to keep, so that every sample has the medium to take.
+    """Return the indices into `ids` to keep, one per sample, with the preferred medium.
 
     Raises:
-        DataError: two media for one sample that no rule tells apart.
+        DataError: two media for one sample with no rule to choose between them.
     """
     if len(set(ids)) == len(ids):
         return np.arange(len(ids), dtype=np.int64)
@@ -142,7 +142,7 @@ def one_medium_each(search: Search, ids: Sequence[str], media: IntArray) -> IntA
 
 
 def label_index(label: str, labels: LabelMap) -> int | None:
-    """Return the class that a text means, a name or an index; None if it is neither.
+    """Return the class that a text denotes by name or index; None if it is neither.
 
     Raises:
         DataError: a number that is the name of one class and the index of another.
@@ -154,7 +154,7 @@ def label_index(label: str, labels: LabelMap) -> int | None:
     if named is not None and named != number and 0 <= number < len(labels):
         raise DataError(
             f"label {label} could be the name of class number {named} or the index of class"
-            f" {labels.names[number]!r}; give the classes names that are no numbers."
+            f" {labels.names[number]!r}; give the classes names that are not numbers."
         )
     if named is not None:
         return named
@@ -162,7 +162,7 @@ def label_index(label: str, labels: LabelMap) -> int | None:
 
 
 def nearest(label: str, labels: LabelMap) -> str:
-    """Return ` Did you mean X?` where a class is called alike, else nothing."""
+    """Return ` Did you mean X?` if a class has a similar name, else an empty string."""
     plain = {name.replace("_", " ").casefold(): name for name in labels.names}
     hint = closest(label.replace("_", " ").casefold(), plain)
     if "Did you mean" not in hint:

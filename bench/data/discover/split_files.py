@@ -1,11 +1,11 @@
-"""Split files: the rows of a training split as text, one sample id a line, the same everywhere.
+"""Split files: the rows of a training split as text, one sample id per line, portable.
 
     # frozenbench split task=k400 split=train fraction=0.05 draw=1 rows=12013 sha256=... rule=...
     -0BtpH8ZgcQ
     ...
 
-Ids are sorted by code point, lines end in a line feed, and the SHA-256 is that of all lines but
-the first (`tail -n +2 FILE | sha256sum`).
+Ids are sorted by code point, lines end in a line feed, and the SHA-256 covers all lines except the
+first (`tail -n +2 FILE | sha256sum`).
 """
 
 from __future__ import annotations
@@ -31,21 +31,23 @@ if TYPE_CHECKING:
 
 HEADER = "# frozenbench split "
 SHOWN = 3
-TWICE = -1  # a name that several rows have
+AMBIGUOUS = -1  # a name shared by several rows
 
 
 def split_digest(ids: Iterable[str]) -> str:
-    """Return the SHA-256 of the sorted ids, each with a line feed behind it."""
+    """Return the SHA-256 of the sorted ids, each followed by a line feed."""
     return hashlib.sha256(_body(ids)).hexdigest()
 
 
 def split_text(task: Task) -> bytes:
     """Return the split file of a task's training rows: equal splits give equal bytes."""
-    asked = {key: task.options[key] for key in ("fraction", "shots", "draw") if key in task.options}
+    request = {
+        key: task.options[key] for key in ("fraction", "shots", "draw") if key in task.options
+    }
     facts = {
         "task": task.name,
         "split": task.fit.split,
-        **asked,
+        **request,
         "rows": len(task.fit),
         "sha256": split_digest(task.fit.ids),
         "rule": task.options.get("rule", "all training rows"),
@@ -65,7 +67,7 @@ def write_split(task: Task, path: Path) -> Path:
 
 
 def split_name(task: Task) -> str:
-    """Return a file name that tells the share, such as `k400_train_5percent_draw1.txt`."""
+    """Return a file name with the share in it, such as `k400_train_5percent_draw1.txt`."""
     options = task.options
     draw = f"_draw{options.get('draw', 0)}"
     if "shots" in options:
@@ -78,10 +80,10 @@ def split_name(task: Task) -> str:
 
 
 def read_split(path: Path) -> list[str]:
-    """Return the names that a split file lists, one a line; the header of our own is checked.
+    """Return the names that a split file lists, one per line; our own header is checked.
 
     Raises:
-        DataError: missing, empty or undecodable file, or ids that do not give the digest named.
+        DataError: missing, empty or undecodable file, or ids that do not match the digest.
     """
     names = read_lines(path)
     if not names or not names[0].startswith(HEADER):
@@ -90,21 +92,21 @@ def read_split(path: Path) -> list[str]:
     stated = dict(word.partition("=")[::2] for word in header.split()).get("sha256")
     if stated != split_digest(names):
         raise DataError(
-            f"{path} was changed: its ids do not give the SHA-256 that its first line names; write"
-            " it again, or remove the first line to use it as it is."
+            f"{path} was changed: its ids do not match the SHA-256 in its first line; write it"
+            " again, or remove the first line to use it as it is."
         )
     return names
 
 
 def named_rows(manifest: Manifest, path: Path) -> IntArray:
-    """Return the sorted rows of `manifest` that the file names, int64 `[rows named]`.
+    """Return the sorted rows of `manifest` that the file lists, int64 `[rows listed]`.
 
     A line is a sample id or a file name, with or without the folders above it and the extension.
-    Where ids are shorter than file names (Kinetics), the files that were found count too. Of rows
-    that are boxes a line may name a video, which is all boxes of it.
+    If ids are shorter than file names (Kinetics), the names of the files found count too. If rows
+    are boxes, a line may name a video, meaning all of its boxes.
 
     Raises:
-        DataError: a name that is not in the split, that several rows have, or that stands twice.
+        DataError: a name that is not in the split, is ambiguous, or is listed twice.
     """
     names = read_split(path)
     if manifest.regions is not None:
@@ -117,9 +119,9 @@ def named_rows(manifest: Manifest, path: Path) -> IntArray:
         rows[lost] = [files.row(names[line]) for line in lost]
     where = f"{manifest.name} {manifest.split}"
     _refuse(path, names, np.flatnonzero(rows == len(manifest)), f"not among the samples of {where}")
-    _refuse(path, names, np.flatnonzero(rows == TWICE), f"not one sample of {where}, but several")
+    _refuse(path, names, np.flatnonzero(rows == AMBIGUOUS), f"ambiguous among samples of {where}")
     found, first = np.unique(rows, return_index=True)
-    _refuse(path, names, np.setdiff1d(np.arange(len(rows)), first), "named twice")
+    _refuse(path, names, np.setdiff1d(np.arange(len(rows)), first), "listed twice")
     _require_some(path, found)
     return found
 
@@ -127,7 +129,7 @@ def named_rows(manifest: Manifest, path: Path) -> IntArray:
 def _named_boxes(
     manifest: Manifest, regions: Regions, path: Path, names: Sequence[str]
 ) -> IntArray:
-    """Return the sorted rows that lines name by their ids or by their videos."""
+    """Return the sorted rows that lines list by id or by video."""
     ids = {sample: row for row, sample in enumerate(manifest.ids)}
     rows = np.array([ids.get(name, -1) for name in names], dtype=np.int64)
     index, unknown = _Index(regions.videos), len(regions.videos)
@@ -137,15 +139,15 @@ def _named_boxes(
     )
     where = f"{manifest.name} {manifest.split}"
     lost = np.flatnonzero((rows < 0) & (video == unknown))
-    _refuse(path, names, lost, f"neither among the samples nor among the videos of {where}")
-    _refuse(path, names, np.flatnonzero(video == TWICE), f"not one video of {where}, but several")
-    # A box of a video that is named too is named twice.
+    _refuse(path, names, lost, f"neither a sample nor a video of {where}")
+    _refuse(path, names, np.flatnonzero(video == AMBIGUOUS), f"ambiguous among videos of {where}")
+    # A box is listed twice if its video is listed too.
     named = np.where(rows < 0, video, unknown + 1 + rows)
     _, first = np.unique(named, return_index=True)
     is_again = np.ones(len(names), dtype=np.bool_)
     is_again[first] = False
     is_again[rows >= 0] |= np.isin(regions.video[rows[rows >= 0]], video)
-    _refuse(path, names, np.flatnonzero(is_again), "named twice")
+    _refuse(path, names, np.flatnonzero(is_again), "listed twice")
     is_found = np.isin(regions.video, video[rows < 0])
     is_found[rows[rows >= 0]] = True
     found = np.flatnonzero(is_found)
@@ -154,7 +156,7 @@ def _named_boxes(
 
 
 class _Index:
-    """Row numbers by id and by shorter forms of it, made when one is first needed."""
+    """Row numbers by id and by its shorter forms, each built on first use."""
 
     def __init__(self, ids: Sequence[str]) -> None:
         self._ids = ids
@@ -172,7 +174,7 @@ class _Index:
         return _rows_by(posixpath.basename(_bare(sample)) for sample in self._ids)
 
     def row(self, name: str) -> int:
-        """Return the row of a name, the number of rows if there is none, TWICE if several."""
+        """Return the row of a name, the number of rows if there is none, or AMBIGUOUS."""
         name = name.replace("\\", "/").strip("/")
         for below in _without_folders(name):
             if below in self._exact:
@@ -188,7 +190,7 @@ class _Index:
 def _rows_by(names: Iterable[str]) -> dict[str, int]:
     rows: dict[str, int] = {}
     for row, name in enumerate(names):
-        rows[name] = TWICE if name in rows else row
+        rows[name] = AMBIGUOUS if name in rows else row
     return rows
 
 
@@ -207,7 +209,7 @@ def _bare(name: str) -> str:
 
 def _require_some(path: Path, found: IntArray) -> None:
     if not len(found):
-        raise DataError(f"{path} names no sample; it should hold one id or file name a line.")
+        raise DataError(f"{path} lists no samples; it should have one id or file name per line.")
 
 
 def _refuse(path: Path, names: Sequence[str], bad: IntArray, what: str) -> None:

@@ -11,11 +11,11 @@ DEEPEST = 4
 
 
 def splits_named(name: str, words: Words) -> frozenset[str]:
-    """Return the splits that one name speaks of: `videos_train`, `train_256`, `val-00000.tar`.
+    """Return the splits that a name refers to: `videos_train`, `train_256`, `val-00000.tar`.
 
-    A word counts where no letter stands beside it, so `training` is not `train`; the longer word
-    wins over one that it holds (`train_mini` over `train`). A name with words of different splits
-    (`train_val`) speaks of none.
+    A word must not be next to a letter, so `training` is not `train`; a longer word wins over a
+    part of it (`train_mini` over `train`). A name with words of different splits (`train_val`)
+    refers to none.
     """
     text = name.casefold()
     meant: dict[str, set[str]] = {}
@@ -32,10 +32,10 @@ def splits_named(name: str, words: Words) -> frozenset[str]:
 
 
 def split_folder(folder: str, words: Words) -> tuple[frozenset[str], int]:
-    """Return the splits that the first telling part of a folder's path names, and its place.
+    """Return the splits named by the first matching part of a folder's path, and its position.
 
-    Parts below it are no splits, for a class may be called `train_station`; nor are those deeper
-    than four. Without any the splits are empty.
+    Parts below it are ignored because a class may be called `train_station`, as are parts deeper
+    than four. If no part matches, the splits are empty.
     """
     for place, part in enumerate(folder.split("/")[:DEEPEST]):
         splits = splits_named(part, words)
@@ -45,7 +45,7 @@ def split_folder(folder: str, words: Words) -> tuple[frozenset[str], int]:
 
 
 def _holds(text: str, word: str) -> bool:
-    # A digit at an end of a word must not go on either: `split1` is not in `split10`.
+    # A number at the end of a word must end there too: `split1` is not in `split10`.
     before = r"(?<![^\W_])" if word[:1].isdigit() else r"(?<![^\W\d_])"
     after = r"(?![^\W_])" if word[-1:].isdigit() else r"(?![^\W\d_])"
     return re.search(before + re.escape(word) + after, text) is not None

@@ -1,1 +1,1 @@
-"""Media files, frame folders and archive members, and the digests of what they hold."""
+"""Media files, frame folders and archive members, and digests of their content."""

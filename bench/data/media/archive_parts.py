@@ -1,7 +1,7 @@
 """The bytes of a part of an archive: a range of an uncompressed tar, or a cell of a parquet file.
 
-Parquet is read by row groups, of which each process keeps the last ones: rows that are read in
-their order are read once, rows in random order cost a row group each.
+Parquet is read by row groups, and each process caches the last ones: sequential rows are read once,
+rows in random order cost a row group each.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ import numpy as np
 from bench.types import IntArray
 
 KEPT_FILES = 8
-KEPT_BYTES = 128 * 2**20  # of row groups; one that is larger is kept alone
-# A column of more than 2 GB cannot be made in one piece, so a row group is read in several.
+KEPT_BYTES = 128 * 2**20  # of row groups; a larger one is kept alone
+# Arrow cannot make a column of more than 2 GB in one piece, so a row group is read in several.
 ROWS_AT_ONCE = 64
 
 State = tuple[int, ...]
@@ -28,7 +28,7 @@ _Group = tuple[str, State, str, int]  # archive, its state, column, number
 
 
 class NoBytes(Exception):  # noqa: N818 (a state of the archive; callers turn it into a BenchError)
-    """An archive holds no such part, or is damaged there; the text is the reason."""
+    """An archive has no such part, or is damaged there; the text is the reason."""
 
 
 def member_bytes(archive: Path, offset: int, size: int) -> bytes:
@@ -36,24 +36,24 @@ def member_bytes(archive: Path, offset: int, size: int) -> bytes:
 
     Raises:
         OSError: there is no such file, or it cannot be read.
-        NoBytes: the file ends before.
+        NoBytes: the file is too short.
     """
     with archive.open("rb") as file:
         file.seek(offset)
         content = file.read(size)
     if len(content) < size:
-        raise NoBytes(f"the archive ends {size - len(content):,} bytes before it does")
+        raise NoBytes(f"the archive ends {size - len(content):,} bytes too early")
     return content
 
 
 def cell_bytes(archive: str, column: str, row: int, state: Sequence[int] | None = None) -> bytes:
-    """Return the bytes in a row of a column, which holds bytes or struct{bytes, ...}.
+    """Return the bytes in a row of a column of type bytes or struct{bytes, ...}.
 
-    What was kept of the file is used while its `state` is the same; without one it is looked up.
+    Cached row groups are used while the `state` of the file is the same; without one it is read.
 
     Raises:
         OSError: there is no such file, or it cannot be read.
-        NoBytes: it is no parquet file, has no such column or row, or is damaged.
+        NoBytes: it is not a parquet file, has no such column or row, or is damaged.
     """
     import pyarrow as pa  # heavy, and only parquet needs it
 
@@ -65,24 +65,24 @@ def cell_bytes(archive: str, column: str, row: int, state: Sequence[int] | None 
     except (pa.ArrowException, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
-        # pyarrow reports some damage as an OSError, but without the number of one.
+        # pyarrow reports some damage as an OSError without errno.
         reason = str(error).replace(archive, "the archive").strip() or type(error).__name__
         raise NoBytes(f"parquet: {reason.splitlines()[0].rstrip('.')[:200]}") from error
     if content is None:
-        raise NoBytes("the cell holds nothing")
+        raise NoBytes("the cell is empty")
     if not isinstance(content, bytes):
-        raise NoBytes(f"the column {column!r} holds {type(content).__name__}, not bytes")
+        raise NoBytes(f"the column {column!r} has {type(content).__name__}, not bytes")
     return content
 
 
 @lru_cache(maxsize=1)
 def _row_groups(process: int) -> _RowGroups:
-    """Return the row groups that a process keeps: one that was forked begins anew."""
+    """Return the row groups that a process caches: a forked process starts afresh."""
     return _RowGroups()
 
 
 class _RowGroups:
-    """The parquet files that were read last, and their row groups; threads take turns."""
+    """The most recently read parquet files and their row groups; threads take turns."""
 
     def __init__(self) -> None:
         self._lock = Lock()
@@ -90,7 +90,7 @@ class _RowGroups:
         self._groups: OrderedDict[_Group, Any] = OrderedDict()
 
     def cell(self, archive: str, state: State, column: str, row: int) -> Any:
-        """Return a scalar of Arrow; raises `NoBytes` and pyarrow's errors."""
+        """Return an Arrow scalar; raises `NoBytes` and pyarrow's errors."""
         import pyarrow as pa
 
         with self._lock:
@@ -113,7 +113,7 @@ class _RowGroups:
 
 
 def _open_file(archive: str, state: State) -> tuple[Any, IntArray]:
-    """Return an open file and at which rows its row groups start, then how many rows it has."""
+    """Return an open file and the first row of each row group, followed by the number of rows."""
     import pyarrow.parquet as pq
 
     file = pq.ParquetFile(archive)
@@ -122,14 +122,13 @@ def _open_file(archive: str, state: State) -> tuple[Any, IntArray]:
 
 
 def _read_cells(file: Any, column: str, group: int) -> Any:
-    """Return the cells of a row group, as an array of Arrow in several pieces."""
     import pyarrow as pa
 
     if column not in file.schema_arrow.names:
         raise NoBytes(f"the archive has no column {column!r}")
     kind = file.schema_arrow.field(column).type
     if pa.types.is_struct(kind) and kind.get_field_index("bytes") < 0:
-        raise NoBytes(f"the column {column!r} holds no bytes")
+        raise NoBytes(f"the column {column!r} has no bytes")
     leaf = f"{column}.bytes" if pa.types.is_struct(kind) else column
     pieces = file.iter_batches(
         batch_size=ROWS_AT_ONCE, row_groups=[group], columns=[leaf], use_threads=False

@@ -1,8 +1,8 @@
 """The index of an archive that is read in place: uncompressed tar (WebDataset) and parquet.
 
-A WebDataset sample is `key.mp4` (or another medium) with `key.cls`, `key.json` or `key.txt` beside
-it. Hugging Face writes parquet with a column struct{bytes, path} and a column `label`, and the
-names of the classes into the metadata of the schema.
+A WebDataset sample is `key.mp4` (or another medium) next to `key.cls`, `key.json` or `key.txt`.
+Hugging Face writes parquet with a column struct{bytes, path} and a column `label`, and the class
+names in the schema metadata.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from bench.data.discover.annotations import EXTENSIONS, LABEL_COLUMNS, extension
 from bench.errors import DataError
 from bench.types import IntArray, Kind
 
-# Keys of a JSON object beside a medium that may hold its label, the best first.
+# Keys of a JSON object next to a medium that may hold its label, the best first.
 LABEL_KEYS = (*LABEL_COLUMNS, "class_name", "cls", "class_id", "label_id")
-# What carries a label in a WebDataset, the best first.
+# Extensions of label files in a WebDataset, the best first.
 LABEL_FILES = ("cls", "json", "txt")
-# More than this beside a medium is no label, and reading a million of them takes time.
+# A larger file is not a label, and reading a million of them takes time.
 LONGEST_LABEL_FILE = 1 << 16
 PIECE = 1 << 20
 LONGEST_CHAIN = 8  # of links that lead to links
@@ -38,7 +38,7 @@ class ArchivePart:
 
     `names` are those of a `MediaColumn`, `paths` what a list may call them: the path inside the
     archive (cells: the path in the struct, else the row). `labels`, `offset` and `size` as in
-    `Tree` and `MediaColumn`; `holds_archives` says that there are further archives in it.
+    `Tree` and `MediaColumn`; `holds_archives` marks an archive of archives.
     """
 
     names: Sequence[str]
@@ -52,24 +52,24 @@ class ArchivePart:
 
 # ------------------------------------------------------------------------------------------- tar
 def read_tar(path: Path, kind: Kind) -> ArchivePart:
-    """Index the media of a kind in a tar archive and read the labels beside them.
+    """Index the media of a kind in a tar archive and read the labels next to them.
 
-    A link is the file that it leads to.
+    Links are resolved.
 
     Raises:
-        DataError: a file that is no tar archive, or one that is cut off, damaged or joined from
-            several; a name that stands twice; a link to what is not in it.
+        DataError: a file that is not a tar archive, or one that is truncated, damaged or
+            concatenated; a name that occurs twice; a link to a missing member.
     """
     names: list[str] = []
     places: list[tuple[int, int]] = []
     links: dict[str, str] = {}
     holds_archives = False
-    said: dict[str, dict[str, str]] = {tail: {} for tail in LABEL_FILES}
+    found: dict[str, dict[str, str]] = {tail: {} for tail in LABEL_FILES}
     try:
         with tarfile.open(path, "r:") as archive, path.open("rb") as content:
             total = path.stat().st_size
             while (entry := archive.next()) is not None:
-                archive.members.clear()  # type: ignore[attr-defined]  # a million would stay
+                archive.members.clear()  # type: ignore[attr-defined]  # else it keeps a million
                 name = entry.name.removeprefix("./")
                 tail = extension(name)
                 holds_archives |= tail == "tar"
@@ -77,7 +77,7 @@ def read_tar(path: Path, kind: Kind) -> ArchivePart:
                 if posixpath.basename(name).startswith(".") or not (is_link or entry.isreg()):
                     continue
                 if not is_link and entry.offset_data + entry.size > total:
-                    raise tarfile.ReadError(f"{name} goes beyond its end")
+                    raise tarfile.ReadError(f"{name} extends beyond its end")
                 if EXTENSIONS.get(tail) == kind:
                     name.encode()
                     if is_link:
@@ -85,16 +85,16 @@ def read_tar(path: Path, kind: Kind) -> ArchivePart:
                     else:
                         names.append(name)
                         places.append((entry.offset_data, entry.size))
-                elif not is_link and tail in said and entry.size <= LONGEST_LABEL_FILE:
+                elif not is_link and tail in found and entry.size <= LONGEST_LABEL_FILE:
                     content.seek(entry.offset_data)
                     label = _label_in(tail, content.read(entry.size))
                     if label is not None:
-                        said[tail][name[: -len(tail) - 1]] = label
+                        found[tail][name[: -len(tail) - 1]] = label
             _refuse_early_end(content, archive.offset)
             _follow(links, names, places)
     except UnicodeError as error:
         raise DataError(
-            f"{path}: the name {name!r} is not UTF-8; pack it under another."
+            f"{path}: the name {name!r} is not UTF-8; repack it under another name."
         ) from error
     except (tarfile.TarError, OSError) as error:
         raise DataError(
@@ -105,7 +105,7 @@ def read_tar(path: Path, kind: Kind) -> ArchivePart:
     return ArchivePart(
         names=names,
         paths=names,
-        labels=_labels_beside(names, said),
+        labels=_labels_of(names, found),
         offset=rows[:, 0],
         size=rows[:, 1],
         holds_archives=holds_archives,
@@ -119,23 +119,21 @@ def _target(entry: tarfile.TarInfo) -> str:
 
 
 def _refuse_early_end(content: BinaryIO, offset: int) -> None:
-    """Refuse what `tarfile` takes for the end: a cut between members, damage, another archive."""
+    """Refuse a false end of archive: a cut between members, damage, another archive appended."""
     content.seek(offset)
     if not content.read(tarfile.BLOCKSIZE):
-        raise tarfile.ReadError("it ends without the blocks of zeros that close an archive")
+        raise tarfile.ReadError("it lacks the zero blocks that end an archive")
     content.seek(offset)
     while piece := content.read(PIECE):
         if piece.strip(b"\0"):
-            raise tarfile.ReadError(
-                f"behind byte {offset:,} it is damaged, or was joined to another"
-            )
+            raise tarfile.ReadError(f"after byte {offset:,} it is damaged or has another appended")
 
 
 def _follow(links: Mapping[str, str], names: list[str], places: list[tuple[int, int]]) -> None:
-    """Add the links to media under their own names."""
+    """Add the links to media by their own names."""
     if len(set(names).union(links)) < len(names) + len(links):
         twice = next(name for name, times in Counter([*names, *links]).items() if times > 1)
-        raise tarfile.ReadError(f"it holds {twice} twice")
+        raise tarfile.ReadError(f"it contains {twice} twice")
     where = dict(zip(names, places, strict=True)) if links else {}
     for name, target in links.items():
         for _ in range(LONGEST_CHAIN):
@@ -146,21 +144,19 @@ def _follow(links: Mapping[str, str], names: list[str], places: list[tuple[int, 
         places.append(where[target])
 
 
-def _labels_beside(
-    names: Sequence[str], said: Mapping[str, Mapping[str, str]]
-) -> Sequence[str | None]:
+def _labels_of(names: Sequence[str], found: Mapping[str, Mapping[str, str]]) -> list[str | None]:
     """Return the label of every medium: of the same name up to the last dot, or to the first."""
     labels: list[str | None] = [None] * len(names)
-    for row, name in enumerate(names if any(said.values()) else ()):
+    for row, name in enumerate(names if any(found.values()) else ()):
         folder, base = posixpath.split(name)
         keys = (posixpath.splitext(name)[0], posixpath.join(folder, base.split(".")[0]))
-        found = (said[tail][key] for tail in LABEL_FILES for key in keys if key in said[tail])
-        labels[row] = next(found, None)
+        fits = (found[tail][key] for tail in LABEL_FILES for key in keys if key in found[tail])
+        labels[row] = next(fits, None)
     return labels
 
 
 def _label_in(tail: str, content: bytes) -> str | None:
-    """Return the label that a file beside a medium holds, None where it holds something else."""
+    """Return the label in a file next to a medium, None if it holds something else."""
     try:
         text = content.decode("utf-8-sig").strip()
         facts = json.loads(text) if tail == "json" else None
@@ -187,7 +183,7 @@ def read_parquet(path: Path, kind: Kind) -> ArchivePart | None:
     The media themselves are not read.
 
     Raises:
-        DataError: an unreadable file, or two columns that could be meant.
+        DataError: an unreadable file, or two candidate columns.
     """
     import pyarrow as pa  # heavy, and only parquet needs it
     import pyarrow.compute as pc
@@ -227,7 +223,7 @@ def read_parquet(path: Path, kind: Kind) -> ArchivePart | None:
 
 
 def _features(metadata: Mapping[bytes, bytes] | None) -> Mapping[str, Any]:
-    """Return what Hugging Face notes of each column in the schema."""
+    """Return Hugging Face's description of each column in the schema metadata."""
     try:
         facts = json.loads((metadata or {}).get(b"huggingface", b"{}"))
         features = facts["info"]["features"]
@@ -245,14 +241,14 @@ def _media_column(path: Path, schema: Any, features: Mapping[str, Any], kind: Ki
         if not pa.types.is_struct(column.type) or column.type.get_field_index("bytes") < 0:
             continue
         feature = features.get(column.name)
-        said = str(feature.get("_type", "")).lower() if isinstance(feature, dict) else ""
-        if other not in (said or column.name.lower()):
+        stated = str(feature.get("_type", "")).lower() if isinstance(feature, dict) else ""
+        if other not in (stated or column.name.lower()):
             fitting.append(column.name)
     named = [name for name in fitting if kind in name.lower()]
     if len(named or fitting) > 1:
         raise DataError(
-            f"{path}: the columns {', '.join(named or fitting)} may all hold the {kind}s; call one"
-            f" of them {kind!r} and drop the others."
+            f"{path}: any of the columns {', '.join(named or fitting)} may hold the {kind}s; rename"
+            f" one of them to {kind!r} and drop the others."
         )
     return next(iter(named or fitting), None)
 

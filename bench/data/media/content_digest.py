@@ -1,7 +1,7 @@
-"""What a medium holds: under which name it is remembered, how a change is seen, and its SHA-256.
+"""The content of a medium: its name in caches, its state for detecting changes, and its SHA-256.
 
 The same bytes have the same digest in a file, a tar archive and a parquet file. The digest of a
-folder of frames is that of the names and digests of its pictures, in the order of the names.
+folder of frames is that of the names and digests of its pictures, sorted by name.
 """
 
 from __future__ import annotations
@@ -18,19 +18,16 @@ from bench.data.media.media import FrameFolder, Media, Member, ParquetCell, plac
 from bench.errors import DataError
 
 MISSING = "missing"
-UNREADABLE = "unreadable"  # a part that its archive does not hold, whose row cannot be decoded
+UNREADABLE = "unreadable"  # a part missing from its archive, so its row cannot be decoded
 PIECE = 1 << 20
 
-# Size, mtime_ns, ctime_ns, inode. Of a folder of frames: bytes, latest mtime_ns, and two halves of
-# a hash over the names, sizes, times and inodes of its pictures.
+# Size, mtime_ns, ctime_ns, inode. For a folder of frames: bytes, latest mtime_ns, and two halves
+# of a hash over the names, sizes, times and inodes of its pictures.
 State = tuple[int, int, int, int]
 
 
-def real_place(media: Media, known: MutableMapping[str, str]) -> str:
-    """Resolve links with one look at a file or folder; `known` keeps what several media share.
-
-    Several share a folder, and parts their archive.
-    """
+def real_path(media: Media, known: MutableMapping[str, str]) -> str:
+    """Resolve links with one lookup; `known` caches the folders and archives that media share."""
     spelling = os.fspath(place(media))
     if isinstance(media, Member | ParquetCell):
         if spelling not in known:
@@ -45,9 +42,9 @@ def real_place(media: Media, known: MutableMapping[str, str]) -> str:
 
 
 def content_name(media: Media, real: str) -> str:
-    """Name what a medium holds by its real place; two media of one name hold the same bytes.
+    """Name a medium's content by its real path; media with equal names hold the same bytes.
 
-    No file is called so, for a real path has no `//` in it.
+    Names of parts differ from those of files, because a real path has no `//` in it.
     """
     if isinstance(media, Member):
         return f"{real}//{media.offset}+{media.size}"
@@ -57,36 +54,38 @@ def content_name(media: Media, real: str) -> str:
 
 
 def state_of(media: Media, real: str) -> State | None:
-    """Return the state of what lies at the real place of a medium; raises as `file_state`."""
+    """Return the state of the file or folder at a medium's real path; raises like `file_state`."""
     return folder_state(real) if isinstance(media, FrameFolder) else file_state(real)
 
 
 def file_state(path: str) -> State | None:
-    """Return the state of a file, None if it is not there.
+    """Return the state of a file, None if it does not exist.
 
     Raises:
-        DataError: it is no file, or cannot be looked at.
+        DataError: it is not a file, or cannot be accessed.
     """
     try:
         found = os.stat(path)  # noqa: PTH116 (as above)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
-        raise DataError(f"cannot look at {path}: {error.strerror}; check its rights.") from error
+        raise DataError(
+            f"cannot access {path}: {error.strerror}; check its permissions."
+        ) from error
     if not stat.S_ISREG(found.st_mode):
         raise DataError(f"{path} is not a file, so it has no digest; list media files only.")
-    return facts(found)
+    return stat_state(found)
 
 
-def facts(found: os.stat_result) -> State:
-    """Return what tells whether a file was written again."""
+def stat_state(found: os.stat_result) -> State:
+    """Return the facts that reveal whether a file was rewritten."""
     # Inode numbers of some network file systems exceed sqlite's signed 64 bits.
     inode = found.st_ino - (1 << 64) if found.st_ino >= 1 << 63 else found.st_ino
     return found.st_size, found.st_mtime_ns, found.st_ctime_ns, inode
 
 
 def folder_state(path: str) -> State | None:
-    """Return the state of a folder of frames, None if it is not there; raises as `file_state`."""
+    """Return the state of a folder of frames, None if it is missing; raises like `file_state`."""
     entries = _entries(path)
     if entries is None:
         return None
@@ -94,11 +93,11 @@ def folder_state(path: str) -> State | None:
     fold = hashlib.sha256()
     for entry in entries:
         try:
-            found = facts(entry.stat())
+            found = stat_state(entry.stat())
         except FileNotFoundError:  # a link to nothing
             found = (0, 0, 0, 0)
         except OSError as error:
-            raise DataError(f"cannot look at {entry.path}: {error.strerror}.") from error
+            raise DataError(f"cannot access {entry.path}: {error.strerror}.") from error
         num_bytes, latest = num_bytes + found[0], max(latest, found[1])
         fold.update(os.fsencode(entry.name) + b"\0%d %d %d %d\0" % found)
     first, second = struct.unpack_from(">qq", fold.digest())
@@ -106,7 +105,7 @@ def folder_state(path: str) -> State | None:
 
 
 def folder_digest(path: str) -> str:
-    """Return the digest of a folder of frames, `missing` if it is not there.
+    """Return the digest of a folder of frames, `missing` if it does not exist.
 
     Raises:
         DataError: a picture that cannot be read.
@@ -128,7 +127,7 @@ def folder_digest(path: str) -> str:
 
 
 def member_digest(archive: int, media: Member) -> str:
-    """Return the digest of a member of an archive that is open as a file descriptor.
+    """Return the digest of a member of an archive, given as an open file descriptor.
 
     Raises:
         DataError: the archive cannot be read.
@@ -148,7 +147,7 @@ def member_digest(archive: int, media: Member) -> str:
 
 
 def cell_digest(real: str, media: ParquetCell, state: State) -> str:
-    """Return the digest of a cell of a parquet file, whose state was looked up before.
+    """Return the digest of a cell of a parquet file with the given state.
 
     Raises:
         DataError: the file cannot be read.
@@ -170,4 +169,6 @@ def _entries(path: str) -> list[os.DirEntry[str]] | None:
             raise DataError(f"{path} is not a folder of frames; list folders only.") from error
         return None
     except OSError as error:
-        raise DataError(f"cannot look at {path}: {error.strerror}; check its rights.") from error
+        raise DataError(
+            f"cannot access {path}: {error.strerror}; check its permissions."
+        ) from error

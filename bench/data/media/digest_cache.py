@@ -1,9 +1,9 @@
-"""SHA-256 of what media hold, remembered so that what is unchanged is read once.
+"""SHA-256 of the content of media, cached so that unchanged media are read once.
 
 A file or archive counts as unchanged while real path, size, modification time, change time and
-inode are the same, a folder of frames while those of all its pictures are. The change time is there
-because tools that copy data restore the modification time. Parts of archives are read in the order
-in which they lie there, whatever the order of the rows.
+inode are the same, a folder of frames while those of all its pictures are. The change time is
+needed because tools that copy data restore the modification time. Parts of archives are read in
+archive order, whatever the order of the rows.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from bench.data.media.content_digest import (
     State,
     cell_digest,
     content_name,
-    facts,
     file_state,
     folder_digest,
     folder_state,
     member_digest,
-    real_place,
+    real_path,
+    stat_state,
     state_of,
 )
 from bench.data.media.media import FrameFolder, Media, MediaColumn, Member, ParquetCell
@@ -40,8 +40,8 @@ from bench.types import IntArray, Progress
 FILES_PER_COMMIT = 256
 THREADS = 4
 BUSY_SECONDS = 120.0
-# Within the time resolution of a file system a second write leaves no trace, so the digest of a
-# file that was modified a moment ago is given but not remembered.
+# A second write within the time resolution of a file system leaves no trace, so the digest of a
+# file that was modified a moment ago is returned but not cached.
 SETTLED_SECONDS = 2.0
 
 _TABLE = """CREATE TABLE IF NOT EXISTS media (
@@ -50,29 +50,29 @@ _TABLE = """CREATE TABLE IF NOT EXISTS media (
 
 
 def media_digests(media: Sequence[Media], *, cache: Path, progress: Progress) -> list[str]:
-    """Return the SHA-256 (hex) of what every medium holds, `"missing"` for one that is not there.
+    """Return the SHA-256 (hex) of every medium's content, `"missing"` if it does not exist.
 
-    Of a part that its archive does not hold it is `"unreadable"`. What was read is committed to the
-    sqlite file `cache` every 256 media, so that a killed run goes on where it stopped; several
-    processes may share the cache.
+    For a part missing from its archive it is `"unreadable"`. Digests are committed to the sqlite
+    file `cache` every 256 media, so that a killed run resumes where it stopped; several processes
+    may share the cache.
 
     Raises:
-        DataError: a file that exists but cannot be read, or a cache that is not usable.
+        DataError: a file that exists but cannot be read, or an unusable cache.
     """
     order = _reading_order(media)
     digests = [MISSING] * len(order)
     known: dict[str, str] = {}  # links resolved
     progress.start("media digests", len(order))
     try:
-        advice = "delete it, or choose a folder that can be written to"
+        advice = "delete it, or choose a writable folder"
         with (
-            open_notes(cache, _TABLE, f"the digest cache {cache}", advice) as database,
+            open_database(cache, _TABLE, f"the digest cache {cache}", advice) as database,
             ThreadPoolExecutor(THREADS) as pool,
         ):
             for start in range(0, len(order), FILES_PER_COMMIT):
                 rows = order[start : start + FILES_PER_COMMIT].tolist()
                 chunk = [media[row] for row in rows]
-                places = [real_place(medium, known) for medium in chunk]
+                places = [real_path(medium, known) for medium in chunk]
                 found = _digest_chunk(chunk, places, database, pool)
                 for row, digest in zip(rows, found, strict=True):
                     digests[row] = digest
@@ -83,7 +83,7 @@ def media_digests(media: Sequence[Media], *, cache: Path, progress: Progress) ->
 
 
 def _reading_order(media: Sequence[Media]) -> IntArray:
-    """Return the rows so that parts follow each other as in their archives; files keep theirs."""
+    """Return the rows with parts in archive order and files in their given order."""
     if isinstance(media, MediaColumn):
         return np.lexsort((media.offset, media.archive)).astype(np.int64)
     places = np.tile(np.array([-1, 0], dtype=np.int64), (len(media), 1))  # archive and offset
@@ -98,7 +98,7 @@ def _reading_order(media: Sequence[Media]) -> IntArray:
 def _digest_chunk(
     media: list[Media], places: list[str], database: sqlite3.Connection, pool: ThreadPoolExecutor
 ) -> list[str]:
-    """Return the digests of media whose real places are given; each place is looked at once."""
+    """Return the digests of media with these real paths; the state of each path is read once."""
     names = [content_name(medium, real) for medium, real in zip(media, places, strict=True)]
     looks = dict(zip(places, media, strict=True))
     states = dict(zip(looks, pool.map(state_of, looks.values(), looks), strict=True))
@@ -116,7 +116,7 @@ def _digest_chunk(
             known[name] = row[0]
         else:
             todo[name] = (medium, real, state)
-    archives: dict[str, int] = {}  # each is opened once, and several threads read from it
+    archives: dict[str, int] = {}  # each is opened once and read by several threads
     with ExitStack() as stack:
         for medium, real, _ in todo.values():
             if isinstance(medium, Member | ParquetCell) and real not in archives:
@@ -126,7 +126,7 @@ def _digest_chunk(
                     raise DataError(f"cannot read {real}: {error.strerror}; check it.") from error
                 archives[real] = file.fileno()
         fresh = list(pool.map(lambda what: _content(what, archives), todo.values()))
-    # Whether an archive changed meanwhile is asked once, and not for each of its parts.
+    # Whether an archive changed meanwhile is checked once, not for each of its parts.
     changed = {real for real in archives if file_state(real) != states[real]}
     settled = time.time_ns() - int(SETTLED_SECONDS * 1e9)
     rows = []
@@ -143,7 +143,7 @@ def _digest_chunk(
 def _content(
     what: tuple[Media, str, State], archives: Mapping[str, int]
 ) -> tuple[str, State | None]:
-    """Return the digest and the state it belongs to, None if it is not to be remembered."""
+    """Return the digest and the state it belongs to, None if it is not to be cached."""
     medium, real, state = what
     if isinstance(medium, Path):
         return _read(real)
@@ -160,9 +160,9 @@ def _read(path: str) -> tuple[str, State | None]:
     """Return the digest and the state it belongs to, None if the file changed while it was read."""
     try:
         with open(path, "rb") as file:  # noqa: PTH123 (a million files: no Path object for each)
-            before = facts(os.fstat(file.fileno()))
+            before = stat_state(os.fstat(file.fileno()))
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-            after = facts(os.fstat(file.fileno()))
+            after = stat_state(os.fstat(file.fileno()))
     except FileNotFoundError:
         return MISSING, None
     except OSError as error:
@@ -171,10 +171,10 @@ def _read(path: str) -> tuple[str, State | None]:
 
 
 @contextmanager
-def open_notes(file: Path, table: str, what: str, advice: str) -> Iterator[sqlite3.Connection]:
-    """Open a sqlite file that several processes may share, with the `table` that it is to have.
+def open_database(file: Path, table: str, what: str, advice: str) -> Iterator[sqlite3.Connection]:
+    """Open a sqlite file that several processes may share, creating its `table` if needed.
 
-    `what` and `advice` are the words of the error.
+    `what` and `advice` are used in the error message.
 
     Raises:
         DataError: the file is damaged or its folder cannot be written.
@@ -189,7 +189,7 @@ def open_notes(file: Path, table: str, what: str, advice: str) -> Iterator[sqlit
 
 
 def _prepare(database: sqlite3.Connection, table: str) -> None:
-    """Make the table, and a write-ahead log so that readers go on while a process commits."""
+    """Create the table, and a write-ahead log so that readers continue while a process commits."""
     deadline = time.monotonic() + BUSY_SECONDS
     while True:
         try:
@@ -198,7 +198,7 @@ def _prepare(database: sqlite3.Connection, table: str) -> None:
             database.execute(table)
             return
         except sqlite3.OperationalError as error:
-            # Sqlite does not wait when two processes turn to the write-ahead log at once.
+            # Sqlite does not wait when two processes switch to the write-ahead log at once.
             busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
             if not busy or time.monotonic() > deadline:
                 raise

@@ -1,4 +1,4 @@
-"""The pictures of a folder that are frames of a video, in the order of their numbers."""
+"""The pictures of a folder that are frames of a video, ordered by their numbers."""
 
 from __future__ import annotations
 
@@ -11,18 +11,16 @@ from bench.data.discover.annotations import EXTENSIONS, extension
 from bench.data.media.media import FrameFolder, missing, unreadable
 
 RGB_PREFIX = "img_"
-
-
 _LAST_NUMBER = re.compile(r"([0-9]+)\.[^.]+\Z")
 
 
 def pictures(folder: FrameFolder) -> Sequence[str]:
-    """Return the names of the pictures that are frames, in the order of their numbers.
+    """Return the names of the pictures that are frames, ordered by their numbers.
 
     Raises:
         MissingMedia: there is no such folder.
-        UnreadableMedia: it holds no picture, one without bytes or without a number, or numbers
-            with gaps or repeats.
+        UnreadableMedia: it has no pictures, an empty one, one without a number, or numbers with
+            gaps or repeats.
     """
     try:
         entries = frame_entries(os.fspath(folder.path))
@@ -33,7 +31,7 @@ def pictures(folder: FrameFolder) -> Sequence[str]:
     except OSError as error:
         raise unreadable(folder, error.strerror or str(error)) from error
     if not entries:
-        raise unreadable(folder, "there are no pictures in it")
+        raise unreadable(folder, "it has no pictures")
     empty = [entry.name for entry in entries if not _num_bytes(folder, entry)]
     if empty:
         raise unreadable(folder, f"the picture {min(empty)} is empty")
@@ -43,7 +41,7 @@ def pictures(folder: FrameFolder) -> Sequence[str]:
 
 
 def frame_entries(folder: str) -> list[os.DirEntry[str]]:
-    """Return the pictures of a folder that count as frames, in no order; hidden ones do not.
+    """Return the pictures of a folder that count as frames, unordered and without hidden ones.
 
     Raises:
         OSError: there is no such folder, or it cannot be read.

@@ -1,4 +1,4 @@
-"""What the pixels of a row are read from: a file, a folder of frames, or a part of an archive.
+"""The media that pixels are read from: files, folders of frames, and parts of archives.
 
 A `MediaColumn` holds millions of them as arrays and makes each object on access. Decoders take a
 `Source`: the path of a file, or the bytes of a part of an archive.
@@ -24,7 +24,7 @@ from bench.types import IntArray
 
 @dataclass(frozen=True)
 class FrameFolder:
-    """A video that was extracted: pictures in a folder, in the order of the numbers they carry."""
+    """An extracted video: pictures in a folder, ordered by the numbers in their names."""
 
     path: Path
 
@@ -61,12 +61,12 @@ Media = Path | FrameFolder | Member | ParquetCell
 
 
 class InMemory(io.BytesIO):
-    """The bytes of a part of an archive, opened; errors speak of it by the name of its `media`."""
+    """The bytes of a part of an archive as a file; errors call it by the name of its `media`."""
 
     def __init__(self, media: Member | ParquetCell, content: bytes) -> None:
         super().__init__(content)
         self.media, self.size = media, len(content)
-        # FFmpeg looks at the extension too when it guesses the format, as it does for a file.
+        # FFmpeg uses the extension when it guesses the format, as it does for a file.
         self.name = posixpath.basename(media.name) if isinstance(media, Member) else "cell"
 
     def __str__(self) -> str:
@@ -84,11 +84,11 @@ def place(media: Media) -> Path:
 
 
 def opened(media: Media) -> Source:
-    """Return what a decoder opens: a path, which is not looked at, or the bytes of a part.
+    """Return what a decoder opens: a path, which is not checked, or the bytes of a part.
 
     Raises:
         MissingMedia: there is no such archive.
-        UnreadableMedia: the archive holds no such bytes, or is damaged there.
+        UnreadableMedia: the archive has no such bytes, or is damaged there.
     """
     try:
         if isinstance(media, Member):
@@ -105,19 +105,19 @@ def opened(media: Media) -> Source:
 
 
 def has_frame_folders(media: Sequence[Media]) -> bool:
-    """Say whether some of the media are folders of frames."""
+    """Whether some of the media are folders of frames."""
     if isinstance(media, MediaColumn):
         return bool((media.form == FRAMES).any())
     return any(isinstance(medium, FrameFolder) for medium in media)
 
 
 def is_empty(media: Media) -> bool:
-    """Say whether a file, or a part of an archive, has zero bytes; a folder is never empty here.
+    """Whether a file, or a part of an archive, has zero bytes; a folder is never empty here.
 
     Raises:
-        MissingMedia: it is not there.
-        UnreadableMedia: the archive holds no such bytes.
-        OSError: it cannot be looked at.
+        MissingMedia: it does not exist.
+        UnreadableMedia: the archive has no such bytes.
+        OSError: it cannot be accessed.
     """
     if isinstance(media, ParquetCell):
         cell = opened(media)
@@ -131,26 +131,26 @@ def is_empty(media: Media) -> bool:
 
 
 def unreadable(media: Media | InMemory, reason: str) -> UnreadableMedia:
-    """Return the error for something that is there and cannot be decoded."""
+    """Return the error for a medium that exists but cannot be decoded."""
     return UnreadableMedia(_sentence(media, reason))
 
 
 def missing(media: Media | InMemory) -> MissingMedia:
-    """Return the error for something that is not there."""
+    """Return the error for a medium that does not exist."""
     medium = media.media if isinstance(media, InMemory) else media
     words = {FrameFolder: "folder", Member: "archive", ParquetCell: "archive"}
     return MissingMedia(_sentence(media, f"there is no such {words.get(type(medium), 'file')}"))
 
 
 def without_folder(error: Exception, media: Media) -> str:
-    """Return the text of an error without the folder of its medium, so that it travels."""
+    """Return the text of an error without the folder of its medium, so that it is portable."""
     return str(error).replace(str(place(media)), place(media).name)
 
 
 def _sentence(media: Media | InMemory, reason: str) -> str:
     medium = media.media if isinstance(media, InMemory) else media
     advice = "check the path"
-    # Those of Path raise an error where a folder above may not be looked into.
+    # The methods of Path raise an error if a parent folder is not accessible.
     if isinstance(medium, FrameFolder) and os.path.isdir(medium.path):  # noqa: PTH112
         advice = "extract its frames again"
     elif os.path.isfile(place(medium)):  # noqa: PTH113
@@ -165,10 +165,10 @@ FILE, FRAMES, MEMBER, CELL = range(4)
 class MediaColumn(Sequence[Media]):
     """Media below `root`, row by row, as arrays.
 
-    `names` are relative to `root`; of a part of an archive the name inside it (of a parquet cell
+    `names` are relative to `root`; for a part of an archive the name inside it (for a parquet cell
     the name of the column). `form` is int8 `[rows]`, one of FILE, FRAMES, MEMBER and CELL.
-    `archive` int32 `[rows]` counts in `archives` (-1: none); `offset` and `size` int64 `[rows]` are
-    bytes of a tar member, `offset` is the row of a cell.
+    `archive` int32 `[rows]` indexes `archives` (-1: none); `offset` and `size` int64 `[rows]` are
+    bytes of a tar member; for a cell, `offset` is its row.
     """
 
     root: Path

@@ -1,8 +1,8 @@
 """Training augmentations of clips: random resized crop, flip, erasing, and the named recipes.
 
-Parameters are drawn once per clip, and from the generator that is passed in alone. Sources: the
-released V-JEPA evaluation and the appendix of its paper (arXiv 2404.08471); random erasing is
-arXiv 1708.04896. Boxes are (top, left, height, width) in pixels.
+Parameters are drawn once per clip, only from the generator passed in. Sources: the released V-JEPA
+evaluation and the appendix of its paper (arXiv 2404.08471); random erasing is arXiv 1708.04896.
+Boxes are (top, left, height, width) in pixels.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ Range = tuple[float, float]
 
 @dataclass(frozen=True, kw_only=True)
 class Augmentation:
-    """A training transform: what is drawn for a clip.
+    """A training transform: the distributions of one clip's augmentation.
 
-    `kind` image marks a recipe for stills alone; a video recipe takes stills too. `policy` is
+    `kind` image marks a recipe for stills only; a video recipe takes stills too. `policy` is
     RandAugment on the whole frames of a video, or AutoAugment on the finished crop of a still.
     `scale` is the cropped fraction of the area, `ratio` its width over height. `flip` says whether
-    the recipe mirrors where the task allows it, `erasing` how often it erases a box, with at most
-    `erasing_tries` tries to place it.
+    the recipe mirrors if the task allows it, `erasing` is the probability of erasing a box, with at
+    most `erasing_tries` tries to place it.
     """
 
     kind: Kind
@@ -90,11 +90,11 @@ def augment(
 ) -> torch.Tensor:
     """Return one random training view of a clip `[T, H, W, 3]`, normalised: `[3, T, size, size]`.
 
-    `flip` says whether mirroring keeps the label. A recipe for stills takes one picture, repeated
-    over the T frames or not, and gives T equal frames.
+    `flip` says whether mirroring keeps the label. A recipe for stills takes one picture, optionally
+    repeated over the T frames, and returns T equal frames.
 
     Raises:
-        UsageError: no recipe has that name, or a recipe for stills got a moving clip.
+        UsageError: there is no such recipe, or a recipe for stills got a moving clip.
     """
     recipe = AUGMENTATIONS[known("augmentation", name, tuple(AUGMENTATIONS))]
     if recipe.kind == "image" and not np.array_equal(clip[:-1], clip[1:]):
@@ -117,7 +117,7 @@ def augment(
         levels = torch.from_numpy(np.require(still, requirements=["C", "W"]))
     else:
         # The released code normalises before it crops; both orders give the same numbers up to
-        # float32 rounding, and this one does not touch pixels that the crop drops.
+        # float32 rounding, and this one does not process pixels that the crop drops.
         levels = crop_resize(clip, box, size)
         levels = levels.flip(2) if is_mirrored else levels
     view = normalise(levels, mean, std)
@@ -132,7 +132,7 @@ def sample_crop(
     """Draw the box of a random resized crop (arXiv 1409.4842, section 6).
 
     The fraction of the area is uniform in `scale`, the logarithm of width over height in `ratio`.
-    After ten boxes that do not fit, the largest centred one whose shape is allowed is taken.
+    After ten boxes that do not fit, the largest centred box with an allowed shape is used.
     """
     for _ in range(10):
         area = height * width * rng.uniform(*scale)
@@ -164,9 +164,9 @@ def crop_resize(clip: npt.NDArray[Any], box: Box, size: int) -> torch.Tensor:
 def erase(view: torch.Tensor, *, tries: int, rng: np.random.Generator) -> Box | None:
     """Fill one random box of a normalised view `[3, T, H, W]` with N(0, 1) noise, in place.
 
-    The box is the same in all frames, the noise is not. Its area is uniform within 0.02 to 1/3 of
-    the frame, the logarithm of its height over width within 0.3 to 1/0.3. Returns the box, or None
-    when none of `tries` boxes was smaller than the frame on both sides.
+    The box is the same in all frames, the noise is not. Its area is uniform from 0.02 to 1/3 of the
+    frame, the logarithm of its height over width from 0.3 to 1/0.3. Returns the box, or None if
+    none of `tries` boxes was smaller than the frame on both sides.
     """
     channels, frames, height, width = view.shape
     for _ in range(tries):

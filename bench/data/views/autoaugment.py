@@ -1,8 +1,8 @@
 """AutoAugment's ImageNet policy for stills (arXiv 1805.09501, appendix, table 9).
 
-The magnitudes' meaning is that of timm's `original` policy, which the released V-JEPA image
-evaluation asks for: unlike RandAugment's "increasing" form, a larger magnitude keeps more bits
-(Posterize) and inverts fewer levels (Solarize), and colour factors run from 0.1 to 1.9.
+Magnitudes have the meaning of timm's `original` policy, which the released V-JEPA image evaluation
+uses: unlike RandAugment's "increasing" form, a larger magnitude keeps more bits (Posterize) and
+inverts fewer levels (Solarize), and colour factors run from 0.1 to 1.9.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import numpy as np
 
 from bench.data.views.randaugment import Step, geometric_argument
 
-# (operation, probability, magnitude of 0 to 10), two in a row; pairs that occur twice in the
-# published table are drawn twice as often.
+# Pairs of (operation, probability, magnitude from 0 to 10); pairs that occur twice in the published
+# table are drawn twice as often.
 POLICY = (
     (("Posterize", 0.4, 8), ("Rotate", 0.6, 9)),
     (("Solarize", 0.6, 5), ("AutoContrast", 0.6, 5)),
@@ -43,7 +43,7 @@ POLICY = (
 
 
 def draw_steps(rng: np.random.Generator) -> tuple[Step, ...]:
-    """Draw one pair of the policy; an operation whose coin falls the wrong way is left out."""
+    """Draw one pair of the policy; each operation is applied with its probability."""
     steps = []
     for name, probability, magnitude in POLICY[rng.integers(len(POLICY))]:
         apply, sign = rng.random() < probability, 1 if rng.random() < 0.5 else -1

@@ -1,25 +1,25 @@
-"""Which frames of a video the clips of a plan show: a pure function of plan, length and generator.
+"""Which frames of a video each clip of a plan has: a pure function of plan, length and generator.
 
 Samplers:
 
 `plain`
     True stride. The video is split into equal segments, one per clip. Without a generator the clip
-    is centred on its segment; with one its start is uniform between the two positions where the
+    is centred on its segment; with one its start is uniform between the two positions at which the
     clip is flush with an edge of the segment. A clip that is longer than its segment overlaps its
-    neighbours. Clips lie within the video where it is long enough; in a shorter one they start at
-    frame 0 and then repeat the last frame.
+    neighbours. Clips are inside the video if it is long enough; in a shorter one they start at
+    frame 0 and repeat the last frame.
 `vjepa`
     The sampler of the released V-JEPA video evaluation (arXiv 2404.08471; released code, not the
     paper). Segments longer than a clip: a window in each segment, at a random start with a
     generator and at the start of the segment without, whose frames are linspace(start, start+span)
-    cut to whole numbers: the step is span/(frames-1), 4.27 rather than 4. Otherwise: clips at
-    equally spread starts, never random, with a step of 4.5 rather than 4 and the last frame twice.
-    Of a video of one frame the released code reads index -1; here it is frame 0.
+    truncated to integers: the step is span/(frames-1), 4.27 rather than 4. Otherwise: clips at
+    equally spaced starts, never random, with a step of 4.5 rather than 4 and the last frame twice.
+    For a video of one frame the released code reads index -1; here it is frame 0.
 `vjepa_pretrain`
     The sampler of the released pretraining: the same windows, but clips stay in their segment, and
     a segment that is not longer than a clip repeats its last frame.
 
-Clips around key frames are not spread over a video: `key_clips` has a function of its own.
+Clips around key frames are not spread over a video; they come from `key_clips`.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ from bench.types import ClipPlan, IntArray
 
 Generator = np.random.Generator | None
 
-KEYFRAME = "keyframe"  # the sampler's name where clips lie around key frames
+KEYFRAME = "keyframe"  # the sampler's name for clips around key frames
 
 
 def frame_indices(plan: ClipPlan, num_frames: int, rng: Generator = None) -> IntArray:
     """Return the frame numbers of every clip, int64 `[num_clips, plan.num_frames]`.
 
-    `num_frames` is the length of the video. Without `rng` the answer is deterministic (score
-    plans); with it the samplers draw where their protocol does. A stride of 0 is a still: frame 0
-    throughout.
+    `num_frames` is the length of the video. Without `rng` the result is deterministic (score
+    plans); with it samplers are random where their protocol is. A stride of 0 means a still: frame
+    0 throughout.
 
     Raises:
         UsageError: there is no such sampler.
@@ -49,7 +49,7 @@ def frame_indices(plan: ClipPlan, num_frames: int, rng: Generator = None) -> Int
     """
     sample = _SAMPLERS[known("sampler", plan.sampler, list(_SAMPLERS))]
     if num_frames < 1:
-        raise DataError(f"a clip {plan} was asked of a video with {num_frames} frames; remove it.")
+        raise DataError(f"a video with {num_frames} frames cannot give a clip {plan}; remove it.")
     if plan.stride == 0:
         return np.zeros((plan.num_clips, plan.num_frames), dtype=np.int64)
     clips = [sample(plan, num_frames, clip, rng) for clip in range(plan.num_clips)]
@@ -59,8 +59,8 @@ def frame_indices(plan: ClipPlan, num_frames: int, rng: Generator = None) -> Int
 def key_clips(plan: ClipPlan, num_frames: int, centres: IntArray) -> IntArray:
     """Return the frame numbers of the clips around key frames, int64 `[S, plan.num_frames]`.
 
-    A clip begins frames * stride // 2 before its key frame, one of `centres` `[S]`; what would lie
-    outside of the video is its first or last frame, as in the released code of SlowFast.
+    A clip begins frames * stride // 2 before its key frame, one of `centres` `[S]`; frame numbers
+    outside the video become its first or last frame, as in SlowFast's released code.
     """
     assert ((centres >= 0) & (centres < num_frames)).all(), (centres, num_frames)
     first = np.asarray(centres, dtype=np.int64)[:, None] - plan.num_frames * plan.stride // 2

@@ -1,8 +1,8 @@
-"""Boxes on key frames, put together into what one look at a video decodes.
+"""Boxes on key frames, grouped by what is decoded from a video at once.
 
-A take is up to eight key frames that follow each other in one video, with the boxes of a request
-that lie on them. Their clips are read as one sorted set of frames, for one opening of the file.
-Which key frames share a take changes no pixel.
+A take is up to eight consecutive key frames of one video, with the requested boxes on them. Their
+clips are read as one sorted set of frames, opening the file once. The grouping into takes changes
+no pixel.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ from bench.data.views.pixel_recipe import Recipe
 from bench.errors import UnreadableMedia
 from bench.types import ClipPlan, IntArray
 
-TAKE = 8  # key frames at most; takes do not cross multiples of it in the numbers of key frames
+TAKE = 8  # key frames at most; takes do not cross multiples of it in key frame numbers
 
-# A file shorter than this, of which nothing else is known, is the cut of a film that AVA labels:
-# from second 900 on, 15 minutes.
+# By default, a file shorter than this is the part of a film that AVA labels: 15 minutes from
+# second 900.
 CUT_SECONDS, CUT_START = 1200.0, 900.0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SampleBoxes:
-    """The boxes of a take: S key frames that follow each other in one video, n boxes on them.
+    """The boxes of a take: n boxes on S consecutive key frames of one video.
 
-    `rows` int64 `[n]` are row numbers within the manifest that was given, in the order they were
-    asked for, `moment` int64 `[n]` says on which of the S key frames a box lies. `corners` float64
-    `[n, 4]` are x1, y1, x2, y2 as fractions of the view, mirrored where its key frame is.
-    `mirrored` and `repeated` `[S]` say of each key frame whether its clip is, and how many of its
-    frames repeat others. `clip` is the number of the first key frame in `Regions.clip`. `outside`
-    counts the boxes that the centre crop cuts off wholly: they are clipped to its edge.
+    `rows` int64 `[n]` are row numbers within the given manifest, in the requested order; `moment`
+    int64 `[n]` is the index of each box's key frame among the S. `corners` float64 `[n, 4]` are x1,
+    y1, x2, y2 as fractions of the view, mirrored if its key frame is. Per key frame, `mirrored`
+    `[S]` says whether its clip is, and `repeated` `[S]` counts its repeated frames. `clip` is the
+    number of the first key frame in `Regions.clip`. `outside` counts the boxes that lie entirely
+    outside the centre crop: they are clipped to its edge.
     """
 
     rows: IntArray
@@ -55,13 +55,13 @@ class SampleBoxes:
 
     @property
     def num_moments(self) -> int:
-        """How many key frames there are: S."""
+        """The number of key frames: S."""
         return len(self.mirrored)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Take:
-    """What is read at once: the boxes of `rows` on key frames `clip`, `clip + 1`, ... of a video.
+    """What is read together: the boxes of `rows` on key frames `clip`, `clip + 1`, ... of a video.
 
     `moment` int64 `[n]` is the key frame of each row, counted from `clip`; `micros` int64 `[S]` the
     times of the key frames in the film.
@@ -87,9 +87,9 @@ class Take:
     def boxes(
         self, regions: Regions, recipe: Recipe, draw: int, clips: IntArray, height: int, width: int
     ) -> SampleBoxes:
-        """Return where the boxes lie in the view of frames of `height` and `width` pixels.
+        """Return the boxes as they lie in the view of frames of `height` and `width` pixels.
 
-        `clips` `[S, T]` are the frames that were read.
+        `clips` `[S, T]` are the frame numbers that were read.
         """
         mirrored = np.array(
             [
@@ -127,10 +127,10 @@ class Take:
 
 
 def take_starts(regions: Regions, rows: IntArray, draws: IntArray) -> IntArray:
-    """Return where takes begin among requested `rows` with their `draws`, and where the last ends.
+    """Return the start of each take among requested `rows` with their `draws`, and the last's end.
 
-    Neighbours share a take if they are of one video and draw and lie on the same key frame or on
-    the one before, in the same group of `TAKE` numbers.
+    Neighbours share a take if they are of the same video and draw, and on the same key frame or
+    consecutive ones within one group of `TAKE` numbers.
     """
     if len(rows) == 0:
         return np.zeros(1, dtype=np.int64)
@@ -155,9 +155,9 @@ def take_of(regions: Regions, rows: IntArray) -> Take:
 def key_clips_at(
     plan: ClipPlan, media: Media, micros: IntArray, *, start: float | None, frame_rate: float
 ) -> Callable[[int, float], IntArray]:
-    """Return what chooses the frames of key frames at `micros` for `read_frames`: `[S, T]`.
+    """Return the function that chooses the frames `[S, T]` around `micros` for `read_frames`.
 
-    It raises `UnreadableMedia` for a key frame before or behind the file.
+    It raises `UnreadableMedia` for a key frame before or after the file.
     """
 
     def choose(num_frames: int, fps: float) -> IntArray:
@@ -180,19 +180,18 @@ def key_centres(
     start: float | None,
     frame_rate: float,
 ) -> tuple[IntArray, dict[int, str]]:
-    """Return the frame numbers of key frames `[S]`, and why some are not in the file, by micros.
+    """Return the frame numbers of key frames `[S]`, and by micros why some are not in the file.
 
-    `start` and `frame_rate` are those of `Regions`, `num_frames` and `fps` what the file says.
-    Where its frame rate varies, the frame is the one whose time is nearest.
+    `start` and `frame_rate` are those of `Regions`, `num_frames` and `fps` those of the file. If
+    its frame rate varies, the frame nearest in time is chosen.
 
     Raises:
-        UnreadableMedia: a file that tells no frame rate.
+        UnreadableMedia: a file without a frame rate.
     """
     rate = frame_rate if isinstance(media, FrameFolder) else fps
     if rate <= 0:
         raise UnreadableMedia(
-            f"{media}: it tells no frame rate, so that its key frames cannot be found; write it"
-            " again as mp4."
+            f"{media} has no frame rate, so its key frames cannot be located; re-encode it as mp4."
         )
     seconds = num_frames / rate
     if start is None:
@@ -206,9 +205,9 @@ def key_centres(
         centres = np.searchsorted(edges, wanted).astype(np.int64) - 1
     beyond = {
         int(at): (
-            f"{media}: the key frame at second {at / 1e6:g} lies"
-            f" {'before' if centre < 0 else 'behind'} it: it begins at second {start:g} and has"
-            f" {seconds:.2f} s ({num_frames:,} frames); fetch the whole file, or say where it"
+            f"{media}: the key frame at second {at / 1e6:g} is"
+            f" {'before' if centre < 0 else 'after'} the file, which begins at second {start:g} and"
+            f" has {seconds:.2f} s ({num_frames:,} frames); fetch the whole file, or set where it"
             " begins (task option start)."
         )
         for at, centre in zip(micros, centres, strict=True)

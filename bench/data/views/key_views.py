@@ -1,11 +1,11 @@
-"""From decoded pixels around key frames to what the encoder sees, and where boxes lie there.
+"""From decoded pixels around key frames to the encoder's input, and the boxes in that view.
 
 keyframe, keyframe_flip                 the whole frame: short side 8/7 of the encoder's, and both
                                         sides the nearest multiples of its patch
 keyframe_centre, keyframe_centre_flip   the geometry of a score with one view: the centre square
                                         of a frame with that short side; boxes are clipped to it
 
-Of the `flip` views every key frame is mirrored with probability 1/2. Frames stay uint8.
+In the `flip` views every key frame is mirrored with probability 1/2. Frames stay uint8.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ FloatArray = npt.NDArray[np.float64]
 
 
 def view_size(view: str, image_size: int, patch: int) -> int:
-    """Return the short side of a view in pixels, for an encoder of that size and patch."""
+    """Return the short side of a view in pixels, for an encoder with that size and patch."""
     return _nearest(image_size * 256, 224, patch) if view in (WHOLE, WHOLE_FLIP) else image_size
 
 
 def key_view(pixels: Pixels, view: str, *, size: int, patch: int) -> Pixels:
     """Return frames `[U, H, W, 3]` as the encoder sees them, uint8 `[1, U, h, w, 3]`.
 
-    Resized like the score views of videos. `size` is what `view_size` gave.
+    Resized like the score views of videos. `size` comes from `view_size`.
     """
     if view not in (WHOLE, WHOLE_FLIP):
         return score_views(pixels, size=size, num_views=1, kind="video")
@@ -45,9 +45,9 @@ def key_view(pixels: Pixels, view: str, *, size: int, patch: int) -> Pixels:
 def view_boxes(
     corners: FloatArray, view: str, *, size: int, height: int, width: int
 ) -> tuple[FloatArray, int]:
-    """Return boxes as fractions of the view, `[n, 4]`, and how many the crop cuts off wholly.
+    """Return boxes as fractions of the view, `[n, 4]`, and how many are outside its crop.
 
-    `corners` are fractions of frames of `height` and `width` pixels. Those cut off are clipped to
+    `corners` are fractions of frames of `height` and `width` pixels. Those outside are clipped to
     the edge of the crop, where they have no area.
     """
     if view in (WHOLE, WHOLE_FLIP):
@@ -61,16 +61,16 @@ def view_boxes(
 
 
 def mirror_boxes(corners: FloatArray) -> FloatArray:
-    """Return boxes `[n, 4]` as they lie in the mirrored view."""
+    """Return boxes `[n, 4]` of the mirrored view."""
     x1, y1, x2, y2 = corners.T
     return np.stack([1 - x2, y1, 1 - x1, y2], axis=1)
 
 
 def is_mirrored(view: str, seed: int, draw: int, clip: int) -> bool:
-    """Say whether a draw mirrors key frame `clip`, whatever else is drawn with it."""
+    """Whether a draw mirrors key frame `clip`, independent of what else is drawn with it."""
     return view in FLIPS and bool(np.random.default_rng((seed, draw, clip)).random() < 0.5)
 
 
 def _nearest(numerator: int, denominator: int, step: int) -> int:
-    """Return the multiple of `step` that is nearest to a fraction; halves go up, at least one."""
+    """Round a fraction to the nearest multiple of `step`, at least one; halves go up."""
     return max((2 * numerator + denominator * step) // (2 * denominator * step), 1) * step

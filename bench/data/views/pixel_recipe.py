@@ -27,19 +27,19 @@ from bench.errors import UsageError, known
 from bench.types import ClipPlan, EncoderSpec, Kind
 
 SCORE = "score"
-# Part of every feature key: raise it when an augmentation or a score view changes its numbers.
+# Part of every feature key: increment it when an augmentation or a score view changes its numbers.
 FORMAT = 1
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """How the pixels of a row are made: which frames, which view or augmentation, which decoder.
+    """How the pixels of a row are made: frames, view or augmentation, and decoder.
 
     `view` is `score` (deterministic, `plan.num_views` spatial views), the name of an augmentation
     (one view, drawn from (`seed`, draw, row)), or one of `bench.data.views.key_views` (clips around
-    key frames). `size` is in pixels: of the whole frame around a box the short side, both of whose
-    sides are multiples of `patch`. `flip` says whether an augmentation may mirror. The score view
-    of a still is resized to `size` / `crop_fraction` by `interpolation`.
+    key frames). `size` is in pixels; for the whole frame around a box it is the short side, and
+    both sides are multiples of `patch`. `flip` says whether an augmentation may mirror. The score
+    view of a still is resized to `size` / `crop_fraction` by `interpolation`.
     """
 
     plan: ClipPlan
@@ -71,11 +71,11 @@ class Recipe:
 
     @property
     def clips_per_row(self) -> int:
-        """Clips that the encoder sees for one draw of a row, views times temporal clips."""
+        """The encoder's clips per draw of a row: views times temporal clips."""
         return self.num_views * self.plan.num_clips
 
     def facts(self) -> dict[str, Any]:
-        """Everything that changes pixels and nothing else, as JSON-able values.
+        """Everything that affects pixels and nothing else, as JSON values.
 
         Raises:
             UsageError: no transform has the name of the view.
@@ -95,34 +95,33 @@ class Recipe:
         }
 
     def _pixel_facts(self) -> dict[str, Any]:
-        """What the numbers of the transform depend on."""
         known("transform", self.view, (SCORE, *KEY_VIEWS, *AUGMENTATIONS))
         libraries = {"torch": torch.__version__.split("+")[0]}
         if self.is_random:
             libraries["numpy"] = np.__version__  # its generators may change their streams
-        own: dict[str, Any]
+        facts: dict[str, Any]
         if self.view == SCORE:
-            own = {"kind": self.kind, "views": self.num_views}
+            facts = {"kind": self.kind, "views": self.num_views}
             pillow = self.kind == "image"
             still = {"crop_fraction": self.crop_fraction, "interpolation": self.interpolation}
-            # Keys of stills in the usual geometry stay what they were before encoders could differ.
+            # Keys of stills in the usual geometry keep the form from before these options.
             if pillow and tuple(still.values()) != (STILL_CROP, "bilinear"):
-                own |= still
+                facts |= still
         elif self.view in KEY_VIEWS:
-            own, pillow = {"patch": self.patch}, False
+            facts, pillow = {"patch": self.patch}, False
         else:
             recipe = AUGMENTATIONS[self.view]
-            own = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(recipe).items()}
-            own["flip"] = self.flip and recipe.flip
+            facts = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(recipe).items()}
+            facts["flip"] = self.flip and recipe.flip
             pillow = recipe.policy != "none"
         if pillow:
             libraries["pillow"] = PIL.__version__
         common = {"size": self.size, "mean": list(self.mean), "std": list(self.std)}
-        return {"transform": self.view, "format": FORMAT, **common, **own, "libraries": libraries}
+        return {"transform": self.view, "format": FORMAT, **common, **facts, "libraries": libraries}
 
 
 def score_recipe(spec: EncoderSpec, plan: ClipPlan, kind: Kind, decoder: str) -> Recipe:
-    """Return the deterministic recipe of an encoder: its size, its normalisation, no mirroring."""
+    """Return an encoder's deterministic recipe: its size and normalisation, no mirroring."""
     return Recipe(
         plan=plan,
         view=SCORE,
@@ -138,10 +137,10 @@ def score_recipe(spec: EncoderSpec, plan: ClipPlan, kind: Kind, decoder: str) ->
 
 
 def frames_of(spec: EncoderSpec, kind: Kind) -> int:
-    """Return how many frames an encoder sees of one clip of a video, or of a still.
+    """Return the number of frames of an encoder's clip, for videos or for stills.
 
-    A video encoder sees copies of a still: 16 as released, though two would do (arXiv 2404.08471,
-    appendix); an encoder of images sees it once.
+    A video encoder gets copies of a still: 16 as released, though two would do (arXiv 2404.08471,
+    appendix); an image encoder gets it once.
     """
     if kind == "video":
         return spec.num_frames
@@ -159,12 +158,12 @@ def keyframe_recipe(
     flip: bool = False,
     seed: int = 0,
 ) -> Recipe:
-    """Return the recipe of clips around key frames: one clip of each, one view, boxes to scale.
+    """Return the recipe of clips around key frames: one clip and one view per key frame.
 
-    The `whole` frame of an encoder of 224 pixels in patches of 16 has a short side of 256, its
-    `centre` is a square of 224. With `flip` every key frame is mirrored half of the time. Decoder
-    `auto` means PyAV, which seeks with what was learned of the file once; decord reads the whole
-    index of a film each time it opens it.
+    For an encoder with 224 pixels and patches of 16, the `whole` frame has a short side of 256, its
+    `centre` is a square of 224. With `flip` every key frame is mirrored with probability 1/2.
+    Decoder `auto` means PyAV, which seeks with a cached index; decord reads the whole index of a
+    film each time it opens it.
 
     Raises:
         UsageError: a plan of several clips or views.

@@ -2,7 +2,7 @@
 
 Released setting `rand-m7-n4-mstd0.5-inc1`: four of fifteen operations drawn with replacement, each
 applied with probability one half at a magnitude drawn from N(7, 0.5) within 0 to 10. Everything is
-drawn once per clip, so all of its frames get the same operations with the same arguments.
+drawn once per clip, so all of its frames get the same operations and arguments.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def draw_steps(
     magnitude: float = 7.0,
     spread: float = 0.5,
 ) -> tuple[Step, ...]:
-    """Draw the operations of one clip; those whose coin falls the wrong way are left out."""
+    """Draw the operations of one clip; each is applied with `probability`."""
     steps = []
     for index in rng.integers(len(OPERATIONS), size=num_operations):
         apply, sign = rng.random() < probability, 1 if rng.random() < 0.5 else -1
@@ -53,7 +53,7 @@ def draw_steps(
 
 
 def argument(operation: str, magnitude: float, sign: int) -> float:
-    """Translate a magnitude (0 to 10, 10 the strongest) into the operation's argument."""
+    """Convert a magnitude (0 to 10, 10 the strongest) to the operation's argument."""
     fraction = magnitude / 10
     match operation:
         case "Posterize":
@@ -68,7 +68,7 @@ def argument(operation: str, magnitude: float, sign: int) -> float:
 
 
 def geometric_argument(operation: str, magnitude: float, sign: int) -> float:
-    """Argument of Rotate, Shear and Translate; 0 for operations that take none."""
+    """Return the argument of Rotate, Shear and Translate; 0 for operations that take none."""
     return sign * LARGEST.get(operation, 0.0) * magnitude / 10
 
 
@@ -77,7 +77,7 @@ def apply_steps(
 ) -> npt.NDArray[np.uint8]:
     """Apply the same steps to every frame of a clip, uint8 `[T, H, W, 3]` in and out.
 
-    `fill` is the colour of what geometric operations (bicubic) uncover.
+    `fill` is the colour of regions uncovered by geometric operations (bicubic).
     """
     if not steps:
         return clip
@@ -97,7 +97,7 @@ def _affine(picture: Image.Image, row: tuple[float, ...], fill: Colour) -> Image
 
 
 def _posterize(picture: Image.Image, bits: float, fill: Colour) -> Image.Image:
-    """Keep the highest bits; unlike Pillow's own, also none of them (magnitude 10)."""
+    """Keep the highest bits; unlike Pillow's own, also zero bits (magnitude 10)."""
     return picture.point([level & ~(255 >> int(bits)) for level in range(256)] * 3)
 
 

@@ -1,4 +1,4 @@
-"""The pixels of a row, or of the boxes around some key frames, on their way to the encoder.
+"""The encoder's input: the pixels of a row, or of clips around key frames with their boxes.
 
 Shape letters: V views, U distinct frames of a row, S clips, T frames of a clip, H and W pixels.
 """
@@ -19,14 +19,13 @@ from bench.types import IntArray
 class Sample:
     """The pixels of one draw of one row, or the reason why there are none.
 
-    `frames` holds what is distinct: uint8 `[V, U, H, W, 3]` (score views) or float32
-    `[1, S, 3, T or 1, H, W]` (augmented and normalised); `index` `[S, T]` spreads it over the
-    clips. `row` is the row number within the manifest that was given to `samples`. `repeated`
-    counts the frames that stand in for frames which a short video does not have. `missing` says of
-    an error that there is no such file.
+    `frames` holds the distinct frames: uint8 `[V, U, H, W, 3]` (score views) or float32
+    `[1, S, 3, T or 1, H, W]` (augmented and normalised); `index` `[S, T]` maps them to the clips.
+    `row` is the row number within the manifest given to `samples`. `repeated` counts the frames
+    repeated because the video is too short. `missing` marks an error of a file that does not exist.
 
-    Where rows are boxes, `boxes` says which of them lie on which of the S clips, `row` is the first
-    of them, and an error is that of all. Clips of mirrored key frames are mirrored on the way out.
+    If rows are boxes, `boxes` assigns them to the S clips, `row` is the first of them, and an error
+    applies to all. Clips of mirrored key frames are mirrored when they are read from the sample.
     """
 
     row: int
@@ -42,7 +41,7 @@ class Sample:
 
     @property
     def num_clips(self) -> int:
-        """How many clips `copy_clip` knows, views times temporal clips; 0 of an error."""
+        """The number of clips, views times temporal clips; 0 for an error."""
         if self.frames is None:
             return 0
         if self.frames.dtype != torch.uint8 or self.index is None:
@@ -63,9 +62,9 @@ class Sample:
         return pixels
 
     def copy_clip(self, number: int, out: torch.Tensor) -> None:
-        """Copy clip `number` (view-major) of `pixels` into `out`, without making the others.
+        """Copy clip `number` (view-major) of `pixels` into `out`, without building the others.
 
-        An order of magnitude faster than indexing `pixels`, where a GPU waits for it.
+        An order of magnitude faster than indexing `pixels`, and a GPU is waiting for it.
         """
         assert self.frames is not None
         if self.frames.dtype != torch.uint8 or self.index is None:
@@ -80,11 +79,11 @@ class Sample:
 def failed_sample(
     row: int, draw: int, media: Media, error: UnreadableMedia, boxes: SampleBoxes | None = None
 ) -> Sample:
-    """Return the sample of what cannot be decoded."""
+    """Return the sample of a medium that cannot be decoded."""
     return Sample(
         row=row,
         draw=draw,
-        # Without the folder, so that a stored reason travels with the data set.
+        # Without the folder, so that a stored reason is portable.
         error=without_folder(error, media),
         missing=isinstance(error, MissingMedia),
         boxes=boxes,

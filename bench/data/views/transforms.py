@@ -1,8 +1,8 @@
-"""From decoded pixels to the deterministic views that a score is computed on.
+"""From decoded pixels to the deterministic views used for scoring.
 
-The geometry is that of the released V-JEPA evaluation (arXiv 2404.08471, released evaluation
-code). Videos are resized in uint8, which costs a fraction of resizing in float32 and stays within
-one grey level of it. Shape letters: U unique frames, V views, T frames of a clip.
+The geometry is that of V-JEPA's released evaluation code (arXiv 2404.08471). Videos are resized in
+uint8, which costs a fraction of resizing in float32 and stays within one grey level of it. Shape
+letters: U unique frames, V views, T frames of a clip.
 """
 
 from __future__ import annotations
@@ -42,18 +42,18 @@ def score_views(
 
     A video with several views has its short side resized to `size` and is cropped at V equal steps
     along its long side; with one view its short side becomes `size * 256 / 224` and the centre is
-    kept. Videos are resized without antialiasing, as the released code does, smaller ones are
+    kept. Videos are resized without antialiasing, as in the released code; smaller ones are
     enlarged. A still gets an antialiased resize to `size / crop_fraction` by `interpolation` (one
-    of `STILL_FILTERS`) and a centre crop; these two belong to its encoder and change no video.
+    of `STILL_FILTERS`) and a centre crop; both are set by the encoder and do not affect videos.
 
     Raises:
-        UsageError: fewer than one view, several views of a still, or a still to be resized by no
-            known interpolation or to less than its crop.
+        UsageError: fewer than one view, several views of a still, an unknown interpolation, or a
+            still smaller than its crop.
     """
     assert pixels.dtype == np.uint8 and pixels.ndim == 4 and pixels.shape[3] == 3, pixels.shape
     if num_views < 1 or (kind == "image" and num_views > 1):
         raise UsageError(
-            f"{num_views} views of {'a still' if kind == 'image' else 'a video'} cannot be made:"
+            f"{num_views} views of {'a still' if kind == 'image' else 'a video'} are impossible:"
             " a still has exactly one view and a video at least one; change the third number of"
             " the plan, as in 16x1x1@0 for stills or 16x8x3@4 for videos."
         )
@@ -61,11 +61,11 @@ def score_views(
     if kind == "image":
         if not 0 < crop_fraction <= 1:
             raise UsageError(
-                f"crop_fraction {crop_fraction}: a still is resized to its size divided by it and"
-                " cropped; give a number above 0 and at most 1."
+                f"crop_fraction {crop_fraction}: a still is resized to its size divided by this"
+                " fraction and cropped; it should be above 0 and at most 1."
             )
         height, width = scaled_sides(*sides, math.floor(size / crop_fraction))
-        # Antialiased, as Pillow and therefore torchvision's Resize do it on pictures.
+        # Antialiased, like Pillow and therefore torchvision's Resize on pictures.
         by = STILL_FILTERS[known("interpolation", interpolation, tuple(STILL_FILTERS))]
         pictures = [Image.fromarray(frame) for frame in pixels]
         frames = np.stack([np.asarray(p.resize((width, height), by)) for p in pictures])
@@ -85,7 +85,7 @@ def normalise(pixels: torch.Tensor, mean: Sequence[float], std: Sequence[float])
     """Return `(x / 255 - mean) / std` in float32, channels first: `[..., T, H, W, 3]` to
     `[..., 3, T, H, W]`.
 
-    Values are grey levels 0 to 255, usually uint8. Works on the device that the pixels are on.
+    Values are grey levels 0 to 255, usually uint8. Runs on the device of the pixels.
     """
     planes = pixels.movedim(-1, -4).contiguous()
     scaled = planes.to(torch.float32, copy=True).div_(255)
@@ -95,7 +95,7 @@ def normalise(pixels: torch.Tensor, mean: Sequence[float], std: Sequence[float])
 
 
 def scaled_sides(height: int, width: int, short: int) -> tuple[int, int]:
-    """Height and width once the short side is `short`; the long side is rounded down."""
+    """Return height and width for a short side of `short`; the long side is rounded down."""
     if height <= width:
         return short, short * width // height
     return short * height // width, short
@@ -111,8 +111,8 @@ def _corners(height: int, width: int, size: int, num_views: int) -> list[tuple[i
 
 
 def resize_video(pixels: Pixels, height: int, width: int) -> Pixels:
-    """Bilinear, half-pixel centres, no antialiasing, uint8 out; within one grey level of OpenCV."""
-    # The permuted view is "channels last", for which torch has a kernel several times as fast.
+    """Resize bilinearly, half-pixel centres, no antialiasing; within one grey level of OpenCV."""
+    # The permuted view is "channels last", for which torch has a kernel several times faster.
     frames = torch.from_numpy(np.require(pixels, requirements=["C", "W"])).permute(0, 3, 1, 2)
     resized = functional.interpolate(
         frames, size=(height, width), mode="bilinear", align_corners=False

@@ -1,1 +1,1 @@
-"""What encoders compute."""
+"""The networks of the encoders."""

@@ -1,8 +1,8 @@
-"""An image encoder on clips: every frame on its own, the tokens of all frames in one sequence.
+"""An image encoder on clips: each frame is encoded alone, all tokens form one sequence.
 
 This is how the V-JEPA paper evaluates image encoders on videos (arXiv 2404.08471, section 4 and
-appendix). Shape letters: B clips, T frames, H and W pixels, n tokens of a frame, N = T*n tokens of
-a clip, K kept tokens, P prefix tokens of a frame, D width.
+appendix). Shape letters: B clips, T frames, H and W pixels, n tokens per frame, K kept tokens,
+P prefix tokens per frame, D width.
 """
 
 from __future__ import annotations
@@ -21,25 +21,24 @@ IMAGES_PER_CALL = 64
 
 
 def norm_option(network: nn.Module, norm: bool, name: str) -> dict[str, bool]:
-    """Return the argument that leaves the final norm of taps out; none where it stays.
+    """Return the keyword argument that skips the final norm of taps; empty if `norm` is true.
 
     Raises:
         UsageError: the network has no such argument.
     """
-    # Networks that do not know `norm` are asked for it by nobody who leaves it as it is.
+    # Omitted when true, so networks without `norm` still work.
     if norm:
         return {}
     takes_norm = "norm" in inspect.signature(network.forward).parameters
     if not getattr(network, "leaves_norm", takes_norm):
         raise UsageError(
-            f"encoder {name} cannot tap blocks without its final norm, since its network has no"
-            " argument norm: leave norm as it is (true)."
+            f"encoder {name} cannot skip its final norm (no argument norm); leave norm at true."
         )
     return {"norm": False}
 
 
 class ImageModel(TokenNetwork):
-    """A library's model as an image network; `identity` says which it is."""
+    """A library's model as an image network; `identity` names the model."""
 
     def __init__(self, model: nn.Module, spec: EncoderSpec, *, identity: str) -> None:
         super().__init__()
@@ -50,7 +49,7 @@ class ImageModel(TokenNetwork):
 
     def _refuse_mask(self, keep: torch.Tensor | None) -> None:
         if keep is not None:
-            raise UsageError(f"{self.identity} takes no token mask: encode whole images.")
+            raise UsageError(f"{self.identity} does not support token masks: encode whole images.")
 
 
 def network_name(network: nn.Module) -> str:
@@ -67,10 +66,9 @@ def class_name(kind: type[nn.Module]) -> str:
 class FrameByFrame(nn.Module):
     """Clips `[B, 3, T, H, W]` to the tokens of all their frames, `[B, T*n, D]`, grid (T, h, w).
 
-    `network` takes images `[B, 3, H, W]` with the arguments `keep`, `layers` and, if it can leave
-    out its final norm, `norm`, and returns `Tokens` with grid (1, h, w). It sees at most
-    `IMAGES_PER_CALL` images at a time. Class and register tokens stay in `Tokens.prefix`,
-    `[B, T*P, D]`.
+    `network` takes images `[B, 3, H, W]`, `keep`, `layers` and, if it can skip its final norm,
+    `norm`, and returns `Tokens` with grid (1, h, w). It is called with at most `IMAGES_PER_CALL`
+    images. Class and register tokens stay in `Tokens.prefix`, `[B, T*P, D]`.
     """
 
     def __init__(self, network: nn.Module, spec: EncoderSpec) -> None:
@@ -89,21 +87,20 @@ class FrameByFrame(nn.Module):
         layers: Sequence[int] | None = None,
         norm: bool = True,
     ) -> Tokens:
-        """Encode every frame; any number of them.
+        """Encode clips of any number of frames.
 
-        `keep` int64 `[B, K]` numbers the tokens of a clip, those of its first frame first, as many
-        of every frame.
+        `keep` int64 `[B, K]` are token indices within a clip, frame by frame, the same number per
+        frame.
 
         Raises:
-            UsageError: no clip of RGB frames, a mask that keeps unequal numbers of frames, `norm`
-                false where the network cannot leave it out, or what the network refuses.
+            UsageError: not RGB clips, a mask that keeps unequal numbers of tokens per frame, `norm`
+                false although the network cannot skip it, or input that the network refuses.
         """
         if pixels.ndim != 5 or pixels.shape[1] != 3 or 0 in pixels.shape:
             raise UsageError(
-                f"a clip of shape {tuple(pixels.shape)} cannot be encoded: expected"
-                " [B, 3, frames, height, width]."
+                f"clips of shape {tuple(pixels.shape)} cannot be encoded: expected [B, 3, T, H, W]."
             )
-        asked = norm_option(self.network, norm, self.name)
+        options = norm_option(self.network, norm, self.name)
         num_clips, frames = len(pixels), pixels.shape[2]
         images = pixels.transpose(1, 2).flatten(0, 1)
         kept = None if keep is None else self._by_frame(keep, pixels)
@@ -111,7 +108,7 @@ class FrameByFrame(nn.Module):
         for start in range(0, len(images), IMAGES_PER_CALL):
             part = slice(start, start + IMAGES_PER_CALL)
             kept_part = None if kept is None else kept[part]
-            calls.append(self.network(images[part], keep=kept_part, layers=layers, **asked))
+            calls.append(self.network(images[part], keep=kept_part, layers=layers, **options))
         _, height, width = calls[0].grid
         return Tokens(
             layers=_joined([call.layers for call in calls], num_clips),
@@ -120,7 +117,7 @@ class FrameByFrame(nn.Module):
         )
 
     def _by_frame(self, keep: torch.Tensor, pixels: torch.Tensor) -> torch.Tensor:
-        """Split the indices of a clip into those within its frames, `[B*T, K/T]`."""
+        """Turn token indices within a clip into indices within its frames, `[B*T, K/T]`."""
         frames, height, width = pixels.shape[2:]
         tokens = (height // self.patch_size) * (width // self.patch_size)
         equal = keep.shape[1] % frames == 0
@@ -131,15 +128,15 @@ class FrameByFrame(nn.Module):
             equal = bool(((within >= 0) & (within < tokens)).all())
         if not equal:
             raise UsageError(
-                f"encoder {self.name} encodes frames one by one: a mask keeps the same number of"
-                f" tokens of each of the {frames} frames, in the order of the frames."
+                f"encoder {self.name} encodes frames one by one: a mask must keep the same number"
+                f" of tokens in each of the {frames} frames, ordered by frame."
             )
         kept: torch.Tensor = within.flatten(0, 1)
         return kept
 
 
 def _joined(calls: Sequence[tuple[torch.Tensor, ...]], num_clips: int) -> tuple[torch.Tensor, ...]:
-    """Join the calls of every layer and put the tokens of a clip's frames in one sequence."""
+    """Concatenate the calls per layer, with all frames of a clip in one sequence."""
     return tuple(
         torch.cat(layer).unflatten(0, (num_clips, -1)).flatten(1, 2)  # type: ignore[no-untyped-call]
         for layer in zip(*calls, strict=True)

@@ -1,8 +1,8 @@
 """Backbones of the transformers library as networks: pixels in, tokens of the tapped blocks out.
 
-`FAMILIES` says of every `model_type` that is read what its library does not say: the order of its
-tokens, how many of them are no patches, and which tensors of its files belong to heads. Shape
-letters: B clips or images, T frames, H and W pixels, N = t*h*w tokens, P prefix tokens, D width.
+`FAMILIES` records, per supported `model_type`, what the library does not expose: the order of the
+tokens, how many of them are not patches, and which tensors of the files belong to heads. Shape
+letters: B clips or images, T frames, H and W pixels, N = t*h*w tokens, D width.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from bench.types import EncoderSpec, Kind, Tokens
 class Family:
     """One `model_type` of transformers.
 
-    Tokens are in (t, y, x) order unless `time_is_last`. A model of `any_size` takes clips of other
-    sizes than its configuration says, but where `fixed_side` its images are of the size that it was
-    built for. `norm` is the path of the final norm, `is_map` says that only the last map can be
-    read. Tensors under `heads` are classifiers, decoders and the like: they are left out. `forward`
-    are arguments of every call, `build` of the constructor.
+    Tokens are in (t, y, x) order unless `time_is_last`. A model of `any_size` takes clips of sizes
+    other than in its configuration, but with `fixed_side` only images of the size it was built for.
+    `norm` is the path of the final norm; with `is_map` only the last feature map can be read.
+    Tensors under `heads` (classifiers, decoders) are left out. `forward` are extra arguments of
+    every call, `build` of the constructor.
     """
 
     takes: Kind
@@ -43,7 +43,7 @@ class Family:
     forward: Mapping[str, Any] = field(default_factory=dict)
 
     def num_prefix(self, config: Any) -> int:
-        """Count class and register tokens, given the configuration."""
+        """Return the number of class and register tokens."""
         return self.has_class_token + int(getattr(config, "num_register_tokens", 0))
 
 
@@ -87,11 +87,11 @@ FAMILIES = {
 }
 
 
-def rotate_at(network: nn.Module, image_size: int) -> None:
-    """Let a V-JEPA 2 of transformers count places on the grid of images of `image_size` pixels.
+def set_rope_grid(network: nn.Module, image_size: int) -> None:
+    """Set the token grid of a transformers V-JEPA 2 to that of images of `image_size` pixels.
 
-    The library counts them on the grid of its configuration, whatever the images are, so that those
-    of another size would turn by the angles of wrong places.
+    The library always uses the grid of its configuration, so images of another size would get the
+    rotary angles of wrong positions.
     """
     config: Any = network.config
     config.crop_size = image_size
@@ -103,7 +103,7 @@ def rotate_at(network: nn.Module, image_size: int) -> None:
 class LibraryNetwork(TokenNetwork):
     """Images `[B, 3, H, W]` or clips `[B, 3, T, H, W]` to patch tokens `[B, N, D]`.
 
-    Class and register tokens are in `Tokens.prefix`. `identity` names the class and what shapes it.
+    Class and register tokens are in `Tokens.prefix`; `identity` names class and configuration.
     """
 
     def __init__(
@@ -118,7 +118,7 @@ class LibraryNetwork(TokenNetwork):
 
     def _tokens(self, pixels: torch.Tensor, keep: Keep, taps: Sequence[int], norm: bool) -> Tokens:
         if keep is not None:
-            raise UsageError(f"{self.identity} takes no token mask: encode whole clips.")
+            raise UsageError(f"{self.identity} does not support token masks: encode whole clips.")
         grid = self._grid(pixels)
         depth, num_prefix = self.depth, self.spec.num_prefix
         given = pixels.transpose(1, 2) if pixels.ndim == 5 else pixels
@@ -131,22 +131,22 @@ class LibraryNetwork(TokenNetwork):
             )
         except ValueError as error:
             raise UsageError(
-                f"{self.identity} does not take pixels of shape {tuple(pixels.shape)}: {error}"
+                f"{self.identity} does not support pixels of shape {tuple(pixels.shape)}: {error}"
             ) from error
-        if self.family.is_map:  # tokens of other layers are in an order of their own
+        if self.family.is_map:  # other layers have a different token order
             taken = [made.reshaped_hidden_states[-1].flatten(1, 2)]
         else:
             last, blocks = made.last_hidden_state, made.hidden_states
             taken = [
-                # The last block gives the model's `last_hidden_state`.
+                # The tap of the last block is the model's `last_hidden_state`.
                 last if tap == depth - 1 else self._normed(blocks[tap + 1], norm)
                 for tap in taps
             ]
         expected = num_prefix + grid[0] * grid[1] * grid[2]
         if taken[-1].shape[1] != expected:
             raise UsageError(
-                f"{self.identity} gives {taken[-1].shape[1]} tokens of pixels of shape"
-                f" {tuple(pixels.shape)}, where {expected} were expected; give another size."
+                f"{self.identity} returns {taken[-1].shape[1]} tokens for pixels of shape"
+                f" {tuple(pixels.shape)}, expected {expected}; use another size."
             )
         return Tokens(
             layers=tuple(self._in_order(tokens[:, num_prefix:], grid) for tokens in taken),
@@ -155,34 +155,32 @@ class LibraryNetwork(TokenNetwork):
         )
 
     def _grid(self, pixels: torch.Tensor) -> tuple[int, int, int]:
-        """Return the token grid of pixels, or refuse those that the model does not take."""
+        """Return the token grid (t, h, w), or refuse pixels that the model does not support."""
         spec, is_video = self.spec, self.family.takes == "video"
         sides = (pixels.shape[2] if is_video else 1, *pixels.shape[-2:])
         kernel = (spec.tubelet_size, spec.patch_size, spec.patch_size)
-        own = (spec.num_frames if is_video else 1, spec.image_size, spec.image_size)
+        native = (spec.num_frames if is_video else 1, spec.image_size, spec.image_size)
         fits = pixels.ndim == (5 if is_video else 4) and pixels.shape[1] == 3 and 0 not in sides
         fits = fits and not any(n % part for n, part in zip(sides, kernel, strict=True))
         square = f"{spec.image_size} x {spec.image_size} pixels"
-        wanted = "sides that its patches and tubelets divide"
+        wanted = "frames and sides divisible by its tubelets and patches"
         if not self.family.any_size:
-            fits = fits and sides == own
+            fits = fits and sides == native
             wanted = f"{f'{spec.num_frames} frames of ' if is_video else ''}{square}"
         elif self.family.fixed_side:
-            fits = fits and sides[1:] == own[1:]
+            fits = fits and sides[1:] == native[1:]
             wanted = (
-                f"images of {square} (for those of any shape, open its model.safetensors as"
-                " vjepa2:FILE)"
+                f"images of {square} (for any shape, open its model.safetensors as vjepa2:FILE)"
             )
         if not fits:
             raise UsageError(
-                f"{self.identity} does not take pixels of shape {tuple(pixels.shape)}: it takes"
-                f" three colours and {wanted}."
+                f"{self.identity} does not take shape {tuple(pixels.shape)}; give RGB, {wanted}."
             )
         t, h, w = (side // part for side, part in zip(sides, kernel, strict=True))
         return t, h, w
 
     def _normed(self, tokens: torch.Tensor, norm: bool) -> torch.Tensor:
-        """Apply the final norm; a model fine-tuned on mean tokens has none."""
+        """Apply the final norm; models fine-tuned on mean tokens have none."""
         final: Any = self.model.get_submodule(self.family.norm) if norm else None
         return tokens if final is None else final(tokens)
 

@@ -1,6 +1,6 @@
 """The image ViT of I-JEPA (arXiv 2301.08243), on timm's blocks.
 
-Shape letters: B images, H and W pixels, D width, K kept tokens, N tokens.
+Shape letters: B images, H and W pixels, D width, N tokens.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from bench.errors import UsageError
 class ImageViT(Vit):
     """Images `[B, 3, H, W]` of one size to final-normed patch tokens, with masks and taps.
 
-    `architecture` has one frame and tubelets of one frame. Images of another size than that of
-    construction are refused (the released code cannot take other sizes either).
+    `architecture` has one frame and tubelets of one frame. Images of any other size are refused, as
+    in the released code.
     """
 
     pos_embed: torch.Tensor
@@ -35,8 +35,8 @@ class ImageViT(Vit):
         if pixels.ndim != 4 or tuple(pixels.shape[1:]) != (3, size, size):
             raise UsageError(
                 f"images of shape {tuple(pixels.shape)} cannot be encoded: expected [B, 3, {size},"
-                f" {size}]; for another size say --set encoder.image_size=PIXELS, for boxes on"
-                " frames that are not square --set task.view=centre."
+                f" {size}]; for another size use --set encoder.image_size=PIXELS, for boxes on"
+                " non-square frames --set task.view=centre."
             )
         x = self.patch_embed(pixels) + self.pos_embed
         return x if keep is None else gather_tokens(x, keep), self.architecture.grid, ()

@@ -1,7 +1,6 @@
-"""The video ViT of V-JEPA 2: places of tokens turn queries and keys, no table is added.
+"""The video ViT of V-JEPA 2 (arXiv 2506.09985, section 2): rotary positions, no position table.
 
-arXiv 2506.09985, section 2. Shape letters: B clips, T frames, H and W pixels, D width, K kept
-tokens, N = t*h*w tokens.
+Shape letters: B clips, T frames, H and W pixels.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ import math
 
 import torch
 
-from bench.encoders.networks.rope import RotaryBlock, axis_width, turns_at
+from bench.encoders.networks.rope import RotaryBlock, axis_width, cos_sin_at
 from bench.encoders.networks.video_vit import (
     LAYER_NORM_EPS,
     Embedded,
@@ -25,8 +24,8 @@ from bench.encoders.networks.video_vit import (
 class RotaryViT(Vit):
     """Clips `[B, 3, T, H, W]` of any size to final-normed patch tokens, with masks and taps.
 
-    `architecture.num_frames` and `image_size` are the clips it is meant for; they leave no trace in
-    its weights, and `uniform_power` has no meaning here.
+    `architecture.num_frames` and `image_size` are the intended clip size; they do not affect the
+    weights, and `uniform_power` is ignored.
 
     Raises:
         UsageError: heads too narrow for three axes.
@@ -45,18 +44,18 @@ class RotaryViT(Vit):
     def _embedded(self, pixels: torch.Tensor, keep: torch.Tensor | None) -> Embedded:
         grid = clip_grid(self.architecture, pixels)
         x = self.patch_embed(pixels, keep)
-        places = torch.arange(math.prod(grid), device=x.device) if keep is None else keep
-        cos, sin = turns_at(places, grid[1:], self.head_dim)
-        turns = (cos, sin) if keep is None else (cos.unsqueeze(1), sin.unsqueeze(1))
-        return x, grid, (turns,)
+        positions = torch.arange(math.prod(grid), device=x.device) if keep is None else keep
+        cos, sin = cos_sin_at(positions, grid[1:], self.head_dim)
+        cos_sin = (cos, sin) if keep is None else (cos.unsqueeze(1), sin.unsqueeze(1))
+        return x, grid, (cos_sin,)
 
 
 def fresh_rotary(architecture: VitArchitecture, *, seed: int) -> RotaryViT:
-    """Return a CPU network with weights from `seed` alone, initialised as V-JEPA 2 starts.
+    """Return a CPU network with weights from `seed` alone, initialised as in V-JEPA 2.
 
     Unlike in V-JEPA, the last layers of block i (from 1) stay divided by sqrt(2 i).
     """
-    with torch.device("meta"):  # skips PyTorch's own initialisation, which draws from global state
+    with torch.device("meta"):  # skips PyTorch's initialisation, which draws from global state
         network = RotaryViT(architecture)
     network.to_empty(device="cpu")
     initialise(network, torch.Generator().manual_seed(seed))

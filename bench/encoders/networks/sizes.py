@@ -1,4 +1,4 @@
-"""Sizes of video ViTs by name, and the files released of V-JEPA, V-JEPA 2 and I-JEPA.
+"""Named sizes of video ViTs, and the released files of V-JEPA, V-JEPA 2 and I-JEPA.
 
 arXiv 2404.08471 (Table 7), 2506.09985 and 2301.08243.
 """
@@ -25,7 +25,7 @@ VIT_SIZES: Mapping[str, VitArchitecture] = {
     "vit_gigantic": VitArchitecture(width=1664, depth=48, num_heads=16, patch_size=14),
 }
 
-# V-JEPA 2 keeps heads at 64 channels in its two largest sizes; its evaluations take 16 frames.
+# V-JEPA 2 keeps 64 channels per head in its two largest sizes; its evaluations take 16 frames.
 VJEPA2_SIZES: Mapping[str, VitArchitecture] = {
     **{
         name: replace(VIT_SIZES[name], image_size=256)
@@ -40,7 +40,7 @@ NO_CARD = Card()
 
 @dataclass(frozen=True, kw_only=True)
 class Released:
-    """A published encoder: its architecture, its address, its card and a sentence about it."""
+    """A published encoder: architecture, download address, card and a sentence about it."""
 
     architecture: VitArchitecture
     address: str
@@ -106,5 +106,5 @@ IJEPA_RELEASED: Mapping[str, Released] = {
 def size_of_width(
     width: int, sizes: Mapping[str, VitArchitecture] = VIT_SIZES
 ) -> tuple[str, VitArchitecture] | None:
-    """Return the named size that has this width, if there is one (widths are unique)."""
+    """Return the named size of this width, if any (widths are unique)."""
     return next(((n, size) for n, size in sizes.items() if size.width == width), None)

@@ -1,7 +1,7 @@
-"""The shared video ViT with the fixed position table of another family, for VideoMAE and its kin.
+"""The shared video ViT with the fixed position tables of VideoMAE-like families.
 
-VideoMAE (arXiv 2203.12602) and OmniMAE (arXiv 2206.08356) number all tokens of a clip in one row;
-MVD (arXiv 2212.04500) has codes of time, column and row.
+VideoMAE (arXiv 2203.12602) and OmniMAE (arXiv 2206.08356) number all tokens of a clip
+consecutively; MVD (arXiv 2212.04500) encodes time, column and row separately.
 """
 
 from __future__ import annotations
@@ -21,10 +21,11 @@ Positions = Literal["sinusoid_1d", "sincos_time_column_row"]
 
 @dataclass(frozen=True, kw_only=True)
 class Form:
-    """Where a family differs from V-JEPA: its table, its norms and how it places a single tubelet.
+    """How a family differs from V-JEPA: position table, norms and handling of a single tubelet.
 
     Networks fine-tuned as classifiers have no `final_norm` of tokens: theirs comes after the mean.
-    With `first_moment` a clip of one tubelet gets the codes of the table's first, not of its mean.
+    With `first_moment` a clip of one tubelet gets the codes of the table's first time step instead
+    of an interpolated one.
     """
 
     positions: Positions
@@ -36,7 +37,7 @@ class Form:
 class TableViT(VideoViT):
     """A `VideoViT` in the form of another family.
 
-    The epsilon of its norms is a buffer too, so that it counts in the digest of the weights.
+    The epsilon of its norms is also a buffer, so it is part of the weight digest.
     """
 
     layer_norm_eps: torch.Tensor
@@ -51,12 +52,12 @@ class TableViT(VideoViT):
             self.add_module("norm", nn.Identity())
         a = architecture
         self.pos_embed = position_table(form.positions, a.width, a.grid).unsqueeze(0)
-        # Computed on the CPU, as tables are, wherever the parameters are made.
+        # Computed on the CPU, like the tables, even if parameters are on the meta device.
         eps = torch.tensor(form.layer_norm_eps, dtype=torch.float64, device="cpu")
         self.register_buffer("layer_norm_eps", eps)
 
     def positions(self, grid: tuple[int, int, int]) -> torch.Tensor:
-        """Return the table `[1, t*h*w, D]`, interpolated where the grid is not the built one."""
+        """Return the table `[1, t*h*w, D]`, interpolated for other grids than the built one."""
         if grid[0] != 1 or not self.form.first_moment:
             return super().positions(grid)
         _, h, w = self.architecture.grid
@@ -64,12 +65,12 @@ class TableViT(VideoViT):
 
 
 def resized_plane(
-    table: torch.Tensor, held: tuple[int, int], wanted: tuple[int, int]
+    table: torch.Tensor, stored: tuple[int, int], wanted: tuple[int, int]
 ) -> torch.Tensor:
-    """Return a table `[1, h*w, D]` of the grid `held` on the grid `wanted`, bicubic."""
-    if wanted == held:
+    """Interpolate a table `[1, h*w, D]` bicubically from grid `stored` to grid `wanted`."""
+    if wanted == stored:
         return table
-    plane = table.unflatten(1, held).permute(0, 3, 1, 2)  # type: ignore[no-untyped-call]
+    plane = table.unflatten(1, stored).permute(0, 3, 1, 2)  # type: ignore[no-untyped-call]
     resized = functional.interpolate(plane, size=wanted, mode="bicubic", align_corners=False)
     return resized.permute(0, 2, 3, 1).flatten(1, 2)
 

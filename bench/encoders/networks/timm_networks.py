@@ -1,7 +1,6 @@
 """Networks of timm as image networks: images in, tokens of the tapped layers out.
 
-Shape letters: B images, H and W pixels, N = h*w tokens of an image, P class and register tokens,
-D width.
+Shape letters: B images, H and W pixels, N = h*w tokens per image, P prefix tokens, D width.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from bench.types import Tokens
 
 
 def has_patch_tokens(model: nn.Module) -> bool:
-    """Whether a model keeps one row of tokens from its first block to its last."""
+    """Whether a model keeps one sequence of patch tokens from its first block to its last."""
     forward = getattr(model, "forward_intermediates", None)
     takes = inspect.signature(forward).parameters if forward else {}
     return "return_prefix_tokens" in takes and "stop_early" in takes and hasattr(model, "blocks")
@@ -38,18 +37,18 @@ class PatchNetwork(ImageModel):
             last, tapped = self.model.forward_intermediates(  # type: ignore[operator]
                 images,
                 indices=list(taps),
-                return_prefix_tokens=num_prefix > 0,  # some networks without any fail
+                return_prefix_tokens=num_prefix > 0,  # some networks without prefix tokens fail
                 norm=norm,
                 stop_early=True,
                 output_fmt="NLC",
             )
         except AssertionError as error:
             raise UsageError(
-                f"{self.identity} does not take images of shape {tuple(images.shape)}:"
-                f" {str(error).rstrip('.')}; for boxes say --set task.view=centre."
+                f"{self.identity} does not support images of shape {tuple(images.shape)}:"
+                f" {str(error).rstrip('.')}; for boxes use --set task.view=centre."
             ) from error
         pairs = [one if isinstance(one, tuple) else (one, one[:, :0]) for one in tapped]
-        if norm or taps[-1] == self.depth - 1:  # `last` has gone through the norm in any case
+        if norm or taps[-1] == self.depth - 1:  # `last` is always normed
             pairs[-1] = (last[:, num_prefix:], last[:, :num_prefix])
         has_prefix = pairs[0][1].shape[1] > 0
         return Tokens(
@@ -60,7 +59,7 @@ class PatchNetwork(ImageModel):
 
 
 class MapNetwork(ImageModel):
-    """Any other network of timm: images `[B, 3, H, W]` to the positions of its last map."""
+    """Any other network of timm: images `[B, 3, H, W]` to the positions of its last feature map."""
 
     leaves_norm = False
 
@@ -69,8 +68,7 @@ class MapNetwork(ImageModel):
         features = self.model.forward_features(images)  # type: ignore[operator]
         if not isinstance(features, torch.Tensor):
             raise UsageError(
-                f"{self.identity} gives several sequences of features, not one map, so it cannot be"
-                " read here; name another model."
+                f"{self.identity} returns several sequences, not one map; use another model."
             )
         prefix: tuple[torch.Tensor, ...] = ()
         if features.ndim == 4:
@@ -92,8 +90,7 @@ def _grid(
     height, width = images.shape[-2] // patch_size, images.shape[-1] // patch_size
     if height * width != num_tokens:
         raise UsageError(
-            f"{name} gives {num_tokens} tokens of an image of shape {tuple(images.shape)}, where"
-            f" {height} x {width} positions were expected: its features are no map, so it cannot"
-            " be read here."
+            f"{name} returns {num_tokens} tokens for images of shape {tuple(images.shape)}, not a"
+            f" map of {height} x {width}; use another model."
         )
     return 1, height, width

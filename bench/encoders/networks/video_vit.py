@@ -1,7 +1,7 @@
 """A vision transformer over tubelets of a clip, on timm's blocks (V-JEPA, arXiv 2404.08471).
 
-The same module is evaluated frozen and trained by `bench.pretrain`. Its parameters are all
-trainable; the position table is a buffer, so that no optimiser can reach it.
+The same module is evaluated frozen and trained by `bench.pretrain`. All its parameters are
+trainable; the position table is a buffer, so no optimiser changes it.
 
 Shape letters: B clips, T frames, H and W pixels, D width, K kept tokens, N = t*h*w tokens.
 """
@@ -25,16 +25,16 @@ from bench.types import Tokens
 LAYER_NORM_EPS = 1e-6
 INITIAL_STD = 0.02
 Keep = torch.Tensor | None
-# The tokens that enter the blocks, their grid (t, h, w), and what blocks take beside tokens.
+# The tokens that enter the blocks, their grid (t, h, w), and further arguments of the blocks.
 Embedded = tuple[torch.Tensor, tuple[int, int, int], tuple[Any, ...]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class VitArchitecture:
-    """Everything that shapes a video ViT; sizes in pixels, `num_frames` of one clip.
+    """The architecture of a video ViT; sizes in pixels, `num_frames` per clip.
 
     Raises:
-        UsageError: heads, tubelets or patches that do not divide what they split.
+        UsageError: width, frames or pixels that are not divisible by heads, tubelets or patches.
     """
 
     width: int
@@ -50,8 +50,12 @@ class VitArchitecture:
     def __post_init__(self) -> None:
         for whole, part, says in (
             (self.width, self.num_heads, "width {} cannot be split over num_heads {}"),
-            (self.num_frames, self.tubelet_size, "num_frames {} is no multiple of tubelet_size {}"),
-            (self.image_size, self.patch_size, "image_size {} is no multiple of patch_size {}"),
+            (
+                self.num_frames,
+                self.tubelet_size,
+                "num_frames {} is not a multiple of tubelet_size {}",
+            ),
+            (self.image_size, self.patch_size, "image_size {} is not a multiple of patch_size {}"),
         ):
             if part < 1 or whole < 1 or whole % part:
                 raise UsageError(f"{says.format(whole, part)}; give a value that fits.")
@@ -67,15 +71,15 @@ class VitArchitecture:
         """Width inside the MLPs; the small term keeps a ratio such as 48/11 from rounding down."""
         return int(self.width * self.mlp_ratio + 1e-6)
 
-    def changed(self, **asked: Any) -> VitArchitecture:
-        """Return it with the fields that are given; None leaves one as it is."""
-        return replace(self, **{name: n for name, n in asked.items() if n is not None})
+    def changed(self, **values: Any) -> VitArchitecture:
+        """Return a copy with the given fields replaced; None keeps a field."""
+        return replace(self, **{name: n for name, n in values.items() if n is not None})
 
 
 class TokenNetwork(nn.Module):
-    """Pixels to tokens: how all networks here are called; what one computes is its `_tokens`.
+    """Pixels to tokens: the common interface of all networks; subclasses implement `_tokens`.
 
-    `depth` layers can be tapped; `leaves_norm` says whether their final norm can be left out.
+    `depth` layers can be tapped; `leaves_norm` says whether the final norm can be skipped.
     """
 
     depth: int
@@ -91,13 +95,12 @@ class TokenNetwork(nn.Module):
     ) -> Tokens:
         """Return the tokens of `layers` (block numbers from 0, ascending; None is the last block).
 
-        `keep` int64 `[B, K]` numbers the tokens that enter the blocks, in any order; positions
-        are added before. Every tap goes through the final norm; without `norm` that of the last
-        block alone does. Blocks after the deepest tap are not run.
+        `keep` int64 `[B, K]` are the indices of the tokens that enter the blocks, in any order,
+        after positions are added. The final norm is applied to every tap, or with `norm` false only
+        to the last block. Blocks after the deepest tap are not run.
 
         Raises:
-            UsageError: pixels or a mask that the network does not take, or layers that do not
-                exist.
+            UsageError: pixels or a mask that the network does not support, or unknown layers.
         """
         return self._tokens(pixels, keep, self._taps(layers), norm)
 
@@ -112,7 +115,7 @@ class Vit(TokenNetwork):
     """Pixels to final-normed patch tokens, with token masks and layer taps.
 
     State-dict names are the released ones: `patch_embed.proj.*`, `blocks.{i}.*`, `norm.*`. The
-    blocks are timm's unless `blocks` are given. What a kind of ViT has of its own is `_embedded`.
+    blocks are timm's unless `blocks` are given. Subclasses implement `_embedded`.
     """
 
     num_prefix = 0
@@ -158,8 +161,8 @@ class Vit(TokenNetwork):
 class VideoViT(Vit):
     """Clips `[B, 3, T, H, W]` to tokens, with a position table (`pos_embed` in the state dict).
 
-    Weights start as PyTorch makes them; call `initialise` before training. Another clip size than
-    that of construction gets an interpolated table.
+    Weights have PyTorch's initialisation; call `initialise` before training. The table is
+    interpolated for other clip sizes than that of construction.
     """
 
     patch_embed: TubeletEmbedding
@@ -179,10 +182,10 @@ class VideoViT(Vit):
         return x + positions, grid, ()
 
     def positions(self, grid: tuple[int, int, int]) -> torch.Tensor:
-        """Return the table `[1, t*h*w, D]`, interpolated where the grid is not the built one.
+        """Return the table `[1, t*h*w, D]`, interpolated for other grids than the built one.
 
-        The released code resizes by scale factors, which can lose a row to rounding; the target
-        size is given here instead, with the same values otherwise.
+        The released code resizes by scale factors, which can lose a row to rounding; here the
+        target size is given instead, with otherwise equal values.
         """
         built = self.architecture.grid
         if grid == built:
@@ -202,11 +205,11 @@ class TubeletEmbedding(nn.Module):
         self.proj = nn.Conv3d(3, a.width, kernel_size=self.kernel, stride=self.kernel)
 
     def forward(self, pixels: torch.Tensor, keep: torch.Tensor | None = None) -> torch.Tensor:
-        """`[B, 3, T, H, W]` pixels to `[B, N, D]` tokens, or to those at `keep` `[B, K]` alone."""
+        """`[B, 3, T, H, W]` pixels to `[B, N, D]` tokens, or only those at `keep` `[B, K]`."""
         cut = tubelets(pixels, self.kernel)
         if keep is not None:
             cut = gather_tokens(cut, keep)
-        # A convolution leaves the width outermost in memory, and all blocks after it strided sums.
+        # A convolution would leave the width outermost in memory and make all later blocks strided.
         return functional.linear(cut, self.proj.weight.flatten(1), self.proj.bias)
 
 
@@ -217,9 +220,8 @@ def clip_grid(architecture: VitArchitecture, pixels: torch.Tensor) -> tuple[int,
     fits = t % a.tubelet_size == 0 and h % a.patch_size == 0 and w % a.patch_size == 0
     if pixels.ndim != 5 or pixels.shape[1] != 3 or not fits or 0 in (t, h, w):
         raise UsageError(
-            f"a clip of shape {tuple(pixels.shape)} cannot be encoded: expected"
-            f" [B, 3, frames, height, width] with frames a multiple of {a.tubelet_size} and"
-            f" height and width multiples of {a.patch_size}."
+            f"clips of shape {tuple(pixels.shape)} cannot be encoded: expected [B, 3, T, H, W] with"
+            f" T a multiple of {a.tubelet_size}, H and W multiples of {a.patch_size}."
         )
     return t // a.tubelet_size, h // a.patch_size, w // a.patch_size
 
@@ -245,8 +247,7 @@ def tapped_layers(layers: Sequence[int] | None, depth: int) -> tuple[int, ...]:
     taps = (depth - 1,) if layers is None else tuple(layers)
     if not taps or list(taps) != sorted(set(taps)) or taps[0] < 0 or taps[-1] >= depth:
         raise UsageError(
-            f"layers {list(taps)}: this encoder has the blocks 0 to {depth - 1}; name at least one,"
-            " in ascending order and each once."
+            f"layers {list(taps)}: give ascending, distinct blocks from 0 to {depth - 1}."
         )
     return taps
 
@@ -254,10 +255,9 @@ def tapped_layers(layers: Sequence[int] | None, depth: int) -> tuple[int, ...]:
 def initialise(network: nn.Module, generator: torch.Generator, std: float = INITIAL_STD) -> None:
     """Draw fresh weights: linear and conv normal with `std`, biases 0, layer norms 1 and 0.
 
-    This is what V-JEPA pretraining effectively starts from: the constructor's rescaling by depth
-    is undone by its second initialisation. The released truncation at +-2 lies at 100 standard
-    deviations, so a plain normal is the same. Modules are visited in state-dict order, so a seed
-    gives the same weights whatever was drawn before.
+    V-JEPA pretraining effectively starts from this: its second initialisation undoes the
+    constructor's rescaling by depth, and its truncation at +-2 is 100 standard deviations away.
+    Modules are visited in state-dict order, so weights depend on the generator's seed alone.
     """
     with torch.no_grad():
         for module in network.modules():
@@ -272,7 +272,7 @@ def initialise(network: nn.Module, generator: torch.Generator, std: float = INIT
 
 def fresh_vit(architecture: VitArchitecture, *, seed: int, std: float = INITIAL_STD) -> VideoViT:
     """Return a CPU network with weights drawn by `initialise` from `seed` alone."""
-    with torch.device("meta"):  # skips PyTorch's own initialisation, which draws from global state
+    with torch.device("meta"):  # skips PyTorch's initialisation, which draws from global state
         network = VideoViT(architecture)
     table = network.pos_embed
     network.to_empty(device="cpu")

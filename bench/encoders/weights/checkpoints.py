@@ -21,7 +21,7 @@ from bench.errors import CheckpointError
 
 NAMES_SHOWN = 8
 LEGACY_MAGIC = bytes.fromhex("80028a0a6cfc9c46f9206aa850192e")  # torch.save before version 1.6
-# What torch.load was seen to raise on files with random bytes changed.
+# Observed from torch.load on files with randomly changed bytes.
 READ_FAILURES = (
     RuntimeError,
     EOFError,
@@ -39,22 +39,22 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 
 def read_tensors(path: Path) -> dict[str, Any]:
-    """Return what a `.safetensors` or a `torch.save` file holds, on the CPU; no code is run.
+    """Return the content of a `.safetensors` or `torch.save` file, on the CPU; no code is run.
 
-    A `torch.save` file in the zip format is mapped, not copied: what is not used is not read.
+    A `torch.save` file in the zip format is memory-mapped, so unused tensors are not read.
 
     Raises:
-        CheckpointError: no checkpoint, cut short, or a pickle that needs code to be run.
+        CheckpointError: not a checkpoint, truncated, or a pickle that would run code.
     """
     if path.is_dir():
-        raise CheckpointError(f"{path} is a folder, not a weight file; name the file in it.")
+        raise CheckpointError(f"{path} is a folder, not a weight file; name a file in it.")
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
     start, is_zip = _recognised(path)
     if not is_zip and start.startswith(b"PK"):
         raise CheckpointError(
-            f"{path} is cut short: it begins as a torch.save file but its index, which stands at"
-            f" the end, is missing ({path.stat().st_size:,} bytes); copy or download it again."
+            f"{path} is cut short: it begins as a torch.save file, but the index at its end is"
+            f" missing ({path.stat().st_size:,} bytes); copy or download it again."
         )
     if not is_zip and start != LEGACY_MAGIC:
         raise CheckpointError(
@@ -68,8 +68,7 @@ def read_tensors(path: Path) -> dict[str, Any]:
         raise CheckpointError(_refused_pickle(path, error)) from error
     except READ_FAILURES as error:
         raise CheckpointError(
-            f"{path} is damaged or is not a checkpoint ({first_line(error)}); copy or download it"
-            " again."
+            f"{path} is damaged or not a checkpoint ({first_line(error)}); download it again."
         ) from error
     if not isinstance(content, Mapping):
         raise CheckpointError(
@@ -79,12 +78,12 @@ def read_tensors(path: Path) -> dict[str, Any]:
 
 
 def load_all(module: nn.Module, tensors: Mapping[str, torch.Tensor], where: str) -> None:
-    """Load `tensors` into the module, every one of them, or refuse and change nothing.
+    """Load all of `tensors` into the module, or raise and change nothing.
 
-    A module on the meta device takes the tensors over; any other gets a copy.
+    A module on the meta device takes over the tensors; any other gets a copy.
 
     Raises:
-        CheckpointError: names what is missing, unexpected or of another shape, and the coverage.
+        CheckpointError: missing or unexpected tensors, or wrong shapes; with names and coverage.
     """
     check_coverage(module.state_dict(), tensors, where)
     is_empty = any(parameter.is_meta for parameter in module.parameters())
@@ -92,26 +91,26 @@ def load_all(module: nn.Module, tensors: Mapping[str, torch.Tensor], where: str)
 
 
 def check_coverage(
-    wanted: Mapping[str, torch.Tensor], held: Mapping[str, torch.Tensor], where: str
+    expected: Mapping[str, torch.Tensor], found: Mapping[str, torch.Tensor], where: str
 ) -> None:
-    """Raise `CheckpointError` unless `held` has exactly the names and shapes of `wanted`."""
+    """Raise `CheckpointError` unless `found` has exactly the names and shapes of `expected`."""
     check_shapes(
-        {name: tuple(tensor.shape) for name, tensor in wanted.items()},
-        {name: tuple(tensor.shape) for name, tensor in held.items()},
+        {name: tuple(tensor.shape) for name, tensor in expected.items()},
+        {name: tuple(tensor.shape) for name, tensor in found.items()},
         where,
     )
 
 
-def check_shapes(wanted: Shapes, held: Shapes, where: str) -> None:
-    """Raise `CheckpointError` unless `held` is `wanted`, with what differs by name."""
-    missing, unexpected = wanted.keys() - held.keys(), held.keys() - wanted.keys()
-    both = wanted.keys() & held.keys()
-    wrong = [(name, held[name], wanted[name]) for name in both if wanted[name] != held[name]]
+def check_shapes(expected: Shapes, found: Shapes, where: str) -> None:
+    """Raise `CheckpointError` unless `found` equals `expected`, naming the differences."""
+    missing, unexpected = expected.keys() - found.keys(), found.keys() - expected.keys()
+    both = expected.keys() & found.keys()
+    wrong = [(name, found[name], expected[name]) for name in both if expected[name] != found[name]]
     if faults := faults_of(missing, unexpected, wrong):
-        covered = len(wanted) - len(missing) - len(wrong)
+        covered = len(expected) - len(missing) - len(wrong)
         raise CheckpointError(
-            f"{where} holds {covered} of the {len(wanted)} tensors of the network"
-            f" ({100 * covered / len(wanted):.1f} %); {faults}. Nothing was loaded: give the"
+            f"{where} has {covered} of the {len(expected)} tensors of the network"
+            f" ({100 * covered / len(expected):.1f} %); {faults}. Nothing was loaded; give the"
             " complete file of this architecture."
         )
 
@@ -121,18 +120,15 @@ def faults_of(
     unexpected: Iterable[str],
     wrong: Iterable[tuple[str, Sequence[int], Sequence[int]]],
 ) -> str:
-    """Return what is amiss with tensors, by name: '' if nothing is.
-
-    `wrong` are names with the shapes in the file and in the network.
-    """
+    """List faulty tensors by name ('' if none); `wrong` is (name, shape in file, in network)."""
     shapes = [f"{name} (file {list(a)}, network {list(b)})" for name, a, b in sorted(wrong)]
     titled = {"missing": missing, "unexpected": unexpected, "wrong shape": shapes}
-    said = {title: shortened(sorted(names)) for title, names in titled.items()}
-    return "; ".join(f"{title}: {names}" for title, names in said.items() if names)
+    listed = {title: shortened(sorted(names)) for title, names in titled.items()}
+    return "; ".join(f"{title}: {names}" for title, names in listed.items() if names)
 
 
 def shortened(names: Iterable[str]) -> str:
-    """Join names with commas, the first few of them and then a count."""
+    """Join the first `NAMES_SHOWN` names with commas and count the rest."""
     names = list(names)
     rest = len(names) - NAMES_SHOWN
     return ", ".join(names[:NAMES_SHOWN]) + (f" and {rest} more" if rest > 0 else "")
@@ -151,7 +147,7 @@ def _recognised(path: Path) -> tuple[bytes, bool]:
 
 
 def _numpy_scalars() -> list[Any]:
-    """What a pickled numpy number (an averaged loss, say) is made of; none of it runs code."""
+    """Return the globals of pickled numpy numbers (such as a loss); none of them runs code."""
     make = np.float64(0).__reduce__()[0]
     kinds = (np.float64, np.float32, np.int64, np.int32)
     names = ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")
@@ -166,16 +162,15 @@ def _read_safetensors(path: Path) -> dict[str, Any]:
         return dict(load_file(path))
     except (SafetensorError, OSError) as error:
         raise CheckpointError(
-            f"{path} is damaged or is no safetensors file ({first_line(error)}); copy or download"
-            " it again."
+            f"{path} is damaged or not a safetensors file ({first_line(error)}); download it again."
         ) from error
 
 
 def _refused_pickle(path: Path, error: pickle.UnpicklingError) -> str:
-    found = re.search(r"GLOBAL ([\w.]+)", str(error))
-    if found:
+    match = re.search(r"GLOBAL ([\w.]+)", str(error))
+    if match:
         return (
-            f"{path} would have to run code to be read ({found[1]}), which is refused; save the"
-            " tensors alone (torch.save of a state dict, or safetensors)."
+            f"{path} would run code when loaded ({match[1]}), which is refused; save only the"
+            " tensors (torch.save of a state dict, or safetensors)."
         )
     return f"{path} is damaged or is not a checkpoint; copy or download it again."

@@ -1,7 +1,7 @@
-"""Encoder folders: video ViTs of the JEPA families as they are saved here and loaded again.
+"""Encoder folders: the format in which video ViTs of the JEPA families are saved and loaded.
 
-A folder holds `model.safetensors` (bare names) and `encoder.json` (architecture and the SHA-256 of
-the tensors' file; the family too, if it is not V-JEPA).
+A folder holds `model.safetensors` (bare names) and `encoder.json` (architecture, SHA-256 of the
+tensor file, and the family if it is not V-JEPA).
 """
 
 from __future__ import annotations
@@ -18,20 +18,18 @@ from bench.encoders.encoder import Encoder
 from bench.encoders.networks.rotary_vit import RotaryViT
 from bench.encoders.networks.video_vit import VideoViT, VitArchitecture
 from bench.encoders.weights.checkpoints import read_tensors
-from bench.encoders.weights.held_tensors import Held, widened
+from bench.encoders.weights.held_tensors import StoredEncoder, widened
 from bench.errors import CheckpointError, UsageError
 from bench.files import file_sha256, write_whole
 
 TENSORS_FILE = "model.safetensors"
 FACTS_FILE = "encoder.json"
 FORMAT = "frozenbench-encoder-1"
-VJEPA, VJEPA2 = "vjepa", "vjepa2"  # families that have encoder folders, by what opens them
+VJEPA, VJEPA2 = "vjepa", "vjepa2"  # families with encoder folders, by the encoder that opens them
 
 
 def save_encoder(folder: Path, encoder: Encoder) -> None:
-    """Write `model.safetensors` and `encoder.json`, which `vjepa:FOLDER` loads again.
-
-    A V-JEPA 2 encoder is loaded again by `vjepa2:FOLDER`.
+    """Write `model.safetensors` and `encoder.json`, to be loaded as `vjepa:` or `vjepa2:FOLDER`.
 
     Raises:
         UsageError: the encoder is not a video ViT (a pixel floor has nothing to save).
@@ -39,8 +37,7 @@ def save_encoder(folder: Path, encoder: Encoder) -> None:
     network = encoder.network
     if not isinstance(network, VideoViT | RotaryViT):
         raise UsageError(
-            f"encoder {encoder.spec.name!r} is no video ViT, so it has no weights to save; name it"
-            " in the run instead."
+            f"encoder {encoder.spec.name!r} is not a video ViT and cannot be saved; use its name."
         )
     write_encoder(
         folder,
@@ -78,16 +75,16 @@ def write_encoder(
     write_whole(folder / FACTS_FILE, (json.dumps(facts, indent=2) + "\n").encode())
 
 
-def read_folder(folder: Path, family: str) -> Held:
-    """Return what a folder written here holds.
+def read_folder(folder: Path, family: str) -> StoredEncoder:
+    """Return the encoder in a folder written by `save_encoder`.
 
     Raises:
-        CheckpointError: no such folder, one that was changed, or of another family.
+        CheckpointError: not such a folder, a changed one, or one of another family.
     """
     if not (folder / FACTS_FILE).is_file() or not (folder / TENSORS_FILE).is_file():
         raise CheckpointError(
-            f"{folder} is no encoder folder: it needs {FACTS_FILE} and {TENSORS_FILE}; to load a"
-            " checkpoint, name the file itself."
+            f"{folder} is not an encoder folder: it needs {FACTS_FILE} and {TENSORS_FILE}; to load"
+            " a checkpoint, name the file itself."
         )
     try:
         facts = json.loads((folder / FACTS_FILE).read_text())
@@ -97,17 +94,19 @@ def read_folder(folder: Path, family: str) -> Held:
         written = str(facts.get("family", VJEPA))
     except (ValueError, KeyError, TypeError) as error:
         raise CheckpointError(
-            f"{folder / FACTS_FILE} is not understood ({error!r}); write the folder again."
+            f"{folder / FACTS_FILE} cannot be parsed ({error!r}); save the folder again."
         ) from error
     if wrong_format or file_sha256(folder / TENSORS_FILE) != recorded:
         raise CheckpointError(
             f"{folder / TENSORS_FILE} is not the file that {FACTS_FILE} describes (format or"
-            " SHA-256 differ); copy the folder again, whole."
+            " SHA-256 differ); copy the whole folder again."
         )
     if written != family:
         raise CheckpointError(
             f"{folder} holds an encoder of the family {written}; open it as {written}:{folder}."
         )
     where, tensors = str(folder), read_tensors(folder / TENSORS_FILE)
-    held = Held(where=where, tensors=tensors, architecture=architecture, is_floor=is_floor)
-    return widened(held)
+    stored = StoredEncoder(
+        where=where, tensors=tensors, architecture=architecture, is_floor=is_floor
+    )
+    return widened(stored)

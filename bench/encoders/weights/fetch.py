@@ -1,9 +1,9 @@
-"""Find the weight file that a name means, downloading it once.
+"""Find the weight file with a given name, downloading it once.
 
 Weights are named by a local path, `hf://org/name@revision/file` or an `https://` address.
-Downloads lie in `$BENCH_HOME/weights` (else `frozenbench/weights` in the user's cache folder) as
-`<first 12 digits of the address's SHA-256>-<file name>` with the file's own SHA-256 beside it, and
-are verified at every use.
+Downloads are stored in `$BENCH_HOME/weights` (else `frozenbench/weights` in the user's cache
+folder) as `<first 12 digits of the address's SHA-256>-<file name>`, next to a file with their own
+SHA-256, which is verified at every use.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ TIMEOUT_SECONDS = 60
 
 
 def fetch(weights: str) -> Path:
-    """Return the local file or folder that `weights` names, downloading it once if need be.
+    """Return the local file or folder that `weights` names, downloading it if necessary.
 
     Raises:
-        CheckpointError: nothing is there, the network failed, or a cached file has changed.
+        CheckpointError: not found, a failed download, or a cached file that has changed.
     """
     if weights.startswith("hf://"):
         return _from_hub(weights)
@@ -38,14 +38,13 @@ def fetch(weights: str) -> Path:
         return _downloaded(weights)
     if "://" in weights:
         raise CheckpointError(
-            f"weights {weights!r}: this kind of address is not read; give a file, a folder,"
+            f"weights {weights!r}: this kind of address is not supported; give a file, a folder,"
             " hf://org/name@revision/file or https://..."
         )
     path = Path(weights).expanduser()
     if not path.exists():
         raise CheckpointError(
-            f"weights {weights!r}: there is no such file or folder (looked for {path.absolute()});"
-            " check the path."
+            f"weights {weights!r}: {path.absolute()} does not exist; check the path."
         )
     return path
 
@@ -61,11 +60,10 @@ def _from_hub(weights: str) -> Path:
     match = re.fullmatch(r"hf://([^/@]+/[^/@]+)@([^/]+)/(.+)", weights)
     if not match:
         raise CheckpointError(
-            f"weights {weights!r}: write hf://org/name@revision/file; without a revision the file"
-            " could change under its name."
+            f"weights {weights!r}: write hf://org/name@revision/file (a revision cannot change)."
         )
     repository, revision, name = match.groups()
-    # Imported here: only this kind of address needs it, and it is slow to import.
+    # Slow to import, and needed only for this kind of address.
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError
 
@@ -88,7 +86,7 @@ def _downloaded(address: str) -> Path:
     if file_sha256(path) != recorded.read_text().strip():
         raise CheckpointError(
             f"{path} has changed since it was downloaded from {address} (its SHA-256 differs from"
-            f" the one in {recorded.name}); delete it and run again."
+            f" {recorded.name}); delete it and run again."
         )
     return path
 
@@ -97,7 +95,7 @@ def _download(address: str, path: Path, recorded: Path) -> None:
     log.info("downloading %s to %s", address, path)
     path.parent.mkdir(parents=True, exist_ok=True)
     digest, received = hashlib.sha256(), 0
-    # The default cleanup removes what an interrupted or failed download left.
+    # The folder's cleanup removes interrupted and failed downloads.
     with tempfile.TemporaryDirectory(dir=path.parent, prefix="partial-") as folder:
         partial = Path(folder) / path.name
         with urlopen(address, timeout=TIMEOUT_SECONDS) as response, partial.open("wb") as file:
@@ -115,11 +113,11 @@ def _download(address: str, path: Path, recorded: Path) -> None:
 
 def _offline(address: str, error: BaseException) -> str:
     return (
-        f"{address} cannot be had ({first_line(error)}). Where there is no network, fetch it"
+        f"{address} cannot be downloaded ({first_line(error)}). Without a network, fetch it"
         " elsewhere and pass the file: --encoder vjepa:FILE."
     )
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of an error's message, or its kind if it has none."""
+    """Return the first line of an error's message, or its type name if it has none."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,4 +1,4 @@
-"""The tensors of an encoder as a file holds them, with what the file says of them."""
+"""The tensors of an encoder as stored in a file, with the file's own facts about them."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from bench.encoders.weights.state_dicts import Tensors, as_float32, rounding
 
 
 @dataclass(frozen=True, kw_only=True)
-class Held:
-    """Encoder tensors of a file under bare names; `architecture` and `is_floor` if it says so.
+class StoredEncoder:
+    """Encoder tensors of a file under bare names; `architecture` and `is_floor` if recorded there.
 
-    `config` is what the hub's `config.json` beside it says. `rounding` is the largest error that
-    the stored precision makes on numbers up to 1.
+    `config` is the hub's `config.json` next to it. `rounding` is the largest error of the stored
+    precision on numbers up to 1.
     """
 
     where: str
@@ -27,12 +27,12 @@ class Held:
     rounding: float = 0.0
 
 
-def widened(held: Held) -> Held:
-    """Return what is held as float32, with a note and the rounding of the type it was stored in.
+def widened(stored: StoredEncoder) -> StoredEncoder:
+    """Return the tensors as float32, with a note and the rounding of their stored precision.
 
     Raises:
         CheckpointError: tensors that cannot be weights.
     """
-    tensors, notes = as_float32(held.tensors, held.where)
-    rounds = rounding(held.tensors)
-    return replace(held, tensors=tensors, notes=held.notes + notes, rounding=rounds)
+    tensors, notes = as_float32(stored.tensors, stored.where)
+    rounds = rounding(stored.tensors)
+    return replace(stored, tensors=tensors, notes=stored.notes + notes, rounding=rounds)

@@ -1,6 +1,6 @@
-"""The files of a model of transformers: found on the hub or in a folder, and loaded completely.
+"""The files of a transformers model: found on the hub or in a folder, and loaded completely.
 
-A folder is what `save_pretrained` writes: `config.json`, tensors, `preprocessor_config.json`.
+A folder has the layout of `save_pretrained`: `config.json`, tensors, `preprocessor_config.json`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from bench.encoders.networks.hf_networks import FAMILIES, Family
 from bench.encoders.weights.checkpoints import faults_of, shortened
 from bench.encoders.weights.fetch import first_line
 from bench.encoders.weights.hf_preprocessing import FILES
-from bench.encoders.weights.state_dicts import stored_otherwise
+from bench.encoders.weights.state_dicts import stored_dtype_note
 from bench.errors import CheckpointError, UsageError
 
 FACTS = ("config.json", *FILES, "README.md")
@@ -26,10 +26,10 @@ FLOATS = {"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float6
 
 
 def model_folder(model: str) -> tuple[Path, str, tuple[str, ...]]:
-    """Return the folder with a model's files, where it came from, and notes.
+    """Return the folder with a model's files, its source, and notes.
 
     Raises:
-        UsageError: no folder, and no name of a model on the hub.
+        UsageError: neither a folder nor the name of a model on the hub.
         CheckpointError: the hub cannot be reached, or has no such model or revision.
     """
     if Path(model).expanduser().is_dir():
@@ -37,8 +37,8 @@ def model_folder(model: str) -> tuple[Path, str, tuple[str, ...]]:
     match = re.fullmatch(r"([\w.-]+/[\w.-]+)(?:@([\w./-]+))?", model)
     if not match or model.startswith((".", "/")):
         raise UsageError(
-            f"encoder 'hf:{model}': there is no such folder, and it is no model on the hub; write"
-            " hf:ORG/NAME@REVISION or hf:FOLDER. A single file is named with its family, such as"
+            f"encoder 'hf:{model}' is neither a folder nor a model on the hub; write"
+            " hf:ORG/NAME@REVISION or hf:FOLDER, and open a single file with its family, such as"
             " vjepa2:hf://ORG/NAME@REVISION/FILE."
         )
     from huggingface_hub import snapshot_download
@@ -55,20 +55,20 @@ def model_folder(model: str) -> tuple[Path, str, tuple[str, ...]]:
             snapshot_download(repository, revision=folder.name, allow_patterns=["pytorch_model*"])
     except (HfHubHTTPError, OSError, ValueError) as error:
         raise CheckpointError(
-            f"hf:{model} cannot be had ({first_line(error)}). Where there is no network, fetch it"
+            f"hf:{model} cannot be downloaded ({first_line(error)}). Without a network, fetch it"
             " elsewhere and pass the folder: --encoder hf:FOLDER."
         ) from error
     commit = folder.name
-    note = f"no revision was asked for: the newest was {commit}"
+    note = f"no revision was requested; the newest was {commit}"
     return folder, f"hf:{repository}@{commit}", () if revision else (note,)
 
 
 def configuration(folder: Path) -> dict[str, Any]:
-    """Return what `config.json` says, whose `model_type` is one of `FAMILIES`.
+    """Return `config.json`, with a `model_type` from `FAMILIES`.
 
     Raises:
-        UsageError: another kind of model.
-        CheckpointError: no such file, or one that is not understood.
+        UsageError: an unsupported model type.
+        CheckpointError: the file is missing or cannot be parsed.
     """
     path = folder / "config.json"
     try:
@@ -76,14 +76,12 @@ def configuration(folder: Path) -> dict[str, Any]:
         kind = config.get("model_type")
     except (OSError, ValueError, AttributeError) as error:
         raise CheckpointError(
-            f"{folder} is no folder of a transformers model: {path.name} cannot be read"
-            f" ({first_line(error)})."
+            f"{folder} is not a transformers model: cannot read {path.name} ({first_line(error)})."
         ) from error
     if kind not in FAMILIES:
         raise UsageError(
-            f"{folder} holds a model of type {kind!r}; those that are read are"
-            f" {', '.join(sorted(FAMILIES))}. For another one write a function of your own:"
-            " --encoder py:MODULE:FUNCTION."
+            f"{folder} holds a model of type {kind!r}; supported are {', '.join(sorted(FAMILIES))}."
+            " For any other, write a function of your own: --encoder py:MODULE:FUNCTION."
         )
     return config
 
@@ -91,8 +89,7 @@ def configuration(folder: Path) -> dict[str, Any]:
 def loaded(folder: Path, family: Family) -> tuple[nn.Module, tuple[str, ...]]:
     """Return the model with every tensor loaded in float32, and notes on heads that were left out.
 
-    The library replaces what a file lacks by random numbers and says so in passing; here it is
-    refused.
+    The library fills missing tensors with random numbers and only warns; here they are an error.
 
     Raises:
         UsageError: the library is not installed.
@@ -113,28 +110,28 @@ def loaded(folder: Path, family: Family) -> tuple[nn.Module, tuple[str, ...]]:
             local_files_only=True,
             trust_remote_code=False,
             output_loading_info=True,
-            ignore_mismatched_sizes=True,  # else they are not named; they are refused below
+            ignore_mismatched_sizes=True,  # to list them by name; they are refused below
             dtype=torch.float32,
             **family.build,
         )
     except (RuntimeError, OSError, ValueError) as error:
         raise CheckpointError(
-            f"{folder} does not hold the network of its config.json"
+            f"{folder} does not hold the network that its config.json describes"
             f" ({' '.join(str(error).split())}); copy or download it again."
         ) from error
     heads = _heads_alone(network, found, family, folder)
     bad = [key for key, tensor in network.state_dict().items() if not torch.isfinite(tensor).all()]
     if bad:
-        raise CheckpointError(f"{folder}: {shortened(bad)} hold values that are not finite.")
+        raise CheckpointError(f"{folder}: {shortened(bad)} have values that are not finite.")
     if heads:
-        notes += (f"left out, as parts of heads: {shortened(heads)}",)
+        notes += (f"left out as parts of heads: {shortened(heads)}",)
     return network, notes
 
 
 def _heads_alone(network: Any, found: Mapping[str, Any], family: Family, folder: Path) -> list[str]:
-    """Return the tensors that were left out, if they are of heads and nothing else is amiss.
+    """Return the unused tensors of heads, or raise if anything else differs.
 
-    `found` is what the library says of its loading.
+    `found` is the loading report of the library.
     """
     prefix = f"{network.base_model_prefix}."
     extra = {key: key.removeprefix(prefix) for key in sorted(found["unexpected_keys"])}
@@ -142,17 +139,17 @@ def _heads_alone(network: Any, found: Mapping[str, Any], family: Family, folder:
     unexpected = extra.keys() - heads
     if faults := faults_of(found["missing_keys"], unexpected, found["mismatched_keys"]):
         raise CheckpointError(
-            f"{folder} does not hold, exactly, the {len(network.state_dict())} tensors of"
+            f"{folder} does not hold exactly the {len(network.state_dict())} tensors of"
             f" {type(network).__name__}; {faults}. Give the complete folder."
         )
     return heads
 
 
 def _stored_types(folder: Path) -> tuple[str, ...]:
-    """Return notes on the precision of the tensors in a folder; only their headers are read.
+    """Return notes on the stored precision of the tensors in a folder; reads only file headers.
 
     Raises:
-        CheckpointError: a file that is cut short or damaged, or tensors that are no weights.
+        CheckpointError: a truncated or damaged file, or tensors that are not weights.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -163,20 +160,18 @@ def _stored_types(folder: Path) -> tuple[str, ...]:
                 kinds |= {key: file.get_slice(key).get_dtype() for key in file.keys()}  # noqa: SIM118
         except (SafetensorError, OSError) as error:
             raise CheckpointError(
-                f"{path} is damaged or is no safetensors file ({first_line(error)}); copy or"
-                " download it again."
+                f"{path} is damaged or not safetensors ({first_line(error)}); download it again."
             ) from error
-    whole = [key for key, kind in kinds.items() if kind not in FLOATS]
-    if whole:
+    invalid = [key for key, kind in kinds.items() if kind not in FLOATS]
+    if invalid:
         raise CheckpointError(
-            f"{folder}: {shortened(whole)} are not floating-point tensors; give the unquantised"
-            " checkpoint."
+            f"{folder}: {shortened(invalid)} are not floating-point; give unquantised weights."
         )
-    return stored_otherwise({FLOATS[kind] for kind in kinds.values()})
+    return stored_dtype_note({FLOATS[kind] for kind in kinds.values()})
 
 
 def licence(folder: Path) -> str:
-    """Return the licence that the model's README.md names in its head."""
+    """Return the licence in the front matter of the model's README.md."""
     readme = folder / "README.md"
     text = readme.read_text(errors="replace") if readme.is_file() else ""
     found = re.search(r"\A---\n(?:(?!---).*\n)*?license:\s*([\w.-]+)", text)

@@ -1,4 +1,4 @@
-"""What timm knows of its models, and their weights: published, in a file, or from a seed."""
+"""Cards and weights of timm models; weights are published, in a file, or from a seed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from bench.types import Card
 
 WRAPPERS = ("state_dict", "model")
 PREFIXES = ("module.", "_orig_mod.")
-# Data sets as the tags of timm spell them, most of which are their names here too.
+# Data sets as spelled in timm's tags; most have the same name here.
 DATA_SETS = frozenset(
     (
         *("in1k", "in12k", "in21k", "in22k", "lvd142m", "lvd1689m", "sat493m", "sa1b", "ig1b"),
@@ -32,7 +32,7 @@ UNLABELLED = ("mae", "dino", "lvd142m", "lvd1689m", "sat493m", "mim")
 
 @dataclass(frozen=True, kw_only=True)
 class TimmModel:
-    """A network of timm with its weights, and what is known of them."""
+    """A timm network with its weights, and their source and card."""
 
     network: nn.Module
     source: str
@@ -42,24 +42,26 @@ class TimmModel:
 
 
 def pretrained_card(name: str) -> dict[str, Any]:
-    """Return what timm knows of `NAME` or `NAME.TAG`: its `pretrained_cfg`.
+    """Return timm's `pretrained_cfg` of `NAME` or `NAME.TAG`.
 
     Raises:
         UsageError: timm has no such model, or the model no such tag.
     """
-    # Imported here: all of its networks are registered, which takes a second.
+    # Slow to import: registers all of its networks.
     import timm as library
 
     architecture, _, tag = name.partition(".")
     if not library.is_model(architecture):
         near = difflib.get_close_matches(architecture, library.list_models(), n=1)
         hint = f"did you mean {near[0]!r}?" if near else "see timm.list_models()."
-        raise UsageError(f"encoder 'timm/{name}': timm {library.__version__} has none; {hint}")
+        raise UsageError(
+            f"encoder 'timm/{name}': timm {library.__version__} has no such model; {hint}"
+        )
     tags = library.list_pretrained(f"{architecture}.*") if tag else [name]
     if name not in tags:
         raise UsageError(
-            f"encoder 'timm/{name}': timm {library.__version__} has no such weights of"
-            f" {architecture}; it has {shortened(tags) or 'none'}."
+            f"encoder 'timm/{name}': timm {library.__version__} has no such weights for"
+            f" {architecture}; available: {shortened(tags) or 'none'}."
         )
     found: Any = library.get_pretrained_cfg(name)
     card = dict(_built(name).pretrained_cfg) if found is None else found.to_dict()  # type: ignore[arg-type]
@@ -67,7 +69,7 @@ def pretrained_card(name: str) -> dict[str, Any]:
 
 
 def fresh(name: str, seed: int) -> TimmModel:
-    """Return a network as timm initialises it, from `seed` alone."""
+    """Return a network as timm initialises it, depending on `seed` alone."""
     network = _built(name, seed=seed)
     return TimmModel(network=network, source=f"random seed {seed}", is_floor=True)
 
@@ -84,15 +86,15 @@ def with_tensors(
     parts = (classifier,) if isinstance(classifier, str) else tuple(classifier or ())
     heads = [tensors[key] for key in (f"{part}.weight" for part in parts) if key in tensors]
     network = _built(name, num_classes=len(heads[0]) if heads else 0)
-    wanted = network.state_dict()
-    counters = {key for key, tensor in wanted.items() if not tensor.is_floating_point()}
+    state = network.state_dict()
+    counters = {key for key, tensor in state.items() if not tensor.is_floating_point()}
     weights, notes = as_float32(tensors, where, counters=counters)
     load_all(network, weights, where)
     return TimmModel(network=network, source=source, card=card, notes=notes)
 
 
 def about(card: Mapping[str, Any]) -> Card:
-    """Say what the tag of published weights says of their training."""
+    """Return the card of published weights, from the words of their tag."""
     words = str(card.get("tag") or "").split("_")
     labels: Any = "unknown"
     if int(card.get("num_classes") or 0) >= 1000 and any(w in DATA_SETS for w in words):
@@ -106,8 +108,8 @@ def about(card: Mapping[str, Any]) -> Card:
     )
 
 
-def _built(name: str, *, seed: int = 0, **asked: Any) -> nn.Module:
-    """A network that interpolates its positions to whatever shape it is given, if it can."""
+def _built(name: str, *, seed: int = 0, **more: Any) -> nn.Module:
+    """Return a network that interpolates its positions to any input shape, if it can."""
     import timm as library
 
     def make(**options: Any) -> nn.Module:
@@ -117,41 +119,40 @@ def _built(name: str, *, seed: int = 0, **asked: Any) -> nn.Module:
         return network
 
     try:
-        return make(dynamic_img_size=True, **asked)
-    except TypeError:  # a network that has no such option
-        return make(**asked)
+        return make(dynamic_img_size=True, **more)
+    except TypeError:  # a network without that option
+        return make(**more)
 
 
 def published(name: str, revision: str, card: Mapping[str, Any]) -> TimmModel:
     """Return the network with the weights that timm publishes.
 
     Raises:
-        UsageError: a revision of weights that do not lie on the hub.
-        CheckpointError: none are published, they cannot be had, or they are not the whole network.
+        UsageError: a revision of weights that are not on the hub.
+        CheckpointError: weights that are not published, unavailable or incomplete.
     """
     from huggingface_hub.errors import HfHubHTTPError
 
     place = card.get("hf_hub_id")
     if not place and not card.get("url"):
         raise CheckpointError(
-            f"timm/{name}: timm publishes no weights of it; give a file (--set"
-            " encoder.weights=FILE), or ask for random weights (--set encoder.random=true)."
+            f"timm/{name}: timm publishes no weights for it; give a file (--set"
+            " encoder.weights=FILE), or use random weights (--set encoder.random=true)."
         )
     if revision and not place:
-        raise UsageError(f"timm/{name}: its weights are not on a hub that has revisions.")
+        raise UsageError(f"timm/{name}: its weights are not on the hub; leave the revision out.")
     address = f"{place}@{revision}" if revision else place
     overlay: dict[str, Any] = {"pretrained_cfg_overlay": {"hf_hub_id": address}}
     try:
-        # With the classes of the card, since timm loads leniently where they differ.
+        # With the card's number of classes: timm does not load strictly if it differs.
         network = _built(name, pretrained=True, **(overlay if revision else {}))
     except RuntimeError as error:
         raise CheckpointError(
-            f"timm/{name}: what is published under this name is not, completely, this network:"
-            f" {' '.join(str(error).split())}"
+            f"timm/{name}: the published weights do not match: {' '.join(str(error).split())}"
         ) from error
     except (HfHubHTTPError, OSError, ValueError) as error:
         raise CheckpointError(
-            f"timm/{name}: its weights cannot be had ({first_line(error)}). Where there is no"
+            f"timm/{name}: its weights cannot be downloaded ({first_line(error)}). Without a"
             " network, fetch them elsewhere and pass the file: --set encoder.weights=FILE."
         ) from error
     source = f"hf:{address}" if place else str(card["url"])
@@ -159,12 +160,12 @@ def published(name: str, revision: str, card: Mapping[str, Any]) -> TimmModel:
 
 
 def read_bare(weights: str) -> tuple[Tensors, str]:
-    """Return the tensors of a file under bare names, and the file.
+    """Return the tensors of a file under bare names, and its path.
 
     Raises:
-        CheckpointError: no such file, or not the named tensors of one network.
+        CheckpointError: no such file, or not the state dict of one network.
     """
     path = fetch(weights)
     named, where = unwrapped(read_tensors(path), WRAPPERS, str(path))
-    expected = "give the tensors of one network, at the top or under 'state_dict' or 'model'"
+    expected = "give the state dict of one network, bare or under 'state_dict' or 'model'"
     return bare_names(named, PREFIXES, where, expected=expected), str(path)

@@ -1,9 +1,9 @@
-"""What a V-JEPA 2 weight file holds, under official names or those of transformers.
+"""Find the tensors in a V-JEPA 2 weight file, under official names or those of transformers.
 
 Official: the released layout of `bench.encoders.weights.layouts`, names under `module.backbone.`;
-it may hold position tables that the network does not use. Transformers (`model.safetensors` of
-`facebook/vjepa2-*`): one flat state dict with `encoder.*` and `predictor.*`, queries, keys and
-values apart; classifiers have both under `vjepa2.` and beside them `pooler.*` and `classifier.*`.
+it may hold unused position tables. Transformers (`model.safetensors` of `facebook/vjepa2-*`): one
+flat state dict with `encoder.*` and `predictor.*` and separate queries, keys and values; in
+classifiers both are under `vjepa2.`, next to `pooler.*` and `classifier.*`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from bench.encoders.networks.video_vit import LAYER_NORM_EPS
 from bench.encoders.weights.checkpoints import read_tensors
 from bench.encoders.weights.encoder_folder import VJEPA2, read_folder
 from bench.encoders.weights.family_files import hub_config, refuse_other_facts
-from bench.encoders.weights.held_tensors import Held, widened
+from bench.encoders.weights.held_tensors import StoredEncoder, widened
 from bench.encoders.weights.layouts import (
     HUB_PREFIX,
     Check,
@@ -27,10 +27,10 @@ from bench.encoders.weights.layouts import (
     leftover_tables,
     predictor_adds_table,
 )
-from bench.encoders.weights.state_dicts import Tensors, joined, renamed
+from bench.encoders.weights.state_dicts import Tensors, fuse_qkv, renamed
 from bench.errors import CheckpointError
 
-# What transformers can vary and no tensor tells; the encoder here is the released one.
+# Settings of transformers that leave no trace in tensors, with the released values.
 HUB_FACTS = {"hidden_act": "gelu", "layer_norm_eps": LAYER_NORM_EPS}
 QKV = ("query", "key", "value")
 _PART = r"(weight|bias)"
@@ -38,7 +38,7 @@ _UNPREFIXED = ((rf"{re.escape(HUB_PREFIX)}(.+)", r"\1"),)
 
 
 def _hub_rules(network: str, block: str, **names: str) -> tuple[tuple[str, str], ...]:
-    """Return rules from hub names to official ones: those of a network's blocks, and `names`."""
+    """Return renaming rules from hub to official names: the blocks of a network, and `names`."""
     of_block = rf"{network}\.layer\.(\d+)\."
     return (
         *((rf"{network}\.{hub}\.{_PART}", rf"{official}.\1") for official, hub in names.items()),
@@ -60,7 +60,7 @@ _PREDICTOR = _hub_rules(
     predictor_norm="layernorm",
     predictor_proj="proj",
 )
-# What is known not to be the encoder's.
+# Known tensors that do not belong to the encoder.
 _HUB_ATTENTION = r"(?:q_proj|k_proj|v_proj|out_proj)"
 _PARTS = {
     "the predictor": "|".join(
@@ -76,11 +76,11 @@ _PARTS = {
 }
 
 
-def read_rotary(path: Path, key: str, *, leftover_table: bool = False) -> Held:
+def read_rotary(path: Path, key: str, *, leftover_table: bool = False) -> StoredEncoder:
     """Return the encoder tensors of a V-JEPA 2 file or folder, as float32.
 
-    `key` picks one of the two encoders of the released layout. With `leftover_table` a position
-    table beside an encoder without a predictor is taken for one that the network does not use.
+    `key` selects one of the two encoders in the released layout. `leftover_table` declares the
+    position table of an encoder without a predictor unused.
 
     Raises:
         CheckpointError: no V-JEPA 2 encoder under `key`, or tensors that cannot be weights.
@@ -88,21 +88,21 @@ def read_rotary(path: Path, key: str, *, leftover_table: bool = False) -> Held:
     if path.is_dir():
         return read_folder(path, VJEPA2)
     content, where = read_tensors(path), str(path)
-    said: Mapping[str, Any] = {}
+    config: Mapping[str, Any] = {}
     if has_hub_names(content):
         named = renamed(bare(content, where), _UNPREFIXED, where)
         tensors, notes = _encoder_from_hub(named, where)
-        said = hub_config(path)
-        refuse_other_facts(said, HUB_FACTS, where)
+        config = hub_config(path)
+        refuse_other_facts(config, HUB_FACTS, where)
     else:
         tensors, notes = encoder_of(content, key, where, _check_rotary(leftover_table))
         if tensors.pop("pos_embed", None) is not None:
-            notes += ("pos_embed of the file is left over and not used: positions rotate",)
-    return widened(Held(where=where, tensors=tensors, notes=notes, config=said))
+            notes += ("pos_embed of the file is an unused leftover: positions are rotary",)
+    return widened(StoredEncoder(where=where, tensors=tensors, notes=notes, config=config))
 
 
-def read_rotary_predictor(path: Path) -> tuple[Held, int | None]:
-    """Return the predictor's tensors under official names, and the patch size (pixels) if told.
+def read_rotary_predictor(path: Path) -> tuple[StoredEncoder, int | None]:
+    """Return the predictor's tensors under official names, and the patch size (pixels) if known.
 
     Raises:
         CheckpointError: no V-JEPA 2 predictor, or tensors that cannot be weights.
@@ -116,59 +116,57 @@ def read_rotary_predictor(path: Path) -> tuple[Held, int | None]:
         kernel = named.get("encoder.embeddings.patch_embeddings.proj.weight")
     elif not networks.get("predictor"):
         raise CheckpointError(
-            f"{where} holds no predictor; take the pretraining checkpoint, which has 'predictor'"
-            " beside its encoders."
+            f"{where} has no predictor; use the pretraining checkpoint, which has 'predictor'."
         )
     else:
         if predictor_adds_table(networks) and not leftover_tables(networks):
             raise CheckpointError(
-                f"{where} holds a predictor of V-JEPA, which adds a position table"
-                " (predictor_pos_embed); only those of V-JEPA 2 are read here."
+                f"{where} holds a V-JEPA predictor (predictor_pos_embed); give a V-JEPA 2 file."
             )
         tensors = bare(networks["predictor"], f"{where} [predictor]")
         if tensors.pop("predictor_pos_embed", None) is not None:
-            notes = ("predictor_pos_embed of the file is left over and not used",)
+            notes = ("predictor_pos_embed of the file is an unused leftover",)
         encoder = networks.get("target_encoder") or networks.get("encoder") or {}
         ends = "patch_embed.proj.weight"
         kernel = next((t for name, t in encoder.items() if name.endswith(ends)), None)
-    held = widened(Held(where=f"{where} [predictor]", tensors=tensors, notes=notes))
-    return held, None if kernel is None else int(kernel.shape[-1])
+    stored = widened(StoredEncoder(where=f"{where} [predictor]", tensors=tensors, notes=notes))
+    return stored, None if kernel is None else int(kernel.shape[-1])
 
 
 def _check_rotary(leftover_table: bool) -> Check:
     def check(tensors: Tensors, networks: Mapping[str, Any], where: str) -> None:
-        told = bool(networks.get("predictor"))
-        if told and predictor_adds_table(networks) and not leftover_tables(networks):
+        has_predictor = bool(networks.get("predictor"))
+        if has_predictor and predictor_adds_table(networks) and not leftover_tables(networks):
             raise CheckpointError(
                 f"{where} is a V-JEPA file: its predictor adds a position table"
-                " (predictor_pos_embed), where V-JEPA 2 rotates positions; open it as vjepa:FILE."
+                " (predictor_pos_embed), V-JEPA 2 has rotary positions; open it as vjepa:FILE."
             )
-        if "pos_embed" in tensors and not told and not leftover_table:
+        if "pos_embed" in tensors and not has_predictor and not leftover_table:
             raise CheckpointError(
-                f"{where} holds pos_embed and no predictor, so it does not tell whether its table"
-                " is added (V-JEPA: open it as vjepa:FILE) or left over, as in files of V-JEPA 2;"
-                " if you know it is one, say --set encoder.leftover_table=true."
+                f"{where} has pos_embed but no predictor, so it is unclear whether the table is"
+                " used (V-JEPA: open it as vjepa:FILE) or an unused leftover, as in V-JEPA 2 files;"
+                " if you know it is V-JEPA 2, use --set encoder.leftover_table=true."
             )
 
     return check
 
 
 def _encoder_from_hub(named: Tensors, where: str) -> tuple[Tensors, tuple[str, ...]]:
-    """Rename to official names; what is known not to be the encoder's is counted and left out."""
+    """Rename to official names; known tensors of other parts are left out, with a note."""
     rest, notes = named, []
     for what, pattern in _PARTS.items():
         part = {name for name in rest if re.fullmatch(pattern, name)}
         rest = {name: tensor for name, tensor in rest.items() if name not in part}
         if part:
             notes.append(f"{len(part)} tensors of {what} left out")
-    rest = joined(rest, f"encoder{_HUB_QKV}", r"blocks.\1.attn.qkv.\3", QKV)
+    rest = fuse_qkv(rest, f"encoder{_HUB_QKV}", r"blocks.\1.attn.qkv.\3", QKV)
     return renamed(rest, _ENCODER, where), tuple(notes)
 
 
 def _predictor_from_hub(plain: Tensors, where: str) -> Tensors:
-    own = {name: tensor for name, tensor in plain.items() if name.startswith("predictor.")}
-    stacked = own.pop("predictor.embeddings.mask_tokens", None)
-    own = joined(own, f"predictor{_HUB_QKV}", r"predictor_blocks.\1.attn.qkv.\3", QKV)
+    part = {name: tensor for name, tensor in plain.items() if name.startswith("predictor.")}
+    stacked = part.pop("predictor.embeddings.mask_tokens", None)
+    part = fuse_qkv(part, f"predictor{_HUB_QKV}", r"predictor_blocks.\1.attn.qkv.\3", QKV)
     tokens = () if stacked is None else stacked.unbind(0)
     masks = {f"mask_tokens.{number}": token for number, token in enumerate(tokens)}
-    return {**renamed(own, _PREDICTOR, where), **masks}
+    return {**renamed(part, _PREDICTOR, where), **masks}

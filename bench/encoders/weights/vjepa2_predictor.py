@@ -1,9 +1,9 @@
-"""The predictor of V-JEPA 2, read from its files: features of places that no token was seen at.
+"""The predictor of V-JEPA 2, which predicts the features of masked tokens, from its files.
 
-arXiv 2506.09985, section 2: a narrow transformer over the projected context tokens and one mask
-token per hidden place; places turn queries and keys. State-dict names are the released ones.
+arXiv 2506.09985, section 2: a narrow transformer with rotary positions over the projected context
+tokens and one mask token per masked position. State-dict names are the released ones.
 
-Shape letters: B clips, K context tokens, P predicted tokens, D width of the encoder, d its own.
+Shape letters: B clips, K context tokens, P predicted tokens, D width of the encoder.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from bench.encoders.networks.rope import RotaryBlock, axis_width, turns_at
+from bench.encoders.networks.rope import RotaryBlock, axis_width, cos_sin_at
 from bench.encoders.networks.video_vit import LAYER_NORM_EPS
 from bench.encoders.weights.checkpoints import fetch, load_all
 from bench.encoders.weights.state_dicts import num_numbered
@@ -27,13 +27,13 @@ NEEDED = (
 
 
 class RotaryPredictor(nn.Module):
-    """Context tokens `[B, K, D]` to predictions `[B, P, D]` of the tokens at given places.
+    """Context tokens `[B, K, D]` to predictions `[B, P, D]` of the tokens at given positions.
 
-    `rows_columns` is the token grid (h, w) whose numbers are places; unlike the encoder, the
-    predictor cannot see it from its input. `notes` are sentences about the load.
+    `rows_columns` is the token grid (h, w) that positions index; unlike for the encoder, the input
+    does not show it. `notes` are sentences about how the weights were loaded.
 
     Raises:
-        UsageError: a width that its heads do not divide, or heads too narrow for three axes.
+        UsageError: a width not divisible by its heads, or heads too narrow for three axes.
     """
 
     def __init__(
@@ -51,8 +51,7 @@ class RotaryPredictor(nn.Module):
         super().__init__()
         if num_heads < 1 or width % num_heads:
             raise UsageError(
-                f"a predictor of width {width} cannot be split over {num_heads} heads; give"
-                " num_heads that divide it."
+                f"width {width} cannot be split over num_heads {num_heads}; give a divisor of it."
             )
         self.head_dim = width // num_heads
         axis_width(self.head_dim)
@@ -73,18 +72,18 @@ class RotaryPredictor(nn.Module):
     ) -> torch.Tensor:
         """Return predictions `[B, P, D]` in the order of `target`.
 
-        `tokens` `[B, K, D]` are the encoder's, at the places `context` int64 `[B, K]`; `target`
-        int64 `[B, P]` are the places to predict, `number` picks the mask token: pretraining with
-        one number of frames trains 0 alone, for all masks, and anticipation takes 1.
+        `tokens` `[B, K, D]` are the encoder's at positions `context` int64 `[B, K]`; `target` int64
+        `[B, P]` are the positions to predict. `number` selects the mask token: pretraining with a
+        single number of frames trains only 0, for all masks; anticipation uses 1.
         """
         x = self.predictor_embed(tokens)
         hidden = self.mask_tokens[number].to(x.dtype).expand(*target.shape, -1)
         x = torch.cat([x, hidden], dim=1)
-        places = torch.cat([context, target], dim=1)
-        cos, sin = turns_at(places, self.rows_columns, self.head_dim)
-        turns = cos.unsqueeze(1), sin.unsqueeze(1)
+        positions = torch.cat([context, target], dim=1)
+        cos, sin = cos_sin_at(positions, self.rows_columns, self.head_dim)
+        cos_sin = cos.unsqueeze(1), sin.unsqueeze(1)
         for block in self.predictor_blocks:
-            x = block(x, turns)
+            x = block(x, cos_sin)
         x = x[:, context.shape[1] :]
         predicted: torch.Tensor = self.predictor_proj(self.predictor_norm(x))
         return predicted
@@ -97,43 +96,42 @@ def read_predictor(
     image_size: int = 256,
     patch_size: int | None = None,
 ) -> RotaryPredictor:
-    """Return the predictor in a V-JEPA 2 checkpoint or transformers' file, every tensor loaded.
+    """Return the frozen predictor of a V-JEPA 2 checkpoint or transformers file, fully loaded.
 
-    It is frozen. `image_size` and `patch_size` (pixels) give its token grid; the patch size is read
-    off the encoder beside it. Heads are 12 where the width is the released 384.
+    `image_size` and `patch_size` (pixels) give its token grid; the patch size is read from the
+    encoder in the same file. The released width 384 has 12 heads.
 
     Raises:
-        CheckpointError: no complete predictor of V-JEPA 2, or one whose heads nobody says.
-        UsageError: a grid that cannot be, or heads that do not fit.
+        CheckpointError: not a complete V-JEPA 2 predictor, or an unknown number of heads.
+        UsageError: an impossible grid, or heads that do not fit.
     """
-    held, patch_held = read_rotary_predictor(fetch(weights))
-    patch = patch_held if patch_size is None else patch_size
+    file, stored_patch = read_rotary_predictor(fetch(weights))
+    patch = stored_patch if patch_size is None else patch_size
     if patch is None or patch < 1 or image_size < 1 or image_size % patch:
         raise UsageError(
-            f"{held.where}: image_size {image_size} and patch_size {patch} make no token grid; give"
-            " the two that its encoder was trained with."
+            f"{file.where}: image_size {image_size} and patch_size {patch} do not form a grid; give"
+            " those that its encoder was trained with."
         )
-    if patch_held not in (None, patch):
+    if stored_patch not in (None, patch):
         raise CheckpointError(
-            f"{held.where}: its encoder has patch_size {patch_held}, but {patch} was asked; leave"
-            " the option out."
+            f"{file.where}: its encoder has patch_size {stored_patch}, not {patch}; leave it out."
         )
-    tensors, where = held.tensors, held.where
+    tensors, where = file.tensors, file.where
     faults = [name for name in NEEDED if name not in tensors or tensors[name].ndim != 2]
     if faults:
         raise CheckpointError(
-            f"{where} does not hold {', '.join(faults)}, so it is no complete predictor; give a"
-            " V-JEPA 2 checkpoint with all its tensors."
+            f"{where} is not a complete predictor: it has no {', '.join(faults)}; give a V-JEPA 2"
+            " checkpoint with all its tensors."
         )
     embed, proj, fc1 = (tensors[name] for name in NEEDED)
     width, encoder_width = embed.shape
     heads = RELEASED_HEADS if num_heads is None and width == RELEASED_WIDTH else num_heads
     if heads is None:
         raise CheckpointError(
-            f"{where}: the number of heads cannot be read off the tensors (width {width} is not"
-            f" the released {RELEASED_WIDTH}); give num_heads."
+            f"{where}: the tensors do not show the number of heads (width {width} is not the"
+            f" released {RELEASED_WIDTH}); give num_heads."
         )
-    with torch.device("meta"):  # built as the shapes say; loading finds whether all is there
+    with torch.device("meta"):  # built from shapes; loading checks completeness
         predictor = RotaryPredictor(
             width=width,
             depth=num_numbered(tensors, r"predictor_blocks\.(\d+)\."),
@@ -144,6 +142,6 @@ def read_predictor(
             out_width=proj.shape[0],
             rows_columns=(image_size // patch,) * 2,
         )
-    predictor.notes = held.notes
+    predictor.notes = file.notes
     load_all(predictor, tensors, where)
     return predictor.eval().requires_grad_(False)

@@ -1,4 +1,4 @@
-"""Texts read as an English-speaking engineer would write them: patterns that give a translation away."""
+"""Texts read as an English-speaking engineer would write them: no translated pattern is left."""
 
 import re
 from pathlib import Path

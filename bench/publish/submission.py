@@ -200,13 +200,14 @@ def _classes(record: Record, predictions: Path, folder: Path) -> list[str]:
 def config_toml(fields: Mapping[str, Any]) -> str:
     """Return the configuration of a record as a file for `bench run`, with comments on inputs."""
     config, probe = plain_config(fields["config"]), fields["probe"]
-    comments = [f"To repeat record {fields['id']}: bench run {CONFIG} --data DIR"]
+    # An unchanged record gives the bytes of its earlier bundles, so these words stay.
+    comments = [f"Record {fields['id']}, again: bench run {CONFIG} --data DIR"]
     if fields["encoder"].get("weights_sha256"):
         comments.append(f"SHA-256 of the encoder's weights: {fields['encoder']['weights_sha256']}")
     if probe.get("released_sha256"):
         comments.append(f"with --probe-weights FILE, SHA-256 {probe['released_sha256']}")
     if config.get("task") == "none":
-        comments = [f"Record {fields['id']} was made by bench probe from features from elsewhere."]
+        comments = [f"Record {fields['id']} was made by bench probe from features of elsewhere."]
     lines = [f"# {line}" for line in comments]
     tables = {key: value for key, value in config.items() if isinstance(value, Mapping)}
     lines += [f"{key} = {_toml(value)}" for key, value in config.items() if key not in tables]

@@ -17,7 +17,7 @@ from bench.data.discover.split_files import read_split
 from bench.errors import UsageError
 from bench.evaluate.evaluate import Outcome, evaluate, prepared_runs
 from bench.features import encode as encoding
-from bench.records.record import Result
+from bench.records.record import Record
 from bench.studies.low_shot_study import shares_of, study
 from bench.types import Silent
 from tests.commands import Bench
@@ -79,7 +79,7 @@ def machine_at(home: Path) -> Machine:
     return Machine(home=home, device="cpu")
 
 
-def run_apart(configs: list[RunConfig], machine: Machine) -> list[Result]:
+def run_apart(configs: list[RunConfig], machine: Machine) -> list[Record]:
     """The same one by one, as `bench run --set task.fraction=F --set task.draw=D` makes them."""
     made = []
     for options in OPTIONS:

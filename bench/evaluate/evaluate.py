@@ -47,11 +47,8 @@ def evaluate(runs: Iterable[tuple[Job, RunFeatures]]) -> Iterator[Outcome]:
     """
     for job, features in runs:
         begin = time.perf_counter()
-        path, reads, overwrite = (
-            record_path(job, features),
-            job.probe.reads,
-            features.machine.overwrite,
-        )
+        path, reads = record_path(job, features), job.probe.reads
+        overwrite = features.machine.overwrite
         if path.exists() and not overwrite:
             yield Outcome(record=read_record(path), path=path, kept=True)
             continue

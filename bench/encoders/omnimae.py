@@ -36,7 +36,7 @@ def omnimae(state: StoredEncoder) -> tuple[StoredEncoder, Form, Card]:
     """
     if not any(name.startswith("trunk.") for name in state.tensors):
         raise CheckpointError(
-            f"{state.where} has no trunk.*, so it is not OmniMAE; if VideoMAE, open videomae:FILE."
+            f"{state.where} has no trunk.*, so it is not OmniMAE; open VideoMAE as videomae:FILE."
         )
     state, parts = leave_out(state, PARTS)
     state = replace(state, tensors=renamed(state.tensors, NAMES, state.where), config={})

@@ -93,7 +93,7 @@ def test_a_run_reads_what_was_added_and_no_root(tmp_path: Path, root: Path) -> N
 def test_a_split_that_was_not_added_is_named(tmp_path: Path, root: Path) -> None:
     add({"val": read_split(K400, root, "val")}, tmp_path / "k400")
     assert added_root(tmp_path / "k400") == root
-    with pytest.raises(DataError, match=r"holds val of Kinetics-400 but not train.*data add k400"):
+    with pytest.raises(DataError, match=r"has val of Kinetics-400 but not train.*data add k400"):
         k400(data=tmp_path)
 
 

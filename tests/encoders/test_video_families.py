@@ -564,7 +564,7 @@ def test_hiera_file_is_loaded_whole_or_refused(tmp_path: Path) -> None:
 REFUSED = {
     "MVD pretraining as VideoMAE": ("videomae", mvd_pretrained, "open it as mvd:FILE"),
     "VideoMAE pretraining as MVD": ("mvd", videomae_pretrained, "open it as videomae:FILE"),
-    "VideoMAE as OmniMAE": ("omnimae", videomae_tuned, "open it as videomae:FILE"),
+    "VideoMAE as OmniMAE": ("omnimae", videomae_tuned, "open VideoMAE as videomae:FILE"),
     "OmniMAE as VideoMAE": (
         "videomae",
         lambda: omnimae_file(pretrained=True),

@@ -185,7 +185,7 @@ def test_folder_whose_description_does_not_fit_is_refused(
 
 @pytest.mark.parametrize(
     ("change", "says"),
-    [({"depth": 4}, "says depth 4, its tensors 3"), ({"num_frames": 16}, "position table")],
+    [({"depth": 4}, "has depth 4, its tensors have 3"), ({"num_frames": 16}, "position table")],
 )
 def test_folder_whose_architecture_contradicts_its_tensors_is_refused(
     tmp_path: Path, change: dict[str, int], says: str

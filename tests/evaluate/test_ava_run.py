@@ -162,7 +162,7 @@ def test_boxes_that_cannot_be_are_refused_with_their_line(
 def test_detections_of_another_split_are_refused(bench: Bench, root: Path) -> None:
     other = root / "detections" / "ava_detection_train_boxes_and_labels_v2.2.csv"
     said = refused(bench, root, "--set", f"task.detections={other}")
-    assert "of the same split" in said and other.name in said
+    assert "the ground truth's split" in said and other.name in said
 
 
 def test_labels_of_few_videos(bench: Bench, root: Path, tmp_path: Path) -> None:

@@ -85,5 +85,5 @@ def test_an_unknown_device_is_refused() -> None:
 def test_auto_is_the_cpu_where_there_is_no_gpu_and_cuda_is_refused() -> None:
     with join("auto") as world:
         assert world.device.type == "cpu"
-    with pytest.raises(UsageError, match="sees no GPU"):
+    with pytest.raises(UsageError, match="finds no GPU"):
         join("cuda").__enter__()

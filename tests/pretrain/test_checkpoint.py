@@ -307,7 +307,7 @@ NORM = "module.backbone.norm.weight"
     [
         (without("target_encoder"), "not a pretraining checkpoint: it has no target_encoder"),
         (without("opt"), "it has no opt; give"),
-        (without("encoder", NORM), r"\[encoder\] holds 40 of the 41 .* missing: norm.weight\. Not"),
+        (without("encoder", NORM), r"\[encoder\] has 40 of the 41 .* missing: norm.weight\. Not"),
         (put(torch.zeros(2), "encoder", "module.backbone.x"), "unexpected: x"),
         (put(torch.zeros(3), "target_encoder", NORM), r"norm.weight \(file \[3\], network \[28\]"),
         (
@@ -320,7 +320,7 @@ NORM = "module.backbone.norm.weight"
         (put({"step": torch.ones(())}, "opt", "state", 0), "unexpected: step of pos_embed"),
         (put(torch.zeros(2), "opt", "state", 1, "exp_avg"), r"proj.weight \(file \[2\], network"),
         (put([1], "opt", "param_groups", 0, "params"), "groups of 1, 13, 27, 20 parameters, but"),
-        (put({}, "opt", "state"), r"holds 0 of the 216 tensors"),
+        (put({}, "opt", "state"), r"has 0 of the 216 tensors"),
         (put("2", "frozenbench", "format"), "with the version of frozenbench that wrote it"),
     ],
 )

@@ -54,14 +54,14 @@ def test_damaged_tensors_are_refused(tmp_path: Path) -> None:
     content = bytearray((tmp_path / TENSORS).read_bytes())
     content[-1] ^= 1
     (tmp_path / TENSORS).write_bytes(content)
-    with pytest.raises(CheckpointError, match=r"not what probe\.json was written for"):
+    with pytest.raises(CheckpointError, match=r"does not match the digest in probe\.json"):
         load_fitted(tmp_path)
 
 
 def test_incomplete_folder_is_refused(tmp_path: Path) -> None:
     saved(tmp_path)
     (tmp_path / TENSORS).unlink()
-    with pytest.raises(CheckpointError, match=r"no probe\.safetensors"):
+    with pytest.raises(CheckpointError, match=r"probe\.safetensors is missing"):
         load_fitted(tmp_path)
 
 

@@ -290,7 +290,7 @@ def test_shares_go_from_few_to_many_and_all_labels_are_drawn_once() -> None:
     ]
     with pytest.raises(UsageError, match="no share"):
         shares_of((), (), 3)
-    with pytest.raises(UsageError, match="draws 0"):
+    with pytest.raises(UsageError, match="draws = 0"):
         shares_of((0.5,), (), 0)
 
 

@@ -234,7 +234,7 @@ def spellings(name: str) -> set[str]:
     short = re.sub(r"^(encoder|trunk)\.", "", bare(name))
     found = {name, bare(name), short, official(bare(name)), official(short)}
     if "patch_embed" in short:
-        found |= {"patch_embed.proj", "patch embedding", "image encoder"}
+        found |= {"patch_embed.proj", "patch embedding", "image encoder", "for images"}
     return found
 
 

@@ -164,7 +164,7 @@ def test_processes_that_are_started_take_our_own_packages(installed: Any, foreig
 
 
 @pytest.fixture
-def workplace(tmp_path: Path, video_set: Path) -> Any:
+def newcomer(tmp_path: Path, video_set: Path) -> Any:
     """A folder with what the commands of the guide name, and nothing else."""
     shutil.copytree(video_set, tmp_path / "my_videos")
     shutil.copytree(video_set, tmp_path / "my_gestures" / "videos")
@@ -184,17 +184,17 @@ def workplace(tmp_path: Path, video_set: Path) -> Any:
 
 
 def test_every_file_of_the_guide_runs_as_printed_with_the_installed_wheel(
-    installed: Any, workplace: Any
+    installed: Any, newcomer: Any
 ) -> None:
     kinds = {code.split("\n@")[1].split("\n")[0] for _, code, _ in EXAMPLES if "\n@" in code}
     assert kinds == {"encoder", "task", "probe", "board", "recipe"}
     for name, code, _ in EXAMPLES:
-        (workplace / name).write_text(code)
+        (newcomer / name).write_text(code)
     for name, _, command in EXAMPLES:
         code, out, error = installed(command)
         assert code in (0, 3), f"{name}: {command}\n{out}{error}"
         assert out.strip(), name
-    with (workplace / "home" / "tables" / "small_table.csv").open() as file:
+    with (newcomer / "home" / "tables" / "small_table.csv").open() as file:
         rows = {row["encoder"]: row for row in csv.DictReader(file)}
     for encoder, probe in (("my_resnet", "knn"), ("random:vit_digits", "prototype")):
         assert rows[encoder][f"folder/{probe}@honest@1"], rows

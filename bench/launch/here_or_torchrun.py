@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import signal
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from bench.errors import UsageError
 from bench.launch.slurm import SlurmOptions, submit
@@ -34,14 +35,27 @@ def launch(
     Raises:
         UsageError: no GPU, an impossible number of processes, or no Slurm.
     """
-    os.environ["PYTHONSAFEPATH"] = "1"  # so that a user's folder `bench` is not run instead
-    if slurm is None:
-        return _launch_here(arguments, _num_processes(gpus), module)
-    if gpus is not None:
-        raise UsageError("--gpus is for this machine; for a job use --slurm gpus=N.")
-    job = submit(arguments, slurm, module=module)
+    with _safe_path():
+        if slurm is None:
+            return _launch_here(arguments, _num_processes(gpus), module)
+        if gpus is not None:
+            raise UsageError("--gpus is for this machine; for a job use --slurm gpus=N.")
+        job = submit(arguments, slurm, module=module)
     print(f"job {job.job_id}; its logs: {job.paths.folder}")
     return 0
+
+
+@contextmanager
+def _safe_path() -> Iterator[None]:
+    """Keep processes that are started from running a user's folder `bench`; restore afterwards."""
+    before = os.environ.get("PYTHONSAFEPATH")
+    os.environ["PYTHONSAFEPATH"] = "1"
+    try:
+        yield
+    finally:
+        del os.environ["PYTHONSAFEPATH"]
+        if before is not None:
+            os.environ["PYTHONSAFEPATH"] = before
 
 
 def _launch_here(arguments: Sequence[str], num_processes: int, module: str) -> int:

@@ -239,3 +239,10 @@ def test_a_job_is_not_also_for_this_machine() -> None:
 def test_a_job_needs_time_beyond_saving(folder: Path) -> None:
     with pytest.raises(UsageError, match="more hours"):
         SlurmOptions(folder=folder, hours=0.04, seconds_to_save=180)
+
+
+def test_launching_leaves_the_environment_of_this_process_as_it_was() -> None:
+    before = dict(os.environ)
+    with pytest.raises(UsageError):
+        launch(["ls"], gpus=0)
+    assert dict(os.environ) == before

@@ -24,7 +24,7 @@ from bench.features.extraction import Extraction
 from bench.metrics.frame_rows import FrameIndex
 from bench.preflight.probe_contract import require_probe
 from bench.preflight.settle import settled_task_options
-from bench.preflight.task_contract import require_task
+from bench.preflight.task_contract import build_task
 from bench.protocols import EvaluationProtocol
 from bench.types import ClipPlan, Fitted, Probe
 
@@ -168,9 +168,7 @@ def recipes(
 
 def open_task(config: RunConfig, machine: Machine) -> Task:
     """Build the task of a run, with `--data` as its `data` option and `limit` rows per split."""
-    options = settled_task_options(config, machine)
-    task: Task = registry.build("tasks", config.task, options)
-    require_task(config.task, task)
+    task = build_task(config.task, settled_task_options(config, machine))
     if config.limit is None:
         return task
     fit, score = _first(task.fit, config.limit), _first(task.score, config.limit)

@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bench import registry
 from bench.config import Machine, expand
 from bench.data.boxes.check_boxes import check_boxes, look_at_key_frames
 from bench.data.boxes.regions import Regions
@@ -23,7 +22,7 @@ from bench.data.media.media import Media
 from bench.data.views.clip_frames import KEYFRAME, frame_indices, repeated_frames
 from bench.files import write_whole
 from bench.preflight.settle import settled_task_options
-from bench.preflight.task_contract import require_task
+from bench.preflight.task_contract import build_task
 from bench.types import ClipPlan, IntArray, Kind, Progress
 
 
@@ -124,9 +123,7 @@ def task_of(name: str, settings: Sequence[str], machine: Machine) -> Task:
     """
     prefixed = [s if s.startswith("task.") else f"task.{s}" for s in settings]
     [config] = expand({"encoder": "none", "task": name, "probe": "none"}, prefixed)
-    task: Task = registry.build("tasks", name, settled_task_options(config, machine))
-    require_task(name, task)
-    return task
+    return build_task(name, settled_task_options(config, machine))
 
 
 def write_reports(reports: Mapping[str, CheckReport], folder: Path) -> list[Path]:

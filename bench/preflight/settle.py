@@ -10,6 +10,7 @@ from bench import registry
 from bench.config import Machine, RunConfig
 from bench.data.few_labels import normalised_options
 from bench.encoders.named import builder, name_and_weights
+from bench.types import Settings
 
 
 def settled(config: RunConfig, machine: Machine | None = None) -> RunConfig:
@@ -45,9 +46,13 @@ def settled(config: RunConfig, machine: Machine | None = None) -> RunConfig:
 def settled_task_options(config: RunConfig, machine: Machine | None) -> dict[str, Any]:
     """Return the task's options, with `data` of the machine as the default if it takes `data`."""
     data = data_of(machine, config.task) if machine is not None else None
-    takes_data = "data" in registry.find("tasks", config.task).options
-    given = {"data": data} if data is not None and takes_data else {}
-    return {**given, **config.task_options}
+    return with_data(config.task, data, config.task_options)
+
+
+def with_data(task: str, data: Path | None, options: Settings) -> dict[str, Any]:
+    """Return the options of a task, with `data` as the default if it takes `data`."""
+    takes_data = data is not None and "data" in registry.find("tasks", task).options
+    return {**({"data": data} if takes_data else {}), **options}
 
 
 def data_of(machine: Machine, task: str) -> Path | None:

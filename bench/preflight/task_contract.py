@@ -9,7 +9,7 @@ import numpy as np
 from bench import registry
 from bench.contracts import KIND, OPTIONS, TEXT, TEXTS, Members, check_members, require
 from bench.data.manifest import Manifest, Task
-from bench.types import ClipPlan
+from bench.types import ClipPlan, Settings
 
 _MANIFEST = (lambda value: isinstance(value, Manifest), "a bench.Manifest")
 _PLAN = (lambda value: isinstance(value, ClipPlan), "a bench.ClipPlan")
@@ -35,6 +35,18 @@ MANIFEST: Members = {
     "classes": TEXTS,
     "labels": (_is_labels, "int64 [rows], or 0 and 1 int64 [rows, classes]"),
 }
+
+
+def build_task(name: str, options: Settings) -> Task:
+    """Build a registered task and check it.
+
+    Raises:
+        UsageError: an unknown option, or a user-defined task that is not as it must be.
+        DataError: the annotations cannot be read.
+    """
+    task: Task = registry.build("tasks", name, options)
+    require_task(name, task)
+    return task
 
 
 def require_task(name: str, task: Any) -> None:

@@ -18,16 +18,15 @@ import json
 import math
 import os
 import posixpath
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any, overload
+from typing import overload
 
 import numpy as np
 import torch
 
-from bench import registry
 from bench.data.discover.annotations import (
     EXTENSIONS,
     FILE_COLUMNS,
@@ -36,9 +35,9 @@ from bench.data.discover.annotations import (
     read_lines,
     unquote,
 )
-from bench.data.manifest import Task
 from bench.errors import DataError, UsageError
-from bench.preflight.task_contract import require_task
+from bench.preflight.settle import with_data
+from bench.preflight.task_contract import build_task
 
 TASK = "task:"
 NUM_PROBED = 16  # evenly spaced names per list that are looked up to find its root folder
@@ -166,17 +165,8 @@ def _read(name: str, data: Path | None) -> Names:
     return _list_files(path, data)
 
 
-def build_task(name: str, data: Path | None, options: Mapping[str, Any] | None = None) -> Task:
-    """Build a registered task; `data` is passed on if the task has that option."""
-    takes_data = data is not None and "data" in registry.find("tasks", name).options
-    given = {"data": data} if takes_data else {}
-    task: Task = registry.build("tasks", name, {**given, **(options or {})})
-    require_task(name, task)
-    return task
-
-
 def _task_files(name: str, data: Path | None) -> Names:
-    task = build_task(name, data)
+    task = build_task(name, with_data(name, data, {}))
     names = [str(media.absolute()) for media in task.fit.media if isinstance(media, Path)]
     if len(names) < len(task.fit):
         raise DataError(

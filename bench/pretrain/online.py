@@ -29,8 +29,9 @@ from bench.encoders.networks.video_vit import VitArchitecture
 from bench.errors import UsageError
 from bench.features.arrays import ArraySource
 from bench.features.encode import PRECISIONS
+from bench.preflight.settle import with_data
+from bench.preflight.task_contract import build_task
 from bench.pretrain.health import Health, HealthMeter
-from bench.pretrain.lists import build_task
 from bench.types import IMAGENET_MEAN, IMAGENET_STD, IntArray, Probe, Silent
 
 log = logging.getLogger(__name__)
@@ -76,7 +77,7 @@ class OnlineProbe:
         rows: int = 1280,
         data: Path | None = None,
     ) -> None:
-        built = build_task(task, data, options)
+        built = build_task(task, with_data(task, data, options or {}))
         self.task = task
         self.unreadable: dict[str, str] = {}
         self._num_frames = architecture.num_frames

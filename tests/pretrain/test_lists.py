@@ -12,7 +12,6 @@ import pytest
 from bench import registry
 from bench.data.media.media import FrameFolder
 from bench.errors import DataError, UsageError
-from bench.pretrain import lists as lists_module
 from bench.pretrain.lists import read_lists
 
 
@@ -126,7 +125,7 @@ def test_a_task_of_frame_folders_is_refused(
     built = registry.build("tasks", "folder", {"data": tmp_path})
     media = [FrameFolder(tmp_path / "clip"), *built.fit.media[1:]]
     framed = replace(built, fit=replace(built.fit, media=media))
-    monkeypatch.setattr(lists_module.registry, "build", lambda *_: framed)
+    monkeypatch.setattr(registry, "build", lambda *_: framed)
     with pytest.raises(DataError, match=r"task:folder: 1 of 2 .* are folders of frames"):
         read_lists(["task:folder"], tmp_path)
 

@@ -21,6 +21,7 @@ from typing import Any
 import torch
 from torch.nn import functional
 
+from bench.encoders.true_fp32 import true_fp32
 from bench.errors import CheckpointError, UsageError
 from bench.registry import probe
 from bench.types import FeatureSource, Head, Progress, Settings
@@ -118,6 +119,7 @@ class FittedKnn:
     temperature: float
 
     @torch.no_grad()
+    @true_fp32()
     def probabilities(self, x: torch.Tensor) -> torch.Tensor:
         """Return `[K, B, C]` on the CPU from vectors `[B, V, D]`, averaged over views.
 

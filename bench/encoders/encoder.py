@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -100,15 +99,3 @@ def weight_digest(module: nn.Module) -> str:
 def num_trainable(module: nn.Module) -> int:
     """Count the parameters (not the buffers) of a module."""
     return sum(parameter.numel() for parameter in module.parameters())
-
-
-def true_fp32() -> AbstractContextManager[None]:
-    """Keep cuDNN from using TF32 (10-bit mantissa) for convolutions, which it does by default."""
-    cudnn = torch.backends.cudnn
-    flags: AbstractContextManager[None] = cudnn.flags(
-        enabled=cudnn.enabled,
-        benchmark=cudnn.benchmark,
-        deterministic=cudnn.deterministic,
-        allow_tf32=False,
-    )
-    return flags

@@ -16,7 +16,8 @@ from torch import nn
 
 from bench.contracts import require_tokens
 from bench.data.views.transforms import normalise
-from bench.encoders.encoder import Encoder, true_fp32
+from bench.encoders.encoder import Encoder
+from bench.encoders.true_fp32 import true_fp32
 from bench.encoders.weights.checkpoints import shortened
 from bench.errors import CheckpointError
 

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 
 from bench.data.manifest import Manifest
+from bench.encoders.true_fp32 import true_fp32
 from bench.errors import UsageError
 from bench.evaluate.choose_head import HOLDOUT_BATCH, Selected, choose_head, cut_to_head, hold_out
 from bench.metrics.head_scores import HeadScores, by_head
@@ -31,6 +32,7 @@ class Scored:
     score_seconds: float
 
 
+@true_fp32()
 def fit_and_score(
     probe: Probe,
     protocol: EvaluationProtocol,
@@ -89,6 +91,7 @@ def fit_and_score(
     )
 
 
+@true_fp32()
 def predict(
     fitted: Fitted,
     source: FeatureSource,

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 import torch
 
 from bench.data.loader import Sample
 from bench.data.views.transforms import normalise
-from bench.encoders.encoder import Encoder, true_fp32
+from bench.encoders.encoder import Encoder
+from bench.encoders.true_fp32 import require_exact_onednn, true_fp32
 from bench.errors import UsageError, known
 from bench.features.counts import Counts
 from bench.features.extraction import Extraction
@@ -30,9 +30,12 @@ def resolve_precision(precision: str, device: torch.device) -> str:
     """Return `fp32`, `bf16` or `fp16`; `auto` is bf16 on GPUs that support it, else fp32.
 
     Raises:
-        UsageError: an unknown name, or bf16 on a GPU without support for it.
+        UsageError: an unknown name, bf16 on a GPU without support for it, or an environment
+            variable that makes oneDNN round float32.
     """
     known("precision", precision, ("auto", *PRECISIONS))
+    if device.type == "cpu":
+        require_exact_onednn()
     # Compute capability 8.0 (Ampere) is the first with bf16 arithmetic; CPUs mostly emulate it.
     capable = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
     if precision == "auto":
@@ -182,11 +185,11 @@ def _forward(
     norm: bool = True,
 ) -> Tokens:
     dtype = PRECISIONS[precision]
-    is_fp32 = dtype == torch.float32
+    is_low = dtype != torch.float32
     with (
         torch.inference_mode(),
-        torch.autocast(pixels.device.type, dtype=dtype, enabled=not is_fp32),
-        true_fp32() if is_fp32 and pixels.device.type == "cuda" else nullcontext(),
+        torch.autocast(pixels.device.type, dtype=dtype, enabled=is_low),
+        true_fp32(),
     ):
         tokens: Tokens = encoder(pixels, layers=layers, norm=norm)
     return tokens

@@ -26,6 +26,7 @@ from bench.data.splits import permuted, stratified_holdout
 from bench.data.views.pixel_recipe import SCORE, Recipe
 from bench.data.views.transforms import normalise
 from bench.encoders.networks.video_vit import VitArchitecture
+from bench.encoders.true_fp32 import true_fp32
 from bench.errors import UsageError
 from bench.features.arrays import ArraySource
 from bench.features.encode import PRECISIONS
@@ -98,6 +99,7 @@ class OnlineProbe:
         """Number of rows to fit on and of held-out rows."""
         return len(self._fit_rows), len(self._held_out_rows)
 
+    @true_fp32()
     def measure(
         self,
         encoder: nn.Module,

@@ -17,6 +17,7 @@ from torch.distributed.fsdp import FSDPModule
 from torch.nn.parallel import DistributedDataParallel
 
 from bench.encoders.networks.video_vit import VideoViT
+from bench.encoders.true_fp32 import true_fp32
 from bench.errors import BenchError
 from bench.pretrain.masks import Mask
 from bench.pretrain.objective import JointEmbedding, losses, target_features, target_pixels
@@ -56,6 +57,7 @@ def make_optimizer(networks: JointEmbedding, recipe: PretrainRecipe) -> torch.op
     return torch.optim.AdamW(groups, lr=recipe.lr, betas=(0.9, 0.999), eps=1e-8, fused=True)
 
 
+@true_fp32()
 def train_step(
     recipe: PretrainRecipe,
     networks: JointEmbedding,

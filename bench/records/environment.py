@@ -33,6 +33,7 @@ def stamp(device: torch.device | str = "cpu") -> dict[str, JsonValue]:
         "platform": platform.platform(),
         "device": device_name(device),
         "cpus": os.cpu_count(),
+        "float32": float32(),
         **git_state(Path(__file__).resolve().parents[2]),
     }
 
@@ -64,6 +65,15 @@ def device_name(device: torch.device | str) -> str:
     if str(device) == "cpu":
         return _processor()
     return str(device)
+
+
+def float32() -> str:
+    """Return how encoders and probes compute with float32: `ieee`, or each switch that is not."""
+    from bench.encoders.true_fp32 import EXACT, fp32_switches, true_fp32  # loads torch
+
+    with true_fp32():
+        found = {".".join(one): how for one, how in fp32_switches().items() if how != EXACT}
+    return ", ".join(f"{name} {how}" for name, how in found.items()) or EXACT
 
 
 def git_state(root: Path) -> dict[str, JsonValue]:

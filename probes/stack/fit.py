@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Literal, get_args
 import torch
 from torch import nn
 
+from bench.encoders.true_fp32 import true_fp32
 from bench.errors import CheckpointError, UsageError
 from bench.types import FeatureSource, Head, Progress, Settings
 from probes.stack.products import StackedHeads
@@ -95,6 +96,7 @@ class StackedProbe(SweptProbe, ABC):
             )
         return FittedStack(heads=heads, log=facts["log"], module=module, output=output)
 
+    @true_fp32()
     def fit(
         self, source: FeatureSource, *, seed: int, device: torch.device, progress: Progress
     ) -> FittedStack:
@@ -149,6 +151,7 @@ class FittedStack:
     output: Output = "softmax"
 
     @torch.no_grad()
+    @true_fp32()
     def probabilities(self, x: torch.Tensor) -> torch.Tensor:
         """Return `[K, B, C]` on the CPU from `[B, V, ..., D]`: the mean over views.
 

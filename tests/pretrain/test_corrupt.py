@@ -8,11 +8,11 @@ import pytest
 
 from tests.media import truncate
 from tests.pretrain.tiny_run import (
+    KILL_IN_A_SAVE,
     last_step,
     run_here,
     running,
     unreadable,
-    wait_for,
     words,
     write_videos,
 )
@@ -56,9 +56,7 @@ def test_files_met_before_a_checkpoint_are_named_though_the_run_is_killed_before
     videos: Path, tmp_path: Path
 ) -> None:
     run, every = tmp_path / "run", ("--log-every", 500, "--watch-every", 500, "--save-every", 16)
-    with running(words(videos, run, *every, steps=500)) as process:
-        wait_for(process, (run / "latest.pth.tar").exists)
-        process.kill()
+    with running(words(videos, run, *every, steps=500), KILL_IN_A_SAVE.format(saves=1)) as process:
         assert process.wait() == -signal.SIGKILL
     assert last_step(run) == 0
     assert unreadable(run) == CORRUPT

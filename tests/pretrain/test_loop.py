@@ -180,7 +180,7 @@ def test_two_processes_are_stopped_and_resumed_and_equal_one(
     videos: Path, tmp_path: Path, engine: str
 ) -> None:
     alone, run = tmp_path / "alone", tmp_path / "run"
-    fp32 = {"steps": 200, "precision": "fp32"}
+    fp32 = {"steps": 20_000, "precision": "fp32"}
     assert run_here(words(videos, alone, "--steps", 5, **fp32)) == 0
 
     line = words(videos, run, "--gpus", 2, "--engine", engine, **fp32)

@@ -1,14 +1,14 @@
 """A run that is killed, stopped or limited goes on and ends as if nothing had happened."""
 
-import os
 import random
 import signal
-import time
 from pathlib import Path
 
 import pytest
 
 from tests.pretrain.tiny_run import (
+    KILL_IN_A_SAVE,
+    SIGNAL_AT_STEP,
     assert_logged_once,
     assert_same_bits,
     entries,
@@ -16,7 +16,6 @@ from tests.pretrain.tiny_run import (
     run_here,
     running,
     tensors,
-    wait_for,
     words,
     write_videos,
 )
@@ -50,32 +49,21 @@ def finish(videos: Path, run: Path, reference: Path, *more: object) -> None:
 
 
 def kill_somewhere(line: list[str], run: Path, seed: int) -> None:
-    """Start the command, let it make a few steps more, and kill it a random moment later."""
-    draw, begin = random.Random(seed), last_step(run)
-    with running(line) as process:
-        wait_for(process, lambda: last_step(run) > begin + draw.randrange(1, 6))
-        time.sleep(draw.random() * 0.05)
-        process.kill()
+    """Start the command, let it make a few steps more, and kill it somewhere in the next ones."""
+    draw = random.Random(seed)
+    step = last_step(run) + draw.randrange(2, 5)
+    number = int(signal.SIGKILL)
+    with running(
+        line, SIGNAL_AT_STEP.format(step=step, calls=draw.randrange(20_000), number=number)
+    ) as process:
         assert process.wait() == -signal.SIGKILL
 
 
 def kill_while_saving(line: list[str], run: Path) -> None:
     """Kill the command at a moment when a checkpoint is half written."""
-
-    def partial() -> list[Path]:
-        return list(run.glob("latest.pth.tar.*.partial"))
-
-    with running(line) as process:
-        while True:
-            wait_for(process, partial)
-            process.send_signal(signal.SIGSTOP)
-            os.waitid(os.P_PID, process.pid, os.WSTOPPED)
-            if partial():
-                break
-            process.send_signal(signal.SIGCONT)
-        process.kill()
+    with running(line, KILL_IN_A_SAVE.format(saves=2)) as process:
         assert process.wait() == -signal.SIGKILL
-    assert partial()
+    assert list(run.glob("latest.pth.tar.*.partial"))
 
 
 @pytest.mark.parametrize("workers", [0, 1])
@@ -117,9 +105,7 @@ def test_signal_saves_the_step_it_came_in_and_the_run_goes_on(
 ) -> None:
     run = tmp_path / "run"
     line = words(videos, run, "--save-every", 1000, "--workers", 1, steps=STEPS)
-    with running(line) as process:
-        wait_for(process, lambda: last_step(run) >= 2)
-        process.send_signal(number)
+    with running(line, SIGNAL_AT_STEP.format(step=2, calls=0, number=int(number))) as process:
         out, err = process.communicate()
         assert process.returncode == code, err
     assert not out and "Traceback" not in err

@@ -27,6 +27,37 @@ TINY = {
 }
 EVERY = {"--log-every": 1, "--watch-every": 5, "--save-every": 3, "--workers": 0}
 PATIENCE = 240  # seconds, on a machine that has a lot else to do
+# Sends its own process a signal, `calls` calls after `step` is in the journal.
+SIGNAL_AT_STEP = """
+import os, sys
+from bench.pretrain.journal import Journal
+write, left = Journal.write, {calls}
+def count(*_):
+    global left
+    left -= 1
+    if left <= 0:
+        sys.setprofile(None)
+        os.kill(os.getpid(), {number})
+def write_and_count(self, entry):
+    write(self, entry)
+    if entry["step"] == {step}:
+        sys.setprofile(count)
+Journal.write = write_and_count
+"""
+# Kills its own process when `saves` checkpoints are whole and half of the next one is written.
+KILL_IN_A_SAVE = """
+import os, signal
+fsync, left = os.fsync, {saves}
+def fsync_or_die(handle):
+    global left
+    if os.readlink(f"/proc/self/fd/{{handle}}").count("latest.pth.tar"):
+        left -= 1
+        if left < 0:
+            os.ftruncate(handle, os.fstat(handle).st_size // 2)
+            os.kill(os.getpid(), signal.SIGKILL)
+    fsync(handle)
+os.fsync = fsync_or_die
+"""
 
 
 def write_videos(folder: Path, count: int = 6) -> Path:
@@ -67,12 +98,12 @@ def run_here(line: list[str]) -> int:
 
 
 @contextlib.contextmanager
-def running(line: list[str]) -> Iterator[subprocess.Popen[str]]:
-    """The command in a process of its own, killed at the end of the block at the latest."""
+def running(line: list[str], first: str = "") -> Iterator[subprocess.Popen[str]]:
+    """The command in a process of its own that runs the code `first`, killed at the block's end."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     root = Path(__file__).parents[2]
     process = subprocess.Popen(
-        [sys.executable, "-m", "bench", *line],
+        [sys.executable, "-c", f"{first}\nfrom bench.cli.main import main\nmain()", *line],
         cwd=root,
         env=environment,
         stdout=subprocess.PIPE,

@@ -147,11 +147,13 @@ def check_manifest(
     progress: Progress,
     decode: Callable[[Media], None],
     looks: Looks | None = None,
+    stop: Callable[[], None] = lambda: None,
 ) -> CheckReport:
     """Check every file of `manifest`; `decode` reads one and raises `UnreadableMedia`.
 
     `workers` threads call `decode`. A file with zero bytes counts as empty and is not decoded.
     With `looks`, what an earlier check decoded is not decoded again, so a killed check resumes.
+    `stop` makes the threads that decode end at once, when the check is interrupted.
     """
     found: dict[str, list[tuple[str, str]]] = {"missing": [], "empty": [], "unreadable": []}
     remembered = 0
@@ -167,6 +169,7 @@ def check_manifest(
         workers=workers,
         progress=progress,
         looks=looks,
+        stop=stop,
     )
     for sample, ((state, reason), is_known) in zip(manifest.ids, looked, strict=True):
         remembered += is_known
@@ -222,45 +225,50 @@ def outcomes_of(
     workers: int,
     progress: Progress,
     looks: Looks | None,
+    stop: Callable[[], None],
     key_of: Callable[[int], str] | None = None,
 ) -> Iterator[tuple[Outcome, bool]]:
     """Yield the outcome of every medium, and whether it was remembered.
 
     `workers` threads call `decode`, which reads medium number i and may return the parts of it that
     cannot be read. `key_of` distinguishes several checks of one medium. The outcomes of
-    `at_once` media are remembered together, a repeated medium among them only once.
+    `at_once` media are remembered together, a repeated medium among them only once; those that are
+    known when the check is interrupted are remembered too, and `stop` ends the threads' work.
     """
     progress.start(title, len(media))
+    pool = ThreadPoolExecutor(workers)
     try:
-        with ThreadPoolExecutor(workers) as pool:
-            for start in range(0, len(media), at_once):
-                rows = range(start, min(start + at_once, len(media)))
-                here = [media[row] for row in rows]
-                # Members of an archive may share a name.
-                names = [content_name(m, os.path.abspath(place(m))) for m in here]  # noqa: PTH100
-                if key_of is not None:
-                    names = [
-                        f"{name}//{key_of(row)}" for row, name in zip(rows, names, strict=True)
-                    ]
-                found = zip(names, states_of(here), strict=True)
-                states = {name: state for name, state in found if state is not None}
-                known = looks.known(names, states) if looks else {}
-                progress.advance(sum(name in known for name in names))
-                todo = {
-                    name: row for row, name in zip(rows, names, strict=True) if name not in known
-                }
-                looking = pool.map(partial(_outcome, media, decode), todo.values())
-                seen: dict[str, Outcome] = {}
+        for start in range(0, len(media), at_once):
+            rows = range(start, min(start + at_once, len(media)))
+            here = [media[row] for row in rows]
+            # Members of an archive may share a name.
+            names = [content_name(m, os.path.abspath(place(m))) for m in here]  # noqa: PTH100
+            if key_of is not None:
+                names = [f"{name}//{key_of(row)}" for row, name in zip(rows, names, strict=True)]
+            found = zip(names, states_of(here), strict=True)
+            states = {name: state for name, state in found if state is not None}
+            known = looks.known(names, states) if looks else {}
+            progress.advance(sum(name in known for name in names))
+            todo = {name: row for row, name in zip(rows, names, strict=True) if name not in known}
+            looking = pool.map(partial(_outcome, media, decode), todo.values())
+            seen: dict[str, Outcome] = {}
+            try:
                 for name, outcome in zip(todo, looking, strict=True):
                     seen[name] = outcome
                     progress.advance()
+            finally:
                 if looks and seen:
                     looks.remember(seen, states)
-                uncounted = set(known)
-                for name in names:
-                    yield known.get(name) or seen[name], name in uncounted
-                    uncounted.discard(name)
+            uncounted = set(known)
+            for name in names:
+                yield known.get(name) or seen[name], name in uncounted
+                uncounted.discard(name)
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        stop()
+        raise
     finally:
+        pool.shutdown()
         progress.stop()
 
 

@@ -1,52 +1,69 @@
-"""Boxes of a manifest as samples, one per take, for a loader to distribute over processes."""
+"""Boxes of a manifest as samples, one per take, decoded ahead of time by child processes."""
 
 from __future__ import annotations
 
-import torch
-from torch.utils.data import Dataset
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
 
-from bench.data.decode.decode import Pixels, read_frames
-from bench.data.decode.workers import deadline, one_thread
-from bench.data.manifest import Manifest
+import torch
+
+from bench.data.boxes.regions import Regions
+from bench.data.decode.decode import Frames, Pixels, read_frames
+from bench.data.decode.read_ahead import read_ahead
 from bench.data.media.media import Media, unreadable
 from bench.data.views.key_frames import Take, key_clips_at, take_of, take_starts
 from bench.data.views.key_views import key_view
 from bench.data.views.pixel_recipe import Recipe
 from bench.data.views.sample import Sample, failed_sample
-from bench.errors import BenchError, UnreadableMedia
+from bench.errors import MissingMedia, UnreadableMedia
 from bench.types import IntArray
 
 
-class Takes(Dataset[list[Sample] | BenchError]):
-    """Takes of a manifest of boxes, made of (row, draw) pairs, int64 `[entries, 2]`."""
+def take_samples(
+    regions: Regions, entries: IntArray, recipe: Recipe, *, workers: int, ahead: int
+) -> Iterator[Sample]:
+    """Yield the takes of (row, draw) pairs, int64 `[entries, 2]`; see `bench.data.loader`."""
+    starts = take_starts(regions, *entries.T).tolist()
+    takes = [slice(first, end) for first, end in itertools.pairwise(starts)]
 
-    def __init__(self, manifest: Manifest, entries: IntArray, recipe: Recipe) -> None:
-        assert manifest.regions is not None
-        self.regions, self.entries, self.recipe = manifest.regions, entries, recipe
-        self.starts = take_starts(self.regions, *entries.T)
+    def take_at(place: slice) -> tuple[Take, int, Media]:
+        rows, draws = entries[place].T
+        return take_of(regions, rows), int(draws[0]), regions.media[int(regions.video[rows[0]])]
 
-    def __len__(self) -> int:
-        return len(self.starts) - 1
+    def calls() -> Iterator[Any]:
+        for place in takes:
+            take, _, media = take_at(place)
+            position = {"start": regions.start, "frame_rate": regions.frame_rate}
+            yield read_take, media, {"take": take, "recipe": recipe, **position}
 
-    def __getitem__(self, number: int) -> list[Sample] | BenchError:
-        rows, draws = self.entries[self.starts[number] : self.starts[number + 1]].T
-        take, draw = take_of(self.regions, rows), int(draws[0])
-        media = self.regions.media[int(self.regions.video[rows[0]])]
-        try:
-            found = self._sample(take, draw, media)
-            if found.error is None or found.missing or len(take.micros) == 1:
-                return [found]
-            # Damage should cost only the key frames that it affects.
-            return [self._sample(single, draw, media) for single in take.alone()]
-        except BenchError as error:
-            return error  # raised by the reader: a worker would wrap it in its traceback
+    answers = read_ahead(calls(), workers=workers, ahead=ahead)
+    for place, found in zip(takes, answers, strict=True):
+        take, draw, media = take_at(place)
+        parts = [(take, found)] if isinstance(found, UnreadableMedia) else found
+        for part, read in parts:
+            yield _sample(regions, recipe, part, draw, media, read)
 
-    def _sample(self, take: Take, draw: int, media: Media) -> Sample:
-        """Return a take as a sample, or why it cannot be read."""
-        recipe, regions, row = self.recipe, self.regions, int(take.rows[0])
-        choose = key_clips_at(
-            recipe.plan, media, take.micros, start=regions.start, frame_rate=regions.frame_rate
-        )
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class KeyFramesRead:
+    """Views of the distinct frames around key frames, of pictures of `height` and `width`."""
+
+    frames: Frames
+    height: int
+    width: int
+
+
+def read_take(
+    media: Media, *, take: Take, recipe: Recipe, start: float | None, frame_rate: float
+) -> list[tuple[Take, KeyFramesRead | UnreadableMedia]]:
+    """Decode a take, or if that fails each of its key frames alone.
+
+    `start` and `frame_rate` are those of `Regions`.
+    """
+
+    def read(part: Take) -> KeyFramesRead | UnreadableMedia:
         sizes: set[tuple[int, int]] = set()
 
         def shrink(pixels: Pixels) -> Pixels:
@@ -55,22 +72,46 @@ class Takes(Dataset[list[Sample] | BenchError]):
             kept: Pixels = view[0]
             return kept
 
+        choose = key_clips_at(recipe.plan, media, part.micros, start=start, frame_rate=frame_rate)
         try:
-            with one_thread(), deadline():
-                frames = read_frames(media, choose, decoder=recipe.decoder, shrink=shrink)
+            frames = read_frames(media, choose, decoder=recipe.decoder, shrink=shrink)
             if len(sizes) > 1:
                 raise unreadable(media, "its frames are not all of the same size")
         except UnreadableMedia as error:
-            return failed_sample(row, draw, media, error, take.unread_boxes(regions))
+            return error.with_traceback(None)
         [(height, width)] = sizes
-        boxes = take.boxes(regions, recipe, draw, frames.index, height, width)
-        return Sample(
-            row=row,
-            draw=draw,
-            frames=torch.from_numpy(frames.pixels).unsqueeze(0),
-            index=frames.index,
-            decoder=frames.decoder,
-            num_frames=frames.num_frames,
-            repeated=int(boxes.repeated.sum()),
-            boxes=boxes,
-        )
+        return KeyFramesRead(frames=frames, height=height, width=width)
+
+    whole = read(take)
+    if isinstance(whole, MissingMedia) or len(take.micros) == 1:
+        return [(take, whole)]
+    if isinstance(whole, UnreadableMedia):
+        # Damage should cost only the key frames that it affects.
+        return [(part, read(part)) for part in take.alone()]
+    return [(take, whole)]
+
+
+def _sample(
+    regions: Regions,
+    recipe: Recipe,
+    take: Take,
+    draw: int,
+    media: Media,
+    read: KeyFramesRead | UnreadableMedia,
+) -> Sample:
+    """Return a take as a sample, or why it cannot be read."""
+    row = int(take.rows[0])
+    if isinstance(read, UnreadableMedia):
+        return failed_sample(row, draw, media, read, take.unread_boxes(regions))
+    frames = read.frames
+    boxes = take.boxes(regions, recipe, draw, frames.index, read.height, read.width)
+    return Sample(
+        row=row,
+        draw=draw,
+        frames=torch.from_numpy(frames.pixels).unsqueeze(0),
+        index=frames.index,
+        decoder=frames.decoder,
+        num_frames=frames.num_frames,
+        repeated=int(boxes.repeated.sum()),
+        boxes=boxes,
+    )

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
-from bench.data.loader import explained
 from bench.errors import BenchError
 from bench.features.row_reader import RowRead, RowReader
 from bench.features.store import FeatureSet, RowNote
@@ -35,8 +34,7 @@ class BlockWriter:
         manifest = self.reader.extraction.manifest
         progress.start(f"features {manifest.name} {manifest.split}", len(rows))
         try:
-            with explained(manifest):
-                self._fill(sets, todo, self.reader.in_place(rows), progress)
+            self._fill(sets, todo, self.reader.in_place(rows), progress)
         finally:
             progress.stop()
 

@@ -36,7 +36,7 @@ def extract(
     updated.
 
     Raises:
-        BenchError: not enough space, values that cannot be stored, or a decoding process died.
+        BenchError: not enough space, or values that cannot be stored.
     """
     manifest, needed = extraction.manifest, extraction.manifest.root_rows
     sets = extraction.feature_sets(machine.home, progress)

@@ -15,7 +15,6 @@ import numpy as np
 import torch
 
 from bench.config import Machine
-from bench.data.loader import explained
 from bench.data.manifest import Manifest
 from bench.errors import UsageError
 from bench.features.counts import Counts
@@ -79,7 +78,6 @@ def hold(
 
     Raises:
         UsageError: the features would take more than half of the free memory.
-        BenchError: a decoding process died.
     """
     assert not extraction.recipe.is_random, "augmented views differ in every epoch"
     manifest = extraction.manifest
@@ -95,15 +93,14 @@ def hold(
     reader = RowReader(extraction=extraction, machine=machine, counts=counts)
     progress.start(f"live features {manifest.name} {manifest.split}", len(order))
     try:
-        with explained(manifest):
-            for place, read in enumerate(reader.in_turn(order)):
-                assert read.row == order[place], (read.row, order[place])
-                for reads, kept in features_of.items():
-                    x = None if read.features is None else read.features[reads].float()
-                    if x is not None and reads == "vector":
-                        x = x.mean(dim=1)
-                    kept.put(place, x, read.note)
-                progress.advance()
+        for place, read in enumerate(reader.in_turn(order)):
+            assert read.row == order[place], (read.row, order[place])
+            for reads, kept in features_of.items():
+                x = None if read.features is None else read.features[reads].float()
+                if x is not None and reads == "vector":
+                    x = x.mean(dim=1)
+                kept.put(place, x, read.note)
+            progress.advance()
     finally:
         progress.stop()
     return features_of

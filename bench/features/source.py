@@ -12,7 +12,6 @@ import numpy as np
 import torch
 
 from bench.config import Machine
-from bench.data.loader import explained
 from bench.data.manifest import Manifest
 from bench.errors import UnreadableMedia
 from bench.features.counts import Counts
@@ -128,13 +127,11 @@ class LiveSource(SourceRows):
 
         Raises:
             UnreadableMedia: a row cannot be decoded.
-            BenchError: a decoding process died.
         """
         order = self._order(number, seed)
         features = self._encode(order, draw=number if self.extraction.recipe.is_random else 0)
         for rows in split_batches(order, batch_size):
-            with explained(self.manifest):
-                x = torch.stack([next(features) for _ in rows])
+            x = torch.stack([next(features) for _ in rows])
             yield make_batch(x, self.labels, rows)
 
     def subset(self, rows: IntArray) -> LiveSource:

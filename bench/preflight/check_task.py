@@ -13,7 +13,7 @@ from bench.config import Machine, expand
 from bench.data.boxes.check_boxes import check_boxes, look_at_key_frames
 from bench.data.boxes.regions import Regions
 from bench.data.check import CheckReport, check_manifest
-from bench.data.decode.children import DEADLINE_SECONDS, DecodingChildren
+from bench.data.decode.children import DecodingChildren
 from bench.data.decode.decode import decoder_versions, read_frames
 from bench.data.decode.images import read_image
 from bench.data.manifest import Manifest, Task
@@ -33,14 +33,14 @@ def check_task(
     progress: Progress,
     *,
     plan: str | None = None,
-    seconds: float = DEADLINE_SECONDS,
+    seconds: float | None = None,
 ) -> dict[str, CheckReport]:
     """Check both splits of a task; return the reports by split name.
 
     The frames of `plan` (default: the task's own) are decoded in `machine.workers` processes; a
-    file that takes longer than `seconds` counts as undecodable. Outcomes are cached in the home
-    folder, so a killed check resumes and a second one is quick. For boxes, three key frames per
-    video are decoded.
+    file that takes longer than `seconds` (60) counts as undecodable. Outcomes are cached in the
+    home folder, so a killed check resumes and a second one is quick. For boxes, three key frames
+    per video are decoded.
 
     Raises:
         UsageError: no such task or option.
@@ -70,6 +70,7 @@ def check_task(
                             **_position_in_file(manifest.regions),
                         ),
                         looks=looks,
+                        stop=children.end,
                     )
                     continue
                 reports[manifest.split] = check_manifest(
@@ -78,6 +79,7 @@ def check_task(
                     progress=progress,
                     decode=partial(children.decode, plan=plan_, kind=task.kind),
                     looks=looks,
+                    stop=children.end,
                 )
     return reports
 
@@ -90,28 +92,34 @@ def check_planned(
     progress: Progress,
     on_decoded: Callable[[Media, str, int], None],
 ) -> CheckReport:
-    """Decode everything that `plan` takes from a split, in threads, and report unreadable files.
+    """Decode everything that `plan` takes from a split, and report unreadable files.
 
     `on_decoded(medium, decoder, repeated_frames)` is called from several threads. For boxes, every
     key frame is decoded.
     """
     regions = manifest.regions
-    if regions is None:
+    by_child = decode_planned if regions is None else look_at_key_frames
+    with DecodingChildren(by_child, workers=workers) as children:
+        if regions is None:
 
-        def decode(media: Media) -> None:
-            on_decoded(media, *decode_planned(media, plan=plan, kind=manifest.kind))
+            def decode(media: Media) -> None:
+                on_decoded(media, *children.decode(media, plan=plan, kind=manifest.kind))
 
-        return check_manifest(manifest, workers=workers, progress=progress, decode=decode)
+            return check_manifest(
+                manifest, workers=workers, progress=progress, decode=decode, stop=children.end
+            )
 
-    def look(media: Media, micros: IntArray) -> Mapping[int, str]:
-        found, decoder, repeated = look_at_key_frames(
-            media, micros, plan=plan, every=True, **_position_in_file(regions)
+        def look(media: Media, micros: IntArray) -> Mapping[int, str]:
+            place = _position_in_file(regions)
+            answer = children.decode(media, micros=micros, plan=plan, every=True, **place)
+            found, decoder, repeated = answer
+            if decoder:
+                on_decoded(media, decoder, repeated)
+            return dict(found)
+
+        return check_boxes(
+            manifest, workers=workers, progress=progress, look=look, stop=children.end
         )
-        if decoder:
-            on_decoded(media, decoder, repeated)
-        return found
-
-    return check_boxes(manifest, workers=workers, progress=progress, look=look)
 
 
 def task_of(name: str, settings: Sequence[str], machine: Machine) -> Task:

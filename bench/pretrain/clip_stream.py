@@ -1,4 +1,4 @@
-"""Pretraining clips, decoded and augmented ahead of time in worker processes.
+"""Pretraining clips, decoded and augmented ahead of time in child processes.
 
 The view is that of the released pretraining (arXiv 2404.08471): one random resized crop of the
 decoded frames, the same for all of them, flipped horizontally with probability 0.5.
@@ -8,26 +8,31 @@ Shape letters: B clips, T frames, H and W pixels of a decoded frame, S pixels pe
 
 from __future__ import annotations
 
-import signal
+import itertools
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager
+from collections import defaultdict
+from collections.abc import Generator, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
 
+from bench.data.decode.children import Call, allow_memory
 from bench.data.decode.decode import Pixels
-from bench.data.decode.workers import deaths_explained, one_thread, read_ahead, unchanged
+from bench.data.decode.read_ahead import read_ahead
+from bench.data.media.media import place
 from bench.data.views.augment import Box, crop_resize, sample_crop
 from bench.data.views.transforms import normalise
-from bench.errors import BenchError, DataError, UnreadableMedia
+from bench.errors import DataError, UnreadableMedia
 from bench.pretrain.lists import ClipLists
 from bench.pretrain.order import Order
 from bench.pretrain.reader import ClipReader
 from bench.pretrain.recipe import PretrainRecipe
-from bench.types import IMAGENET_MEAN, IMAGENET_STD, IntArray
+from bench.types import IMAGENET_MEAN, IMAGENET_STD, ClipPlan, FloatArray, IntArray
 
 MAX_ATTEMPTS = 20  # rows tried per position before the whole data set counts as unreadable
 # Last number of the seeds of frames and crop; `bench.pretrain.order` uses others.
@@ -65,44 +70,94 @@ def clip_batches(
 ) -> Iterator[ClipBatch]:
     """Yield the clips of each array of positions in `batches`, in that order.
 
-    `batches` may be endless; it is consumed `2 * workers` arrays ahead. Pixels depend on the seed,
-    the position and its row in `order`, but not on `workers` (0: decode in this process, in one
-    thread), the grouping of positions, or `keep_decoded_bytes`, the memory all workers together may
-    fill with decoded files so that a small data set is decoded once. A file that cannot be decoded
-    is listed in its batch every time, and the row `order.replacement` is read instead. With a GPU,
-    clips are in page-locked memory.
+    `batches` may be endless; it is consumed a few arrays ahead. Pixels depend on the seed, the
+    position and its row in `order`, but not on `workers` (0: one process, and nothing ahead of
+    time), the grouping of positions, or `keep_decoded_bytes`, the memory all workers together may
+    fill with decoded files so that a small data set is decoded once. A file that cannot be decoded,
+    or that takes a worker with it, is listed in its batch every time, and the row
+    `order.replacement` is read instead. With a GPU, clips are in page-locked memory.
 
     The workers live until the iterator is closed. They ignore SIGINT and SIGTERM, which a launcher
     sends to all processes, so that the training process can finish its step and save.
 
     Raises:
         DataError: 20 files in a row are unreadable.
-        BenchError: a worker process died, or the decoder is not installed.
+        BenchError: the decoder is not installed.
     """
-    loader: DataLoader[ClipBatch | BenchError] = DataLoader(
-        _ClipsByRequest(lists, order, recipe, seed, keep_decoded_bytes // max(workers, 1), decoder),
-        batch_size=None,
-        # The order is computed in this process only, when the loader asks for it.
-        sampler=((positions, order.rows(positions)) for positions in batches),
-        num_workers=workers,
-        collate_fn=unchanged,
-        worker_init_fn=_leave_signals_to_the_parent,
-        pin_memory=torch.cuda.is_available(),
-        # Else the loader would draw a seed for its workers from training's generator.
-        generator=torch.Generator().manual_seed(0),
-    )
-    start = time.perf_counter()
-    for found in read_ahead(loader, explain_worker_death):
-        yield replace(found, seconds_waited=time.perf_counter() - start)
-        start = time.perf_counter()
+    if not workers:
+        yield from _assembled(lists, order, recipe, batches, seed, 0, keep_decoded_bytes, decoder)
+        return
+    source = _assembled(lists, order, recipe, batches, seed, workers, keep_decoded_bytes, decoder)
+    # A batch is put together during the step before.
+    with closing(source), ThreadPoolExecutor(1) as thread:
+        coming = thread.submit(next, source, None)
+        while True:
+            start = time.perf_counter()
+            batch = coming.result()
+            if batch is None:
+                return
+            coming = thread.submit(next, source, None)
+            yield replace(batch, seconds_waited=time.perf_counter() - start)
 
 
-def explain_worker_death() -> AbstractContextManager[None]:
-    """Turn the death of a decoding worker into an error message."""
-    return deaths_explained(
-        "pretraining",
-        "resume with fewer --workers; everything up to the last checkpoint is saved",
-    )
+def _assembled(
+    lists: ClipLists,
+    order: Order,
+    recipe: PretrainRecipe,
+    batches: Iterable[IntArray],
+    seed: int,
+    workers: int,
+    keep_decoded_bytes: int,
+    decoder: str,
+) -> Generator[ClipBatch, None, None]:
+    """Yield batches of the clips that the workers read."""
+    reader = (next(_streams), recipe.plan, decoder, keep_decoded_bytes // max(workers, 1))
+    for_calls, for_batches = itertools.tee(batches)
+    unreadable: dict[int, list[tuple[str, str]]] = defaultdict(list)
+
+    def call(position: int, row: int, attempt: int) -> Call:
+        arguments = {"row": row, "seed": (seed, position, attempt)}
+        return read_clip, lists.paths[row], {**arguments, "recipe": recipe, "reader": reader}
+
+    def calls() -> Iterator[Call]:
+        for positions in for_calls:
+            for position, row in zip(positions.tolist(), order.rows(positions), strict=True):
+                yield call(position, int(row), 0)
+
+    def again(failed: Call, error: UnreadableMedia) -> Call | None:
+        _, path, arguments = failed
+        _, position, attempt = arguments["seed"]
+        name = place(path).name
+        unreadable[position].append((str(path), str(error).replace(str(path), name)))
+        if attempt + 1 == MAX_ATTEMPTS:
+            return None
+        return call(position, order.replacement(position, attempt + 1), attempt + 1)
+
+    size, num_frames = recipe.encoder.image_size, recipe.plan.num_frames
+    ahead = 2 * max(workers, recipe.batch_size)
+    clips = read_ahead(calls(), workers=workers, ahead=ahead, again=again)
+    with closing(clips):
+        for positions in for_batches:
+            start = time.perf_counter()
+            batch = torch.empty(len(positions), 3, num_frames, size, size)
+            for clip in batch:
+                found = next(clips)
+                if isinstance(found, UnreadableMedia):
+                    path, reason = [pair for at in positions.tolist() for pair in unreadable[at]][
+                        -1
+                    ]
+                    raise DataError(
+                        f"{MAX_ATTEMPTS} files in a row cannot be decoded, the last of them {path}:"
+                        f" {reason} Check the disk and the lists; see: bench doctor."
+                    )
+                clip.copy_(torch.from_numpy(found))
+            lost = [pair for at in positions.tolist() for pair in unreadable.pop(at, ())]
+            seconds = time.perf_counter() - start
+            made = ClipBatch(clips=batch, unreadable=tuple(lost), seconds_waited=seconds)
+            yield made.pin_memory() if torch.cuda.is_available() else made
+
+
+_streams = itertools.count()
 
 
 def training_view(clip_THW3: Pixels, box: Box, size: int, flip: bool) -> torch.Tensor:
@@ -114,60 +169,32 @@ def training_view(clip_THW3: Pixels, box: Box, size: int, flip: bool) -> torch.T
     return normalise(view.flip(2) if flip else view, IMAGENET_MEAN, IMAGENET_STD)
 
 
-class _ClipsByRequest(Dataset[ClipBatch | BenchError]):
-    """Batches by request: an array of positions and the array of their rows."""
+def read_clip(
+    path: Path,
+    *,
+    row: int,
+    seed: tuple[int, int, int],
+    recipe: PretrainRecipe,
+    reader: tuple[int, ClipPlan, str, int],
+) -> FloatArray:
+    """Return the clip `[3, T, S, S]` of a file, drawn from `seed` (seed, position, attempt).
 
-    def __init__(
-        self,
-        lists: ClipLists,
-        order: Order,
-        recipe: PretrainRecipe,
-        seed: int,
-        keep_bytes: int,
-        decoder: str,
-    ) -> None:
-        self.paths, self.order, self.recipe, self.seed = lists.paths, order, recipe, seed
-        self.reader = ClipReader(recipe.plan, decoder, keep_bytes)
+    `reader` says which stream's files are kept decoded here, and how many bytes of them.
 
-    def __getitem__(self, request: tuple[IntArray, IntArray]) -> ClipBatch | BenchError:
-        positions, rows = request
-        unreadable: list[tuple[str, str]] = []
-        size, num_frames = self.recipe.encoder.image_size, self.recipe.plan.num_frames
-        clips = torch.empty(len(positions), 3, num_frames, size, size)
-        try:
-            with one_thread():
-                for clip, position, row in zip(clips, positions, rows, strict=True):
-                    self._fill(clip, int(position), int(row), unreadable)
-        except BenchError as error:
-            return error  # raised by the reader: a worker would wrap it in its traceback
-        return ClipBatch(clips=clips, unreadable=tuple(unreadable), seconds_waited=0.0)
-
-    def _fill(
-        self, clip: torch.Tensor, position: int, row: int, unreadable: list[tuple[str, str]]
-    ) -> None:
-        """Write into `clip` the first row of this position that can be decoded."""
-        for attempt in range(MAX_ATTEMPTS):
-            row = self.order.replacement(position, attempt) if attempt else row
-            path, seed = self.paths[row], (self.seed, position, attempt)
-            try:
-                frames, index = self.reader.read(row, path, (*seed, FRAMES))
-            except UnreadableMedia as error:
-                unreadable.append((str(path), str(error).replace(str(path), path.name)))
-                continue
-            rng, (height, width) = np.random.default_rng((*seed, CROP)), frames.shape[1:3]
-            scale, ratio = self.recipe.crop_scale, self.recipe.crop_aspect
-            box = sample_crop(height, width, scale=scale, ratio=ratio, rng=rng)
-            flip = self.recipe.flip and bool(rng.random() < 0.5)
-            view = training_view(frames, box, self.recipe.encoder.image_size, flip)
-            torch.index_select(view, 1, torch.from_numpy(index), out=clip)
-            return
-        path_, reason = unreadable[-1]
-        raise DataError(
-            f"{MAX_ATTEMPTS} files in a row cannot be decoded, the last of them {path_}: {reason}"
-            " Check the disk and the lists; see: bench doctor."
-        )
+    Raises:
+        UnreadableMedia: the file, or a frame that the clip needs, cannot be decoded.
+    """
+    frames, index = _reader(*reader).read(row, path, (*seed, FRAMES))
+    rng, (height, width) = np.random.default_rng((*seed, CROP)), frames.shape[1:3]
+    box = sample_crop(height, width, scale=recipe.crop_scale, ratio=recipe.crop_aspect, rng=rng)
+    flip = recipe.flip and bool(rng.random() < 0.5)
+    view = training_view(frames, box, recipe.encoder.image_size, flip)
+    clip: FloatArray = view[:, torch.from_numpy(index)].numpy()
+    return clip
 
 
-def _leave_signals_to_the_parent(worker: int) -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+@lru_cache(maxsize=1)
+def _reader(stream: int, plan: ClipPlan, decoder: str, keep_bytes: int) -> ClipReader:
+    """Return this process's reader of a stream, with what it keeps."""
+    allow_memory(keep_bytes)
+    return ClipReader(plan, decoder, keep_bytes)

@@ -19,7 +19,6 @@ from pathlib import Path
 from types import FrameType
 
 from bench.launch.distributed import any_rank, join
-from bench.pretrain.clip_stream import explain_worker_death
 from bench.pretrain.job import PretrainJob
 from bench.pretrain.observer import Observer
 from bench.pretrain.training import Training
@@ -38,7 +37,7 @@ def pretrain(job: PretrainJob) -> Path:
         BenchError: the loss is not a finite number.
         SystemExit: 143 after SIGTERM or 130 after SIGINT, with the checkpoint written.
     """
-    with join(job.device) as world, _stop_signals() as signals, explain_worker_death():
+    with join(job.device) as world, _stop_signals() as signals:
         training = Training(job, world)
         if training.done == job.last_step and training.encoder_folder.is_dir():
             return training.encoder_folder

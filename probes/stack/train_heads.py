@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -16,7 +16,6 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from bench.data.loader import one_thread
 from bench.errors import BenchError, UsageError
 from bench.schedules import cosine_lr, cosine_weight_decay
 from bench.types import FeatureSource, Head, Progress
@@ -134,7 +133,7 @@ def train(
                 assert batch.x.shape[1] == 1, "training features have one view"
                 x, y = batch.x[:, 0].to(device, dtype), batch.y.to(device)
                 # Not around the loop, which encodes live features when it fetches a batch.
-                with one_thread() if _is_small(module, x) else nullcontext():
+                with _one_thread() if _is_small(module, x) else nullcontext():
                     losses = module.backward(x, y, head_losses)
                     head_log.add_losses(losses.cpu(), len(y), epoch, step)
                     norms = optimizer.step(
@@ -226,3 +225,14 @@ class _HeadLog:
         kept: Mapping[str, Any] = {"steps": steps, "dropped": self._dropped}
         curve = [[losses[k] for k in self.active] for losses in self._curve]
         return {**kept, "loss_per_epoch": curve, "kept": self.active}
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Use one thread for tensors too small to share."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

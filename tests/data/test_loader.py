@@ -1,8 +1,9 @@
 """Samples come in order, with the frames of the plan, whoever decodes them."""
 
 import os
-import signal
-import time
+import re
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,13 +12,12 @@ import pytest
 import torch
 from PIL import Image
 
-from bench.data import loader
 from bench.data.loader import samples
 from bench.data.manifest import Manifest
 from bench.data.views.clip_frames import frame_indices
 from bench.data.views.pixel_recipe import Recipe
 from bench.data.views.transforms import score_views
-from bench.errors import BenchError, UsageError
+from bench.errors import UsageError
 from bench.types import ClipPlan
 from tests.features import small
 from tests.features.small import make_manifest
@@ -144,27 +144,54 @@ def test_a_wrong_recipe_is_one_sentence_from_any_process(manifest: Manifest, wor
     assert "nonsense" in str(caught.value) and "Traceback" not in str(caught.value)
 
 
-def test_the_death_of_a_worker_is_a_sentence(
-    manifest: Manifest, monkeypatch: pytest.MonkeyPatch
+# A decoder with faults of its own: a film whose name asks for it makes the process do it.
+FAULTS = """
+import av, os, time
+opened = av.open
+def faulty(file, *arguments, **settings):
+    name = os.path.basename(str(getattr(file, "name", file)))
+    if "crash" in name:
+        os.abort()
+    while "hang" in name:
+        time.sleep(1)
+    if "hungry" in name:
+        held = [bytes(1 << 28) for _ in range(100)]
+    return opened(file, *arguments, **settings)
+av.open = faulty
+"""
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_decoder_that_crashes_hangs_or_eats_memory_costs_the_file(
+    tmp_path: Path, workers: int
 ) -> None:
-    def killed(path: Path, recipe: Recipe, seed: int) -> None:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    monkeypatch.setattr(loader, "_read", killed)
-    with pytest.raises(BenchError, match=r"small train: a decoding process died .*fewer --workers"):
-        list(samples(manifest, np.arange(3), RECIPE, workers=1))
-
-
-def test_a_decoder_that_hangs_ends_its_process_and_the_sentence_says_how_to_find_the_file(
-    manifest: Manifest, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def hang(path: Path, recipe: Recipe, seed: int) -> None:
-        while True:  # no signal handler of Python is asked for, as in native code
-            time.sleep(1)
-
-    monkeypatch.setattr(loader, "_read", hang)
-    monkeypatch.setattr("bench.data.decode.workers.DEADLINE_SECONDS", 0.2)
-    with pytest.raises(
-        BenchError, match=r"small train: .* hung for 0.2 s \(`bench check` finds it"
-    ):
-        list(samples(manifest, np.arange(3), RECIPE, workers=1))
+    (tmp_path / "sitecustomize.py").write_text(FAULTS)
+    names = ["a", "crash", "b", "hungry", "c", "hang", "d", "e"]
+    for name in names:
+        write_video(tmp_path / f"{name}.mp4", 12, size=(48, 48))
+    code = f"""
+from pathlib import Path
+import numpy as np
+from bench.data.decode import children
+from bench.data.loader import samples
+from tests.data.test_loader import RECIPE
+from tests.features.small import make_manifest
+children.DEADLINE_SECONDS, children.MEMORY_BYTES = 5.0, 1 << 30
+paths = [Path({str(tmp_path)!r}) / f"{{name}}.mp4" for name in {names}]
+for sample in samples(make_manifest(paths), np.arange(8), RECIPE, workers={workers}):
+    print(sample.row, sample.error or sample.num_frames)
+"""
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{Path.cwd()}"}
+    ran = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert re.sub("; fetch .* again[.]", "", ran.stdout).splitlines() == [
+        "0 12",
+        "1 crash.mp4 cannot be decoded: the decoder crashed (SIGABRT)",
+        "2 12",
+        "3 hungry.mp4 cannot be decoded: decoding it takes more than 1 GiB of memory",
+        "4 12",
+        "5 hang.mp4 cannot be decoded: no answer from the decoder within 5 s",
+        "6 12",
+        "7 12",
+    ]

@@ -33,12 +33,13 @@ def check_boxes(
     progress: Progress,
     look: LookAtVideo,
     looks: Looks | None = None,
+    stop: Callable[[], None] = lambda: None,
 ) -> CheckReport:
     """Check every video that has rows; the report lists rows, as `check_manifest` does.
 
     `look` reads key frames of one video and raises `UnreadableMedia` if it can read none.
     `workers` threads call it. Rows that it does not report count as readable. With `looks`, what
-    an earlier check read is not read again.
+    an earlier check read is not read again. `stop` makes the threads end, as `check_manifest`.
     """
     regions = manifest.regions
     assert regions is not None
@@ -65,6 +66,7 @@ def check_boxes(
         progress=progress,
         looks=looks,
         key_of=key_of,
+        stop=stop,
     )
     for name, rows, (outcome, is_known) in zip(names, rows_of, looked, strict=True):
         remembered += is_known

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from bench.encoders.weights.checkpoints import check_coverage, shortened
-from bench.encoders.weights.state_dicts import num_numbered
+from bench.encoders.weights.state_dicts import as_float32, num_numbered
 from bench.errors import CheckpointError, UsageError
 from probes.stack.attentive_blocks import BLOCKS, AttentiveBlocks, Precision
 from probes.stack.released_probe import BLOCK, MLP, bare_state, read_probe_file, weights_and_biases
@@ -182,4 +182,5 @@ def _from_hub(content: Mapping[str, Any], path: Path) -> dict[str, torch.Tensor]
         for released, parts in HUB_BLOCK.items():
             take(f"pooler.blocks.{block}.{released}", [hub + part for part in parts])
     take("linear", ["classifier"])
-    return {**state, **remaining}  # other names are checked by the caller
+    whole = {**state, **remaining}  # other names are checked by the caller
+    return as_float32(whole, str(path))[0]

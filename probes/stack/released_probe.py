@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from bench.encoders.weights.checkpoints import read_tensors, shortened
+from bench.encoders.weights.state_dicts import as_float32
 from bench.errors import CheckpointError, UsageError
 from probes.stack.attentive_head import AttentiveHeads
 
@@ -69,10 +70,10 @@ def read_probe_file(path: Path) -> dict[str, Any]:
 
 
 def bare_state(named: Mapping[str, Any], where: str) -> dict[str, torch.Tensor]:
-    """Return the tensors of one head without the distributed-training prefix.
+    """Return the tensors of one head as float32.
 
     Raises:
-        CheckpointError: an entry is not a tensor.
+        CheckpointError: an entry is not a tensor, or one that cannot be weights.
     """
     others = [str(name) for name, t in named.items() if not isinstance(t, torch.Tensor)]
     if others:
@@ -80,7 +81,7 @@ def bare_state(named: Mapping[str, Any], where: str) -> dict[str, torch.Tensor]:
             f"{where} has entries that are not tensors, {shortened(others)}; give the checkpoint of"
             " a frozen evaluation."
         )
-    return {str(name).removeprefix("module."): t for name, t in named.items()}
+    return as_float32({str(name): t for name, t in named.items()}, where)[0]
 
 
 def from_released(

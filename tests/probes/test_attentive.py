@@ -174,7 +174,7 @@ def test_files_that_are_no_probe_are_refused(tmp_path: Path) -> None:
     (tmp_path / "page.pt").write_text("<html>not found</html>")
     torch.save({"encoder": {}}, tmp_path / "encoder.pt")
     for name, message in [
-        ("page.pt", "torch.save"),
+        ("page.pt", "is a web page"),
         ("encoder.pt", "has no key 'classifier'"),
         ("none.pt", "no such probe file"),
     ]:

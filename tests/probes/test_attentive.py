@@ -132,7 +132,7 @@ def test_attention_heads_must_divide_the_width() -> None:
 def test_released_file_survives_a_round_trip() -> None:
     content = torch.load(FIXTURES / "attentive_v1.pt", weights_only=True)["classifier"]
     written = to_released(
-        read_released_probe(FIXTURES / "attentive_v1.pt", num_attention_heads=4), 0
+        read_released_probe(FIXTURES / "attentive_v1.pt", num_attention_heads=4)[0], 0
     )
     assert {f"module.{name}" for name in written} == set(content)
     for name, tensor in written.items():

@@ -86,13 +86,13 @@ def leave_out(
 
 
 def hub_config(path: Path) -> Mapping[str, Any]:
-    """Return the hub's `config.json` next to a `.safetensors` file; empty if there is none.
+    """Return the hub's `config.json` next to a file with the hub's suffix; empty if there is none.
 
     Raises:
         CheckpointError: it cannot be parsed.
     """
     file = path.with_name(HUB_CONFIG)
-    if path.suffix != ".safetensors" or not file.is_file():
+    if path.suffix not in (".safetensors", ".bin") or not file.is_file():
         return {}
     try:
         config = json.loads(file.read_text())

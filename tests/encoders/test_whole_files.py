@@ -283,6 +283,7 @@ def test_tensors_that_repeat_a_small_storage_are_refused(old: bool, tmp_path: Pa
         read_tensors(save(tmp_path / "a.pt", many, _use_new_zipfile_serialization=not old))
 
 
+@pytest.mark.filterwarnings("ignore:Validating sparse tensor")
 @pytest.mark.parametrize(
     "value", [torch.empty(28, device="meta"), torch.zeros(28).to_sparse(), torch.zeros(28).long()]
 )

@@ -28,6 +28,8 @@ from bench import registry
 from bench.errors import UsageError, closest
 from bench.types import ClipPlan, Settings
 
+# Encoders that run the code which their name leads to, and the option that consents to it.
+RUN_CODE, CONSENT = ("py", "torchhub"), "trust_remote_code"
 TABLES = {"encoder": "encoder_options", "task": "task_options", "probe": "probe_options"}
 
 
@@ -109,11 +111,17 @@ def data_folder(given: Path | None = None) -> Path | None:
     return given or (Path(os.environ["BENCH_DATA"]) if os.environ.get("BENCH_DATA") else None)
 
 
-def read_config(path: Path) -> dict[str, Any]:
+def read_config(
+    path: Path, *, allow_code: bool = False, replaced: Sequence[str] = ()
+) -> dict[str, Any]:
     """Read the keys of `RunConfig` from a TOML file or from the config in a record (JSON).
 
+    No file consents to running code: encoders that do are refused unless `allow_code`, except for
+    the `replaced` keys, which are given elsewhere; `trust_remote_code` in a record only says what
+    was typed then, and is left out.
+
     Raises:
-        UsageError: no such file, not TOML or JSON, or an unknown key.
+        UsageError: no such file, not TOML or JSON, an unknown key, or code without consent.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -131,7 +139,36 @@ def read_config(path: Path) -> dict[str, Any]:
     for key in values:
         if key not in keys:
             raise UsageError(f"{path}: unknown key {key!r}.{closest(key, keys)}")
+    if CONSENT in _option_names(values):
+        if path.suffix != ".json" or not allow_code:
+            raise UsageError(
+                f"{path} has {CONSENT}, but only the command line can consent to running code: if"
+                " you trust it, remove that option and add --allow-code --trust-remote-code."
+            )
+        values = _without_consent(values)
+    named = values.get("encoder") if "encoder" not in replaced else None
+    for name in named if isinstance(named, list) else [named]:
+        if not allow_code and str(name).partition(":")[0].strip() in RUN_CODE:
+            raise UsageError(
+                f"{path} names the encoder {name!r}, which would run code on this machine; if you"
+                " trust it, add --allow-code."
+            )
     return dict(values)
+
+
+def _option_names(values: Any) -> set[str]:
+    """Return the last part of every key at any depth."""
+    if not isinstance(values, Mapping):
+        return set()
+    below = (_option_names(inner) for inner in values.values())
+    return {key.rpartition(".")[2] for key in values}.union(*below)
+
+
+def _without_consent(values: Any) -> Any:
+    if not isinstance(values, Mapping):
+        return values
+    kept = (key for key in values if key.rpartition(".")[2] != CONSENT)
+    return {key: _without_consent(values[key]) for key in kept}
 
 
 def expand(values: Mapping[str, Any], settings: Sequence[str]) -> list[RunConfig]:

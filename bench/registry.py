@@ -203,6 +203,9 @@ def load_extension(name: str) -> None:
     Raises:
         UsageError: it is not installed, or one in the working directory is shadowed by another.
     """
+    # Only for a module that the user named, and last: a folder may share a name with our packages.
+    if "" not in sys.path:
+        sys.path.append("")
     path = Path.cwd().joinpath(*name.split("."))
     here = [file for file in (path / "__init__.py", Path(f"{path}.py")) if file.is_file()]
     top = name.partition(".")[0]

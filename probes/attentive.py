@@ -84,6 +84,6 @@ class AttentiveProbe(StackedProbe):
             CheckpointError: the file is not a complete probe of this kind.
             UsageError: it is a V-JEPA 2 probe file, whose probes have four blocks.
         """
-        module = read_released_probe(path, num_attention_heads=self.num_heads)
+        module, told = read_released_probe(path, num_attention_heads=self.num_heads)
         head = Head(settings={"released": path.name})
-        return FittedStack(heads=(head,), log={"released": path.name}, module=module)
+        return FittedStack(heads=(head,), log={"released": path.name}, module=module, told=told)

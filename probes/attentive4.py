@@ -9,7 +9,7 @@ row is dropped when heads are scored.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,9 @@ from bench.errors import UsageError
 from bench.registry import probe
 from bench.types import Head, Reads
 from probes.stack.attentive_blocks import AttentiveBlocks, Precision
+from probes.stack.attentive_head import EPS
 from probes.stack.fit import FittedStack, StackedProbe
-from probes.stack.released_blocks import read_released_blocks
+from probes.stack.released_blocks import RELEASED_HEADS, read_released_blocks
 from probes.stack.sweep import above_zero, at_least, grid
 from probes.stack.train_heads import TrainingRecipe
 
@@ -26,7 +27,7 @@ from probes.stack.train_heads import TrainingRecipe
 @probe
 def attentive4(
     *,
-    num_heads: int = 16,
+    num_heads: int | None = None,
     epochs: int = 20,
     batch_size: int = 256,
     lr: tuple[float, ...] = (5e-3, 3e-3, 1e-3, 3e-4, 1e-4),
@@ -39,10 +40,11 @@ def attentive4(
 ) -> Attentive4Probe:
     """Three self-attention blocks over all tokens, then a query, an MLP and a classifier.
 
-    `num_heads` is the number of attention heads, 16 for every encoder as released. Heads of the
-    sweep are `lr` x `weight_decay`, with the same initial weights and batches. `warmup` is in
-    epochs and starts at `start_lr`. `drop_last` drops an incomplete last batch. `released_head` is
-    the index of the head to read from a released file, which holds a whole sweep.
+    `num_heads` is the number of attention heads: as released 16 for every encoder, or for a file of
+    transformers that of its `config.json`. Heads of the sweep are `lr` x `weight_decay`, with the
+    same initial weights and batches. `warmup` is in epochs and starts at `start_lr`. `drop_last`
+    drops an incomplete last batch. `released_head` is the index of the head to read from a released
+    file, which holds a whole sweep.
 
     Raises:
         UsageError: an invalid setting.
@@ -59,7 +61,8 @@ def attentive4(
         drop_last=drop_last,
     )
     return Attentive4Probe(
-        num_heads=num_heads,
+        num_heads=RELEASED_HEADS if num_heads is None else num_heads,
+        asked_heads=num_heads,
         heads=grid("attentive4", lr=lr, weight_decay=weight_decay),
         recipe=recipe,
         precision=precision,
@@ -72,6 +75,7 @@ class Attentive4Probe(StackedProbe):
     """A sweep of four-block attentive probes over tokens."""
 
     num_heads: int
+    asked_heads: int | None = None
     precision: Precision = "fp32"
     released_head: int = 0
     name: str = "attentive4"
@@ -89,6 +93,7 @@ class Attentive4Probe(StackedProbe):
             num_classes=facts["num_classes"],
             num_blocks=facts.get("num_blocks", 4),
             precision=facts["precision"],
+            eps=facts.get("eps", EPS),
         )
 
     def read_released(self, path: Path) -> FittedStack:
@@ -98,8 +103,8 @@ class Attentive4Probe(StackedProbe):
             CheckpointError: the file is not a complete probe of this kind.
             UsageError: it has fewer heads, or is a V-JEPA 1 probe file (one block).
         """
-        module = read_released_blocks(
-            path, num_attention_heads=self.num_heads, precision=self.precision
+        module, told = read_released_blocks(
+            path, num_attention_heads=self.asked_heads, precision=self.precision
         )
         if self.released_head >= module.num_probes:
             raise UsageError(
@@ -108,4 +113,6 @@ class Attentive4Probe(StackedProbe):
             )
         module.keep([self.released_head])
         log = {"released": path.name, "head": self.released_head}
-        return FittedStack(heads=(Head(settings=log),), log=log, module=module)
+        which = {"released_head": self.released_head} if self.released_head else {}
+        told = replace(told, settings={**told.settings, **which})
+        return FittedStack(heads=(Head(settings=log),), log=log, module=module, told=told)

@@ -156,7 +156,10 @@ def _ask(program: str) -> list[Any] | str:
     """Run a program that prints one JSON list; return the list, or the reason for its failure."""
     try:
         answer = subprocess.run(
-            [sys.executable, "-c", program], capture_output=True, text=True, timeout=PROBE_SECONDS
+            [sys.executable, "-P", "-c", program],
+            capture_output=True,
+            text=True,
+            timeout=PROBE_SECONDS,
         )
     except subprocess.TimeoutExpired:
         return f"no answer within {PROBE_SECONDS} s"

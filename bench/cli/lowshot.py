@@ -13,6 +13,7 @@ from rich.table import Table
 
 from bench.cli.board import leave, print_paths
 from bench.cli.options import (
+    AllowCode,
     BatchSize,
     Config,
     Data,
@@ -68,6 +69,7 @@ def lowshot(
     write_splits: Annotated[
         Path | None, typer.Option(help="Folder for lists of the training rows of every draw.")
     ] = None,
+    allow_code: AllowCode = False,
     home: Home = None,
     data: Data = None,
     out: TableFolder = None,
@@ -90,7 +92,7 @@ def lowshot(
     targets = _fractions(target, "--target")
     machine = machine_of(home, data, device, workers, batch_size, overwrite=overwrite)
     made = study(
-        configs_of(config, given, set_),
+        configs_of(config, given, set_, allow_code=allow_code),
         machine,
         TerminalProgress(),
         fractions=_fractions(fractions, "--fractions"),

@@ -44,7 +44,8 @@ app = typer.Typer(
     name="bench",
     help="Evaluate frozen video and image encoders: features, probes, records, tables.\n\n"
     "`--with MODULE` anywhere on the line loads your own encoders, tasks, probes or boards.\n\n"
-    "`--trust-remote-code` lets a `torchhub:` encoder run the code of its repository.",
+    "`--trust-remote-code` lets a `torchhub:` encoder run the code of its repository;"
+    " `--allow-code` lets a file name an encoder that runs code.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -147,8 +148,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; problems are reported in one sentence on stderr and an exit code."""
     before = {number: signal.signal(number, _stopped) for number in STOPPING}
     searched = sys.path.copy()
-    # The working directory comes last: its folders may share a name with our packages (tasks).
-    sys.path.append("")
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     try:
         app(_prepared(list(sys.argv[1:] if arguments is None else arguments)))

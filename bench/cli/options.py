@@ -40,13 +40,25 @@ BatchSize = Annotated[int, typer.Option("--batch-size", "-b", help="Samples per 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Config = Annotated[Path | None, typer.Argument(help="A TOML file, or a record to run again.")]
 TableFolder = Annotated[Path | None, typer.Option("--out", help="Folder for the table.")]
+AllowCode = Annotated[
+    bool,
+    typer.Option(
+        "--allow-code", help="Let the file name an encoder that runs code (py:, torchhub:)."
+    ),
+]
 All = Annotated[bool, typer.Option("--all", help="Include records that are not reportable.")]
 
 
-def configs_of(path: Path | None, given: Mapping[str, Any], settings: Names) -> list[RunConfig]:
+def configs_of(
+    path: Path | None, given: Mapping[str, Any], settings: Names, *, allow_code: bool = False
+) -> list[RunConfig]:
     """Return what to run: the file, overridden by the given options, then by `--set`."""
-    values = read_config(path) if path is not None else {}
-    values.update({key: value for key, value in given.items() if value is not None})
+    typed = {key: value for key, value in given.items() if value is not None}
+    values = {}
+    if path is not None:
+        replaced = (*typed, *(setting.partition("=")[0].strip() for setting in settings or []))
+        values = read_config(path, allow_code=allow_code, replaced=replaced)
+    values.update(typed)
     return expand(values, settings or [])
 
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from bench.cli.options import (
+    AllowCode,
     BatchSize,
     Config,
     Data,
@@ -52,6 +53,7 @@ def run(
         str | None,
         typer.Option(help="FILE with its class names in its order, or fit: learn the order."),
     ] = None,
+    allow_code: AllowCode = False,
     home: Home = None,
     data: Data = None,
     device: Device = "auto",
@@ -69,7 +71,7 @@ def run(
         "seed": seed, "draws": draws, "limit": limit, "on_unreadable": on_unreadable,
     }  # fmt: skip
     runs = prepared_runs(
-        configs_of(config, given, set_),
+        configs_of(config, given, set_, allow_code=allow_code),
         machine_of(home, data, device, workers, batch_size, overwrite=overwrite),
         TerminalProgress(),
         probe_weights=probe_weights,
@@ -90,6 +92,7 @@ def features(
     draws: Draws = None,
     limit: Limit = None,
     set_: Sets = None,
+    allow_code: AllowCode = False,
     home: Home = None,
     data: Data = None,
     device: Device = "auto",
@@ -106,7 +109,7 @@ def features(
     }  # fmt: skip
     machine = machine_of(home, data, device, workers, batch_size)
     readouts = [part.strip() for part in reads.split(",")]
-    for one in configs_of(config, given, set_):
+    for one in configs_of(config, given, set_, allow_code=allow_code):
         for folder in store_features(one, machine, readouts, TerminalProgress()):
             typer.echo(str(folder))
 

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from bench.cli.compare import placed
 from bench.cli.console import TerminalProgress, open_console
-from bench.cli.options import Data, Device, Home, Json, Workers
+from bench.cli.options import AllowCode, Data, Device, Home, Json, Workers
 from bench.config import Machine, data_folder, home_folder
 from bench.errors import BenchError
 from bench.records.differences import Difference, as_json, short_text
@@ -94,6 +94,7 @@ def replay(
     head_classes: Annotated[
         str | None, typer.Option(help="As given to bench run with that file.")
     ] = None,
+    allow_code: AllowCode = False,
     json_: Json = False,
 ) -> None:
     """Run a record again in a scratch folder, and show every field that comes out differently.
@@ -114,6 +115,7 @@ def replay(
         settings=given,
         probe_weights=probe_weights,
         head_classes=head_classes,
+        allow_code=allow_code,
     )
     if json_:
         typer.echo(json.dumps(_replay_facts(found)))

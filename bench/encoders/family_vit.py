@@ -31,6 +31,7 @@ from bench.encoders.weights.architecture import (
 from bench.encoders.weights.checkpoints import check_coverage, load_all, shortened
 from bench.encoders.weights.family_files import read_state
 from bench.encoders.weights.held_tensors import StoredEncoder
+from bench.encoders.weights.picked import Pick
 from bench.encoders.weights.state_dicts import Tensors
 from bench.errors import CheckpointError
 from bench.types import Card
@@ -56,12 +57,14 @@ def family(
     def opened(
         *,
         weights: str,
+        key: str = "",
+        drop: tuple[str, ...] = (),
         depth: int | None = None,
         num_heads: int | None = None,
         num_frames: int | None = None,
         image_size: int | None = None,
     ) -> Encoder:
-        file, form, card = find(read_state(weights, name))
+        file, form, card = find(read_state(weights, name, Pick(key=key, drop=drop)))
         request = Request(
             depth=depth, num_heads=num_heads, num_frames=num_frames, image_size=image_size
         )

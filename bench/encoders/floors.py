@@ -19,8 +19,9 @@ from bench.encoders.networks.video_vit import (
     fresh_vit,
     gather_tokens,
 )
-from bench.encoders.vjepa import read_network, stem, vit_spec
+from bench.encoders.vjepa import TARGET, read_network, stem, vit_spec
 from bench.encoders.weights.architecture import Request
+from bench.encoders.weights.picked import Pick
 from bench.errors import UsageError, closest
 from bench.types import EncoderSpec, Tokens
 
@@ -64,7 +65,7 @@ def random(
                 " file is named by its path, such as ./latest.pth.tar."
             )
         request = Request(num_heads=num_heads, num_frames=num_frames, image_size=image_size)
-        architecture = read_network(weights, "target_encoder", request).built
+        architecture = read_network(weights, Pick(key=TARGET), request).built
         name = f"random:{stem(weights)}"
     std = recipes[weights].initial_std if weights in recipes else INITIAL_STD
     network: VideoViT | RotaryViT

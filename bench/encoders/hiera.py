@@ -25,6 +25,7 @@ from bench.encoders.networks.video_vit import Keep, TokenNetwork
 from bench.encoders.vjepa import stem
 from bench.encoders.weights.checkpoints import load_all
 from bench.encoders.weights.family_files import leave_out, read_state
+from bench.encoders.weights.picked import Pick
 from bench.encoders.weights.state_dicts import Tensors
 from bench.errors import CheckpointError, UsageError
 from bench.types import Card, EncoderSpec, Tokens
@@ -46,16 +47,18 @@ MEAN, STD = (0.45, 0.45, 0.45), (0.225, 0.225, 0.225)
 
 
 @registry.encoder
-def hiera(*, weights: str, num_heads: int | None = None) -> Encoder:
+def hiera(
+    *, weights: str, key: str = "", drop: tuple[str, ...] = (), num_heads: int | None = None
+) -> Encoder:
     """A Hiera video encoder from a checkpoint, pretrained or fine-tuned.
 
     `num_heads` of the first stage is needed for widths that were not released. Position tables are
-    learned, so the clip size is fixed by the file.
+    learned, so the clip size is fixed by the file. `key` and `drop` are as in `vjepa`.
 
     Raises:
         CheckpointError: the file does not hold a complete video Hiera.
     """
-    state = read_state(weights, "hiera")
+    state = read_state(weights, "hiera", Pick(key=key, drop=drop))
     state, parts = leave_out(state, PARTS)
     shape = _shape_of(state.tensors, num_heads, state.where)
     with torch.device("meta"):

@@ -19,7 +19,7 @@ from bench.encoders.networks.positions import sincos_2d
 from bench.encoders.networks.sizes import IJEPA_RELEASED, NO_CARD, Released, size_of_width
 from bench.encoders.networks.video_vit import VitArchitecture
 from bench.encoders.vjepa import (
-    Key,
+    TARGET,
     Network,
     check_promised,
     complete,
@@ -31,6 +31,7 @@ from bench.encoders.weights.architecture import TABLE_TOLERANCE, Request, agree,
 from bench.encoders.weights.checkpoints import fetch, read_tensors
 from bench.encoders.weights.held_tensors import StoredEncoder, widened
 from bench.encoders.weights.layouts import encoder_of
+from bench.encoders.weights.picked import Pick
 from bench.encoders.weights.state_dicts import Tensors
 from bench.errors import CheckpointError, UsageError
 
@@ -43,7 +44,8 @@ DEFAULT_FRAMES = 16
 def ijepa(
     *,
     weights: str,
-    key: Key = "target_encoder",
+    key: str = TARGET,
+    drop: tuple[str, ...] = (),
     depth: int | None = None,
     num_heads: int | None = None,
     num_frames: int = DEFAULT_FRAMES,
@@ -53,7 +55,8 @@ def ijepa(
     """Any I-JEPA encoder from a checkpoint or a state dict; clips are encoded frame by frame.
 
     Everything except the number of heads is read from the tensors, and options are checked against
-    them. A different `image_size` (pixels) than the file's recomputes the position table.
+    them. A different `image_size` (pixels) than the file's recomputes the position table. `key` and
+    `drop` are as in `vjepa`.
 
     Raises:
         CheckpointError: the file does not hold the complete encoder that was requested.
@@ -61,21 +64,23 @@ def ijepa(
     request = Request(
         depth=depth, num_heads=num_heads, image_size=image_size, patch_size=patch_size
     )
-    return _opened(weights, f"ijepa:{stem(weights)}", key, request, num_frames)
+    return _opened(weights, f"ijepa:{stem(weights)}", Pick(key=key, drop=drop), request, num_frames)
 
 
 def _released(name: str) -> Callable[..., Encoder]:
     def released(
         *,
         weights: str | None = None,
-        key: Key = "target_encoder",
+        key: str = TARGET,
+        drop: tuple[str, ...] = (),
         num_frames: int = DEFAULT_FRAMES,
         image_size: int | None = None,
     ) -> Encoder:
         published = IJEPA_RELEASED[name]
         promised = published.architecture
         request = Request.like(promised, image_size=image_size, patch_size=promised.patch_size)
-        return _opened(weights or published.address, name, key, request, num_frames, published)
+        pick, source = Pick(key=key, drop=drop), weights or published.address
+        return _opened(source, name, pick, request, num_frames, published)
 
     return released
 
@@ -86,7 +91,7 @@ register_released(IJEPA_RELEASED, _released)
 def _opened(
     weights: str,
     name: str,
-    key: str,
+    pick: Pick,
     request: Request,
     num_frames: int,
     published: Released | None = None,
@@ -94,7 +99,7 @@ def _opened(
     if num_frames < 1:
         raise UsageError(f"{name}: num_frames {num_frames} must be at least 1.")
     path = fetch(weights)
-    tensors, notes = encoder_of(read_tensors(path), key, str(path), _check_image_network)
+    tensors, notes = encoder_of(read_tensors(path), pick, str(path), _check_image_network)
     file = widened(StoredEncoder(where=str(path), tensors=tensors, notes=notes))
     if published is not None:
         file = replace(file, where=f"{file.where} (opened as {name})")

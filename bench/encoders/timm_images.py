@@ -17,6 +17,7 @@ from bench.data.views.transforms import STILL_FILTERS
 from bench.encoders.encoder import Encoder, num_trainable
 from bench.encoders.networks.adapt import FrameByFrame
 from bench.encoders.networks.timm_networks import MapNetwork, PatchNetwork, has_patch_tokens
+from bench.encoders.weights.picked import Pick
 from bench.encoders.weights.timm_weights import (
     TimmModel,
     fresh,
@@ -34,6 +35,8 @@ def timm(
     *,
     model: str,
     weights: str | None = None,
+    key: str = "",
+    drop: tuple[str, ...] = (),
     random: bool = False,
     seed: int = 0,
     num_frames: int = 16,
@@ -42,10 +45,10 @@ def timm(
     """Any image model of timm, as timm/NAME.TAG: frame by frame, preprocessing from its card.
 
     Weights are those that timm publishes for the tag (`NAME.TAG@REVISION` pins the repository), or
-    a file with the same tensors and any classifier or none; every tensor is loaded. `random` draws
-    weights from `seed` instead. The `num_frames` frames of a clip become one token sequence; a
-    still is encoded once. A different `image_size` (pixels) than the card's interpolates the
-    positions as timm does.
+    a file with the same tensors and any classifier or none; every tensor is loaded (`key` and
+    `drop` as in `vjepa`). `random` draws weights from `seed` instead. The `num_frames` frames of a
+    clip become one token sequence; a still is encoded once. A different `image_size` (pixels) than
+    the card's interpolates the positions as timm does.
 
     Raises:
         UsageError: no such model or tag, or options that it does not support.
@@ -55,10 +58,12 @@ def timm(
     if random and weights:
         raise UsageError(f"encoder timm/{name}: give either weights or random, not both.")
     card = pretrained_card(name)
+    if not weights and (key or drop):
+        raise UsageError(f"encoder timm/{name}: key and drop are for a file; give weights too.")
     if random:
         made = fresh(name, seed)
     elif weights:
-        made = with_tensors(name, *read_bare(weights), source=weights)
+        made = with_tensors(name, *read_bare(weights, Pick(key=key, drop=drop)), source=weights)
     else:
         made = published(name, revision, card)
     return image_encoder(made, card, f"timm/{model}", num_frames, image_size)

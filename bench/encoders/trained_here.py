@@ -10,9 +10,10 @@ from pathlib import Path
 
 from bench import registry
 from bench.encoders.encoder import Encoder
-from bench.encoders.vjepa import load_network, read_network
+from bench.encoders.vjepa import TARGET, load_network, read_network
 from bench.encoders.weights.architecture import Request
 from bench.encoders.weights.encoder_folder import FACTS_FILE
+from bench.encoders.weights.picked import Pick
 from bench.errors import CheckpointError
 from bench.types import Card
 
@@ -41,5 +42,5 @@ def _shipped(folder: Path, request: Request) -> Encoder:
             f"the encoder {folder.name!r} is missing from this installation ({folder} has no"
             f" {FACTS_FILE}); reinstall frozenbench, or train it: bench pretrain {folder.name}."
         )
-    network = read_network(str(folder), "target_encoder", request)
+    network = read_network(str(folder), Pick(key=TARGET), request)
     return load_network(network, name=folder.name, source="shipped with frozenbench", card=CARD)

@@ -25,6 +25,7 @@ from bench.encoders.networks.video_vit import Embedded, Vit, VitArchitecture, ga
 from bench.encoders.vjepa import stem, vit_spec
 from bench.encoders.weights.checkpoints import load_all, shortened
 from bench.encoders.weights.family_files import leave_out, read_state
+from bench.encoders.weights.picked import Pick
 from bench.encoders.weights.state_dicts import Tensors
 from bench.errors import CheckpointError, UsageError
 from bench.types import Card
@@ -41,6 +42,8 @@ NUM_FRAMES = 16  # default; an image encoder takes any number
 def vicmae(
     *,
     weights: str,
+    key: str = "",
+    drop: tuple[str, ...] = (),
     depth: int | None = None,
     num_heads: int | None = None,
     num_frames: int = NUM_FRAMES,
@@ -48,12 +51,13 @@ def vicmae(
 ) -> Encoder:
     """ViC-MAE from a checkpoint, pretrained or fine-tuned; clips are encoded frame by frame.
 
-    A different `image_size` (pixels) than the file's interpolates its position table.
+    A different `image_size` (pixels) than the file's interpolates its position table. `key` and
+    `drop` are as in `vjepa`.
 
     Raises:
         CheckpointError: the file does not hold a complete encoder of this family.
     """
-    state = read_state(weights, "vicmae")
+    state = read_state(weights, "vicmae", Pick(key=key, drop=drop))
     pooled = "fc_norm.weight" in state.tensors
     state, parts = leave_out(state, PARTS)
     if "the decoder" in parts and "the projector" not in parts:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import PurePosixPath
-from typing import Literal
 
 import torch
 
@@ -23,19 +22,21 @@ from bench.encoders.weights.checkpoints import check_coverage, fetch, load_all
 from bench.encoders.weights.encoder_folder import save_encoder
 from bench.encoders.weights.held_tensors import StoredEncoder
 from bench.encoders.weights.layouts import read_vjepa, save_released
+from bench.encoders.weights.picked import NETWORKS, Pick
 from bench.errors import CheckpointError, UsageError
 from bench.types import Card, EncoderSpec
 
 __all__ = ["RELEASED", "VIT_SIZES", "save_encoder", "save_released", "vjepa"]
 
-Key = Literal["target_encoder", "encoder"]
+TARGET = NETWORKS[0]
 
 
 @registry.encoder
 def vjepa(
     *,
     weights: str,
-    key: Key = "target_encoder",
+    key: str = TARGET,
+    drop: tuple[str, ...] = (),
     depth: int | None = None,
     num_heads: int | None = None,
     num_frames: int | None = None,
@@ -49,8 +50,9 @@ def vjepa(
 
     Everything except the number of heads is read from the tensors, and options are checked against
     them. A different `num_frames` or `image_size` (pixels) than the file's recomputes the position
-    table, as the released evaluation does. A still is repeated `still_frames` times (default, as
-    released: `num_frames`; the paper finds 2 enough).
+    table, as the released evaluation does. `key` is the dotted place of the encoder in the file,
+    `drop` are patterns (`head.*`) of tensors to leave out. A still is repeated `still_frames` times
+    (default, as released: `num_frames`; the paper finds 2 enough).
 
     Raises:
         CheckpointError: the file does not hold the complete encoder that was requested.
@@ -64,7 +66,7 @@ def vjepa(
         tubelet_size=tubelet_size,
         uniform_power=uniform_power,
     )
-    network = read_network(weights, key, request)
+    network = read_network(weights, Pick(key=key, drop=drop), request)
     encoder = load_network(network, name=f"vjepa:{stem(weights)}", source=weights)
     encoder.notes += run_notes(weights)
     return with_still_frames(encoder, still_frames)
@@ -74,7 +76,8 @@ def _released(name: str) -> Callable[..., Encoder]:
     def released(
         *,
         weights: str | None = None,
-        key: Key = "target_encoder",
+        key: str = TARGET,
+        drop: tuple[str, ...] = (),
         num_frames: int | None = None,
         image_size: int | None = None,
         still_frames: int | None = None,
@@ -82,7 +85,9 @@ def _released(name: str) -> Callable[..., Encoder]:
         published = RELEASED[name]
         promised, source = published.architecture, weights or published.address
         request = Request.like(promised, num_frames=num_frames, image_size=image_size)
-        network = read_network(source, key, request, opened_as=f" (opened as {name})")
+        network = read_network(
+            source, Pick(key=key, drop=drop), request, opened_as=f" (opened as {name})"
+        )
         check_promised(network, promised, f"vjepa:{source}")
         encoder = load_network(network, name=name, source=source, card=published.card)
         return with_still_frames(encoder, still_frames)
@@ -113,13 +118,13 @@ class Network:
     built: VitArchitecture
 
 
-def read_network(weights: str, key: str, request: Request, opened_as: str = "") -> Network:
+def read_network(weights: str, pick: Pick, request: Request, opened_as: str = "") -> Network:
     """Fetch `weights` and find the complete encoder in them, without loading it into a module.
 
     Raises:
         CheckpointError: see `fetch`, `read_vjepa`, `architecture_of` and `check_coverage`.
     """
-    content = read_vjepa(fetch(weights), key)
+    content = read_vjepa(fetch(weights), pick)
     where = content.where + opened_as
     tolerance = max(TABLE_TOLERANCE, content.rounding)
     stored, built, notes = architecture_of(

@@ -15,7 +15,7 @@ from bench.encoders.networks.rotary_vit import RotaryViT
 from bench.encoders.networks.sizes import VJEPA2_RELEASED, VJEPA2_SIZES, size_of_width
 from bench.encoders.networks.video_vit import VitArchitecture
 from bench.encoders.vjepa import (
-    Key,
+    TARGET,
     Network,
     check_promised,
     complete,
@@ -27,6 +27,7 @@ from bench.encoders.vjepa import (
 )
 from bench.encoders.weights.architecture import Named, Request, agree, body_of, heads_of
 from bench.encoders.weights.checkpoints import fetch
+from bench.encoders.weights.picked import Pick
 from bench.encoders.weights.vjepa2_layouts import read_rotary
 from bench.errors import CheckpointError
 
@@ -39,7 +40,8 @@ AMBIGUOUS_SIZE = "vit_gigantic"  # defined with two different numbers of heads, 
 def vjepa2(
     *,
     weights: str,
-    key: Key = "target_encoder",
+    key: str = TARGET,
+    drop: tuple[str, ...] = (),
     depth: int | None = None,
     num_heads: int | None = None,
     num_frames: int | None = None,
@@ -54,8 +56,8 @@ def vjepa2(
     Everything except the number of heads is read from the tensors, and options are checked against
     them. Clips have `num_frames` frames of `image_size` pixels (16 of 256 by default; a saved
     folder records its own). A still is repeated `still_frames` times (default `num_frames`;
-    released: 16, and 18 for ViT-g). `leftover_table` declares the pos_embed of a bare state dict
-    unused.
+    released: 16, and 18 for ViT-g). `leftover_table` declares the
+    pos_embed of a bare state dict unused. `key` and `drop` are as in `vjepa`.
 
     Raises:
         CheckpointError: the file does not hold the complete encoder that was requested.
@@ -68,7 +70,8 @@ def vjepa2(
         patch_size=patch_size,
         tubelet_size=tubelet_size,
     )
-    network = read_rotary_network(weights, key, request, leftover_table=leftover_table)
+    pick = Pick(key=key, drop=drop)
+    network = read_rotary_network(weights, pick, request, leftover_table=leftover_table)
     encoder = load_network(network, name=f"vjepa2:{stem(weights)}", source=weights)
     return with_still_frames(encoder, still_frames)
 
@@ -77,7 +80,8 @@ def _released(name: str) -> Callable[..., Encoder]:
     def released(
         *,
         weights: str | None = None,
-        key: Key = "target_encoder",
+        key: str = TARGET,
+        drop: tuple[str, ...] = (),
         num_frames: int | None = None,
         image_size: int | None = None,
         still_frames: int | None = None,
@@ -89,7 +93,7 @@ def _released(name: str) -> Callable[..., Encoder]:
         request = Request.like(clips, num_frames=clips.num_frames, image_size=clips.image_size)
         network = read_rotary_network(
             source,
-            key,
+            Pick(key=key, drop=drop),
             request,
             leftover_table=leftover_table or weights is None,  # the published file is known
             opened_as=f" (opened as {name})",
@@ -106,7 +110,7 @@ register_released(VJEPA2_RELEASED, _released)
 
 def read_rotary_network(
     weights: str,
-    key: str,
+    pick: Pick,
     request: Request,
     *,
     leftover_table: bool = False,
@@ -117,7 +121,7 @@ def read_rotary_network(
     Raises:
         CheckpointError: see `fetch`, `read_rotary`, `agree`, `heads_of` and `check_coverage`.
     """
-    content = read_rotary(fetch(weights), key, leftover_table=leftover_table)
+    content = read_rotary(fetch(weights), pick, leftover_table=leftover_table)
     where, recorded = content.where + opened_as, content.architecture
     body = body_of(content.tensors, where, has_table=False)
     named = size_of_width(body.width, VJEPA2_SIZES)

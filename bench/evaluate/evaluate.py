@@ -16,7 +16,12 @@ from bench.config import Machine, RunConfig
 from bench.data.discover.label_map import LabelMap
 from bench.errors import UsageError, known
 from bench.evaluate.fit_and_score import check_heads, check_label_kind, fit_and_score
-from bench.evaluate.head_order import Reordered, parse_head_classes, read_head_order
+from bench.evaluate.head_order import (
+    Reordered,
+    in_named_order,
+    parse_head_classes,
+    read_head_order,
+)
 from bench.evaluate.permuted_labels import check_labels, permuted_labels
 from bench.evaluate.prepare import Job, PreparedRun, build_probe, prepare
 from bench.evaluate.released_head import for_learning_head_order, learn_head_order, score_released
@@ -168,9 +173,11 @@ def make_job(
         )
     else:
         released = probe.read_released(weights)
+        labels = LabelMap(names=prepared.task.classes, source=prepared.task.name)
         if isinstance(head_classes, Path):
-            labels = LabelMap(names=prepared.task.classes, source=prepared.task.name)
             released = Reordered(fitted=released, order=read_head_order(head_classes, labels))
+        elif head_classes is None:
+            released = in_named_order(released, labels, str(weights.with_name("config.json")))
     return Job(
         config=config,
         task=prepared.task,

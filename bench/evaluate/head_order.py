@@ -99,6 +99,25 @@ def named_order(names: Sequence[str], labels: LabelMap, *, source: str) -> HeadO
     return HeadOrder(columns=columns, source=source)
 
 
+def in_named_order(released: Fitted, labels: LabelMap, source: str) -> Fitted:
+    """Return a released probe in the task's class order (`labels`) if its file names its classes.
+
+    Raises:
+        UsageError: they are not the task's classes.
+    """
+    told = getattr(released, "told", None)
+    names = told.classes if told else ()
+    if len(names) != len(labels) or tuple(names) == tuple(labels.names):
+        return released
+    try:
+        return Reordered(fitted=released, order=named_order(names, labels, source=source))
+    except UsageError as error:
+        raise UsageError(
+            f"{error} Or give the names in the head's order (--head-classes FILE), or learn the"
+            " order on the training split (--head-classes fit)."
+        ) from error
+
+
 def learned_order(predicted: IntArray, labels: IntArray, classes: Sequence[str]) -> HeadOrder:
     """Return the order that maps the columns `predicted` for training rows to their `labels`.
 
@@ -151,6 +170,11 @@ class Reordered:
         """The log of the wrapped probe, and where the order of its classes comes from."""
         order = {"source": self.order.source, "digest": self.order.digest, **self.order.facts}
         return {**self.fitted.log, KEY: order}
+
+    @property
+    def told(self) -> Any:
+        """What the file of the wrapped probe says of it, None if nothing."""
+        return getattr(self.fitted, "told", None)
 
     def probabilities(self, x: torch.Tensor) -> torch.Tensor:
         """Return `[K, B, C]` in the task's order from `[B, V, ...]` features.

@@ -26,6 +26,7 @@ from bench.preflight.probe_contract import require_probe
 from bench.preflight.settle import settled_task_options
 from bench.preflight.task_contract import build_task
 from bench.protocols import EvaluationProtocol
+from bench.records.run_id import plain, probe_facts
 from bench.types import ClipPlan, Fitted, Probe
 
 log = logging.getLogger(__name__)
@@ -67,6 +68,22 @@ class Job:
     weights: Path | None = None
     released: Fitted | None = None
     learn_order: bool = False
+
+    @property
+    def probe_facts(self) -> dict[str, Any]:
+        """Settings and heads of the probe as JSON values, for id and record.
+
+        Those of a released probe are what its file says; what it does not say is unknown.
+        """
+        facts = probe_facts(self.probe)
+        if self.released is None:
+            return facts
+        told = getattr(self.released, "told", None)
+        known = plain(told.settings) if told else {}
+        return {
+            "settings": {**dict.fromkeys(facts["settings"], "unknown"), **known},
+            "heads": [dict.fromkeys(facts["heads"][0], "unknown")],
+        }
 
 
 def prepare(config: RunConfig, machine: Machine) -> PreparedRun:

@@ -90,12 +90,13 @@ def probe_part(job: Job, scored: Scored, *, head_order: str | None = None) -> Pr
     `head_order` says how the classes of a released probe were ordered.
     """
     probe, selected, on_score = job.probe, scored.selected, scored.selected.score_split_scores
+    facts = job.probe_facts
     rule = "released probe, no fit" if job.weights else job.protocol.selection
     return ProbePart(
         name=job.config.probe,
         reads=probe.reads,
-        settings=plain(probe.settings),
-        heads=tuple(plain(head.settings) for head in probe.heads),
+        settings=facts["settings"],
+        heads=tuple(facts["heads"]),
         selected=selected.head,
         selection=SelectionPart(
             rule=rule,

@@ -37,7 +37,7 @@ from bench.records.record import (
     utc_now,
 )
 from bench.records.record_files import write_predictions, write_record
-from bench.records.run_id import RunIdentity, config_facts, plain, probe_facts, protocol_digest
+from bench.records.run_id import RunIdentity, config_facts, plain, protocol_digest
 
 
 def identity(job: Job, features: RunFeatures) -> str:
@@ -48,7 +48,7 @@ def identity(job: Job, features: RunFeatures) -> str:
         feature_keys=(None if released else features.fit.keys[reads], features.score.keys[reads]),
         data_digests=(None if released else job.task.fit.digest, job.task.score.digest),
         protocol_digest=protocol_digest(job.protocol),
-        probe=probe_facts(job.probe),
+        probe=job.probe_facts,
         released_sha256=file_sha256(job.weights) if job.weights else None,
         head_order=_head_order(job, features),
         mode=_mode(job, features),

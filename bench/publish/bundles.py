@@ -24,10 +24,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from bench.config import CONSENT
 from bench.data.manifest import manifest_digest
 from bench.errors import BenchError
 from bench.publish.local_paths import places
 from bench.records.find import ID
+from bench.records.record import Artifact
 from bench.verify.findings import Answer, Finding
 
 MANIFEST, CLASSES, CONFIG = "manifest.csv", "classes.txt", "config.toml"
@@ -125,10 +127,15 @@ def predicted_rows(path: Path) -> tuple[list[str], list[object]]:
 
 # ------------------------------------------------------------------------------------------- config
 def plain_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a configuration that TOML can express: without unset values and empty tables."""
+    """Return a configuration that TOML can express: without unset values and empty tables.
+
+    Consent to running code is left out, since no file can give it.
+    """
     kept = {key: value for key, value in config.items() if value is not None and value != {}}
     return {
-        key: {k: v for k, v in value.items() if v is not None} if isinstance(value, dict) else value
+        key: {k: v for k, v in value.items() if v is not None and k != CONSENT}
+        if isinstance(value, dict)
+        else value
         for key, value in kept.items()
     }
 
@@ -166,7 +173,8 @@ def _manifest(folder: Path, fields: Mapping[str, Any]) -> str:
                 f"{MANIFEST} and {CLASSES} have the digest {counted[:12]}, the record says"
                 f" {stated[:12]}: rows, labels or class names were changed"
             )
-        other, other_labels = predicted_rows(folder / fields["artifacts"]["predictions"]["path"])
+        predictions = Artifact.model_validate(fields["artifacts"]["predictions"])
+        other, other_labels = predicted_rows(folder / predictions.path)
         if len(other) != len(ids):
             return f"{MANIFEST} has {len(ids)} rows, the predictions have {len(other)}"
         pairs = zip(ids, labels, strict=True)

@@ -145,6 +145,10 @@ def bundle(
     if with_probe:
         probe = kept_file(record, "probe", path.parent).parent
         sources += sorted(p for p in probe.iterdir() if p.is_file())
+        if links := [str(p) for p in (probe, *sources) if p.is_symlink()]:
+            raise RecordError(
+                f"{links[0]} is a link, which a bundle does not follow; copy the file."
+            )
     files: dict[str, bytes | Path] = {str(one.relative_to(path.parent)): one for one in sources}
     files |= {name: content.encode() for name, content in texts.items()}
     files[f"{record.id}.json"] = text  # last

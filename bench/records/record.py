@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import PurePath
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, JsonValue
+from pydantic import Field, JsonValue, field_validator
 
 from bench.data.few_labels import share_title
 from bench.data.read_manifest import MAX_CLASSES
@@ -276,10 +278,17 @@ class TimingPart(RecordPart):
 
 
 class Artifact(RecordPart):
-    """A file of the record; `path` is relative to the folder of the record."""
+    """A file of the record; `path` is relative to the folder of the record, and below it."""
 
     path: str
     sha256: Sha256
+
+    @field_validator("path")
+    @classmethod
+    def _is_below(cls, path: str) -> str:
+        if PurePath(path).is_absolute() or {"..", ""} & {*re.split(r"[/\\]", path)}:
+            raise ValueError(f"{path!r} is not the name of a file in the folder of the record")
+        return path
 
 
 class ArtifactsPart(RecordPart):

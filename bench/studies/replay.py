@@ -71,11 +71,13 @@ def replay(
     settings: tuple[str, ...] = (),
     probe_weights: Path | None = None,
     head_classes: str | None = None,
+    allow_code: bool = False,
 ) -> Replayed:
     """Run the config of a record in a scratch folder and compare the outcomes.
 
     Nothing of `machine.home` is reused except its features, with `reuse_features`. `settings` are
-    `KEY=VALUE` overrides of the config, for paths that differ here.
+    `KEY=VALUE` overrides of the config, for paths that differ here. `allow_code` consents to the
+    code that the record names (see `bench.config.read_config`).
 
     Raises:
         RecordError: the record is not sound.
@@ -85,7 +87,9 @@ def replay(
     """
     old = read_record(path)
     _refuse_incomplete(old, probe_weights)
-    [config] = expand(read_config(path), settings)
+    replaced = [setting.partition("=")[0].strip() for setting in settings]
+    values = read_config(path, allow_code=allow_code, replaced=replaced)
+    [config] = expand(values, settings)
     with tempfile.TemporaryDirectory(prefix="bench-replay-") as scratch:
         home = Path(scratch)
         if reuse_features:

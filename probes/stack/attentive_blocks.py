@@ -57,12 +57,13 @@ class AttentiveBlocks(OneQuery):
         num_classes: int,
         num_blocks: int = 4,
         precision: Precision = "fp32",
+        eps: float = EPS,
     ) -> None:
         super().__init__()
         assert num_blocks > 1, "one block alone is AttentiveHeads"
         assert precision in get_args(Precision), precision
         K, N, D, M = num_probes, num_blocks - 1, width, MLP_RATIO * width
-        self.num_blocks, self.precision = num_blocks, precision
+        self.num_blocks, self.precision, self.eps = num_blocks, precision, eps
         self.blocks_norm1_weight, self.blocks_norm1_bias = ones(K, N, D), zeros(K, N, D)
         self.blocks_qkv_weight = zeros(K, N, 3 * D, D)
         self.blocks_q_bias, self.blocks_v_bias = zeros(K, N, D), zeros(K, N, D)
@@ -81,8 +82,10 @@ class AttentiveBlocks(OneQuery):
 
     @property
     def facts(self) -> dict[str, Any]:
-        """Width, number of attention heads, classes and blocks, and precision."""
-        return {**super().facts, "num_blocks": self.num_blocks, "precision": self.precision}
+        """Width, number of attention heads, classes and blocks, precision, and an own epsilon."""
+        other = {} if self.eps == EPS else {"eps": self.eps}
+        blocks = {"num_blocks": self.num_blocks, "precision": self.precision}
+        return {**super().facts, **blocks, **other}
 
     @property
     def init_divisors(self) -> Mapping[str, torch.Tensor]:
@@ -162,12 +165,12 @@ class AttentiveBlocks(OneQuery):
                 block = {name: tensors[number] for name, tensors in blocks.items()}
                 if is_large:
                     x_GBLD = checkpoint(
-                        _self_attention, x_GBLD, block, H, use_reentrant=False,
+                        _self_attention, x_GBLD, block, H, self.eps, use_reentrant=False,
                         preserve_rng_state=False,
                     )  # fmt: skip
                 else:
-                    x_GBLD = _self_attention(x_GBLD, block, H)
-            return _cross_attention(x_GBLD, stack, H)
+                    x_GBLD = _self_attention(x_GBLD, block, H, self.eps)
+            return _cross_attention(x_GBLD, stack, H, self.eps)
 
     def _autocast(self, tokens: torch.Tensor) -> torch.autocast:
         is_low = self.precision == "bf16"
@@ -178,9 +181,11 @@ def _part_size(tokens: torch.Tensor) -> int:
     return PART_SIZE.get(tokens.device.type, PART_SIZE["cpu"])
 
 
-def _self_attention(x_GBLD: torch.Tensor, block: Tensors, num_heads: int) -> torch.Tensor:
+def _self_attention(
+    x_GBLD: torch.Tensor, block: Tensors, num_heads: int, eps: float
+) -> torch.Tensor:
     G, B, L, D = x_GBLD.shape
-    normed_GBLD = _norm(x_GBLD, block["norm1_weight"], block["norm1_bias"])
+    normed_GBLD = _norm(x_GBLD, block["norm1_weight"], block["norm1_bias"], eps)
     bias = torch.cat([block["q_bias"], block["k_bias"], block["v_bias"]], dim=-1)
     joined = _linear(normed_GBLD.flatten(1, 2), block["qkv_weight"], bias)
     # [3, G*B, H, L, E]
@@ -189,13 +194,15 @@ def _self_attention(x_GBLD: torch.Tensor, block: Tensors, num_heads: int) -> tor
     mixed_GXD = mixed.transpose(1, 2).reshape(G, B * L, D)
     projected = _linear(mixed_GXD, block["proj_weight"], block["proj_bias"])
     x_GBLD = x_GBLD + projected.view(G, B, L, D)
-    hidden = _norm(x_GBLD, block["norm2_weight"], block["norm2_bias"]).flatten(1, 2)
+    hidden = _norm(x_GBLD, block["norm2_weight"], block["norm2_bias"], eps).flatten(1, 2)
     return x_GBLD + _mlp(hidden, block).view(G, B, L, D)
 
 
-def _cross_attention(x_GBLD: torch.Tensor, stack: Tensors, num_heads: int) -> torch.Tensor:
+def _cross_attention(
+    x_GBLD: torch.Tensor, stack: Tensors, num_heads: int, eps: float
+) -> torch.Tensor:
     G, B, L, D = x_GBLD.shape
-    normed_GBLD = _norm(x_GBLD, stack["norm1_weight"], stack["norm1_bias"])
+    normed_GBLD = _norm(x_GBLD, stack["norm1_weight"], stack["norm1_bias"], eps)
     bias = torch.cat([stack["k_bias"], stack["v_bias"]], dim=-1)
     joined = _linear(normed_GBLD.flatten(1, 2), stack["kv_weight"], bias)
     key, value = joined.view(G * B, L, 2, num_heads, -1).permute(2, 0, 3, 1, 4)
@@ -203,7 +210,7 @@ def _cross_attention(x_GBLD: torch.Tensor, stack: Tensors, num_heads: int) -> to
     query = query_G1D.view(G, 1, num_heads, 1, -1).expand(G, B, -1, -1, -1).flatten(0, 1)
     mixed = functional.scaled_dot_product_attention(query, key, value)
     y_GBD = stack["query"] + mixed.reshape(G, B, D)
-    hidden = _norm(y_GBD, stack["norm2_weight"], stack["norm2_bias"])
+    hidden = _norm(y_GBD, stack["norm2_weight"], stack["norm2_bias"], eps)
     return y_GBD + _mlp(hidden, stack)
 
 
@@ -216,7 +223,9 @@ def _linear(x_GXI: torch.Tensor, weight_GOI: torch.Tensor, bias_GO: torch.Tensor
     return torch.baddbmm(bias_GO[:, None], x_GXI, weight_GOI.transpose(1, 2))
 
 
-def _norm(x: torch.Tensor, weight_GD: torch.Tensor, bias_GD: torch.Tensor) -> torch.Tensor:
-    normed = functional.layer_norm(x, x.shape[-1:], eps=EPS)
+def _norm(
+    x: torch.Tensor, weight_GD: torch.Tensor, bias_GD: torch.Tensor, eps: float
+) -> torch.Tensor:
+    normed = functional.layer_norm(x, x.shape[-1:], eps=eps)
     shape = (len(weight_GD), *[1] * (x.ndim - 2), -1)
     return torch.addcmul(bias_GD.view(shape), normed, weight_GD.view(shape))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, get_args
 
 import torch
@@ -137,18 +137,30 @@ class StackedProbe(SweptProbe, ABC):
         )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Told:
+    """What a file of another project says of its probe: `settings` and the class names, in order.
+
+    Settings that it does not have are unknown.
+    """
+
+    settings: Settings = field(default_factory=dict)
+    classes: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FittedStack:
     """Trained classifiers, one per head.
 
     `output` turns logits into probabilities: `softmax` for one label per row, `sigmoid` (each class
-    on its own) for several.
+    on its own) for several. `told` is what a file of another project says of the probe.
     """
 
     heads: Sequence[Head]
     log: Mapping[str, Any]
     module: Classifiers
     output: Output = "softmax"
+    told: Told = field(default_factory=Told)
 
     @torch.no_grad()
     @true_fp32()

@@ -3,24 +3,42 @@
 On disk (`torch.save`): `{"classifiers": [state dict, ...], "opt", "scaler", "epoch", ...}`, one
 state dict per head of the sweep, names prefixed with `module.` if training was distributed; or the
 `model.safetensors` of a `VJEPA2ForVideoClassification` on the hub, one head next to its encoder.
-The hub's LayerNorm epsilon is 1e-6; these files are read with 1e-5 too, as they were trained.
+Number of heads and LayerNorm epsilon leave no trace in tensors: the hub's `config.json` has both
+(1e-6, where the official code trained with 1e-5), and is followed, as transformers does.
 """
 
 from __future__ import annotations
 
+import logging
+import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from bench.encoders.weights.checkpoints import check_coverage, shortened
-from bench.encoders.weights.state_dicts import num_numbered
+from bench.encoders.weights.family_files import HUB_CONFIG, hub_config
+from bench.encoders.weights.state_dicts import as_float32, num_numbered
 from bench.errors import CheckpointError, UsageError
 from probes.stack.attentive_blocks import BLOCKS, AttentiveBlocks, Precision
-from probes.stack.released_probe import BLOCK, MLP, bare_state, read_probe_file, weights_and_biases
+from probes.stack.attentive_head import EPS
+from probes.stack.fit import Told
+from probes.stack.released_probe import (
+    BLOCK,
+    MLP,
+    bare_state,
+    read_probe_file,
+    training_of,
+    weights_and_biases,
+)
+
+log = logging.getLogger(__name__)
 
 Tensors = Mapping[str, torch.Tensor]
+RELEASED_HEADS = 16
+HUB_EPS = 1e-6  # of transformers, where `config.json` does not say it
 
 # Our name -> the released one, within a block and of the probe.
 BLOCK_NAMES = weights_and_biases("", norm1="norm1", qkv="attn.qkv", proj="attn.proj", **MLP)
@@ -48,13 +66,16 @@ HUB_QUERY_BLOCK = {
 
 
 def read_released_blocks(
-    path: Path, *, num_attention_heads: int, precision: Precision = "fp32"
-) -> AttentiveBlocks:
-    """Read every head of a V-JEPA 2 probe file as one stack.
+    path: Path, *, num_attention_heads: int | None = None, precision: Precision = "fp32"
+) -> tuple[AttentiveBlocks, Told]:
+    """Read every head of a V-JEPA 2 probe file as one stack, and what the file says of it.
+
+    `num_attention_heads` is the user's; else a hub model has that of its `config.json`, and an
+    official file, which does not record it, the released 16.
 
     Raises:
-        CheckpointError: the file is missing or not a probe file, or a head has missing, unexpected
-            or misshapen tensors.
+        CheckpointError: the file is missing or not a probe file, a head has missing, unexpected or
+            misshapen tensors, or `config.json` contradicts them or the user.
         UsageError: it is a V-JEPA 1 probe file.
     """
     content = read_probe_file(path)
@@ -62,10 +83,22 @@ def read_released_blocks(
         raise UsageError(
             f"{path}: this is a V-JEPA 1 probe file (one block); read it with --probe attentive."
         )
-    states = [_from_hub(content, path)] if "classifier.weight" in content else _heads(content, path)
-    return from_released(
-        states, num_attention_heads=num_attention_heads, precision=precision, what=str(path)
+    if "classifier.weight" in content:
+        states, config = [_from_hub(content, path)], hub_config(path)
+        told, eps = _told_by_hub(config, states[0], num_attention_heads, path)
+    else:
+        states, eps = _heads(content, path), EPS
+        told = training_of(content, num_heads=num_attention_heads or RELEASED_HEADS)
+        if num_attention_heads is None:
+            log.warning("%s does not record its heads; %d as released", path, RELEASED_HEADS)
+    module = from_released(
+        states,
+        num_attention_heads=told.settings["num_heads"],
+        precision=precision,
+        eps=eps,
+        what=str(path),
     )
+    return module, replace(told, settings={**told.settings, "precision": precision})
 
 
 def from_released(
@@ -74,6 +107,7 @@ def from_released(
     num_attention_heads: int,
     what: str,
     precision: Precision = "fp32",
+    eps: float = EPS,
 ) -> AttentiveBlocks:
     """Return a float32 stack of heads from state dicts with released names.
 
@@ -102,6 +136,7 @@ def from_released(
             num_classes=len(classifier),
             num_blocks=num_blocks,
             precision=precision,
+            eps=eps,
         )
     expected = to_released(module, 0)
     for number, state in enumerate(states):
@@ -182,4 +217,49 @@ def _from_hub(content: Mapping[str, Any], path: Path) -> dict[str, torch.Tensor]
         for released, parts in HUB_BLOCK.items():
             take(f"pooler.blocks.{block}.{released}", [hub + part for part in parts])
     take("linear", ["classifier"])
-    return {**state, **remaining}  # other names are checked by the caller
+    whole = {**state, **remaining}  # other names are checked by the caller
+    return as_float32(whole, str(path))[0]
+
+
+def _told_by_hub(
+    config: Mapping[str, Any], state: Tensors, asked: int | None, path: Path
+) -> tuple[Told, float]:
+    """Return what a hub model's `config.json` says of its head, and the LayerNorm epsilon.
+
+    Raises:
+        CheckpointError: it contradicts the tensors or the user, or the number of heads is unknown.
+    """
+    where = path.with_name(HUB_CONFIG)
+    heads = config.get("num_attention_heads", asked)
+    if heads is None:
+        raise CheckpointError(
+            f"{path}: its tensors do not show the number of attention heads, and there is no"
+            f" {HUB_CONFIG} with it next to the file; copy that, or use --set probe.num_heads=N."
+        )
+    names = config.get("id2label")
+    found = {
+        "model_type": "vjepa2",
+        "hidden_size": state["linear.weight"].shape[-1],
+        "num_pooler_layers": num_numbered(state, r"pooler\.blocks\.(\d+)\."),
+        "hidden_act": "gelu",
+        "num_attention_heads": heads if asked is None else asked,
+    }
+    wrong = [f"{k} {config[k]!r}, not {v!r}" for k, v in found.items() if config.get(k, v) != v]
+    if isinstance(names, Mapping) and len(names) != len(state["linear.weight"]):
+        wrong.append(f"{len(names)} names in id2label, not {len(state['linear.weight'])}")
+    eps = config.get("layer_norm_eps", HUB_EPS if config else EPS)
+    if wrong or not isinstance(heads, int) or heads < 1 or not isinstance(eps, float):
+        what = ", ".join(wrong) or f"num_attention_heads {heads!r} and layer_norm_eps {eps!r}"
+        raise CheckpointError(
+            f"{where} does not describe {path.name} as it is opened: it has {what}; copy both from"
+            " the same model, or leave the option out."
+        )
+    classes = _class_names(names) if isinstance(names, Mapping) else ()
+    return Told(settings={"num_heads": heads}, classes=classes), eps
+
+
+def _class_names(names: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the names of `id2label` in order; () if they only number the classes."""
+    listed = [str(names.get(str(number), number)) for number in range(len(names))]
+    is_numbered = all(re.fullmatch(r"(LABEL_)?\d+", name) for name in listed)
+    return () if is_numbered else tuple(listed)

@@ -7,6 +7,7 @@ with `module.` if training was distributed. V-JEPA 2 writes a list `classifiers`
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,10 @@ from typing import Any
 import torch
 
 from bench.encoders.weights.checkpoints import read_tensors, shortened
+from bench.encoders.weights.state_dicts import as_float32
 from bench.errors import CheckpointError, UsageError
 from probes.stack.attentive_head import AttentiveHeads
+from probes.stack.fit import Told
 
 BLOCK = "pooler.cross_attention_block."
 KV_WEIGHT, KV_BIAS = BLOCK + "xattn.kv.weight", BLOCK + "xattn.kv.bias"
@@ -38,8 +41,8 @@ NAMES = {
 }
 
 
-def read_released_probe(path: Path, *, num_attention_heads: int) -> AttentiveHeads:
-    """Read a V-JEPA 1 probe file as a stack of one.
+def read_released_probe(path: Path, *, num_attention_heads: int) -> tuple[AttentiveHeads, Told]:
+    """Read a V-JEPA 1 probe file as a stack of one, and what it says of its training.
 
     Raises:
         CheckpointError: the file is missing, not a probe file, or its tensors are not a probe's.
@@ -58,7 +61,18 @@ def read_released_probe(path: Path, *, num_attention_heads: int) -> AttentiveHea
             " give the checkpoint of a frozen evaluation."
         )
     state = bare_state(classifier, f"{path}: 'classifier'")
-    return from_released(state, num_attention_heads=num_attention_heads, what=str(path))
+    module = from_released(state, num_attention_heads=num_attention_heads, what=str(path))
+    return module, training_of(content, num_heads=num_attention_heads)
+
+
+def training_of(content: Mapping[str, Any], **settings: Any) -> Told:
+    """Return `settings`, and the epochs and batch size of a released evaluation's file."""
+    epochs, batch = content.get("epoch"), [content.get(key) for key in ("batch_size", "world_size")]
+    if isinstance(epochs, int):
+        settings["epochs"] = epochs
+    if all(isinstance(size, int) for size in batch):
+        settings["batch_size"] = math.prod(batch)  # over all processes, as everywhere here
+    return Told(settings=settings)
 
 
 def read_probe_file(path: Path) -> dict[str, Any]:
@@ -69,10 +83,10 @@ def read_probe_file(path: Path) -> dict[str, Any]:
 
 
 def bare_state(named: Mapping[str, Any], where: str) -> dict[str, torch.Tensor]:
-    """Return the tensors of one head without the distributed-training prefix.
+    """Return the tensors of one head as float32.
 
     Raises:
-        CheckpointError: an entry is not a tensor.
+        CheckpointError: an entry is not a tensor, or one that cannot be weights.
     """
     others = [str(name) for name, t in named.items() if not isinstance(t, torch.Tensor)]
     if others:
@@ -80,7 +94,7 @@ def bare_state(named: Mapping[str, Any], where: str) -> dict[str, torch.Tensor]:
             f"{where} has entries that are not tensors, {shortened(others)}; give the checkpoint of"
             " a frozen evaluation."
         )
-    return {str(name).removeprefix("module."): t for name, t in named.items()}
+    return as_float32({str(name): t for name, t in named.items()}, where)[0]
 
 
 def from_released(

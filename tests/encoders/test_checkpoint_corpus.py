@@ -274,12 +274,12 @@ REFUSED = {
         replaced(norm__bias=torch.zeros(28, dtype=torch.int8)), r"norm\.bias are not dense"
     ),
     "truncated": Refusal(bytes_of(0, 0.6), "is cut short"),
-    "without its beginning": Refusal(bytes_of(0.3, 1), "damaged or not a checkpoint"),
-    "empty file": Refusal(bytes_of(0, 0), "is not a checkpoint"),
+    "without its beginning": Refusal(bytes_of(0.3, 1), "is not a checkpoint"),
+    "empty file": Refusal(bytes_of(0, 0), r"is empty \(0 bytes\)"),
     "truncated safetensors": Refusal(cut_safetensors, "not a safetensors file"),
-    "web page": Refusal(text_file, r"not a checkpoint: it begins with b'<html>"),
-    "plain pickle": Refusal(plain_pickle, "is not a checkpoint"),
-    "other archive": Refusal(zip_of_text, "damaged or not a checkpoint"),
+    "web page": Refusal(text_file, "is a web page"),
+    "plain pickle": Refusal(plain_pickle, "a pickle that torch.save did not write"),
+    "other archive": Refusal(zip_of_text, "a zip archive that torch.save did not write"),
     "pickled code": Refusal(
         lambda f: saved(f, {**released(), "loss": Code()}), "would run code when loaded .*print"
     ),

@@ -102,7 +102,6 @@ def test_weights_given_twice_are_refused() -> None:
         ("vjeppa:file", {}, "Did you mean 'vjepa'"),
         ("vjepa", {}, "needs the option 'weights'"),
         ("vjepa:x.pt", {"heads": 4}, "no option 'heads'"),
-        ("vjepa:x.pt", {"key": "predictor"}, "target_encoder, encoder"),
         ("pixel_mean:x", {}, "no option 'weights'"),
     ],
 )

@@ -185,6 +185,10 @@ def test_released_probe_file_is_scored_as_it_is(records: Records, tmp_path: Path
     )
     assert record["data"]["fit"] is None and record["probe"]["selection"]["rule"].startswith("rel")
     assert record["probe"]["released_sha256"]
+    settings = record["probe"]["settings"]
+    assert (settings["num_heads"], settings["epochs"], settings["batch_size"]) == (4, 20, 4 * 64)
+    assert {settings[key] for key in ("warmup", "clip_norm", "final_weight_decay")} == {"unknown"}
+    assert record["probe"]["heads"] == [{"lr": "unknown", "weight_decay": "unknown"}]
 
     # The same by hand: stored tokens through the plain module with the released tensors.
     held = torch.load("tests/fixtures/attentive_v1.pt", weights_only=True)["classifier"]

@@ -132,7 +132,7 @@ def test_attention_heads_must_divide_the_width() -> None:
 def test_released_file_survives_a_round_trip() -> None:
     content = torch.load(FIXTURES / "attentive_v1.pt", weights_only=True)["classifier"]
     written = to_released(
-        read_released_probe(FIXTURES / "attentive_v1.pt", num_attention_heads=4), 0
+        read_released_probe(FIXTURES / "attentive_v1.pt", num_attention_heads=4)[0], 0
     )
     assert {f"module.{name}" for name in written} == set(content)
     for name, tensor in written.items():
@@ -174,7 +174,7 @@ def test_files_that_are_no_probe_are_refused(tmp_path: Path) -> None:
     (tmp_path / "page.pt").write_text("<html>not found</html>")
     torch.save({"encoder": {}}, tmp_path / "encoder.pt")
     for name, message in [
-        ("page.pt", "torch.save"),
+        ("page.pt", "is a web page"),
         ("encoder.pt", "has no key 'classifier'"),
         ("none.pt", "no such probe file"),
     ]:

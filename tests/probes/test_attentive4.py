@@ -1,5 +1,6 @@
 """The registered probe of V-JEPA 2: fitting, saving, and files of the official and the hub form."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,9 @@ import pytest
 import torch
 from transformers.models.vjepa2.modeling_vjepa2 import VJEPA2ForVideoClassification
 
+from bench.data.discover.label_map import LabelMap
 from bench.errors import CheckpointError, UsageError
+from bench.evaluate.head_order import in_named_order
 from bench.types import Silent
 from probes.attentive import attentive
 from probes.attentive4 import Attentive4Probe, attentive4
@@ -104,12 +107,15 @@ def test_width_that_the_heads_do_not_divide_is_refused() -> None:
 
 def test_every_head_of_a_released_file_is_read_and_one_is_scored(tmp_path: Path) -> None:
     path = write_heads(tmp_path / "latest.pt", 3)
-    stack = read_released_blocks(path, num_attention_heads=4)
+    stack, _ = read_released_blocks(path, num_attention_heads=4)
     assert stack.num_probes == 3
     x = torch.randn(2, 1, 9, 28, generator=torch.Generator().manual_seed(0))
     for head in range(3):
         fitted = attentive4(num_heads=4, released_head=head).read_released(path)
         assert fitted.log == {"released": "latest.pt", "head": head}
+        which = {"released_head": head} if head else {}
+        known = {"num_heads": 4, "epochs": 20, "precision": "fp32"}
+        assert fitted.told.settings == {**known, **which}
         expected = stack(x[:, 0])[head].softmax(-1)
         torch.testing.assert_close(fitted.probabilities(x)[0], expected, atol=1e-6, rtol=0)
     # Heads differ by a constant in all logits: equal shares, and yet each its own bias.
@@ -120,7 +126,7 @@ def test_every_head_of_a_released_file_is_read_and_one_is_scored(tmp_path: Path)
 
 def test_released_file_is_written_again_tensor_by_tensor() -> None:
     [content] = torch.load(FILE, weights_only=True)["classifiers"]
-    written = to_released(read_released_blocks(FILE, num_attention_heads=4), 0)
+    written = to_released(read_released_blocks(FILE, num_attention_heads=4)[0], 0)
     assert {f"module.{name}" for name in written} == set(content)
     for name, tensor in written.items():
         assert torch.equal(tensor, content[f"module.{name}"]), name
@@ -173,14 +179,16 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
         attentive4().read_released(FILE)
 
 
-def hub_model(tmp_path: Path) -> tuple[VJEPA2ForVideoClassification, Path]:
+def hub_model(
+    tmp_path: Path, heads: int = 2, eps: float = 1e-2, **facts: Any
+) -> tuple[VJEPA2ForVideoClassification, Path]:
     """A tiny random model with a classification head, as transformers saves it."""
     transformers = pytest.importorskip("transformers")
     torch.manual_seed(0)
     config = transformers.VJEPA2Config(
         hidden_size=24,
         num_hidden_layers=1,
-        num_attention_heads=2,
+        num_attention_heads=heads,
         crop_size=16,
         patch_size=8,
         frames_per_clip=4,
@@ -188,25 +196,78 @@ def hub_model(tmp_path: Path) -> tuple[VJEPA2ForVideoClassification, Path]:
         pred_hidden_size=24,
         pred_num_attention_heads=2,
         pred_num_hidden_layers=1,
-        num_labels=5,
-        layer_norm_eps=1e-5,  # hub files say 1e-6; the probes were trained with 1e-5
+        layer_norm_eps=eps,
         initializer_range=0.3,
+        **{"num_labels": 5, **facts},
     )
     model = transformers.VJEPA2ForVideoClassification(config).eval()
     model.save_pretrained(tmp_path)
     return model, tmp_path / "model.safetensors"
 
 
-def test_hub_file_gives_the_numbers_of_transformers(tmp_path: Path) -> None:
-    model, path = hub_model(tmp_path)
+@pytest.mark.parametrize(("heads", "eps"), [(2, 1e-2), (4, 1e-6), (8, 1e-1)])
+def test_hub_file_gives_the_numbers_of_transformers(tmp_path: Path, heads: int, eps: float) -> None:
+    """Heads and epsilon leave no trace in the tensors; the config next to them has both."""
+    model, path = hub_model(tmp_path, heads, eps)
     tokens = torch.randn(3, 8, 24, generator=torch.Generator().manual_seed(3))
     with torch.no_grad():
         expected = model.classifier(model.pooler(tokens)).softmax(-1)
-    fitted = attentive4(num_heads=2).read_released(path)
+    fitted = attentive4().read_released(path)
     assert fitted.module.num_blocks == 4
+    assert fitted.told.settings == {"num_heads": heads, "precision": "fp32"}
+    assert fitted.told.classes == ()
+    again = attentive4().restore(*fitted.state())
+    assert torch.equal(again.probabilities(tokens[:, None]), fitted.probabilities(tokens[:, None]))
     got = fitted.probabilities(tokens[:, None])[0]
     torch.testing.assert_close(got, expected, atol=1e-5, rtol=0)
     assert expected.std(dim=0).min() > 1e-3  # rows are told apart, so the parity says something
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"num_attention_heads": 4}, r"has num_attention_heads 4, not 2"),
+        ({"num_attention_heads": "2"}, r"has num_attention_heads '2', not 2"),
+        ({"num_pooler_layers": 2}, r"has num_pooler_layers 2, not 3"),
+        ({"hidden_size": 48}, r"has hidden_size 48, not 24"),
+        ({"hidden_act": "relu"}, r"has hidden_act 'relu', not 'gelu'"),
+        ({"id2label": {"0": "a", "1": "b"}}, r"has 2 names in id2label, not 5"),
+        ({"layer_norm_eps": None}, r"layer_norm_eps None"),
+        ({"model_type": "videomae"}, r"has model_type 'videomae', not 'vjepa2'"),
+    ],
+)
+def test_hub_file_that_its_config_contradicts_is_refused(
+    tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
+    _, path = hub_model(tmp_path)
+    config = path.with_name("config.json")
+    config.write_text(json.dumps({**json.loads(config.read_text()), **change}))
+    with pytest.raises(CheckpointError, match=message):
+        attentive4(num_heads=2).read_released(path)
+
+
+def test_hub_file_without_its_config_needs_the_number_of_heads(tmp_path: Path) -> None:
+    _, path = hub_model(tmp_path)
+    path.with_name("config.json").unlink()
+    with pytest.raises(CheckpointError, match=r"there is no config\.json .*probe\.num_heads=N"):
+        attentive4().read_released(path)
+    assert attentive4(num_heads=2).read_released(path).module.num_attention_heads == 2
+
+
+def test_hub_file_puts_its_classes_into_the_order_of_the_task(tmp_path: Path) -> None:
+    names = ["Opening_door", "closing door", "running", "Sitting [down]", "waving"]
+    _, path = hub_model(tmp_path, id2label=dict(enumerate(names)))
+    fitted = attentive4().read_released(path)
+    assert fitted.told.classes == tuple(names)
+    x = torch.randn(3, 1, 8, 24, generator=torch.Generator().manual_seed(3))
+    order = [3, 0, 4, 2, 1]
+    task = LabelMap(names=["sitting down", "opening door", "waving", "running", "closing door"],
+                    source="task")  # fmt: skip
+    got = in_named_order(fitted, task, "config.json").probabilities(x)
+    assert torch.equal(got, fitted.probabilities(x)[..., order])
+    other = LabelMap(names=["a", "b", "c", "d", "e"], source="task")
+    with pytest.raises(UsageError, match=r"config\.json should name .*--head-classes fit"):
+        in_named_order(fitted, other, "config.json")
 
 
 def test_hub_file_with_a_tensor_too_few_or_too_many_is_refused(tmp_path: Path) -> None:

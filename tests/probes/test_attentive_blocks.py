@@ -36,7 +36,7 @@ def in_small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_released_probe_gives_the_released_numbers(golden: dict[str, torch.Tensor]) -> None:
-    probe = read_released_blocks(FIXTURES / "attentive_v2.pt", num_attention_heads=4)
+    probe = read_released_blocks(FIXTURES / "attentive_v2.pt", num_attention_heads=4)[0]
     assert (probe.num_probes, probe.num_blocks, probe.width) == (1, 4, 28)
     pooled, logits = probe.pool(golden["tokens"]), probe(golden["tokens"])
     loss = head_losses(logits, golden["labels"])
@@ -46,7 +46,7 @@ def test_released_probe_gives_the_released_numbers(golden: dict[str, torch.Tenso
 
 
 def test_plain_probe_gives_the_released_numbers(golden: dict[str, torch.Tensor]) -> None:
-    stack = read_released_blocks(FIXTURES / "attentive_v2.pt", num_attention_heads=4)
+    stack = read_released_blocks(FIXTURES / "attentive_v2.pt", num_attention_heads=4)[0]
     (plain,) = plain_blocks(stack)
     torch.testing.assert_close(plain(golden["tokens"]), golden["logits"], atol=1e-5, rtol=0)
 
@@ -135,7 +135,7 @@ def test_two_heads_take_the_released_training_steps() -> None:
     def tokens(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
         return torch.cat([encoder(first).last, encoder(second).last], dim=1)
 
-    one = read_released_blocks(FIXTURES / "attentive_v2.pt", num_attention_heads=4)
+    one = read_released_blocks(FIXTURES / "attentive_v2.pt", num_attention_heads=4)[0]
     probe = from_released([to_released(one, 0)] * 2, num_attention_heads=4, what="both")
     heads = [
         Head(settings={"lr": head["ref_lr"], "weight_decay": head["ref_wd"]})
@@ -236,7 +236,7 @@ def test_fresh_probes_start_as_released_and_all_alike() -> None:
 def test_bf16_computes_in_it_and_keeps_weights_and_logits_in_float32(
     golden: dict[str, torch.Tensor],
 ) -> None:
-    probe = read_released_blocks(
+    probe, _ = read_released_blocks(
         FIXTURES / "attentive_v2.pt", num_attention_heads=4, precision="bf16"
     )
     logits = probe(golden["tokens"])

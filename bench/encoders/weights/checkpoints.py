@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import pickle
 import re
 import struct
-import zipfile
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta, timezone
+from pathlib import Path, PosixPath, PurePosixPath, PureWindowsPath, WindowsPath
 from typing import Any
 
 import numpy as np
@@ -17,10 +18,17 @@ from torch import nn
 
 from bench.encoders.weights.fetch import fetch as fetch
 from bench.encoders.weights.fetch import first_line
+from bench.encoders.weights.intact import kind_of, require_intact
 from bench.errors import CheckpointError
 
+log = logging.getLogger(__name__)
+
 NAMES_SHOWN = 8
-LEGACY_MAGIC = bytes.fromhex("80028a0a6cfc9c46f9206aa850192e")  # torch.save before version 1.6
+LARGEST_RATIO = 8  # bytes of tensors per byte of file; tensors may share storage
+SMALL_BYTES = 1 << 20
+WRAPPERS = re.compile(
+    r"(?:^|(?<=\.))(?:module|_orig_mod|_checkpoint_wrapped_module|_fsdp_wrapped_module)\."
+)
 # Observed from torch.load on files with randomly changed bytes.
 READ_FAILURES = (
     RuntimeError,
@@ -41,40 +49,46 @@ Shapes = Mapping[str, tuple[int, ...]]
 def read_tensors(path: Path) -> dict[str, Any]:
     """Return the content of a `.safetensors` or `torch.save` file, on the CPU; no code is run.
 
-    A `torch.save` file in the zip format is memory-mapped, so unused tensors are not read.
+    Checksums are verified first. Tensor names lose the segments that wrappers add anywhere (see
+    `without_wrappers`). A `torch.save` file in the zip format is memory-mapped.
 
     Raises:
-        CheckpointError: not a checkpoint, truncated, or a pickle that would run code.
+        CheckpointError: not a checkpoint, damaged, a pickle that would run code, or tensors that
+            are larger than the file.
     """
-    if path.is_dir():
-        raise CheckpointError(f"{path} is a folder, not a weight file; name a file in it.")
-    if path.suffix == ".safetensors":
-        return _read_safetensors(path)
-    start, is_zip = _recognised(path)
-    if not is_zip and start.startswith(b"PK"):
-        raise CheckpointError(
-            f"{path} is cut short: it begins as a torch.save file, but the index at its end is"
-            f" missing ({path.stat().st_size:,} bytes); copy or download it again."
-        )
-    if not is_zip and start != LEGACY_MAGIC:
-        raise CheckpointError(
-            f"{path} is not a checkpoint: it begins with {start[:8]!r}; expected a file written by"
-            " torch.save or a .safetensors file."
-        )
-    try:
-        with torch.serialization.safe_globals([*_numpy_scalars(), argparse.Namespace]):
-            content = torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(_refused_pickle(path, error)) from error
-    except READ_FAILURES as error:
-        raise CheckpointError(
-            f"{path} is damaged or not a checkpoint ({first_line(error)}); download it again."
-        ) from error
+    kind = kind_of(path)
+    require_intact(path)
+    if path.suffix == ".safetensors" and kind != "safetensors":  # torch goes by the suffix
+        raise CheckpointError(f"{path} was written by torch.save; rename it to {path.stem}.pt.")
+    content = _read_safetensors(path) if kind == "safetensors" else _read_saved(path, kind == "zip")
     if not isinstance(content, Mapping):
         raise CheckpointError(
             f"{path} holds a {type(content).__name__}, not named tensors; save a state dict."
         )
-    return dict(content)
+    _require_no_larger(content, path)
+    plain: dict[str, Any] = _plain(content, str(path), {})
+    return plain
+
+
+def without_wrappers(name: str) -> str:
+    """Return a tensor's name without the segments of DDP, FSDP, compiling and checkpointing."""
+    return WRAPPERS.sub("", name)
+
+
+def tensors_in(content: Any) -> Iterator[tuple[str, str, torch.Tensor]]:
+    """Yield (dotted path of the parent, name, tensor) for all tensors in nested containers."""
+    waiting, seen = [("", content)], set()
+    while waiting:
+        parent, value = waiting.pop(0)
+        if id(value) in seen:  # also ends references to itself
+            continue
+        seen.add(id(value))
+        items = value.items() if isinstance(value, Mapping) else enumerate(value)
+        for key, inner in items:
+            if isinstance(inner, torch.Tensor):
+                yield parent, str(key), inner
+            elif isinstance(inner, (Mapping, list, tuple)):
+                waiting.append((f"{parent}.{key}" if parent else str(key), inner))
 
 
 def load_all(module: nn.Module, tensors: Mapping[str, torch.Tensor], where: str) -> None:
@@ -134,24 +148,77 @@ def shortened(names: Iterable[str]) -> str:
     return ", ".join(names[:NAMES_SHOWN]) + (f" and {rest} more" if rest > 0 else "")
 
 
-def _recognised(path: Path) -> tuple[bytes, bool]:
-    """Return the first bytes of a file and whether it is a whole zip archive."""
+def _read_saved(path: Path, is_zip: bool) -> Any:
+    if not is_zip:
+        log.warning("%s has no checksums (torch.save before 1.6); damage goes unnoticed", path)
     try:
-        with path.open("rb") as file:
-            start = file.read(len(LEGACY_MAGIC))
-        return start, zipfile.is_zipfile(path)
-    except zipfile.BadZipFile:
-        return start, False
-    except OSError as error:
-        raise CheckpointError(f"{path} cannot be read: {first_line(error)}.") from error
+        with torch.serialization.safe_globals(_harmless()):
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(_refused_pickle(path, error)) from error
+    except READ_FAILURES as error:
+        # Torch's own advice may be to load the file unsafely.
+        reason = "" if "weights_only" in str(error) else f" ({first_line(error)})"
+        raise CheckpointError(
+            f"{path} is damaged or not a checkpoint{reason}; download it again."
+        ) from error
 
 
-def _numpy_scalars() -> list[Any]:
-    """Return the globals of pickled numpy numbers (such as a loss); none of them runs code."""
-    make = np.float64(0).__reduce__()[0]
-    kinds = (np.float64, np.float32, np.int64, np.int32)
-    names = ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")
-    return [np.dtype, *((make, name) for name in names), *(type(np.dtype(k)) for k in kinds)]
+def _plain(value: Any, where: str, made: dict[int, Any]) -> Any:
+    """Return nested containers with the names of tensors without wrappers; `made` by identity."""
+    if id(value) in made or not isinstance(value, (Mapping, list)):
+        return made.get(id(value), value)
+    if isinstance(value, list):
+        copied: list[Any] = []
+        made[id(value)] = copied
+        copied.extend(_plain(inner, where, made) for inner in value)
+        return copied
+    named: dict[Any, Any] = {}
+    made[id(value)] = named
+    for key, inner in value.items():
+        is_name = isinstance(key, str) and isinstance(inner, torch.Tensor)
+        name = without_wrappers(key) if is_name else key
+        if name in named:
+            raise CheckpointError(
+                f"{where} has {name!r} twice, under different names or prefixes (one is {key!r});"
+                " save one network per state dict."
+            )
+        named[name] = _plain(inner, where, made)
+    return named
+
+
+def _require_no_larger(content: Any, path: Path) -> None:
+    """Refuse views that repeat a small storage: copying them could fill the memory."""
+    total, limit = 0, LARGEST_RATIO * path.stat().st_size
+    for parent, name, tensor in tensors_in(content):
+        if tensor.layout is torch.strided and not tensor.is_meta:
+            size = tensor.numel() * tensor.element_size()
+            total += size
+            if size > max(tensor.untyped_storage().nbytes(), SMALL_BYTES) or total > limit:
+                raise CheckpointError(
+                    f"{path}: {f'{parent}.' * bool(parent)}{name} {list(tensor.shape)} repeats a"
+                    f" smaller tensor: {total:,} bytes from a file of {path.stat().st_size:,}; save"
+                    " its tensors with .contiguous()."
+                )
+
+
+def _harmless() -> list[Any]:
+    """Return the globals of values often stored next to weights; none of them runs code."""
+    core = np.float64(0).__reduce__()[0], np.zeros(0).__reduce__()[0]
+    names = ("scalar", core[0]), ("_reconstruct", core[1])
+    places = [(make, f"numpy.{part}.multiarray.{name}") for name, make in names
+              for part in ("core", "_core")]  # fmt: skip
+    kinds = {type(np.dtype(kind)) for kind in "?bBhHiIlLqQefdFDSUMm"}
+    builtins = (dict, float, frozenset, int, list, slice, str, tuple)
+    paths = (PosixPath, PurePosixPath, PureWindowsPath, WindowsPath)
+    moments = (datetime, timedelta, timezone)
+    # Torch fills no containers but dicts and lists.
+    filled: list[Any] = [
+        (lambda *_: {}, "collections.defaultdict"),
+        (lambda *_: [], "collections.deque"),
+    ]
+    values = (np.dtype, np.ndarray, argparse.Namespace)
+    return [*values, *places, *kinds, *builtins, *paths, *moments, *filled]
 
 
 def _read_safetensors(path: Path) -> dict[str, Any]:
@@ -171,6 +238,11 @@ def _refused_pickle(path: Path, error: pickle.UnpicklingError) -> str:
     if match:
         return (
             f"{path} would run code when loaded ({match[1]}), which is refused; save only the"
-            " tensors (torch.save of a state dict, or safetensors)."
+            " tensors: torch.save(model.state_dict(), FILE), or safetensors."
+        )
+    if re.search("Can only|Trying to|Unsupported class", str(error)):
+        return (
+            f"{path} holds objects other than tensors and plain values, which are not built; save"
+            " only the tensors: torch.save(model.state_dict(), FILE), or safetensors."
         )
     return f"{path} is damaged or is not a checkpoint; copy or download it again."

@@ -15,18 +15,20 @@ from typing import Any
 
 from bench.encoders.weights.checkpoints import fetch, read_tensors, shortened
 from bench.encoders.weights.held_tensors import StoredEncoder, widened
+from bench.encoders.weights.picked import NETWORKS, Pick
 from bench.encoders.weights.state_dicts import bare_names, unwrapped
 from bench.errors import CheckpointError
 
 WRAPPERS = ("model", "module", "model_state", "state_dict")
-PREFIXES = ("module.", "_orig_mod.", "backbone.", "model.")
+PREFIXES = ("backbone.", "model.")
 HUB_TENSORS, HUB_CONFIG = "model.safetensors", "config.json"
 
 
-def read_state(weights: str, family: str) -> StoredEncoder:
-    """Fetch `weights` and return its single state dict, without wrappers and their prefixes.
+def read_state(weights: str, family: str, pick: Pick) -> StoredEncoder:
+    """Fetch `weights` and return its state dict, without wrappers and their prefixes.
 
-    A folder is read in the hub's layout: `model.safetensors` and `config.json`.
+    Without a key in `pick` it is under the first of `WRAPPERS`, or the whole file. A folder is read
+    in the hub's layout: `model.safetensors` and `config.json`.
 
     Raises:
         CheckpointError: nothing found, or no state dict in it.
@@ -40,14 +42,17 @@ def read_state(weights: str, family: str) -> StoredEncoder:
             )
     content: Mapping[str, Any] = read_tensors(path)
     where = str(path)
-    if {"target_encoder", "encoder"} & {k for k, v in content.items() if isinstance(v, Mapping)}:
+    if pick.key:
+        content, where = pick.found(content, where), f"{where} [{pick.key}]"
+    if set(NETWORKS) & {k for k, v in content.items() if isinstance(v, Mapping)}:
         raise CheckpointError(
             f"{where} is a V-JEPA checkpoint; open it as vjepa:FILE or vjepa2:FILE."
         )
     content, where = unwrapped(content, WRAPPERS, where)
     expected = f"give a bare state dict to {family}:FILE, or one under {', '.join(WRAPPERS)}"
-    tensors = bare_names(content, PREFIXES, where, expected=expected)
-    return StoredEncoder(where=where, tensors=tensors, config=hub_config(path))
+    named = bare_names(content, PREFIXES, where, expected=expected)
+    tensors, notes = pick.kept(named, where)
+    return StoredEncoder(where=where, tensors=tensors, notes=notes, config=hub_config(path))
 
 
 def leave_out(
@@ -67,7 +72,7 @@ def leave_out(
                 found.setdefault(title, []).append(name)
                 break
     gone = {name for names in found.values() for name in names}
-    notes = tuple(
+    notes = state.notes + tuple(
         f"left out, not part of the encoder: {title} ({len(names)} tensors)"
         for title, names in found.items()
     )
@@ -81,13 +86,13 @@ def leave_out(
 
 
 def hub_config(path: Path) -> Mapping[str, Any]:
-    """Return the hub's `config.json` next to a `.safetensors` file; empty if there is none.
+    """Return the hub's `config.json` next to a file with the hub's suffix; empty if there is none.
 
     Raises:
         CheckpointError: it cannot be parsed.
     """
     file = path.with_name(HUB_CONFIG)
-    if path.suffix != ".safetensors" or not file.is_file():
+    if path.suffix not in (".safetensors", ".bin") or not file.is_file():
         return {}
     try:
         config = json.loads(file.read_text())

@@ -19,29 +19,31 @@ from bench.encoders.networks.video_vit import VideoViT
 from bench.encoders.weights.checkpoints import read_tensors, shortened
 from bench.encoders.weights.encoder_folder import VJEPA, read_folder
 from bench.encoders.weights.held_tensors import StoredEncoder, widened
+from bench.encoders.weights.picked import NETWORKS, Pick
 from bench.encoders.weights.state_dicts import Tensors, bare_names
 from bench.errors import CheckpointError
 
 RELEASED_PREFIX = "module.backbone."
 OWN_KEY = "frozenbench"  # present in checkpoints of this project's own pretraining
 FEWEST_LEFTOVER_TOKENS = 4  # two masks times two frame counts
-PREFIXES = ("module.", "backbone.", "_orig_mod.")
+PREFIXES = ("backbone.",)
 HUB_PREFIX = "vjepa2."
 # Raises `CheckpointError` unless bare tensors, given all networks of the file, are of the family.
 Check = Callable[[Tensors, Mapping[str, Any], str], None]
 
 
-def read_vjepa(path: Path, key: str) -> StoredEncoder:
+def read_vjepa(path: Path, pick: Pick) -> StoredEncoder:
     """Return the encoder tensors of a weight file or folder, as float32.
 
-    `key` selects one of the two encoders in the released layout.
+    The key of `pick` is one of the two encoders in the released layout, or any place in a file.
 
     Raises:
-        CheckpointError: no encoder under `key`, a predictor, or tensors that cannot be weights.
+        CheckpointError: no encoder there, a predictor, or tensors that cannot be weights.
     """
     if path.is_dir():
+        pick.refuse(str(path))
         return read_folder(path, VJEPA)
-    tensors, notes = encoder_of(read_tensors(path), key, str(path), _check_added_positions)
+    tensors, notes = encoder_of(read_tensors(path), pick, str(path), _check_added_positions)
     return widened(StoredEncoder(where=str(path), tensors=tensors, notes=notes))
 
 
@@ -73,18 +75,20 @@ def _released_names(network: VideoViT | RotaryViT) -> Tensors:
 
 
 def encoder_of(
-    content: Mapping[str, Any], key: str, where: str, check: Check
+    content: Mapping[str, Any], pick: Pick, where: str, check: Check
 ) -> tuple[Tensors, tuple[str, ...]]:
-    """Return the encoder `key` of the released layout or a bare state dict, and notes on which.
+    """Return the encoder of the released layout or a bare state dict, and notes on which.
 
     Raises:
-        CheckpointError: no encoder under `key`, a predictor, a probe, an incomplete network, or
+        CheckpointError: no encoder under the key, a predictor, a probe, an incomplete network, or
             tensors that `check` refuses.
     """
-    notes: tuple[str, ...] = ()
+    key = pick.key
+    if key not in NETWORKS:
+        content, where = pick.found(content, where), f"{where} [{key}]"
     networks = {k: v for k, v in content.items() if isinstance(v, Mapping)}
     if key in networks:
-        tensors = bare(networks[key], f"{where} [{key}]")
+        tensors, notes = pick.kept(bare(networks[key], f"{where} [{key}]"), where)
         _refuse_other_parts(tensors, where)
         check(tensors, networks, where)
         _refuse_unequal_halves(tensors, networks, key, where)
@@ -99,10 +103,10 @@ def encoder_of(
             " not an encoder; use the checkpoint with 'target_encoder'."
         )
     else:
-        tensors = bare(content, where)
+        tensors, notes = pick.kept(bare(content, where), where)
         _refuse_other_parts(tensors, where)
         check(tensors, {}, where)
-        notes = ("a bare state dict: the file does not record whether it is the target encoder",)
+        notes += ("a bare state dict: the file does not record whether it is the target encoder",)
     return tensors, notes
 
 

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 
 from bench.encoders.weights.checkpoints import shortened
+from bench.encoders.weights.picked import Tensors as Tensors
+from bench.encoders.weights.picked import places
 from bench.errors import CheckpointError
-
-Tensors = dict[str, torch.Tensor]
 
 
 def unwrapped(
@@ -27,7 +27,7 @@ def unwrapped(
 def bare_names(
     named: Mapping[str, Any], prefixes: Sequence[str], where: str, *, expected: str
 ) -> Tensors:
-    """Strip the wrappers' prefixes from every name; `expected` ends the error message.
+    """Strip prefixes from every name; `expected` ends the error message.
 
     Raises:
         CheckpointError: an empty state dict, a value that is not a tensor, or colliding names.
@@ -37,9 +37,10 @@ def bare_names(
     if non_tensors or not tensors:
         raise CheckpointError(
             f"{where} is not a state dict: {shortened(non_tensors) or 'it is empty'}"
-            f"{' hold no tensors' if non_tensors else ''}; {expected}."
+            f"{' hold no tensors' if non_tensors else ''}; {places(named)}. Else {expected}."
         )
-    return renamed(tensors, [(rf"(?:{'|'.join(map(re.escape, prefixes))})+(.+)", r"\1")], where)
+    rules = [(rf"(?:{'|'.join(map(re.escape, prefixes))})+(.+)", r"\1")] if prefixes else []
+    return renamed(tensors, rules, where)
 
 
 def renamed(tensors: Tensors, rules: Sequence[tuple[str, str]], where: str) -> Tensors:
@@ -91,12 +92,14 @@ def as_float32(
     `counters` names tensors that the network keeps as integers; they are unchanged.
 
     Raises:
-        CheckpointError: tensors that cannot be weights: integer, sparse, or not finite.
+        CheckpointError: tensors that cannot be weights: integer, sparse, without values, or not
+            finite.
     """
     invalid = [
         name
         for name, tensor in tensors.items()
-        if name not in counters and (not tensor.is_floating_point() or tensor.is_sparse)
+        if name not in counters
+        and (not tensor.is_floating_point() or tensor.layout != torch.strided or tensor.is_meta)
     ]
     if invalid:
         raise CheckpointError(
@@ -106,7 +109,9 @@ def as_float32(
         name: tensor if name in counters else tensor.to(torch.float32, copy=True).contiguous()
         for name, tensor in tensors.items()
     }
-    bad = [name for name, tensor in wide.items() if not torch.isfinite(tensor).all()]
+    # The extremes are not finite if any number is not, and are found much faster.
+    extremes = {name: tensor.aminmax() for name, tensor in wide.items() if tensor.numel()}
+    bad = [name for name, ends in extremes.items() if not all(map(torch.isfinite, ends))]
     if bad:
         raise CheckpointError(
             f"{where}: {shortened(bad)} are not finite; training diverged or the file is damaged."

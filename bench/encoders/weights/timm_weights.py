@@ -11,14 +11,19 @@ import torch
 from torch import nn
 
 from bench.encoders.networks.sizes import NO_CARD
-from bench.encoders.weights.checkpoints import load_all, read_tensors, shortened
+from bench.encoders.weights.checkpoints import (
+    load_all,
+    read_tensors,
+    shortened,
+    without_wrappers,
+)
 from bench.encoders.weights.fetch import fetch, first_line
+from bench.encoders.weights.picked import Pick
 from bench.encoders.weights.state_dicts import Tensors, as_float32, bare_names, unwrapped
 from bench.errors import CheckpointError, UsageError
 from bench.types import Card
 
 WRAPPERS = ("state_dict", "model")
-PREFIXES = ("module.", "_orig_mod.")
 # Data sets as spelled in timm's tags; most have the same name here.
 DATA_SETS = frozenset(
     (
@@ -75,7 +80,13 @@ def fresh(name: str, seed: int) -> TimmModel:
 
 
 def with_tensors(
-    name: str, tensors: Tensors, where: str, *, source: str, card: Card = NO_CARD
+    name: str,
+    tensors: Tensors,
+    where: str,
+    notes: tuple[str, ...] = (),
+    *,
+    source: str,
+    card: Card = NO_CARD,
 ) -> TimmModel:
     """Return the network with every tensor loaded; the classifier may be of any size.
 
@@ -87,10 +98,13 @@ def with_tensors(
     heads = [tensors[key] for key in (f"{part}.weight" for part in parts) if key in tensors]
     network = _built(name, num_classes=len(heads[0]) if heads else 0)
     state = network.state_dict()
+    # Some networks have layers that are named like wrappers.
+    whole = {without_wrappers(key): key for key in state}
+    tensors = {whole.get(key, key): tensor for key, tensor in tensors.items()}
     counters = {key for key, tensor in state.items() if not tensor.is_floating_point()}
-    weights, notes = as_float32(tensors, where, counters=counters)
+    weights, kinds = as_float32(tensors, where, counters=counters)
     load_all(network, weights, where)
-    return TimmModel(network=network, source=source, card=card, notes=notes)
+    return TimmModel(network=network, source=source, card=card, notes=notes + kinds)
 
 
 def about(card: Mapping[str, Any]) -> Card:
@@ -159,13 +173,17 @@ def published(name: str, revision: str, card: Mapping[str, Any]) -> TimmModel:
     return TimmModel(network=network, source=source, card=about(card))
 
 
-def read_bare(weights: str) -> tuple[Tensors, str]:
-    """Return the tensors of a file under bare names, and its path.
+def read_bare(weights: str, pick: Pick) -> tuple[Tensors, str, tuple[str, ...]]:
+    """Return the tensors of a file under bare names, its path, and notes.
 
     Raises:
         CheckpointError: no such file, or not the state dict of one network.
     """
     path = fetch(weights)
-    named, where = unwrapped(read_tensors(path), WRAPPERS, str(path))
+    content: Mapping[str, Any] = read_tensors(path)
+    if pick.key:
+        content = pick.found(content, str(path))
+    named, where = unwrapped(content, WRAPPERS, str(path))
     expected = "give the state dict of one network, bare or under 'state_dict' or 'model'"
-    return bare_names(named, PREFIXES, where, expected=expected), str(path)
+    tensors, notes = pick.kept(bare_names(named, (), where, expected=expected), where)
+    return tensors, str(path), notes

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from bench.encoders.weights.layouts import (
     leftover_tables,
     predictor_adds_table,
 )
+from bench.encoders.weights.picked import NETWORKS, Pick
 from bench.encoders.weights.state_dicts import Tensors, fuse_qkv, renamed
 from bench.errors import CheckpointError
 
@@ -76,26 +78,31 @@ _PARTS = {
 }
 
 
-def read_rotary(path: Path, key: str, *, leftover_table: bool = False) -> StoredEncoder:
+def read_rotary(path: Path, pick: Pick, *, leftover_table: bool = False) -> StoredEncoder:
     """Return the encoder tensors of a V-JEPA 2 file or folder, as float32.
 
-    `key` selects one of the two encoders in the released layout. `leftover_table` declares the
-    position table of an encoder without a predictor unused.
+    The key of `pick` is one of the two encoders in the released layout, or any place in a file.
+    `leftover_table` declares the position table of an encoder without a predictor unused.
 
     Raises:
-        CheckpointError: no V-JEPA 2 encoder under `key`, or tensors that cannot be weights.
+        CheckpointError: no V-JEPA 2 encoder there, or tensors that cannot be weights.
     """
     if path.is_dir():
+        pick.refuse(str(path))
         return read_folder(path, VJEPA2)
     content, where = read_tensors(path), str(path)
+    if pick.key not in NETWORKS:
+        content, where = pick.found(content, where), f"{where} [{pick.key}]"
+        pick = replace(pick, key=NETWORKS[0])
     config: Mapping[str, Any] = {}
     if has_hub_names(content):
-        named = renamed(bare(content, where), _UNPREFIXED, where)
-        tensors, notes = _encoder_from_hub(named, where)
+        named, left_out = pick.kept(bare(content, where), where)
+        tensors, notes = _encoder_from_hub(renamed(named, _UNPREFIXED, where), where)
+        notes += left_out
         config = hub_config(path)
         refuse_other_facts(config, HUB_FACTS, where)
     else:
-        tensors, notes = encoder_of(content, key, where, _check_rotary(leftover_table))
+        tensors, notes = encoder_of(content, pick, where, _check_rotary(leftover_table))
         if tensors.pop("pos_embed", None) is not None:
             notes += ("pos_embed of the file is an unused leftover: positions are rotary",)
     return widened(StoredEncoder(where=where, tensors=tensors, notes=notes, config=config))

@@ -283,6 +283,48 @@ def test_tensors_that_repeat_a_small_storage_are_refused(old: bool, tmp_path: Pa
         read_tensors(save(tmp_path / "a.pt", many, _use_new_zipfile_serialization=not old))
 
 
+class Call:
+    """Pickled as a call that torch allows."""
+
+    def __init__(self, function: Callable[..., Any], *arguments: Any) -> None:
+        self.call = function, arguments
+
+    def __reduce__(self) -> Any:
+        return self.call
+
+
+@pytest.mark.parametrize("old", [True, False])
+def test_calls_that_fill_the_memory_are_refused_before_they_are_made(
+    old: bool, tmp_path: Path
+) -> None:
+    import resource
+
+    grow = torch._utils._rebuild_device_tensor_from_cpu_tensor  # type: ignore[attr-defined]
+    small = torch.zeros(1).expand(10**9)
+    for value in (Call(bytearray, 4 * 10**9), Call(grow, small, torch.float64, "cpu", False)):
+        path = save(
+            tmp_path / "a.pt",
+            {**bare(), "more": value},
+            _use_new_zipfile_serialization=not old,
+        )
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        with refused("asks for memory that its size does not show"):
+            opened(path)
+        assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # KiB
+
+
+def test_a_file_nested_too_deeply_is_refused(tmp_path: Path) -> None:
+    path, deep = (
+        tmp_path / "a.pt",
+        b"\x80\x02}X\x01\x00\x00\x00a" + b"]" * 9000 + b"a" * 8999 + b"s.",
+    )
+    with zipfile.ZipFile(CHECKPOINT) as old, zipfile.ZipFile(path, "w") as new:
+        for member in old.namelist():
+            new.writestr(member, deep if member.endswith("data.pkl") else old.read(member))
+    with refused("is nested too deeply"):
+        opened(path)
+
+
 @pytest.mark.filterwarnings("ignore:Validating sparse tensor")
 @pytest.mark.parametrize(
     "value", [torch.empty(28, device="meta"), torch.zeros(28).to_sparse(), torch.zeros(28).long()]

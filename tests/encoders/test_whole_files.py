@@ -12,6 +12,7 @@ import zipfile
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 from functools import cache
 from pathlib import Path
@@ -24,6 +25,7 @@ from safetensors.torch import save_file
 
 from bench.encoders.encoder import Encoder, open_encoder, weight_digest
 from bench.encoders.weights.checkpoints import read_tensors
+from bench.encoders.weights.encoder_folder import save_encoder
 from bench.errors import CheckpointError
 from tests.encoders.files import CHECKPOINT, FIXTURES, HEADS, bare, content
 
@@ -227,6 +229,28 @@ def test_flipped_bits_and_zeroed_sectors_never_pass_in_silence(tmp_path: Path) -
         if found not in ("", expected()):
             silent.append(place)
     assert not silent and in_data > 90
+
+
+def test_flipped_bits_in_an_encoder_folder_never_pass_in_silence(tmp_path: Path) -> None:
+    save_encoder(tmp_path, opened(CHECKPOINT))
+    made, chance = open_encoder(f"vjepa:{tmp_path}", {}), random.Random(1)
+    expected_spec = replace(made.spec, source="")
+    refusals = 0
+    for name in ("encoder.json", "model.safetensors"):
+        whole = (tmp_path / name).read_bytes()
+        for _ in range(60):
+            data = bytearray(whole)
+            data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
+            (tmp_path / name).write_bytes(data)
+            try:
+                found = open_encoder(f"vjepa:{tmp_path}", {})
+            except CheckpointError:
+                refusals += 1
+            else:
+                assert weight_digest(found) == expected()
+                assert replace(found.spec, source="") == expected_spec
+        (tmp_path / name).write_bytes(whole)
+    assert refusals > 100
 
 
 @pytest.mark.parametrize("beside", [True, False])

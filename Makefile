@@ -38,6 +38,7 @@ bench-speed: $(VENV)/ready
 	$(BIN)/python -m benchmarks.lowshot
 	$(BIN)/python -m benchmarks.key_frames
 	$(BIN)/python -m benchmarks.places
+	$(BIN)/python -m benchmarks.checksums
 
 clean:
 	rm -rf $(VENV) $(DEMO_HOME)

@@ -18,6 +18,7 @@ from bench.types import Batch, IntArray, Reads
 
 FloatArray = npt.NDArray[np.float32]
 
+LARGEST_RATIO, UNSUSPICIOUS_BYTES = 50, 1 << 28  # of the arrays to their compressed file
 # What reading an array of a damaged archive raises (RuntimeError: encrypted or unknown method).
 _ARRAY_FAILURES = (
     ValueError, OSError, EOFError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error
@@ -116,6 +117,17 @@ def _require_archive(path: Path, names: Sequence[str]) -> None:
     if not is_archive:
         reason = "it is cut short" if start.startswith(b"PK") else f"it begins with {start!r}"
         raise DataError(_not_plain(path, reason, names))
+    try:
+        with zipfile.ZipFile(path) as archive:
+            unpacked = sum(member.file_size for member in archive.infolist())
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+        raise DataError(_not_plain(path, "it is damaged", names)) from error
+    size = path.stat().st_size
+    if unpacked > max(LARGEST_RATIO * size, UNSUSPICIOUS_BYTES):
+        raise DataError(
+            f"{path} would unpack {size:,} bytes to {unpacked:,}, which is refused because it could"
+            " fill the memory; write it with numpy.savez, which does not compress."
+        )
 
 
 def _not_plain(path: Path, reason: str, names: Sequence[str]) -> str:

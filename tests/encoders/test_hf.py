@@ -168,6 +168,19 @@ def test_folder_that_does_not_hold_every_tensor_is_refused(
         open_encoder(f"hf:{tmp_path}", {})
 
 
+def test_damaged_file_of_torch_in_a_folder_is_refused(tmp_path: Path) -> None:
+    model = saved(tmp_path, "vit")
+    (tmp_path / "model.safetensors").unlink()
+    path = tmp_path / "pytorch_model.bin"
+    torch.save(model.state_dict(), path)
+    assert open_encoder(f"hf:{tmp_path}", {})
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 4
+    path.write_bytes(data)
+    with pytest.raises(CheckpointError, match=r"pytorch_model\.bin is damaged"):
+        open_encoder(f"hf:{tmp_path}", {})
+
+
 def test_heads_of_a_fine_tuned_model_are_left_out_by_name(tmp_path: Path) -> None:
     torch.manual_seed(0)
     config = CLASSES["dinov2"][0]()

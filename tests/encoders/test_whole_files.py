@@ -12,6 +12,7 @@ import zipfile
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 from functools import cache
 from pathlib import Path
@@ -24,6 +25,7 @@ from safetensors.torch import save_file
 
 from bench.encoders.encoder import Encoder, open_encoder, weight_digest
 from bench.encoders.weights.checkpoints import read_tensors
+from bench.encoders.weights.encoder_folder import save_encoder
 from bench.errors import CheckpointError
 from tests.encoders.files import CHECKPOINT, FIXTURES, HEADS, bare, content
 
@@ -229,6 +231,28 @@ def test_flipped_bits_and_zeroed_sectors_never_pass_in_silence(tmp_path: Path) -
     assert not silent and in_data > 90
 
 
+def test_flipped_bits_in_an_encoder_folder_never_pass_in_silence(tmp_path: Path) -> None:
+    save_encoder(tmp_path, opened(CHECKPOINT))
+    made, chance = open_encoder(f"vjepa:{tmp_path}", {}), random.Random(1)
+    expected_spec = replace(made.spec, source="")
+    refusals = 0
+    for name in ("encoder.json", "model.safetensors"):
+        whole = (tmp_path / name).read_bytes()
+        for _ in range(60):
+            data = bytearray(whole)
+            data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
+            (tmp_path / name).write_bytes(data)
+            try:
+                found = open_encoder(f"vjepa:{tmp_path}", {})
+            except CheckpointError:
+                refusals += 1
+            else:
+                assert weight_digest(found) == expected()
+                assert replace(found.spec, source="") == expected_spec
+        (tmp_path / name).write_bytes(whole)
+    assert refusals > 100
+
+
 @pytest.mark.parametrize("beside", [True, False])
 def test_a_file_whose_digest_is_known_is_verified(beside: bool, tmp_path: Path) -> None:
     save_file(bare(), tmp_path / "a")
@@ -281,6 +305,48 @@ def test_tensors_that_repeat_a_small_storage_are_refused(old: bool, tmp_path: Pa
     many = {f"w{i}": shared.view(512, 512) for i in range(40)}
     with refused("repeats a smaller tensor"):
         read_tensors(save(tmp_path / "a.pt", many, _use_new_zipfile_serialization=not old))
+
+
+class Call:
+    """Pickled as a call that torch allows."""
+
+    def __init__(self, function: Callable[..., Any], *arguments: Any) -> None:
+        self.call = function, arguments
+
+    def __reduce__(self) -> Any:
+        return self.call
+
+
+@pytest.mark.parametrize("old", [True, False])
+def test_calls_that_fill_the_memory_are_refused_before_they_are_made(
+    old: bool, tmp_path: Path
+) -> None:
+    import resource
+
+    grow = torch._utils._rebuild_device_tensor_from_cpu_tensor  # type: ignore[attr-defined]
+    small = torch.zeros(1).expand(10**9)
+    for value in (Call(bytearray, 4 * 10**9), Call(grow, small, torch.float64, "cpu", False)):
+        path = save(
+            tmp_path / "a.pt",
+            {**bare(), "more": value},
+            _use_new_zipfile_serialization=not old,
+        )
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        with refused("asks for memory that its size does not show"):
+            opened(path)
+        assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # KiB
+
+
+def test_a_file_nested_too_deeply_is_refused(tmp_path: Path) -> None:
+    path, deep = (
+        tmp_path / "a.pt",
+        b"\x80\x02}X\x01\x00\x00\x00a" + b"]" * 9000 + b"a" * 8999 + b"s.",
+    )
+    with zipfile.ZipFile(CHECKPOINT) as old, zipfile.ZipFile(path, "w") as new:
+        for member in old.namelist():
+            new.writestr(member, deep if member.endswith("data.pkl") else old.read(member))
+    with refused("is nested too deeply"):
+        opened(path)
 
 
 @pytest.mark.filterwarnings("ignore:Validating sparse tensor")

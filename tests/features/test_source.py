@@ -260,3 +260,16 @@ def test_sources_of_other_seeds_share_nothing(manifest: Manifest) -> None:
     first = whole_epoch(live(manifest, recipe=AUGMENTED))[0]
     second = whole_epoch(live(manifest, recipe=replace(AUGMENTED, seed=4)))[0]
     assert not torch.equal(first, second)
+
+
+def test_an_archive_that_would_fill_the_memory_is_refused_before_it_is_unpacked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, x, y = tmp_path / "zeros.npz", np.zeros((500, 200)), np.zeros(500, dtype=int)
+    np.savez_compressed(path, x=x, y=y)
+    assert len(read_npz(path)[1]) == 500
+    monkeypatch.setattr("bench.features.arrays.UNSUSPICIOUS_BYTES", 100_000)
+    with pytest.raises(DataError, match=r"would unpack [\d,]+ bytes to 804,"):
+        read_npz(path)
+    np.savez(path, x=x, y=y)
+    assert len(read_npz(path)[1]) == 500

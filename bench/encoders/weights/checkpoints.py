@@ -65,8 +65,13 @@ def read_tensors(path: Path) -> dict[str, Any]:
         raise CheckpointError(
             f"{path} holds a {type(content).__name__}, not named tensors; save a state dict."
         )
-    _require_no_larger(content, path)
-    plain: dict[str, Any] = _plain(content, str(path), {})
+    try:
+        plain: dict[str, Any] = _plain(content, str(path), {})
+    except RecursionError as error:
+        raise CheckpointError(
+            f"{path} is nested too deeply for a checkpoint; save a state dict."
+        ) from error
+    _require_no_larger(plain, path)
     return plain
 
 

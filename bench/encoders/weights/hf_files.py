@@ -18,6 +18,7 @@ from bench.encoders.networks.hf_networks import FAMILIES, Family
 from bench.encoders.weights.checkpoints import faults_of, shortened
 from bench.encoders.weights.fetch import first_line
 from bench.encoders.weights.hf_preprocessing import FILES
+from bench.encoders.weights.intact import require_intact
 from bench.encoders.weights.state_dicts import stored_dtype_note
 from bench.errors import CheckpointError, UsageError
 
@@ -102,6 +103,8 @@ def loaded(folder: Path, family: Family) -> tuple[nn.Module, tuple[str, ...]]:
             "encoder hf needs the transformers library; run pip install 'frozenbench[hf]'."
         ) from error
 
+    for path in sorted((*folder.glob("*.safetensors"), *folder.glob("pytorch_model*.bin"))):
+        require_intact(path)
     notes = _stored_types(folder)
     try:
         load: Any = AutoModel.from_pretrained

@@ -7,6 +7,7 @@ Files in the hub's cache are named by their SHA-256; any other may have it in `F
 from __future__ import annotations
 
 import logging
+import mmap
 import os
 import re
 import tarfile
@@ -42,6 +43,8 @@ OTHER_KINDS = (
 # Members of archives that hold no plain tensors.
 SCRIPT = re.compile(r"[^/]+/(constants\.pkl$|code/)")
 ARRAYS = re.compile(r".*\.npy$")
+# Of what torch lets a pickle call, these fill memory of any size given in it.
+GROWING = re.compile(rb"\bbytearray(?=\n)|\b_rebuild_device_tensor_from_\w+(?=\n)")
 
 
 def kind_of(path: Path) -> Kind:
@@ -94,14 +97,17 @@ def require_intact(path: Path) -> None:
 @lru_cache(maxsize=256)
 def _require_intact(path: Path, *unchanged: int) -> None:
     kind = kind_of(path)
-    if expected := _sha256_of_name(path):
-        if file_sha256(path) != expected:
-            raise CheckpointError(
-                f"{path} is damaged: its SHA-256 is not {expected[:12]}..., which it was stored"
-                " with; delete it and download it again."
-            )
-    elif kind == "zip":
-        _require_archive(path)
+    expected = _sha256_of_name(path)
+    if expected and file_sha256(path) != expected:
+        raise CheckpointError(
+            f"{path} is damaged: its SHA-256 is not {expected[:12]}..., which it was stored with;"
+            " delete it and download it again."
+        )
+    if kind == "zip":
+        _require_archive(path, is_verified=bool(expected))
+    elif kind == "legacy":
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as whole:
+            _refuse_growing(path, whole)
 
 
 def _sha256_of_name(path: Path) -> str:
@@ -114,12 +120,16 @@ def _sha256_of_name(path: Path) -> str:
     return word.lower() if re.fullmatch(r"[0-9a-fA-F]{64}", word) else ""
 
 
-def _require_archive(path: Path) -> None:
+def _require_archive(path: Path, *, is_verified: bool) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
             _require_plain(path, members)
-            if members and not any(member.CRC for member in members):
+            record = next(m for m in members if m.filename.endswith("/data.pkl"))
+            _refuse_growing(path, archive.read(record))
+            if is_verified:
+                return
+            if not any(member.CRC for member in members):
                 log.warning("%s has no checksums, so damage to it cannot be noticed", path)
                 return
             with ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1)) as pool:
@@ -142,7 +152,7 @@ def _require_plain(path: Path, members: list[zipfile.ZipInfo]) -> None:
             f"{path} is a TorchScript program, which is not run; save its tensors: torch.save("
             "torch.jit.load(FILE).state_dict(), ...) where you trust it."
         )
-    if sum(name.rpartition("/")[2] == "data.pkl" for name in names) != 1:
+    if sum(name.endswith("/data.pkl") for name in names) != 1:
         what = "an .npz of numpy" if any(map(ARRAYS.match, names)) else "a zip archive"
         raise CheckpointError(
             f"{path} is {what} that torch.save did not write (it has {', '.join(names[:3])}); save"
@@ -156,6 +166,14 @@ def _require_plain(path: Path, members: list[zipfile.ZipInfo]) -> None:
         )
     if len(set(names)) < len(names):
         raise CheckpointError(f"{path} is damaged: members have equal names; download it again.")
+
+
+def _refuse_growing(path: Path, pickled: bytes | mmap.mmap) -> None:
+    if found := GROWING.search(pickled):
+        raise CheckpointError(
+            f"{path} asks for memory that its size does not show ({found[0].decode()}), which is"
+            " refused; save only the tensors: torch.save(model.state_dict(), FILE)."
+        )
 
 
 def _damage(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> str:

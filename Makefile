@@ -31,6 +31,7 @@ lint: $(VENV)/ready
 
 bench-speed: $(VENV)/ready
 	$(BIN)/python -m benchmarks.decode
+	$(BIN)/python -m benchmarks.decoder_pool
 	$(BIN)/python -m benchmarks.transforms
 	$(BIN)/python -m benchmarks.attentive --quick
 	$(BIN)/python -m benchmarks.pretrain --model vit_digits --batch 32 --threads 1

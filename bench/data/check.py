@@ -166,10 +166,9 @@ def check_manifest(
         manifest.media,
         decode_row,
         at_once=ROWS_AT_ONCE,
-        workers=workers,
+        threads=Threads(number=workers, stop=stop),
         progress=progress,
         looks=looks,
-        stop=stop,
     )
     for sample, ((state, reason), is_known) in zip(manifest.ids, looked, strict=True):
         remembered += is_known
@@ -216,27 +215,34 @@ def report_of(
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Threads:
+    """How many threads decode, and what ends the work that they wait for."""
+
+    number: int
+    stop: Callable[[], None]
+
+
 def outcomes_of(
     title: str,
     media: Sequence[Media],
     decode: Callable[[int], Mapping[int, str] | None],
     *,
     at_once: int,
-    workers: int,
+    threads: Threads,
     progress: Progress,
     looks: Looks | None,
-    stop: Callable[[], None],
     key_of: Callable[[int], str] | None = None,
 ) -> Iterator[tuple[Outcome, bool]]:
     """Yield the outcome of every medium, and whether it was remembered.
 
-    `workers` threads call `decode`, which reads medium number i and may return the parts of it that
+    `threads` call `decode`, which reads medium number i and may return the parts of it that
     cannot be read. `key_of` distinguishes several checks of one medium. The outcomes of
     `at_once` media are remembered together, a repeated medium among them only once; those that are
-    known when the check is interrupted are remembered too, and `stop` ends the threads' work.
+    known when the check is interrupted are remembered too, and the threads end.
     """
     progress.start(title, len(media))
-    pool = ThreadPoolExecutor(workers)
+    pool = ThreadPoolExecutor(threads.number)
     try:
         for start in range(0, len(media), at_once):
             rows = range(start, min(start + at_once, len(media)))
@@ -265,7 +271,7 @@ def outcomes_of(
                 uncounted.discard(name)
     except BaseException:
         pool.shutdown(wait=False, cancel_futures=True)
-        stop()
+        threads.stop()
         raise
     finally:
         pool.shutdown()

@@ -12,8 +12,9 @@ import torch
 from PIL import Image
 
 from bench.data.boxes.regions import RegionReadout, Regions
-from bench.data.decode import recently_probed
+from bench.data.decode import children, recently_probed
 from bench.data.decode.decode import read_frames
+from bench.data.decode.read_ahead import read_ahead
 from bench.data.loader import samples
 from bench.data.manifest import Manifest
 from bench.data.media.media import FrameFolder
@@ -198,7 +199,7 @@ def test_pictures_of_a_folder_are_counted_at_the_rate_that_is_given(tmp_path: Pa
     for number in range(60):
         Image.fromarray(paint(number)).save(folder / f"v_{number + 1:06d}.png")
     manifest = manifest_of([FrameFolder(folder)], every_second(0, range(900, 903)), frame_rate=20.0)
-    recently_probed._kept.cache_clear()
+    children._stop_all()
     found = list(samples(manifest, np.arange(6), recipe_of()))
     assert read_numbers(found[0].pixels[0].numpy()).tolist() == [
         [0, 0, 0, 3],
@@ -206,7 +207,17 @@ def test_pictures_of_a_folder_are_counted_at_the_rate_that_is_given(tmp_path: Pa
         [34, 37, 40, 43],
     ]
     list(samples(manifest, np.array([5]), recipe_of()))
-    assert recently_probed._kept.cache_info().misses == 1  # listed once
+    assert probes_of_the_child() == 1  # listed once
+
+
+def probes_of_the_child() -> int:
+    """Return how many files the idle child has probed."""
+    [number] = read_ahead([(num_probes, Path(), {})], workers=0, ahead=1)
+    return int(number)
+
+
+def num_probes(path: Path) -> int:
+    return recently_probed._kept.cache_info().misses
 
 
 # -------------------------------------------------------------------------------------------- takes
@@ -254,9 +265,9 @@ def test_pixels_and_boxes_depend_on_neither_neighbours_nor_order_nor_workers(
 
 
 def test_a_film_is_probed_once_for_all_of_its_takes(manifest: Manifest) -> None:
-    recently_probed._kept.cache_clear()
+    children._stop_all()
     assert len(list(samples(manifest, np.arange(len(manifest)), recipe_of()))) == 4
-    assert recently_probed._kept.cache_info().misses == 2
+    assert probes_of_the_child() == 2
 
 
 def test_a_file_that_was_written_again_is_probed_again(tmp_path: Path) -> None:

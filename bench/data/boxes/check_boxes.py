@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from bench.data.boxes.regions import Regions
-from bench.data.check import CheckReport, Outcome, duplicates, outcomes_of, report_of
+from bench.data.check import CheckReport, Outcome, Threads, duplicates, outcomes_of, report_of
 from bench.data.decode.decode import length_of, read_frames
 from bench.data.manifest import Manifest
 from bench.data.media.checked_before import Looks
@@ -62,11 +62,10 @@ def check_boxes(
         media,
         lambda place: look(media[place], micros[place]),
         at_once=VIDEOS_AT_ONCE,
-        workers=workers,
+        threads=Threads(number=workers, stop=stop),
         progress=progress,
         looks=looks,
         key_of=key_of,
-        stop=stop,
     )
     for name, rows, (outcome, is_known) in zip(names, rows_of, looked, strict=True):
         remembered += is_known

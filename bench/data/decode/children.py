@@ -94,8 +94,8 @@ class Child:
     def receive(self, seconds: float) -> Any:
         """Return the answer to the first call, or the error that it raised; wait `seconds` for it.
 
-        An `UnreadableMedia` also stands for a child that was silent or died; a new one has the
-        other calls. A call whose child was killed, maybe for lack of memory, is tried once more.
+        An `UnreadableMedia` is also the answer of a child that was silent or died; a new child has
+        the other calls. If it was killed, maybe for lack of memory, the call is tried once more.
         """
         _, call = self.pending[0]
         if not self._connection.poll(seconds):

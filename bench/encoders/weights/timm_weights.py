@@ -17,10 +17,10 @@ from bench.encoders.weights.checkpoints import (
     shortened,
     without_wrappers,
 )
-from bench.encoders.weights.fetch import fetch, first_line
+from bench.encoders.weights.fetch import fetch
 from bench.encoders.weights.picked import Pick
 from bench.encoders.weights.state_dicts import Tensors, as_float32, bare_names, unwrapped
-from bench.errors import CheckpointError, UsageError
+from bench.errors import CheckpointError, UsageError, first_line
 from bench.types import Card
 
 WRAPPERS = ("state_dict", "model")

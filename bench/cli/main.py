@@ -25,6 +25,7 @@ from bench.cli import (
     data,
     demo,
     export_detections,
+    home_store,
     lowshot,
     pretrain,
     publish,
@@ -65,6 +66,7 @@ app.command("pretrain")(pretrain.pretrain)
 app.command("track")(track.track)
 app.command("demo")(demo.demo)
 app.add_typer(score.app, name="score")
+app.add_typer(home_store.app, name="store")
 app.command("detections")(export_detections.detections)
 app.command("compare")(compare.compare)
 app.command("verify")(verify.verify)

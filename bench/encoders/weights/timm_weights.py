@@ -183,7 +183,7 @@ def read_bare(weights: str, pick: Pick) -> tuple[Tensors, str, tuple[str, ...]]:
     content: Mapping[str, Any] = read_tensors(path)
     if pick.key:
         content = pick.found(content, str(path))
-    named, where = unwrapped(content, WRAPPERS, str(path))
+    named, where, others = unwrapped(content, WRAPPERS, str(path))
     expected = "give the state dict of one network, bare or under 'state_dict' or 'model'"
     tensors, notes = pick.kept(bare_names(named, (), where, expected=expected), where)
-    return tensors, str(path), notes
+    return tensors, str(path), others + notes

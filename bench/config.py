@@ -17,6 +17,7 @@ import dataclasses
 import itertools
 import json
 import os
+import re
 import tomllib
 import typing
 from collections.abc import Mapping, Sequence
@@ -25,12 +26,59 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bench import registry
-from bench.errors import UsageError, closest
+from bench.errors import UsageError, closest, without_secrets
 from bench.types import ClipPlan, Settings
 
 # Encoders that run the code which their name leads to, and the option that consents to it.
 RUN_CODE, CONSENT = ("py", "torchhub"), "trust_remote_code"
 TABLES = {"encoder": "encoder_options", "task": "task_options", "probe": "probe_options"}
+
+
+_WHOLE_ADDRESSES: dict[str, str] = {}  # what is shown of an address -> the address
+
+
+def set_secrets_aside(value: Any) -> Any:
+    """Return a setting (text, list or table) without the secrets of the addresses in it.
+
+    `whole_address` has them, in this process alone.
+
+    Raises:
+        UsageError: an address that differs from an earlier one only in its secrets.
+    """
+    if isinstance(value, Mapping):
+        return {key: set_secrets_aside(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(map(set_secrets_aside, value))
+    if not isinstance(value, str) or "://" not in value:
+        return value
+    shown = without_secrets(value)
+    scheme = re.search(r"[a-z][a-z0-9+.-]*://", value, re.IGNORECASE)
+    start = scheme.start() if scheme else 0  # after NAME: or KEY=
+    if (
+        shown != value
+        and _WHOLE_ADDRESSES.setdefault(shown[start:], value[start:]) != value[start:]
+    ):
+        raise UsageError(
+            f"{shown} names two addresses that differ only in user, password, query or fragment,"
+            " which are never recorded; use one of them, or download the files."
+        )
+    return shown
+
+
+def whole_address(shown: str) -> str:
+    """Return an address with the secrets that were set aside.
+
+    Raises:
+        UsageError: they are not known to this process.
+    """
+    if "?..." in shown or "://...@" in shown or shown.endswith("#..."):
+        if shown not in _WHOLE_ADDRESSES:
+            raise UsageError(
+                f"{shown} was recorded without its user, password, query or fragment; give the"
+                " whole address again: --encoder NAME:ADDRESS."
+            )
+        return _WHOLE_ADDRESSES[shown]
+    return shown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +90,7 @@ class RunConfig:
     usually the last). `draws` is the number of augmented draws stored per training sample (None:
     the protocol's). `features`: stored, or computed live in every epoch. `limit` truncates each
     split and makes the run not reportable. Labels that look permuted stop the run, or are kept and
-    make it suspect.
+    make it suspect. Addresses are kept without their secrets (`set_secrets_aside`).
     """
 
     encoder: str
@@ -65,6 +113,8 @@ class RunConfig:
     probe_options: Settings = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        for key in ("encoder", *TABLES.values()):
+            object.__setattr__(self, key, set_secrets_aside(getattr(self, key)))
         if self.plan is not None:
             ClipPlan.parse(self.plan)
         if self.layers is not None:

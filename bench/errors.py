@@ -1,19 +1,55 @@
-"""Errors that a user can fix, each with its exit code."""
+"""Errors that a user can fix, each with its exit code, and what no message may show."""
 
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Sequence
+
+# An address: scheme, user and password, host and path, query, fragment. A path object drops one of
+# the slashes, which only known schemes allow for.
+_ADDRESS = re.compile(
+    r"((?:\b(?:https?|s3|gs|ftps?):/{1,2}|\b[a-z][a-z0-9+.-]*://))([^\s/'\"<>]*@)?"
+    r"([^\s?#'\"<>]*)(\?[^\s#'\"<>]*)?(#[^\s'\"<>]*)?",
+    re.IGNORECASE,
+)
+_PIN = re.compile(r"#sha256=[0-9a-fA-F]+")
+_TOKEN = re.compile(r"\bhf_[A-Za-z0-9]{30,}")
+
+
+def without_secrets(text: str) -> str:
+    """Return a text whose addresses have neither user, password, query nor fragment, but `...`.
+
+    A fragment `#sha256=` is kept. Tokens of the hub become `hf_...`.
+    """
+    return _TOKEN.sub("hf_...", _ADDRESS.sub(_shown, text))
+
+
+def _shown(found: re.Match[str]) -> str:
+    scheme, user, place, query, fragment = found.groups()
+    ending = ("?..." if query else "") + (
+        fragment if _PIN.fullmatch(fragment or "") else "#..." if fragment else ""
+    )
+    return f"{scheme}{'...@' if user else ''}{place}{ending}"
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message, or its type name if it has none."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 class BenchError(Exception):
     """A problem the user can fix: one sentence with the culprit, the reason and the next step.
 
-    It is printed without a traceback. `exit_code` is documented in the README: 1 failed, 2 usage or
-    configuration, 3 not reportable, 4 data check failed, 5 verification mismatch.
+    Its text has no secrets of addresses (`without_secrets`) and is printed without a traceback.
+    `exit_code` is documented in the README: 1 failed, 2 usage or configuration, 3 not reportable,
+    4 data check failed, 5 verification mismatch.
     """
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        return without_secrets(super().__str__())
 
 
 class UsageError(BenchError):

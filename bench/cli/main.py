@@ -25,6 +25,7 @@ from bench.cli import (
     data,
     demo,
     export_detections,
+    home_store,
     lowshot,
     pretrain,
     publish,
@@ -35,8 +36,8 @@ from bench.cli import (
     verify,
 )
 from bench.cli.options import Home, Json
-from bench.config import home_folder
-from bench.errors import BenchError, UsageError, closest
+from bench.config import home_folder, set_secrets_aside
+from bench.errors import BenchError, UsageError, closest, without_secrets
 
 STOPPING = (signal.SIGINT, signal.SIGTERM)
 
@@ -65,6 +66,7 @@ app.command("pretrain")(pretrain.pretrain)
 app.command("track")(track.track)
 app.command("demo")(demo.demo)
 app.add_typer(score.app, name="score")
+app.add_typer(home_store.app, name="store")
 app.command("detections")(export_detections.detections)
 app.command("compare")(compare.compare)
 app.command("verify")(verify.verify)
@@ -169,7 +171,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _prepared(arguments: list[str]) -> list[str]:
     """Load the modules named by `--with` and read `--some_option` as `--some-option`.
 
-    `--trust-remote-code` becomes the option of encoders that run code from elsewhere.
+    `--trust-remote-code` becomes the option of encoders that run code from elsewhere. Secrets of
+    addresses are set aside, so that no message about a word shows them.
     """
     kept: list[str] = []
     rest = iter(arguments)
@@ -186,7 +189,11 @@ def _prepared(arguments: list[str]) -> list[str]:
             kept.append(option.replace("_", "-") + equals + value)
         else:
             kept.append(word)
-    return kept
+    # A source is a link to publish, whose query is a part of it.
+    return [
+        word if "--source" in (before, word.partition("=")[0]) else set_secrets_aside(word)
+        for before, word in zip(["", *kept], kept, strict=False)
+    ]
 
 
 def _stopped(number: int, frame: FrameType | None) -> None:
@@ -200,5 +207,5 @@ def _stopped(number: int, frame: FrameType | None) -> None:
 
 
 def _fail(sentence: str, code: int) -> None:
-    typer.echo(f"bench: {sentence}", err=True)
+    typer.echo(f"bench: {without_secrets(sentence)}", err=True)
     raise SystemExit(code)

@@ -270,8 +270,8 @@ def outcomes_of(
                 yield known.get(name) or seen[name], name in uncounted
                 uncounted.discard(name)
     except BaseException:
-        pool.shutdown(wait=False, cancel_futures=True)
         threads.stop()
+        pool.shutdown(wait=False, cancel_futures=True)
         raise
     finally:
         pool.shutdown()

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from bench import registry
+from bench.config import set_secrets_aside
 from bench.contracts import require_encoder
 from bench.encoders.named import builder, name_and_weights
 from bench.encoders.networks.adapt import norm_option
@@ -65,6 +66,7 @@ def open_encoder(spec: str, options: Mapping[str, Any]) -> Encoder:
             does not return an encoder.
         CheckpointError: weights that are unavailable or incomplete.
     """
+    spec, options = set_secrets_aside(spec), set_secrets_aside(dict(options))
     name, weights = name_and_weights(spec)
     entry, named = builder(name, weights)
     for option, value in named.items():

@@ -17,8 +17,7 @@ from bench import registry
 from bench.encoders.encoder import Encoder, num_trainable
 from bench.encoders.networks.adapt import FrameByFrame, ImageModel
 from bench.encoders.networks.video_vit import Keep
-from bench.encoders.weights.fetch import first_line
-from bench.errors import CheckpointError, UsageError
+from bench.errors import CheckpointError, UsageError, first_line
 from bench.types import EncoderSpec, Tokens
 
 INTERFACE = ("get_intermediate_layers", "embed_dim", "patch_size", "blocks")

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
-import zipfile
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +17,15 @@ from bench.data.loader import samples
 from bench.data.manifest import Manifest
 from bench.data.media.media import place
 from bench.data.read_manifest import from_rows
-from bench.data.views.pixel_recipe import frames_of, score_recipe
+from bench.data.views.pixel_recipe import Recipe, frames_of, score_recipe
 from bench.data.views.transforms import normalise
 from bench.encoders.encoder import Encoder, open_encoder
 from bench.errors import DataError, UsageError, closest
+from bench.evaluate.encoded_parts import Parts, remove_parts
 from bench.evaluate.prepare import pick_device
 from bench.features.arrays import read_arrays
 from bench.features.encode import encode_clips, resolve_precision
+from bench.features.key import digest, encoder_facts
 from bench.types import ClipPlan, Progress, Tokens
 
 Array = npt.NDArray[Any]
@@ -52,7 +53,8 @@ def encode_file(
 
     The file has one array named after the pool (`tokens` [B, N, D], `mean` [B, D] or `frames`
     [B, t, D], float32), `grid` (t, h, w) and, for media, `path` [B]. Each clip of a video
-    (plan `16x4x1@4`) is a row, in order. Returns name -> shape.
+    (plan `16x4x1@4`) is a row, in order. Equal inputs give equal bytes, also if the command was
+    killed and repeated. Returns name -> shape.
 
     Raises:
         UsageError: not exactly one source, an unknown pool, a plan for images or clips, or `out`
@@ -65,40 +67,46 @@ def encode_file(
     encoder = open_encoder(config.encoder, config.encoder_options)
     torch_device = pick_device(device)
     encoder.to(torch_device)
+    precision = resolve_precision(config.precision, torch_device)
+    arrays: dict[str, Array] = {}
     if name == "clips":
-        total, batches, paths = *_npz_clips(path, encoder), None
+        clip = _npz_clips(path, encoder)
+        total, per_file, files = len(clip), 1, [path]
+        batches = partial(_clip_batches, clip, encoder)
+        recipe = None
     else:
         manifest = _media(name, path)
         plan = _plan(config, encoder, manifest)
-        batches = _media_clips(manifest, plan, config, encoder, workers)
-        paths = [p for p in manifest.ids for _ in range(plan.num_clips * plan.num_views)]
-        total = len(paths)
+        recipe = score_recipe(encoder.spec, plan, manifest.kind, config.decoder)
+        batches = partial(_media_clips, manifest, recipe, encoder, workers)
+        per_file, files = plan.num_clips * plan.num_views, [place(file) for file in manifest.media]
+        arrays["path"] = np.repeat(np.asarray(manifest.ids), per_file)
+        total = len(arrays["path"])
+    facts = {
+        "encoder": encoder_facts(encoder),
+        "files": [[str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in files],
+        "recipe": recipe and recipe.facts(),
+        "how": [pool, precision, torch_device.type, torch.__version__],
+        "pixels": [list(encoder.spec.mean), list(encoder.spec.std)],
+    }
+    parts = Parts(out, digest(facts))
     progress.start(f"encode {path.name}", total)
+    progress.advance(parts.done)
     try:
-        precision = resolve_precision(config.precision, torch_device)
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=out.parent, prefix=".encode-") as folder:
-            array, done, grid = None, 0, (0, 0, 0)
-            for clips in batches:
-                tokens = encode_clips(encoder, clips, torch_device, precision)
-                rows, grid = POOLS[pool](tokens).float().cpu().numpy(), tokens.grid
-                if array is None:  # memory-mapped, so that memory use stays constant
-                    array = np.lib.format.open_memmap(
-                        Path(folder) / f"{pool}.npy",
-                        mode="w+",
-                        dtype=np.float32,
-                        shape=(total, *rows.shape[1:]),
-                    )
-                array[done : done + len(rows)] = rows
-                done += len(rows)
-                progress.advance(len(clips))
-            assert array is not None and done == total
-            array.flush()
-            np.save(Path(folder) / "grid.npy", np.asarray(grid, dtype=np.int64))
-            if paths is not None:
-                np.save(Path(folder) / "path.npy", np.asarray(paths))
-            _pack(Path(folder), out)
-            return {pool: array.shape, "grid": (3,)}
+        for clips in batches(parts.done // per_file) if parts.done < total else ():
+            tokens = encode_clips(encoder, clips, torch_device, precision)
+            parts.add(POOLS[pool](tokens).float().cpu(), tokens.grid)
+            progress.advance(len(clips))
+        arrays["grid"] = np.asarray(parts.grid, dtype=np.int64)
+        shape = parts.finish(pool, arrays)
+        assert shape[0] == total, (shape, total)
+        return {pool: shape, "grid": (3,)}
+    except DataError:  # once the input is mended, these are other rows
+        remove_parts(out)
+        raise
+    except (KeyboardInterrupt, SystemExit):
+        parts.flush()
+        raise
     finally:
         progress.stop()
 
@@ -113,6 +121,7 @@ def _one_source(sources: Mapping[str, Path | None], out: Path, pool: str) -> tup
     if out.suffix != ".npz":
         raise UsageError(f"--out {out} must end in .npz.")
     if out.exists():
+        remove_parts(out)  # of a command killed after its last step
         raise UsageError(f"--out {out} exists already; name another file, or delete it first.")
     [source] = given.items()
     return source
@@ -160,12 +169,11 @@ def _plan(config: RunConfig, encoder: Encoder, manifest: Manifest) -> ClipPlan:
 
 
 def _media_clips(
-    manifest: Manifest, plan: ClipPlan, config: RunConfig, encoder: Encoder, workers: int
+    manifest: Manifest, recipe: Recipe, encoder: Encoder, workers: int, first: int
 ) -> Iterator[torch.Tensor]:
-    """Yield the normalised clips `[V*S, 3, T, H, W]` of each file in turn."""
+    """Yield the normalised clips `[V*S, 3, T, H, W]` of each file in turn, from `first` on."""
     spec = encoder.spec
-    recipe = score_recipe(spec, plan, manifest.kind, config.decoder)
-    rows = np.arange(len(manifest), dtype=np.int64)
+    rows = np.arange(first, len(manifest), dtype=np.int64)
     for sample in samples(manifest, rows, recipe, draw=0, workers=workers, batch_size=4):
         if sample.pixels is None:
             file = place(manifest.media[sample.row])
@@ -174,7 +182,7 @@ def _media_clips(
         yield normalise(sample.pixels, spec.mean, spec.std).flatten(0, 1)
 
 
-def _npz_clips(path: Path, encoder: Encoder) -> tuple[int, Iterator[torch.Tensor]]:
+def _npz_clips(path: Path, encoder: Encoder) -> Array:
     """Read `clip`: normalised float32 `[B,3,T,H,W]`, or uint8 `[B,T,H,W,3]`."""
     [clip] = read_arrays(path, ("clip",))
     layouts = {"uint8": "[B,T,H,W,3]", "float32": "[B,3,T,H,W]"}
@@ -185,15 +193,16 @@ def _npz_clips(path: Path, encoder: Encoder) -> tuple[int, Iterator[torch.Tensor
             f" float32 {layouts['float32']} (normalised)."
         )
     _check_clips(path, clip, encoder)
+    return clip
 
-    def batches() -> Iterator[torch.Tensor]:
-        for start in range(0, len(clip), encoder.spec.clips_per_call):
-            part = torch.from_numpy(clip[start : start + encoder.spec.clips_per_call])
-            if part.dtype == torch.uint8:
-                part = normalise(part, encoder.spec.mean, encoder.spec.std)
-            yield part
 
-    return len(clip), batches()
+def _clip_batches(clip: Array, encoder: Encoder, first: int) -> Iterator[torch.Tensor]:
+    """Yield normalised clips `[B, 3, T, H, W]`, from row `first` on."""
+    for start in range(first, len(clip), encoder.spec.clips_per_call):
+        part = torch.from_numpy(clip[start : start + encoder.spec.clips_per_call])
+        if part.dtype == torch.uint8:
+            part = normalise(part, encoder.spec.mean, encoder.spec.std)
+        yield part
 
 
 def _check_clips(path: Path, clip: Array, encoder: Encoder) -> None:
@@ -218,12 +227,3 @@ def _check_clips(path: Path, clip: Array, encoder: Encoder) -> None:
             f"{path} has non-finite values in {len(spoilt)} of {len(clip)} clips, first in clip"
             f" {spoilt[0]}; repair or remove them."
         )
-
-
-def _pack(folder: Path, out: Path) -> None:
-    """Pack all arrays of a folder into one .npz, moved into place once complete."""
-    whole = folder / "whole"
-    with zipfile.ZipFile(whole, "w", allowZip64=True) as archive:
-        for file in sorted(folder.glob("*.npy")):
-            archive.write(file, file.name)
-    whole.replace(out)

@@ -28,6 +28,7 @@ from bench.evaluate.released_head import for_learning_head_order, learn_head_ord
 from bench.evaluate.split_features import RunFeatures
 from bench.evaluate.write_record import assemble, identity
 from bench.features.store import feature_folder
+from bench.launch.work_claims import sweep
 from bench.preflight.probe_contract import try_fit
 from bench.preflight.settle import settled
 from bench.records.record import Record
@@ -118,6 +119,7 @@ def prepared_runs(
             f"--head-classes {head_classes} is for a released head: give its file with"
             " --probe-weights FILE."
         )
+    sweep(machine.home)
     for group in grouped([settled(one, machine) for one in configs]):
         prepared = prepare(group[0], machine)
         if isinstance(order, int):
@@ -137,6 +139,7 @@ def store_features(
         UsageError: features that differ in every epoch cannot be stored.
         BenchError: any step fails.
     """
+    sweep(machine.home)
     prepared = prepare(config, machine)
     readouts: list[Reads] = [known("readout", r, ("vector", "tokens")) for r in reads]  # type: ignore[misc]
     features = RunFeatures(prepared, machine, readouts, progress)

@@ -1,14 +1,13 @@
 """Trained probes on disk: what is needed to score with them again, and what they were made from.
 
 Layout: `probe.safetensors` (tensors) and `probe.json` (probe name, settings, heads, class names,
-protocol, digests). The JSON file has the digest of the tensors and is written last, so an
-incomplete folder is rejected.
+protocol, digests). The JSON file has its own digest and that of the tensors, and is written last,
+so that a damaged or incomplete folder is rejected.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ import torch
 
 from bench.errors import CheckpointError
 from bench.evaluate.head_order import in_saved_order
-from bench.files import write_whole
+from bench.files import sealed, unsealed, write_whole
 from bench.registry import build
 from bench.types import Fitted, Probe, Settings
 
@@ -57,9 +56,8 @@ def save_fitted(
         "state": state,
         "facts": dict(facts),
     }
-    text = json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False)
     write_whole(folder / TENSORS, payload)
-    write_whole(folder / FACTS, text.encode())
+    write_whole(folder / FACTS, sealed(content))
     return folder / FACTS
 
 
@@ -72,15 +70,17 @@ def load_fitted(folder: Path) -> SavedProbe:
     from safetensors.torch import load  # heavy, and not needed to read a record
 
     try:
-        content = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+        content = unsealed((folder / FACTS).read_bytes())
         payload = (folder / TENSORS).read_bytes()
     except FileNotFoundError as error:
         raise CheckpointError(
             f"{folder}: {Path(error.filename).name} is missing, so the probe is incomplete; fit it"
             " again."
         ) from error
-    except json.JSONDecodeError as error:
-        raise CheckpointError(f"{folder / FACTS}: not valid JSON ({error}).") from error
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(
+            f"{folder / FACTS} is damaged ({error}); fit the probe again."
+        ) from error
     if content.get("format") != FORMAT:
         raise CheckpointError(
             f"{folder / FACTS}: format {content.get('format')!r}, but this version reads {FORMAT};"

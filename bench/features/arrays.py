@@ -94,6 +94,7 @@ def read_arrays(path: Path, names: Sequence[str]) -> list[npt.NDArray[Any]]:
                 raise DataError(f"{path} must have the {needed}; {name} is missing, has {present}.")
             try:
                 array = arrays[name]
+                _require_whole(path, name, array)
             except _ARRAY_FAILURES as error:
                 # numpy's own message would advise loading the file unsafely.
                 is_pickle = "allow_pickle" in str(error)
@@ -103,6 +104,23 @@ def read_arrays(path: Path, names: Sequence[str]) -> list[npt.NDArray[Any]]:
                 raise DataError(_not_plain(path, f"{name} is not an array", names))
             found.append(array)
     return found
+
+
+def _require_whole(path: Path, name: str, array: Any) -> None:
+    """Raise ValueError if a member is longer than its array: its header, then, is damaged.
+
+    The checksum of a member is compared only once its last byte is read.
+    """
+    with zipfile.ZipFile(path) as archive:
+        member = f"{name}.npy"
+        if member not in archive.namelist():
+            return
+        with archive.open(member) as file:
+            version = np.lib.format.read_magic(file)
+            length = int.from_bytes(file.read(2 if version == (1, 0) else 4), "little")
+            start = 8 + (2 if version == (1, 0) else 4) + length
+        if archive.getinfo(member).file_size != start + getattr(array, "nbytes", -1):
+            raise ValueError("its header does not fit its length")
 
 
 def _require_archive(path: Path, names: Sequence[str]) -> None:

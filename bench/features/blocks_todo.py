@@ -31,12 +31,7 @@ class BlockWriter:
         for reads, store in sets.items():
             if todo[reads]:
                 store.start()
-        manifest = self.reader.extraction.manifest
-        progress.start(f"features {manifest.name} {manifest.split}", len(rows))
-        try:
-            self._fill(sets, todo, self.reader.in_place(rows), progress)
-        finally:
-            progress.stop()
+        self._fill(sets, todo, self.reader.in_place(rows), progress)
 
     def _fill(
         self,

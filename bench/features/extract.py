@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,9 +15,15 @@ from bench.errors import BenchError
 from bench.features.blocks_todo import BlockWriter
 from bench.features.counts import Counts
 from bench.features.extraction import Extraction
+from bench.features.key import shared_digest
 from bench.features.row_reader import RowReader
 from bench.features.store import STRETCH, FeatureSet, RowFeatures
+from bench.launch.work_claims import Claims, claims_file
 from bench.types import IntArray, Progress, Reads
+
+log = logging.getLogger(__name__)
+
+MIN_CLAIM = 4  # stretches: decoding processes are started anew for each claim
 
 
 def extract(
@@ -31,9 +38,9 @@ def extract(
     """Store the features of all rows of the manifest.
 
     One pass of the encoder fills all readouts. Existing blocks are kept, and whole blocks of the
-    root manifest are filled, so more rows than those of a subset may be stored. With `world`
-    processes each fills its own part; a set is complete when all have returned. `counts` is
-    updated.
+    root manifest are filled, so more rows than those of a subset may be stored. Rows that another
+    process is decoding for the same home are not decoded twice. With `world` processes each fills
+    its own part; a set is complete when all have returned. `counts` is updated.
 
     Raises:
         BenchError: not enough space, or values that cannot be stored.
@@ -42,16 +49,67 @@ def extract(
     sets = extraction.feature_sets(machine.home, progress)
     _check_space(sets, needed, machine.home, manifest)
     mine = needed[(needed // STRETCH) % world == rank]
-    todo = {reads: store.missing(mine) for reads, store in sets.items()}
-    blocks = [sets[reads].rows_of(block) for reads in sets for block in todo[reads]]
-    fresh = np.unique(np.concatenate(blocks)) if blocks else np.empty(0, dtype=np.int64)
-    counts.rows_read_from_store += int((~np.isin(mine, fresh)).sum())
+    fresh = _missing_rows(sets, mine)
+    decoded = fresh[:0]
     if len(fresh):
         whole = extraction.of(manifest.root)
         reader = RowReader(extraction=whole, machine=machine, counts=counts)
-        BlockWriter(reader=reader).run(sets, todo, fresh, progress=progress)
+        progress.start(f"features {manifest.root.name} {manifest.root.split}", len(fresh))
+        try:
+            decoded = _fill(BlockWriter(reader=reader), sets, fresh, machine.home, progress)
+        finally:
+            progress.stop()
+    counts.rows_read_from_store += int((~np.isin(mine, decoded)).sum())
     count_notes(next(iter(sets.values())), manifest.root, mine, counts)
     return sets
+
+
+def _missing_rows(sets: Mapping[Reads, FeatureSet], rows: IntArray) -> IntArray:
+    """Return all rows of the blocks that `rows` need and that are missing, ascending."""
+    blocks = [one.rows_of(block) for one in sets.values() for block in one.missing(rows)]
+    return np.unique(np.concatenate(blocks)) if blocks else np.empty(0, dtype=np.int64)
+
+
+def _fill(
+    writer: BlockWriter,
+    sets: Mapping[Reads, FeatureSet],
+    fresh: IntArray,
+    home: Path,
+    progress: Progress,
+) -> IntArray:
+    """Write the missing blocks of `fresh` rows that no other process writes; return rows decoded.
+
+    A process claims half of the stretches that nobody has, then half of the rest, so that another
+    that starts later finds work; at the end it waits for those of others. Readouts of the same
+    pixels share their claims.
+    """
+    claims = Claims(claims_file(home, shared_digest(next(iter(sets.values())).facts)))
+    left: list[int] = np.unique(fresh // STRETCH).tolist()
+    decoded = [fresh[:0]]
+    try:
+        while left:
+            taken: list[int] = []
+            most = max(MIN_CLAIM, -(-len(left) // 2))
+            for stretch in left:
+                if len(taken) < most and claims.take(stretch):
+                    taken.append(stretch)
+            if not taken:
+                log.info("waiting for another process that extracts the same rows")
+                claims.take(left[0], wait=True)
+                taken = left[:1]
+            # Another process may have written some of them in the meantime.
+            rows = _missing_rows(sets, fresh[np.isin(fresh // STRETCH, taken)])
+            if len(rows):
+                todo = {reads: one.missing(rows) for reads, one in sets.items()}
+                writer.run(sets, todo, rows, progress=progress)
+                decoded.append(rows)
+            progress.advance(int(np.isin(fresh // STRETCH, taken).sum()) - len(rows))
+            for stretch in taken:
+                claims.release(stretch)
+            left = [stretch for stretch in left if stretch not in taken]
+    finally:
+        claims.close()
+    return np.concatenate(decoded)
 
 
 def count_notes(features: RowFeatures, root: Manifest, rows: IntArray, counts: Counts) -> None:

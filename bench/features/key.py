@@ -57,6 +57,12 @@ def digest(facts: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical(facts).encode()).hexdigest()
 
 
+def shared_digest(facts: Mapping[str, Any]) -> str:
+    """Return the digest of what all readouts of the same pixels have in common."""
+    own = ("reads", "region", "joined")
+    return digest({name: fact for name, fact in facts.items() if name not in own})
+
+
 def canonical(value: Any) -> str:
     """Return the canonical JSON of a value: sorted keys, no blanks, ASCII."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)

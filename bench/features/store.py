@@ -3,14 +3,15 @@
     <home>/features/<2 letters>/<digest>/facts.json
     <home>/features/<2 letters>/<digest>/000/block-000123.safetensors
 
-A block has the tensor `x` `[rows, draws, ...]` of consecutive rows of the root manifest and, as one
-JSON text, a note on each row. Blocks are written atomically: an existing block is complete. Equal
-facts give equal bytes.
+A block has the tensor `x` `[rows, draws, ...]` of consecutive rows of the root manifest, as one
+JSON text a note on each row, and checksums. Blocks are written atomically: an existing block is
+complete. Equal facts give equal bytes.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -20,13 +21,14 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 
 from bench.errors import BenchError
+from bench.features.block_file import Block, DamagedBlockError, open_block, write_block
 from bench.features.key import canonical, digest
 from bench.files import remove_leftovers, write_whole
 from bench.types import IntArray
+
+log = logging.getLogger(__name__)
 
 BLOCK_BYTES = 64 * 2**20
 STRETCH = 64  # rows; divisible by the rows of every block
@@ -93,6 +95,7 @@ class FeatureSet:
         self.dtype = DTYPES[facts["dtype"]]
         self.row_bytes = math.prod(shape) * self.dtype.itemsize
         self.block_rows = block_rows(self.row_bytes)
+        self._is_older = False  # has a block without checksums
         self._block = lru_cache(_OPEN_BLOCKS)(self._open_block)
 
     # --------------------------------------------------------------------------------- reading
@@ -147,9 +150,10 @@ class FeatureSet:
         Raises:
             BenchError: the folder cannot be written.
         """
-        text = json.dumps(self.facts, indent=1, sort_keys=True) + "\n"
-        if not (self.folder / "facts.json").exists():
-            write_whole(self.folder / "facts.json", text.encode())
+        text = (json.dumps(self.facts, indent=1, sort_keys=True) + "\n").encode()
+        path = self.folder / "facts.json"
+        if not path.exists() or path.read_bytes() != text:  # damaged, or not there yet
+            write_whole(path, text)
         remove_leftovers(self.folder)
 
     def write(self, block: int, x: torch.Tensor, notes: Sequence[RowNote]) -> None:
@@ -165,8 +169,7 @@ class FeatureSet:
         if not torch.isfinite(stored).all():
             self._refuse(block, x)
         rows = canonical([note.facts() for note in notes])
-        # A single text: the library writes several in random order.
-        write_whole(self._path(block), save({"x": stored}, metadata={"rows": rows}))
+        write_block(self._path(block), stored, rows, block_place(self.digest, block))
 
     def _refuse(self, block: int, x: torch.Tensor) -> None:
         finite = torch.isfinite(x).flatten(1).all(dim=1)
@@ -190,19 +193,39 @@ class FeatureSet:
         """Return the memory-mapped tensor of a block and its notes."""
         path = self._path(block)
         try:
-            handle: Any = safe_open(path, framework="pt")
-            notes = [RowNote(**note) for note in json.loads(handle.metadata()["rows"])]
-            return handle.get_slice("x"), notes
+            found = open_block(path, block_place(self.digest, block))
         except FileNotFoundError as error:
             rows = self.rows_of(block)
             raise BenchError(
                 f"features {self.digest[:12]} are incomplete: rows {rows[0]} to {rows[-1]} are not"
                 f" in {self.folder}; rerun the same command to extract them."
             ) from error
-        except SafetensorError as error:
-            raise BenchError(
-                f"{path} is damaged ({error}); delete it and rerun the same command."
-            ) from error
+        if not found.is_summed and not self._is_older:
+            self._is_older = True
+            log.warning(
+                "%s has blocks without checksums, of an earlier version: damage to them cannot be"
+                " noticed",
+                self.folder,
+            )
+        return found.x, block_notes(path, found)
+
+
+def block_notes(path: Path, block: Block) -> list[RowNote]:
+    """Return the note on each row of a block.
+
+    Raises:
+        DamagedBlockError: it has no such notes.
+    """
+    try:
+        notes = [RowNote(**note) for note in json.loads(block.note)]
+    except (ValueError, TypeError, RecursionError) as error:
+        raise DamagedBlockError(f"{path} is damaged ({error}); delete it and run again.") from error
+    return notes
+
+
+def block_place(digest: str, block: int) -> str:
+    """Return the text that binds the checksums of a block to its place in the store."""
+    return f"{digest}/{block}"
 
 
 def feature_folder(home: Path, digest: str) -> Path:

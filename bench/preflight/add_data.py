@@ -17,6 +17,7 @@ from bench.data.discover.remembered import DESCRIPTION, add, added_root, read_ad
 from bench.data.manifest import Manifest
 from bench.data.media.media import FILE, MediaColumn
 from bench.errors import UsageError
+from bench.launch.work_claims import sweep
 from bench.preflight.check_task import task_of
 
 
@@ -29,6 +30,7 @@ def add_data(name: str, root: Path, settings: Sequence[str], home: Path) -> dict
         UsageError: no such task, or one that makes its own data.
         DataError: nothing below `root` can be read as this data set.
     """
+    sweep(home)
     task = task_of(name, settings, Machine(home=home, data=root.absolute()))
     manifests = {m.split: m for m in (task.fit.root, task.score.root)}
     if not all(isinstance(m.media, MediaColumn) and m.layout for m in manifests.values()):

@@ -21,6 +21,7 @@ from bench.data.media.checked_before import remembered_looks
 from bench.data.media.media import Media
 from bench.data.views.clip_frames import KEYFRAME, frame_indices, repeated_frames
 from bench.files import write_whole
+from bench.launch.work_claims import sweep
 from bench.preflight.settle import settled_task_options
 from bench.preflight.task_contract import build_task
 from bench.types import ClipPlan, IntArray, Kind, Progress
@@ -46,6 +47,7 @@ def check_task(
         UsageError: no such task or option.
         DataError: the annotations cannot be read.
     """
+    sweep(machine.home)
     task = task_of(name, settings, machine)
     fit, score = task.fit_plan, task.score_plan
     if plan is not None and task.kind == "video":

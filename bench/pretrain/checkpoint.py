@@ -27,7 +27,7 @@ from bench.encoders.weights.encoder_folder import write_encoder
 from bench.encoders.weights.layouts import RELEASED_PREFIX, bare
 from bench.encoders.weights.state_dicts import Tensors
 from bench.errors import CheckpointError
-from bench.files import write_whole
+from bench.files import partial_name, write_whole
 from bench.pretrain.objective import JointEmbedding
 from bench.pretrain.released_optimizer import (
     check_state,
@@ -123,8 +123,8 @@ def save_evaluation_folder(
     tensors = {key: _gathered(tensor) for key, tensor in target.state_dict().items()}
     if not _is_main():
         return
-    unfinished = folder.with_name(f".{folder.name}.unfinished")
-    replaced = folder.with_name(f".{folder.name}.replaced")
+    unfinished = partial_name(folder.with_name(f".{folder.name}"))
+    replaced = partial_name(folder.with_name(f".{folder.name}.replaced"))
     for leftover in (unfinished, replaced):
         shutil.rmtree(leftover, ignore_errors=True)
     write_encoder(unfinished, tensors, target.architecture, name=name, source="pretrained here")

@@ -1,16 +1,20 @@
-"""Which run owns a run folder: the recipe, lists and seed it was started with."""
+"""Which run owns a run folder (recipe, lists and seed), and which process is writing it."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from bench.errors import BenchError, UsageError
 from bench.files import remove_leftovers, write_whole
+from bench.launch.work_claims import Claims
 
 RECIPE_FILE = "recipe.json"
+LOCK_FILE = "in_use.lock"  # only while a run is alive, or was killed
 
 
 def check_folder(folder: Path, facts: Mapping[str, Any], *, resume: bool) -> None:
@@ -39,6 +43,33 @@ def check_folder(folder: Path, facts: Mapping[str, Any], *, resume: bool) -> Non
             " with --out."
         ) from error
     require_same_run(folder, saved, facts)
+
+
+@contextmanager
+def holding(folder: Path) -> Iterator[Callable[[], None]]:
+    """Give a function that keeps other runs out of an existing folder until the block ends.
+
+    It is called before the folder is read, and again once it surely exists.
+
+    Raises:
+        UsageError: a living run holds the folder.
+    """
+    claims = Claims(folder / LOCK_FILE)
+
+    def hold() -> None:
+        if not folder.is_dir() or not os.access(folder, os.W_OK):
+            return
+        if not claims.take():
+            raise UsageError(
+                f"{folder} is in use by {claims.holder()}; wait for it or stop it, or choose"
+                " another folder with --out."
+            )
+        claims.sign()
+
+    try:
+        yield hold
+    finally:
+        claims.close()
 
 
 def claim_folder(folder: Path, facts: Mapping[str, Any]) -> None:

@@ -6,6 +6,7 @@ A run folder holds
     latest.pth.tar                    the full state, in the released layout, for `--resume`
     encoders/step_000090000/          the target encoder alone, for `bench run --encoder`
     log.jsonl, tensorboard/           losses, schedules, health and throughput
+    in_use.lock                       while a run is alive: its process and host
     unreadable.jsonl                  every file that could not be decoded, once, with the reason
 """
 
@@ -19,6 +20,7 @@ from pathlib import Path
 from types import FrameType
 
 from bench.launch.distributed import any_rank, join
+from bench.pretrain.claim import holding
 from bench.pretrain.job import PretrainJob
 from bench.pretrain.observer import Observer
 from bench.pretrain.training import Training
@@ -37,11 +39,15 @@ def pretrain(job: PretrainJob) -> Path:
         BenchError: the loss is not a finite number.
         SystemExit: 143 after SIGTERM or 130 after SIGINT, with the checkpoint written.
     """
-    with join(job.device) as world, _stop_signals() as signals:
+    with join(job.device) as world, _stop_signals() as signals, holding(job.out) as hold:
+        if world.is_main:
+            hold()
         training = Training(job, world)
         if training.done == job.last_step and training.encoder_folder.is_dir():
             return training.encoder_folder
         observer = Observer(training)
+        if world.is_main:
+            hold()
         training.claim()
         with observer:
             while training.done < job.last_step and not any_rank(world, bool(signals)):

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from bench.errors import without_secrets
 from bench.records.record import seal_of
 from bench.records.run_id import FILE_PLACES, PLACES
 
@@ -73,6 +74,7 @@ def _texts(fields: Any, where: str = "") -> Iterator[tuple[str, str]]:
 def cut_spec(spec: str) -> str:
     """Return the name of an encoder with the path of its weights cut to the last name."""
     name, colon, weights = spec.partition(":")
+    weights = without_secrets(weights)
     return f"{name}{colon}{_last(weights)}" if _WHOLE.fullmatch(weights) else _cut(spec, [])
 
 
@@ -107,7 +109,11 @@ def _mapped(value: Any, where: str, change: Callable[[str, str], str]) -> Any:
 
 
 def _cut(text: str, roots: list[str]) -> str:
-    """Return a text with every path cut to its last name, or to the names below a root."""
+    """Return a text with every path cut to its last name, or to the names below a root.
+
+    Addresses lose their secrets.
+    """
+    text = without_secrets(text)
     for root in roots:
         text = text.replace(root, _last(root))
     home = str(Path.home())

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.data.manifest import manifest_digest
-from bench.errors import BenchError
+from bench.errors import BenchError, without_secrets
 from bench.files import file_sha256, write_whole
 from bench.publish.bundles import (
     CLASSES,
@@ -132,6 +132,11 @@ def bundle(
             " run it again with a path relative to the working directory, or add --keep-paths."
         )
     text = path.read_bytes()
+    if keep_paths and without_secrets(str(fields)) != str(fields):
+        raise RecordError(
+            f"record {record.id} has an address with a user, password, query or fragment, which"
+            " is not published; leave out --keep-paths."
+        )
     if cut != fields:
         text = f"{json.dumps(cut, indent=2, ensure_ascii=False, allow_nan=False)}\n".encode()
     parse_record(text.decode(), f"the bundle of {record.id}")

@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +21,7 @@ from bench.data.read_manifest import read_folder
 from bench.errors import UnreadableMedia
 from bench.preflight.check_task import decode_planned
 from bench.types import ClipPlan, Progress, Silent
+from tests.data.test_loader import FAULTS
 from tests.data.test_media import write_frames, write_parquet, write_tar
 from tests.media import write_video
 
@@ -231,3 +234,31 @@ def test_a_check_that_was_killed_goes_on_and_a_changed_file_is_looked_at_again(
     os.utime(tmp_path / "101.png", ns=(before.st_atime_ns, before.st_mtime_ns))
     assert "101.png" in [name for name, _ in look(1).unreadable] and seen == ["101.png"]
     assert look(10_000, "other frames").remembered == 0
+
+
+def test_an_interrupted_check_ends_though_its_decoders_hang(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(FAULTS)
+    for split in ("train", "val"):
+        for label in ("a", "b"):
+            (tmp_path / split / label).mkdir(parents=True)
+            write_video(tmp_path / split / label / "hang.mp4", 12)
+    command = """
+import os, signal
+from multiprocessing.connection import Connection
+poll = Connection.poll
+def poll_or_stop(self, *timeout):
+    if timeout and timeout[0] > 1e5:  # a thread begins to wait for an answer that never comes
+        os.kill(os.getpid(), signal.SIGTERM)
+    return poll(self, *timeout)
+Connection.poll = poll_or_stop
+from bench.cli.main import main
+main()
+"""
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{Path.cwd()}"}
+    words = ["check", "folder", "--data", str(tmp_path), "--home", str(tmp_path / "home")]
+    words += ["--deadline", "1000000", "--workers", "1"]
+    ran = subprocess.run(
+        [sys.executable, "-c", command, *words], env=environment, capture_output=True, text=True
+    )
+    assert ran.returncode == 143 and "Traceback" not in ran.stderr
+    assert ran.stderr.count("bench: interrupted") == 1

@@ -27,6 +27,7 @@ from bench.encoders.encoder import Encoder, open_encoder, weight_digest
 from bench.encoders.weights.checkpoints import read_tensors
 from bench.encoders.weights.encoder_folder import save_encoder
 from bench.errors import CheckpointError
+from tests.encoders.families import FAMILIES, open_at
 from tests.encoders.files import CHECKPOINT, FIXTURES, HEADS, bare, content
 
 WRAPPERS = ("module", "_orig_mod", "_checkpoint_wrapped_module", "_fsdp_wrapped_module")
@@ -121,6 +122,19 @@ def test_any_place_in_a_file_can_be_named_and_a_refusal_lists_them(
     for options in ({}, {"key": "nothing"}):
         with refused(rf"{place} \({number}\).*--set encoder\.key=NAME"):
             opened(path, **options)
+
+
+def test_other_weights_of_the_same_network_are_said(tmp_path: Path) -> None:
+    family = FAMILIES["videomae"]
+    tensors = family.held()
+    averaged = {name: tensor + 1 for name, tensor in tensors.items()}
+    path = save(tmp_path / "a.pt", {"model": tensors, "model_ema": averaged, "optimizer": {}})
+    found = open_at(family, f"videomae:{path}")
+    assert found.notes[0] == "weights under 'model'; the file has others under model_ema (key=)"
+    other = open_encoder(f"videomae:{path}", {**family.options, "key": "model_ema"})
+    assert weight_digest(found) != weight_digest(other)
+    alone = open_at(family, f"videomae:{save(tmp_path / 'b.pt', averaged)}")
+    assert weight_digest(other) == weight_digest(alone)
 
 
 def test_tensors_are_left_out_by_name_and_said(tmp_path: Path) -> None:

@@ -15,7 +15,9 @@ import torch
 
 from bench import files
 from bench.errors import BenchError
+from bench.features import extract as extract_module
 from bench.features import store as store_module
+from bench.launch.work_claims import Claims, claims_file, sweep
 from tests.features.small import block_bytes, make_manifest, make_videos, run, tiny_encoder
 
 FORK = multiprocessing.get_context("fork")
@@ -115,7 +117,7 @@ def test_leftovers_of_the_dead_go_and_those_of_the_living_stay(tmp_path: Path) -
     child = FORK.Process(target=lambda: None)
     child.start()
     child.join()
-    host = files._host()
+    host = files.this_host()
     dead = tmp_path / f"000/block-000001.safetensors.{host}.{child.pid}.partial"
     living = tmp_path / f"000/block-000001.safetensors.{host}.{os.getpid()}.partial"
     elsewhere = tmp_path / f"000/block-000001.safetensors.{host}x.{child.pid}.partial"
@@ -151,5 +153,57 @@ def test_a_damaged_block_is_named(videos: list[Path], tmp_path: Path) -> None:
     damaged = store_module.FeatureSet(
         tmp_path, sets["vector"].facts, shape=sets["vector"].shape, num_rows=2
     )
-    with pytest.raises(BenchError, match=r"block-000000.safetensors is damaged .*; delete it"):
+    with pytest.raises(BenchError, match=r"block-000000.safetensors is damaged .*verify --repair"):
         damaged.read(np.array([0]))
+
+
+def test_three_processes_at_once_decode_each_row_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_module, "STRETCH", 2)
+    monkeypatch.setattr(extract_module, "STRETCH", 2)
+    monkeypatch.setattr(extract_module, "MIN_CLAIM", 1)
+    videos, queue, barrier = make_videos(tmp_path / "media", 14), FORK.Queue(), FORK.Barrier(3)
+    run(tiny_encoder(), make_manifest(videos), tmp_path / "reference", readouts=READOUTS)
+
+    def work() -> None:
+        torch.set_num_threads(1)
+        barrier.wait()
+        _, counts = run(tiny_encoder(), make_manifest(videos), tmp_path / "home", readouts=READOUTS)
+        queue.put((counts.decoded, counts.rows_read_from_store))
+
+    children = [FORK.Process(target=work) for _ in range(3)]
+    for child in children:
+        child.start()
+    counted = [queue.get(timeout=240) for _ in children]
+    for child in children:
+        child.join()
+    assert sum(decoded for decoded, _ in counted) == 14
+    assert all(decoded + stored == 14 for decoded, stored in counted)
+    assert block_bytes(tmp_path / "home") == block_bytes(tmp_path / "reference")
+    assert not list((tmp_path / "home/claims").iterdir())
+
+
+def test_claims_of_a_killed_process_are_taken_over_and_swept(tmp_path: Path) -> None:
+    path = claims_file(tmp_path, "job")
+    ready = FORK.Event()
+
+    def hold() -> None:
+        Claims(path).take(3)
+        ready.set()
+        signal.pause()
+
+    child = FORK.Process(target=hold)
+    child.start()
+    assert ready.wait(240)
+    mine = Claims(path)
+    assert mine.take(2) and not mine.take(3)
+    mine.close()
+    assert path.exists()  # its other user is alive
+    os.kill(child.pid, signal.SIGKILL)
+    child.join()
+    assert mine.take(3, wait=True)
+    assert mine.close() and not path.exists()
+    path.write_text("")
+    (tmp_path / f"x.json.{files.this_host()}.{child.pid}.partial").mkdir()
+    assert sweep(tmp_path) == 2 and [p.name for p in tmp_path.rglob("*")] == ["claims"]

@@ -16,7 +16,7 @@ from torch.distributed.tensor import DTensor
 from bench.encoders.encoder import open_encoder, weight_digest
 from bench.encoders.networks.video_vit import VideoViT, VitArchitecture
 from bench.errors import BenchError, CheckpointError
-from bench.files import remove_leftovers
+from bench.files import partial_name, remove_leftovers
 from bench.pretrain.checkpoint import (
     load_checkpoint,
     save_checkpoint,
@@ -422,7 +422,7 @@ def test_evaluation_folder_opens_with_the_features_of_the_target(tmp_path: Path)
 
 def test_evaluation_folder_replaces_one_of_its_name_and_an_unfinished_one(tmp_path: Path) -> None:
     folder = tmp_path / "step_000000002"
-    unfinished = tmp_path / ".step_000000002.unfinished"
+    unfinished = partial_name(tmp_path / ".step_000000002")
     unfinished.mkdir()
     (unfinished / "stray").write_text("of a killed writer")
     for seed in (0, 1):

@@ -159,6 +159,19 @@ def test_incomplete_heads_are_refused_by_name(
         attentive4(num_heads=4).read_released(path)
 
 
+@pytest.mark.parametrize("wrapper", ["_orig_mod", "_fsdp_wrapped_module", "module.module"])
+def test_names_of_wrappers_are_left_out(tmp_path: Path, wrapper: str) -> None:
+    content = torch.load(FILE, weights_only=True)
+    named = {
+        name.removeprefix("module.").replace("mlp.", f"{wrapper}.mlp."): tensor
+        for name, tensor in content["classifiers"][0].items()
+    }
+    torch.save({**content, "classifiers": [named]}, tmp_path / "latest.pt")
+    found = attentive4(num_heads=4).read_released(tmp_path / "latest.pt").module.state_dict()
+    expected = attentive4(num_heads=4).read_released(FILE).module.state_dict()
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
 def test_probe_files_of_both_versions_name_the_probe_that_reads_them(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"V-JEPA 1.*--probe attentive"):
         attentive4(num_heads=4).read_released(FIXTURES / "attentive_v1.pt")

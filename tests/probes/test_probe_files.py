@@ -1,4 +1,3 @@
-import json
 from pathlib import Path
 
 import pytest
@@ -6,6 +5,7 @@ import torch
 
 from bench.errors import CheckpointError
 from bench.evaluate.probe_files import FACTS, TENSORS, load_fitted, save_fitted
+from bench.files import sealed, unsealed
 from bench.types import Silent
 from probes.attentive import attentive
 from probes.attentive4 import attentive4
@@ -65,9 +65,17 @@ def test_incomplete_folder_is_refused(tmp_path: Path) -> None:
         load_fitted(tmp_path)
 
 
+def test_a_flipped_digit_of_a_setting_is_refused(tmp_path: Path) -> None:
+    saved(tmp_path)
+    text = (tmp_path / FACTS).read_text()
+    (tmp_path / FACTS).write_text(text.replace('"lr": 0.001', '"lr": 0.003', 1))
+    with pytest.raises(CheckpointError, match=r"probe\.json is damaged .*seal differs"):
+        load_fitted(tmp_path)
+
+
 def test_other_format_is_refused(tmp_path: Path) -> None:
     saved(tmp_path)
-    content = json.loads((tmp_path / FACTS).read_text())
-    (tmp_path / FACTS).write_text(json.dumps({**content, "format": 99}))
+    content = unsealed((tmp_path / FACTS).read_bytes())
+    (tmp_path / FACTS).write_bytes(sealed({**content, "format": 99}))
     with pytest.raises(CheckpointError, match="format 99"):
         load_fitted(tmp_path)

@@ -75,13 +75,14 @@ class Child:
 
     def send(self, call: Call, number: int = 0) -> None:
         """Ask for `function(medium, **arguments)`."""
-        if self._is_ended:
-            raise BenchError("decoding was interrupted.")
         if not self.pending:
             if self._process is None or self._num_sent >= FILES_PER_CHILD:
                 self.stop()
                 self._start()
             self._since = time.monotonic()
+        if self._is_ended:  # maybe while the process was started
+            self.stop()
+            raise BenchError("decoding was interrupted.")
         self.pending.append((number, call))
         self._num_sent += 1
         with suppress(OSError):  # a dead child is noticed when receiving
@@ -150,8 +151,9 @@ class Child:
         context.set_forkserver_preload([PRELOADED])
         with _starting, _without_script():
             self._connection, theirs = context.Pipe()
-            self._process = context.Process(target=_serve, args=(theirs, MEMORY_BYTES), daemon=True)
-            self._process.start()
+            process = context.Process(target=_serve, args=(theirs, MEMORY_BYTES), daemon=True)
+            process.start()
+        self._process = process
         theirs.close()
         if not _started:  # before multiprocessing asks its processes to end, which these ignore
             util.Finalize(None, _stop_all, exitpriority=100)

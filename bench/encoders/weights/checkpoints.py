@@ -17,9 +17,8 @@ import torch
 from torch import nn
 
 from bench.encoders.weights.fetch import fetch as fetch
-from bench.encoders.weights.fetch import first_line
 from bench.encoders.weights.intact import kind_of, require_intact
-from bench.errors import CheckpointError
+from bench.errors import CheckpointError, first_line
 
 log = logging.getLogger(__name__)
 

@@ -48,11 +48,13 @@ def read_state(weights: str, family: str, pick: Pick) -> StoredEncoder:
         raise CheckpointError(
             f"{where} is a V-JEPA checkpoint; open it as vjepa:FILE or vjepa2:FILE."
         )
-    content, where = unwrapped(content, WRAPPERS, where)
+    content, where, others = unwrapped(content, WRAPPERS, where)
     expected = f"give a bare state dict to {family}:FILE, or one under {', '.join(WRAPPERS)}"
     named = bare_names(content, PREFIXES, where, expected=expected)
     tensors, notes = pick.kept(named, where)
-    return StoredEncoder(where=where, tensors=tensors, notes=notes, config=hub_config(path))
+    return StoredEncoder(
+        where=where, tensors=tensors, notes=others + notes, config=hub_config(path)
+    )
 
 
 def leave_out(

@@ -3,27 +3,25 @@
 Weights are named by a local path, `hf://org/name@revision/file` or an `https://` address.
 Downloads are stored in `$BENCH_HOME/weights` (else `frozenbench/weights` in the user's cache
 folder) as `<first 12 digits of the address's SHA-256>-<file name>`, next to a file with their own
-SHA-256, which is verified at every use.
+SHA-256, which is verified at every use. `#sha256=DIGEST` at the end of an address pins the file,
+and names the stored one instead of the address.
 """
 
 from __future__ import annotations
 
 import hashlib
 import http.client
-import logging
 import os
 import re
-import tempfile
-from pathlib import Path
-from urllib.request import urlopen
+from pathlib import Path, PurePosixPath
+from urllib.parse import urlsplit
 
-from bench.errors import CheckpointError
+from bench.config import whole_address
+from bench.encoders.weights.download import download, require_pin
+from bench.errors import CheckpointError, first_line
 from bench.files import file_sha256
 
-log = logging.getLogger(__name__)
-
-CHUNK_BYTES = 1 << 20
-TIMEOUT_SECONDS = 60
+MAX_NAME = 200  # characters of a file name
 
 
 def fetch(weights: str) -> Path:
@@ -70,54 +68,42 @@ def _from_hub(weights: str) -> Path:
     try:
         return Path(hf_hub_download(repository, name, revision=revision))
     except (HfHubHTTPError, EntryNotFoundError, HFValidationError, OSError) as error:
-        raise CheckpointError(_offline(weights, error)) from error
+        raise CheckpointError(
+            f"{weights} cannot be downloaded ({first_line(error)}). Without a network, fetch it"
+            " elsewhere and pass the file: --encoder vjepa:FILE."
+        ) from error
 
 
-def _downloaded(address: str) -> Path:
-    prefix = hashlib.sha256(address.encode()).hexdigest()[:12]
-    path = weights_folder() / f"{prefix}-{address.rstrip('/').rpartition('/')[2].split('?')[0]}"
+def _downloaded(shown: str) -> Path:
+    address, hash_mark, pin = whole_address(shown).partition("#")
+    pin = _pinned(pin, shown) if hash_mark else ""
+    prefix = pin[:12] or hashlib.sha256(address.encode()).hexdigest()[:12]
+    name = re.sub(r"[^\w.+@=-]+", "_", PurePosixPath(urlsplit(address).path).name)[-MAX_NAME:]
+    path = weights_folder() / f"{prefix}-{name}"
     recorded = path.with_name(path.name + ".sha256")
     if not (path.exists() and recorded.exists()):
         try:
-            _download(address, path, recorded)
-        except (OSError, http.client.HTTPException) as error:
-            raise CheckpointError(_offline(address, error)) from error
+            download(address, path, pin)
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise CheckpointError(
+                f"{shown} cannot be downloaded ({first_line(error)}). Without a network, fetch it"
+                " elsewhere and pass the file: --encoder vjepa:FILE."
+            ) from error
         return path
-    if file_sha256(path) != recorded.read_text().strip():
+    if (digest := file_sha256(path)) != recorded.read_text().strip():
         raise CheckpointError(
-            f"{path} has changed since it was downloaded from {address} (its SHA-256 differs from"
+            f"{path} has changed since it was downloaded from {shown} (its SHA-256 differs from"
             f" {recorded.name}); delete it and run again."
         )
+    require_pin(path, digest, pin)
     return path
 
 
-def _download(address: str, path: Path, recorded: Path) -> None:
-    log.info("downloading %s to %s", address, path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    digest, received = hashlib.sha256(), 0
-    # The folder's cleanup removes interrupted and failed downloads.
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix="partial-") as folder:
-        partial = Path(folder) / path.name
-        with urlopen(address, timeout=TIMEOUT_SECONDS) as response, partial.open("wb") as file:
-            announced = response.headers.get("Content-Length")
-            while chunk := response.read(CHUNK_BYTES):
-                digest.update(chunk)
-                received += file.write(chunk)
-        if announced is not None and received != int(announced):
-            raise OSError(f"the connection ended after {received:,} of {int(announced):,} bytes")
-        note = Path(folder) / recorded.name
-        note.write_text(digest.hexdigest() + "\n")
-        partial.replace(path)
-        note.replace(recorded)  # last: a file without its digest counts as not downloaded
-
-
-def _offline(address: str, error: BaseException) -> str:
-    return (
-        f"{address} cannot be downloaded ({first_line(error)}). Without a network, fetch it"
-        " elsewhere and pass the file: --encoder vjepa:FILE."
-    )
-
-
-def first_line(error: BaseException) -> str:
-    """Return the first line of an error's message, or its type name if it has none."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+def _pinned(fragment: str, shown: str) -> str:
+    """Return the digest of the fragment `sha256=DIGEST`, whole or its first digits."""
+    found = re.fullmatch(r"sha256=([0-9a-fA-F]{12,64})", fragment)
+    if found is None:
+        raise CheckpointError(
+            f"{shown}: what follows # must be sha256= and 12 to 64 digits of the file's SHA-256."
+        )
+    return found[1].lower()

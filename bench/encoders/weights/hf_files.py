@@ -16,11 +16,10 @@ from torch import nn
 
 from bench.encoders.networks.hf_networks import FAMILIES, Family
 from bench.encoders.weights.checkpoints import faults_of, shortened
-from bench.encoders.weights.fetch import first_line
 from bench.encoders.weights.hf_preprocessing import FILES
 from bench.encoders.weights.intact import require_intact
 from bench.encoders.weights.state_dicts import stored_dtype_note
-from bench.errors import CheckpointError, UsageError
+from bench.errors import CheckpointError, UsageError, first_line
 
 FACTS = ("config.json", *FILES, "README.md")
 FLOATS = {"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64"}

@@ -17,8 +17,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
-from bench.encoders.weights.fetch import first_line
-from bench.errors import CheckpointError
+from bench.errors import CheckpointError, first_line
 from bench.files import file_sha256
 
 log = logging.getLogger(__name__)

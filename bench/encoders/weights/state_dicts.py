@@ -16,12 +16,18 @@ from bench.errors import CheckpointError
 
 def unwrapped(
     content: Mapping[str, Any], wrappers: Sequence[str], where: str
-) -> tuple[Mapping[str, Any], str]:
-    """Return the content under the first present wrapper, or all of it, and where it is."""
+) -> tuple[Mapping[str, Any], str, tuple[str, ...]]:
+    """Return the content under the first present wrapper, or all of it, where it is, and a note.
+
+    The note is on other weights of the same network, such as averaged ones.
+    """
     for wrapper in wrappers:
-        if isinstance(content.get(wrapper), Mapping):
-            return content[wrapper], f"{where} [{wrapper}]"
-    return content, where
+        if isinstance(found := content.get(wrapper), Mapping):
+            same = [k for k, v in content.items() if isinstance(v, Mapping) and v is not found]
+            same = [key for key in same if found and content[key].keys() >= found.keys()]
+            note = f"weights under {wrapper!r}; the file has others under {', '.join(same)} (key=)"
+            return found, f"{where} [{wrapper}]", (note,) if same else ()
+    return content, where, ()
 
 
 def bare_names(

@@ -17,10 +17,10 @@ from bench.encoders.weights.checkpoints import (
     shortened,
     without_wrappers,
 )
-from bench.encoders.weights.fetch import fetch, first_line
+from bench.encoders.weights.fetch import fetch
 from bench.encoders.weights.picked import Pick
 from bench.encoders.weights.state_dicts import Tensors, as_float32, bare_names, unwrapped
-from bench.errors import CheckpointError, UsageError
+from bench.errors import CheckpointError, UsageError, first_line
 from bench.types import Card
 
 WRAPPERS = ("state_dict", "model")
@@ -183,7 +183,7 @@ def read_bare(weights: str, pick: Pick) -> tuple[Tensors, str, tuple[str, ...]]:
     content: Mapping[str, Any] = read_tensors(path)
     if pick.key:
         content = pick.found(content, str(path))
-    named, where = unwrapped(content, WRAPPERS, str(path))
+    named, where, others = unwrapped(content, WRAPPERS, str(path))
     expected = "give the state dict of one network, bare or under 'state_dict' or 'model'"
     tensors, notes = pick.kept(bare_names(named, (), where, expected=expected), where)
-    return tensors, str(path), notes
+    return tensors, str(path), others + notes

@@ -178,7 +178,7 @@ def test_folder_whose_description_does_not_fit_is_refused(
 ) -> None:
     save_encoder(tmp_path, open_encoder(f"vjepa:{CHECKPOINT}", HEADS))
     facts = json.loads((tmp_path / "encoder.json").read_text())
-    del facts["facts_sha256"]  # as in folders of earlier versions
+    del facts["seal"]  # as in folders of earlier versions
     (tmp_path / "encoder.json").write_text(json.dumps({**facts, **change}))
     with pytest.raises(CheckpointError, match=says):
         open_encoder(f"vjepa:{tmp_path}", {})
@@ -193,7 +193,7 @@ def test_folder_whose_architecture_contradicts_its_tensors_is_refused(
 ) -> None:
     save_encoder(tmp_path, open_encoder(f"vjepa:{CHECKPOINT}", HEADS))
     facts = json.loads((tmp_path / "encoder.json").read_text())
-    del facts["facts_sha256"]  # as in folders of earlier versions
+    del facts["seal"]  # as in folders of earlier versions
     facts["architecture"].update(change)
     (tmp_path / "encoder.json").write_text(json.dumps(facts))
     with pytest.raises(CheckpointError, match=says):

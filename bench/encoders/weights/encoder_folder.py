@@ -6,12 +6,9 @@ tensor file and of its own other facts, and the family if it is not V-JEPA).
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import save
@@ -22,7 +19,7 @@ from bench.encoders.networks.video_vit import VideoViT, VitArchitecture
 from bench.encoders.weights.checkpoints import read_tensors
 from bench.encoders.weights.held_tensors import StoredEncoder, widened
 from bench.errors import CheckpointError, UsageError
-from bench.files import file_sha256, write_whole
+from bench.files import file_sha256, sealed, unsealed, write_whole
 
 TENSORS_FILE = "model.safetensors"
 FACTS_FILE = "encoder.json"
@@ -74,13 +71,7 @@ def write_encoder(
         "architecture": asdict(architecture),
         "sha256": file_sha256(folder / TENSORS_FILE),
     }
-    facts["facts_sha256"] = digest_of(facts)
-    write_whole(folder / FACTS_FILE, (json.dumps(facts, indent=2) + "\n").encode())
-
-
-def digest_of(facts: Mapping[str, Any]) -> str:
-    """Return the SHA-256 of facts in canonical JSON."""
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+    write_whole(folder / FACTS_FILE, sealed(facts))
 
 
 def read_folder(folder: Path, family: str) -> StoredEncoder:
@@ -95,10 +86,8 @@ def read_folder(folder: Path, family: str) -> StoredEncoder:
             " a checkpoint, name the file itself."
         )
     try:
-        facts = json.loads((folder / FACTS_FILE).read_text())
+        facts = unsealed((folder / FACTS_FILE).read_bytes())
         wrong_format = facts["format"] != FORMAT
-        # Folders of earlier versions have no digest of their facts.
-        is_changed = facts.pop("facts_sha256", None) not in (None, digest_of(facts))
         architecture = VitArchitecture(**facts["architecture"])
         recorded, is_floor = facts["sha256"], bool(facts["is_floor"])
         written = str(facts.get("family", VJEPA))
@@ -106,11 +95,6 @@ def read_folder(folder: Path, family: str) -> StoredEncoder:
         raise CheckpointError(
             f"{folder / FACTS_FILE} cannot be parsed ({error!r}); save the folder again."
         ) from error
-    if is_changed:
-        raise CheckpointError(
-            f"{folder / FACTS_FILE} has changed since it was written (SHA-256 differs); copy the"
-            " whole folder again."
-        )
     if wrong_format or file_sha256(folder / TENSORS_FILE) != recorded:
         raise CheckpointError(
             f"{folder / TENSORS_FILE} is not the file that {FACTS_FILE} describes (format or"

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import json
 import os
 import re
 import tomllib
@@ -27,6 +26,7 @@ from typing import Any, Literal
 
 from bench import registry
 from bench.errors import UsageError, closest, without_secrets
+from bench.files import parse_json
 from bench.types import ClipPlan, Settings
 
 # Encoders that run the code which their name leads to, and the option that consents to it.
@@ -124,6 +124,8 @@ class RunConfig:
                     f"layers = {list(self.layers)}: give block indices, counted from 0 and"
                     " ascending, such as --set layers=[17,19,21,23]."
                 )
+        if not 0 <= self.seed < 1 << 63:
+            raise UsageError(f"seed = {self.seed}: it must be from 0 to {(1 << 63) - 1}.")
         for key in ("draws", "limit"):
             value = getattr(self, key)
             if value is not None and value < (1 if key == "limit" else 0):
@@ -175,11 +177,11 @@ def read_config(
     """
     try:
         text = path.read_text(encoding="utf-8")
-        values = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+        values = parse_json(text) if path.suffix == ".json" else tomllib.loads(text)
         values = values["config"] if path.suffix == ".json" else values
     except OSError as error:
         raise UsageError(f"cannot read the configuration {path}: {error.strerror}.") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UsageError(
             f"{path} is neither a TOML configuration nor a record with a config ({error})."
         ) from error

@@ -1,4 +1,4 @@
-"""Atomic file writes, removal of what killed writers left behind, file digests and seals."""
+"""Atomic file writes, removal of what killed writers left behind, digests, seals, JSON and CSV."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import socket
 import time
@@ -19,6 +20,7 @@ from bench.errors import BenchError
 _SUFFIX = ".partial"
 _ABANDONED_SECONDS = 24 * 3600.0  # of a file whose writer, on another host, cannot be asked
 _SEAL = "seal"
+_FORMULA = re.compile(r"[\s\x00-\x1f\ufeff]*[=+\-@\uff1d\uff0b\uff0d\uff20].|[\t\r\n]", re.DOTALL)
 
 
 def write_whole(path: Path, content: bytes | Callable[[BinaryIO], object]) -> None:
@@ -76,6 +78,47 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def csv_cell(value: object) -> object:
+    """Return a cell for a CSV file: a text that a spreadsheet would run as a formula gets a `'`."""
+    if not isinstance(value, str) or not _FORMULA.match(value):
+        return value
+    try:
+        float(value)
+    except ValueError:
+        return f"'{value}"
+    return value
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Return the value of a JSON text; a byte order mark is left out.
+
+    Raises:
+        ValueError: in one line: not JSON or not text, nested too deeply, a whole number beyond 64
+            bits, or a key that an object has twice.
+    """
+    if isinstance(text, bytes):
+        text = text.decode(json.detect_encoding(text))
+    try:
+        return json.loads(text.removeprefix("\ufeff"), parse_int=_whole, object_pairs_hook=_once)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def _whole(digits: str) -> int:
+    if len(digits) > 20 or not -(1 << 63) <= int(digits) < 1 << 63:
+        raise ValueError(f"the whole number {digits[:20]}... is beyond 64 bits")
+    return int(digits)
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"an object has {twice!r} twice")
+    return found
+
+
 def sealed(content: Mapping[str, Any]) -> bytes:
     """Return JSON text that carries its own SHA-256, to be read with `unsealed`."""
     facts: dict[str, Any] = json.loads(json.dumps(content, allow_nan=False))
@@ -89,7 +132,7 @@ def unsealed(text: bytes) -> dict[str, Any]:
     Raises:
         ValueError: not a JSON object, or its content is not what was sealed.
     """
-    content = json.loads(text.decode())
+    content = parse_json(text)
     if not isinstance(content, dict):
         raise ValueError("it is not a JSON object")
     seal = content.pop(_SEAL, None)

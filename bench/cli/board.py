@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bench.cli.console import echo
 from bench.cli.options import All, Home
 from bench.config import home_folder
 from bench.registry import split_setting
@@ -65,16 +66,16 @@ def print_files(made: Published) -> None:
     """Print the Markdown of a table to stdout and the paths of its files to stderr."""
     for path in made.paths:
         if path.suffix == ".md":
-            typer.echo(path.read_text(encoding="utf-8"))
+            echo(path.read_text(encoding="utf-8"))
     print_paths(made)
 
 
 def print_paths(made: Published) -> None:
     """Print to stderr the paths of the files, and which records were left out."""
     for path in made.paths:
-        typer.echo(str(path), err=True)
+        echo(str(path), err=True)
     for sentence in made.refused:
-        typer.echo(f"left out: {sentence}", err=True)
+        echo(f"left out: {sentence}", err=True)
 
 
 def leave(made: Published) -> None:

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 
-from bench.cli.console import open_console
+from bench.cli.console import echo, open_console
 from bench.cli.options import All, Home, Json
 from bench.config import home_folder
 from bench.errors import UsageError
@@ -75,12 +74,12 @@ def compare(
         )
     if json_:
         facts = {"a": a, "b": b, "comparisons": [_facts(one) for one in found], "alone": alone}
-        typer.echo(json.dumps(facts, indent=1))
+        echo(json.dumps(facts, indent=1))
         return
     names = _names(found[0])
     _print(found, names)
     for line in alone:
-        typer.echo(f"not compared: {line}", err=True)
+        echo(f"not compared: {line}", err=True)
 
 
 def placed(name: str, home: Path | None) -> StoredRecord:
@@ -107,24 +106,24 @@ def _print(found: list[Comparison], names: tuple[str, str]) -> None:
     from bench.compare.compare_records import measurement_text, verdict
 
     console = open_console()
-    console.print(f"A: {names[0]}\nB: {names[1]}", markup=False, highlight=False)
+    console.print(f"A: {names[0]}\nB: {names[1]}", highlight=False)
     table = Table(box=None)
     table.add_column("", overflow="fold")
     for title in ("A", "B", "A - B", "95 %", "n", "A alone", "B alone", "p", "Holm p", "mde"):
         table.add_column(title, justify="right")
     for one in found:
-        table.add_row(escape(measurement_text(one.measurement)), *_cells(one))
+        table.add_row(measurement_text(one.measurement), *_cells(one))
     console.print(table)
     for one in found:
         head = f"{measurement_text(one.measurement)}: " if len(found) > 1 else ""
-        typer.echo(f"{head}{verdict(one, *names)}")
+        echo(f"{head}{verdict(one, *names)}")
         methods = dict.fromkeys((one.paired.method, one.paired.interval.method))
-        typer.echo(f"  {'; interval: '.join(methods)}")
+        echo(f"  {'; interval: '.join(methods)}")
         for line in (*_spreads(one), *one.remarks):
-            typer.echo(f"  {line}")
+            echo(f"  {line}")
         for line in one.differing:
-            typer.echo(f"  not the same: {line}")
-    typer.echo("mde: the smallest difference that this test detects with 80 % power.", err=True)
+            echo(f"  not the same: {line}")
+    echo("mde: the smallest difference that this test detects with 80 % power.", err=True)
 
 
 def _cells(one: Comparison) -> list[str]:

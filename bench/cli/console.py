@@ -1,25 +1,67 @@
-"""Progress bars on the terminal: one line per loop, on stderr, so that stdout stays data."""
+"""What is written to the terminal: text, tables, and progress on stderr, so that stdout stays data.
+
+Names in files may hold control characters, which a terminal obeys: they are shown as escapes.
+"""
 
 from __future__ import annotations
 
+import logging
+import re
+from typing import Any
+
+import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
+from rich.text import Text
+
+from bench.errors import without_secrets
 
 WIDE = 200  # columns
+# C0 and C1 but tab and line feed, marks that change the direction of text, line separators, and
+# bytes of paths that are not UTF-8.
+_OBEYED = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+
+
+def visible(text: str) -> str:
+    """Return a text with control characters as escapes."""
+    return _OBEYED.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
+def echo(text: str = "", *, err: bool = False, nl: bool = True) -> None:
+    """Print a text, made `visible`; messages to stderr have no secrets of addresses."""
+    typer.echo(visible(without_secrets(text) if err else text), err=err, nl=nl)
+
+
+class VisibleFormatter(logging.Formatter):
+    """Formats log lines, made `visible` and without secrets of addresses."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line of a record."""
+        return visible(without_secrets(super().format(record)))
+
+
+class _Visible(Console):
+    """Prints strings as they are, made `visible`; markup is for `rich.text.Text` alone."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Return the text of a string, such as a cell of a table."""
+        return super().render_str(visible(text), **{**options, "markup": False, "emoji": False})
 
 
 def open_console(*, to_stderr: bool = False) -> Console:
     """Return the console for tables; a pipe gets wide lines, so nothing is truncated."""
-    console = Console(stderr=to_stderr)
-    return console if console.is_terminal else Console(stderr=to_stderr, width=WIDE)
+    console = _Visible(stderr=to_stderr)
+    return console if console.is_terminal else _Visible(stderr=to_stderr, width=WIDE)
 
 
 class TerminalProgress:
     """A `Progress` drawn by rich; if stderr is not a terminal, it prints one line per loop."""
 
     def __init__(self) -> None:
-        self.console = Console(stderr=True)
+        self.console = open_console(to_stderr=True)
         self._bars: Bars | None = None
         self._title, self._total, self._done = "", 0, 0
 
@@ -30,13 +72,13 @@ class TerminalProgress:
         if not self.console.is_terminal:
             return
         self._bars = Bars(
-            TextColumn("{task.description:<44}"),
+            TextColumn("{task.description:<44}", markup=False),
             BarColumn(bar_width=28),
             MofNCompleteColumn(),
             TimeRemainingColumn(compact=True, elapsed_when_finished=True),
             console=self.console,
         )
-        self._bars.add_task(title, total=total)
+        self._bars.add_task(visible(title), total=total)
         self._bars.start()
 
     def advance(self, steps: int = 1) -> None:

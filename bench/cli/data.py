@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from bench.cli.console import echo
 from bench.cli.options import Data, Home, Json, Workers
 from bench.config import Machine, data_folder, home_folder
 
@@ -31,7 +32,7 @@ def add(
 
     facts = add_data(task, root, set_ or [], home_folder(home))
     if json_:
-        typer.echo(json.dumps(facts, indent=1))
+        echo(json.dumps(facts, indent=1))
     else:
         _show(facts)
 
@@ -43,7 +44,7 @@ def list_(home: Home = None, json_: Json = False) -> None:
 
     every = added_data(home_folder(home))
     if json_:
-        typer.echo(json.dumps(every, indent=1))
+        echo(json.dumps(every, indent=1))
     for facts in [] if json_ else every:
         _show(facts)
 
@@ -69,11 +70,11 @@ def check(
     machine = Machine(home=home_folder(home), data=data_folder(data), workers=workers)
     reports = check_task(task, set_ or [], machine, TerminalProgress(), plan=plan, seconds=deadline)
     if json_:
-        typer.echo(json.dumps({n: r.as_dict() for n, r in reports.items()}, indent=1, default=str))
+        echo(json.dumps({n: r.as_dict() for n, r in reports.items()}, indent=1, default=str))
     for name, report in reports.items():
         _print(f"{task} {name}", report.as_table_rows(), to_stderr=json_)
     for path in write_reports(reports, machine.home / "checks"):
-        typer.echo(str(path), err=True)
+        echo(str(path), err=True)
     if any(report.problems for report in reports.values()):
         raise typer.Exit(4)
 

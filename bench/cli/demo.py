@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from bench.cli.board import print_board
+from bench.cli.console import echo
 from bench.cli.options import Home, Workers, machine_of
 from bench.cli.outcomes import printing
 
@@ -27,7 +28,7 @@ def demo(
 
     machine = machine_of(home or Path(".demo"), None, "auto", workers, 16)
     trained = pretrain(job.demo_pretraining(machine.home, size))
-    typer.echo(f"Pretrained for a minute, just to show how: {trained}\n", err=True)
+    echo(f"Pretrained for a minute, just to show how: {trained}\n", err=True)
     # In a home of their own: their splits are smaller, and columns do not mix splits.
     families = replace(machine, home=machine.home / "families")
     for configs, where in (
@@ -45,6 +46,6 @@ def demo(
         (job.FAMILY_BOARD, families.home, {"probe": job.FAMILY_PROBE}),
         (job.BOARD, machine.home, {}),
     ):
-        typer.echo()
+        echo()
         made = print_board(board, home, include_all=True, options=options)
-        typer.echo(f"The same as a page: {next(p for p in made.paths if p.suffix == '.html')}")
+        echo(f"The same as a page: {next(p for p in made.paths if p.suffix == '.html')}")

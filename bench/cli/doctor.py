@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 import shutil
 import subprocess
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.config import home_folder
+from bench.files import parse_json
 from bench.records.environment import git_state, package_version
 
 REQUIRED = (
@@ -167,5 +167,5 @@ def _ask(program: str) -> list[Any] | str:
         return f"the process was killed by signal {-answer.returncode}"
     if answer.returncode:
         return (answer.stderr.strip().splitlines() or ["no message"])[-1]
-    found: list[Any] = json.loads(answer.stdout.strip().splitlines()[-1])
+    found: list[Any] = parse_json(answer.stdout.strip().splitlines()[-1])
     return found

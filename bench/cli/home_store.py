@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from bench.cli.console import echo
 from bench.cli.options import Home, Json
 from bench.config import home_folder
 from bench.launch.work_claims import sweep as sweep_home
@@ -36,11 +37,11 @@ def verify(
     if json_:
         damaged = {str(path): reason for path, reason in found.damaged.items()}
         facts = {"files": found.files, "not_checksummed": found.unsummed, "damaged": damaged}
-        typer.echo(json.dumps({**facts, "repaired": repair}, indent=1))
+        echo(json.dumps({**facts, "repaired": repair}, indent=1))
     else:
         for reason in found.damaged.values():
-            typer.echo(reason)
-        typer.echo(
+            echo(reason)
+        echo(
             f"{found.files} files: {len(found.damaged)} damaged{' (deleted)' if repair else ''},"
             f" {found.unsummed} not checksummed (of an earlier version)"
         )
@@ -51,4 +52,4 @@ def verify(
 @app.command()
 def sweep(home: Home = None) -> None:
     """Remove what killed commands left in the home folder; running ones keep theirs."""
-    typer.echo(f"{sweep_home(home_folder(home))} leftovers removed")
+    echo(f"{sweep_home(home_folder(home))} leftovers removed")

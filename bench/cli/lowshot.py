@@ -12,6 +12,7 @@ import typer
 from rich.table import Table
 
 from bench.cli.board import leave, print_paths
+from bench.cli.console import echo
 from bench.cli.options import (
     AllowCode,
     BatchSize,
@@ -106,7 +107,7 @@ def lowshot(
         for outcome in made:
             outcomes.append(outcome)
             if json_:
-                typer.echo(json.dumps(outcome.record.model_dump(mode="json")))
+                echo(json.dumps(outcome.record.model_dump(mode="json")))
     except UsageError as error:  # some runs failed
         if not outcomes:
             raise
@@ -146,12 +147,10 @@ def _print(outcomes: Sequence[Outcome]) -> None:
     open_console().print(table)
     names = sorted({SHORT_NAMES[outcome.record.task.metric] for outcome in outcomes})
     number = " or ".join(names)
-    typer.echo(f"{number} in %, mean ± standard deviation over the draws (ddof = 1)", err=True)
+    echo(f"{number} in %, mean ± standard deviation over the draws (ddof = 1)", err=True)
     print_reasons(outcomes)
     kept = sum(outcome.kept for outcome in outcomes)
-    typer.echo(
-        f"records: {len(outcomes)} in {outcomes[0].path.parent}, {kept} of them kept", err=True
-    )
+    echo(f"records: {len(outcomes)} in {outcomes[0].path.parent}, {kept} of them kept", err=True)
 
 
 def _titles(outcomes: Sequence[Outcome]) -> list[str]:

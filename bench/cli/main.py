@@ -14,8 +14,8 @@ from types import FrameType
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 import bench
 from bench import registry
@@ -35,9 +35,10 @@ from bench.cli import (
     track,
     verify,
 )
+from bench.cli.console import VisibleFormatter, echo, open_console
 from bench.cli.options import Home, Json
 from bench.config import home_folder, set_secrets_aside
-from bench.errors import BenchError, UsageError, closest, without_secrets
+from bench.errors import BenchError, UsageError, closest
 
 STOPPING = (signal.SIGINT, signal.SIGTERM)
 
@@ -79,9 +80,9 @@ app.command("push")(publish.push)
 
 def _print_version(is_requested: bool) -> None:
     if is_requested:
-        typer.echo(f"frozenbench {bench.__version__}")
+        echo(f"frozenbench {bench.__version__}")
         with suppress(PackageNotFoundError):
-            typer.echo(f"torch {version('torch')}")  # from its metadata: torch is not imported
+            echo(f"torch {version('torch')}")  # from its metadata: torch is not imported
         raise typer.Exit
 
 
@@ -104,7 +105,7 @@ def ls(
     """List registered encoders, tasks, probes, protocols, boards, recipes or papers."""
     summaries = {entry.name: entry.summary for entry in registry.entries(kind)}
     if json_:
-        typer.echo(json.dumps(summaries, indent=1))
+        echo(json.dumps(summaries, indent=1))
     else:
         _print(summaries.items())
 
@@ -117,13 +118,13 @@ def show(name: str, json_: Json = False) -> None:
     if not facts:
         raise UsageError(f"nothing is called {name!r}.{closest(name, [e.name for e in every])}")
     if json_:
-        typer.echo(json.dumps(facts, indent=1, default=str))
+        echo(json.dumps(facts, indent=1, default=str))
         return
     for fact in facts:
-        typer.echo(f"{fact['kind'][:-1]} {fact['name']} ({fact['module']})\n\n{fact['doc']}\n")
+        echo(f"{fact['kind'][:-1]} {fact['name']} ({fact['module']})\n\n{fact['doc']}\n")
         for option, text in fact["options"].items():
-            typer.echo(f"  {option}: {text}")
-        typer.echo(f"\n{fact['about']}")
+            echo(f"  {option}: {text}")
+        echo(f"\n{fact['about']}")
 
 
 @app.command()
@@ -133,24 +134,26 @@ def doctor(home: Home = None, json_: Json = False) -> None:
 
     findings = examine(home_folder(home))
     if json_:
-        typer.echo(json.dumps([vars(finding) for finding in findings], indent=1, default=str))
+        echo(json.dumps([vars(finding) for finding in findings], indent=1, default=str))
     else:
-        marks = ("[yellow]--[/]", "[green]ok[/]")
+        marks = (Text("--", style="yellow"), Text("ok", style="green"))
         _print((marks[found.ok], found.name, found.value, found.fix) for found in findings)
 
 
-def _print(rows: Iterable[tuple[str, ...]]) -> None:
+def _print(rows: Iterable[tuple[str | Text, ...]]) -> None:
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     for row in rows:
         table.add_row(*row)
-    Console().print(table)
+    open_console().print(table)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; problems are reported in one sentence on stderr and an exit code."""
     before = {number: signal.signal(number, _stopped) for number in STOPPING}
     searched = sys.path.copy()
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    lines = logging.StreamHandler()
+    lines.setFormatter(VisibleFormatter("%(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[lines])
     try:
         app(_prepared(list(sys.argv[1:] if arguments is None else arguments)))
     except BenchError as error:
@@ -207,5 +210,6 @@ def _stopped(number: int, frame: FrameType | None) -> None:
 
 
 def _fail(sentence: str, code: int) -> None:
-    typer.echo(f"bench: {without_secrets(sentence)}", err=True)
+    line = sentence.replace("\n", "\\n")  # of a name; our sentences are one line
+    echo(f"bench: {line}", err=True)
     raise SystemExit(code)

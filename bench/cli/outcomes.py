@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import typer
 from rich.table import Table
 
+from bench.cli.console import echo
+
 if TYPE_CHECKING:
     from bench.evaluate.evaluate import Outcome
 
@@ -34,7 +36,7 @@ def print_outcomes(outcomes: Sequence[Outcome], *, json_: bool) -> None:
 
     if json_:
         for outcome in outcomes:
-            typer.echo(json.dumps(outcome.record.model_dump(mode="json")))
+            echo(json.dumps(outcome.record.model_dump(mode="json")))
         return
     if not outcomes:
         return
@@ -56,14 +58,14 @@ def print_outcomes(outcomes: Sequence[Outcome], *, json_: bool) -> None:
         )
     open_console().print(table)
     print_reasons(outcomes)
-    typer.echo(f"records: {outcomes[0].path.parent}", err=True)
+    echo(f"records: {outcomes[0].path.parent}", err=True)
 
 
 def print_reasons(outcomes: Sequence[Outcome]) -> None:
     """Print why records are not complete, each reason once."""
     reasons = {(o.record.status, reason) for o in outcomes for reason in o.record.reasons}
     for status, reason in sorted(reasons):
-        typer.echo(f"{status.replace('_', ' ')}: {reason}", err=True)
+        echo(f"{status.replace('_', ' ')}: {reason}", err=True)
 
 
 def exit_unless_complete(outcomes: Sequence[Outcome]) -> None:

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from bench import registry
+from bench.cli.console import echo
 from bench.cli.options import Device, Names, Workers
 from bench.config import data_folder
 from bench.errors import UsageError
@@ -102,9 +103,9 @@ def pretrain(
     folder = train(job)
     if os.environ.get("RANK", "0") == "0":
         if unreadable := read_unreadable(job.out):
-            typer.echo(
+            echo(
                 f"{len(unreadable)} files could not be read and were replaced by others; they are"
                 f" listed in {job.out / UNREADABLE_FILE}",
                 err=True,
             )
-        typer.echo(str(folder))
+        echo(str(folder))

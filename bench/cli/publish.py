@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bench.cli.console import echo
 from bench.cli.options import Home, Json
 from bench.errors import UsageError
 from bench.records.find import record_file
@@ -53,13 +54,13 @@ def submit(
     )
     if json_:
         facts = [{**vars(one), "folder": str(one.folder) if one.folder else None} for one in found]
-        typer.echo(json.dumps(facts, indent=1))
+        echo(json.dumps(facts, indent=1))
     for one in found:
         if one.folder is not None and not json_:
-            typer.echo(f"{one.folder}{'' if one.is_new else ' (already there)'}")
+            echo(f"{one.folder}{'' if one.is_new else ' (already there)'}")
         word = "refused" if one.folder is None else "bundled anyway"
         for sentence in one.sentences:
-            typer.echo(f"{one.record} {word}: {sentence}", err=True)
+            echo(f"{one.record} {word}: {sentence}", err=True)
     _leave([one.code for one in found])
 
 
@@ -87,13 +88,13 @@ def card(
 
     changes, without_benchmark = changes_of(found, provenance, read)
     if json_:
-        typer.echo(json.dumps({one.name: one.new for one in changes}, indent=1))
+        echo(json.dumps({one.name: one.new for one in changes}, indent=1))
     for change in changes:
         if out is not None:
             write_whole(out / change.name, change.new.encode())
         if not json_:
             shown = f"# {change.name}\n{change.new}"
-            typer.echo(str(out / change.name) if out is not None else shown)
+            echo(str(out / change.name) if out is not None else shown)
     _print_without_benchmark(without_benchmark)
 
 
@@ -124,18 +125,18 @@ def push(
             "without_benchmark": plan.without_benchmark,
             "committed": url,
         }
-        typer.echo(json.dumps(facts, indent=1))
+        echo(json.dumps(facts, indent=1))
     else:
         for change in plan.changes:
-            typer.echo(change.diff, nl=False)
+            echo(change.diff, nl=False)
     _print_without_benchmark(plan.without_benchmark)
     if not plan.changes:
-        typer.echo(f"{repo} is up to date: nothing to commit.", err=True)
+        echo(f"{repo} is up to date: nothing to commit.", err=True)
     elif url is None:
         what = "a pull request" if pr else "one commit"
-        typer.echo(f"Nothing was sent. --yes makes {what} to {repo}: {plan.title}", err=True)
+        echo(f"Nothing was sent. --yes makes {what} to {repo}: {plan.title}", err=True)
     else:
-        typer.echo(f"committed: {url}", err=True)
+        echo(f"committed: {url}", err=True)
 
 
 def _publishable(
@@ -148,10 +149,10 @@ def _publishable(
     codes = []
     for one in found:
         for sentence in one.refusals:
-            typer.echo(f"{one.path.stem}: {sentence}", err=True)
+            echo(f"{one.path.stem}: {sentence}", err=True)
         codes.append(0 if one.code == 3 and include_suspect else one.code)
     if any(codes):
-        typer.echo("nothing was written or sent; leave these records out", err=True)
+        echo("nothing was written or sent; leave these records out", err=True)
     _leave(codes)
     return [(one.record, one.path.parent) for one in found if one.record is not None]
 
@@ -166,7 +167,7 @@ def _provenance(dataset: list[str] | None, source: str | None) -> Provenance:
 
 def _print_without_benchmark(tasks: Sequence[str]) -> None:
     for task in tasks:
-        typer.echo(
+        echo(
             f"no .eval_results for {task}: name its benchmark on the hub with --dataset"
             f" {task}=ORG/NAME:TASK_ID",
             err=True,

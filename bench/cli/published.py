@@ -8,12 +8,11 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 
 from bench import registry
 from bench.cli.board import leave, options_of, print_files, print_paths
-from bench.cli.console import TerminalProgress, open_console
+from bench.cli.console import TerminalProgress, echo, open_console
 from bench.cli.options import (
     BatchSize,
     Data,
@@ -62,10 +61,10 @@ def published(
     )
     if json_:
         for number in found:
-            typer.echo(json.dumps(asdict(number)))
+            echo(json.dumps(asdict(number)))
         return
     _print_numbers(found)
-    typer.echo(f"{len(found)} published numbers, in % as printed", err=True)
+    echo(f"{len(found)} published numbers, in % as printed", err=True)
 
 
 def fill(
@@ -114,7 +113,7 @@ def fill(
         more = [word for flag, path in places.items() if path for word in (flag, str(path))]
         for one in left.runs:
             line = command(one.config, more)
-            typer.echo(json.dumps({"columns": one.columns, "command": line}) if json_ else line)
+            echo(json.dumps({"columns": one.columns, "command": line}) if json_ else line)
         _leave_failed(left.failures)
         return
     outcomes, failures = _fill(left.runs, machine, json_=json_)
@@ -156,8 +155,8 @@ def _print_summary(board: Leaderboard, left: Todo) -> None:
         if reason := why_not_here(column):
             reasons.setdefault(reason, []).append(column.title)
     for reason, titles in reasons.items():
-        typer.echo(f"published only: {', '.join(titles)} ({reason})", err=True)
-    typer.echo(f"{left.num_on_record} runs on record, {len(left.runs)} missing", err=True)
+        echo(f"published only: {', '.join(titles)} ({reason})", err=True)
+    echo(f"{left.num_on_record} runs on record, {len(left.runs)} missing", err=True)
 
 
 def _leave_failed(failures: Sequence[Failure]) -> None:
@@ -167,7 +166,7 @@ def _leave_failed(failures: Sequence[Failure]) -> None:
         columns.setdefault((failure.encoder, failure.reason), []).extend(failure.columns)
     for (encoder, reason), titles in columns.items():
         named = ", ".join(dict.fromkeys(titles))
-        typer.echo(f"cannot run {named} of {encoder}: {reason}", err=True)
+        echo(f"cannot run {named} of {encoder}: {reason}", err=True)
     if failures:
         raise typer.Exit(FAILED)
 
@@ -191,5 +190,5 @@ def _print_numbers(numbers: Sequence[PublishedNumber]) -> None:
     for title in titles:
         table.add_column(title, justify="right" if title in RIGHT else "left", no_wrap=True)
     for line in lines:
-        table.add_row(*(escape(line[title]) for title in titles))
+        table.add_row(*(line[title] for title in titles))
     open_console().print(table)

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from bench.cli.console import echo
 from bench.cli.options import (
     AllowCode,
     BatchSize,
@@ -111,7 +112,7 @@ def features(
     readouts = [part.strip() for part in reads.split(",")]
     for one in configs_of(config, given, set_, allow_code=allow_code):
         for folder in store_features(one, machine, readouts, TerminalProgress()):
-            typer.echo(str(folder))
+            echo(str(folder))
 
 
 def encode(
@@ -139,7 +140,7 @@ def encode(
         config, sources, out, pool=pool, device=device, workers=workers, progress=TerminalProgress()
     )
     for name, shape in shapes.items():
-        typer.echo(f"{name} {shape}")
+        echo(f"{name} {shape}")
 
 
 def probe(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from bench.cli.console import open_console
+from bench.cli.console import echo, open_console
 from bench.cli.options import Json
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def ava(
             "label_map": label_map,
             "excluded": excluded,
         }
-        typer.echo(json.dumps(as_json(score, files), indent=1))
+        echo(json.dumps(as_json(score, files), indent=1))
         return
     _print(score)
 
@@ -85,12 +85,12 @@ def _print(score: FrameMap) -> None:
         counts = [f"{getattr(fate, name):,}" for fate in (score.truth, score.detections)]
         rows.add_row(title, *counts)
     console.print(rows)
-    typer.echo(
+    echo(
         f"{score.num_frames:,} annotated frames, {score.num_silent_frames:,} of them without"
         " scored detections"
     )
     if score.num_wrong_by_frame:
-        typer.echo(
+        echo(
             f"{score.num_wrong_by_frame:,} detections on frames without ground truth count as wrong"
         )
-    typer.echo(f"mAP@0.5 {score.mean_ap!r} ({score.rules} rules)")
+    echo(f"mAP@0.5 {score.mean_ap!r} ({score.rules} rules)")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
+from bench.cli.console import echo
 from bench.cli.options import (
     BatchSize,
     Data,
@@ -71,14 +72,14 @@ def track(
     )
     if json_:
         for row in made.rows:
-            typer.echo(json.dumps(asdict(row)))
+            echo(json.dumps(asdict(row)))
     else:
         _print(made.rows)
-    typer.echo(str(made.table), err=True)
-    typer.echo(str(made.plot), err=True)
+    echo(str(made.table), err=True)
+    echo(str(made.plot), err=True)
     if any(record.status != "complete" for record in made.results):
         for reason in sorted({r for record in made.results for r in record.reasons}):
-            typer.echo(f"not reportable: {reason}", err=True)
+            echo(f"not reportable: {reason}", err=True)
         raise typer.Exit(3)
 
 

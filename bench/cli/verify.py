@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from bench.cli.compare import placed
-from bench.cli.console import TerminalProgress, open_console
+from bench.cli.console import TerminalProgress, echo, open_console
 from bench.cli.options import AllowCode, Data, Device, Home, Json, Workers
 from bench.config import Machine, data_folder, home_folder
 from bench.errors import BenchError
@@ -59,7 +60,7 @@ def verify(
     verdicts = verify_paths(paths, strict=strict)
     if json_:
         for verdict in verdicts:
-            typer.echo(json.dumps(_verdict_facts(verdict)))
+            echo(json.dumps(_verdict_facts(verdict)))
     else:
         _print_verdicts(verdicts, verbose=verbose)
     statuses = {verdict.status for verdict in verdicts}
@@ -118,7 +119,7 @@ def replay(
         allow_code=allow_code,
     )
     if json_:
-        typer.echo(json.dumps(_replay_facts(found)))
+        echo(json.dumps(_replay_facts(found)))
     else:
         _print_replay(found)
     if not found.agrees(tolerance):
@@ -145,11 +146,11 @@ def explain(
         why = str(error)
     if json_:
         facts = _explanation_facts(found, one, other, compared)
-        typer.echo(json.dumps({**facts, "not_compared": why}))
+        echo(json.dumps({**facts, "not_compared": why}))
     else:
         _print_explanation(found, one, other, compared)
         if why:
-            typer.echo(f"not compared: {why}")
+            echo(f"not compared: {why}")
 
 
 # ------------------------------------------------------------------------------------------- verify
@@ -161,17 +162,17 @@ def _print_verdicts(verdicts: Sequence[Verdict], *, verbose: bool) -> None:
     for verdict in verdicts:
         for finding in verdict.findings:
             if verbose or finding.outcome != "ok":
-                mark = f"[{STYLES[finding.outcome]}]{finding.outcome}[/]"
+                mark = Text(finding.outcome, style=STYLES[finding.outcome])
                 name = verdict.record_id or verdict.path.name
-                table.add_row(name, finding.check, mark, _plain(finding.sentence))
+                table.add_row(name, finding.check, mark, finding.sentence)
     if table.row_count:
         open_console().print(table)
     number = Counter(str(verdict.status) for verdict in verdicts)
     parts = [f"{number[name]:,} {name}" for name in reversed(STYLES) if number[name]]
-    typer.echo(f"{len(verdicts):,} verified: {', '.join(parts)}", err=True)
+    echo(f"{len(verdicts):,} verified: {', '.join(parts)}", err=True)
     recorded = [verdict.record.status for verdict in verdicts if verdict.record is not None]
     if recorded.count("not_reportable"):
-        typer.echo(f"{recorded.count('not_reportable'):,} not reportable", err=True)
+        echo(f"{recorded.count('not_reportable'):,} not reportable", err=True)
 
 
 def _verdict_facts(verdict: Verdict) -> dict[str, Any]:
@@ -187,9 +188,9 @@ def _verdict_facts(verdict: Verdict) -> dict[str, Any]:
 # ------------------------------------------------------------------------------------------- replay
 def _print_replay(found: Replayed) -> None:
     old, new = found.old.headline, found.new.headline
-    typer.echo(f"{found.old.task.metric} {old!r} on record, {new!r} now ({new - old:+.6f})")
+    echo(f"{found.old.task.metric} {old!r} on record, {new!r} now ({new - old:+.6f})")
     if found.changes is None:
-        typer.echo("predictions cannot be compared: their file is missing or has other rows")
+        echo("predictions cannot be compared: their file is missing or has other rows")
     else:
         moved = found.changes
         text = (
@@ -197,9 +198,9 @@ def _print_replay(found: Replayed) -> None:
         )
         if moved.other_class is not None:
             text += f"; {moved.other_class:,} changed class"
-        typer.echo(text)
+        echo(text)
     _print_differences("differs from the record", found.differing)
-    typer.echo("equal to the record" if found.is_equal else "not equal to the record", err=True)
+    echo("equal to the record" if found.is_equal else "not equal to the record", err=True)
 
 
 def _replay_facts(found: Replayed) -> dict[str, Any]:
@@ -218,17 +219,17 @@ def _print_explanation(
 ) -> None:
     _print_differences("decides the number", [*found.decide, *found.features])
     for title in found.unknown:
-        typer.echo(f"  {title}: unknown, because the feature store is not in HOME")
+        echo(f"  {title}: unknown, because the feature store is not in HOME")
     _print_differences("may move it by rounding", found.rounding)
     _print_differences("cannot move it", found.harmless)
     for name, record in (("A", a), ("B", b)):
         metric = record.task.metric
-        typer.echo(f"{name} {record.id} {record.encoder.name}: {metric} {record.headline!r}")
+        echo(f"{name} {record.id} {record.encoder.name}: {metric} {record.headline!r}")
     if compared is None:
         return
     paired = compared.paired
     low, high = paired.interval.low, paired.interval.high
-    typer.echo(
+    echo(
         f"A - B {100 * paired.difference:+.2f} points, 95 % interval {100 * low:+.2f} to"
         f" {100 * high:+.2f}, p {paired.p:.3g} ({paired.method}), over {paired.n:,}"
         f" {compared.unit} in both"
@@ -250,15 +251,9 @@ def _explanation_facts(
 
 
 def _print_differences(title: str, found: Sequence[Difference]) -> None:
-    typer.echo(f"{title}: {'nothing' if not found else ''}".rstrip())
+    echo(f"{title}: {'nothing' if not found else ''}".rstrip())
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 2))
     for one in found:
-        table.add_row(_plain(one.field), _plain(short_text(one.a)), _plain(short_text(one.b)))
+        table.add_row(one.field, short_text(one.a), short_text(one.b))
     if found:
         open_console().print(table)
-
-
-def _plain(text: str) -> str:
-    from rich.markup import escape
-
-    return escape(text.encode("utf-8", "replace").decode())  # text of a file may be invalid UTF-8

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from bench.files import parse_json
 from bench.records.differences import Difference, differences
 from bench.records.record import Record
 from bench.records.run_id import FILE_PLACES, PLACES
@@ -100,7 +100,7 @@ def _store_facts(home: Path | None, key: Any) -> Mapping[str, Any] | None:
     if home is None or not isinstance(key, str):
         return None
     try:
-        facts = json.loads((home / "features" / key[:2] / key / "facts.json").read_text())
+        facts = parse_json((home / "features" / key[:2] / key / "facts.json").read_text())
     except (OSError, ValueError):
         return None
     return facts if isinstance(facts, dict) else None

@@ -20,7 +20,7 @@ import numpy.typing as npt
 import torch
 
 from bench.features.block_file import DamagedBlockError, open_block, write_block
-from bench.files import remove_leftovers, write_whole
+from bench.files import parse_json, remove_leftovers, write_whole
 
 PART_BYTES = 16 * 2**20
 PART_SECONDS = 10.0
@@ -95,7 +95,7 @@ class Parts:
             while True:
                 part = open_block(self._file(done), self._place(done))
                 rows: torch.Tensor = part.x[:]
-                yield rows, tuple(json.loads(part.note))
+                yield rows, tuple(parse_json(part.note))
                 done += len(rows)
 
     def _file(self, first: int) -> Path:

@@ -25,7 +25,7 @@ import torch
 from bench.errors import BenchError
 from bench.features.block_file import Block, DamagedBlockError, open_block, write_block
 from bench.features.key import canonical, digest
-from bench.files import remove_leftovers, write_whole
+from bench.files import parse_json, remove_leftovers, write_whole
 from bench.types import IntArray
 
 log = logging.getLogger(__name__)
@@ -217,7 +217,7 @@ def block_notes(path: Path, block: Block) -> list[RowNote]:
         DamagedBlockError: it has no such notes.
     """
     try:
-        notes = [RowNote(**note) for note in json.loads(block.note)]
+        notes = [RowNote(**note) for note in parse_json(block.note)]
     except (ValueError, TypeError, RecursionError) as error:
         raise DamagedBlockError(f"{path} is damaged ({error}); delete it and run again.") from error
     return notes

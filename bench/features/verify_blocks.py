@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from pathlib import Path
 from bench.features.block_file import DamagedBlockError, open_block
 from bench.features.key import digest
 from bench.features.store import block_notes, block_place
+from bench.files import parse_json
 from bench.types import Progress
 
 _BLOCK = re.compile(r"block-(\d{6,})\.safetensors")
@@ -50,7 +50,7 @@ def _is_verified(path: Path, key: str) -> bool:
     """Return whether a file has checksums; raises `DamagedBlockError` if it is damaged."""
     if path.name == "facts.json":
         try:
-            whole = digest(json.loads(path.read_text(encoding="utf-8"))) == key
+            whole = digest(parse_json(path.read_text(encoding="utf-8"))) == key
         except (OSError, ValueError, RecursionError):
             whole = False
         if not whole:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import BenchError, UsageError
-from bench.files import remove_leftovers, write_whole
+from bench.files import parse_json, remove_leftovers, write_whole
 from bench.launch.work_claims import Claims
 
 RECIPE_FILE = "recipe.json"
@@ -36,7 +36,7 @@ def check_folder(folder: Path, facts: Mapping[str, Any], *, resume: bool) -> Non
     if not resume:
         raise folder_in_use(folder)
     try:
-        saved = json.loads(path.read_text(encoding="utf-8"))
+        saved = parse_json(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise UsageError(
             f"{path} is damaged ({error}), so its run cannot be identified; choose another folder"

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import DataError
-from bench.files import write_whole
+from bench.files import parse_json, write_whole
 
 LOG_FILE = "log.jsonl"
 TENSORBOARD_FOLDER = "tensorboard"
@@ -91,7 +91,7 @@ def keep_lines(path: Path, lines: Iterable[bytes]) -> None:
 def _entries(path: Path) -> Iterator[tuple[bytes, dict[str, Any]]]:
     for number, line in enumerate(complete_lines(path), start=1):
         try:
-            entry = json.loads(line.decode())
+            entry = parse_json(line.decode())
             if not isinstance(entry["step"], int):
                 raise TypeError("its step is not a whole number")
         except (ValueError, KeyError, TypeError) as error:

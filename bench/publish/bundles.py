@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -27,6 +26,7 @@ from typing import Any
 from bench.config import CONSENT
 from bench.data.manifest import manifest_digest
 from bench.errors import BenchError
+from bench.files import parse_json
 from bench.publish.local_paths import places
 from bench.records.find import ID
 from bench.records.record import Artifact
@@ -69,7 +69,7 @@ def check_bundle(folder: Path) -> list[Finding]:
         problem = f"{folder} has {len(numbers)} records, a bundle has one; submit each on its own."
         return [_finding("files", problem)]
     try:
-        fields = json.loads((folder / f"{numbers[0]}.json").read_text(encoding="utf-8"))
+        fields = parse_json((folder / f"{numbers[0]}.json").read_text(encoding="utf-8"))
         place = place_of(fields)
     except (OSError, ValueError, KeyError, TypeError) as error:
         return [_finding("files", f"{folder / numbers[0]}.json is not a record: {error!r}.")]
@@ -200,7 +200,7 @@ def read_classes(path: Path) -> list[str]:
 def _config(folder: Path, fields: Mapping[str, Any]) -> str:
     try:
         found = tomllib.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         return f"{folder / CONFIG} cannot be read: {error}"
     expected = plain_config(fields["config"]) if isinstance(fields.get("config"), Mapping) else {}
     for key in sorted(found.keys() | expected.keys()):

@@ -229,7 +229,7 @@ def parse_yaml(text: str, where: str) -> Any:
     """
     try:
         return yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise BenchError(
             f"{where} is not YAML ({' '.join(str(error).split())}); fix it first."
         ) from error

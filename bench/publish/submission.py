@@ -18,7 +18,7 @@ from typing import Any
 
 from bench.data.manifest import manifest_digest
 from bench.errors import BenchError, without_secrets
-from bench.files import file_sha256, write_whole
+from bench.files import file_sha256, parse_json, write_whole
 from bench.publish.bundles import (
     CLASSES,
     CONFIG,
@@ -123,7 +123,7 @@ def bundle(
             bundle exists there, or its id depends on a local path.
     """
     record = read_record(path)
-    fields = json.loads(path.read_text(encoding="utf-8"))
+    fields = parse_json(path.read_text(encoding="utf-8"))
     cut = fields if keep_paths else without_places(fields)
     left = next(places(cut), None)
     if left is not None and not keep_paths:
@@ -196,7 +196,7 @@ def _classes(record: Record, predictions: Path, folder: Path) -> list[str]:
     if facts is not None and "classes" in facts:
         return [str(name) for name in facts["classes"]]
     if record.artifacts.probe is not None and (folder / record.artifacts.probe.path).is_file():
-        saved = json.loads(kept_file(record, "probe", folder).read_text(encoding="utf-8"))
+        saved = parse_json(kept_file(record, "probe", folder).read_text(encoding="utf-8"))
         return [str(name) for name in saved["facts"]["classes"]]
     if record.task.unit == "box":
         return list(read_scored_boxes(predictions).classes.values())

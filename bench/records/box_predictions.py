@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from bench.data.boxes.ava_csv import Boxes, KeyFrames
 from bench.data.boxes.regions import FrameTruth
 from bench.data.manifest import Manifest
-from bench.files import file_sha256, write_whole
+from bench.files import file_sha256, parse_json, write_whole
 from bench.metrics.detections import ScoredBoxes, in_every_class, score_boxes
 from bench.metrics.frame_rows import FrameIndex
 from bench.records.metrics import Bounds, FrameMapPart
@@ -260,5 +260,5 @@ def _classes_json(classes: Mapping[int, str]) -> str:
 
 
 def _classes(table: pa.Table) -> dict[int, str]:
-    names = json.loads(table.schema.metadata[b"classes"])
+    names = parse_json(table.schema.metadata[b"classes"])
     return {int(key): name for key, name in names.items()}

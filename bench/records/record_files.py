@@ -22,7 +22,7 @@ from pydantic import BaseModel, ValidationError
 
 from bench.data.manifest import Manifest
 from bench.errors import UsageError, closest
-from bench.files import file_sha256, write_whole
+from bench.files import file_sha256, parse_json, write_whole
 from bench.records.box_predictions import FACTS, statuses, write_table
 from bench.records.differences import differences
 from bench.records.metrics import KINDS
@@ -72,13 +72,13 @@ def read_record(path: Path) -> Record:
     Raises:
         RecordError: the file is not a sound record, or its name is not its id.
     """
-    record = parse_record(path.read_text(encoding="utf-8"), str(path))
+    record = parse_record(path.read_bytes(), str(path))
     if path.stem != record.id:
         raise RecordError(f"{path} is record {record.id}; rename it to {record.id}.json.")
     return record
 
 
-def parse_record(text: str, source: str) -> Record:
+def parse_record(text: str | bytes, source: str) -> Record:
     """Read the text of a record; `source` names its file in messages.
 
     Raises:
@@ -86,8 +86,8 @@ def parse_record(text: str, source: str) -> Record:
             range, or contradictory fields.
     """
     try:
-        fields = json.loads(text)
-    except json.JSONDecodeError as error:
+        fields = parse_json(text)
+    except ValueError as error:
         raise RecordError(
             f"{source} is not JSON ({error}); delete it and run the same config again."
         ) from error
@@ -174,8 +174,8 @@ def prediction_facts(path: Path) -> dict[str, Any] | None:
     """
     try:
         text = (pq.read_schema(path).metadata or {}).get(FACTS.encode())
-        facts = json.loads(text) if text is not None else None
-    except (pa.ArrowException, ValueError, OSError, RecursionError):
+        facts = parse_json(text) if text is not None else None
+    except (pa.ArrowException, ValueError, OSError):
         return None
     return facts if isinstance(facts, dict) else None
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -16,7 +15,7 @@ import pyarrow.parquet as pq
 from bench.config import Machine, expand, read_config
 from bench.errors import BenchError, UsageError
 from bench.evaluate.evaluate import evaluate, prepared_runs
-from bench.files import file_sha256
+from bench.files import file_sha256, parse_json
 from bench.preflight.settle import data_of
 from bench.records.differences import Difference, differences
 from bench.records.record import Record, RecordError
@@ -137,7 +136,7 @@ def _refuse_incomplete(record: Record, probe_weights: Path | None) -> None:
 # ------------------------------------------------------------------------------------ what differs
 def _differing(path: Path, old: Record, new: Record) -> list[Difference]:
     """Return the fields of the outcome that differ; for older schemas only those they have."""
-    raw = json.loads(path.read_text(encoding="utf-8"))
+    raw = parse_json(path.read_text(encoding="utf-8"))
     found = differences(_outcome(old), _outcome(new))
     if raw.get("schema_version") == new.schema_version:
         return found

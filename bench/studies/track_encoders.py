@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from bench.config import Machine, RunConfig, expand
 from bench.errors import UsageError
 from bench.evaluate.evaluate import evaluate, prepared_runs
-from bench.files import write_whole
+from bench.files import csv_cell, write_whole
 from bench.records.metrics import SHORT_NAMES
 from bench.records.record import Record
 from bench.types import Progress
@@ -155,7 +155,7 @@ def _csv(rows: Sequence[TrackRow]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(field.name for field in fields(TrackRow))
-    writer.writerows(astuple(row) for row in rows)
+    writer.writerows(map(csv_cell, astuple(row)) for row in rows)
     return text.getvalue()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from bench.errors import BenchError
+from bench.files import parse_json
 from bench.metrics.detections import ScoredBoxes
 from bench.metrics.frame_rules import RULES
 from bench.records.box_predictions import (
@@ -92,7 +92,7 @@ def _read(path: Path, schema: pa.Schema, filled: tuple[str, ...]) -> pa.Table:
 
 def _check_lengths(table: pa.Table) -> None:
     """Require a score for every class in scored rows, and none in others."""
-    num_classes = len(json.loads(table.schema.metadata[b"classes"]))
+    num_classes = len(parse_json(table.schema.metadata[b"classes"]))
     scored = np.asarray(table["status"].to_numpy() == "scored", dtype=np.bool_)
     lengths = pc.fill_null(pc.list_value_length(table["scores"]), -1).to_numpy()
     if (extra := np.flatnonzero(~scored & (lengths >= 0))).size:

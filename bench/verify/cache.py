@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
-from bench.files import write_whole
+from bench.files import parse_json, write_whole
 from bench.records.run_id import plain
 from bench.verify.findings import Finding
 from bench.verify.own_words import Opened
@@ -31,7 +31,7 @@ def cached(opened: Opened, cache: Path | None, check: Callable[[], Checked]) -> 
     with suppress(OSError, ValueError, KeyError, TypeError):  # missing or damaged
         stored, _, text = place.read_text(encoding="utf-8").partition("\n")
         if stored == _digest(text):
-            fields = json.loads(text)
+            fields = parse_json(text)
             findings = [Finding(**one) for one in fields["findings"]]
             return findings, Counted(**fields["counted"])
     findings, counted = check()

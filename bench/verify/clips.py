@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,6 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from bench.data.manifest import manifest_digest
+from bench.files import parse_json
 from bench.metrics.relabelling import find_relabelling
 from bench.records.predictions import Rows, read_rows
 from bench.records.record import Record
@@ -155,7 +155,7 @@ def _class_names(opened: Opened, record: Record) -> list[str] | None:
     probe = record.artifacts.probe
     if names is None and probe is not None and opened.files.get("probe") == probe.sha256:
         try:
-            content = json.loads(opened.place("probe").read_text(encoding="utf-8"))
+            content = parse_json(opened.place("probe").read_text(encoding="utf-8"))
         except (ValueError, OSError):
             return None
         facts = content.get("facts") if isinstance(content, dict) else None

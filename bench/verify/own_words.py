@@ -5,13 +5,12 @@ from __future__ import annotations
 import errno
 import json
 import stat
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.files import file_sha256
+from bench.files import file_sha256, parse_json
 from bench.records.record import Artifact, Record, RecordError, seal_of
 from bench.records.record_files import parse_record, prediction_facts
 from bench.verify.claims import check_claims
@@ -63,7 +62,6 @@ def open_record(path: Path) -> Opened:
         _refuse_endless(path)
         text = path.read_text(encoding="utf-8")
         record = parse_record(text, path.name)
-        json.loads(text, object_pairs_hook=_once)
         if path.stem != record.id:
             raise RecordError(f"{path.name} is record {record.id}; rename it to {record.id}.json")
     except UNREADABLE as error:
@@ -72,7 +70,7 @@ def open_record(path: Path) -> Opened:
     else:
         first = ok("record", "its fields are consistent and give its id")
     try:
-        raw = json.loads(text)
+        raw = json.loads(text)  # even if a field occurs twice
     except (ValueError, RecursionError):
         raw = {}
     raw = raw if isinstance(raw, dict) else {}
@@ -124,14 +122,6 @@ def _refuse_endless(path: Path) -> None:
     """Reject devices and pipes, which may never end, also behind a symlink."""
     if not stat.S_ISREG(path.stat().st_mode) and not path.is_dir():
         raise OSError(errno.EINVAL, f"{path.name} is not a plain file")
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Reject duplicate keys: some readers take the first value, some the last."""
-    for key, count in Counter(key for key, _ in pairs).items():
-        if count > 1:
-            raise RecordError(f"the field {key!r} occurs twice")
-    return dict(pairs)
 
 
 def _is_old(raw: Mapping[str, Any]) -> bool:
@@ -190,7 +180,7 @@ def _tensors(facts: Path) -> list[str]:
     """Return what is wrong with the tensors that the probe's `facts` file names."""
     place = facts.with_name(TENSORS)
     try:
-        digest = json.loads(facts.read_text(encoding="utf-8"))["tensors_sha256"]
+        digest = parse_json(facts.read_text(encoding="utf-8"))["tensors_sha256"]
         _refuse_endless(place)
         if file_sha256(place) == digest:
             return []

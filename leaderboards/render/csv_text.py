@@ -6,6 +6,7 @@ import csv
 import io
 from collections import Counter
 
+from bench.files import csv_cell
 from leaderboards.rows.table import Table, TableCell
 
 MEASURED = ("low", "high", "seeds", "std", "place", "place_to")
@@ -35,7 +36,8 @@ def csv_text(table: Table) -> str:
         for label, column_keys in zip(labels, keys, strict=True)
         for name in (label, *(f"{label}:{key}" for key in column_keys))
     ]
-    writer.writerow(["kind", "encoder", "weights_sha256", *table.facts, *named, "notes"])
+    titles = ["kind", "encoder", "weights_sha256", *table.facts, *named, "notes"]
+    writer.writerow(map(csv_cell, titles))
     for row in table.rows:
         weights = row.record.encoder.weights_sha256 if row.record else None
         values = []
@@ -48,7 +50,8 @@ def csv_text(table: Table) -> str:
             for number in cell.notes
         ]
         facts = [fact.plain for fact in row.facts]
-        writer.writerow([row.kind, row.name, weights or "", *facts, *values, " | ".join(notes)])
+        line = [row.kind, row.name, weights or "", *facts, *values, " | ".join(notes)]
+        writer.writerow(map(csv_cell, line))
     return out.getvalue()
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from bench.files import csv_cell
 from leaderboards.render.json_text import dumped, encoder_fields
 from leaderboards.rows.layout import PrintedGrid, Sheet, groups_of
 from leaderboards.rows.low_shot_parts import DrawnNumbers, Draws, Line, LowShot, Panel
@@ -96,8 +97,14 @@ def csv_text(board: LowShot) -> str:
                 "weights_sha256": line.record.encoder.weights_sha256,
                 "plan": line.record.plan.score,
             }
-            writer.writerows({**common, **row} for row in _csv_rows(panel, line, board.notes))
+            writer.writerows(
+                _cells({**common, **row}) for row in _csv_rows(panel, line, board.notes)
+            )
     return out.getvalue()
+
+
+def _cells(row: Mapping[str, Any]) -> dict[str, object]:
+    return {name: csv_cell(value) for name, value in row.items()}
 
 
 def _csv_rows(panel: Panel, line: Line, notes: Sequence[str]) -> Iterator[dict[str, Any]]:

@@ -18,7 +18,7 @@ from typing import Any
 import av
 
 from bench.errors import DataError
-from bench.files import remove_leftovers, write_whole
+from bench.files import parse_json, remove_leftovers, write_whole
 from tasks.digits.scenes import Pixels
 
 log = logging.getLogger(__name__)
@@ -60,7 +60,7 @@ def claim(root: Path, facts: Mapping[str, Any], *, what: str) -> None:
     settings = json.loads(json.dumps(facts))
     note = root / "rendering.json"
     try:
-        found = json.loads(note.read_text(encoding="utf-8"))
+        found = parse_json(note.read_text(encoding="utf-8"))
     except FileNotFoundError:
         write_whole(note, json.dumps(settings, indent=1).encode())
         return

@@ -79,6 +79,8 @@ class _Text:
                 value, end = _DECODER.raw_decode(self.window, self.place)
             except json.JSONDecodeError as error:
                 value, end, reason = None, self.place, error.msg
+            except (ValueError, RecursionError) as error:  # too many digits, or too deep
+                raise self.wrong(str(error).partition(":")[0]) from error
             # A number at the end of the window may continue after it.
             is_whole = end < len(self.window) and self.window[end] not in _OF_NUMBERS
             if reason or not is_whole:

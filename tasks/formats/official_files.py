@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 from bench.data.discover.annotations import read_lines
 from bench.data.discover.label_map import LabelMap
 from bench.errors import DataError, closest
+from bench.files import parse_json
 from bench.types import IntArray
 
 
@@ -25,7 +25,7 @@ def read_json(path: Path) -> Any:
     if path.suffix.lower() != ".json":
         return None
     try:
-        return json.loads(path.read_bytes())
+        return parse_json(path.read_bytes())
     except OSError as error:
         raise DataError(f"cannot read the annotation file {path}: {error.strerror}.") from error
     except ValueError as error:

@@ -481,7 +481,7 @@ CLIPS = {
     "foreign, mended": (foreign(digest=True), "belongs", "was written for record"),
     "foreign, told": (foreign(digest=True, told=True), "metrics", "the predictions give"),
     "another name": (known_as, "config", "the config has 'random:vit_digits'"),
-    "elsewhere": (elsewhere, "files", "must be"),
+    "elsewhere": (elsewhere, "record", "not the name of a file"),
     # the config, and what follows from it
     "as boxes": (as_boxes, "record", "task.unit is 'box'"),
     "fraction": (setting("train_labels.fraction", 0.05, seal=True), "config",
@@ -510,8 +510,8 @@ CLIPS = {
     "deep": (deep(b"frozenbench"), "belongs", "does not name"),
     "half a character": (half_a_character, "manifest", "class names are not saved"),
     "line break": (merged_row, "manifest", "has a line break"),
-    "key twice": (twice_in_file, "record", "'top1' occurs twice"),
-    "huge": (setting("data.score.listed", 10**400, seal=True), "record", "data.score.listed"),
+    "key twice": (twice_in_file, "record", "'top1' twice"),
+    "huge": (setting("data.score.listed", 10**400, seal=True), "record", "beyond 64 bits"),
     "nothing": (nothing_scored, "metrics", "no row was scored"),
     # the record itself
     "older": (older, "belongs", "the schema version of the record was lowered"),
@@ -631,7 +631,7 @@ BOXES = {
     "split": (setting("task.score_split", "test", seal=True), "belongs", "for split 'val'"),
     "split of the truth": (told_split, "belongs", "-truth.parquet was written for split"),
     "classes": (classes_of, "rows", "of other classes than the record"),
-    "deep": (deep(b"classes"), "rows", "recursion"),
+    "deep": (deep(b"classes"), "rows", "nested too deeply"),
     "unknown rules": (rules_of(b"mine"), "rows", "unknown rules 'mine'"),
     "classes of the truth": (rules_of(json.dumps({str(2**70): "sit"}).encode(), b"classes"), "rows",
                              "too large"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Callable, Mapping
 
@@ -18,6 +17,7 @@ from bench.data.media.media import Media, without_folder
 from bench.data.views.clip_frames import key_clips, repeated_frames
 from bench.data.views.key_frames import TAKE, key_centres, key_clips_at
 from bench.errors import UnreadableMedia
+from bench.files import parse_json
 from bench.types import ClipPlan, IntArray, Progress
 
 VIDEOS_AT_ONCE = 16
@@ -141,7 +141,7 @@ def _sort_out(
 ) -> None:
     state, reason = outcome
     if state == "partly":
-        reasons = json.loads(reason)  # by the microseconds of a key frame
+        reasons = parse_json(reason)  # by the microseconds of a key frame
         why = {row: reasons.get(str(regions.micros[row])) for row in rows.tolist()}
         found["unreadable"].extend(
             (manifest.ids[row], r) for row, r in why.items() if r is not None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -21,6 +20,7 @@ from bench.data.boxes.person_box_rows import (
     first_character,
 )
 from bench.errors import DataError
+from bench.files import parse_json
 
 IMAGES = "*_min.json"
 _ENTRIES = 'entries are {"image_id": 1, "bbox": [x, y, width, height], "score": 0.9}'
@@ -188,7 +188,7 @@ def _proposals(path: Path, content: dict[str, Any]) -> ListedBoxes:
 def _load(path: Path) -> Any:
     first_character(path)  # refuses what cannot be opened, and pickles
     try:
-        return json.loads(path.read_bytes().removeprefix(b"\xef\xbb\xbf"))
+        return parse_json(path.read_bytes().removeprefix(b"\xef\xbb\xbf"))
     except (ValueError, OSError) as error:
         raise DataError(f"{path} is not JSON ({error}); fetch it again.") from error
 

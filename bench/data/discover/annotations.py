@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import codecs
 import csv
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import DataError
+from bench.files import parse_json
 from bench.types import Kind
 
 FILE_COLUMNS = ("path", "file", "file_name", "filename", "video", "video_id", "id", "image")
@@ -206,7 +206,7 @@ def _is_object(line: str) -> bool:
     if not line.startswith("{"):
         return False
     try:
-        return isinstance(json.loads(line), dict)
+        return isinstance(parse_json(line), dict)
     except ValueError:
         return False
 
@@ -215,7 +215,7 @@ def _from_objects(path: Path, lines: list[str], where: Mapping[str, str]) -> Ann
     objects = []
     for number, line in enumerate(lines, start=1):
         try:
-            item = json.loads(line)
+            item = parse_json(line)
         except ValueError as error:
             raise DataError(f"{path}, line {number}: not a JSON object ({error}).") from error
         if not isinstance(item, dict):

@@ -9,7 +9,6 @@ n01440764 tench, Tinca tinca  WordNet id and words (ImageNet)
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from bench.data.discover.annotations import read_lines, unquote
 from bench.data.discover.label_map import LabelMap
 from bench.data.read_manifest import read_classes
 from bench.errors import DataError
+from bench.files import parse_json
 
 _NAME_INDEX = re.compile(r"(.*\S)[\s,;]+(\d+)")
 _INDEX_NAME = re.compile(r"(\d+)[\s,;]+(\S.*)")
@@ -49,7 +49,7 @@ def read_label_map(path: Path) -> LabelMap:
 
 def _from_json(path: Path) -> list[str]:
     try:
-        facts = json.loads(path.read_bytes())
+        facts = parse_json(path.read_bytes())
         if isinstance(facts, dict):
             found = [(int(index), unquote(str(name).strip())) for name, index in facts.items()]
             return _by_index(path, found)

@@ -21,7 +21,7 @@ import numpy as np
 from bench.data.manifest import Manifest
 from bench.data.media.media import MediaColumn
 from bench.errors import DataError
-from bench.files import write_whole
+from bench.files import parse_json, write_whole
 
 DESCRIPTION = "dataset.json"
 VERSION = 1
@@ -102,7 +102,7 @@ def read_facts(folder: Path) -> dict[str, Any]:
     """
     path = folder / DESCRIPTION
     try:
-        facts = json.loads(path.read_bytes())
+        facts = parse_json(path.read_bytes())
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}; {_add_again(folder)}") from error
     except ValueError as error:

@@ -7,7 +7,6 @@ names in the schema metadata.
 
 from __future__ import annotations
 
-import json
 import posixpath
 import tarfile
 from collections import Counter
@@ -20,6 +19,7 @@ import numpy as np
 
 from bench.data.discover.annotations import EXTENSIONS, LABEL_COLUMNS, extension
 from bench.errors import DataError
+from bench.files import parse_json
 from bench.types import IntArray, Kind
 
 # Keys of a JSON object next to a medium that may hold its label, the best first.
@@ -159,7 +159,7 @@ def _label_in(tail: str, content: bytes) -> str | None:
     """Return the label in a file next to a medium, None if it holds something else."""
     try:
         text = content.decode("utf-8-sig").strip()
-        facts = json.loads(text) if tail == "json" else None
+        facts = parse_json(text) if tail == "json" else None
     except ValueError:  # not UTF-8, or not JSON
         return None
     if tail != "json":
@@ -225,7 +225,7 @@ def read_parquet(path: Path, kind: Kind) -> ArchivePart | None:
 def _features(metadata: Mapping[bytes, bytes] | None) -> Mapping[str, Any]:
     """Return Hugging Face's description of each column in the schema metadata."""
     try:
-        facts = json.loads((metadata or {}).get(b"huggingface", b"{}"))
+        facts = parse_json((metadata or {}).get(b"huggingface", b"{}"))
         features = facts["info"]["features"]
     except (ValueError, KeyError, TypeError):
         return {}

@@ -6,7 +6,6 @@ decoders and classifiers are left out with a note; any other name is refused.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -18,6 +17,7 @@ from bench.encoders.weights.held_tensors import StoredEncoder, widened
 from bench.encoders.weights.picked import NETWORKS, Pick
 from bench.encoders.weights.state_dicts import bare_names, unwrapped
 from bench.errors import CheckpointError
+from bench.files import parse_json
 
 WRAPPERS = ("model", "module", "model_state", "state_dict")
 PREFIXES = ("backbone.", "model.")
@@ -97,7 +97,7 @@ def hub_config(path: Path) -> Mapping[str, Any]:
     if path.suffix not in (".safetensors", ".bin") or not file.is_file():
         return {}
     try:
-        config = json.loads(file.read_text())
+        config = parse_json(file.read_text())
     except ValueError as error:
         raise CheckpointError(f"{file} cannot be parsed ({error}); copy it again.") from error
     return config if isinstance(config, dict) else {}

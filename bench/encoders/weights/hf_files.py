@@ -5,7 +5,6 @@ A folder has the layout of `save_pretrained`: `config.json`, tensors, `preproces
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,6 +19,7 @@ from bench.encoders.weights.hf_preprocessing import FILES
 from bench.encoders.weights.intact import require_intact
 from bench.encoders.weights.state_dicts import stored_dtype_note
 from bench.errors import CheckpointError, UsageError, first_line
+from bench.files import parse_json
 
 FACTS = ("config.json", *FILES, "README.md")
 FLOATS = {"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64"}
@@ -72,7 +72,7 @@ def configuration(folder: Path) -> dict[str, Any]:
     """
     path = folder / "config.json"
     try:
-        config: dict[str, Any] = json.loads(path.read_text())
+        config: dict[str, Any] = parse_json(path.read_text())
         kind = config.get("model_type")
     except (OSError, ValueError, AttributeError) as error:
         raise CheckpointError(

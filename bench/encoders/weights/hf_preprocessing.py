@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bench.errors import CheckpointError
+from bench.files import parse_json
 from bench.types import IMAGENET_MEAN, IMAGENET_STD
 
 FILES = ("preprocessor_config.json", "video_preprocessor_config.json")
@@ -41,7 +41,7 @@ def read_preprocessing(folder: Path) -> Preprocessing:
             notes=(f"no {FILES[0]} next to the weights: pixels are normalised as for ImageNet",)
         )
     try:
-        card = json.loads(path.read_text())
+        card = parse_json(path.read_text())
         mean, std = _levels(card)
         size, fraction, notes = _geometry(card)
         return Preprocessing(

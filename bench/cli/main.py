@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import multiprocessing
+import os
 import signal
 import sys
 from collections.abc import Iterable, Sequence
@@ -40,6 +41,7 @@ from bench.cli.options import Home, Json
 from bench.config import home_folder, set_secrets_aside
 from bench.errors import BenchError, UsageError, closest
 
+SAFE_PATH = "PYTHONSAFEPATH"
 STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 app = typer.Typer(
@@ -150,7 +152,8 @@ def _print(rows: Iterable[tuple[str | Text, ...]]) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; problems are reported in one sentence on stderr and an exit code."""
     before = {number: signal.signal(number, _stopped) for number in STOPPING}
-    searched = sys.path.copy()
+    searched, safe = sys.path.copy(), os.environ.get(SAFE_PATH)
+    os.environ[SAFE_PATH] = "1"  # or child processes would import from the working directory first
     lines = logging.StreamHandler()
     lines.setFormatter(VisibleFormatter("%(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=logging.WARNING, handlers=[lines])
@@ -167,6 +170,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
     finally:
         sys.path[:] = searched
+        if safe is None:
+            os.environ.pop(SAFE_PATH, None)
+        else:
+            os.environ[SAFE_PATH] = safe
         for number, handler in before.items():
             signal.signal(number, handler)
 

@@ -1,6 +1,8 @@
 """Only the command line lets code run: no record, TOML file, bundle or folder can."""
 
 import json
+import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -185,3 +187,18 @@ def test_a_link_is_not_followed_into_a_bundle(
     )  # fmt: skip
     assert code != 0 and "is a link" in err, err
     assert not list((hostile / "out").rglob("notes"))
+
+
+def test_processes_import_nothing_from_the_working_directory(hostile: Path) -> None:
+    for name in ("multiprocessing", "json", "random", "struct", "pickle", "numpy", "torch", "av"):
+        (hostile / f"{name}.py").write_text("open('canary', 'a').write(__name__)")
+    # As the installed command starts: without the working directory in front.
+    start = "import sys; del sys.path[0]; from bench.cli.main import main; main(sys.argv[1:])"
+    words = ("check", "folder", "--data", "stills", "--home", "home", "--workers", "2")
+    root = Path(__file__).parents[2]
+    ran = subprocess.run(
+        [sys.executable, "-c", start, *words], capture_output=True, text=True,
+        env={**os.environ, "PYTHONPATH": str(root)},
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stderr
+    assert not (hostile / "canary").exists()

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bench import registry
-from bench.errors import UsageError, closest, without_secrets
+from bench.errors import UsageError, closest, shown_address
 from bench.files import parse_json
 from bench.types import ClipPlan, Settings
 
@@ -51,9 +51,9 @@ def set_secrets_aside(value: Any) -> Any:
         return type(value)(map(set_secrets_aside, value))
     if not isinstance(value, str) or "://" not in value:
         return value
-    shown = without_secrets(value)
     scheme = re.search(r"[a-z][a-z0-9+.-]*://", value, re.IGNORECASE)
     start = scheme.start() if scheme else 0  # after NAME: or KEY=
+    shown = value[:start] + shown_address(value[start:])
     if (
         shown != value
         and _WHOLE_ADDRESSES.setdefault(shown[start:], value[start:]) != value[start:]

@@ -13,7 +13,16 @@ _ADDRESS = re.compile(
     r"([^\s?#'\"<>]*)(\?[^\s#'\"<>]*)?(#[^\s'\"<>]*)?",
     re.IGNORECASE,
 )
+# The same where the whole text is one address, whatever characters it has.
+_ONE_ADDRESS = re.compile(
+    r"([a-z][a-z0-9+.-]*://)([^/]*@)?([^?#]*)(\?[^#]*)?(#.*)?", re.IGNORECASE | re.DOTALL
+)
 _PIN = re.compile(r"#sha256=[0-9a-fA-F]+")
+# What a terminal obeys: C0 and C1 but tab and line feed, marks that change the direction of text,
+# line separators, and bytes of paths that are not UTF-8.
+_OBEYED = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
 _TOKEN = re.compile(r"\bhf_[A-Za-z0-9]{30,}")
 
 
@@ -25,12 +34,22 @@ def without_secrets(text: str) -> str:
     return _TOKEN.sub("hf_...", _ADDRESS.sub(_shown, text))
 
 
+def shown_address(address: str) -> str:
+    """Return an address without its secrets, like `without_secrets`."""
+    return _ONE_ADDRESS.sub(_shown, address, count=1)
+
+
 def _shown(found: re.Match[str]) -> str:
     scheme, user, place, query, fragment = found.groups()
     ending = ("?..." if query else "") + (
         fragment if _PIN.fullmatch(fragment or "") else "#..." if fragment else ""
     )
     return f"{scheme}{'...@' if user else ''}{place}{ending}"
+
+
+def visible(text: str) -> str:
+    """Return a text with control characters as escapes."""
+    return _OBEYED.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
 def first_line(error: BaseException) -> str:

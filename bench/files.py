@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from bench.errors import BenchError
+from bench.errors import BenchError, visible
 
 _SUFFIX = ".partial"
 _ABANDONED_SECONDS = 24 * 3600.0  # of a file whose writer, on another host, cannot be asked
@@ -79,13 +79,16 @@ def file_sha256(path: Path) -> str:
 
 
 def csv_cell(value: object) -> object:
-    """Return a cell for a CSV file: a text that a spreadsheet would run as a formula gets a `'`."""
-    if not isinstance(value, str) or not _FORMULA.match(value):
+    """Return a cell for a CSV file: a text that a spreadsheet would run as a formula gets a `'`.
+
+    Control characters are `visible`.
+    """
+    if not isinstance(value, str):
         return value
     try:
         float(value)
     except ValueError:
-        return f"'{value}"
+        return visible(f"'{value}" if _FORMULA.match(value) else value)
     return value
 
 

@@ -6,7 +6,6 @@ Names in files may hold control characters, which a terminal obeys: they are sho
 from __future__ import annotations
 
 import logging
-import re
 from typing import Any
 
 import typer
@@ -15,19 +14,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bars
 from rich.text import Text
 
-from bench.errors import without_secrets
+from bench.errors import visible, without_secrets
 
 WIDE = 200  # columns
-# C0 and C1 but tab and line feed, marks that change the direction of text, line separators, and
-# bytes of paths that are not UTF-8.
-_OBEYED = re.compile(
-    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
-)
-
-
-def visible(text: str) -> str:
-    """Return a text with control characters as escapes."""
-    return _OBEYED.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
 def echo(text: str = "", *, err: bool = False, nl: bool = True) -> None:

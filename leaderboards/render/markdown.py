@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from bench.errors import visible
 from leaderboards.rows.layout import (
     NONE,
     PrintedGrid,
@@ -60,8 +61,8 @@ def _padded(lines: Sequence[Sequence[str]], left: int) -> list[str]:
 
 
 def escaped(text: str) -> str:
-    """Escape Markdown markup and line breaks, so that a cell shows a text verbatim."""
-    return MARKUP.sub(r"\\\g<0>", " ".join(text.split()))
+    """Escape markup, line breaks and control characters, so that a cell shows a text verbatim."""
+    return MARKUP.sub(r"\\\g<0>", visible(" ".join(text.split())))
 
 
 def _sentence(text: str) -> str:

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from rich.table import Table
 
-from bench.cli.console import open_console, visible
+from bench.cli.console import open_console
 from bench.config import expand, read_config
-from bench.errors import BenchError
+from bench.errors import BenchError, visible
 from bench.files import csv_cell, parse_json
 from bench.publish.bundles import check_bundle, read_manifest
 from bench.publish.hub_card import parse_yaml
@@ -192,8 +192,9 @@ def test_names_in_messages_are_shown_and_not_obeyed(bench: Bench, tmp_path: Path
     ("value", "cell"),
     [
         ("=1+1", "'=1+1"), ("+cmd|' /C calc'!A0", "'+cmd|' /C calc'!A0"), ("-2+3", "'-2+3"),
-        ("@SUM(A1)", "'@SUM(A1)"), ("\tx", "'\tx"), ("\rx", "'\rx"), (" =1", "' =1"),
-        ("\uff1d1", "'\uff1d1"), ("\ufeff=1", "'\ufeff=1"), ("-1e-7", "-1e-7"), ("+0.4", "+0.4"),
+        ("@SUM(A1)", "'@SUM(A1)"), ("\tx", "'\tx"), ("\rx", "'\\rx"), (" =1", "' =1"),
+        ("\uff1d1", "'\uff1d1"), ("\ufeff=1", "'\ufeff=1"), ("=\u202e1", "'=\\u202e1"),
+        ("a\x1b[31m", "a\\x1b[31m"), ("-1e-7", "-1e-7"), ("+0.4", "+0.4"),
         ("-", "-"), ("vit-b=16", "vit-b=16"), ("", ""), (-1e-7, -1e-7), (None, None),
     ],
 )  # fmt: skip

@@ -1,6 +1,7 @@
 """Weights by address: over https alone, whole, checked, resumed and pinned."""
 
 import hashlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
@@ -8,7 +9,7 @@ from typing import NoReturn
 import huggingface_hub
 import pytest
 
-from bench.config import RunConfig
+from bench.config import RunConfig, whole_address
 from bench.encoders.encoder import open_encoder
 from bench.encoders.weights import download as downloading
 from bench.encoders.weights import fetch as fetching
@@ -254,6 +255,14 @@ def test_secrets_of_an_address_are_in_no_file_and_no_output(
     for path in files:
         found = path.name.encode() + path.read_bytes()
         assert not [secret for secret in SECRETS if secret.encode() in found], path
+
+
+@pytest.mark.parametrize("secret", ["s'e\"c r<e>t", "a?b#c", "a@b", "\u00e9\n"])
+def test_secrets_with_any_character_are_set_aside(secret: str) -> None:
+    address = f"https://ann:{secret}@h{abs(hash(secret))}.invalid/w.pt?key={secret}"
+    run = RunConfig(encoder=f"vjepa:{address}", task="folder", probe="knn")
+    assert re.fullmatch(r"vjepa:https://\.\.\.@h\d+\.invalid/w\.pt\?\.\.\.(#\.\.\.)?", run.encoder)
+    assert whole_address(run.encoder.partition(":")[2]) == address
 
 
 def test_address_of_a_record_needs_its_secrets_again(site: Site) -> None:

@@ -51,5 +51,12 @@ def verify(
 
 @app.command()
 def sweep(home: Home = None) -> None:
-    """Remove what killed commands left in the home folder; running ones keep theirs."""
-    echo(f"{sweep_home(home_folder(home))} leftovers removed")
+    """Remove what killed commands left in the home folder; running ones keep theirs.
+
+    Broken downloads of weights, which a command would go on with, are removed as well.
+    """
+    from bench.encoders.weights.download import remove_broken  # not needed to start
+
+    folder = home_folder(home)
+    removed = sweep_home(folder) + remove_broken(folder / "weights", days=0)
+    echo(f"{removed} leftovers removed")

@@ -76,9 +76,18 @@ def test_next_process_goes_on_and_another_file_begins_anew(site: Site, tmp_path:
     with pytest.raises(CheckpointError, match="after 1,000 of"):
         fetch(site.address())
     assert [name.rpartition(".part")[2] for name in stored(tmp_path)] == ["", ".etag"]
+    assert downloading.remove_broken(tmp_path / "home" / "weights") == 0  # of today
     site.etag, site.body = '"two"', BODY + b"\0"
     assert fetch(site.address()).read_bytes() == BODY + b"\0"
     assert site.asked[-1][1]["Range"] == "bytes=1000-" and len(stored(tmp_path)) == 2
+
+
+def test_broken_download_is_swept(site: Site, bench: Bench, tmp_path: Path) -> None:
+    site.cut = [1000, 0, 0, 0]
+    with pytest.raises(CheckpointError, match="after 1,000 of"):
+        fetch(site.address())
+    code, out, _ = bench("store", "sweep", "--home", tmp_path / "home", home=False)
+    assert (code, out) == (0, "1 leftovers removed\n") and stored(tmp_path) == []
 
 
 @pytest.mark.parametrize("changes", [{"etag": ""}, {"etag": 'W/"one"'}, {"knows_ranges": False}])

@@ -47,7 +47,7 @@ def download(address: str, path: Path, pin: str = "") -> None:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part, recorded = path.with_name(path.name + PART), path.with_name(path.name + ".sha256")
-    _sweep(path.parent)
+    remove_broken(path.parent)
     with _locked(part) as file:
         if not (path.exists() and recorded.exists()):
             try:
@@ -63,6 +63,19 @@ def download(address: str, path: Path, pin: str = "") -> None:
             # Last: a file without its digest counts as not downloaded.
             write_whole(recorded, f"{digest}\n".encode())
         _drop(path)
+
+
+def remove_broken(folder: Path, days: float = KEPT_DAYS) -> int:
+    """Remove and count broken downloads that nobody went on with for some days."""
+    removed = 0
+    for part in folder.glob(f"*{PART}"):
+        # Not one that is being written (BlockingIOError), or another user's.
+        with contextlib.suppress(OSError), part.open("ab") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if time.time() - part.stat().st_mtime >= days * 86400:
+                _drop(part.with_name(part.name.removesuffix(PART)))
+                removed += 1
+    return removed
 
 
 def require_pin(path: Path, digest: str, pin: str) -> None:
@@ -221,11 +234,3 @@ def _emptied(file: BinaryIO) -> int:
 def _drop(path: Path) -> None:
     for ending in (PART, ETAG):
         path.with_name(path.name + ending).unlink(missing_ok=True)
-
-
-def _sweep(folder: Path) -> None:
-    """Remove what downloads left behind that nobody went on with."""
-    for path in (*folder.glob(f"*{PART}"), *folder.glob(f"*{ETAG}")):
-        with contextlib.suppress(OSError):
-            if time.time() - path.stat().st_mtime > KEPT_DAYS * 86400:
-                path.unlink()

@@ -42,34 +42,6 @@ def block(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("flips", "zeroed"), [(60, 8), pytest.param(1000, 100, marks=pytest.mark.slow)]
-)
-def test_no_flipped_bit_or_zeroed_sector_changes_a_number(
-    tmp_path: Path, block: Path, flips: int, zeroed: int
-) -> None:
-    whole, rng = block.read_bytes(), np.random.default_rng(0)
-    expected, notes = opened(tmp_path).read(ROWS), list(opened(tmp_path).notes(ROWS))
-    damages = [(int(at), 1 << int(rng.integers(8))) for at in rng.integers(len(whole), size=flips)]
-    damages += [(int(at), 0) for at in rng.integers(len(whole), size=zeroed)]
-    silent = 0
-    for at, bit in damages:
-        bad = bytearray(whole)
-        if bit:
-            bad[at] ^= bit
-        else:
-            bad[at : at + 512] = bytes(len(bad[at : at + 512]))
-        block.write_bytes(bad)
-        damaged = opened(tmp_path)
-        try:
-            same = torch.equal(damaged.read(ROWS), expected)
-            same &= list(damaged.notes(ROWS)) == notes
-            silent += not same
-        except DamagedBlockError as error:
-            assert block.name in str(error) and "store verify --repair" in str(error)
-    assert silent == 0
-
-
-@pytest.mark.parametrize(
     "damage",
     [
         lambda block, other: block.write_bytes(block.read_bytes()[:-1]),

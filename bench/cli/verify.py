@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -46,9 +47,10 @@ def verify(
     """Recompute the numbers of records from the files next to them, and report what is wrong.
 
     In a folder every record below it is checked, with the others as controls: the checker of a
-    results repository. Exit code 5: a record contradicts itself or its files; 3: one is suspect
-    (not above chance or untrained weights, predictions of another model) or not reportable; 0
-    otherwise.
+    results repository. For a record that is named, its features are verified too, if HOME has them
+    (all features: bench store verify). Exit code 5: a record contradicts itself or its files; 3:
+    one is suspect (not above chance or untrained weights, predictions of another model) or not
+    reportable; 0 otherwise.
     """
     from bench.publish.results_repository import verify_paths  # pyarrow
 
@@ -58,6 +60,8 @@ def verify(
         for name in names or [str(folder)]
     ]
     verdicts = verify_paths(paths, strict=strict)
+    if names and not any(path.is_dir() for path in paths):
+        verdicts = [_with_features(verdict, home_folder(home)) for verdict in verdicts]
     if json_:
         for verdict in verdicts:
             echo(json.dumps(_verdict_facts(verdict)))
@@ -173,6 +177,22 @@ def _print_verdicts(verdicts: Sequence[Verdict], *, verbose: bool) -> None:
     recorded = [verdict.record.status for verdict in verdicts if verdict.record is not None]
     if recorded.count("not_reportable"):
         echo(f"{recorded.count('not_reportable'):,} not reportable", err=True)
+
+
+def _with_features(verdict: Verdict, home: Path) -> Verdict:
+    """Verify the stored features of a record, if there are any."""
+    from bench.features.verify_blocks import verify_features  # torch
+    from bench.verify.findings import failed, ok
+
+    if verdict.record is None:
+        return verdict
+    part = verdict.record.features
+    keys = {key for key in (part.fit_key, part.score_key) if key is not None}
+    stored = verify_features(home, TerminalProgress(), keys=keys)
+    finding = ok("features", f"{stored.files} stored files are as they were written")
+    if stored.damaged:
+        finding = failed("features", "; ".join(stored.damaged.values()))
+    return replace(verdict, findings=(*verdict.findings, finding)) if stored.files else verdict
 
 
 def _verdict_facts(verdict: Verdict) -> dict[str, Any]:

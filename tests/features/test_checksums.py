@@ -10,11 +10,11 @@ import torch
 from safetensors.torch import save
 
 from bench.errors import BenchError
-from bench.features import store
+from bench.features import block_file, store
 from bench.features.block_file import DamagedBlockError
 from bench.features.key import canonical
 from bench.features.store import FeatureSet, RowNote
-from tests.commands import Bench
+from tests.commands import Bench, Records
 
 FACTS = {"dtype": "float16", "reads": "vector", "precision": "fp32"}
 SHAPE = (1, 1, 2, 40)
@@ -129,3 +129,22 @@ def test_stored_features_are_read_from_a_read_only_home(tmp_path: Path, block: P
     finally:
         for place in reversed(places):
             place.chmod(0o755 if place.is_dir() else 0o644)
+
+
+def test_verify_of_a_record_reads_its_stored_features(
+    video_set: Path, tmp_path: Path, bench: Bench, records: Records
+) -> None:
+    [record] = records(
+        "-m", "random:vit_digits", "-t", "folder", "--workers", "0", "--data", video_set,
+        "-p", "knn", "--set", "probe.k=1",
+    )  # fmt: skip
+    home = tmp_path / "home"
+    code, _, err = bench("verify", record["id"], "--home", home, home=False)
+    assert code in (0, 3), err
+    bad = min((home / "features").rglob(f"{record['features']['score_key']}/*/block-*"))
+    content = bytearray(bad.read_bytes())
+    content[-40] ^= 1
+    bad.write_bytes(content)
+    block_file._stored_hash.cache_clear()  # as in another process
+    code, said, _ = bench("verify", record["id"], "--home", home, "--json", home=False)
+    assert code == 5 and str(bad) in said and "checksum differs" in said

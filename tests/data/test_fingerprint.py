@@ -359,3 +359,20 @@ def test_a_change_of_any_frame_is_seen(tmp_path: Path, clip: Path, how: str) -> 
 def test_a_file_in_the_place_of_a_folder_is_refused(tmp_path: Path, media: list[Path]) -> None:
     with pytest.raises(DataError, match="not a folder of frames"):
         digests([FrameFolder(media[0])], tmp_path / "c")
+
+
+def test_damaged_digests_of_the_cache_are_computed_again(media: list[Path], tmp_path: Path) -> None:
+    cache = tmp_path / "c"
+    expected = digests(media, cache)
+    with sqlite3.connect(cache) as database:
+        kept = database.execute("SELECT sha256 FROM media ORDER BY path").fetchall()
+        assert [len(digest) for (digest,) in kept] == [72] * len(media)
+        flipped = "0" if kept[0][0][5] != "0" else "1"
+        database.execute(
+            "UPDATE media SET sha256 = ? WHERE sha256 = ?",
+            (kept[0][0][:5] + flipped + kept[0][0][6:], kept[0][0]),
+        )
+    assert digests(media, cache) == expected
+    with sqlite3.connect(cache) as database:  # as earlier versions wrote them
+        database.execute("UPDATE media SET sha256 = substr(sha256, 1, 64)")
+    assert digests(media, cache) == expected

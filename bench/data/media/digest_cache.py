@@ -12,6 +12,7 @@ import hashlib
 import os
 import sqlite3
 import time
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
@@ -112,8 +113,8 @@ def _digest_chunk(
         state = states[real]
         if state is None:
             known[name] = MISSING
-        elif row := database.execute(query, (name, *state)).fetchone():
-            known[name] = row[0]
+        elif noted := _noted(database.execute(query, (name, *state)).fetchone(), name):
+            known[name] = noted
         else:
             todo[name] = (medium, real, state)
     archives: dict[str, int] = {}  # each is opened once and read by several threads
@@ -133,11 +134,22 @@ def _digest_chunk(
     for (name, (_, real, _)), (digest, seen) in zip(todo.items(), fresh, strict=True):
         known[name] = digest
         if seen is not None and seen[1] <= settled and real not in changed:
-            rows.append((name, *seen, digest))
+            rows.append((name, *seen, f"{digest}{_check(name, digest)}"))
     if rows:
         with database:
             database.executemany("INSERT OR REPLACE INTO media VALUES (?, ?, ?, ?, ?, ?)", rows)
     return [known[name] for name in names]
+
+
+def _noted(row: tuple[str] | None, name: str) -> str | None:
+    """Return the digest that a row holds, None if there is none or it is damaged."""
+    digest, check = ("", "") if row is None else (row[0][:64], row[0][64:])
+    is_whole = check in ("", _check(name, digest))  # rows of earlier versions have no check
+    return digest if digest and is_whole else None
+
+
+def _check(name: str, digest: str) -> str:
+    return f"{zlib.crc32(f'{name} {digest}'.encode(errors='surrogateescape')):08x}"
 
 
 def _content(

@@ -73,3 +73,14 @@ def test_real_decoders_work_in_children(tmp_path: Path) -> None:
     with DecodingChildren(decode_planned, workers=1) as pool:
         assert outcome(pool, good, **settings) == "good"
         assert "cut.mp4 cannot be decoded" in outcome(pool, cut, **settings)
+
+
+def test_relative_paths_are_those_of_the_working_directory_of_now(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with DecodingChildren(decode, workers=1) as pool:
+        for name in ("here", "there"):
+            (tmp_path / name).mkdir()
+            monkeypatch.chdir(tmp_path / name)
+            assert outcome(pool, Path("a.mp4")) == "good"
+            assert (tmp_path / name / "pids").exists()

@@ -58,6 +58,7 @@ class Child:
         self._process: Any = None
         self._connection: Any = None
         self._num_sent = 0
+        self._folder = ""  # where the process works
         self.pending: deque[tuple[int, Call]] = deque()  # sent, with a number, and not yet answered
         self._since = 0.0  # when the first of them was begun, as far as is known
         self._tried_twice: Call | None = None
@@ -76,7 +77,8 @@ class Child:
     def send(self, call: Call, number: int = 0) -> None:
         """Ask for `function(medium, **arguments)`."""
         if not self.pending:
-            if self._process is None or self._num_sent >= FILES_PER_CHILD:
+            elsewhere = self._folder != _working_directory()  # relative paths mean other files
+            if self._process is None or elsewhere or self._num_sent >= FILES_PER_CHILD:
                 self.stop()
                 self._start()
             self._since = time.monotonic()
@@ -151,7 +153,9 @@ class Child:
         context.set_forkserver_preload([PRELOADED])
         with _starting, _without_script():
             self._connection, theirs = context.Pipe()
-            process = context.Process(target=_serve, args=(theirs, MEMORY_BYTES), daemon=True)
+            self._folder = _working_directory()
+            given = (theirs, MEMORY_BYTES, self._folder)
+            process = context.Process(target=_serve, args=given, daemon=True)
             process.start()
         self._process = process
         theirs.close()
@@ -224,10 +228,18 @@ class DecodingChildren:
         return answer
 
 
-def _serve(connection: Connection, memory_bytes: int) -> None:
+def _working_directory() -> str:
+    with suppress(FileNotFoundError):  # it was removed
+        return str(Path.cwd())
+    return ""
+
+
+def _serve(connection: Connection, memory_bytes: int, folder: str) -> None:
     """Answer calls with (answer, None) or (None, error), until the parent is gone."""
     import torch  # preloaded
 
+    with suppress(OSError):
+        os.chdir(folder)
     for number in (signal.SIGINT, signal.SIGTERM):  # the parent gets them too, and ends this one
         signal.signal(number, signal.SIG_IGN)
     _end_with_parent()

@@ -1,5 +1,6 @@
 """Image encoders: frame by frame on clips, timm's networks and cards, real ImageNet weights."""
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
@@ -327,6 +328,16 @@ def test_published_weights_are_loaded_completely_or_not_at_all(lacks: str, tmp_p
         return
     encoder = open_encoder(f"timm/{name}", {})
     pinned = open_encoder(f"timm/{name}@{COMMIT}", {})
+    held = repository / "snapshots" / COMMIT / "model.safetensors"
+    data = bytearray(held.read_bytes())
+    blob = repository / "blobs" / hashlib.sha256(data).hexdigest()
+    blob.parent.mkdir()
+    data[len(data) // 2] ^= 1
+    blob.write_bytes(data)
+    held.unlink()
+    held.symlink_to(blob)
+    with pytest.raises(CheckpointError, match="is damaged: its SHA-256 is not"):
+        open_encoder(f"timm/{name}", {})
     assert encoder.spec.source == f"hf:timm/{name}"
     assert pinned.spec.source == f"hf:timm/{name}@{COMMIT}"
     assert weight_digest(encoder) == weight_digest(pinned)

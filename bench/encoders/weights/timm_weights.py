@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from bench.encoders.weights.checkpoints import (
     without_wrappers,
 )
 from bench.encoders.weights.fetch import fetch
+from bench.encoders.weights.intact import require_intact
 from bench.encoders.weights.picked import Pick
 from bench.encoders.weights.state_dicts import Tensors, as_float32, bare_names, unwrapped
 from bench.errors import CheckpointError, UsageError, first_line
@@ -145,6 +147,7 @@ def published(name: str, revision: str, card: Mapping[str, Any]) -> TimmModel:
         UsageError: a revision of weights that are not on the hub.
         CheckpointError: weights that are not published, unavailable or incomplete.
     """
+    from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.errors import HfHubHTTPError
 
     place = card.get("hf_hub_id")
@@ -169,6 +172,10 @@ def published(name: str, revision: str, card: Mapping[str, Any]) -> TimmModel:
             f"timm/{name}: its weights cannot be downloaded ({first_line(error)}). Without a"
             " network, fetch them elsewhere and pass the file: --set encoder.weights=FILE."
         ) from error
+    for file in ("model.safetensors", "pytorch_model.bin") if place else ():
+        cached = try_to_load_from_cache(str(place), file, revision=revision or None)
+        if isinstance(cached, str):
+            require_intact(Path(cached))
     source = f"hf:{address}" if place else str(card["url"])
     return TimmModel(network=network, source=source, card=about(card))
 

@@ -107,6 +107,7 @@ PLACES: dict[str, Callable[[Tensors], Any]] = {
     "state_dict.teacher.backbone": lambda t: {
         "state_dict": {f"teacher.backbone.{n}": v for n, v in t.items()}
     },
+    "again": lambda t: {"again": t, "same": t, "own": {}},
     "networks.1": lambda t: {"networks": [{}, t]},
 }
 
@@ -351,7 +352,15 @@ def test_calls_that_fill_the_memory_are_refused_before_they_are_made(
         assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # KiB
 
 
-def test_a_file_nested_too_deeply_is_refused(tmp_path: Path) -> None:
+def test_a_file_nested_too_deeply_or_too_often_is_refused(tmp_path: Path) -> None:
+    twice: list[Any] = [torch.zeros(1)]
+    for _ in range(40):
+        twice = [twice, twice]
+    with refused("nested places is no checkpoint"):
+        opened(save(tmp_path / "b.pt", {**bare(), "more": twice}))
+    itself: dict[str, Any] = {"model": bare()}
+    itself["me"] = itself
+    assert weight_digest(opened(save(tmp_path / "c.pt", itself), key="model")) == expected()
     path, deep = (
         tmp_path / "a.pt",
         b"\x80\x02}X\x01\x00\x00\x00a" + b"]" * 9000 + b"a" * 8999 + b"s.",

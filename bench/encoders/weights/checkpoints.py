@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 NAMES_SHOWN = 8
 LARGEST_RATIO = 8  # bytes of tensors per byte of file; tensors may share storage
 SMALL_BYTES = 1 << 20
+MOST_CONTAINERS = 50_000
 WRAPPERS = re.compile(
     r"(?:^|(?<=\.))(?:module|_orig_mod|_checkpoint_wrapped_module|_fsdp_wrapped_module)\."
 )
@@ -80,19 +81,23 @@ def without_wrappers(name: str) -> str:
 
 
 def tensors_in(content: Any) -> Iterator[tuple[str, str, torch.Tensor]]:
-    """Yield (dotted path of the parent, name, tensor) for all tensors in nested containers."""
-    waiting, seen = [("", content)], set()
-    while waiting:
-        parent, value = waiting.pop(0)
-        if id(value) in seen:  # also ends references to itself
-            continue
-        seen.add(id(value))
-        items = value.items() if isinstance(value, Mapping) else enumerate(value)
-        for key, inner in items:
+    """Yield (dotted path of the parent, name, tensor) for all tensors in nested containers.
+
+    Raises:
+        CheckpointError: containers that hold each other make too many paths.
+    """
+    waiting: list[tuple[str, Any, frozenset[int]]] = [("", content, frozenset())]
+    for count, (parent, value, above) in enumerate(waiting):  # it grows below
+        if count > MOST_CONTAINERS:
+            raise CheckpointError(
+                f"a file with more than {count:,} nested places is no checkpoint."
+            )
+        within = above | {id(value)}
+        for key, inner in value.items() if isinstance(value, Mapping) else enumerate(value):
             if isinstance(inner, torch.Tensor):
                 yield parent, str(key), inner
-            elif isinstance(inner, (Mapping, list, tuple)):
-                waiting.append((f"{parent}.{key}" if parent else str(key), inner))
+            elif isinstance(inner, (Mapping, list, tuple)) and id(inner) not in within:
+                waiting.append((f"{parent}.{key}" if parent else str(key), inner, within))
 
 
 def load_all(module: nn.Module, tensors: Mapping[str, torch.Tensor], where: str) -> None:

@@ -72,7 +72,7 @@ class Pick:
 def places(content: Any) -> str:
     """Say where a file has its tensors, most of them first."""
     counts = Counter(parent for parent, _, _ in tensors_in(content))
-    listed = [f"{parent or 'its top level'} ({count})" for parent, count in counts.most_common()]
+    listed = [f"{parent} ({count})" for parent, count in counts.most_common() if parent]
     if not listed:
-        return "it has no tensors"
+        return "its tensors are at its top level" if counts else "it has no tensors"
     return f"its tensors are under {shortened(listed)}: choose with --set encoder.key=NAME"

@@ -356,7 +356,7 @@ def test_a_file_nested_too_deeply_or_too_often_is_refused(tmp_path: Path) -> Non
     twice: list[Any] = [torch.zeros(1)]
     for _ in range(40):
         twice = [twice, twice]
-    with refused("nested places is no checkpoint"):
+    with refused("has over 50,000 nested places"):
         opened(save(tmp_path / "b.pt", {**bare(), "more": twice}))
     itself: dict[str, Any] = {"model": bare()}
     itself["me"] = itself

@@ -24,7 +24,7 @@ def golden() -> dict[str, torch.Tensor]:
 
 
 def test_released_probe_gives_the_released_numbers(golden: dict[str, torch.Tensor]) -> None:
-    probe = read_released_probe(FIXTURES / "attentive_v1.pt", num_attention_heads=4)
+    probe = read_released_probe(FIXTURES / "attentive_v1.pt", num_attention_heads=4)[0]
     pooled, logits = probe.pool(golden["tokens"]), probe(golden["tokens"])
     loss = head_losses(logits, golden["labels"])
     torch.testing.assert_close(pooled[0], golden["pooled"][:, 0], atol=1e-5, rtol=0)
@@ -33,7 +33,7 @@ def test_released_probe_gives_the_released_numbers(golden: dict[str, torch.Tenso
 
 
 def test_gradient_norms_are_the_released_ones(golden: dict[str, torch.Tensor]) -> None:
-    probe = read_released_probe(FIXTURES / "attentive_v1.pt", num_attention_heads=4)
+    probe = read_released_probe(FIXTURES / "attentive_v1.pt", num_attention_heads=4)[0]
     head_losses(probe(golden["tokens"]), golden["labels"]).sum().backward()
     (gradients,) = released_gradients(probe)
     for name, expected in META["grad_norms"].items():
@@ -45,7 +45,7 @@ def test_gradient_norms_are_the_released_ones(golden: dict[str, torch.Tensor]) -
 
 
 def test_plain_probe_gives_the_released_numbers(golden: dict[str, torch.Tensor]) -> None:
-    stack = read_released_probe(FIXTURES / "attentive_v1.pt", num_attention_heads=4)
+    stack = read_released_probe(FIXTURES / "attentive_v1.pt", num_attention_heads=4)[0]
     (plain,) = plain_probes(stack)
     torch.testing.assert_close(plain(golden["tokens"]), golden["logits"], atol=1e-5, rtol=0)
 

@@ -35,7 +35,7 @@ def test_two_released_training_steps_and_a_validation_pass() -> None:
     def tokens(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
         return torch.cat([encoder(first).last, encoder(second).last], dim=1)
 
-    probe = read_released_probe(FIXTURES / "attentive_v1.pt", num_attention_heads=4)
+    probe = read_released_probe(FIXTURES / "attentive_v1.pt", num_attention_heads=4)[0]
     optimizer = StackedOptimizer(probe)
     # Two steps of an epoch, three epochs planned: after step 2 of 6 the cosine stands at 3/4.
     recipe = TrainingRecipe(epochs=3, batch_size=2, final_weight_decay=1e-6, clip_norm=1.0)

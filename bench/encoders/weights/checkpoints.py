@@ -90,7 +90,7 @@ def tensors_in(content: Any) -> Iterator[tuple[str, str, torch.Tensor]]:
     for count, (parent, value, above) in enumerate(waiting):  # it grows below
         if count > MOST_CONTAINERS:
             raise CheckpointError(
-                f"a file with more than {count:,} nested places is no checkpoint."
+                f"the file has over {MOST_CONTAINERS:,} nested places; save a state dict alone."
             )
         within = above | {id(value)}
         for key, inner in value.items() if isinstance(value, Mapping) else enumerate(value):

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import logging
 import multiprocessing
-import os
 import signal
 import sys
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
+from itertools import pairwise
 from types import FrameType
 from typing import Annotated
 
@@ -40,8 +40,8 @@ from bench.cli.console import VisibleFormatter, echo, open_console
 from bench.cli.options import Home, Json
 from bench.config import home_folder, set_secrets_aside
 from bench.errors import BenchError, UsageError, closest
+from bench.launch.here_or_torchrun import safe_path
 
-SAFE_PATH = "PYTHONSAFEPATH"
 STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 app = typer.Typer(
@@ -152,13 +152,13 @@ def _print(rows: Iterable[tuple[str | Text, ...]]) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; problems are reported in one sentence on stderr and an exit code."""
     before = {number: signal.signal(number, _stopped) for number in STOPPING}
-    searched, safe = sys.path.copy(), os.environ.get(SAFE_PATH)
-    os.environ[SAFE_PATH] = "1"  # or child processes would import from the working directory first
+    searched = sys.path.copy()
     lines = logging.StreamHandler()
     lines.setFormatter(VisibleFormatter("%(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=logging.WARNING, handlers=[lines])
     try:
-        app(_prepared(list(sys.argv[1:] if arguments is None else arguments)))
+        with safe_path():
+            app(_prepared(list(sys.argv[1:] if arguments is None else arguments)))
     except BenchError as error:
         _fail(str(error), error.exit_code)
     except OSError as error:
@@ -170,10 +170,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
     finally:
         sys.path[:] = searched
-        if safe is None:
-            os.environ.pop(SAFE_PATH, None)
-        else:
-            os.environ[SAFE_PATH] = safe
         for number, handler in before.items():
             signal.signal(number, handler)
 
@@ -202,7 +198,7 @@ def _prepared(arguments: list[str]) -> list[str]:
     # A source is a link to publish, whose query is a part of it.
     return [
         word if "--source" in (before, word.partition("=")[0]) else set_secrets_aside(word)
-        for before, word in zip(["", *kept], kept, strict=False)
+        for before, word in pairwise(["", *kept])
     ]
 
 

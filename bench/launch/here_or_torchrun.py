@@ -35,7 +35,7 @@ def launch(
     Raises:
         UsageError: no GPU, an impossible number of processes, or no Slurm.
     """
-    with _safe_path():
+    with safe_path():
         if slurm is None:
             return _launch_here(arguments, _num_processes(gpus), module)
         if gpus is not None:
@@ -46,8 +46,8 @@ def launch(
 
 
 @contextmanager
-def _safe_path() -> Iterator[None]:
-    """Keep processes that are started from running a user's folder `bench`; restore afterwards."""
+def safe_path() -> Iterator[None]:
+    """Keep processes that are started from importing out of the working directory first."""
     before = os.environ.get("PYTHONSAFEPATH")
     os.environ["PYTHONSAFEPATH"] = "1"
     try:

@@ -5,8 +5,9 @@ Shape letters: B rows, V views, S clips, L tokens of a view, D width.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -19,6 +20,8 @@ from bench.features.extraction import Extraction
 from bench.features.row_reader import RowReader
 from bench.features.store import RowFeatures
 from bench.types import Batch, IntArray, Reads
+
+T = TypeVar("T")
 
 CACHED_BYTES = 2**30  # smaller feature sets stay in memory, as stored
 
@@ -78,7 +81,7 @@ class StoredSource(SourceRows):
             return make_batch(read(rows, draw), self.labels, rows)
 
         # Reading ahead from memory would only take CPU time from the training.
-        return (batch(part) for part in parts) if cached else _one_ahead(batch, parts)
+        return (batch(part) for part in parts) if cached else one_ahead(batch, parts)
 
     def subset(self, rows: IntArray) -> StoredSource:
         """The same features restricted to `rows` (row numbers within this source)."""
@@ -183,8 +186,8 @@ def make_batch(x: torch.Tensor, labels: IntArray, rows: IntArray) -> Batch:
     return Batch(x=x, y=torch.from_numpy(labels[rows]), row=torch.from_numpy(rows.copy()))
 
 
-def _one_ahead(read: Callable[[IntArray], Batch], parts: Iterator[IntArray]) -> Iterator[Batch]:
-    """Read the next batch while the caller works on this one."""
+def one_ahead(read: Callable[[IntArray], T], parts: Iterable[IntArray]) -> Generator[T, None, None]:
+    """Yield what `read` gives for each part, and read the next one while the caller works on it."""
     with ThreadPoolExecutor(max_workers=1) as pool:
         waiting = None
         for part in parts:

@@ -11,8 +11,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections import defaultdict
-from collections.abc import Generator, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -28,6 +27,7 @@ from bench.data.media.media import place
 from bench.data.views.augment import Box, crop_resize, sample_crop
 from bench.data.views.transforms import normalise
 from bench.errors import DataError, UnreadableMedia
+from bench.features.source import one_ahead
 from bench.pretrain.lists import ClipLists
 from bench.pretrain.order import Order
 from bench.pretrain.reader import ClipReader
@@ -84,33 +84,6 @@ def clip_batches(
         DataError: 20 files in a row are unreadable.
         BenchError: the decoder is not installed.
     """
-    if not workers:
-        yield from _assembled(lists, order, recipe, batches, seed, 0, keep_decoded_bytes, decoder)
-        return
-    source = _assembled(lists, order, recipe, batches, seed, workers, keep_decoded_bytes, decoder)
-    # A batch is put together during the step before.
-    with closing(source), ThreadPoolExecutor(1) as thread:
-        coming = thread.submit(next, source, None)
-        while True:
-            start = time.perf_counter()
-            batch = coming.result()
-            if batch is None:
-                return
-            coming = thread.submit(next, source, None)
-            yield replace(batch, seconds_waited=time.perf_counter() - start)
-
-
-def _assembled(
-    lists: ClipLists,
-    order: Order,
-    recipe: PretrainRecipe,
-    batches: Iterable[IntArray],
-    seed: int,
-    workers: int,
-    keep_decoded_bytes: int,
-    decoder: str,
-) -> Generator[ClipBatch, None, None]:
-    """Yield batches of the clips that the workers read."""
     reader = (next(_streams), recipe.plan, decoder, keep_decoded_bytes // max(workers, 1))
     for_calls, for_batches = itertools.tee(batches)
     unreadable: dict[int, list[tuple[str, str]]] = defaultdict(list)
@@ -133,28 +106,36 @@ def _assembled(
             return None
         return call(position, order.replacement(position, attempt + 1), attempt + 1)
 
+    # One batch is put together during the step before; the workers are a little further on.
+    clips = read_ahead(calls(), workers=workers, ahead=2 * workers, again=again)
     size, num_frames = recipe.encoder.image_size, recipe.plan.num_frames
-    ahead = 2 * max(workers, recipe.batch_size)
-    clips = read_ahead(calls(), workers=workers, ahead=ahead, again=again)
-    with closing(clips):
-        for positions in for_batches:
+
+    def put_together(positions: IntArray) -> ClipBatch:
+        batch = torch.empty(len(positions), 3, num_frames, size, size)
+        lost: list[tuple[str, str]] = []
+        for clip, position in zip(batch, positions.tolist(), strict=True):
+            found = next(clips)
+            lost += unreadable.pop(position, ())
+            if isinstance(found, UnreadableMedia):
+                path, reason = lost[-1]
+                raise DataError(
+                    f"{MAX_ATTEMPTS} files in a row cannot be decoded, the last of them {path}:"
+                    f" {reason} Check the disk and the lists; see: bench doctor."
+                )
+            clip.copy_(torch.from_numpy(found))
+        made = ClipBatch(clips=batch, unreadable=tuple(lost), seconds_waited=0.0)
+        return made.pin_memory() if torch.cuda.is_available() else made
+
+    made = (
+        one_ahead(put_together, for_batches)
+        if workers
+        else (put_together(positions) for positions in for_batches)
+    )
+    with closing(clips), closing(made):
+        start = time.perf_counter()
+        for batch in made:
+            yield replace(batch, seconds_waited=time.perf_counter() - start)
             start = time.perf_counter()
-            batch = torch.empty(len(positions), 3, num_frames, size, size)
-            for clip in batch:
-                found = next(clips)
-                if isinstance(found, UnreadableMedia):
-                    path, reason = [pair for at in positions.tolist() for pair in unreadable[at]][
-                        -1
-                    ]
-                    raise DataError(
-                        f"{MAX_ATTEMPTS} files in a row cannot be decoded, the last of them {path}:"
-                        f" {reason} Check the disk and the lists; see: bench doctor."
-                    )
-                clip.copy_(torch.from_numpy(found))
-            lost = [pair for at in positions.tolist() for pair in unreadable.pop(at, ())]
-            seconds = time.perf_counter() - start
-            made = ClipBatch(clips=batch, unreadable=tuple(lost), seconds_waited=seconds)
-            yield made.pin_memory() if torch.cuda.is_available() else made
 
 
 _streams = itertools.count()

@@ -9,34 +9,31 @@ no threads and no GPU, end with their parent however it ends, and are kept for t
 from __future__ import annotations
 
 import ctypes
-import mmap
 import multiprocessing
 import os
-import pickle
 import resource
 import signal
 import sys
-import tempfile
 import threading
 import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from multiprocessing import forkserver, reduction, util
+from multiprocessing import forkserver, util
 from multiprocessing.connection import Connection
 from pathlib import Path
 from queue import SimpleQueue
 from types import ModuleType
 from typing import Any
 
+from bench.data.decode.mapped_answers import received_mapped, send_mapped
 from bench.data.media.media import Media, place
 from bench.errors import BenchError, UnreadableMedia
 
 DEADLINE_SECONDS = 60.0  # per file
 MEMORY_BYTES = 8 << 30  # that a child may allocate beyond what its libraries take
 FILES_PER_CHILD = 2000  # then a fresh one: some decoders never free their memory
-INLINE_BYTES = 32 << 10  # smaller answers travel in the pipe, larger ones in shared memory
 PRELOADED = "bench.data.loader"  # imported once for all children
 
 # A module-level function, the medium that is its first argument, and its other arguments by name.
@@ -104,7 +101,7 @@ class Child:
         if not self._connection.poll(seconds):
             return self._given_up(f"no answer from the decoder within {self.deadline:g} s")
         try:
-            answer, error = _received(self._connection)
+            answer, error = received_mapped(self._connection)
         except (EOFError, OSError):
             self._process.join()
             code = self._process.exitcode or 0
@@ -256,7 +253,7 @@ def _serve(connection: Connection, memory_bytes: int, folder: str) -> None:
             outcome = function(medium, **settings), None
         except Exception as error:  # raised in the parent, which knows what to do about it
             outcome = None, _sendable(error)
-        _send(connection, outcome)
+        send_mapped(connection, outcome)
 
 
 def _sendable(error: Exception) -> Exception:
@@ -264,45 +261,6 @@ def _sendable(error: Exception) -> Exception:
     if isinstance(error, (BenchError, OSError, MemoryError)):
         return error.with_traceback(None)
     return RuntimeError("".join(traceback.format_exception(error)))
-
-
-def _send(connection: Connection, outcome: Any) -> None:
-    """Send what was found; arrays travel in memory that both processes map."""
-    buffers: list[pickle.PickleBuffer] = []
-    header = pickle.dumps(outcome, protocol=5, buffer_callback=buffers.append)
-    raw = [buffer.raw() for buffer in buffers]
-    total = sum(part.nbytes for part in raw)
-    if total <= INLINE_BYTES:
-        connection.send((pickle.dumps(outcome, protocol=5), []))
-        return
-    with _shared_file() as file:
-        for part in raw:
-            file.write(part)
-        file.flush()
-        connection.send((header, [part.nbytes for part in raw]))
-        reduction.send_handle(connection, file.fileno(), None)
-
-
-def _received(connection: Connection) -> Any:
-    """Return the (answer, error) that `_send` sent."""
-    header, sizes = connection.recv()
-    if not sizes:
-        return pickle.loads(header)
-    handle = reduction.recv_handle(connection)
-    try:
-        memory = memoryview(mmap.mmap(handle, sum(sizes)))
-    finally:
-        os.close(handle)
-    starts = [sum(sizes[:number]) for number in range(len(sizes))]
-    parts = [memory[start : start + size] for start, size in zip(starts, sizes, strict=True)]
-    return pickle.loads(header, buffers=parts)
-
-
-def _shared_file() -> Any:
-    """Return an open file in memory that has no name, so that nobody has to remove it."""
-    if hasattr(os, "memfd_create"):
-        return os.fdopen(os.memfd_create("frames"), "wb")
-    return tempfile.TemporaryFile()
 
 
 def _end_with_parent() -> None:

@@ -93,4 +93,6 @@ def _print(score: FrameMap) -> None:
         echo(
             f"{score.num_wrong_by_frame:,} detections on frames without ground truth count as wrong"
         )
+    if score.num_clipped:
+        echo(f"boxes beyond their frame by rounding, clipped: {score.num_clipped:,}")
     echo(f"mAP@0.5 {score.mean_ap!r} ({score.rules} rules)")

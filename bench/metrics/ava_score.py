@@ -78,6 +78,7 @@ def as_json(score: FrameMap, files: Mapping[str, Path | None]) -> dict[str, Any]
             "without_detections": score.num_silent_frames,
             "detections_on_other_frames": score.num_wrong_by_frame,
         },
+        "clipped_boxes": score.num_clipped,
         "files": {
             name: None if path is None else {"path": str(path), "sha256": file_sha256(path)}
             for name, path in files.items()

@@ -70,7 +70,8 @@ class FrameMap:
     """The mean AP 0-1, the classes in ascending id, and the fate of every row.
 
     `num_frames` frames are annotated and not excluded, `num_silent_frames` of them have no scored
-    detection; `num_wrong_by_frame` scored detections are on frames without annotation (slowfast).
+    detection; `num_clipped` boxes of both files exceeded their frame by rounding, and
+    `num_wrong_by_frame` scored detections are on frames without annotation (slowfast).
     """
 
     mean_ap: float
@@ -81,6 +82,7 @@ class FrameMap:
     num_frames: int
     num_silent_frames: int
     num_wrong_by_frame: int
+    num_clipped: int
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -118,6 +120,7 @@ def frame_map(truth: FrameTruth, detections: Boxes, rules: Rules) -> FrameMap:
         num_frames=found.num_frames,
         num_silent_frames=found.num_frames - len(np.unique(given.frame[given.frame >= 0])),
         num_wrong_by_frame=int((given.frame < 0).sum()),
+        num_clipped=truth.boxes.clipped + detections.clipped,
     )
 
 

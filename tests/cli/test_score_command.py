@@ -20,6 +20,7 @@ from tests.commands import Bench
 
 GOLDEN = Path(__file__).parents[1] / "fixtures" / "ava"
 FORMATS = GOLDEN / "formats"
+ROUNDED = GOLDEN.parent / "cases" / "ava"
 CASE = GOLDEN / "case3_excluded_and_outside"
 ITEMS = 'item {\n  name: "stand"\n  id: 12\n}\nitem {\n  name: "listen"\n  id: 79\n}\n'
 TRUTH = "a,0902,0.1,0.1,0.5,0.5,12,0\na,0903,0.1,0.1,0.5,0.5,79,1\n"
@@ -243,6 +244,35 @@ def test_bad_input_is_refused_with_a_sentence(score: Bench, what: str) -> None:
     assert code == 4 and not said
     assert err.startswith("bench: ") and re.search(sentence, err), err
     assert err.rstrip().endswith(".") and err.count("\n") == 1
+
+
+# One corner is at -1e-7 and one at 1 + 1e-7, in a box that finds nothing (IoU 0.4); the detections of
+# two of the three classes are right.
+@pytest.mark.parametrize("rules", ["official", "slowfast", "mmaction2"])
+def test_corners_beyond_the_frame_by_rounding_are_clipped_and_counted(
+    bench: Bench, rules: str
+) -> None:
+    files = {"--gt": "gt.csv", "--detections": "det_neg.csv", "--label-map": "lm.pbtxt"}
+    words = [word for option, name in files.items() for word in (option, ROUNDED / name)]
+    code, said, _ = bench("score", "ava", *words, "--rules", rules, "--json")
+    found = json.loads(said)
+    assert code == 0
+    assert found["mAP@0.5"] == 2 / 3
+    assert found["clipped_boxes"] == 1
+    boxes = read_boxes(ROUNDED / "det_neg.csv", "detections")
+    assert boxes.corners.tolist()[2] == [0.0, 0.1, 1.0, 0.9]
+
+
+def test_a_rounded_corner_may_be_a_millionth_beyond_and_no_more(score: Bench) -> None:
+    rounded = "a,902,-1e-6,0,1.000001,1,12,1\n"
+    # The second line has another width, so it is read one by one.
+    code, said, _ = score(detections=FOUND + rounded + "a,903,-5e-7,0,1,1,79\n")
+    assert code == 0 and "clipped: 2\n" in said
+    code, said, _ = score(gt=TRUTH + rounded)
+    assert code == 0 and "clipped: 1\n" in said
+    for beyond in ("-2e-6", "1.000002", "nan", "-inf"):
+        code, _, err = score(detections=FOUND + rounded.replace("-1e-6", beyond))
+        assert code == 4 and f"line 3: x1 '{beyond}' is" in err
 
 
 def test_inverted_detections_stop_mmaction2_and_are_counted_by_the_others(score: Bench) -> None:

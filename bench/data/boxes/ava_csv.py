@@ -5,7 +5,8 @@ video,second,x1,y1,x2,y2,action,score     detections, the layout that evaluators
 video,second,x1,y1,x2,y2,action           either, with 1 for the person or score
 video,second                              a frame without boxes, or one excluded from scoring
 
-Corners are fractions of the frame from 0 to 1. There is no header. Lines with 2, 7 and 8 columns
+Corners are fractions of the frame from 0 to 1; what exceeds them by a millionth at most, as float32
+arithmetic may, is clipped and counted. There is no header. Lines with 2, 7 and 8 columns
 may be mixed.
 """
 
@@ -23,7 +24,14 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.data.boxes import ava_csv_lines
-from bench.data.boxes.ava_csv_lines import CORNERS, MAX_ACTION, MAX_SECONDS, WIDTHS, What
+from bench.data.boxes.ava_csv_lines import (
+    CORNERS,
+    MAX_ACTION,
+    MAX_SECONDS,
+    ROUNDING,
+    WIDTHS,
+    What,
+)
 from bench.errors import DataError
 from bench.types import IntArray
 
@@ -82,7 +90,8 @@ class Boxes:
 
     `corners` are x1, y1, x2, y2 as fractions, float64 `[N, 4]`, `action` ids int32 `[N]`, and
     `last` the last column, float64 `[N]`: scores, or the persons of a ground truth. `declared` are
-    the frames listed on lines with two columns.
+    the frames listed on lines with two columns. `clipped` counts boxes that exceeded their frame by
+    rounding.
     """
 
     frames: KeyFrames
@@ -90,6 +99,7 @@ class Boxes:
     action: Codes
     last: FloatArray
     declared: KeyFrames
+    clipped: int = 0
 
     def __len__(self) -> int:
         return len(self.action)
@@ -112,7 +122,7 @@ def read_boxes(path: Path, what: What) -> Boxes:
 
     Raises:
         DataError: missing or empty file, a pickle, another number of columns, a value that is not a
-            number, coordinates outside [0, 1], inverted ground truth; with the line.
+            number, coordinates more than a millionth outside [0, 1], inverted ground truth; with the line.
     """
     names = COLUMNS[: _usual_width(path)]
     parse = partial(ava_csv_lines.parse_row, what=what)
@@ -136,17 +146,20 @@ def read_boxes(path: Path, what: What) -> Boxes:
         added = [extra.micros / 1e6, *numbers.T]
         columns = [np.insert(c, places, new) for c, new in zip(columns, added, strict=True)]
         video = np.insert(video, places, extra.video)
-    seconds, *corners, action, last = columns
+    seconds, *edges, action, last = columns
+    corners = np.stack(edges, axis=1)
+    beyond = ((corners < 0) | (corners > 1)).any(axis=1)
     return Boxes(
         frames=KeyFrames(
             videos=declared.videos,  # the last to add to `codes`
             video=video,
             micros=np.rint(seconds * 1e6).astype(np.int64),
         ),
-        corners=np.stack(corners, axis=1),
+        corners=np.clip(corners, 0, 1),
         action=action.astype(np.int32),
         last=last,
         declared=declared,
+        clipped=int(beyond.sum()),
     )
 
 
@@ -229,7 +242,7 @@ def _are_sound(columns: Sequence[FloatArray], what: What) -> bool:
     seconds, x1, y1, x2, y2, action, last = columns
     return bool(
         ((seconds >= 0) & (seconds < MAX_SECONDS)).all()
-        and all(((edge >= 0) & (edge <= 1)).all() for edge in (x1, y1, x2, y2))
+        and all(((e >= -ROUNDING) & (e <= 1 + ROUNDING)).all() for e in (x1, y1, x2, y2))
         and ((np.abs(action) <= MAX_ACTION) & (action == np.rint(action))).all()
         and np.isfinite(last).all()
         and (what == "detections" or ((x1 <= x2) & (y1 <= y2)).all())

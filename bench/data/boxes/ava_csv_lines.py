@@ -20,6 +20,7 @@ WIDTHS = (2, 7, 8)
 CORNERS = ("x1", "y1", "x2", "y2")
 MAX_SECONDS = 1e6  # eleven days; a later second is a date and would not fit next to a video number
 MAX_ACTION = 2**31 - 1
+ROUNDING = 1e-6  # how far a corner may be beyond the frame, where it is clipped and counted
 PEEK_BYTES = 4096
 _FRACTIONS = "coordinates are fractions of the frame's width and height, from 0 to 1"
 # mmaction2's results: a dict per frame, with a list of the boxes and scores of every class.
@@ -168,7 +169,7 @@ def number_of(value: Any) -> float:
 
 def _fraction(name: str, text: str) -> float:
     value = number_of(text)
-    if not 0 <= value <= 1:
+    if not -ROUNDING <= value <= 1 + ROUNDING:
         why = "is not a number" if math.isnan(value) else "is outside the frame"
         raise ValueError(f"{name} {text!r} {why}; {_FRACTIONS}")
     return value

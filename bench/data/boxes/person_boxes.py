@@ -117,6 +117,7 @@ def read_truth(path: Path) -> tuple[Boxes, PersonBoxes]:
         row=np.arange(len(truth), dtype=np.int64),
         action=truth.action.astype(np.int64),
         format="ground truth CSV",
+        clipped=truth.clipped,
     )
     return truth, merge_equal(listed)
 

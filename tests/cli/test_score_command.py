@@ -246,8 +246,8 @@ def test_bad_input_is_refused_with_a_sentence(score: Bench, what: str) -> None:
     assert err.rstrip().endswith(".") and err.count("\n") == 1
 
 
-# One corner is at -1e-7 and one at 1 + 1e-7, in a box that finds nothing (IoU 0.4); the detections of
-# two of the three classes are right.
+# One corner is at -1e-7 and one at 1 + 1e-7, in a box that finds nothing (IoU 0.4); the detections
+# of two of the three classes are right.
 @pytest.mark.parametrize("rules", ["official", "slowfast", "mmaction2"])
 def test_corners_beyond_the_frame_by_rounding_are_clipped_and_counted(
     bench: Bench, rules: str

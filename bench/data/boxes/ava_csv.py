@@ -122,7 +122,8 @@ def read_boxes(path: Path, what: What) -> Boxes:
 
     Raises:
         DataError: missing or empty file, a pickle, another number of columns, a value that is not a
-            number, coordinates more than a millionth outside [0, 1], inverted ground truth; with the line.
+            number, coordinates more than a millionth outside [0, 1], inverted ground truth; with
+            the line.
     """
     names = COLUMNS[: _usual_width(path)]
     parse = partial(ava_csv_lines.parse_row, what=what)

@@ -15,11 +15,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch.nn import functional
 
 from bench.encoders.true_fp32 import true_fp32
 from bench.errors import CheckpointError, UsageError
@@ -63,7 +63,7 @@ class KnnProbe(GatheredProbe):
     def fit(
         self, source: FeatureSource, *, seed: int, device: torch.device, progress: Progress
     ) -> FittedKnn:
-        """Store the normalised training vectors on `device`; `seed` has no effect.
+        """Store the training directions on `device`; `seed` has no effect.
 
         Raises:
             UsageError: every k is above the number of training rows, or rows have several labels.
@@ -82,10 +82,14 @@ class KnnProbe(GatheredProbe):
                 " training rows; set a smaller k."
             )
         x, y = gather(source, progress)
+        mean = torch.stack([unit(part).sum(dim=0) for part in torch.split(x, KEY_BLOCK)]).sum(dim=0)
+        mean = mean / len(x)
+        keys = torch.cat([(unit(part) - mean).float() for part in torch.split(x, KEY_BLOCK)])
         return FittedKnn(
             heads=fitting,
             log={"dropped": dropped},
-            keys=functional.normalize(x, dim=-1).to(device),
+            mean=mean.to(device),
+            keys=keys.to(device),
             labels=y.to(device),
             num_classes=source.num_classes,
             temperature=self.temperature,
@@ -96,6 +100,7 @@ class KnnProbe(GatheredProbe):
         return FittedKnn(
             heads=tuple(Head(settings=settings) for settings in facts["heads"]),
             log=facts["log"],
+            mean=tensors.get("mean", tensors["keys"].new_zeros(tensors["keys"].shape[1]).double()),
             keys=tensors["keys"],
             labels=tensors["labels"],
             num_classes=facts["num_classes"],
@@ -109,10 +114,15 @@ class KnnProbe(GatheredProbe):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FittedKnn:
-    """Training rows that vote: unit-norm `keys` float32 `[N, D]`, `labels` int64 `[N]`."""
+    """Training rows that vote, with `labels` int64 `[N]`.
+
+    `keys` float32 `[N, D]` are unit vectors less their `mean` float64 `[D]`: the differences of vectors
+    with a large common part would be lost in float32.
+    """
 
     heads: Sequence[Head]
     log: Mapping[str, Any]
+    mean: torch.Tensor
     keys: torch.Tensor
     labels: torch.Tensor
     num_classes: int
@@ -131,9 +141,9 @@ class FittedKnn:
                 f"this knn probe has vectors of width {self.keys.shape[1]}, but the encoder gives"
                 f" {x.shape[-1]}; use the encoder that it was fitted on."
             )
-        queries = functional.normalize(x.flatten(0, 1).to(self.keys), dim=-1)
+        queries = (unit(x.flatten(0, 1).to(self.keys)) - self.mean).float()
         counts = [head.settings["k"] for head in self.heads]
-        similarity, index = nearest(queries, self.keys, k=max(counts))
+        similarity, index = nearest(queries, self.keys, k=max(counts), offset=self._offset)
         votes_KXC = weighted_votes(
             similarity,
             self.labels[index],
@@ -143,6 +153,13 @@ class FittedKnn:
         )
         shares_KXC = votes_KXC / votes_KXC.sum(dim=-1, keepdim=True)
         return shares_KXC.view(len(counts), *x.shape[:2], -1).mean(dim=2).cpu()
+
+    @cached_property
+    def _offset(self) -> torch.Tensor:
+        """What the mean adds to the similarity with each key, up to a constant per query, `[N]`."""
+        return torch.cat(
+            [(part.double() @ self.mean).float() for part in torch.split(self.keys, KEY_BLOCK)]
+        )
 
     def only(self, index: int) -> FittedKnn:
         """Return the head `heads[index]` alone."""
@@ -156,22 +173,33 @@ class FittedKnn:
             "num_classes": self.num_classes,
             "temperature": self.temperature,
         }
-        return {"keys": self.keys.cpu(), "labels": self.labels.cpu()}, facts
+        tensors = {"mean": self.mean, "keys": self.keys, "labels": self.labels}
+        return {name: tensor.cpu() for name, tensor in tensors.items()}, facts
+
+
+def unit(x: torch.Tensor) -> torch.Tensor:
+    """Return unit vectors `[N, D]` in float64, whatever the lengths; a zero vector stays zero."""
+    wide = x.double()
+    length = wide.norm(dim=-1, keepdim=True)
+    return wide / torch.where(length > 0, length, 1.0)
 
 
 def nearest(
-    queries: torch.Tensor, keys: torch.Tensor, *, k: int
+    queries: torch.Tensor, keys: torch.Tensor, *, k: int, offset: torch.Tensor | None = None
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the k largest inner products of each query, descending, and their key rows, `[Q, k]`.
+    """Return the k largest similarities of each query, descending, and their key rows, `[Q, k]`.
 
-    Computed block by block to bound memory.
+    Those are inner products plus the `offset` of each key, float32 `[N]`. Computed block by block
+    to bound memory.
     """
+    offset = keys.new_zeros(len(keys)) if offset is None else offset
     parts = []
     for block in torch.split(queries, QUERY_BLOCK):
         best = block.new_empty(len(block), 0)
         rows = torch.empty(len(block), 0, dtype=torch.int64, device=block.device)
         for start in range(0, len(keys), KEY_BLOCK):
-            similarity = block @ keys[start : start + KEY_BLOCK].T
+            stop = start + KEY_BLOCK
+            similarity = torch.addmm(offset[start:stop], block, keys[start:stop].T)
             found, at = similarity.topk(min(k, similarity.shape[1]), dim=1)
             pool, pool_rows = torch.cat([best, found], dim=1), torch.cat([rows, at + start], dim=1)
             best, chosen = pool.topk(min(k, pool.shape[1]), dim=1)

@@ -6,13 +6,13 @@ val.csv        clips/two.mp4 1           JSON lines, parquet: see bench/data/rea
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
 
 from bench.data.discover.annotations import read_annotations
 from bench.data.few_labels import Share, cut_task
 from bench.data.manifest import Manifest, Task
-from bench.data.read_manifest import from_rows, read_classes
+from bench.data.read_manifest import classes_of, from_rows
 from bench.errors import DataError
 from bench.registry import grouped, task
 from tasks.folder import DEFAULT_PLAN, task_of_splits
@@ -60,7 +60,7 @@ def _read_both(
 ) -> tuple[Manifest, Manifest]:
     """Read both lists with one label map."""
     fit_rows, score_rows = read_annotations(train), read_annotations(val)
-    known = read_classes(classes) if classes is not None else None
+    known: Path | Sequence[str] | None = classes
     if known is None and fit_rows.numbered != score_rows.numbered:
         words = {True: "integers", False: "names"}
         raise DataError(
@@ -68,9 +68,9 @@ def _read_both(
             f" {words[score_rows.numbered]} in {val}; use the same in both, or pass a class list"
             " with --set task.classes=FILE"
         )
+    if known is None and fit_rows.numbered:
+        known = classes_of(fit_rows, score_rows)
     fit = from_rows(fit_rows, root=data, name="listing", split="train", classes=known)
-    # Names must occur in training; unnamed integers are counted over both lists.
-    names = known if known is not None or fit_rows.numbered else fit.classes
+    names = fit.classes if known is None else known  # a name must occur in training
     score = from_rows(score_rows, root=data, name="listing", split="val", classes=names)
-    longest = max(fit.classes, score.classes, key=len)
-    return replace(fit, classes=longest), replace(score, classes=longest)
+    return fit, score

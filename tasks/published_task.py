@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bench.data.discover.annotations import EXTENSIONS, extension
+from bench.data.discover.annotations import EXTENSIONS, extension, is_integer
 from bench.data.discover.dataset import DataSet
 from bench.data.discover.find_split import read_split
 from bench.data.discover.folder_scan import scan
@@ -112,7 +112,8 @@ def _splits(
     fitted = read(fit, listing=sources.train, classes=sources.classes)
     known: Path | LabelMap | None = sources.classes
     if known is None and dataset.labels is None:
-        known = LabelMap(names=fitted.classes, source=fitted.source)
+        are_ids = all(map(is_integer, fitted.classes))
+        known = LabelMap(names=fitted.classes, source=fitted.source, are_ids=are_ids)
     return fitted, read(score, listing=sources.val, classes=known)
 
 

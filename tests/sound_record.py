@@ -49,7 +49,7 @@ def sound_fields(
     settings = {"epochs": 20}
     heads = [{"lr": 1e-3, "weight_decay": 0.01}, {"lr": 3e-4, "weight_decay": 0.1}]
     fields: dict[str, Any] = {
-        "schema_version": 4,
+        "schema_version": 5,
         "status": status,
         "reasons": reasons,
         "created": created,

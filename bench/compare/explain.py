@@ -14,9 +14,9 @@ from bench.records.run_id import FILE_PLACES, PLACES
 
 # Outputs of a run, and fields that only repeat others.
 OUTCOMES = (
-    "schema_version", "id", "seal", "status", "reasons", "metrics", "artifacts", "probe.log",
-    "probe.selected", "probe.selection", "encoder.check", "encoder.notes", "encoder.spec",
-    "protocol.deviations", "features.repeated_frames", "features.boxes_outside",
+    "schema_version", "id", "seal", "marks", "status", "reasons", "metrics", "artifacts",
+    "probe.log", "probe.selected", "probe.selection", "encoder.check", "encoder.notes",
+    "encoder.spec", "protocol.deviations", "features.repeated_frames", "features.boxes_outside",
 )  # fmt: skip
 HARMLESS = (
     "created", "timing", "encoder.source", "encoder.card", "features.decoded", "task.title",

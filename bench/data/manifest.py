@@ -28,7 +28,8 @@ class Manifest:
     none, `labels` are 0 and 1, int64 `[rows, C]`. `regions` locates rows that are boxes. `expected`
     is the published row count, if any, and `copies` the counts of known copies by name. `excluded`
     are samples removed by a rule (id -> rule), which have no row. `source` and `layout` say which
-    files were read. A subset keeps `parent` and its `rows` there, to share its parent's features.
+    files were read, `notes` are sentences for the record. A subset keeps `parent` and its `rows`
+    there, to share its parent's features.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Manifest:
     excluded: Mapping[str, str] = field(default_factory=dict)
     source: str = ""
     layout: str = ""
+    notes: tuple[str, ...] = ()
     regions: Regions | None = None
     parent: Manifest | None = None
     rows: IntArray | None = None

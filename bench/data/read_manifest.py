@@ -9,6 +9,7 @@ from __future__ import annotations
 import posixpath
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -44,9 +45,10 @@ def read_list(
     """Read a `path label` list, a CSV or TSV table, JSON lines or parquet as a manifest.
 
     Relative names are looked up under `root`, by default the folder of the list. Labels are names,
-    or indices into `classes` (a sequence, or a file with one name per line); without classes, names
-    are sorted and integers are called "0" to "C-1". `kind` is inferred from the file extensions.
-    `where` filters rows by the value of a column. Media files are not opened.
+    or indices into `classes` (a sequence, or a file with one name per line); without classes, they
+    are the names that occur, sorted, or the integers that do, ascending. Integers in a sequence of
+    ascending ones are names. `kind` is inferred from the file extensions. `where` filters rows by
+    the value of a column. Media files are not opened.
 
     Raises:
         DataError: with the line number, for anything ambiguous: no label, a label outside the
@@ -67,7 +69,8 @@ def from_rows(
 ) -> Manifest:
     """Build the manifest of annotation rows already read; see `read_list`."""
     known = read_classes(classes) if isinstance(classes, Path | str) else classes
-    labels, names = _index_labels(rows, known)
+    are_ids = known is None or (known is classes and _are_ascending(known))
+    labels, names = _index_labels(rows, known, are_ids=are_ids)
     base, ids = _relative_names(rows, root)
     _refuse_repeats(rows, ids)
     return Manifest(
@@ -166,26 +169,54 @@ def read_classes(path: Path | str) -> list[str]:
 
 
 # ----------------------------------------------------------------------------------------- labels
-def _index_labels(
-    rows: Annotations, classes: Sequence[str] | None
-) -> tuple[IntArray, Sequence[str]]:
-    if classes is None and rows.numbered:
-        numbers = _numbers(rows, None)
-        return numbers, [str(i) for i in range(int(numbers.max()) + 1)]
-    if classes is None:
+def classes_of(*lists: Annotations) -> list[str]:
+    """Return the labels that occur in lists that belong together: integers ascending, else names.
+
+    Raises:
+        DataError: integers and names in one list, a negative integer, too many classes.
+    """
+    for rows in lists:
         _refuse_mixture(rows)
-        classes = sorted(set(rows.labels))
+    names = {label for rows in lists for label in rows.labels}
+    if len(names) > MAX_CLASSES:
+        raise DataError(
+            f"{lists[0].path} has {len(names):,} different labels; is the last field of each line"
+            " the label?"
+        )
+    if not lists[0].numbered:
+        return sorted(names)
+    numbers = sorted({int(name) for name in names})
+    if numbers[0] < 0:
+        for rows in lists:
+            _numbers(rows, numbers[-1] + 1)  # names the line
+    return [str(number) for number in numbers]
+
+
+def _index_labels(
+    rows: Annotations, classes: Sequence[str] | None, *, are_ids: bool
+) -> tuple[IntArray, Sequence[str]]:
+    """Return each row's class index, and the class names; with `are_ids`, integers are names."""
+    if classes is None:
+        classes = classes_of(rows)
     index = {name: i for i, name in enumerate(classes)}
-    if rows.numbered and not _are_names(rows, classes, index):
+    labels = rows.labels
+    if rows.numbered and are_ids:
+        labels = [str(int(label)) for label in labels]  # "07" is 7
+    elif rows.numbered and not _are_names(rows, classes, index):
         return _numbers(rows, len(classes)), classes
     try:
-        return np.array([index[label] for label in rows.labels], dtype=np.int64), classes
+        return np.array([index[label] for label in labels], dtype=np.int64), classes
     except KeyError:
         row = next(i for i, label in enumerate(rows.labels) if label not in index)
     raise DataError(
         f"{rows.path}, line {rows.lines[row]}: label {rows.labels[row]!r} is not in the list of"
         f" {len(classes)} classes.{_near(rows.labels[row], classes)}"
     )
+
+
+def _are_ascending(names: Sequence[str]) -> bool:
+    """Whether names are integers in ascending order, as those of `classes_of`."""
+    return all(map(is_integer, names)) and all(int(a) < int(b) for a, b in pairwise(names))
 
 
 def _are_names(rows: Annotations, classes: Sequence[str], index: Mapping[str, int]) -> bool:
@@ -204,24 +235,21 @@ def _are_names(rows: Annotations, classes: Sequence[str], index: Mapping[str, in
     return True
 
 
-def _numbers(rows: Annotations, num_classes: int | None) -> IntArray:
-    limit = MAX_CLASSES if num_classes is None else num_classes
+def _numbers(rows: Annotations, limit: int) -> IntArray:
     numbers = [int(label) for label in rows.labels]
     if min(numbers) >= 0 and max(numbers) < limit:
         return np.array(numbers, dtype=np.int64)
     line, bad = next((r, n) for r, n in zip(rows.lines, numbers, strict=True) if not 0 <= n < limit)
     if bad < 0:
         reason = "class indices are never negative; leave out rows without a label"
-    elif num_classes is None:
-        reason = "not a plausible class index; is the last field of the line the label?"
     else:
-        reason = f"the label map has {num_classes} classes, so 0 to {num_classes - 1} are allowed"
+        reason = f"the label map has {limit} classes, so 0 to {limit - 1} are allowed"
     raise DataError(f"{rows.path}, line {line}: label {bad}: {reason}.")
 
 
 def _refuse_mixture(rows: Annotations) -> None:
     numbers = [n for label, n in zip(rows.labels, rows.lines, strict=True) if is_integer(label)]
-    if numbers:
+    if numbers and not rows.numbered:
         i = next(i for i, label in enumerate(rows.labels) if not is_integer(label))
         raise DataError(
             f"{rows.path}: line {rows.lines[i]} has the label {rows.labels[i]!r} but line"

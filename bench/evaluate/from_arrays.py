@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -81,15 +82,16 @@ class ArrayFeatures(RunFeatures):
     ) -> None:
         self.machine, self.progress = machine, progress
         self._protocol, self._train = protocol, files[0]
-        self._sources = _sources(probe, *files)
+        *self._sources, classes = _sources(probe, *files)
+        notes: tuple[tuple[str, ...], ...] = (), _copies(*self._sources)
         self.fit, self.score = (
             Split(
-                manifest=(manifest := _rows(path, source)),
+                manifest=(manifest := _rows(path, source, classes, of_file)),
                 keys={probe.reads: file_sha256(path)},
                 modes={probe.reads: "stored"},
                 rows=manifest.root_rows,
             )
-            for path, source in zip(files, self._sources, strict=True)
+            for path, source, of_file in zip(files, self._sources, notes, strict=True)
         )
 
     def origin(self) -> Origin:
@@ -124,10 +126,21 @@ class ArrayFeatures(RunFeatures):
         return self._sources[0 if split is self.fit else 1]
 
 
-def _sources(probe: Probe, train: Path, score: Path) -> tuple[ArraySource, ArraySource]:
+def _sources(
+    probe: Probe, train: Path, score: Path
+) -> tuple[ArraySource, ArraySource, Sequence[str]]:
+    """Return the features of both files and the names of their classes."""
     (x, y), (score_x, score_y) = read_npz(train), read_npz(score)
-    classes = int(max(y.max(), score_y.max())) + 1
-    fit, scored = ArraySource(x, y, classes), ArraySource(score_x, score_y, classes)
+    ids, labels = np.unique(y, return_inverse=True)  # the classes are the labels that occur
+    is_new = ~np.isin(score_y, ids)
+    if is_new.any():
+        new = shortened(str(label) for label in np.unique(score_y[is_new]))
+        raise DataError(
+            f"{score} has labels that {train} lacks: {new} ({int(is_new.sum())} rows); remove"
+            " these rows, or train on these classes too."
+        )
+    fit = ArraySource(x, labels, len(ids))
+    scored = ArraySource(score_x, np.searchsorted(ids, score_y), len(ids))
     for path, source in ((train, fit), (score, scored)):
         if source.reads != probe.reads:
             shape = "[N, D]" if probe.reads == "vector" else "[N, L, D]"
@@ -139,17 +152,24 @@ def _sources(probe: Probe, train: Path, score: Path) -> tuple[ArraySource, Array
         raise DataError(
             f"feature widths differ: {fit.width} in {train}, {scored.width} in {score}."
         )
-    is_new = ~np.isin(score_y, y)
-    if is_new.any():
-        labels = shortened(str(label) for label in np.unique(score_y[is_new]))
-        raise DataError(
-            f"{score} has labels that {train} lacks: {labels} ({int(is_new.sum())} rows); remove"
-            " these rows, or train on these classes too."
-        )
-    return fit, scored
+    return fit, scored, [str(label) for label in ids.tolist()]
 
 
-def _rows(path: Path, source: ArraySource) -> Manifest:
+def _copies(fit: ArraySource, scored: ArraySource) -> tuple[str, ...]:
+    """Return a sentence on the scored rows whose features are those of a training row, if any."""
+    known = set(fit.row_digests())
+    found = [row for row, digest in enumerate(scored.row_digests()) if digest in known]
+    if not found:
+        return ()
+    named = shortened(map(str, found))
+    return (
+        f"{len(found)} of {len(scored)} scored rows have the features of a training row: {named}",
+    )
+
+
+def _rows(
+    path: Path, source: ArraySource, classes: Sequence[str], notes: tuple[str, ...]
+) -> Manifest:
     ids = [str(row) for row in range(len(source))]
     return Manifest(
         name=path.stem,
@@ -158,5 +178,6 @@ def _rows(path: Path, source: ArraySource) -> Manifest:
         ids=ids,
         media=[path] * len(ids),
         labels=source.labels,
-        classes=[str(label) for label in range(source.num_classes)],
+        classes=classes,
+        notes=notes,
     )

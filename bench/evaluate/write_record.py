@@ -154,6 +154,7 @@ def split_part(split: Split) -> SplitPart:
         excluded=dict(split.manifest.excluded),
         layout=split.manifest.layout,
         boxes=_boxes(split.manifest.regions),
+        notes=split.manifest.notes,
     )
 
 

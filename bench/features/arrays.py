@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
@@ -18,6 +19,7 @@ from bench.types import Batch, IntArray, Reads
 
 FloatArray = npt.NDArray[np.float32]
 
+MOST_LOST = 0.01  # of the spread of features, when they are rounded to float32
 LARGEST_RATIO, UNSUSPICIOUS_BYTES = 50, 1 << 28  # of the arrays to their compressed file
 # What reading an array of a damaged archive raises (RuntimeError: encrypted or unknown method).
 _ARRAY_FAILURES = (
@@ -59,6 +61,11 @@ class ArraySource:
         for rows in split_batches(epoch_order(len(self), number, seed), batch_size):
             yield make_batch(self._x[torch.from_numpy(rows)].unsqueeze(1), self.labels, rows)
 
+    def row_digests(self) -> Iterator[bytes]:
+        """Yield a digest of the features of every row."""
+        for row in self._x.numpy():
+            yield hashlib.blake2b(row, digest_size=16).digest()
+
     def subset(self, rows: IntArray) -> ArraySource:
         """The same features restricted to `rows`."""
         return ArraySource(self._x.numpy()[rows], self.labels[rows], self.num_classes)
@@ -68,14 +75,18 @@ def read_npz(path: Path) -> tuple[FloatArray, IntArray]:
     """Read `x` (`[N, D]` or `[N, L, D]`) and `y` (`[N]`) of an .npz file, as float32 and int64.
 
     Raises:
-        DataError: no such file, not an .npz, or arrays that are missing or do not match.
+        DataError: no such file, not an .npz, arrays that are missing or do not match, or values
+            whose differences float32 cannot represent.
     """
     x, y = read_arrays(path, ("x", "y"))
     try:
         _check(x, y)
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
-    return x.astype(np.float32), y.astype(np.int64)
+    with np.errstate(over="ignore"):
+        narrow = x.astype(np.float32)
+    _refuse_lost(path, x, narrow)
+    return narrow, y.astype(np.int64)
 
 
 def read_arrays(path: Path, names: Sequence[str]) -> list[npt.NDArray[Any]]:
@@ -104,6 +115,20 @@ def read_arrays(path: Path, names: Sequence[str]) -> list[npt.NDArray[Any]]:
                 raise DataError(_not_plain(path, f"{name} is not an array", names))
             found.append(array)
     return found
+
+
+def _refuse_lost(path: Path, x: npt.NDArray[Any], narrow: FloatArray) -> None:
+    """Refuse float64 features whose differences are lost in float32."""
+    if x.dtype.itemsize <= narrow.itemsize:
+        return
+    means = x.reshape(-1, x.shape[-1]).mean(axis=0)
+    lost = sum(float(np.abs(row - kept).sum()) for row, kept in zip(x, narrow, strict=True))
+    spread = sum(float(np.abs(row - means).sum()) for row in x)
+    if lost > MOST_LOST * spread:
+        raise DataError(
+            f"{path}: the values of x are beyond float32, or its rows differ by less than float32"
+            " represents at their size; divide x by its scale and subtract its mean."
+        )
 
 
 def _require_whole(path: Path, name: str, array: Any) -> None:
@@ -164,8 +189,9 @@ def _check(x: npt.NDArray[Any], y: npt.NDArray[Any]) -> None:
         )
     if y.shape != x.shape[:1] or y.dtype.kind not in "iu":
         raise DataError(f"y is {y.dtype} {y.shape}; it must be one integer label per row of x.")
-    if y.min() < 0:
-        raise DataError(f"y has the label {y.min()}; labels start at 0.")
+    if y.min() < 0 or y.max() > np.iinfo(np.int64).max:
+        worst = y.min() if y.min() < 0 else y.max()
+        raise DataError(f"y has the label {worst}; labels are from 0 to {np.iinfo(np.int64).max}.")
     finite = np.isfinite(x).reshape(len(x), -1).all(axis=1)
     if not finite.all():
         raise DataError(

@@ -18,7 +18,8 @@ UNSCORED = -1
 def label_ranks(probabilities: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Return the rank of each label (0 is best) among its row's classes.
 
-    `[..., B, C]` and `[B]` give int64 `[..., B]`, so all heads `[K, B, C]` are ranked at once.
+    `[..., B, C]` and `[B]` give int64 `[..., B]`, so all heads `[K, B, C]` are ranked at once. A
+    label of probability 0 has rank C, behind all classes: without a vote it is not among the first.
 
     Raises:
         BenchError: probabilities that are not finite, since a NaN cannot be ranked.
@@ -31,7 +32,8 @@ def label_ranks(probabilities: torch.Tensor, labels: torch.Tensor) -> torch.Tens
     ahead = (probabilities > label_probability) | (
         (probabilities == label_probability) & (classes < labels.unsqueeze(-1))
     )
-    return ahead.sum(dim=-1)
+    has_votes = label_probability.squeeze(-1) > 0
+    return torch.where(has_votes, ahead.sum(dim=-1), len(classes))
 
 
 def predict(probabilities: torch.Tensor) -> torch.Tensor:

@@ -34,7 +34,7 @@ from bench.records.metrics import (
 )
 from bench.records.run_id import RunIdentity
 
-SCHEMA_VERSION: Literal[4] = 4
+SCHEMA_VERSION: Literal[5] = 5
 
 Status = Literal["complete", "suspect", "not_reportable"]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -140,7 +140,8 @@ class SplitPart(RecordPart):
     Of the `listed` rows, some were `used`, some are `missing` (ids) and some are `undecodable`
     (reason by id). `excluded` samples are not rows (rule by id). `expected` is the published number
     of samples, if known, `layout` the layout of the data set on disk. If rows are boxes, `boxes`
-    has the numbers of boxes, key frames and videos, and the rules.
+    has the numbers of boxes, key frames and videos, and the rules. `notes` are sentences on what
+    else was found, such as files that were not read.
     """
 
     digest: Sha256
@@ -152,6 +153,7 @@ class SplitPart(RecordPart):
     excluded: dict[str, str] = Field(default_factory=dict)
     layout: str = ""
     boxes: Json = Field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @property
     def lost(self) -> int:
@@ -320,10 +322,11 @@ class Optimism:
 class Record(RecordPart):
     """The immutable record of one run; `Record.model_validate` checks that it is consistent.
 
-    `seal` is a digest of everything else in the file (`seal_of`); older records have none.
+    `seal` is a digest of everything else in the file (`seal_of`); older records have none. `marks`
+    are sentences on numbers of an older record that are now known to be wrong and were left out.
     """
 
-    schema_version: Literal[4] = SCHEMA_VERSION
+    schema_version: Literal[5] = SCHEMA_VERSION
     id: Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
     status: Status
     reasons: tuple[str, ...]
@@ -341,6 +344,7 @@ class Record(RecordPart):
     timing: TimingPart
     environment: Json
     artifacts: ArtifactsPart
+    marks: tuple[str, ...] = ()
     seal: Sha256 | None = None
 
     def _contradictions(self) -> Iterator[str]:
@@ -430,10 +434,10 @@ class Record(RecordPart):
         """Return what was measured, without what differs when the same run is repeated.
 
         Left out: time stamp, timing, environment, the work that the store saved, the check of the
-        encoder (rounded differently between machines), and the seal.
+        encoder (rounded differently between machines), marks, and the seal.
         """
         saved = {"decoded", "encoder_calls", "rows_from_store"}
-        passing = {"created": True, "timing": True, "environment": True, "seal": True}
+        passing = dict.fromkeys(("created", "timing", "environment", "marks", "seal"), True)
         exclude: Any = {**passing, "features": saved, "encoder": {"check"}}
         return self.model_dump(mode="json", exclude=exclude)
 

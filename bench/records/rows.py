@@ -52,7 +52,8 @@ def right_rows(record: Record, folder: Path, metric: str | None = None) -> Right
             f"{metric} of record {record.id} ({record.task.name}) is not a share of correct rows;"
             f" use {' or '.join(ROW_METRICS)}."
         )
-    columns = ["label", "status", "predicted" if metric == "top1" else "top_classes"]
+    needed = ["predicted"] if metric == "top1" else ["top_classes", "top_probabilities"]
+    columns = ["label", "status", *needed]
     table = pq.read_table(kept_file(record, "predictions", folder), columns=columns)
     labels = table["label"].to_numpy()
     if metric == "top1":
@@ -80,5 +81,6 @@ def _among_five(table: pa.Table, labels: IntArray) -> BoolArray:
     sizes = pc.fill_null(pc.list_value_length(lists), 0).to_numpy(zero_copy_only=False)
     owner = np.repeat(np.arange(len(labels)), sizes)
     place = np.arange(len(owner)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-    hit = (lists.flatten().to_numpy() == labels[owner]) & (place < 5)
+    has_votes = table["top_probabilities"].combine_chunks().flatten().to_numpy() > 0
+    hit = (lists.flatten().to_numpy() == labels[owner]) & has_votes & (place < 5)
     return np.bincount(owner[hit], minlength=len(labels)) > 0

@@ -140,7 +140,12 @@ def _differing(path: Path, old: Record, new: Record) -> list[Difference]:
     found = differences(_outcome(old), _outcome(new))
     if raw.get("schema_version") == new.schema_version:
         return found
-    return [one for one in found if one.a not in (None, "", [], {}) or _has_field(raw, one.field)]
+    left_out = "metrics.top5" if old.marks else ""
+    return [
+        one
+        for one in found
+        if (one.a not in (None, "", [], {}) or _has_field(raw, one.field)) and one.field != left_out
+    ]
 
 
 def _outcome(record: Record) -> dict[str, Any]:

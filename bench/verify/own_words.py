@@ -80,6 +80,7 @@ def open_record(path: Path) -> Opened:
         files, found = _files(path.parent, record)
         findings += [found, check_claims(record), _status(record)]
         findings.append(check_selection(record, is_sealed=not _is_old(raw)))
+        findings += [unchecked("marks", mark) for mark in record.marks]
     return Opened(path=path, raw=raw, record=record, files=files, findings=tuple(findings))
 
 

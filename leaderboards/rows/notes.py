@@ -101,6 +101,7 @@ def notes_on(
         _training(record, reference, is_named, draws),
         _rows(record),
         status_note(record),
+        *record.marks,
     ]
     return [note for note in notes if note]
 
@@ -108,7 +109,8 @@ def notes_on(
 def own_notes(record: Record) -> list[str]:
     """Return the notes on a record that do not depend on its column."""
     notes = (_deviations(record), best_on_score(record), _pretrained_on_task(record))
-    return [note for note in (*notes, _rows(record), status_note(record)) if note]
+    on_rows = (_rows(record), status_note(record), *record.marks)
+    return [note for note in (*notes, *on_rows) if note]
 
 
 def _protocol(record: Record, reference: Record, protocol: str | None) -> str:

@@ -19,6 +19,7 @@ def facts_of(record: Record) -> dict[str, list[str]]:
         "Record": [
             f"{record.id}, {record.created}; rerun with bench run records/{record.id}.json",
             *[status_note(record)] * (record.status != "complete"),
+            *record.marks,
         ],
         "Protocol": [
             f"{record.protocol.name}, digest {record.protocol.digest[:16]}",
@@ -71,6 +72,7 @@ def _split(name: str | None, split: SplitPart | None) -> list[str]:
     lines += [f"read from: {split.layout}"] * bool(split.layout)
     boxes = ", ".join(f"{name} {value}" for name, value in split.boxes.items())
     lines += [boxes] * bool(boxes)
+    lines += split.notes
     lines += _some("missing", list(split.missing))
     lines += _some("undecodable", [f"{name} ({why})" for name, why in split.undecodable.items()])
     lines += _some("excluded", [f"{name} ({rule})" for name, rule in split.excluded.items()])

@@ -11,7 +11,11 @@ from bench.metrics.accuracy import label_ranks, predict, report
 
 
 def rank_by_sorting(row: list[float], label: int) -> int:
-    """Place of the label in a stable descending sort, so that ties go to the lower index."""
+    """Place of the label in a stable descending sort, so that ties go to the lower index; the last
+    place of all, that of no class, without probability.
+    """
+    if row[label] == 0:
+        return len(row)
     return sorted(range(len(row)), key=lambda c: -row[c]).index(label)
 
 
@@ -20,7 +24,7 @@ def rank_by_sorting(row: list[float], label: int) -> int:
     st.integers(2, 9).flatmap(
         lambda c: st.lists(
             st.tuples(
-                st.lists(st.sampled_from([0.0, 0.1, 0.2, 0.5]), min_size=c, max_size=c),
+                st.lists(st.sampled_from([0.0, 0.1, 0.2, 0.5]), min_size=c, max_size=c).filter(any),
                 st.integers(0, c - 1),
             ),
             min_size=1,

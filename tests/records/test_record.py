@@ -77,7 +77,7 @@ def test_a_record_cannot_be_changed_in_memory() -> None:
         ("reasons", ["limited"], "status 'complete' contradicts reasons ['limited']"),
         ("probe.selected", 2, "head 2 is selected out of 2"),
         ("probe.selection.holdout_scores", [0.5], "1 holdout_scores for 2 heads"),
-        ("schema_version", 5, "has record schema 5, but this frozenbench reads 1 to 4"),
+        ("schema_version", 6, "has record schema 6, but this frozenbench reads 1 to 5"),
         ("created", "yesterday", "created"),
     ],
 )
@@ -227,7 +227,7 @@ def test_a_record_of_schema_1_is_read_with_its_missing_and_undecodable_rows_apar
     [path] = (Path(__file__).parents[1] / "fixtures" / "records" / "1").glob("*.json")
     record = read_record(path)
     score = record.data.score
-    assert json.loads(path.read_text())["schema_version"] == 1 and record.schema_version == 4
+    assert json.loads(path.read_text())["schema_version"] == 1 and record.schema_version == 5
     assert score.missing == ("val/jump/2.mp4", "val/run/2.mp4", "val/sit/2.mp4")
     assert list(score.undecodable) == ["val/run/1.mp4"] and score.used == 5
 
@@ -235,7 +235,7 @@ def test_a_record_of_schema_1_is_read_with_its_missing_and_undecodable_rows_apar
 def test_a_record_of_schema_2_keeps_its_id_and_the_scores_of_its_heads() -> None:
     [path] = (Path(__file__).parents[1] / "fixtures" / "records" / "2").glob("*.json")
     record = read_record(path)
-    assert json.loads(path.read_text())["schema_version"] == 2 and record.schema_version == 4
+    assert json.loads(path.read_text())["schema_version"] == 2 and record.schema_version == 5
     assert record.id == "581b7a4d10ad6adb"
     assert record.probe.selection.holdout_scores == (1 / 3, 2 / 3)
     assert record.probe.selection.score_split_scores == ()

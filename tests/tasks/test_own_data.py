@@ -105,14 +105,22 @@ def test_shots_and_lists_cut_the_training_of_folders_and_lists(tmp_path: Path) -
 
 
 # ---------------------------------------------------------------------------------------- listing
-def test_listing_task_of_integers_counts_classes_over_both(tmp_path: Path) -> None:
+def test_classes_of_lists_of_integers_are_those_of_both(tmp_path: Path) -> None:
     train = text(tmp_path / "train.csv", "a.mp4 0\nb.mp4 1\n")
     val = text(tmp_path / "val.csv", "c.mp4 3\na.mp4 0\n")
     task = listing(train=train, val=val)
     assert task.name == "listing"
-    assert list(task.fit.classes) == list(task.score.classes) == ["0", "1", "2", "3"]
-    assert task.score.labels.tolist() == [3, 0]
+    assert list(task.fit.classes) == list(task.score.classes) == ["0", "1", "3"]
+    assert task.score.labels.tolist() == [2, 0]
     assert task.options["rows_in_both_splits"] == 1
+
+
+def test_lists_that_count_from_one_share_their_classes(tmp_path: Path) -> None:
+    train = text(tmp_path / "train.csv", "".join(f"{n}.mp4 {n}\n" for n in range(1, 6)))
+    val = text(tmp_path / "val.csv", "c.mp4 2\nd.mp4 4\n")  # each also the index of a class
+    task = listing(train=train, val=val)
+    assert list(task.score.classes) == ["1", "2", "3", "4", "5"]
+    assert task.score.labels.tolist() == [1, 3]
 
 
 def test_listing_task_maps_by_name(tmp_path: Path) -> None:

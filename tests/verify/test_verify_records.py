@@ -19,6 +19,8 @@ from bench.verify.controls import may_concern
 from bench.verify.findings import Verdict
 from bench.verify.own_words import open_record
 from bench.verify.verify_records import verify, verify_all, verify_folder
+from leaderboards.rows.notes import own_notes
+from leaderboards.rows.provenance import facts_of
 from tests.commands import Bench
 from tests.kept_records import kept_predictions
 from tests.sound_record import box_record, digest, sound_record
@@ -108,6 +110,33 @@ def test_class_names_kept_with_the_probe_let_an_older_manifest_be_checked(tmp_pa
     assert outcome(verify(path), "manifest")[0] == "ok"
     probe.write_text(json.dumps({"facts": {"classes": names[::-1]}}))
     assert outcome(verify(path), "manifest")[0] == "unchecked"  # the probe is another one
+
+
+def test_a_top_5_of_classes_without_votes_is_left_out_and_marked(tmp_path: Path) -> None:
+    one_hot = np.eye(CLASSES, dtype=np.float32)[np.arange(ROWS) // CLASSES % CLASSES]
+    record = kept_predictions(
+        tmp_path, np.arange(ROWS) % CLASSES, one_hot, classes=[f"c{i}" for i in range(CLASSES)],
+        verifiable=True, probe="knn",
+    )  # fmt: skip
+    assert record.value("top5") == record.headline
+    path = tmp_path / f"{record.id}.json"
+    fields = json.loads(path.read_text())
+    fields["schema_version"] = 4
+    fields["metrics"]["top5"] = 0.85  # by class order, as it was once counted
+    del fields["marks"], fields["data"]["fit"]["notes"], fields["data"]["score"]["notes"]
+    fields["seal"] = seal_of(fields)
+    path.write_text(json.dumps(fields))
+    old = read_record(path)
+    assert old.value("top5") is None and old.headline == record.headline
+    assert "0.85, may count classes without a vote" in old.marks[0]
+    assert old.marks[0] in own_notes(old) and old.marks[0] in facts_of(old)["Record"]
+    verdict = verify(path)
+    assert outcome(verdict, "marks") == ("unchecked", old.marks[0])
+    assert outcome(verdict, "seal")[0] == outcome(verdict, "metrics")[0] == "ok"
+    fields["probe"]["name"] = "linear"
+    fields["seal"] = seal_of(fields)
+    path.write_text(json.dumps(fields))
+    assert read_record(path).value("top5") == 0.85
 
 
 def test_a_constant_prediction_is_suspect(tmp_path: Path) -> None:
@@ -422,7 +451,7 @@ def test_many_rows_are_counted_without_a_loop_over_them(tmp_path: Path) -> None:
     assert verdict.having("failed") == [] and open_record(path).record is not None
 
 
-@pytest.mark.parametrize("version", [4.0, "4", True, 3.5, 5, None, -1])
+@pytest.mark.parametrize("version", [4.0, "4", True, 3.5, 6, None, -1])
 def test_an_odd_schema_version_hides_no_broken_seal(
     version: float | str | None, tmp_path: Path
 ) -> None:

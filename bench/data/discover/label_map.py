@@ -15,12 +15,14 @@ from bench.data.discover.annotations import unquote
 class LabelMap:
     """Class names by index; `aliases` maps further spellings to the class index.
 
-    `source` is where the order comes from (a file that ships with the project, or the user's).
+    `source` is where the order comes from (a file that ships with the project, or the user's). With
+    `are_ids`, integer labels are names, never indices.
     """
 
     names: Sequence[str]
     source: str
     aliases: Mapping[str, int] = field(default_factory=dict)
+    are_ids: bool = False
 
     def __len__(self) -> int:
         return len(self.names)

@@ -15,6 +15,7 @@ from bench.data.discover.dataset import Listed
 from bench.data.discover.label_files import read_label_map
 from bench.data.discover.label_map import LabelMap
 from bench.data.discover.search import label_index, nearest
+from bench.data.read_manifest import classes_of
 from bench.errors import DataError
 from bench.types import IntArray
 
@@ -44,11 +45,11 @@ class PlainList:
         """
         if labels is not None and self.rows.numbered and is_shipped:
             _refuse_other_map(self.rows.path, labels)
-        classes: Sequence[str] | None = None
-        if labels is None:
-            indices, classes = _classes_of_list(self.rows)
-        else:
-            indices = _indices(self.rows, labels)
+        classes = classes_of(self.rows) if labels is None else None
+        if classes is not None:
+            labels = LabelMap(names=classes, source=str(self.rows.path), are_ids=self.rows.numbered)
+        assert labels is not None
+        indices = _indices(self.rows, labels)
         return Listed(
             names=self.names,
             labels=indices,
@@ -85,15 +86,6 @@ def _below(names: Sequence[str], path: Path, root: Path) -> list[str]:
         return list(names)
     folder = path.parent.relative_to(root).as_posix()
     return [posixpath.normpath(posixpath.join(folder, name)) for name in names]
-
-
-def _classes_of_list(rows: Annotations) -> tuple[IntArray, Sequence[str]]:
-    if rows.numbered:
-        numbers = np.array([int(label) for label in rows.labels], dtype=np.int64)
-        return numbers, [str(number) for number in range(int(numbers.max()) + 1)]
-    classes = sorted(set(rows.labels))
-    index = {name: number for number, name in enumerate(classes)}
-    return np.array([index[label] for label in rows.labels], dtype=np.int64), classes
 
 
 def _indices(rows: Annotations, labels: LabelMap) -> IntArray:

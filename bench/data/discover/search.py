@@ -147,6 +147,8 @@ def label_index(label: str, labels: LabelMap) -> int | None:
     Raises:
         DataError: a number that is the name of one class and the index of another.
     """
+    if labels.are_ids and is_integer(label):
+        return labels.index(str(int(label)))  # "07" is 7
     named = labels.index(label)
     if not is_integer(label):
         return named

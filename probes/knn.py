@@ -116,8 +116,8 @@ class KnnProbe(GatheredProbe):
 class FittedKnn:
     """Training rows that vote, with `labels` int64 `[N]`.
 
-    `keys` float32 `[N, D]` are unit vectors less their `mean` float64 `[D]`: the differences of vectors
-    with a large common part would be lost in float32.
+    `keys` float32 `[N, D]` are unit vectors less their `mean` float64 `[D]`: float32 would lose the
+    differences of vectors with a large common part.
     """
 
     heads: Sequence[Head]

@@ -85,7 +85,9 @@ def whole_address(shown: str) -> str:
 class RunConfig:
     """One run: an encoder, a task, a probe and a protocol, with their options.
 
-    `plan` replaces the task's clip plan. `layers` are encoder blocks, counted from 0: their tokens
+    `plan` replaces the task's clip plan. `score_clips`: where the scored clips of V-JEPA's released
+    protocols are if a segment is longer than a clip: as the protocol has them, drawn with the seed
+    as in the released code, or centred. `layers` are encoder blocks, counted from 0: their tokens
     are concatenated along the sequence, their vectors along the width (None: the protocol's blocks,
     usually the last). `draws` is the number of augmented draws stored per training sample (None:
     the protocol's). `features`: stored, or computed live in every epoch. `limit` truncates each
@@ -98,6 +100,7 @@ class RunConfig:
     probe: str
     protocol: str = "honest@1"
     plan: str | None = None
+    score_clips: Literal["protocol", "drawn", "centred"] = "protocol"
     layers: tuple[int, ...] | None = None
     seed: int = 0
     draws: int | None = None

@@ -27,7 +27,8 @@ class EvaluationProtocol:
     training clips get the deterministic single view. `probe_options` are the settings that the
     protocol fixes, by task kind or task name (which takes precedence) and by probe. Any other value
     is recorded as a deviation; so are other `layers` than those listed by task name and encoder
-    depth (default: the last block).
+    depth (default: the last block). `departures` are sentences on where it is not what its source
+    is; the digest leaves them out.
     """
 
     name: str
@@ -39,6 +40,7 @@ class EvaluationProtocol:
     source: str
     probe_options: Mapping[str, Mapping[str, Settings]] = field(default_factory=dict)
     layers: Mapping[str, Mapping[int, tuple[int, ...]]] = field(default_factory=dict)
+    departures: tuple[str, ...] = ()
 
     def fixed_options(self, task: str, kind: Kind, probe: str) -> dict[str, Any]:
         """Return the settings of a probe that the protocol fixes for a task."""
@@ -49,6 +51,11 @@ class EvaluationProtocol:
         """Return the encoder blocks to read; None means the last."""
         return self.layers.get(task, {}).get(depth)
 
+
+FIXED_CLIPS = (
+    "scored clips of segments longer than a clip begin at the start of the segment; the released"
+    " code draws them at random (score_clips=drawn)"
+)
 
 # The probe of V-JEPA on video, as its configurations set it.
 RELEASED: Settings = {
@@ -81,7 +88,11 @@ def honest() -> EvaluationProtocol:
 
 @register("protocols", "vjepa@1")
 def vjepa() -> EvaluationProtocol:
-    """The released V-JEPA evaluation: its sampler and augmentation, one head, last epoch."""
+    """The released V-JEPA evaluation: its sampler and augmentation, one head, last epoch.
+
+    Departure: scored clips begin at the start of their segment where that is longer than a clip;
+    the released code draws them at random, as `score_clips=drawn` does.
+    """
     image = {**RELEASED, "batch_size": 1024, "weight_decay": (0.001,)}
     return EvaluationProtocol(
         name="vjepa@1",
@@ -92,6 +103,7 @@ def vjepa() -> EvaluationProtocol:
         draws=None,
         source="released evaluation configurations of V-JEPA (arXiv 2404.08471)",
         probe_options={"video": {"attentive": RELEASED}, "image": {"attentive": image}},
+        departures=(FIXED_CLIPS,),
     )
 
 
@@ -147,8 +159,8 @@ FOUR_LEVELS = {24: (17, 19, 21, 23), 40: (24, 29, 34, 39)}
 def vjepa2() -> EvaluationProtocol:
     """The released V-JEPA 2 evaluation: a sweep that reports the best head on the scored rows.
 
-    Departures: on stills the sweep's head with its own schedule is left out, only the last epoch is
-    scored, and all rows are scored (released: the last batch is dropped).
+    Departures: that of `vjepa@1`; on stills the sweep's head with its own schedule is left out;
+    only the last epoch is scored; all rows are scored (released: the last batch is dropped).
     """
     options = {
         "video": SWEEP_20,
@@ -167,4 +179,9 @@ def vjepa2() -> EvaluationProtocol:
         source="released evaluation configurations of V-JEPA 2 (arXiv 2506.09985)",
         probe_options={key: {"attentive4": settings} for key, settings in options.items()},
         layers={"diving48": FOUR_LEVELS, "jester": FOUR_LEVELS},
+        departures=(
+            FIXED_CLIPS,
+            "on stills the head of the sweep with its own schedule is left out",
+            "only the last epoch is scored, and all of its rows",
+        ),
     )

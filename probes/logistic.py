@@ -2,8 +2,8 @@
 
 DINOv2's protocol (arXiv 2304.07193, appendix B.3: 45 values 10^linspace(-6, 5), float64, 1000
 iterations) with a smaller default grid. scikit-learn's default tolerance of 1e-4 stops well above
-the minimum, so ours is 1e-6. Departure: features are standardised with the mean and deviation of
-the training rows, so that one grid suits encoders of any feature scale.
+the minimum, so ours is 1e-6. Departure: unless `standardise=false`, features are standardised with
+the mean and deviation of the training rows, so that one grid suits encoders of any feature scale.
 
 Shape letters: N training rows, B samples, V views, D width, K heads, C classes.
 """
@@ -35,18 +35,22 @@ def logistic(
     C: tuple[float, ...] = (1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0),
     tol: float = 1e-6,
     max_iter: int = 1000,
+    standardise: bool = True,
 ) -> LogisticProbe:
     """Multinomial logistic regression by L-BFGS in float64; heads are the values of `C`.
 
-    `C` is the inverse of the L2 penalty. A head that stops at `max_iter` is kept and logged. Of
-    several draws of training features only the first is used.
+    `C` is the inverse of the L2 penalty. With `standardise=false` the solver sees the features as
+    they are, as in scikit-learn, DINOv2 and MTEB. A head that stops at `max_iter` is kept and
+    logged. Of several draws of training features only the first is used.
 
     Raises:
         UsageError: an invalid setting.
     """
     above_zero("logistic", C=C, tol=tol)
     at_least("logistic", 1, max_iter=max_iter)
-    return LogisticProbe(heads=grid("logistic", C=C), tol=tol, max_iter=max_iter)
+    return LogisticProbe(
+        heads=grid("logistic", C=C), tol=tol, max_iter=max_iter, standardise=standardise
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,12 +59,15 @@ class LogisticProbe(GatheredProbe):
 
     tol: float
     max_iter: int
+    standardise: bool = True
     name: str = "logistic"
 
     @property
     def settings(self) -> Settings:
         """Settings that all heads share."""
-        return {"tol": self.tol, "max_iter": self.max_iter}
+        # Left out where usual, so that ids stay those of earlier versions.
+        raw = {} if self.standardise else {"standardise": False}
+        return {"tol": self.tol, "max_iter": self.max_iter, **raw}
 
     def fit(
         self, source: FeatureSource, *, seed: int, device: torch.device, progress: Progress
@@ -82,6 +89,8 @@ class LogisticProbe(GatheredProbe):
         mean, deviation = x.mean(dim=0), x.std(dim=0, correction=0)
         constant = x.amax(dim=0) == x.amin(dim=0)
         deviation[constant] = 1.0
+        if not self.standardise:
+            mean, deviation = torch.zeros_like(mean), torch.ones_like(deviation)
         x = (x - mean) / deviation
         weight = torch.zeros(len(self.heads), source.num_classes, source.width).double()
         bias = torch.full(weight.shape[:2], -torch.inf, dtype=torch.float64)

@@ -128,7 +128,7 @@ def _read(media: Media, recipe: Recipe, seed: Seed) -> Frames:
 
     def choose(num_frames: int, fps: float) -> IntArray:
         # A fresh generator, so that a fallback decoder gets the same frames.
-        rng = np.random.default_rng((*seed, 0)) if recipe.is_random else None
+        rng = np.random.default_rng((*seed, 0)) if recipe.has_drawn_clips else None
         return frame_indices(plan, num_frames, rng)
 
     return read_frames(media, choose, decoder=recipe.decoder)

@@ -15,7 +15,7 @@ import torch
 from bench import registry
 from bench.config import Machine, RunConfig
 from bench.data.manifest import Manifest, Task
-from bench.data.views.clip_frames import KEYFRAME
+from bench.data.views.clip_frames import CENTRED, DRAWN, KEYFRAME
 from bench.data.views.pixel_recipe import Recipe, frames_of, keyframe_recipe, score_recipe
 from bench.encoders.encoder import Encoder, open_encoder, weight_digest
 from bench.errors import UsageError
@@ -25,7 +25,7 @@ from bench.metrics.frame_rows import FrameIndex
 from bench.preflight.probe_contract import require_probe
 from bench.preflight.settle import settled_task_options
 from bench.preflight.task_contract import build_task
-from bench.protocols import EvaluationProtocol
+from bench.protocols import FIXED_CLIPS, EvaluationProtocol
 from bench.records.run_id import plain, probe_facts
 from bench.types import ClipPlan, Fitted, Probe
 
@@ -102,6 +102,9 @@ def prepare(config: RunConfig, machine: Machine) -> PreparedRun:
     deviations = []
     if config.plan is not None:
         deviations.append(f"plan {config.plan} instead of the task's {task.score_plan}")
+    if config.score_clips != "protocol":
+        seed = f" with seed {config.seed}" if config.score_clips == "drawn" else ""
+        deviations.append(f"scored clips {config.score_clips} in their segment{seed}")
     draws = protocol.draws
     if config.draws is not None and config.draws != protocol.draws:
         draws = config.draws
@@ -180,7 +183,8 @@ def recipes(
         return make(plan=fit_plan, flip=flip, seed=config.seed), make(plan=score_plan)
     score = score_recipe(encoder.spec, score_plan, task.kind, config.decoder)
     view = "score" if draws == 0 else protocol.augment[task.kind]
-    return replace(score, plan=fit_plan, view=view, flip=flip, seed=config.seed), score
+    fit = replace(score, plan=fit_plan, view=view, flip=flip, seed=config.seed)
+    return fit, replace(score, seed=config.seed) if score.has_drawn_clips else score
 
 
 def open_task(config: RunConfig, machine: Machine) -> Task:
@@ -226,12 +230,18 @@ def plans(
     """
     frames = frames_of(encoder.spec, task.kind)
     sampler = protocol.sampler if task.unit == "clip" else KEYFRAME
-    if config.plan is None:
-        fit, score = (
-            replace(plan, num_frames=frames, sampler=sampler)
-            for plan in (task.fit_plan, task.score_plan)
+    samplers = {"protocol": sampler, "drawn": DRAWN, "centred": CENTRED}
+    score_sampler = samplers[config.score_clips]
+    if score_sampler != sampler and (sampler != "vjepa" or task.kind == "image"):
+        raise UsageError(
+            f"score_clips = {config.score_clips} is for videos and the released protocols of V-JEPA"
+            f" (vjepa@1, vjepa2@1), not for {task.name} with {protocol.name}; leave it out."
         )
-        return fit, score
+    if config.plan is None:
+        return (
+            replace(task.fit_plan, num_frames=frames, sampler=sampler),
+            replace(task.score_plan, num_frames=frames, sampler=score_sampler),
+        )
     plan = ClipPlan.parse(config.plan, sampler)
     if task.unit == "box" and (plan.num_clips, plan.num_views) != (1, 1):
         raise UsageError(
@@ -252,7 +262,14 @@ def plans(
             f" {encoder.spec.name} takes {frames}: use {replace(plan, num_frames=frames)}, or build"
             f" the encoder for it with --set encoder.{option}={plan.num_frames}."
         )
-    return replace(plan, num_views=1), plan
+    return replace(plan, num_views=1), replace(plan, sampler=score_sampler)
+
+
+def departures(config: RunConfig, task: Task, protocol: EvaluationProtocol) -> tuple[str, ...]:
+    """Return where a run is not what the source of its protocol describes."""
+    places_clips = task.unit == "clip" and task.score_plan.stride > 0
+    is_fixed = places_clips and config.score_clips == "protocol"
+    return tuple(text for text in protocol.departures if is_fixed or text != FIXED_CLIPS)
 
 
 def pick_device(name: str) -> torch.device:

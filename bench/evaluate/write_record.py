@@ -14,7 +14,7 @@ from bench.data.boxes.regions import Regions
 from bench.data.manifest import Task
 from bench.evaluate.fit_and_score import Scored
 from bench.evaluate.head_order import Reordered
-from bench.evaluate.prepare import Job
+from bench.evaluate.prepare import Job, departures
 from bench.evaluate.record_parts import Origin, metrics_part, probe_part, save_probe
 from bench.evaluate.split_features import Mode, RunFeatures, Split
 from bench.files import file_sha256
@@ -82,6 +82,7 @@ def assemble(
             name=job.protocol.name,
             digest=protocol_digest(job.protocol),
             deviations=tuple(job.deviations),
+            departures=departures(job.config, job.task, job.protocol),
         ),
         encoder=origin.encoder,
         plan=origin.plan,

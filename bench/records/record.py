@@ -67,11 +67,15 @@ class TaskPart(RecordPart):
 
 
 class ProtocolPart(RecordPart):
-    """The protocol, its digest, and a sentence for every setting that deviates from it."""
+    """The protocol, its digest, and a sentence for every setting that deviates from it.
+
+    `departures` are sentences on where the protocol, as it was run, is not what its source is.
+    """
 
     name: str
     digest: str
     deviations: tuple[str, ...]
+    departures: tuple[str, ...] = ()
 
 
 class CardPart(RecordPart):

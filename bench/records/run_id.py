@@ -63,13 +63,15 @@ class RunIdentity:
 def config_facts(config: RunConfig) -> dict[str, Any]:
     """Return a configuration as JSON values, from which the run can be repeated."""
     facts: dict[str, Any] = plain(asdict(config))
-    # Left out for the last block, so that ids stay those of earlier versions.
-    return {key: value for key, value in facts.items() if key != "layers" or value is not None}
+    # Left out where usual, so that ids stay those of earlier versions.
+    usual = {"layers": None, "score_clips": "protocol"}
+    return {key: value for key, value in facts.items() if key not in usual or value != usual[key]}
 
 
 def protocol_digest(protocol: EvaluationProtocol) -> str:
     """Return the SHA-256 of everything a protocol fixes."""
     facts = plain(asdict(protocol))
+    del facts["departures"]  # text
     if not protocol.layers:  # keeps the digests from before protocols had layers
         del facts["layers"]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from bench import registry
+from bench.data.views.clip_frames import CENTRED, DRAWN
 from bench.errors import UsageError
 from bench.protocols import EvaluationProtocol
 from bench.records.record import Record
@@ -13,6 +14,7 @@ from bench.verify.claims import ARRAYS, other_setting
 from bench.verify.findings import Finding, all_of, failed
 
 RELEASED = "released probe, no fit"
+SCORED_CLIPS = "scored clips "  # how the deviation of the option `score_clips` begins
 
 
 def check_protocol(record: Record) -> Finding:
@@ -45,6 +47,9 @@ def departures(record: Record, protocol: EvaluationProtocol) -> Iterator[str]:
         )
     sampler = record.plan.sampler
     from_elsewhere = sampler == "unknown" and record.encoder.spec == ARRAYS
+    is_named = any(text.startswith(SCORED_CLIPS) for text in record.protocol.deviations)
+    if is_named and sampler in (DRAWN, CENTRED):
+        sampler = "vjepa"
     if record.task.unit == "clip" and not from_elsewhere and sampler != protocol.sampler:
         yield f"clips were sampled by {sampler!r}, but {name} uses {protocol.sampler!r}"
     if probe.released_sha256 is not None:

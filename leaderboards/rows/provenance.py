@@ -24,6 +24,7 @@ def facts_of(record: Record) -> dict[str, list[str]]:
         "Protocol": [
             f"{record.protocol.name}, digest {record.protocol.digest[:16]}",
             *(f"deviation: {deviation}" for deviation in record.protocol.deviations),
+            *(f"departure: {departure}" for departure in record.protocol.departures),
         ],
         "Encoder": _encoder(record),
         "Training rows": _split(record.task.fit_split, record.data.fit),

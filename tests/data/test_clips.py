@@ -1,5 +1,6 @@
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,21 @@ def test_both_ends_of_the_released_bounds_are_reached() -> None:
     plan = ClipPlan.parse("16x1@4", sampler="vjepa")  # 70 frames: starts 0..5
     starts = {int(frame_indices(plan, 70, np.random.default_rng(s))[0, 0]) for s in range(200)}
     assert starts == {0, 1, 2, 3, 4, 5}
+
+
+def test_scored_windows_are_first_centred_or_drawn() -> None:
+    plan = ClipPlan.parse("4x2@2", sampler="vjepa")  # windows of 8 in segments of 30
+    first = frame_indices(plan, 60)
+    assert first.tolist() == [[0, 2, 5, 7], [30, 32, 35, 37]]
+    centred = frame_indices(replace(plan, sampler="vjepa_centred"), 60)
+    assert centred.tolist() == [[11, 13, 16, 18], [41, 43, 46, 48]]
+    drawn = replace(plan, sampler="vjepa_drawn")
+    generators = (np.random.default_rng(3) for _ in range(2))
+    a, b = (frame_indices(drawn, 60, generator) for generator in generators)
+    assert a.tolist() == b.tolist() != first.tolist()
+    for sampler in ("vjepa_centred", "vjepa_drawn"):  # clips that overlap are never moved
+        other = frame_indices(replace(plan, sampler=sampler), 12, np.random.default_rng(0))
+        assert other.tolist() == frame_indices(plan, 12).tolist()
 
 
 @pytest.mark.parametrize("length", sorted(GOLDEN["v1_edge_short"], key=int))

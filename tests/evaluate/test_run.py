@@ -160,6 +160,36 @@ def test_released_protocol_draws_afresh_and_names_its_deviations(
     assert record["protocol"]["deviations"] == ["attentive epochs 2 instead of 20"]
 
 
+def test_scored_clips_are_drawn_as_released_if_asked(
+    bench: Bench, records: Records, video_set: Path, tmp_path: Path
+) -> None:
+    common = [
+        *TINY, "--data", video_set, "-p", "attentive", "--protocol", "vjepa@1", "--plan", "8x1@1",
+        "--set", "probe.epochs=1",
+    ]  # fmt: skip
+    ways = {"first": [], "drawn": ["score_clips=drawn"], "centred": ["score_clips=centred"]}
+    found = {
+        way: records(*common, *(word for text in texts for word in ("--set", text)))[0]
+        for way, texts in ways.items()
+    }
+    [again] = records(*common, "--set", "score_clips=drawn", "--seed", "1")
+    keys = [record["features"]["score_key"] for record in (*found.values(), again)]
+    assert len({*keys}) == 4
+    samplers = [record["plan"]["sampler"] for record in found.values()]
+    assert samplers == ["vjepa", "vjepa_drawn", "vjepa_centred"]
+    assert any("draws them at random" in text for text in found["first"]["protocol"]["departures"])
+    assert found["drawn"]["protocol"]["departures"] == []
+    assert (
+        "scored clips drawn in their segment with seed 0"
+        in found["drawn"]["protocol"]["deviations"]
+    )
+    for record in found.values():
+        code, out, _ = bench("verify", tmp_path / "home" / "records" / f"{record['id']}.json")
+        assert code in (0, 3) and "protocol" in out, out
+    code, _, err = bench("run", *TINY, "--data", video_set, "--set", "score_clips=drawn")
+    assert code == 2 and "not for folder with honest@1" in err
+
+
 def test_stored_draws_give_the_probe_another_augmentation_every_epoch(
     records: Records, video_set: Path
 ) -> None:

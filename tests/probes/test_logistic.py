@@ -27,6 +27,19 @@ def test_each_head_is_the_regression_on_standardised_features(classes: int) -> N
         torch.testing.assert_close(got[k], expected, atol=1e-6, rtol=0)
 
 
+def test_without_standardising_it_is_the_regression_on_the_features() -> None:
+    source = blobs(rows=60, classes=3, width=5, seed=1, spread=2.0)
+    x = (source.x[:, 0].double() * torch.tensor([1.0, 10.0, 0.1, 1.0, 5.0])).numpy()
+    source = MemorySource(torch.from_numpy(x).float()[:, None], source.y, 3)
+    x = source.x[:, 0].double().numpy()
+    fitted = fit(logistic(C=(0.1,), standardise=False), source)
+    solver = LogisticRegression(C=0.1, tol=1e-6, max_iter=1000).fit(x, source.y.numpy())
+    expected = torch.from_numpy(solver.predict_proba(x)).float()
+    torch.testing.assert_close(fitted.probabilities(source.x)[0], expected, atol=1e-6, rtol=0)
+    assert logistic(standardise=False).settings["standardise"] is False
+    assert "standardise" not in logistic().settings  # ids stay those of earlier versions
+
+
 def test_objective_is_at_its_minimum() -> None:
     source = blobs(rows=40, classes=3, width=4, seed=1, spread=3.0)
     fitted = fit(logistic(C=(0.5,)), source)

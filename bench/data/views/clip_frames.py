@@ -15,6 +15,9 @@ Samplers:
     truncated to integers: the step is span/(frames-1), 4.27 rather than 4. Otherwise: clips at
     equally spaced starts, never random, with a step of 4.5 rather than 4 and the last frame twice.
     For a video of one frame the released code reads index -1; here it is frame 0.
+`vjepa_drawn`, `vjepa_centred`
+    The same for scoring, with windows drawn at random, as the released code scores, or centred in
+    their segment.
 `vjepa_pretrain`
     The sampler of the released pretraining: the same windows, but clips stay in their segment, and
     a segment that is not longer than a clip repeats its last frame.
@@ -33,6 +36,7 @@ from bench.types import ClipPlan, IntArray
 
 Generator = np.random.Generator | None
 
+DRAWN, CENTRED = "vjepa_drawn", "vjepa_centred"
 KEYFRAME = "keyframe"  # the sampler's name for clips around key frames
 
 
@@ -92,8 +96,9 @@ def _plain(plan: ClipPlan, num_frames: int, clip: int, rng: Generator) -> IntArr
 
 def _vjepa(plan: ClipPlan, num_frames: int, clip: int, rng: Generator) -> IntArray:
     span = plan.num_frames * plan.stride
-    if num_frames // plan.num_clips > span:
-        return _window(plan, num_frames, clip, rng)
+    slack = num_frames // plan.num_clips - span
+    if slack > 0:
+        return _window(plan, num_frames, clip, rng, slack // 2 if plan.sampler == CENTRED else 0)
     spread = (num_frames - span) // (plan.num_clips - 1) if num_frames > span else 0
     return _up_to(min(span, num_frames) - 1, plan) + clip * spread
 
@@ -105,10 +110,11 @@ def _vjepa_pretrain(plan: ClipPlan, num_frames: int, clip: int, rng: Generator) 
     return _up_to(length, plan) + clip * length
 
 
-def _window(plan: ClipPlan, num_frames: int, clip: int, rng: Generator) -> IntArray:
+def _window(plan: ClipPlan, num_frames: int, clip: int, rng: Generator, fixed: int = 0) -> IntArray:
+    """Return a window of a segment that starts at random, or without a generator at `fixed`."""
     span = plan.num_frames * plan.stride
     length = num_frames // plan.num_clips
-    start = int(rng.integers(0, length - span)) if rng is not None else 0
+    start = int(rng.integers(0, length - span)) if rng is not None else fixed
     points = np.linspace(start, start + span, plan.num_frames)
     return points.clip(start, start + span - 1).astype(np.int64) + clip * length
 
@@ -123,5 +129,7 @@ def _up_to(end: int, plan: ClipPlan) -> IntArray:
 _SAMPLERS: dict[str, Callable[[ClipPlan, int, int, Generator], IntArray]] = {
     "plain": _plain,
     "vjepa": _vjepa,
+    DRAWN: _vjepa,
+    CENTRED: _vjepa,
     "vjepa_pretrain": _vjepa_pretrain,
 }

@@ -12,7 +12,7 @@ import torch
 from bench.data.boxes.regions import RegionReadout
 from bench.data.decode.decode import decoder_versions
 from bench.data.views.augment import AUGMENTATIONS
-from bench.data.views.clip_frames import KEYFRAME
+from bench.data.views.clip_frames import DRAWN, KEYFRAME
 from bench.data.views.key_views import (
     CENTRE,
     CENTRE_FLIP,
@@ -65,6 +65,11 @@ class Recipe:
         return self.view != SCORE and (self.view not in KEY_VIEWS or self.view in FLIPS)
 
     @property
+    def has_drawn_clips(self) -> bool:
+        """Whether the clips of a row are drawn, even if all of its draws are the same."""
+        return self.is_random or self.plan.sampler == DRAWN
+
+    @property
     def num_views(self) -> int:
         """Spatial views of a row: those of the plan, or one augmented view."""
         return 1 if self.is_random else self.plan.num_views
@@ -91,13 +96,13 @@ class Recipe:
             "decoder": {"pillow": PIL.__version__}
             if self.kind == "image"
             else {"name": self.decoder, "versions": decoder_versions(self.decoder)},
-            "seed": self.seed if self.is_random else None,
+            "seed": self.seed if self.has_drawn_clips else None,
         }
 
     def _pixel_facts(self) -> dict[str, Any]:
         known("transform", self.view, (SCORE, *KEY_VIEWS, *AUGMENTATIONS))
         libraries = {"torch": torch.__version__.split("+")[0]}
-        if self.is_random:
+        if self.has_drawn_clips:
             libraries["numpy"] = np.__version__  # its generators may change their streams
         facts: dict[str, Any]
         if self.view == SCORE:

@@ -73,7 +73,8 @@ class FrameMapPart(RecordPart):
     """Frame mAP at IoU 0.5 as a fraction, by the given `rules`, with its components.
 
     `by_rules` has the number by every evaluator's rules; `undefined` says why one has none.
-    `classes`, `truth`, `detections` and the frames are those of `rules`. `scored` and `expected`
+    `classes`, `truth`, `detections` and the frames are those of `rules`; `num_clipped` boxes were
+    beyond their frame by rounding, and clipped. `scored` and `expected`
     count boxes. Key frames of unscored boxes have no detections, or are left out if the run skips
     them. The bounds are over all key frames, if the unscored ones had all of the truth ranked first
     (high), or every box wrong in every class with the highest scores (low). A number that skips may
@@ -91,6 +92,7 @@ class FrameMapPart(RecordPart):
     num_frames: Count
     num_silent_frames: Count
     num_wrong_by_frame: Count
+    num_clipped: Count = 0
     scored: Count
     expected: Count
     bounds: Bounds

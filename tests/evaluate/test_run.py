@@ -186,7 +186,9 @@ def test_scored_clips_are_drawn_as_released_if_asked(
     for record in found.values():
         code, out, _ = bench("verify", tmp_path / "home" / "records" / f"{record['id']}.json")
         assert code in (0, 3) and " protocol " not in out, out
-    code, _, err = bench("run", *TINY, "--data", video_set, "--set", "score_clips=drawn")
+    code, _, err = bench(
+        "run", *TINY, "-p", "knn", "--data", video_set, "--set", "score_clips=drawn"
+    )
     assert code == 2 and "not for folder with honest@1" in err
 
 

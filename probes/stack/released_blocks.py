@@ -86,14 +86,16 @@ def read_released_blocks(
     if "classifier.weight" in content:
         states, config = [_from_hub(content, path)], hub_config(path)
         told, eps = _told_by_hub(config, states[0], num_attention_heads, path)
+        heads = told.settings["num_heads"]
     else:
-        states, eps = _heads(content, path), EPS
-        told = training_of(content, num_heads=num_attention_heads or RELEASED_HEADS)
+        states, eps, heads = _heads(content, path), EPS, num_attention_heads or RELEASED_HEADS
+        assumed = f"{heads}, as released (not in the file)"
+        told = training_of(content, num_heads=num_attention_heads or assumed)
         if num_attention_heads is None:
             log.warning("%s does not record its heads; %d as released", path, RELEASED_HEADS)
     module = from_released(
         states,
-        num_attention_heads=told.settings["num_heads"],
+        num_attention_heads=heads,
         precision=precision,
         eps=eps,
         what=str(path),

@@ -1,4 +1,4 @@
-"""Encoder families side by side: size, input and speed before the numbers of one probe."""
+"""Encoder families side by side: size, input and computation before the numbers of one probe."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from functools import partial
 
 from bench.publish.leaderboard import Column, Leaderboard
 from bench.records.record import Record
+from bench.records.speeds import newest_speeds
 from bench.registry import board
-from leaderboards.render.encoder_facts import TITLES, facts_of_encoder, speed_note
+from leaderboards.render.encoder_facts import SPEED, TITLES, facts_of_encoder, remarks_on_facts
 from leaderboards.render.write_all import write
-from leaderboards.rows.join import identity_of, join
-from leaderboards.rows.table import Table, grouped
+from leaderboards.rows.join import join
+from leaderboards.rows.table import Table
 
 TASKS = {
     "moving_digits_what": "what",
@@ -24,7 +25,7 @@ TASKS = {
 
 @board
 def frozen_encoders(*, probe: str = "attentive") -> Leaderboard:
-    """Encoder families: parameters, input, clips per second, and moving digits with one `probe`."""
+    """Encoder families: parameters, input, GFLOPs per clip, and moving digits with one `probe`."""
     return Leaderboard(
         name="frozen_encoders",
         title="Frozen encoders",
@@ -50,10 +51,8 @@ def with_facts(
     table = make(board)
     used = [head.column for head in table.heads if head.reference]
     table = make(replace(board, columns=used)) if used else table
-    by_encoder = grouped(records, identity_of)
-    rows = []
-    for row in table.rows:
-        matching = by_encoder[identity_of(row.record)] if row.record else []
-        rows.append(replace(row, facts=facts_of_encoder(matching, row.record)))
-    remarks = speed_note(row.record for row in rows if row.record)
-    return replace(table, rows=tuple(rows), facts=TITLES, remarks=(*remarks, *table.remarks))
+    speeds = newest_speeds(board.records.parent) if board.records else {}
+    rows = [replace(row, facts=facts_of_encoder(row.record, speeds)) for row in table.rows]
+    remarks = remarks_on_facts((row.record for row in rows if row.record), speeds)
+    facts = (*TITLES, *[SPEED] * bool(speeds))
+    return replace(table, rows=tuple(rows), facts=facts, remarks=(*remarks, *table.remarks))

@@ -33,6 +33,7 @@ from bench.cli import (
     published,
     run,
     score,
+    speed,
     track,
     verify,
 )
@@ -64,6 +65,7 @@ app.command("run")(run.run)
 app.command("features")(run.features)
 app.command("lowshot")(lowshot.lowshot)
 app.command("encode")(run.encode)
+app.command("speed")(speed.speed)
 app.command("probe")(run.probe)
 app.command("pretrain")(pretrain.pretrain)
 app.command("track")(track.track)

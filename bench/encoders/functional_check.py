@@ -7,12 +7,15 @@ look untrained. Shape letters: T frames, S pixels per side.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from bench.contracts import require_tokens
 from bench.data.views.transforms import normalise
@@ -22,6 +25,7 @@ from bench.encoders.weights.checkpoints import shortened
 from bench.errors import CheckpointError
 
 CLIP = "formula-1"
+FUSED_ON_CPU = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 DIGITS = 4
 BLOCKS = 8
 BLIND_TOLERANCE = 1e-6  # of the largest feature: a smaller change means the input is ignored
@@ -36,7 +40,8 @@ class Check:
 
     `sha256` is the digest of the mean token rounded to `DIGITS` decimals. `blocks` are the means of
     up to `BLOCKS` equal parts of that token, to be compared with a tolerance across machines.
-    `spread` is the standard deviation of the features over tokens. `fresh_norms` are those of the
+    `spread` is the standard deviation of the features over tokens, `gflops` the computation per
+    clip: products, convolutions and attention, 2 per multiply-add. `fresh_norms` are those of the
     `num_norms` normalisation layers that still have their initial ones and zeros. `num_tensors`
     counts the tensors of the network, all of which were loaded.
     """
@@ -49,6 +54,7 @@ class Check:
     num_norms: int
     fresh_norms: tuple[str, ...]
     is_blind: bool
+    gflops: float | None
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -120,7 +126,8 @@ def _check(encoder: Encoder) -> Check:
     clip = formula_clip(spec.num_frames, spec.image_size)
     pair = torch.stack([clip, clip.flip(2)])
     weight = next(iter(encoder.state_dict().values()), torch.empty(0))
-    with torch.inference_mode(), true_fp32():
+    work = FlopCounterMode(display=False, custom_mapping={FUSED_ON_CPU: _attention_flops})
+    with torch.inference_mode(), true_fp32(), work:
         made = encoder(normalise(pair, spec.mean, spec.std).to(weight.device))
     require_tokens(spec, made, num_clips=len(pair))
     tokens = made.last.double().cpu()
@@ -144,8 +151,16 @@ def _check(encoder: Encoder) -> Check:
         num_tensors=len(encoder.network.state_dict()),
         num_norms=len(names),
         fresh_norms=tuple(fresh),
+        gflops=round(work.get_total_flops() / len(pair) / 1e9, DIGITS) or None,
         is_blind=bool((mean - mirrored).abs().max() <= BLIND_TOLERANCE * mean.abs().max()),
     )
+
+
+def _attention_flops(
+    query: Sequence[int], key: Sequence[int], value: Sequence[int], *_: object, **__: object
+) -> int:
+    """Operations of fused attention on shapes `[B, H, N, D]`, which older torch does not count."""
+    return 2 * prod(query[:-1]) * key[-2] * (query[-1] + value[-1])
 
 
 def _wave(position: torch.Tensor) -> torch.Tensor:

@@ -62,7 +62,7 @@ def encode_clips(
         part = clips[start : start + size]
         call = part.new_zeros((size, *part.shape[1:]))
         call[: len(part)] = part
-        calls.append(_forward(encoder, call.to(device), precision, layers))
+        calls.append(forward(encoder, call.to(device), precision, layers))
     tapped = zip(*(call.layers for call in calls), strict=True)
     return Tokens(
         layers=tuple(torch.cat(layer)[: len(clips)] for layer in tapped), grid=calls[0].grid
@@ -140,7 +140,7 @@ class _Calls:
                 pixels = self._pixels(placed, shape).to(self.extraction.device, non_blocking=True)
                 if pixels.dtype == torch.uint8:
                     pixels = normalise(pixels, recipe.mean, recipe.std)
-                tokens = _forward(encoder, pixels, precision, readout.layers, readout.norm)
+                tokens = forward(encoder, pixels, precision, readout.layers, readout.norm)
                 parts = readout.collect(tokens)
                 for place, (row, _) in sorted(placed.items()):
                     row.parts.append(tuple(part[place] for part in parts))
@@ -177,13 +177,14 @@ def _sides(sample: Sample) -> tuple[int, int]:
     return height, width
 
 
-def _forward(
+def forward(
     encoder: Encoder,
     pixels: torch.Tensor,
     precision: str,
     layers: Sequence[int] | None,
     norm: bool = True,
 ) -> Tokens:
+    """Return the tokens of normalised clips `[B, 3, T, H, W]` on the encoder's device."""
     dtype = PRECISIONS[precision]
     is_low = dtype != torch.float32
     with (

@@ -90,7 +90,8 @@ class CheckPart(RecordPart):
     """An encoder's output for a synthetic clip (`bench/encoders/functional_check.py`).
 
     `sha256` is that of the mean token rounded to four decimals, `blocks` the means of equal parts
-    of it, `spread` the standard deviation over tokens. All `num_tensors` tensors of the network
+    of it, `spread` the standard deviation over tokens, `gflops` the computation per clip (2 per
+    multiply-add; None: not counted). All `num_tensors` tensors of the network
     were loaded; of `num_norms` normalisation layers `fresh_norms` look untrained. `is_blind`: the
     mirrored clip gave the same features.
     """
@@ -103,6 +104,7 @@ class CheckPart(RecordPart):
     num_norms: Count
     fresh_norms: tuple[str, ...] = ()
     is_blind: bool = False
+    gflops: Annotated[float | None, Field(ge=0, allow_inf_nan=False)] = None
 
 
 class EncoderPart(RecordPart):

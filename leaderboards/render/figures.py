@@ -1,4 +1,4 @@
-"""Numbers against the cost of an encoder: a small figure per task, by parameters and by time.
+"""Numbers against the cost of an encoder: a figure per task, by parameters and by computation.
 
 A point is an encoder, its bar the 95 % interval over samples; floors are grey, published numbers
 are diamonds, and numbers that do not compare with their column are hollow. Points link to records.
@@ -15,7 +15,7 @@ from bench.records.record import Record
 from leaderboards.render.drawing import ACCENT, INK, inline, own_style, plain_axes, svg_text
 from leaderboards.render.labels import Box, placed
 from leaderboards.render.low_shot_figure import panel_svg
-from leaderboards.render.points import Kind, Point, frontier, milliseconds, parameters, points_of
+from leaderboards.render.points import Kind, Point, frontier, gflops, parameters, points_of
 from leaderboards.rows.low_shot_join import join as join_low_shot
 from leaderboards.rows.sections import sections
 from leaderboards.rows.table import METRICS, Table, TableCell, TableHead, TableRow
@@ -39,26 +39,18 @@ class Axis:
 
 
 SIZE = Axis(prefix="size", label="parameters (millions)", value=parameters)
+WORK = Axis(prefix="work", label="GFLOPs per clip", value=gflops)
 
 
 def figures_markup(table: Table, records: Sequence[Record]) -> str:
     """Return all figures of a table, empty if there is nothing to compare.
 
-    `records` are those that the table was made of, for speeds and low-shot curves.
+    `records` are those that the table was made of, for low-shot curves.
     """
     shown = [r for r in records if r.status != "not_reportable"]
-    speeds, where, elsewhere = milliseconds(table, shown)
-    cost = []
-    if where:
-        cost.append(f"Milliseconds per clip in the network, measured in these runs ({where}).")
-    if elsewhere:
-        cost.append(f"Not shown because they ran elsewhere: {', '.join(elsewhere)}.")
-    time = Axis(
-        prefix="time", label="milliseconds per clip", value=lambda row, cell: speeds.get(id(row))
-    )
     parts = [
-        _group(table, "Against the number of parameters", SIZE, []),
-        _group(table, "Against the time of the encoder", time, cost),
+        _group(table, "Against the number of parameters", SIZE),
+        _group(table, "Against the computation of the encoder", WORK),
         _curves(table, shown),
     ]
     parts = [part for part in parts if part]
@@ -66,13 +58,13 @@ def figures_markup(table: Table, records: Sequence[Record]) -> str:
 
 
 # ------------------------------------------------------------------------------------------ figures
-def _group(table: Table, title: str, x: Axis, remarks: Sequence[str]) -> str:
+def _group(table: Table, title: str, x: Axis) -> str:
     panels, unplaced = [], set()
     for section in sections(table):
         column = next((i for i in section.columns if table.heads[i].column.shows == "metric"), None)
         points = [] if column is None else points_of(table, column, x.value)
         if column is None or len({point.x for point in points}) < 2:
-            continue  # a single size or speed shows nothing
+            continue  # a single size shows nothing
         panels.append((section, table.heads[column], points))
         unplaced |= {
             row.name
@@ -81,7 +73,7 @@ def _group(table: Table, title: str, x: Axis, remarks: Sequence[str]) -> str:
         }
     if not panels:
         return ""
-    sentences = [*remarks]
+    sentences = []
     if unplaced and x is SIZE:
         sentences.append(f"Not shown because without parameters: {', '.join(sorted(unplaced))}.")
     sentences.append("Click a point to see its provenance.")

@@ -1,17 +1,16 @@
-"""The points of the figures of a page: numbers against the parameters or time of an encoder."""
+"""The points of the figures of a page: numbers against the size or computation of an encoder."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from bench.records.record import Record
-from leaderboards.render.encoder_facts import clips_per_second
+from leaderboards.render.encoder_facts import gflops_of
 from leaderboards.rows.notes import measured
 from leaderboards.rows.paper_facts import USUAL_RESOLUTION
-from leaderboards.rows.table import Table, TableCell, TableHead, TableRow, grouped
+from leaderboards.rows.table import Table, TableCell, TableHead, TableRow
 
 Kind = Literal["encoder", "floor", "published", "other"]
 
@@ -37,29 +36,10 @@ def parameters(row: TableRow, cell: TableCell) -> float | None:
     return record.encoder.num_parameters / 1e6 or None if record else None
 
 
-def milliseconds(
-    table: Table, records: Sequence[Record]
-) -> tuple[dict[int, float], str, list[str]]:
-    """Return milliseconds per clip by row, the machine they were measured on, and the rows that
-    ran on another one.
-    """
-    every = records or [c.record for row in table.rows for c in row.cells if c.record]
-    by_encoder = grouped(every, lambda r: (r.encoder.name, r.encoder.weights_sha256))
-    found: dict[int, tuple[str, float]] = {}
-    for row in table.rows:
-        if row.record is None:
-            continue
-        matching = by_encoder.get((row.record.encoder.name, row.record.encoder.weights_sha256), [])
-        speed = clips_per_second(matching, row.record)
-        device = row.record.environment.get("device")
-        if speed and device:
-            found[id(row)] = (f"{row.record.features.precision} on {device}", 1000 / speed)
-    if not found:
-        return {}, "", []
-    votes = Counter(place for place, _ in found.values())
-    where = min(votes, key=lambda place: (-votes[place], place))
-    elsewhere = [r.name for r in table.rows if id(r) in found and found[id(r)][0] != where]
-    return {key: ms for key, (place, ms) in found.items() if place == where}, where, elsewhere
+def gflops(row: TableRow, cell: TableCell) -> float | None:
+    """Return the GFLOPs per clip of the encoder of a cell; None if they were not counted."""
+    record = cell.record or row.record
+    return gflops_of(record) if record else None
 
 
 def points_of(

@@ -29,6 +29,22 @@ def edited(change: Callable[..., None]) -> Encoder:
     return encoder
 
 
+@pytest.mark.parametrize("name", ["random:vit_digits", "random:vit_tiny"])
+def test_the_computation_of_a_vit_is_that_of_its_formula(name: str) -> None:
+    encoder = open_encoder(name, {"num_frames": 4, "image_size": 64})
+    spec = encoder.spec
+    D = spec.width
+    N = (spec.num_frames // spec.tubelet_size) * (spec.image_size // spec.patch_size) ** 2
+    patches = N * D * 3 * spec.tubelet_size * spec.patch_size**2
+    blocks = spec.depth * (12 * N * D**2 + 2 * N**2 * D)  # qkv, projection, MLP of 4 D; attention
+    # The check encodes two clips; torch counts products, not norms, softmax and biases.
+    assert functional_check(encoder).gflops == pytest.approx(2 * (patches + blocks) / 1e9, abs=1e-4)
+
+
+def test_raw_pixels_compute_nothing() -> None:
+    assert functional_check(open_encoder("pixel_mean", {})).gflops is None
+
+
 def test_the_clip_has_the_pixels_of_its_formula_at_every_size() -> None:
     clip = formula_clip(8, 256)
     assert clip.shape == (8, 256, 256, 3) and clip.dtype == torch.uint8

@@ -86,7 +86,8 @@ def write_video(
             media.mux(stream.encode(frame))
         media.mux(stream.encode(None))
     if rotation:
-        _turn(path, rotation)
+        cosine, sine = {90: (0, 1), 180: (-1, 0), 270: (0, -1)}[rotation]
+        put_matrix(path, cosine, sine, -sine, cosine)
     return path
 
 
@@ -126,13 +127,13 @@ def write_audio(path: Path, seconds: float = 0.5) -> Path:
     return path
 
 
-def _turn(path: Path, rotation: int) -> None:
-    """Put a rotation (degrees clockwise) into the track header of an mp4 file."""
-    cosine, sine = {90: (0, 1), 180: (-1, 0), 270: (0, -1)}[rotation]
-    one, unit = 1 << 16, 1 << 30
-    matrix = struct.pack(
-        ">9i", cosine * one, sine * one, 0, -sine * one, cosine * one, 0, 0, 0, unit
-    )
+def put_matrix(path: Path, a: float, b: float, c: float, d: float) -> None:
+    """Put a display matrix into the track header of an mp4 or mov file.
+
+    A pixel at (x, y) is shown at (a x + c y, b x + d y).
+    """
+    a, b, c, d = (round(value * (1 << 16)) for value in (a, b, c, d))
+    matrix = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
     data = bytearray(path.read_bytes())
     start = data.index(b"tkhd") + 44  # in version 0 of the box, 40 bytes come before the matrix
     data[start : start + len(matrix)] = matrix

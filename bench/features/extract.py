@@ -130,9 +130,12 @@ def count_notes(features: RowFeatures, root: Manifest, rows: IntArray, counts: C
 
 
 def decoder_name(decoder: str) -> str:
-    """Strip the reason why another decoder failed, which differs between files."""
-    name, colon, _ = decoder.partition(":")
-    return f"{name})" if colon else name
+    """Strip the reason why another decoder failed, which differs between files.
+
+    Traits of a file for which it was passed over are few, and are kept.
+    """
+    name, colon, reason = decoder.partition(":")
+    return f"{name})" if colon and not reason.startswith(" inexact with ") else decoder
 
 
 def _check_space(

@@ -82,7 +82,7 @@ CHANGES = {
     "size": lambda: {"recipe": replace(RECIPE, size=24)},
     "mean": lambda: {"recipe": replace(RECIPE, mean=(0.5, 0.5, 0.25))},
     "std": lambda: {"recipe": replace(RECIPE, std=(0.5, 0.25, 0.25))},
-    "decoder": lambda: {"recipe": replace(RECIPE, decoder="pyav")},
+    "decoder": lambda: {"recipe": replace(RECIPE, decoder="decord")},
     "augmentation": lambda: {"recipe": AUGMENTED},
 }
 CHANGES_OF_AN_AUGMENTATION = {

@@ -1,18 +1,22 @@
 """Properties of a video file, found by reading its packets rather than decoding its frames.
 
-Only the first frame is decoded, for rotation and bit depth, unless the packets do not determine
-the number of frames: then all frames are decoded and counted.
+Only the first frame is decoded, for size, orientation and bit depth, and a keyframe with other
+headers than all before it. If the packets do not determine the number of frames, all are decoded
+and counted. A film whose picture changes its size or orientation is refused, wherever that is.
 """
 
 from __future__ import annotations
 
+import struct
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from bench.data.decode.open_video import Damage, decoded, intact_packets, open_video
+from bench.data.decode.picture import Picture, refuse_change, refuse_other_size
+from bench.data.decode.picture_headers import nal_units, picture_headers
 from bench.data.decode.truncation import missing_bytes
 from bench.data.media.media import Source, unreadable
 from bench.types import IntArray
@@ -29,9 +33,8 @@ class Container:
     """Frames, rate and peculiarities of a video file.
 
     `num_frames` counts the frames that are shown, not those cut off by an edit list. `fps` is the
-    average rate, 0 if the file has none. The stored picture is to be turned clockwise by `rotation`
-    degrees (0, 90, 180 or 270). `unusual` lists the traits that make some decoder return wrong
-    frames; it is empty for most files.
+    average rate, 0 if the file has none. `picture` is the stored one of every frame. `unusual`
+    lists the traits that make some decoder return wrong frames; it is empty for most files.
 
     `times` holds the presentation time of each frame in ticks of the stream, `tick` seconds each:
     empty if frames can only be counted, fewer than `num_frames` if the file ends early. `keys` are
@@ -40,7 +43,7 @@ class Container:
 
     num_frames: int
     fps: float
-    rotation: int
+    picture: Picture
     pixel_format: str
     unusual: tuple[str, ...]
     times: IntArray = field(repr=False)
@@ -64,14 +67,23 @@ def inspect(source: Source) -> Container:
         UnreadableMedia: it has no video that can be decoded.
     """
     with open_video(source) as (media, stream):
-        packets, first, damage = _read_packets(media, stream)
+        packets, first, suspects, damage = _read_packets(media, stream)
+        pictures = [] if first is None else _pictures(stream, suspects, Picture.of(first))
+        num_streams = len(media.streams.video)
         form, codec = media.format.name, stream.codec_context.codec.canonical_name
         num_declared, rate, tick = stream.frames, stream.average_rate, stream.time_base
     lost = missing_bytes(source)
     damage = f"the file ends {lost:,} bytes early" if lost else damage
     if first is None:
         raise unreadable(source, damage or "none of its frames can be decoded")
+    picture = Picture.of(first)
+    for other in pictures:
+        refuse_change(source, picture, other)
     unusual = _peculiarities(form, codec, first, packets)
+    if num_streams > 1:
+        unusual = (*unusual, "several video streams")
+    if picture.rotation or picture.mirrored:
+        unusual = (*unusual, "a turned picture")
     if form in INDEXED_FORMATS and codec in INDEXED_CODECS and not first.interlaced_frame:
         times, keys = _frame_table(packets)
     else:
@@ -89,14 +101,16 @@ def inspect(source: Source) -> Container:
         unusual = (*unusual, "no frame table")
         with open_video(source) as (media, stream):
             try:
-                num_frames = sum(1 for _ in decoded(media, stream))
+                for frame in decoded(media, stream):
+                    num_frames += 1
+                    refuse_other_size(source, picture, frame)
             except Damage as error:
                 reason = f"{error}, and its frames cannot be counted"
                 raise unreadable(source, reason) from error
     return Container(
         num_frames=num_frames,
         fps=float(rate or 0),
-        rotation=-round(first.rotation / 90) * 90 % 360,
+        picture=picture,
         pixel_format=first.format.name,
         unusual=unusual,
         times=times,
@@ -105,25 +119,54 @@ def inspect(source: Source) -> Container:
     )
 
 
-def _read_packets(media: Any, stream: Any) -> tuple[list[_Packet], Any, str]:
-    """Return all intact packets, the first decoded frame (or None), and why reading stopped."""
+def _read_packets(media: Any, stream: Any) -> tuple[list[_Packet], Any, dict[bytes, Any], str]:
+    """Return all intact packets, the first decoded frame (or None), and why reading stopped.
+
+    Third are the packets with picture headers that neither the first packet nor an earlier one has,
+    by these headers.
+    """
     import av
 
     packets: list[_Packet] = []
     first = None
+    suspects: dict[bytes, Any] = {}
+    codec, file_header = stream.codec.canonical_name, stream.codec_context.extradata or b""
+    initial = b""
     try:
         for packet in intact_packets(media, stream):
             if packet.size:
-                is_clean = packet.is_keyframe and _is_clean(packet, stream.codec_context)
-                packets.append(
-                    _Packet(packet.pts, packet.dts, packet.is_keyframe, packet.is_discard, is_clean)
-                )
+                data, is_key = memoryview(packet), packet.is_keyframe
+                headers = picture_headers(codec, data, file_header, is_key=is_key)
+                if packet.has_sidedata("new_extradata"):
+                    headers += bytes(packet.get_sidedata("new_extradata"))
+                if not packets:
+                    initial = headers
+                elif headers not in (b"", initial):
+                    suspects.setdefault(headers, packet)
+                is_clean = is_key and _is_clean(data, codec, file_header)
+                packets.append(_Packet(packet.pts, packet.dts, is_key, packet.is_discard, is_clean))
             if first is None:
                 with suppress(av.FFmpegError):  # undecodable packets may precede the first frame
                     first = next(iter(packet.decode()), None)
     except Damage as damage:
-        return packets, first, str(damage)
-    return packets, first, ""
+        return packets, first, suspects, str(damage)
+    return packets, first, suspects, ""
+
+
+def _pictures(stream: Any, suspects: dict[bytes, Any], first: Picture) -> list[Picture]:
+    """Return the pictures of packets, each decoded by itself, as far as that succeeds."""
+    import av
+
+    if stream.codec.canonical_name == "vp9":  # a frame between keyframes may have a size of its own
+        sizes = [struct.unpack(">HH", headers[:4]) for headers in suspects]
+        return [replace(first, width=width + 1, height=height + 1) for width, height in sizes]
+    found = []
+    for packet in suspects.values():
+        stream.codec_context.flush_buffers()
+        with suppress(av.FFmpegError):
+            frames = [*packet.decode(), *stream.codec_context.decode(None)]
+            found += [Picture.of(frame) for frame in frames]
+    return found
 
 
 def _frame_table(packets: list[_Packet]) -> tuple[IntArray, IntArray]:
@@ -169,16 +212,11 @@ def _has_open_gop(packets: list[_Packet]) -> bool:
     return False
 
 
-def _is_clean(packet: Any, codec_context: Any) -> bool:
+def _is_clean(packet: memoryview, codec: str, file_header: bytes) -> bool:
     """Whether an H.264 keyframe is an instant refresh and not a recovery point (ITU-T H.264, 7.4).
 
     Other codecs, and streams without the avcC header of mp4 and mkv, pass.
     """
-    header = codec_context.extradata or b""
-    if codec_context.name != "h264" or header[:1] != b"\x01":
+    if codec != "h264" or file_header[:1] != b"\x01":
         return True
-    data, width, start, kinds = bytes(packet), (header[4] & 3) + 1, 0, set()
-    while start + width < len(data):
-        kinds.add(data[start + width] & 31)
-        start += width + int.from_bytes(data[start : start + width], "big")
-    return 5 in kinds
+    return any(kind == 5 for kind, _ in nal_units(codec, packet, file_header))

@@ -4,10 +4,16 @@ Numbers are in presentation order, after edit lists. All clips of a video are re
 set without repeats, with one thread: four times faster than clip by clip if keyframes are rare,
 and several decoders return wrong frames when they have to seek backwards.
 
-decord is used if it is exact, since published numbers were made with it; PyAV if the container is
-unusual (edit list, MPEG-TS, open GOP, variable rate, more than 8 bits, ...). PyAV reports nearly
-all damage inside a file; decord conceals what its FFmpeg can conceal. A part of an archive is
-decoded from memory, by the same code; a folder of frames by Pillow.
+One rule holds for all decoders. The stream is the one that the container marks as default, else the
+first, never a cover or thumbnails. The whole display matrix (or, without one, the display
+orientation of H.264 and HEVC) is applied once: mirrored, then turned by the nearest quarter turn.
+A film whose picture changes its size or orientation is refused, whichever frames are needed. Pixels
+that are not square stay as stored.
+
+PyAV is the default (`auto`). It reports nearly all damage inside a file; decord, with which many
+published numbers were made, conceals what its FFmpeg can conceal. decord and torchcodec are passed
+over where they may differ: `other_decoders`. A part of an archive is decoded from memory, by the
+same code; a folder of frames by Pillow.
 """
 
 from __future__ import annotations
@@ -24,15 +30,11 @@ import numpy.typing as npt
 
 from bench.data.decode.container import Container
 from bench.data.decode.frame_folder import read_pictures
+from bench.data.decode.limits import refuse_too_large
 from bench.data.decode.open_video import Damage, decoded, open_video
 from bench.data.decode.other_decoders import Pixels as Pixels
-from bench.data.decode.other_decoders import (
-    Refusal,
-    read_decord,
-    read_torchcodec,
-    refuse_where_inexact,
-    upright,
-)
+from bench.data.decode.other_decoders import Refusal, read_elsewhere
+from bench.data.decode.picture import refuse_other_size
 from bench.data.decode.recently_probed import inspected, listed_pictures
 from bench.data.media.media import FrameFolder, Media, Source, opened, unreadable
 from bench.errors import UsageError, known
@@ -45,6 +47,10 @@ DECODERS = ("auto", "decord", "pyav", "torchcodec")
 # Beyond this many frames to a later keyframe, seeking is cheaper than decoding.
 SEEK_GAP = 24
 
+# Part of every feature key of videos and of remembered checks: increment it when the rule changes
+# what is decoded. 2: mirrors, streams, changing pictures.
+RULE = "2"
+
 SHRUNK_AT_ONCE = 8  # frames: torch takes twice as long per frame one at a time
 
 
@@ -54,8 +60,8 @@ class Frames:
 
     `pixels` is uint8 RGB `[U, H, W, 3]` in presentation order, upright; `index` `[S, T]` are rows
     of it, so that `pixels[index]` are the clips. `decoder` is the decoder used, with the reason if
-    it is not the requested one. `rotation` is how far (degrees clockwise) the stored picture was
-    turned; `num_frames` and `fps` are those of the whole video (0: unknown).
+    it is not the requested one. The stored picture was `mirrored`, then turned clockwise by
+    `rotation` degrees; `num_frames` and `fps` are those of the whole video (0: unknown).
     """
 
     pixels: Pixels
@@ -64,6 +70,7 @@ class Frames:
     decoder: str
     fps: float = 0.0
     rotation: int = 0
+    mirrored: bool = False
 
 
 def read_frames(
@@ -97,17 +104,17 @@ def read_frames(
     source = opened(media)
     container = inspected(source)
     wanted, index = _distinct(choose(container.num_frames, container.fps), container.num_frames)
-    if name == "auto":
-        name = "pyav" if container.unusual or find_spec("decord") is None else "decord"
+    name = resolved(name)
+    picture = container.picture
     if name != "pyav":
-        read = read_decord if name == "decord" else read_torchcodec
         try:
-            refuse_where_inexact(name, container)
-            pixels = read(source, wanted, container)
+            pixels = read_elsewhere(name, source, wanted, container)
             pixels = shrink(pixels) if shrink else pixels
         except Refusal as refusal:
             name = f"pyav ({name}: {refusal})"
     if name.startswith("pyav"):
+        at_once = min(len(wanted), SHRUNK_AT_ONCE) if shrink else len(wanted)
+        refuse_too_large(source, picture.height, picture.width, num_frames=at_once)
         pixels = _read_pyav(source, wanted, container, shrink)
     return Frames(
         pixels=pixels,
@@ -115,8 +122,14 @@ def read_frames(
         num_frames=container.num_frames,
         fps=container.fps,
         decoder=name,
-        rotation=container.rotation,
+        rotation=picture.rotation,
+        mirrored=picture.mirrored,
     )
+
+
+def resolved(decoder: str) -> str:
+    """Return the decoder that `auto` means, or `decoder` itself."""
+    return "pyav" if decoder == "auto" else decoder
 
 
 def length_of(media: Media) -> tuple[int, float]:
@@ -151,7 +164,7 @@ def uneven_times(media: Media) -> npt.NDArray[np.float64] | None:
 
 
 def decoder_versions(decoder: str) -> dict[str, str]:
-    """Return the versions of every library that `decoder` may use, including PyAV's FFmpeg.
+    """Return the versions of what `decoder` may use: the rule, libraries, PyAV's FFmpeg.
 
     Raises:
         UsageError: there is no such decoder.
@@ -159,10 +172,10 @@ def decoder_versions(decoder: str) -> dict[str, str]:
     import av
 
     name = known("decoder", decoder, DECODERS)
-    versions = {"pyav": av.__version__}
+    versions = {"rule": RULE, "pyav": av.__version__}
     for library in ("libavcodec", "libswscale"):
         versions[library] = ".".join(map(str, av.library_versions[library]))
-    if name in ("auto", "decord") and find_spec("decord") is not None:
+    if name == "decord" and find_spec("decord") is not None:
         import decord
 
         versions["decord"] = decord.__version__
@@ -200,7 +213,7 @@ def _read_pyav(
     def settle() -> None:
         frames: Iterable[Pixels] = fresh.values()
         if shrink and fresh:
-            frames = shrink(upright(_stacked(source, [*frames]), container))
+            frames = shrink(upright(np.stack([*frames]), container))
         found.update(zip(fresh, frames, strict=True))
         fresh.clear()
 
@@ -219,15 +232,17 @@ def _read_pyav(
         settle()
         missing = wanted[[number not in found for number in wanted.tolist()]]
         if not len(missing):
-            pixels = _stacked(source, [found[number] for number in wanted.tolist()])
+            pixels = np.stack([found[number] for number in wanted.tolist()])
             return pixels if shrink else upright(pixels, container)  # PyAV does not rotate
     raise unreadable(source, f"frame {missing[0]} of {container.num_frames}: {reason}")
 
 
-def _stacked(source: Source, frames: list[Pixels]) -> Pixels:
-    if len({frame.shape for frame in frames}) > 1:
-        raise unreadable(source, "its frames are not all of the same size")
-    return np.stack(frames)
+def upright(pixels: Pixels, container: Container) -> Pixels:
+    """Mirror stored frames `[U, H, W, 3]` and turn them, as they are to be shown."""
+    if container.picture.mirrored:
+        pixels = pixels[:, :, ::-1]
+    quarter_turns = -container.picture.rotation // 90  # numpy turns the other way
+    return np.ascontiguousarray(np.rot90(pixels, quarter_turns, axes=(1, 2)))
 
 
 def _rgb_frames(
@@ -239,6 +254,7 @@ def _rgb_frames(
     to_rgb: Any = VideoReformatter()  # caches its tables across frames
     with open_video(source) as (media, stream):
         for number, frame in _forward(media, stream, wanted, container.times, keys):
+            refuse_other_size(source, container.picture, frame)
             yield number, to_rgb.reformat(frame, format="rgb24").to_ndarray()
 
 

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.data.decode.images import read_image
+from bench.data.decode.limits import refuse_too_large
 from bench.data.media.media import FrameFolder, unreadable
 from bench.errors import MissingMedia
 
@@ -24,7 +25,7 @@ def read_pictures(folder: FrameFolder, names: Sequence[str]) -> npt.NDArray[np.u
     """Return the pictures of a folder as RGB, uint8 `[len(names), H, W, 3]`.
 
     Raises:
-        UnreadableMedia: one of them cannot be decoded, or their sizes differ.
+        UnreadableMedia: one of them cannot be decoded, their sizes differ, or they are too large.
     """
     made: npt.NDArray[np.uint8] | None = None
     for place, name in enumerate(names):
@@ -33,6 +34,7 @@ def read_pictures(folder: FrameFolder, names: Sequence[str]) -> npt.NDArray[np.u
         except MissingMedia as error:
             raise unreadable(folder, f"the picture {name} is missing") from error
         if made is None:
+            refuse_too_large(folder, *picture.shape[:2], num_frames=len(names))
             made = np.empty((len(names), *picture.shape), dtype=np.uint8)
         if picture.shape != made.shape[1:]:
             raise unreadable(

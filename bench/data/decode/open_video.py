@@ -1,13 +1,18 @@
-"""Open a video for single-threaded decoding, and explain what is wrong with a file."""
+"""Open a video for single-threaded decoding, and explain what is wrong with a file.
+
+Of several video streams, the film is the first that the container marks as default, else the first
+one: never an attached picture (a cover) or the thumbnails of chapters.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from stat import S_ISDIR
 from typing import Any
 
+from bench.data.decode.limits import LARGEST_PICTURE, refuse_too_large
 from bench.data.media.media import Source, missing, unreadable
 
 
@@ -22,7 +27,6 @@ def open_video(source: Source) -> Iterator[tuple[Any, Any]]:
         UnreadableMedia: it has no video.
     """
     import av  # loads FFmpeg
-    from av.stream import Disposition
 
     _refuse_missing(source)
     # Since PyAV 19, opening a file with metadata that is not UTF-8 raises no error.
@@ -35,16 +39,30 @@ def open_video(source: Source) -> Iterator[tuple[Any, Any]]:
         reason = "it is a web page, not a video" if is_page else f"FFmpeg: {error.strerror}"
         raise unreadable(source, reason) from error
     with media:
-        stream = media.streams.best("video")
-        if stream is None or stream.disposition & Disposition.attached_pic:
+        stream = _film(media.streams.video)
+        if stream is None:
             raise unreadable(source, "it has no video stream")
-        if stream.codec_context is None or media.format.name == "tty":
+        codec = stream.codec_context
+        if codec is None or media.format.name == "tty":
             raise unreadable(source, "it is not a video that this build of FFmpeg can decode")
-        stream.codec_context.thread_count = 1
-        stream.codec_context.thread_type = "NONE"
+        refuse_too_large(source, codec.height, codec.width)
+        codec.thread_count = 1
+        codec.thread_type = "NONE"
         # Otherwise damage is concealed with parts of other frames.
-        stream.codec_context.options = {"err_detect": "explode"}
+        codec.options = {"err_detect": "explode", "max_pixels": str(LARGEST_PICTURE)}
         yield media, stream
+
+
+def _film(streams: Sequence[Any]) -> Any:
+    """Return the stream that is decoded, or None."""
+    from av.stream import Disposition
+
+    pictures = Disposition.attached_pic | Disposition.timed_thumbnails
+    films = [stream for stream in streams if not stream.disposition & pictures]
+    # A broadcast may declare a stream of which it has no packet, and so no size.
+    films = [film for film in films if film.codec_context and film.codec_context.width] or films
+    defaults = [film for film in films if film.disposition & Disposition.default]
+    return next(iter(defaults or films), None)
 
 
 class Damage(Exception):  # noqa: N818 (a state of the file; callers turn it into a BenchError)

@@ -11,16 +11,19 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.data.decode.container import Container
+from bench.data.decode.limits import fits
 from bench.data.media.media import Source
 from bench.errors import UsageError
 from bench.types import IntArray
 
 Pixels = npt.NDArray[np.uint8]
 
-# Traits with which a decoder counts or seeks wrongly, so that it is not used even on request.
+# Traits with which a decoder counts or seeks wrongly, or may show another picture or stream: it is
+# not used even on request.
+OTHER_PICTURE = ("several video streams", "a turned picture")
 INEXACT = {
-    "decord": ("edit list", "open GOP", "no frame table", "ends early"),
-    "torchcodec": ("open GOP", "no frame table", "ends early"),
+    "decord": ("edit list", "open GOP", "no frame table", "ends early", *OTHER_PICTURE),
+    "torchcodec": ("open GOP", "no frame table", "ends early", *OTHER_PICTURE),
 }
 
 
@@ -28,18 +31,27 @@ class Refusal(Exception):  # noqa: N818 (not a failure: another decoder takes ov
     """A decoder cannot be trusted with this file; the text is the reason, in a few words."""
 
 
-def refuse_where_inexact(decoder: str, container: Container) -> None:
-    """Raise `Refusal` if a decoder is known to return wrong frames."""
+def read_elsewhere(decoder: str, source: Source, wanted: IntArray, container: Container) -> Pixels:
+    """Return the frames with these numbers, uint8 `[U, H, W, 3]`, from decord or torchcodec.
+
+    Raises:
+        Refusal: the decoder is known to be inexact with the file, fails, or gives another picture.
+        UsageError: torchcodec does not load.
+    """
     traits = [trait for trait in container.unusual if trait in INEXACT[decoder]]
     if traits:
         raise Refusal(f"inexact with {' and '.join(traits)}")
+    picture = container.picture
+    if not fits(picture.height, picture.width, len(wanted)):  # it has no small steps
+        raise Refusal("too many frames at once")
+    read = _read_decord if decoder == "decord" else _read_torchcodec
+    pixels = read(source, wanted, container)
+    if pixels.shape[1:3] != picture.shown:
+        raise Refusal(f"gives {pixels.shape[2]} x {pixels.shape[1]} pixels, not {picture}")
+    return pixels
 
 
-def read_decord(source: Source, wanted: IntArray, container: Container) -> Pixels:
-    """Return the frames with these numbers, upright, uint8 `[U, H, W, 3]`; raises `Refusal`.
-
-    decord applies the rotation itself.
-    """
+def _read_decord(source: Source, wanted: IntArray, container: Container) -> Pixels:
     import decord  # loads an FFmpeg of its own
     from decord._ffi.base import DECORDError, DECORDLimitReachedError
 
@@ -64,14 +76,7 @@ def read_decord(source: Source, wanted: IntArray, container: Container) -> Pixel
     return pixels
 
 
-def read_torchcodec(source: Source, wanted: IntArray, container: Container) -> Pixels:
-    """Like `read_decord`.
-
-    torchcodec applies the rotation itself if its metadata include it (since 0.11).
-
-    Raises:
-        UsageError: it does not load.
-    """
+def _read_torchcodec(source: Source, wanted: IntArray, container: Container) -> Pixels:
     try:
         from torchcodec.decoders import VideoDecoder
 
@@ -91,13 +96,7 @@ def read_torchcodec(source: Source, wanted: IntArray, container: Container) -> P
                 " build that fits torch, or use decoder='pyav'."
             ) from error
         raise Refusal(_in_short(error)) from error
-    return pixels if hasattr(reader.metadata, "rotation") else upright(pixels, container)
-
-
-def upright(pixels: Pixels, container: Container) -> Pixels:
-    """Turn stored frames by the container's rotation."""
-    quarter_turns = -container.rotation // 90  # numpy turns the other way
-    return np.ascontiguousarray(np.rot90(pixels, quarter_turns, axes=(1, 2)))
+    return pixels
 
 
 def _in_short(error: Exception) -> str:

@@ -130,9 +130,12 @@ def is_empty(media: Media) -> bool:
     return not isinstance(media, FrameFolder) and size == 0
 
 
-def unreadable(media: Media | InMemory, reason: str) -> UnreadableMedia:
-    """Return the error for a medium that exists but cannot be decoded."""
-    return UnreadableMedia(_sentence(media, reason))
+def unreadable(media: Media | InMemory, reason: str, advice: str = "") -> UnreadableMedia:
+    """Return the error for a medium that exists but cannot be decoded.
+
+    `advice` is the next step, if it is not to fetch or extract the medium again.
+    """
+    return UnreadableMedia(_sentence(media, reason, advice))
 
 
 def missing(media: Media | InMemory) -> MissingMedia:
@@ -147,7 +150,7 @@ def without_folder(error: Exception, media: Media) -> str:
     return str(error).replace(str(place(media)), place(media).name)
 
 
-def _sentence(media: Media | InMemory, reason: str) -> str:
+def _sentence(media: Media | InMemory, reason: str, better: str = "") -> str:
     medium = media.media if isinstance(media, InMemory) else media
     advice = "check the path"
     # The methods of Path raise an error if a parent folder is not accessible.
@@ -155,7 +158,7 @@ def _sentence(media: Media | InMemory, reason: str) -> str:
         advice = "extract its frames again"
     elif os.path.isfile(place(medium)):  # noqa: PTH113
         advice = f"fetch the {'file' if isinstance(medium, Path) else 'archive'} again"
-    return f"{media} cannot be decoded: {reason}; {advice}."
+    return f"{media} cannot be decoded: {reason}; {better or advice}."
 
 
 FILE, FRAMES, MEMBER, CELL = range(4)

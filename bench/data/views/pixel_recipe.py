@@ -10,7 +10,7 @@ import PIL
 import torch
 
 from bench.data.boxes.regions import RegionReadout
-from bench.data.decode.decode import decoder_versions
+from bench.data.decode.decode import decoder_versions, resolved
 from bench.data.views.augment import AUGMENTATIONS
 from bench.data.views.clip_frames import DRAWN, KEYFRAME
 from bench.data.views.key_views import (
@@ -95,7 +95,7 @@ class Recipe:
             "pixels": self._pixel_facts(),
             "decoder": {"pillow": PIL.__version__}
             if self.kind == "image"
-            else {"name": self.decoder, "versions": decoder_versions(self.decoder)},
+            else {"name": resolved(self.decoder), "versions": decoder_versions(self.decoder)},
             "seed": self.seed if self.has_drawn_clips else None,
         }
 
@@ -167,8 +167,7 @@ def keyframe_recipe(
 
     For an encoder with 224 pixels and patches of 16, the `whole` frame has a short side of 256, its
     `centre` is a square of 224. With `flip` every key frame is mirrored with probability 1/2.
-    Decoder `auto` means PyAV, which seeks with a cached index; decord reads the whole index of a
-    film each time it opens it.
+    PyAV seeks with a cached index; decord reads the whole index of a film each time it opens it.
 
     Raises:
         UsageError: a plan of several clips or views.
@@ -184,7 +183,7 @@ def keyframe_recipe(
         view=mirrored if flip else plain,
         size=view_size(plain, spec.image_size, spec.patch_size),
         flip=flip,
-        decoder="pyav" if decoder == "auto" else decoder,
+        decoder=resolved(decoder),
         seed=seed,
         patch=spec.patch_size,
     )

@@ -57,7 +57,7 @@ def examine(home: Path | None = None) -> list[Advice]:
         *_packages(),
         _checkout(),
         _gpu(),
-        _decoder("decord", optional=platform.machine() != "x86_64"),
+        _decoder("decord", optional=True),
         _decoder("av", optional=False),
         _decoder("torchcodec", optional=True),
         _codecs(),

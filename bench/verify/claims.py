@@ -97,6 +97,8 @@ def _plan(record: Record) -> Iterator[str]:
         departures.append(f"layer{'s' * (len(layers) > 1)} {', '.join(map(str, layers))}")
     if draws is not None and draws != usual_draws:
         departures.append(f"draws {draws}")
+    if (clips := config.get("score_clips", "protocol")) != "protocol":
+        departures.append(f"scored clips {clips}")
     for departure in departures:
         if not any(text.startswith(f"{departure} ") for text in record.protocol.deviations):
             yield (

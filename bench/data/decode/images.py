@@ -26,7 +26,7 @@ def read_image(media: Media) -> npt.NDArray[np.uint8]:
 
     Raises:
         MissingMedia: there is no such file.
-        UnreadableMedia: it is not an image, not complete, too large, or has values of no such range.
+        UnreadableMedia: not an image, or damaged, too large, or with values of no such range.
     """
     from PIL import Image  # only image tasks need it
 

@@ -151,13 +151,13 @@ def test_features_are_encoded_once_for_all_cuts(
     pictures: Path, tmp_path: Path, settings: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clips = Counter()
-    forward = encoding._forward
+    forward = encoding.forward
 
     def counted(*arguments: Any) -> Any:
         clips["calls"] += 1
         return forward(*arguments)
 
-    monkeypatch.setattr(encoding, "_forward", counted)
+    monkeypatch.setattr(encoding, "forward", counted)
     made = list(study(configs(pictures, *settings), machine_at(tmp_path), Silent(), **SHARES))
     assert len(made) == 10
     # 30 pictures to fit on and 12 to score on, 16 in a call: two calls and one.

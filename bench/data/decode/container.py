@@ -137,7 +137,7 @@ def _read_packets(media: Any, stream: Any) -> tuple[list[_Packet], Any, dict[byt
             if packet.size:
                 data, is_key = memoryview(packet), packet.is_keyframe
                 headers = picture_headers(codec, data, file_header, is_key=is_key)
-                if packet.has_sidedata("new_extradata"):
+                if is_key and packet.has_sidedata("new_extradata"):
                     headers += bytes(packet.get_sidedata("new_extradata"))
                 if not packets:
                     initial = headers

@@ -24,7 +24,10 @@ def picture_headers(codec: str, packet: memoryview, file_header: bytes, *, is_ke
     `codec` is FFmpeg's name, `file_header` the one that the container has for the stream.
     """
     if codec in NAL_UNITS:
-        _, sets, messages, size = NAL_UNITS[codec]
+        slices, sets, messages, size = NAL_UNITS[codec]
+        place = _length_bytes(codec, file_header)
+        if 0 < place < len(packet) and _kind(codec, packet[place]) in slices:  # nearly always
+            return b""
         return b"".join(
             bytes(unit)
             for kind, unit in nal_units(codec, packet, file_header)
@@ -44,16 +47,25 @@ def nal_units(codec: str, packet: memoryview, header: bytes) -> Iterator[tuple[i
     slices = NAL_UNITS[codec][0]
     for unit in _split(codec, packet, header):
         if len(unit):
-            kind = unit[0] & 31 if codec == "h264" else unit[0] >> 1 & 63
+            kind = _kind(codec, unit[0])
             yield kind, unit
             if kind in slices:
                 return
 
 
-def _split(codec: str, packet: memoryview, header: bytes) -> Iterator[memoryview]:
+def _kind(codec: str, first: int) -> int:
+    return first & 31 if codec == "h264" else first >> 1 & 63
+
+
+def _length_bytes(codec: str, header: bytes) -> int:
+    """Return how many bytes before a unit state its length, as in mp4 and mkv; 0: start codes."""
     place = 4 if codec == "h264" else 21
-    if header[:1] == b"\x01" and len(header) > place:  # mp4 and mkv: each unit after its length
-        width, start = (header[place] & 3) + 1, 0
+    return (header[place] & 3) + 1 if header[:1] == b"\x01" and len(header) > place else 0
+
+
+def _split(codec: str, packet: memoryview, header: bytes) -> Iterator[memoryview]:
+    width, start = _length_bytes(codec, header), 0
+    if width:
         while start + width < len(packet):
             end = start + width + int.from_bytes(packet[start : start + width], "big")
             yield packet[start + width : end]

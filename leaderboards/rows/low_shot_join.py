@@ -131,11 +131,17 @@ def _choices(record: Record) -> dict[str, str]:
         "features": f"{features.mode} {features.dtype} {features.precision}",
         "limit": str(config.get("limit") or "none"),
         "unreadable": str(config.get("on_unreadable", "stop")),
-        "decoder": str(config.get("decoder", "auto")),
+        "decoder": _decoder(record),
         "encoder options": _compact(config.get("encoder_options")),
         "task options": _compact({k: v for k, v in options.items() if k not in SHARE_OPTIONS}),
         **_settings(probe),
     }
+
+
+def _decoder(record: Record) -> str:
+    """Return the decoder of the configuration; `auto` was decord before it was PyAV."""
+    name = str(record.config.get("decoder", "auto"))
+    return f"{name} (decord)" if name == "auto" and "decord" in record.features.decoders else name
 
 
 def _settings(probe: ProbePart) -> dict[str, str]:

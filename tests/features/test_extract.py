@@ -3,6 +3,7 @@
 import json
 from collections import namedtuple
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,9 @@ from tests.features.small import (
     run,
     tiny_encoder,
 )
+from tests.media import write_video
 
+CASES = Path(__file__).parents[1] / "fixtures" / "cases" / "video"
 BOTH = ("vector", "tokens")
 
 
@@ -136,6 +139,27 @@ def test_a_second_request_decodes_and_encodes_nothing(manifest: Manifest, tmp_pa
     _, second = run(encoder, manifest, tmp_path, batch_size=64, workers=2)
     assert (second.decoded, second.encoder_calls, second.rows_read_from_store) == (0, 0, 9)
     assert second.decoders == first.decoders and second.repeated_frames == first.repeated_frames
+
+
+@pytest.mark.skipif(find_spec("decord") is None, reason="decord is not installed")
+def test_films_that_decord_would_show_otherwise_are_counted_with_the_reason(
+    tmp_path: Path,
+) -> None:
+    cases = [CASES / name for name in ("hflip.mp4", "tkhd90.mkv", "two_streams.mp4")]
+    manifest = make_manifest([*cases, write_video(tmp_path / "usual.mp4", 12)])
+    encoder = tiny_encoder()
+    by_decord, counts = run(
+        encoder, manifest, tmp_path, recipe=replace(RECIPE, decoder="decord"), dtype="float32"
+    )
+    assert counts.decoders == {
+        "decord": 1,
+        "pyav (decord: inexact with a turned picture)": 2,
+        "pyav (decord: inexact with several video streams)": 1,
+    }
+    by_pyav, counts = run(encoder, manifest, tmp_path, dtype="float32")
+    assert counts.decoders == {"pyav": 4} and counts.decoded == 4  # features of its own
+    for one, other in zip(by_decord.values(), by_pyav.values(), strict=True):
+        np.testing.assert_array_equal(one.read(np.arange(4)), other.read(np.arange(4)))
 
 
 def test_a_readout_that_is_there_is_not_written_again(

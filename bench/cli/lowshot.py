@@ -35,7 +35,7 @@ from bench.cli.options import (
     configs_of,
     machine_of,
 )
-from bench.cli.outcomes import exit_unless_complete, print_reasons
+from bench.cli.outcomes import any_unreportable, exit_as_verified, print_reasons
 from bench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def lowshot(
     _publish(outcomes, machine, out, targets)
     if refusal is not None:
         raise refusal
-    exit_unless_complete(outcomes)
+    exit_as_verified(outcomes, json_=json_)
 
 
 def _print(outcomes: Sequence[Outcome]) -> None:
@@ -191,15 +191,11 @@ def _publish(
     """Write the table of all low-shot records; it shows unreportable ones if any of ours is one."""
     from bench.publish.write_board import write_board  # pydantic and pyarrow: only where needed
 
-    include_all = _any_unreportable(outcomes)
+    include_all = any_unreportable(outcomes)
     options = {"targets": tuple(targets)}
     made = write_board(BOARD, machine.home, out, include_all=include_all, options=options)
     print_paths(made)
     leave(made)
-
-
-def _any_unreportable(outcomes: Sequence[Outcome]) -> bool:
-    return any(outcome.record.status == "not_reportable" for outcome in outcomes)
 
 
 def _numbers(text: str | None, option: str, kind: Callable[[str], N]) -> list[N]:

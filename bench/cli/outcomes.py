@@ -14,6 +14,9 @@ from bench.cli.console import echo
 
 if TYPE_CHECKING:
     from bench.evaluate.evaluate import Outcome
+    from bench.verify.findings import Verdict
+
+FAILED, DOUBTFUL = 5, 3
 
 
 @contextmanager
@@ -68,7 +71,46 @@ def print_reasons(outcomes: Sequence[Outcome]) -> None:
         echo(f"{status.replace('_', ' ')}: {reason}", err=True)
 
 
-def exit_unless_complete(outcomes: Sequence[Outcome]) -> None:
-    """Exit with code 3 if a record is not complete."""
-    if any(outcome.record.status != "complete" for outcome in outcomes):
-        raise typer.Exit(3)
+def any_unreportable(outcomes: Sequence[Outcome]) -> bool:
+    """Whether a record is not reportable, suspect or not."""
+    from bench.records.doubts import not_reportable  # pydantic: only where needed
+
+    records = [outcome.record for outcome in outcomes]
+    return any(
+        r.status == "not_reportable" or not_reportable(r.config, r.environment) for r in records
+    )
+
+
+def exit_as_verified(outcomes: Sequence[Outcome], *, json_: bool) -> None:
+    """Print what `bench verify` finds in the records and exit with its code.
+
+    Their own reasons were printed with them, except as JSON lines.
+    """
+    from bench.publish.results_repository import verify_paths  # pyarrow: only where needed
+
+    if not outcomes:
+        return
+    cache = outcomes[0].path.parents[1] / "cache"
+    verdicts = verify_paths(list(dict.fromkeys(o.path for o in outcomes)), cache=cache)
+    said = {reason for outcome in outcomes for reason in outcome.record.reasons if not json_}
+    found: dict[tuple[str, str], list[str]] = {}
+    for verdict in verdicts:
+        for one in verdict.findings:
+            if one.outcome != "ok" and one.sentence not in said:
+                named = f"record {verdict.record_id}: " if len(verdicts) > 1 else ""
+                found.setdefault((one.outcome, one.check), []).append(f"{named}{one.sentence}")
+    for (outcome, check), sentences in found.items():
+        more = len(sentences) - 1
+        rest = f" ({more} more like it: bench verify)" if more else ""
+        echo(f"{outcome}: {check}: {sentences[0]}{rest}", err=True)
+    exit_by(verdicts)
+
+
+def exit_by(verdicts: Sequence[Verdict]) -> None:
+    """Exit with code 5 if a record contradicts itself, 3 if one is suspect or not reportable."""
+    statuses = {verdict.status for verdict in verdicts}
+    recorded = {verdict.record.status for verdict in verdicts if verdict.record is not None}
+    if "failed" in statuses:
+        raise typer.Exit(FAILED)
+    if "suspect" in statuses or recorded - {"complete"}:
+        raise typer.Exit(DOUBTFUL)

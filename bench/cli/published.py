@@ -24,7 +24,7 @@ from bench.cli.options import (
     Workers,
     machine_of,
 )
-from bench.cli.outcomes import exit_unless_complete, printing
+from bench.cli.outcomes import any_unreportable, exit_as_verified, printing
 from bench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def fill(
         return
     outcomes, failures = _fill(left.runs, machine, json_=json_)
     failures = [*left.failures, *failures]
-    include_all = all_ or any(o.record.status == "not_reportable" for o in outcomes)
+    include_all = all_ or any_unreportable(outcomes)
     made = write_board(board, machine.home, out, include_all=include_all, options=options)
     if json_:
         print_paths(made)
@@ -126,7 +126,7 @@ def fill(
         print_files(made)
     _leave_failed(failures)
     leave(made)
-    exit_unless_complete(outcomes)
+    exit_as_verified(outcomes, json_=json_)
 
 
 def _fill(

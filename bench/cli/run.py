@@ -32,7 +32,7 @@ from bench.cli.options import (
     configs_of,
     machine_of,
 )
-from bench.cli.outcomes import exit_unless_complete, print_outcomes, printing
+from bench.cli.outcomes import exit_as_verified, print_outcomes, printing
 
 
 def run(
@@ -80,7 +80,7 @@ def run(
     )
     with printing(json_=json_) as outcomes:
         outcomes.extend(evaluate(runs))
-    exit_unless_complete(outcomes)
+    exit_as_verified(outcomes, json_=json_)
 
 
 def features(
@@ -167,4 +167,4 @@ def probe(
     machine = machine_of(home, None, device, 0, 1)
     outcomes = [probe_arrays(config, machine, train, score, TerminalProgress())]
     print_outcomes(outcomes, json_=json_)
-    exit_unless_complete(outcomes)
+    exit_as_verified(outcomes, json_=json_)

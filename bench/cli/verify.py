@@ -16,6 +16,7 @@ from rich.text import Text
 from bench.cli.compare import placed
 from bench.cli.console import TerminalProgress, echo, open_console
 from bench.cli.options import AllowCode, Data, Device, Home, Json, Workers
+from bench.cli.outcomes import FAILED, exit_by
 from bench.config import Machine, data_folder, home_folder
 from bench.errors import BenchError
 from bench.records.differences import Difference, as_json, short_text
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from bench.verify.findings import Verdict
 
 STYLES = {"ok": "green", "unchecked": "dim", "suspect": "yellow", "failed": "red"}
-FAILED, DOUBTFUL = 5, 3
 
 
 def verify(
@@ -67,12 +67,7 @@ def verify(
             echo(json.dumps(_verdict_facts(verdict)))
     else:
         _print_verdicts(verdicts, verbose=verbose)
-    statuses = {verdict.status for verdict in verdicts}
-    recorded = {verdict.record.status for verdict in verdicts if verdict.record is not None}
-    if "failed" in statuses:
-        raise typer.Exit(FAILED)
-    if "suspect" in statuses or recorded - {"complete"}:
-        raise typer.Exit(DOUBTFUL)
+    exit_by(verdicts)
 
 
 def replay(

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
-from bench.config import RunConfig
 from bench.data.boxes.regions import Regions
 from bench.data.manifest import Task
 from bench.evaluate.fit_and_score import Scored
@@ -18,10 +18,12 @@ from bench.evaluate.prepare import Job, departures
 from bench.evaluate.record_parts import Origin, metrics_part, probe_part, save_probe
 from bench.evaluate.split_features import Mode, RunFeatures, Split
 from bench.files import file_sha256
+from bench.metrics.accuracy import predict
 from bench.metrics.detections import ScoredBoxes
 from bench.records.box_predictions import frame_map_part, write_scored_boxes, write_truth
+from bench.records.doubts import constant, not_above_chance, not_reportable
 from bench.records.environment import stamp
-from bench.records.metrics import FrameMapPart, MetricsPart
+from bench.records.metrics import FrameMapPart, Metrics, MetricsPart
 from bench.records.record import (
     Artifact,
     ArtifactsPart,
@@ -30,6 +32,7 @@ from bench.records.record import (
     ProtocolPart,
     Record,
     SplitPart,
+    Status,
     TaskPart,
     TimingPart,
     TrainLabelsPart,
@@ -61,7 +64,7 @@ def assemble(
 ) -> tuple[Record, Path]:
     """Write predictions, probe and record of a finished run; return the record and its file.
 
-    `suspect` is the reason not to trust its number.
+    `suspect` is a reason not to trust its number; a number that gives one by itself is suspect too.
     """
     machine, record_id = features.machine, identity(job, features)
     folder = machine.home / "records"
@@ -70,11 +73,11 @@ def assemble(
     metrics, files = _scores(job, features.score, scored, folder, record_id)
     origin, environment = features.origin(), stamp(job.device)
     released = job.weights is not None
-    reasons = [*([suspect] if suspect else []), *_reasons(job.config, environment)]
+    status, reasons = _status(job, features, scored, metrics, environment, suspect)
     record = Record(
         id=record_id,
-        status="suspect" if suspect else "not_reportable" if reasons else "complete",
-        reasons=tuple(reasons),
+        status=status,
+        reasons=reasons,
         created=utc_now(),
         config=config_facts(job.config),
         task=_task_part(job.task, released=released),
@@ -245,11 +248,23 @@ def _timing(features: RunFeatures, scored: Scored, seconds: float) -> TimingPart
     )
 
 
-def _reasons(config: RunConfig, environment: Mapping[str, Any]) -> list[str]:
-    """List why a run is not reportable."""
-    reasons = []
-    if config.limit is not None:
-        reasons.append(f"limited to {config.limit} rows per split")
-    if environment.get("git_dirty"):
-        reasons.append("the code differs from its commit")
-    return reasons
+def _status(
+    job: Job,
+    features: RunFeatures,
+    scored: Scored,
+    metrics: Metrics,
+    environment: Mapping[str, Any],
+    suspect: str | None,
+) -> tuple[Status, tuple[str, ...]]:
+    """Return the status of a run and its reasons, by the rules that `bench verify` applies too."""
+    manifest, rows = features.score.manifest, features.score.rows
+    assert rows is not None
+    skip = job.config.on_unreadable == "skip"
+    total, is_floor = len(rows) if skip else len(manifest), features.origin().encoder.is_floor
+    doubts = [suspect, not_above_chance(metrics, total, is_floor=is_floor)]
+    if isinstance(metrics, MetricsPart):
+        predicted = predict(torch.from_numpy(scored.probabilities)).numpy()
+        doubts.append(constant(predicted, manifest.labels[rows]))
+    found = [doubt for doubt in doubts if doubt]
+    reasons = (*found, *not_reportable(config_facts(job.config), environment))
+    return "suspect" if found else "not_reportable" if reasons else "complete", reasons

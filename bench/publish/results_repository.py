@@ -21,11 +21,13 @@ RECORD_FILE = re.compile(rf"({ID.pattern})(\.json|\.parquet|-truth\.parquet)")
 ALLOWED = re.compile(r"(README|LICENSE).*|.*\.md|\..*", re.IGNORECASE)
 
 
-def verify_paths(paths: Sequence[Path], *, strict: bool = False) -> list[Verdict]:
+def verify_paths(
+    paths: Sequence[Path], *, strict: bool = False, cache: Path | None = None
+) -> list[Verdict]:
     """Verify record files, and all records below folders, with each other as controls.
 
     A record file is compared with the others in its folder. Below a folder an id may occur once,
-    and every file must belong to a record.
+    and every file must belong to a record. With `cache`, findings on record files are remembered.
 
     Raises:
         UsageError: a folder without records.
@@ -33,14 +35,17 @@ def verify_paths(paths: Sequence[Path], *, strict: bool = False) -> list[Verdict
     files = list(dict.fromkeys(path for path in paths if not path.is_dir()))
     verdicts = []
     for folder in dict.fromkeys(path.parent for path in files):
-        verdicts += _verify_files(folder, [path for path in files if path.parent == folder], strict)
+        named = [path for path in files if path.parent == folder]
+        verdicts += _verify_files(folder, named, strict, cache)
     for path in paths:
         if path.is_dir():
             verdicts += verify_tree(path, strict=strict)
     return verdicts
 
 
-def _verify_files(folder: Path, files: Sequence[Path], strict: bool) -> list[Verdict]:
+def _verify_files(
+    folder: Path, files: Sequence[Path], strict: bool, cache: Path | None
+) -> list[Verdict]:
     """Verify records of a folder together with the others there that can serve as controls."""
     known = {folder / f"{record.id}.json": record for record in readable(folder)}
     named = [known[path] for path in files if path in known]
@@ -49,7 +54,7 @@ def _verify_files(folder: Path, files: Sequence[Path], strict: bool) -> list[Ver
         for path, record in known.items()
         if path not in files and any(may_concern(one, record) for one in named)
     ]
-    return verify_all([*files, *controls], strict=strict)[: len(files)]
+    return verify_all([*files, *controls], strict=strict, cache=cache)[: len(files)]
 
 
 def verify_tree(root: Path, *, strict: bool = False) -> list[Verdict]:

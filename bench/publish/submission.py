@@ -71,9 +71,8 @@ def checked(paths: Sequence[Path]) -> list[Checked]:
         wrong = [f"{one.check}: {one.sentence}" for one in verdict.having("failed")]
         doubts = [f"{one.check}: {one.sentence}" for one in verdict.having("suspect")]
         record = verdict.record
-        if record is not None and record.status != "complete":
-            status, reasons = record.status.replace("_", " "), "; ".join(record.reasons)
-            doubts.append(f"the record is {status}: {reasons}")
+        if record is not None and record.status == "not_reportable":
+            doubts.append(f"the record is not reportable: {'; '.join(record.reasons)}")
         code = 5 if wrong or record is None else 3 if doubts else 0
         found.append(Checked(path=path, record=record, code=code, refusals=(*wrong, *doubts)))
     return found

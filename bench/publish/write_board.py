@@ -11,6 +11,7 @@ from bench import registry
 from bench.contracts import TEXT, Members, check_members, is_many, takes
 from bench.errors import UsageError
 from bench.publish.leaderboard import Column, Leaderboard, TableWriter
+from bench.records.doubts import not_reportable
 from bench.records.record import Record
 from bench.types import Settings
 from bench.verify.findings import Verdict
@@ -99,5 +100,7 @@ def _marked(verdict: Verdict) -> Record:
     if not found:
         return record
     reasons = tuple(dict.fromkeys([*record.reasons, *found]))
-    status = "suspect" if record.status == "complete" else record.status
+    limits = not_reportable(record.config, record.environment)
+    is_hidden = limits or record.status == "not_reportable"
+    status = "not_reportable" if is_hidden else "suspect"
     return record.model_copy(update={"status": status, "reasons": reasons})

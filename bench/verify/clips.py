@@ -11,6 +11,7 @@ import pyarrow as pa
 from bench.data.manifest import manifest_digest
 from bench.files import parse_json
 from bench.metrics.relabelling import find_relabelling
+from bench.records.doubts import constant
 from bench.records.predictions import Rows, read_rows
 from bench.records.record import Record
 from bench.records.record_files import prediction_facts
@@ -41,14 +42,11 @@ def check_clips(opened: Opened, record: Record) -> tuple[list[Finding], Counted]
         check_metrics(rows, record),
         _labels(rows, record),
     ]
-    first = rows.predicted[:1]
-    if len(rows.predicted) < 2 or len(np.unique(rows.labels)) < 2:
-        found.append(ok("constant", "there is only one class or one row"))
-    elif (rows.predicted == first).all():
-        found.append(suspect("constant", f"every row is predicted as class {first[0]}"))
+    if doubt := constant(rows.predicted, rows.labels[rows.scored]):
+        found.append(suspect("constant", doubt))
     else:
         num_classes = len(np.unique(rows.predicted))
-        found.append(ok("constant", f"{num_classes} different classes are predicted"))
+        found.append(ok("constant", f"classes that are predicted: {num_classes}"))
     return found, Counted(content=content, right=right, rows=len(rows.ids))
 
 

@@ -13,11 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from bench.errors import BenchError
-from bench.metrics.intervals import wilson
 from bench.metrics.mcnemar import mcnemar_above
+from bench.records.doubts import not_above_chance, percent
 from bench.records.metrics import MetricsPart
 from bench.records.record import Record
 from bench.verify.findings import Finding, ok, suspect, unchecked
@@ -98,19 +96,11 @@ def _chance(record: Record) -> list[Finding]:
     metrics = record.metrics
     if not isinstance(metrics, MetricsPart):
         return []  # mean AP has no chance level
-    if record.encoder.is_floor:
-        return [ok("chance", "a floor may be at chance")]
-    total = record.num_counted
-    if not total:
-        return [suspect("chance", "no row was scored")]
-    interval, chance = wilson(metrics.correct, total), _percent(metrics.chance)
-    if interval.low > metrics.chance:
-        return [ok("chance", f"above chance, {chance}")]
-    sentence = (
-        f"{metrics.correct} of {total} right ({_percent(metrics.correct / total)}, 95 % interval"
-        f" {_percent(interval.low)} to {_percent(interval.high)}) is not above chance, {chance}"
-    )
-    return [suspect("chance", sentence)]
+    is_floor = record.encoder.is_floor
+    if doubt := not_above_chance(metrics, record.num_counted, is_floor=is_floor):
+        return [suspect("chance", doubt)]
+    fine = "a floor may be at" if is_floor else "above"
+    return [ok("chance", f"{fine} chance, {percent(metrics.chance)}")]
 
 
 # ---------------------------------------------------------------------------------------- untrained
@@ -139,7 +129,7 @@ def _untrained(subject: Peer, others: Sequence[Peer], cache: Path | None) -> lis
         return [unchecked("control", f"{name} cannot be compared: {str(error).rstrip('.')}")]
     if p_above is None:
         return [unchecked("control", f"{name} was scored on other rows, or on too few videos")]
-    both = f"{_percent(record.headline)}, {name} {_percent(control.record.headline)}"
+    both = f"{percent(record.headline)}, {name} {percent(control.record.headline)}"
     if p_above > ALPHA:
         return [suspect("control", f"not better than untrained: {both}, one-sided p {p_above:.3g}")]
     return [ok("control", f"better than untrained: {both}, one-sided p {p_above:.2g}")]
@@ -246,7 +236,3 @@ def _easier(subject: Peer, other: Peer) -> str | None:
     return (
         f"its ground truth differs from that of record {other.record.id}, made from the same files"
     )
-
-
-def _percent(value: float) -> str:
-    return f"{np.round(100 * value, 1):g} %"

@@ -5,12 +5,13 @@ from __future__ import annotations
 import errno
 import json
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bench.files import file_sha256, parse_json
+from bench.records.doubts import not_reportable
 from bench.records.record import Artifact, Record, RecordError, seal_of
 from bench.records.record_files import parse_record, prediction_facts
 from bench.verify.claims import check_claims
@@ -78,9 +79,10 @@ def open_record(path: Path) -> Opened:
     files: dict[str, str] = {}
     if record is not None:
         files, found = _files(path.parent, record)
-        findings += [found, check_claims(record), _status(record)]
+        findings += [found, check_claims(record), *_status(record)]
         findings.append(check_selection(record, is_sealed=not _is_old(raw)))
         findings += [unchecked("marks", mark) for mark in record.marks]
+        findings += [unchecked("notes", note) for note in _notes(record)]
     return Opened(path=path, raw=raw, record=record, files=files, findings=tuple(findings))
 
 
@@ -191,16 +193,26 @@ def _tensors(facts: Path) -> list[str]:
 
 
 # --------------------------------------------------------------------------------------- the claims
-def _status(record: Record) -> Finding:
-    reasons = []
-    if record.config.get("limit") is not None:
-        reasons.append(f"limited to {record.config['limit']} rows per split")
-    if record.environment.get("git_dirty"):
-        reasons.append("the code differs from its commit")
+def _notes(record: Record) -> Iterator[str]:
+    """Yield what the run itself noted about its encoder and rows, which a reader has to judge."""
+    check = None if record.encoder.is_floor else record.encoder.check
+    if check is not None and check.fresh_norms:
+        yield (
+            f"{len(check.fresh_norms)} of {check.num_norms} normalisation layers hold the ones and"
+            " zeros that training starts from: are these the trained weights?"
+        )
+    if check is not None and check.is_blind:
+        yield "the encoder gave the same features for two different pictures"
+    for split in (record.data.fit, record.data.score):
+        yield from split.notes if split is not None else ()
+
+
+def _status(record: Record) -> list[Finding]:
+    reasons = not_reportable(record.config, record.environment)
     if reasons and record.status == "complete":
-        return failed("status", f"its status is complete, but: {' and '.join(reasons)}")
+        return [failed("status", f"its status is complete, but: {' and '.join(reasons)}")]
     if record.status == "suspect":
-        return suspect("status", "; ".join(record.reasons))
+        return [suspect("status", reason) for reason in record.reasons]
     if record.status == "not_reportable":
-        return ok("status", f"not reportable: {'; '.join(record.reasons)}")
-    return ok("status", "complete")
+        return [ok("status", f"not reportable: {'; '.join(record.reasons)}")]
+    return [ok("status", "complete")]

@@ -90,11 +90,13 @@ def _examined(opened: Opened, cache: Path | None) -> tuple[Peer | None, list[Fin
 
 
 def _verdict(opened: Opened, findings: Sequence[Finding], strict: bool) -> Verdict:
+    found = {finding.sentence for finding in findings if finding.check != "status"}
     checked = [
         suspect(finding.check, f"not checked: {finding.sentence}")
         if strict and finding.outcome == "unchecked"
         else finding
         for finding in findings
+        if finding.check != "status" or finding.sentence not in found  # said by its own check
     ]
     return Verdict(
         record_id=opened.record_id, path=opened.path, findings=tuple(checked), record=opened.record

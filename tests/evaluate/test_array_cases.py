@@ -125,3 +125,43 @@ def test_scored_rows_that_are_training_rows_are_noted(bench: Bench, tmp_path: Pa
     [note] = record["data"]["score"]["notes"]
     assert note == "2 of 10 scored rows have the features of a training row: 3, 7"
     assert record["data"]["fit"]["notes"] == []
+
+
+@pytest.mark.parametrize(
+    ("case", "doubts"),
+    [
+        ("rn", ["40 of 200 right (20 %, 95 % interval 15 % to 26.1 %) is not above chance, 20 %"]),
+        ("const", [
+            "10 of 50 right (20 %, 95 % interval 11.2 % to 33 %) is not above chance, 20 %",
+            "every row is predicted as class 2",
+        ]),
+    ],
+)  # fmt: skip
+def test_a_run_at_chance_says_so_itself_and_ends_as_its_verification_does(
+    bench: Bench, tmp_path: Path, case: str, doubts: list[str]
+) -> None:
+    files = ("--train", CASES / f"{case}.npz", "--score", CASES / f"{case}s.npz")
+    code, out, err = bench("probe", *files, "--json")
+    record = json.loads(out)
+    assert record["status"] == "suspect" and record["reasons"][: len(doubts)] == doubts
+    assert code == 3 and all(f"{doubt}\n" in err for doubt in doubts)
+    code, out, _ = bench("verify", record["id"], "--home", tmp_path / "home", "--json")
+    findings = json.loads(out)["findings"]
+    said = [one["sentence"] for one in findings if one["outcome"] == "suspect"]
+    assert code == 3 and sorted(said[-len(doubts) :]) == sorted(doubts)
+    for one in findings:  # and what verification cannot check
+        assert one["outcome"] != "unchecked" or f"unchecked: {one['check']}: " in err
+    again, _, err = bench("probe", *files)  # kept
+    assert again == 3 and "not above chance" in err
+
+
+def test_a_kept_record_that_was_changed_is_not_served_as_if_it_were_sound(
+    bench: Bench, tmp_path: Path
+) -> None:
+    x, y = np.eye(8, dtype=np.float32)[np.arange(80) % 8], np.arange(80) % 8
+    train, score = (written(tmp_path / f"{name}.npz", x, y) for name in ("a", "b"))
+    record = probed(bench, train, score, "-p", "knn", "--set", "k=1")
+    path = tmp_path / "home" / "records" / f"{record['id']}.json"
+    path.write_text(path.read_text().replace(record["created"], "2020-01-01T00:00:00Z"))
+    code, _, err = bench("probe", "--train", train, "--score", score, "-p", "knn", "--set", "k=1")
+    assert code == 5 and "failed: seal: " in err, err

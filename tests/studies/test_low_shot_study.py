@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench.cli.lowshot import _any_unreportable, _print
+from bench.cli.lowshot import _print
+from bench.cli.outcomes import any_unreportable
 from bench.config import Machine, RunConfig, expand
 from bench.data.discover.split_files import read_split
 from bench.errors import UsageError
@@ -381,8 +382,8 @@ def test_suspect_records_do_not_bring_unreportable_ones_into_the_table() -> None
         sound_record(status=status, reasons=() if status == "complete" else ("why",))
         for status in ("complete", "suspect", "not_reportable")
     )
-    assert not _any_unreportable(outcomes_of(whole, suspect))
-    assert _any_unreportable(outcomes_of(whole, hurried))
+    assert not any_unreportable(outcomes_of(whole, suspect))
+    assert any_unreportable(outcomes_of(whole, hurried))
 
 
 def test_command_refuses_what_is_no_number(bench: Bench, pictures: Path) -> None:

@@ -164,10 +164,11 @@ def _metric(record: Record, name: str, folder: Path) -> dict[str, Any]:
         args["unreadable"] = _lost(record)
     if record.protocol.deviations:
         args["deviations"] = list(record.protocol.deviations)
+    caveat = f"; {record.caveat}" if record.caveat else ""
     return {
         "type": kind,
         "value": _percent(record.value(name)),
-        "name": f"{title} in percent ({measurement(record)})",
+        "name": f"{title} in percent ({measurement(record)}){caveat}",
         "args": args,
     }
 
@@ -198,6 +199,8 @@ def _notes(record: Record, folder: Path) -> str:
         f"{METRICS[record.task.metric][1]} in percent ({measurement(record)})",
         f"split {record.task.score_split}, n = {record.num_counted:,}",
     ]
+    if record.caveat:
+        parts.insert(1, record.caveat)
     if interval is not None:
         low, high = _percent(interval.low), _percent(interval.high)
         parts.append(f"95 % interval {low} to {high} ({interval.method})")

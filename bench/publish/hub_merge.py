@@ -74,8 +74,8 @@ def merged(index: Any, name: str, results: Sequence[Mapping[str, Any]]) -> list[
                 # Drop metrics with the same names on the same data that have another source.
                 is_same = model is models[0] and _identity(one) == _identity(ours)
                 if not is_same and _identity(one)[:-1] == _identity(ours)[:-1]:
-                    names = {metric["name"] for metric in ours["metrics"]}
-                    one["metrics"] = [m for m in one["metrics"] if m.get("name") not in names]
+                    names = {_name(metric) for metric in ours["metrics"]}
+                    one["metrics"] = [m for m in one["metrics"] if _name(m) not in names]
     for ours in results:
         _insert(models[0]["results"], ours)
     for model in models:
@@ -112,11 +112,16 @@ def _insert(results: list[dict[str, Any]], ours: Mapping[str, Any]) -> None:
         results.append(copy.deepcopy(dict(ours)))
         return
     for metric in ours["metrics"]:
-        places = [i for i, one in enumerate(twin["metrics"]) if one.get("name") == metric["name"]]
+        places = [i for i, one in enumerate(twin["metrics"]) if _name(one) == _name(metric)]
         if places:
             twin["metrics"][places[0]] = dict(metric)
         else:
             twin["metrics"].append(dict(metric))
+
+
+def _name(metric: Mapping[str, Any]) -> str:
+    """Return the name of a metric without the doubts about its number."""
+    return str(metric.get("name")).partition(";")[0]
 
 
 def _identity(result: Mapping[str, Any]) -> tuple[str, ...]:

@@ -31,14 +31,14 @@ from bench.publish.bundles import (
 from bench.publish.local_paths import places, without_places
 from bench.publish.results_repository import readable
 from bench.records.box_predictions import read_scored_boxes
-from bench.records.record import Record, RecordError
+from bench.records.record import Record, RecordError, seal_of
 from bench.records.record_files import kept_file, parse_record, prediction_facts, read_record
-from bench.verify.verify_records import verify
+from bench.verify.verify_records import marked, verify
 
 
 @dataclass(frozen=True, kw_only=True)
 class Checked:
-    """A verified record; `refusals` say why it should not be published.
+    """A verified record, marked with its doubts; `refusals` say why it should not be published.
 
     `code` is the resulting exit code: 5 if something contradicts it, 3 if its number is suspect or
     not reportable, else 0.
@@ -70,9 +70,9 @@ def checked(paths: Sequence[Path]) -> list[Checked]:
         verdict = verify(path, others=others[path.parent], cache=cache)
         wrong = [f"{one.check}: {one.sentence}" for one in verdict.having("failed")]
         doubts = [f"{one.check}: {one.sentence}" for one in verdict.having("suspect")]
-        record = verdict.record
-        if record is not None and record.status == "not_reportable":
-            doubts.append(f"the record is not reportable: {'; '.join(record.reasons)}")
+        record = verdict.record if wrong or verdict.record is None else marked(verdict)
+        if verdict.record is not None and verdict.record.status == "not_reportable":
+            doubts.append(f"the record is {verdict.record.caveat}")
         code = 5 if wrong or record is None else 3 if doubts else 0
         found.append(Checked(path=path, record=record, code=code, refusals=(*wrong, *doubts)))
     return found
@@ -96,7 +96,7 @@ def submit(
         code, sentences, folder, is_new = one.code, one.refusals, None, False
         if one.record is not None and code != 5 and (not code or include_suspect):
             try:
-                folder, is_new = bundle(one.path, out, with_probe=with_probe, keep_paths=keep_paths)
+                folder, is_new = bundle(one, out, with_probe=with_probe, keep_paths=keep_paths)
                 code = 0
             except BenchError as error:
                 code, sentences = error.exit_code, (str(error),)
@@ -110,9 +110,11 @@ def submit(
 
 
 def bundle(
-    path: Path, out: Path, *, with_probe: bool = False, keep_paths: bool = False
+    one: Checked, out: Path, *, with_probe: bool = False, keep_paths: bool = False
 ) -> tuple[Path, bool]:
     """Write the bundle of one record; return its folder, and whether anything was written.
+
+    A suspect record is suspect in the bundle, also if only the records next to it say so.
 
     Identical files that exist are kept; the record is written last, so an interrupted bundle has
     none.
@@ -121,8 +123,9 @@ def bundle(
         RecordError: the record or one of its files is not sound, its classes are unknown, another
             bundle exists there, or its id depends on a local path.
     """
-    record = read_record(path)
-    fields = parse_json(path.read_text(encoding="utf-8"))
+    path, record = one.path, read_record(one.path)
+    original = parse_json(path.read_text(encoding="utf-8"))
+    fields = _with_verdict(original, one.record)
     cut = fields if keep_paths else without_places(fields)
     left = next(places(cut), None)
     if left is not None and not keep_paths:
@@ -136,7 +139,7 @@ def bundle(
             f"record {record.id} has an address with a user, password, query or fragment, which"
             " is not published; leave out --keep-paths."
         )
-    if cut != fields:
+    if cut != original:
         text = f"{json.dumps(cut, indent=2, ensure_ascii=False, allow_nan=False)}\n".encode()
     parse_record(text.decode(), f"the bundle of {record.id}")
     folder = out / place_of(cut)
@@ -168,6 +171,15 @@ def bundle(
 
 
 # ----------------------------------------------------------------------------------------- contents
+def _with_verdict(fields: Mapping[str, Any], verified: Record | None) -> dict[str, Any]:
+    """Return the fields of a record with status and reasons of the verified one, sealed again."""
+    told = {"status": verified.status, "reasons": [*verified.reasons]} if verified else {}
+    changed = {**fields, **told}
+    if changed == fields or fields.get("seal") is None:
+        return changed
+    return {**changed, "seal": seal_of(changed)}
+
+
 def _texts(record: Record, fields: Mapping[str, Any], folder: Path) -> dict[str, str]:
     predictions = kept_file(record, "predictions", folder)
     ids, labels = predicted_rows(predictions)

@@ -11,11 +11,8 @@ from bench import registry
 from bench.contracts import TEXT, Members, check_members, is_many, takes
 from bench.errors import UsageError
 from bench.publish.leaderboard import Column, Leaderboard, TableWriter
-from bench.records.doubts import not_reportable
-from bench.records.record import Record
 from bench.types import Settings
-from bench.verify.findings import Verdict
-from bench.verify.verify_records import verify_folder
+from bench.verify.verify_records import marked, verify_folder
 
 BOARD: Members = {
     **dict.fromkeys(("name", "title"), TEXT),
@@ -65,7 +62,7 @@ def write_board(
         for verdict in verdicts
         if verdict.status == "failed"
     )
-    records = [_marked(verdict) for verdict in verdicts if verdict.status != "failed"]
+    records = [marked(verdict) for verdict in verdicts if verdict.status != "failed"]
     records.sort(key=lambda record: (record.created, record.id))
     board = replace(board, records=folder, refused=refused)
     write = writer_of(board)
@@ -90,17 +87,3 @@ def writer_of(board: Leaderboard) -> TableWriter:
     write = board.write or default.write
     assert write
     return write
-
-
-def _marked(verdict: Verdict) -> Record:
-    """Return a record, marked suspect if a control says so, unless it is not reportable."""
-    record = verdict.record
-    assert record is not None  # only a failed verdict has none
-    found = verdict.reasons("suspect")
-    if not found:
-        return record
-    reasons = tuple(dict.fromkeys([*record.reasons, *found]))
-    limits = not_reportable(record.config, record.environment)
-    is_hidden = limits or record.status == "not_reportable"
-    status = "not_reportable" if is_hidden else "suspect"
-    return record.model_copy(update={"status": status, "reasons": reasons})

@@ -402,6 +402,13 @@ class Record(RecordPart):
         return number
 
     @property
+    def caveat(self) -> str:
+        """Why it is not complete: `suspect: ...` or `not reportable: ...`; empty if it is."""
+        if self.status == "complete":
+            return ""
+        return f"{self.status.replace('_', ' ')}: {'; '.join(self.reasons)}"
+
+    @property
     def chance(self) -> float | None:
         """The accuracy of guessing; None if undefined, as for mean AP."""
         return self.metrics.chance if isinstance(self.metrics, MetricsPart) else None

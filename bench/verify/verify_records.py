@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from bench.records.doubts import not_reportable
 from bench.records.record import Record
 from bench.verify.boxes import check_boxes
 from bench.verify.cache import cached
@@ -66,6 +67,23 @@ def verify_all(
         found = controls(subject, rows, cache) if subject else []
         verdicts.append(_verdict(opened, [*findings, *found], strict))
     return verdicts
+
+
+def marked(verdict: Verdict) -> Record:
+    """Return the record of a verdict that has not failed, suspect if a check says so.
+
+    One that is not reportable stays that, with the doubts among its reasons.
+    """
+    record = verdict.record
+    assert record is not None  # only a failed verdict has none
+    found = verdict.reasons("suspect")
+    if not found:
+        return record
+    limits = not_reportable(record.config, record.environment)
+    is_limited = limits or record.status == "not_reportable"
+    reasons = tuple(dict.fromkeys([*record.reasons, *found]))
+    status = "not_reportable" if is_limited else "suspect"
+    return record.model_copy(update={"status": status, "reasons": reasons})
 
 
 def _examined(opened: Opened, cache: Path | None) -> tuple[Peer | None, list[Finding]]:

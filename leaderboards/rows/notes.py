@@ -100,7 +100,7 @@ def notes_on(
         _probe(record, reference),
         _training(record, reference, is_named, draws),
         _rows(record),
-        status_note(record),
+        record.caveat,
         *record.marks,
     ]
     return [note for note in notes if note]
@@ -109,7 +109,7 @@ def notes_on(
 def own_notes(record: Record) -> list[str]:
     """Return the notes on a record that do not depend on its column."""
     notes = (_deviations(record), best_on_score(record), _pretrained_on_task(record))
-    on_rows = (_rows(record), status_note(record), *record.marks)
+    on_rows = (_rows(record), record.caveat, *record.marks)
     return [note for note in (*notes, *on_rows) if note]
 
 
@@ -250,10 +250,3 @@ def _rows(record: Record) -> str:
     what = "boxes" if record.task.unit == "box" else "rows"
     rows = f"scored {metrics.scored:,} of {metrics.expected:,} {what} ({'; '.join(parts)})"
     return f"{rows}; the rest could change the result by up to {width:.1f} points"
-
-
-def status_note(record: Record) -> str:
-    """Return why a record is not complete; empty if it is."""
-    if record.status == "complete":
-        return ""
-    return f"{record.status.replace('_', ' ')}: {'; '.join(record.reasons)}"

@@ -7,7 +7,7 @@ from statistics import median
 from bench.metrics.frame_rows import Fate
 from bench.records.metrics import FrameMapPart, MetricsPart
 from bench.records.record import Record, SplitPart
-from leaderboards.rows.notes import best_on_score, status_note
+from leaderboards.rows.notes import best_on_score
 
 SAMPLES_SHOWN = 5
 
@@ -18,7 +18,7 @@ def facts_of(record: Record) -> dict[str, list[str]]:
     facts = {
         "Record": [
             f"{record.id}, {record.created}; rerun with bench run records/{record.id}.json",
-            *[status_note(record)] * (record.status != "complete"),
+            *[record.caveat] * (record.status != "complete"),
             *record.marks,
         ],
         "Protocol": [

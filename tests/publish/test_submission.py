@@ -26,6 +26,7 @@ from tests.sound_record import sound_fields
 NETWORK = ["--set", "encoder.num_heads=3", "--set", "encoder.num_frames=8"]
 NETWORK += ["--set", "encoder.image_size=48"]
 GOLDEN = Path(__file__).parents[1] / "fixtures" / "records"
+CASES = Path(__file__).parents[1] / "fixtures" / "cases" / "features"
 
 
 def bench_run(*words: object) -> None:
@@ -192,6 +193,33 @@ def test_record_that_is_not_reportable_is_refused_unless_it_is_wanted(
     assert code == 3 and not out and "refused: the record is not reportable: limited to 6" in err
     code, out, err = submit(record, "--include-suspect")
     assert code == 0 and out and "bundled anyway: the record is not reportable" in err
+
+
+def test_what_is_suspect_is_suspect_in_its_bundle_and_in_a_model_card(
+    bench: Bench, submit: Bench, tmp_path: Path
+) -> None:
+    """Also if the record calls itself complete."""
+    noise = [CASES / "rn.npz", CASES / "rns.npz"]
+    _, out, _ = bench("probe", "--train", noise[0], "--score", noise[1], "--json")
+    path = tmp_path / "home" / "records" / f"{json.loads(out)['id']}.json"
+    as_complete(path)
+    sentence = "40 of 200 right (20 %, 95 % interval 15 % to 26.1 %) is not above chance, 20 %"
+    assert submit(path)[0] == 3
+    code, out, err = submit(path, "--include-suspect")
+    assert code == 0 and f"bundled anyway: chance: {sentence}" in err
+    folder = Path(out.strip())
+    held = json.loads((folder / path.name).read_text())
+    assert (held["status"], held["reasons"]) == ("suspect", [sentence])
+    assert held["seal"] == seal_of(held)
+    for where in (folder, folder / path.name, tmp_path / "results"):
+        code, out, err = bench("verify", where)
+        assert code == 3 and "not above chance" in " ".join(out.split()), err
+    assert "already there" in submit(path, "--include-suspect")[1]
+    card = ("card", path, "--dataset", "rns=me/noise", "--include-suspect", "--out", tmp_path / "m")
+    assert bench(*card)[0] == 0 and bench(*card)[1] == ""
+    for name in ("README.md", ".eval_results/rns.yaml"):
+        text = (tmp_path / "m" / name).read_text()
+        assert text.count(f"; suspect: {sentence}") == 1
 
 
 def test_refused_record_does_not_keep_the_others_back(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,6 +26,8 @@ from bench.features.store import FeatureSet, RowFeatures, RowNote
 from bench.preflight.check_task import check_planned
 from bench.types import FeatureSource, IntArray, Progress, Reads
 
+log = logging.getLogger(__name__)
+
 AUTO_SHARE = 0.2  # of the free disk; features that need more are computed live
 
 Mode = Literal["stored", "live"]
@@ -34,15 +37,16 @@ Mode = Literal["stored", "live"]
 class Split:
     """One split of a run: its rows and its features.
 
-    `keys` name the features by readout, `modes` say which are stored; available features are
-    `kept`, on disk or in memory. After opening, `rows` are the readable rows, `missing` the ids
-    without media and `undecodable` the reasons by id. `extraction` is None for features from
-    elsewhere.
+    `keys` name the features by readout, `modes` say which are stored, `too_large` why some are not;
+    available features are `kept`, on disk or in memory. After opening, `rows` are the readable
+    rows, `missing` the ids without media and `undecodable` the reasons by id. `extraction` is None
+    for features from elsewhere.
     """
 
     manifest: Manifest
     keys: Mapping[Reads, str]
     modes: Mapping[Reads, Mode]
+    too_large: Mapping[Reads, str] = field(default_factory=dict)
     extraction: Extraction | None = None
     kept: dict[Reads, RowFeatures] = field(default_factory=dict)
     rows: IntArray | None = None
@@ -121,13 +125,25 @@ class RunFeatures:
     def _split(self, extraction: Extraction) -> Split:
         extraction = extraction.reading(self.reads)
         sets = extraction.feature_sets(self.machine.home, self.progress)
-        live = extraction.draws is None or self.prepared.config.features == "live"
-        modes: dict[Reads, Mode] = {
-            reads: "live" if live or self._is_too_large(store, extraction.manifest) else "stored"
+        live, manifest = extraction.draws is None, extraction.manifest
+        live |= self.prepared.config.features == "live"
+        too_large = {
+            reads: f"{reads} features of {manifest.split}"
+            f" ({store.row_bytes * len(manifest) / 1e9:,.1f} GB) need more than a fifth of the free"
+            " disk and are computed live, anew in every pass; to store them, use"
+            " --set features=stored"
             for reads, store in sets.items()
+            if not live and self._is_too_large(store, manifest)
+        }
+        for sentence in too_large.values():
+            log.warning("%s: %s", manifest.name, sentence)
+        modes: dict[Reads, Mode] = {
+            reads: "live" if live or reads in too_large else "stored" for reads in sets
         }
         keys = {reads: store.digest for reads, store in sets.items()}
-        return Split(manifest=extraction.manifest, keys=keys, modes=modes, extraction=extraction)
+        return Split(
+            manifest=manifest, keys=keys, modes=modes, too_large=too_large, extraction=extraction
+        )
 
     def _is_too_large(self, store: FeatureSet, manifest: Manifest) -> bool:
         """Whether the features that are not stored yet would take too much of the disk."""

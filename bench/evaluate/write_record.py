@@ -41,6 +41,7 @@ from bench.records.record import (
 )
 from bench.records.record_files import write_predictions, write_record
 from bench.records.run_id import RunIdentity, config_facts, plain, protocol_digest
+from bench.types import Reads
 
 
 def identity(job: Job, features: RunFeatures) -> str:
@@ -90,8 +91,8 @@ def assemble(
         encoder=origin.encoder,
         plan=origin.plan,
         data=DataPart(
-            fit=None if released else split_part(features.fit),
-            score=split_part(features.score),
+            fit=None if released else split_part(features.fit, job.probe.reads),
+            score=split_part(features.score, job.probe.reads),
         ),
         features=_features_part(job, features, origin),
         train_labels=None if released else _train_labels(job.task, features.fit),
@@ -145,8 +146,8 @@ def _scores(
     return metrics, {"predictions": predictions}
 
 
-def split_part(split: Split) -> SplitPart:
-    """Account for every listed row of an opened split."""
+def split_part(split: Split, reads: Reads) -> SplitPart:
+    """Account for every listed row of an opened split whose features are those of a readout."""
     assert split.rows is not None
     return SplitPart(
         digest=split.manifest.digest,
@@ -158,7 +159,7 @@ def split_part(split: Split) -> SplitPart:
         excluded=dict(split.manifest.excluded),
         layout=split.manifest.layout,
         boxes=_boxes(split.manifest.regions),
-        notes=split.manifest.notes,
+        notes=(*split.manifest.notes, *filter(None, [split.too_large.get(reads)])),
     )
 
 

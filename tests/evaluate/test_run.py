@@ -354,7 +354,11 @@ def test_live_run_has_its_own_identity_and_true_facts(records: Records, video_se
 
 
 def test_probe_is_stored_or_live_whatever_runs_beside_it(
-    records: Records, video_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    records: Records,
+    video_set: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     from bench.evaluate import split_features
 
@@ -365,7 +369,12 @@ def test_probe_is_stored_or_live_whatever_runs_beside_it(
     monkeypatch.setattr("bench.features.extract._check_space", lambda *_: None)
     common = [*TINY, "--data", video_set, "--set", "probe.epochs=2"]
     [alone] = records(*common, "-p", "linear", "--home", tmp_path / "a")
-    [_, beside] = records(*common, "-p", "attentive,linear", "--home", tmp_path / "b")
+    assert not caplog.messages
+    [live, beside] = records(*common, "-p", "attentive,linear", "--home", tmp_path / "b")
+    for split in ("fit", "score"):
+        [note] = live["data"][split]["notes"]
+        assert "tokens features" in note and "are computed live" in note
+        assert f"folder: {note}" in caplog.messages and not beside["data"][split]["notes"]
     assert alone["id"] == beside["id"] and beside["features"]["mode"] == "stored"
     assert alone["artifacts"]["predictions"] == beside["artifacts"]["predictions"]
 

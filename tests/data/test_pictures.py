@@ -13,7 +13,7 @@ from av.stream import Disposition
 from bench.data.decode import limits
 from bench.data.decode.container import inspect
 from bench.data.decode.decode import Frames, read_frames
-from bench.data.decode.picture_headers import picture_headers
+from bench.data.decode.picture_headers import OWN_SIZE, picture_headers
 from bench.data.media.media import FrameFolder
 from bench.errors import UnreadableMedia
 from tests.media import paint, put_matrix, write_video
@@ -416,6 +416,40 @@ def test_a_size_between_keyframes_of_vp9_is_found() -> None:
         bits += "0" * (-len(bits) % 8)
         data = int(bits, 2).to_bytes(len(bits) // 8, "big")
         assert picture_headers("vp9", memoryview(data), b"", is_key=False) == size
+
+
+@pytest.mark.parametrize("choose", [start, everything])
+def test_an_av1_film_with_a_size_for_each_frame_is_refused(
+    tmp_path: Path, choose: Callable[..., np.ndarray]
+) -> None:
+    scaled = {"preset": "10", "svtav1-params": "resize-mode=2"}  # at random
+    path = write_video(tmp_path / "v.mp4", 20, codec="libsvtav1", size=(320, 192), options=scaled)
+    assert len({frame.shape for frame in frames_of(path)}) > 4
+    with pytest.raises(UnreadableMedia, match=r"its picture changes from \d+ x \d+ to \d+ x \d+"):
+        read(path, "auto", choose)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".webm"])
+def test_av1_films_of_one_size_are_read(tmp_path: Path, suffix: str) -> None:
+    for name, setting in (
+        ("plain", "tune=0"),
+        ("halved", "resize-mode=1:resize-denom=16:resize-kf-denom=16"),
+    ):
+        options = {"preset": "10", "svtav1-params": setting}
+        path = write_video(
+            tmp_path / f"{name}{suffix}", 30, codec="libsvtav1", size=(192, 128), options=options
+        )
+        with av.open(str(path)) as media:
+            header = media.streams.video[0].codec_context.extradata or b""
+            packets = [packet for packet in media.demux(video=0) if packet.size]
+            found = {
+                picture_headers("av1", memoryview(packet), header, is_key=packet.is_keyframe)
+                for packet in packets
+            }
+        assert (OWN_SIZE in found) == (name == "halved")
+        pixels = read(path, "auto").pixels
+        np.testing.assert_array_equal(pixels, stored(path))
+        assert pixels.shape == ((30, 128, 192, 3) if name == "plain" else (30, 64, 96, 3))
 
 
 # ----------------------------------------------------------------------------------------- limits

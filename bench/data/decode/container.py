@@ -16,7 +16,7 @@ import numpy as np
 
 from bench.data.decode.open_video import Damage, decoded, intact_packets, open_video
 from bench.data.decode.picture import Picture, refuse_change, refuse_other_size
-from bench.data.decode.picture_headers import nal_units, picture_headers
+from bench.data.decode.picture_headers import OWN_SIZE, nal_units, picture_headers
 from bench.data.decode.truncation import missing_bytes
 from bench.data.media.media import Source, unreadable
 from bench.types import IntArray
@@ -97,16 +97,10 @@ def inspect(source: Source) -> Container:
         # the frames up to there are all present and correctly numbered.
         times = times[times <= (packets[-1].decoding_time or 0)]
         unusual = (*unusual, "ends early")
-    elif num_frames == 0:
-        unusual = (*unusual, "no frame table")
-        with open_video(source) as (media, stream):
-            try:
-                for frame in decoded(media, stream):
-                    num_frames += 1
-                    refuse_other_size(source, picture, frame)
-            except Damage as error:
-                reason = f"{error}, and its frames cannot be counted"
-                raise unreadable(source, reason) from error
+    elif num_frames == 0 or OWN_SIZE in suspects:
+        unusual = unusual if num_frames else (*unusual, "no frame table")
+        num_decoded = _decode_all(source, picture)
+        num_frames = num_frames or num_decoded
     return Container(
         num_frames=num_frames,
         fps=float(rate or 0),
@@ -117,6 +111,20 @@ def inspect(source: Source) -> Container:
         keys=keys[:0] if "open GOP" in unusual or damage else keys,
         tick=float(tick or 0),
     )
+
+
+def _decode_all(source: Source, picture: Picture) -> int:
+    """Count the frames, and refuse those of another size."""
+    count = 0
+    with open_video(source) as (media, stream):
+        try:
+            for frame in decoded(media, stream):
+                count += 1
+                refuse_other_size(source, picture, frame)
+        except Damage as error:
+            reason = f"{error}, and its frames cannot be counted"
+            raise unreadable(source, reason) from error
+    return count
 
 
 def _read_packets(media: Any, stream: Any) -> tuple[list[_Packet], Any, dict[bytes, Any], str]:
@@ -141,7 +149,7 @@ def _read_packets(media: Any, stream: Any) -> tuple[list[_Packet], Any, dict[byt
                     headers += bytes(packet.get_sidedata("new_extradata"))
                 if not packets:
                     initial = headers
-                elif headers not in (b"", initial):
+                if headers == OWN_SIZE or headers not in (b"", initial):
                     suspects.setdefault(headers, packet)
                 is_clean = is_key and _is_clean(data, codec, file_header)
                 packets.append(_Packet(packet.pts, packet.dts, is_key, packet.is_discard, is_clean))

@@ -28,7 +28,8 @@ DEFINITIONS = (
     " log10(n) between measured shares) reaches the target; the median over the draws, with the"
     " smallest and largest in parentheses. Nothing is extrapolated: ≤ if the smallest share"
     " reaches it already, 'not reached' if no share does.",
-    "Bold: best in its column among complete records with the same deviations from the protocol.",
+    "Bold: best in its column among complete records with the same deviations from the protocol;"
+    " never a floor, and nothing where a floor is among the best.",
 )
 FIELDS = (
     "task", "probe", "protocol", "kind", "encoder", "weights_sha256", "plan", "quantity", "share",

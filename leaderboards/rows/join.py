@@ -58,8 +58,9 @@ def join(
             )
     rows, pooled = _encoder_rows(heads, fields)
     rows = [*ordered(rows, "encoder", 0), *ordered(rows, "floor", 0)]
-    rows, without_interval = with_intervals(with_best(rows, heads), heads, pooled, board.records)
+    rows, without_interval = with_intervals(rows, heads, pooled, board.records)
     rows, without_place = with_places(rows, heads, board.records)
+    rows = with_best(rows, heads)
     rows, notes = _numbered([*rows, *_chance(heads)], heads)
     return Table(
         name=board.name,

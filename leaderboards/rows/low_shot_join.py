@@ -18,7 +18,7 @@ from bench.metrics.label_efficiency import Curve, labels_to_reach, log_area, mid
 from bench.records.metrics import FrameMapPart
 from bench.records.record import ProbePart, Record, TrainLabelsPart
 from bench.records.run_id import FILE_PLACES, PLACES
-from leaderboards.rows.best import as_printed, highest, marked
+from leaderboards.rows.best import as_printed, bold, is_trusted, marked
 from leaderboards.rows.join import RANK
 from leaderboards.rows.low_shot_parts import (
     DrawnNumbers,
@@ -238,7 +238,7 @@ def _usual_targets(lines: Sequence[Line], chance: float) -> tuple[float, ...]:
 
 
 def _with_best(lines: Sequence[Line]) -> list[Line]:
-    """Mark the highest number of every column, among lines with the most frequent deviations from
+    """Mark the bold numbers of every column, among lines with the most frequent deviations from
     the protocol (on a tie the fewest); lines that excluded rows compete only if all did.
     """
     counts = Counter(_deviations(line.record) for line in lines)
@@ -247,13 +247,14 @@ def _with_best(lines: Sequence[Line]) -> list[Line]:
         [as_printed(cell.mean) if _competes(cell, common) else None for cell in line.cells]
         for line in lines
     ]
-    pairs = zip(lines, highest(values), strict=True)
+    is_floor = [line.kind == "floor" for line in lines]
+    pairs = zip(lines, bold(values, is_floor), strict=True)
     return [replace(line, cells=marked(line.cells, is_best)) for line, is_best in pairs]
 
 
 def _competes(cell: Draws, common: tuple[str, ...]) -> bool:
     return bool(cell.records) and all(
-        r.status == "complete" and _deviations(r) == common for r in cell.records.values()
+        is_trusted(r) and _deviations(r) == common for r in cell.records.values()
     )
 
 

@@ -44,6 +44,9 @@ def legend(table: Table) -> list[str]:
     sentences = {
         "Bold: best in its column, among complete records with the column's protocol, list of"
         " samples and share of the labels.": "metric" in shows,
+        "Of numbers that share place 1 all are bold, or none if one of them is a floor's.": any(
+            cell.rank for cell in cells
+        ),
         "Floors are encoders with random weights, or raw pixels.": any(
             row.kind == "floor" for row in table.rows
         ),

@@ -16,6 +16,7 @@ from leaderboards.rows.notes import notes_on
 from leaderboards.rows.provenance import facts_of
 from leaderboards.rows.sections import legend
 from leaderboards.rows.table import Table, TableRow, percent
+from tests.leaderboards.tables import markdown
 from tests.sound_record import box_record, digest, id_of, sound_fields, sound_record
 
 
@@ -57,14 +58,26 @@ def test_rows_are_encoders_then_floors_then_chance_and_columns_come_from_the_boa
     assert table.notes == ()
 
 
-def test_a_floor_above_every_encoder_is_the_best_of_its_column() -> None:
+@pytest.mark.parametrize(
+    ("encoder", "floor", "expected"),
+    [
+        (40, 30, {"a"}),
+        (40, 50, set()),  # the floor is the best, and nobody has won
+        (100, 100, set()),  # all at the top
+        (15, 9, set()),  # Wilson: 9.3 to 23.3 %, with a chance of 10 %
+        (20, 9, {"a"}),  # 13.3 to 28.9 %
+    ],
+)
+def test_bold_is_an_encoder_above_chance_and_above_the_floors(
+    encoder: int, floor: int, expected: set[str]
+) -> None:
     records = [
-        sound_record(encoder="a", task="what", correct=20),
-        sound_record(encoder="random", is_floor=True, task="what", correct=30),
+        sound_record(encoder="a", task="what", correct=encoder),
+        sound_record(encoder="random", is_floor=True, task="what", correct=floor),
     ]
     table = join(board(column()), records)
-    assert row(table, "random").cells[0].is_best
-    assert not row(table, "a").cells[0].is_best
+    assert {r.name for r in table.rows if r.cells[0].is_best} == expected
+    assert ("**" in markdown(table)) == bool(expected)
 
 
 def test_equal_weights_names_share_a_row_and_other_weights_get_their_own() -> None:

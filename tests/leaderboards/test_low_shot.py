@@ -236,6 +236,18 @@ def test_what_a_reader_must_know_stands_below_the_table() -> None:
     assert not any(c.is_best for line in panel.lines if line.name == "third" for c in line.cells)
 
 
+def test_few_labels_are_won_by_encoders_above_chance_that_no_floor_equals() -> None:
+    records = [
+        *curve("a", [20, 22], 40),
+        *curve("random", [10, 12], 40, is_floor=True),
+    ]
+    [panel] = join("t", records).panels
+    marks = {line.name: [cell.is_best for cell in line.cells] for line in panel.lines}
+    assert marks == {"a": [True, False], "random": [False, False]}
+    [panel] = join("t", [*curve("a", [2, 20], 40), *curve("b", [1, 1], 30)]).panels
+    assert [cell.is_best for cell in panel.lines[0].cells] == [False, True]
+
+
 def test_only_records_that_the_table_would_show_are_told_as_hidden() -> None:
     hurried = {"status": "not_reportable", "reasons": ("in a hurry",)}
     all_labels = [made("first", 40, **hurried), made("other", 40, task="other", **hurried)]

@@ -62,6 +62,35 @@ def test_encoders_that_cannot_be_told_apart_share_their_places(tmp_path: Path) -
     assert frame[f"{label}:place_to"].tolist()[:3] == [2, 2, 3]
 
 
+def test_all_that_share_the_first_place_are_bold_or_none_if_a_floor_is_among_them(
+    tmp_path: Path,
+) -> None:
+    b = {"right": first(155) | first(3, 180), "encoder": "b", "task": "what"}  # 5 against 3 rows
+    records = [
+        kept_clips(tmp_path, first(160), encoder="a", task="what"),
+        kept_clips(tmp_path, **b),
+        kept_clips(tmp_path, first(60), encoder="c", task="what"),
+    ]
+    table = join(board(tmp_path), records)
+    assert [r.name for r in table.rows if r.cells[0].is_best] == ["a", "b"]
+    assert markdown(table).count("**") == 4
+    records[1] = kept_clips(tmp_path, **{**b, "encoder": "random", "is_floor": True})
+    table = join(board(tmp_path), records)
+    assert places(table) == {"a": (1, 2), "c": (3, 3), "random": None}
+    assert not any(r.cells[0].is_best for r in table.rows)
+    for text in (markdown(table), write(board(tmp_path), records, tmp_path / "t")[2].read_text()):
+        assert "**" not in text and "textbf" not in text
+
+
+def test_a_saturated_column_has_no_winner_beside_a_floor(tmp_path: Path) -> None:
+    floor = {"encoder": "random", "is_floor": True}
+    records = [kept_clips(tmp_path, first(ROWS), task="what", **how)
+               for how in ({"encoder": "a"}, {"encoder": "b"}, floor)]  # fmt: skip
+    table = join(board(tmp_path), records[:2])
+    assert [r.cells[0].is_best for r in table.rows[:2]] == [True, True]
+    assert not any(r.cells[0].is_best for r in join(board(tmp_path), records).rows)
+
+
 def test_what_does_not_compete_has_no_place(tmp_path: Path) -> None:
     records = [
         kept_clips(tmp_path, first(160), encoder="a", task="what"),
@@ -100,6 +129,7 @@ def test_a_record_without_predictions_has_no_place_and_the_table_says_so(tmp_pat
     ]
     table = join(board(tmp_path), records)
     assert places(table) == {"c": None, "a": (1, 1), "b": (2, 2)}
+    assert [r.name for r in table.rows if r.cells[0].is_best] == ["c"]  # no test says more
     assert table.remarks == (
         "Places of what/attentive@honest@1 do not include c, whose predictions were not kept.",
     )

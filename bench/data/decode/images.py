@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-import warnings
 from typing import Any
 
 import numpy as np
@@ -34,13 +33,10 @@ def read_image(media: Media) -> npt.NDArray[np.uint8]:
     if isinstance(source, InMemory) and not source.size:
         raise unreadable(media, "the file is empty")
     try:
-        with warnings.catch_warnings():
-            # There is one limit, which Pillow has as well.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(source) as image:
-                refuse_too_large(media, image.height, image.width)
-                image.load()
-                pixels = _rgb(media, image)
+        with Image.open(source) as image:
+            refuse_too_large(media, image.height, image.width)
+            image.load()
+            pixels = _rgb(media, image)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise missing(media) from error
     except Image.DecompressionBombError as error:

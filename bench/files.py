@@ -72,6 +72,13 @@ def remove_leftovers(folder: Path) -> int:
     return removed
 
 
+def is_read_only(folder: Path) -> bool:
+    """Whether a folder, or if it does not exist the one to create it in, cannot be written."""
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    return folder.is_dir() and not os.access(folder, os.W_OK)
+
+
 def file_sha256(path: Path) -> str:
     """Return the SHA-256 of a file's bytes."""
     with path.open("rb") as file:

@@ -13,6 +13,7 @@ from rich.table import Table
 from bench.cli.console import echo
 from bench.cli.options import Data, Home, Json, Workers
 from bench.config import Machine, data_folder, home_folder
+from bench.files import is_read_only
 
 app = typer.Typer(help="Data sets on this machine: detect their layout once, list them.")
 
@@ -73,8 +74,11 @@ def check(
         echo(json.dumps({n: r.as_dict() for n, r in reports.items()}, indent=1, default=str))
     for name, report in reports.items():
         _print(f"{task} {name}", report.as_table_rows(), to_stderr=json_)
-    for path in write_reports(reports, machine.home / "checks"):
-        echo(str(path), err=True)
+    if is_read_only(machine.home):
+        echo(f"{machine.home} is read-only: the report is not kept", err=True)
+    else:
+        for path in write_reports(reports, machine.home / "checks"):
+            echo(str(path), err=True)
     if any(report.problems for report in reports.values()):
         raise typer.Exit(4)
 

@@ -28,6 +28,7 @@ from bench.evaluate.released_head import for_learning_head_order, learn_head_ord
 from bench.evaluate.split_features import RunFeatures
 from bench.evaluate.write_record import assemble, identity
 from bench.features.store import feature_folder
+from bench.files import is_read_only
 from bench.launch.work_claims import sweep
 from bench.preflight.probe_contract import try_fit
 from bench.preflight.settle import settled
@@ -58,6 +59,11 @@ def evaluate(runs: Iterable[tuple[Job, RunFeatures]]) -> Iterator[Outcome]:
         if path.exists() and not overwrite:
             yield Outcome(record=read_record(path), path=path, kept=True)
             continue
+        if is_read_only(path.parent):
+            raise UsageError(
+                f"{features.machine.home} is read-only and has no record of this run; choose a"
+                " writable folder with --home."
+            )
         features.begin_run(reads)
         score = features.source(features.score, reads)
         if job.released is not None:

@@ -12,7 +12,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from bench.files import remove_leftovers, this_host
+from bench.files import is_read_only, remove_leftovers, this_host
 
 _FOLDER, _SUFFIX = "claims", ".lock"
 _HOLDER_BYTES = 200
@@ -96,7 +96,7 @@ def claims_file(home: Path, digest: str) -> Path:
 
 def sweep(home: Path) -> int:
     """Remove and count what dead processes left below `home`; nothing if it is read-only."""
-    if not os.access(home, os.W_OK):
+    if is_read_only(home):
         return 0
     removed = remove_leftovers(home)
     for path in (home / _FOLDER).glob(f"*{_SUFFIX}"):

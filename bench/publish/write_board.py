@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 from bench import registry
 from bench.contracts import TEXT, Members, check_members, is_many, takes
 from bench.errors import UsageError
+from bench.files import is_read_only
 from bench.publish.leaderboard import Column, Leaderboard, TableWriter
 from bench.types import Settings
 from bench.verify.verify_records import marked, verify_folder
@@ -46,7 +48,8 @@ def write_board(
     """Write the table `name` from the verified records under `home`.
 
     A record that fails verification is left out, and the table says so; one that fails a control is
-    marked as suspect. `options` are those of the table, such as the targets of `low_shot`.
+    marked as suspect. `options` are those of the table, such as the targets of `low_shot`. Without
+    `out` the files are in `home/tables`, or in a new temporary folder if `home` is read-only.
 
     Raises:
         UsageError: no such table, or no records for one without published rows.
@@ -66,7 +69,9 @@ def write_board(
     records.sort(key=lambda record: (record.created, record.id))
     board = replace(board, records=folder, refused=refused)
     write = writer_of(board)
-    paths = write(board, records, out or home / "tables", include_unreportable=include_all)
+    if out is None:
+        out = Path(mkdtemp(prefix="bench-tables-")) if is_read_only(home) else home / "tables"
+    paths = write(board, records, out, include_unreportable=include_all)
     return Published(paths=paths, refused=refused)
 
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from bench.data.media.content_digest import State, state_of
-from bench.data.media.digest_cache import open_database
+from bench.data.media.digest_cache import keep_rows, open_database
 from bench.data.media.media import Media, place
 from bench.errors import DataError
 
@@ -49,10 +49,8 @@ class Looks:
             for name, (outcome, reason) in looks.items()
             if name in states
         ]
-        with self._database:
-            self._database.executemany(
-                "INSERT OR REPLACE INTO looks VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows
-            )
+        statement = "INSERT OR REPLACE INTO looks VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+        keep_rows(self._database, statement, rows)
 
 
 @contextmanager

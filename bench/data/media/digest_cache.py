@@ -36,6 +36,7 @@ from bench.data.media.content_digest import (
 )
 from bench.data.media.media import FrameFolder, Media, MediaColumn, Member, ParquetCell
 from bench.errors import DataError
+from bench.files import is_read_only
 from bench.types import IntArray, Progress
 
 FILES_PER_COMMIT = 256
@@ -136,8 +137,7 @@ def _digest_chunk(
         if seen is not None and seen[1] <= settled and real not in changed:
             rows.append((name, *seen, f"{digest}{_check(name, digest)}"))
     if rows:
-        with database:
-            database.executemany("INSERT OR REPLACE INTO media VALUES (?, ?, ?, ?, ?, ?)", rows)
+        keep_rows(database, "INSERT OR REPLACE INTO media VALUES (?, ?, ?, ?, ?, ?)", rows)
     return [known[name] for name in names]
 
 
@@ -186,18 +186,38 @@ def _read(path: str) -> tuple[str, State | None]:
 def open_database(file: Path, table: str, what: str, advice: str) -> Iterator[sqlite3.Connection]:
     """Open a sqlite file that several processes may share, creating its `table` if needed.
 
-    `what` and `advice` are used in the error message.
+    In a read-only folder, what the file holds is served, and nothing is kept. `what` and `advice`
+    are used in the error message.
 
     Raises:
-        DataError: the file is damaged or its folder cannot be written.
+        DataError: the file is damaged or cannot be created.
     """
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with closing(sqlite3.connect(file, timeout=BUSY_SECONDS)) as database:
-            _prepare(database, table)
+        if is_read_only(file.parent):
+            place = (
+                f"{file.absolute().as_uri()}?mode=ro&immutable=1" if file.exists() else ":memory:"
+            )
+        else:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            place = file.absolute().as_uri()
+        with closing(sqlite3.connect(place, timeout=BUSY_SECONDS, uri=True)) as database:
+            if not place.endswith("immutable=1"):
+                _prepare(database, table)
             yield database
     except (sqlite3.DatabaseError, OSError) as error:
         raise DataError(f"{what} cannot be used ({error}); {advice}.") from error
+
+
+def keep_rows(
+    database: sqlite3.Connection, statement: str, rows: Sequence[tuple[object, ...]]
+) -> None:
+    """Commit rows; a read-only file is left as it is."""
+    try:
+        with database:
+            database.executemany(statement, rows)
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_READONLY:
+            raise
 
 
 def _prepare(database: sqlite3.Connection, table: str) -> None:

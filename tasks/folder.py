@@ -48,7 +48,11 @@ def folder(
         )
     fit = read_folder(_split_folder(data, train, "train"), name="folder", split="train")
     score = read_folder(
-        _split_folder(data, val, "val"), name="folder", split="val", classes=fit.classes
+        _split_folder(data, val, "val"),
+        name="folder",
+        split="val",
+        classes=fit.classes,
+        kind=fit.kind,
     )
     whole = task_of_splits(
         "folder", f"Class folders {data.name}", fit, score, plan=plan, flip=flip, options={}

@@ -38,7 +38,8 @@ class CheckReport:
     `unreadable` pairs ids with reasons; `duplicates` pairs ids with the id of an earlier row with
     the same name or file; `excluded` pairs ids with the rule that removes them. Class sizes are
     (name, rows); `classes_without_rows` counts classes without rows. `remembered` rows were decoded
-    by an earlier check and have not changed since.
+    by an earlier check and have not changed since. `notes` are sentences on files that are not read
+    and on media in both splits.
 
     If rows are boxes, `videos` and `key_frames` count the distinct ones, `remembered` counts
     videos, `missing_videos` lists those not found, `without_labels` counts boxes without a label,
@@ -67,6 +68,7 @@ class CheckReport:
     missing_videos: tuple[str, ...] = ()
     without_labels: int = 0
     facts: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @property
     def problems(self) -> int:
@@ -101,6 +103,7 @@ class CheckReport:
             ("unreadable", self._unreadable()),
             ("duplicates", _some([f"{i} = {first}" for i, first in self.duplicates])),
             ("excluded by rule", _some([f"{i} ({rule})" for i, rule in self.excluded])),
+            *(("note", note) for note in self.notes),
             ("decoded by an earlier check", f"{self.remembered:,}"),
             *self._class_rows(),
             ("problems", f"{self.problems:,}"),
@@ -211,6 +214,7 @@ def report_of(
         classes_without_rows=int((sizes == 0).sum()),
         smallest_class=(manifest.classes[smallest], int(sizes[smallest])),
         largest_class=(manifest.classes[largest], int(sizes[largest])),
+        notes=manifest.notes,
         **boxes,
     )
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import posixpath
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 
@@ -23,13 +24,22 @@ from bench.data.discover.annotations import (
     read_lines,
     unquote,
 )
-from bench.data.discover.folder_scan import walk
+from bench.data.discover.folder_scan import media_among, walk
+from bench.data.discover.not_read import (
+    EMPTY,
+    OTHER_KIND,
+    NotRead,
+    first_bytes_of,
+    kind_of_content,
+)
+from bench.data.discover.unicode_names import as_on_disk, composed
 from bench.data.manifest import Manifest
 from bench.data.media.media import MediaColumn
 from bench.errors import DataError, closest
 from bench.types import IntArray, Kind
 
 MAX_CLASSES = 1_000_000
+MOST_SHARE_OF_OTHERS = 1 / 3  # pictures per video of a folder (or the reverse) that are left out
 
 
 def read_list(
@@ -71,14 +81,16 @@ def from_rows(
     known = read_classes(classes) if isinstance(classes, Path | str) else classes
     are_ids = known is None or (known is classes and _are_ascending(known))
     labels, names = _index_labels(rows, known, are_ids=are_ids)
-    base, ids = _relative_names(rows, root)
+    base, files = _relative_names(rows, root)
+    ids = [composed(file) for file in files]
     _refuse_repeats(rows, ids)
+    files = as_on_disk(base, files)
     return Manifest(
         name=name,
         split=split,
-        kind=_find_kind(rows, kind),
+        kind=_find_kind(rows, kind, base, files),
         ids=ids,
-        media=MediaColumn.of_files(base, ids),
+        media=MediaColumn.of_files(base, files),
         labels=labels,
         classes=names,
         source=str(rows.path),
@@ -86,12 +98,19 @@ def from_rows(
 
 
 def read_folder(
-    root: Path, *, name: str, split: str, classes: Sequence[str] | None = None
+    root: Path,
+    *,
+    name: str,
+    split: str,
+    classes: Sequence[str] | None = None,
+    kind: Kind | None = None,
 ) -> Manifest:
     """Read `root/<class>/**/file`, sorted by name; hidden files and folders are ignored.
 
     A class is the topmost folder that directly contains media files, named by its path below
-    `root`: `abseiling`, or `a/abbey` if the folder `a` contains only folders.
+    `root`: `abseiling`, or `a/abbey` if the folder `a` contains only folders. Ids and classes are
+    in Unicode's composed form. Without a `kind`, it is that of most files; those of the other one
+    are left out, as long as they are a quarter at most. `notes` count whatever is left out.
 
     Raises:
         DataError: no such folder, nothing in it, media without a class folder, both videos and
@@ -99,12 +118,20 @@ def read_folder(
     """
     if not root.is_dir():
         raise DataError(f"there is no folder {root}; check the path of {name} {split}.")
-    others: Counter[str] = Counter()
-    found: list[tuple[str, str]] = []
+    left_out = NotRead()
+    tops: list[str] = []
+    folders = []
+    for below, inner, files in walk(root, left_out):
+        tops = tops or inner
+        folders.append((below, media_among(files, root, below, left_out)))
+    kind = _kind_of_most(root, [one for _, found in folders for one in found.items()], kind)
     class_of: dict[str, str] = {}
-    for below, _, names_there in walk(root):
-        media = [name for name in names_there if extension(name) in EXTENSIONS]
-        others.update(extension(name) for name in names_there if extension(name) not in EXTENSIONS)
+    rows: list[tuple[str, str, str]] = []
+    for below, found in folders:
+        media = [file for file, what in found.items() if what == kind]
+        for file, what in found.items():
+            if what not in (None, kind):
+                left_out.add(OTHER_KIND[kind], f"{below}/{file}" if below else file)
         if media and not below:
             raise DataError(
                 f"{root} has {len(media)} media files (such as {min(media)!r}) outside every class"
@@ -113,38 +140,30 @@ def read_folder(
         label = class_of.get(posixpath.dirname(below), below if media else "")
         if label:
             class_of[below] = label
-        found += ((f"{below}/{name}", label) for name in media)
-    found.sort()
-    if not found:
-        seen = ", ".join(f"{number} .{tail or '(none)'}" for tail, number in others.most_common(5))
-        raise DataError(
-            f"{root} has no videos or images{f', only other files ({seen})' if seen else ''};"
-            " expected class folders with media files in them."
-        )
-    files, labels = [file for file, _ in found], [label for _, label in found]
-    try:
-        "\n".join(files).encode()
-    except UnicodeEncodeError as error:
-        line = files["\n".join(files)[: error.start].count("\n")]
-        raise DataError(f"{root}: the file name {line!r} is not UTF-8; rename it.") from error
+        paths = [f"{below}/{file}" for file in media]
+        rows += ((composed(path), path, composed(label)) for path in paths)
+    rows.sort()
+    for top in {*tops}.difference(path.partition("/")[0] for _, path, _ in rows):
+        left_out.add(EMPTY, top)
+    labels = [label for _, _, label in rows]
     names = list(classes) if classes is not None else sorted(set(labels))
-    index = {label: i for i, label in enumerate(names)}
+    index = {composed(label): i for i, label in enumerate(names)}
     for label in sorted(set(labels)):
         if label not in index:
             raise DataError(
                 f"{root}: the class folder {label!r} is not one of the {len(names)} classes of"
                 f" {name} {split}.{_near(label, names)}"
             )
-    rows = Annotations(path=root, files=files, labels=labels, lines=range(1, len(files) + 1))
     return Manifest(
         name=name,
         split=split,
-        kind=_find_kind(rows, None),
-        ids=files,
-        media=MediaColumn.of_files(root, files),
+        kind=kind,
+        ids=[sample for sample, _, _ in rows],
+        media=MediaColumn.of_files(root, [path for _, path, _ in rows]),
         labels=np.array([index[label] for label in labels], dtype=np.int64),
         classes=names,
         source=str(root),
+        notes=left_out.notes(),
     )
 
 
@@ -154,7 +173,7 @@ def read_classes(path: Path | str) -> list[str]:
     Raises:
         DataError: missing, empty or undecodable file, an empty line, a name listed twice.
     """
-    names = [unquote(line.strip()) for line in read_lines(Path(path))]
+    names = [composed(unquote(line.strip())) for line in read_lines(Path(path))]
     first: dict[str, int] = {}
     for number, name in enumerate(names, start=1):
         if not name:
@@ -198,7 +217,7 @@ def _index_labels(
     """Return each row's class index, and the class names; with `are_ids`, integers are names."""
     if classes is None:
         classes = classes_of(rows)
-    index = {name: i for i, name in enumerate(classes)}
+    index = {composed(name): i for i, name in enumerate(classes)}
     labels = rows.labels
     if rows.numbered and are_ids:
         labels = [str(int(label)) for label in labels]  # "07" is 7
@@ -296,11 +315,38 @@ def _refuse_repeats(rows: Annotations, ids: Sequence[str]) -> None:
         first[sample] = line
 
 
-def _find_kind(rows: Annotations, kind: Kind | None) -> Kind:
+def _kind_of_most(root: Path, found: Sequence[tuple[str, Kind | None]], kind: Kind | None) -> Kind:
+    """Return `kind`, or that of most files; refuse if there are too many of the other, or none."""
+    numbers = Counter(what for _, what in found if what is not None)
+    if not numbers:
+        tails = Counter(extension(file) for file, _ in found).most_common(5)
+        seen = ", ".join(f"{number} .{tail or '(none)'}" for tail, number in tails)
+        raise DataError(
+            f"{root} has no videos or images{f', only other files ({seen})' if seen else ''};"
+            " expected class folders with media files in them."
+        )
+    if kind is not None and numbers[kind]:
+        return kind
+    [most, *_] = numbers.most_common(1)
+    if numbers.total() > MOST_SHARE_OF_OTHERS * most[1] + most[1] and kind is None:
+        shown = [next(f"{what} {file!r}" for file, what in found if what == one) for one in numbers]
+        raise DataError(
+            f"{root}: expected files of one kind, but found {numbers['video']:,} videos and"
+            f" {numbers['image']:,} images, such as {', '.join(shown)}; put them into separate"
+            " folders."
+        )
+    return most[0]
+
+
+def _find_kind(rows: Annotations, kind: Kind | None, base: Path, files: Sequence[str]) -> Kind:
+    """Return the kind of files by their extensions, or by the first bytes of one without."""
     first: dict[str, int] = {}
     for i, name in enumerate(rows.files):
         first.setdefault(extension(name), i)
     found = {tail: EXTENSIONS.get(tail) for tail in first}
+    if kind is None and "" in first:
+        with suppress(OSError):  # a missing file
+            found[""] = kind_of_content(first_bytes_of(base / files[first[""]]))
     kinds = {k for k in found.values() if k is not None}
     if len(kinds | {kind} - {None}) > 1:
         shown = ", ".join(f"{found[t]} {rows.files[i]!r}" for t, i in first.items() if found[t])

@@ -12,7 +12,8 @@ from typing import Literal
 import numpy as np
 
 from bench.config import Machine
-from bench.data.manifest import Manifest
+from bench.data.manifest import Manifest, Silent
+from bench.data.media.in_both_splits import overlap_note
 from bench.data.media.media import Media
 from bench.encoders.functional_check import functional_check
 from bench.errors import DataError
@@ -63,6 +64,8 @@ class Split:
 class RunFeatures:
     """Feature sources of both splits for some readouts; decoding starts with `open`."""
 
+    _in_training: tuple[Manifest, tuple[str, ...]] | None = None  # a training split and the note
+
     def __init__(
         self, prepared: PreparedRun, machine: Machine, reads: Sequence[Reads], progress: Progress
     ) -> None:
@@ -112,6 +115,16 @@ class RunFeatures:
                     boxes_outside=split.counts.boxes_outside,
                     decoders=split.counts.decoders,
                 )
+
+    def in_training(self) -> tuple[str, ...]:
+        """Note the scored media that are in the training split too, once for all probes."""
+        fit, cache = self.fit.manifest, self.machine.home / "media.sqlite"
+        if self.fit.extraction is None:  # features from elsewhere have no media
+            return ()
+        if self._in_training is None or self._in_training[0] is not fit:
+            note = overlap_note(fit, self.score.manifest, cache, Silent())
+            self._in_training = (fit, note)
+        return self._in_training[1]
 
     def source(self, split: Split, reads: Reads) -> FeatureSource:
         """Open a split and return the features of its readable rows; raises as `open`."""

@@ -92,7 +92,9 @@ def assemble(
         plan=origin.plan,
         data=DataPart(
             fit=None if released else split_part(features.fit, job.probe.reads),
-            score=split_part(features.score, job.probe.reads),
+            score=split_part(
+                features.score, job.probe.reads, () if released else features.in_training()
+            ),
         ),
         features=_features_part(job, features, origin),
         train_labels=None if released else _train_labels(job.task, features.fit),
@@ -146,7 +148,7 @@ def _scores(
     return metrics, {"predictions": predictions}
 
 
-def split_part(split: Split, reads: Reads) -> SplitPart:
+def split_part(split: Split, reads: Reads, notes: tuple[str, ...] = ()) -> SplitPart:
     """Account for every listed row of an opened split whose features are those of a readout."""
     assert split.rows is not None
     return SplitPart(
@@ -159,7 +161,7 @@ def split_part(split: Split, reads: Reads) -> SplitPart:
         excluded=dict(split.manifest.excluded),
         layout=split.manifest.layout,
         boxes=_boxes(split.manifest.regions),
-        notes=(*split.manifest.notes, *filter(None, [split.too_large.get(reads)])),
+        notes=(*split.manifest.notes, *notes, *filter(None, [split.too_large.get(reads)])),
     )
 
 

@@ -18,6 +18,7 @@ from bench.data.decode.decode import decoder_versions, read_frames
 from bench.data.decode.images import read_image
 from bench.data.manifest import Manifest, Task
 from bench.data.media.checked_before import remembered_looks
+from bench.data.media.in_both_splits import overlap_note
 from bench.data.media.media import Media
 from bench.data.views.clip_frames import KEYFRAME, frame_indices, repeated_frames
 from bench.files import write_whole
@@ -41,7 +42,7 @@ def check_task(
     The frames of `plan` (default: the task's own) are decoded in `machine.workers` processes; a
     file that takes longer than `seconds` (60) counts as undecodable. Outcomes are cached in the
     home folder, so a killed check resumes and a second one is quick. For boxes, three key frames
-    per video are decoded.
+    per video are decoded. Scored media that are also in the training split are noted.
 
     Raises:
         UsageError: no such task or option.
@@ -83,6 +84,9 @@ def check_task(
                     looks=looks,
                     stop=children.end,
                 )
+    shared = overlap_note(task.fit, task.score, machine.home / "media.sqlite", progress)
+    last = reports[task.score.split]
+    reports[task.score.split] = replace(last, notes=(*last.notes, *shared))
     return reports
 
 

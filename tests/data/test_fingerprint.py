@@ -108,9 +108,13 @@ def test_missing_file_is_missing_until_it_comes(tmp_path: Path, media: list[Path
     assert digests([path], tmp_path / "c") == ["missing"]
 
 
-def test_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="not a file"):
-        digests([tmp_path], tmp_path / "c")
+def test_what_is_not_a_regular_file_is_unreadable_and_never_opened(tmp_path: Path) -> None:
+    (tmp_path / "folder.mp4").mkdir()
+    os.mkfifo(tmp_path / "pipe.mp4")
+    (tmp_path / "circle.mp4").symlink_to("circle.mp4")
+    names = ("folder.mp4", "pipe.mp4", "circle.mp4", f"{'a' * 300}.mp4")
+    found = digests([tmp_path / name for name in names], tmp_path / "c")
+    assert found == ["unreadable"] * 4
 
 
 def test_interrupted_run_keeps_what_was_committed(

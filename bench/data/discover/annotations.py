@@ -18,14 +18,22 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
+from bench.data.discover.unicode_names import composed
 from bench.errors import DataError
 from bench.files import parse_json
 from bench.types import Kind
 
 FILE_COLUMNS = ("path", "file", "file_name", "filename", "video", "video_id", "id", "image")
 LABEL_COLUMNS = ("label", "class", "target", "category", "label_name")
-VIDEO_EXTENSIONS = ("mp4", "webm", "mkv", "avi", "mov", "m4v", "mpg", "mpeg", "ts")
-IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "bmp", "webp", "gif", "tif", "tiff")
+VIDEO_EXTENSIONS = (
+    *("mp4", "webm", "mkv", "avi", "mov", "m4v", "mpg", "mpeg", "ts"),
+    *("3g2", "3gp", "asf", "divx", "dv", "f4v", "flv", "h264", "hevc", "ivf", "m1v", "m2t", "m2ts"),
+    *("m2v", "mjpeg", "mjpg", "mpe", "mts", "mxf", "ogv", "qt", "rm", "rmvb", "vob", "wmv", "y4m"),
+)
+IMAGE_EXTENSIONS = (
+    *("jpg", "jpeg", "png", "bmp", "webp", "gif", "tif", "tiff"),
+    *("apng", "avif", "j2k", "jfif", "jp2", "jpe", "pbm", "pgm", "pnm", "ppm"),
+)
 EXTENSIONS: Mapping[str, Kind] = {
     **dict.fromkeys(VIDEO_EXTENSIONS, "video"),
     **dict.fromkeys(IMAGE_EXTENSIONS, "image"),
@@ -43,7 +51,10 @@ FileLabel = tuple[str, str]
 
 @dataclass(frozen=True, kw_only=True)
 class Annotations:
-    """Rows as written: file names, label texts and the line (parquet: row) each came from."""
+    """Rows as written: file names, label texts and the line (parquet: row) each came from.
+
+    Label texts are in Unicode's composed form, file names as written.
+    """
 
     path: Path
     files: Sequence[str]
@@ -113,7 +124,7 @@ def _from_list(path: Path, lines: list[str]) -> Annotations:
             " a media file and its label, with the same separator (blank, comma or tab) throughout."
         )
     found = [row for row in rows if row is not None]
-    files, labels = [file for file, _ in found], [label for _, label in found]
+    files, labels = [file for file, _ in found], [composed(label) for _, label in found]
     return Annotations(path=path, files=files, labels=labels, lines=range(1, len(lines) + 1))
 
 
@@ -272,7 +283,7 @@ def _from_columns(
     return Annotations(
         path=path,
         files=[file.rstrip() for file, _ in rows],
-        labels=[label.strip() for _, label in rows],
+        labels=[composed(label.strip()) for _, label in rows],
         lines=[lines[i] for i in keep],
     )
 

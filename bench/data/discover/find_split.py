@@ -25,6 +25,7 @@ from bench.data.discover.matching import match
 from bench.data.discover.plain_lists import EXTENSIONS, PlainList, read_plain_rows
 from bench.data.discover.search import Reading, Search, find_media
 from bench.data.discover.split_words import split_folder, splits_named
+from bench.data.discover.unicode_names import composed
 from bench.data.manifest import Manifest
 from bench.data.media.media import CELL, FILE, FRAMES, MEMBER, MediaColumn
 from bench.errors import DataError
@@ -184,6 +185,7 @@ def _from_lists(search: Search) -> Reading | None:
 def _count_media(search: Search, names: Sequence[str]) -> int:
     names = list({search.dataset.sample_id(name): name for name in names}.values())
     ids = [search.dataset.sample_id(name) for name in names]
+    names = [composed(name) for name in names]
     found = match(search.dataset, search.split, search.media, names, ids)
     return int((found >= 0).sum())
 
@@ -227,6 +229,9 @@ def _manifest(search: Search, reading: Reading) -> Manifest:
         excluded=reading.excluded,
         source=str(reading.source),
         layout=f"{reading.layout}; {' and '.join(forms)}{unread}",
+        notes=search.media.left_out.notes(
+            lambda folder: search.split in (split_folder(folder, words)[0] or {search.split})
+        ),
     )
 
 

@@ -2,7 +2,8 @@
 
 Media are files, folders of frames (two or more pictures, no video, no folder below), members of
 uncompressed tar archives and cells of parquet files. Hidden files are ignored, links are followed.
-No medium is opened; of an archive only the index is read.
+No medium is opened, unless its name has no extension; of an archive only the index is read. Names
+are in Unicode's composed form, those of the media as on disk. What is not read is counted.
 """
 
 from __future__ import annotations
@@ -11,14 +12,15 @@ import fnmatch
 import os
 import posixpath
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
 
-from bench.data.discover.annotations import EXTENSIONS, extension
+from bench.data.discover.not_read import CIRCLE, OTHER_KIND, NotRead, first_bytes_of, judged
+from bench.data.discover.unicode_names import composed
 from bench.data.media.archives import ArchivePart, read_parquet, read_tar
 from bench.data.media.media import CELL, FILE, FRAMES, MEMBER, MediaColumn
 from bench.errors import DataError
@@ -42,7 +44,8 @@ class Tree:
     has the archive's name without extension as its folder (a cell without a path is named by its
     number), and `labels` is the archive's label for it: a class name or an index, or None.
     `class_names` are the names of the indices, for archives that have them. `compressed` are
-    archives that cannot be read in place, including archives of archives.
+    archives that cannot be read in place, including archives of archives. `left_out` counts files
+    that are neither media nor annotations.
     """
 
     root: Path
@@ -53,6 +56,7 @@ class Tree:
     labels: Sequence[str | None]
     class_names: Mapping[str, Sequence[str]] = field(default_factory=dict)
     compressed: Sequence[str] = ()
+    left_out: NotRead = field(default_factory=NotRead)
 
     @cached_property
     def folders(self) -> Mapping[str, int]:
@@ -85,9 +89,10 @@ class Tree:
         Raises:
             DataError: folders without media.
         """
-        names = [Path(os.path.normpath(f)).relative_to(self.root).as_posix() for f in folders]
-        inside = tuple(f"{name}/".removeprefix("./") for name in names)
-        rows = [row for row, name in enumerate(self.names) if f"{name}/".startswith(inside)]
+        inside = [Path(os.path.normpath(f)).relative_to(self.root) for f in folders]
+        names = [composed(folder.as_posix()) for folder in inside]
+        starts = tuple(f"{name}/".removeprefix("./") for name in names)
+        rows = [row for row, name in enumerate(self.names) if f"{name}/".startswith(starts)]
         if not rows:
             raise DataError(f"{folders[0]} has no {self.kind}s; pass a folder that has some.")
         return self.take(np.array(rows, dtype=np.int64))
@@ -106,63 +111,84 @@ def scan(root: Path, kind: Kind, progress: Progress | None = None) -> Tree:
     """Scan `root` for media of a kind; `progress` counts the archives that are indexed.
 
     Raises:
-        DataError: no such folder, a symlink to a parent folder, a name that is not UTF-8, an
-            archive that cannot be read.
+        DataError: no such folder, a name that is not UTF-8, names that differ only in their Unicode
+            form, an archive that cannot be read.
     """
     if not root.is_dir():
         raise DataError(f"there is no folder {root}; check the path of the data.")
     found: dict[str, list[str]] = {what: [] for what in (*_TAILS, "media", "frames", "others")}
-    for below, folders, files in walk(root):
+    left_out = NotRead()
+    for below, folders, files in walk(root, left_out):
         prefix = f"{below}/" if below else ""
-        for name in (*folders, *files):
-            try:
-                name.encode()
-            except UnicodeEncodeError as error:
-                raise DataError(
-                    f"{root / below}: the name {name!r} is not UTF-8; rename it."
-                ) from error
-        kinds = [EXTENSIONS.get(extension(name)) for name in files]
-        pictures_alone = kinds.count("image") >= PICTURES_OF_A_VIDEO and not folders
-        if kind == "video" and pictures_alone and "video" not in kinds:
+        archives = {name: what for name in files if (what := _other(name)) != "others"}
+        for name, what in archives.items():
+            found[what].append(prefix + name)
+        here = media_among([name for name in files if name not in archives], root, below, left_out)
+        pictures = [name for name, medium in here.items() if medium == "image" and "." in name]
+        are_frames = len(pictures) >= PICTURES_OF_A_VIDEO and not folders
+        if kind == "video" and are_frames and "video" not in here.values():
             found["frames"].append(below or ".")
-        for name, medium in zip(files, kinds, strict=True):
+            here = {name: medium for name, medium in here.items() if name not in pictures}
+        for name, medium in here.items():
             if medium in (None, kind):
-                found["media" if medium else _other(name)].append(prefix + name)
+                found["media" if medium else "others"].append(prefix + name)
+            else:
+                left_out.add(OTHER_KIND[kind], prefix + name)
     plain, frames = sorted([*found["media"], *found["frames"]]), set(found["frames"])
-    parts, class_names = _index(root, kind, found, progress or Silent())
+    parts, class_names = _index(root, kind, found, left_out, progress or Silent())
     inside = [(posixpath.splitext(archive)[0], part) for archive, part in parts]
     return Tree(
         root=root,
         kind=kind,
         others=sorted(found["others"]),
         media=_column(root, plain, frames, parts),
-        names=[*plain, *(f"{archive}/{name}" for archive, part in inside for name in part.paths)],
-        labels=[*[None] * len(plain), *(label for _, part in parts for label in part.labels)],
+        names=[
+            *map(composed, plain),
+            *(composed(f"{archive}/{name}") for archive, part in inside for name in part.paths),
+        ],
+        labels=[
+            *[None] * len(plain),
+            *(label and composed(label) for _, part in parts for label in part.labels),
+        ],
         class_names=class_names,
         compressed=sorted(found["compressed"]),
+        left_out=left_out,
     )
 
 
 # ---------------------------------------------------------------------------------------- folders
-def walk(root: Path) -> Iterator[tuple[str, list[str], list[str]]]:
+def walk(root: Path, left_out: NotRead) -> Iterator[tuple[str, list[str], list[str]]]:
     """Yield each folder's path below `root`, and the folders and files in it, from the root down.
 
-    Hidden ones are ignored, symlinks are followed.
+    Hidden ones are ignored, symlinks are followed; one that leads to a folder above it is left out,
+    one that leads nowhere is a file.
 
     Raises:
-        DataError: a symlink to a parent folder, a folder that cannot be read.
+        DataError: a folder that cannot be read, a name that is not UTF-8, two names in a folder
+            that differ only in their Unicode form.
     """
-    yield from _walk(root, "", os.path.realpath(root), ())
+    yield from _walk(root, "", os.path.realpath(root), (), left_out)
+
+
+def media_among(
+    files: Sequence[str], root: Path, below: str, left_out: NotRead
+) -> dict[str, Kind | None]:
+    """Return the kind of every file of a folder, None if it is not one; count what is lost."""
+    found = {}
+    for name in files:
+        place = f"{below}/{name}" if below else name
+        found[name], reason = judged(name, partial(first_bytes_of, f"{root}/{place}"))
+        left_out.add(reason, place)
+    return found
 
 
 def _walk(
-    root: Path, below: str, place: str, above: tuple[str, ...]
+    root: Path, below: str, place: str, above: tuple[str, ...], left_out: NotRead
 ) -> Iterator[tuple[str, list[str], list[str]]]:
     """Do the same below a folder; `place` is its real path, `above` those of its parents."""
-    if place in above:
-        raise DataError(
-            f"{root / below} is a symlink to one of its own parent folders; remove the link."
-        )
+    if any(f"{one}/".startswith(f"{place.rstrip('/')}/") for one in above):
+        left_out.add(CIRCLE, below)
+        return
     folders: dict[str, str] = {}
     files = []
     try:
@@ -170,7 +196,7 @@ def _walk(
             for entry in entries:
                 if entry.name.startswith("."):
                     continue
-                if not entry.is_dir():
+                if not _is_folder(entry):
                     files.append(entry.name)
                     continue
                 real = f"{place}/{entry.name}"
@@ -178,9 +204,37 @@ def _walk(
     except OSError as error:
         where = error.filename or root / below
         raise DataError(f"cannot read {where}: {error.strerror}; check or remove it.") from error
+    _refuse_names(root / below, [*folders, *files])
     yield below, list(folders), files
     for name, real in folders.items():
-        yield from _walk(root, f"{below}/{name}" if below else name, real, (*above, place))
+        inner = f"{below}/{name}" if below else name
+        yield from _walk(root, inner, real, (*above, place), left_out)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link in a circle; if it has the name of a medium, decoding will name it
+        return False
+
+
+def _refuse_names(folder: Path, names: Collection[str]) -> None:
+    """Refuse names that are not UTF-8, and those that are one name in Unicode's composed form."""
+    known: dict[str, str] = {}
+    for name in names:
+        if name.isascii():
+            continue
+        try:
+            name.encode()
+        except UnicodeEncodeError as error:
+            raise DataError(f"{folder}: the name {name!r} is not UTF-8; rename it.") from error
+        twin = known.setdefault(composed(name), name)
+        if twin != name:
+            raise DataError(
+                f"{folder} has {min(twin, name)!a} and {max(twin, name)!a}, which are one name,"
+                f" {composed(name)!r}, in two Unicode forms (NFC and NFD); rename one of them, or"
+                " merge them if they are the same."
+            )
 
 
 def _other(name: str) -> str:
@@ -189,7 +243,11 @@ def _other(name: str) -> str:
 
 # --------------------------------------------------------------------------------------- archives
 def _index(
-    root: Path, kind: Kind, found: Mapping[str, list[str]], progress: Progress
+    root: Path,
+    kind: Kind,
+    found: Mapping[str, list[str]],
+    left_out: NotRead,
+    progress: Progress,
 ) -> tuple[list[tuple[str, ArchivePart]], dict[str, Sequence[str]]]:
     """Read the index of every archive; a parquet file without media counts as an other file."""
     parts, class_names = [], {}
@@ -200,6 +258,8 @@ def _index(
         for archive in archives:
             reads = read_tar if archive.lower().endswith(".tar") else read_parquet
             part = reads(root / archive, kind)
+            for name, reason in () if part is None else part.left_out:
+                left_out.add(reason, f"{archive}/{name}")
             if part is None:
                 found["others"].append(archive)
             elif part.paths:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from bench.data.discover.annotations import read_lines, unquote
 from bench.data.discover.label_map import LabelMap
+from bench.data.discover.unicode_names import composed
 from bench.data.read_manifest import read_classes
 from bench.errors import DataError
 from bench.files import parse_json
@@ -75,6 +76,7 @@ def _by_index(path: Path, found: Sequence[tuple[int, str]]) -> list[str]:
 
 
 def _unique(path: Path, names: list[str]) -> list[str]:
+    names = [composed(name) for name in names]
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise DataError(f"{path}: class {twice!r} is listed twice; remove one.")

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from bench.data.discover.annotations import unquote
+from bench.data.discover.unicode_names import composed
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -58,7 +59,7 @@ class LabelMap:
 
 
 def _exact(name: str) -> str:
-    return unquote(name.strip())
+    return composed(unquote(name.strip()))
 
 
 def _plain(name: str) -> str:

@@ -63,6 +63,7 @@ def add(manifests: Mapping[str, Manifest], folder: Path, *, root: Path | None = 
             "archives": [_archive_facts(column.root, name) for name in column.archives],
             "classes": list(manifest.classes),
             "excluded": dict(manifest.excluded),
+            "notes": list(manifest.notes),
         }
     path = folder / DESCRIPTION
     write_whole(path, json.dumps(facts, indent=1, ensure_ascii=False).encode())
@@ -169,6 +170,7 @@ def _read(folder: Path, facts: Mapping[str, Any], split: str) -> Manifest:
         ids=ids,
         media=column,
         labels=labels.astype(np.int64),
+        notes=tuple(split_facts.get("notes", ())),  # absent in those of earlier versions
         **{fact: split_facts[fact] for fact in _FACTS},
     )
     if manifest.digest != split_facts["digest"]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ from bench.data.discover.dataset import DataSet, Listed
 from bench.data.discover.folder_scan import Tree
 from bench.data.discover.label_map import LabelMap
 from bench.data.discover.matching import best_of, match
+from bench.data.discover.unicode_names import composed
 from bench.errors import DataError, closest
 from bench.types import IntArray
 
@@ -81,6 +82,11 @@ def find_media(search: Search, listed: Listed) -> Reading:
         DataError: a label outside the label map, two media for one sample.
     """
     classes = _classes(search, listed)
+    listed = replace(
+        listed,
+        names=[composed(name) for name in listed.names],
+        excluded={composed(name): rule for name, rule in listed.excluded.items()},
+    )
     labels = np.asarray(listed.labels, dtype=np.int64)
     bad = np.flatnonzero((labels < 0) | (labels >= len(classes)))
     if len(bad):

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bench.data.discover.annotations import read_lines
+from bench.data.discover.unicode_names import composed
 from bench.data.manifest import Manifest, Task
 from bench.data.media.media import MediaColumn
 from bench.errors import DataError
@@ -159,7 +160,7 @@ class _Index:
     """Row numbers by id and by its shorter forms, each built on first use."""
 
     def __init__(self, ids: Sequence[str]) -> None:
-        self._ids = ids
+        self._ids = [composed(sample) for sample in ids]
 
     @cached_property
     def _exact(self) -> dict[str, int]:
@@ -175,7 +176,7 @@ class _Index:
 
     def row(self, name: str) -> int:
         """Return the row of a name, the number of rows if there is none, or AMBIGUOUS."""
-        name = name.replace("\\", "/").strip("/")
+        name = composed(name.replace("\\", "/").strip("/"))
         for below in _without_folders(name):
             if below in self._exact:
                 return self._exact[below]

@@ -12,12 +12,14 @@ import tarfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
-from bench.data.discover.annotations import EXTENSIONS, LABEL_COLUMNS, extension
+from bench.data.discover.annotations import LABEL_COLUMNS, extension
+from bench.data.discover.not_read import OTHER_KIND, PEEK_BYTES, judged
 from bench.errors import DataError
 from bench.files import parse_json
 from bench.types import IntArray, Kind
@@ -38,7 +40,8 @@ class ArchivePart:
 
     `names` are those of a `MediaColumn`, `paths` what a list may call them: the path inside the
     archive (cells: the path in the struct, else the row). `labels`, `offset` and `size` as in
-    `Tree` and `MediaColumn`; `holds_archives` marks an archive of archives.
+    `Tree` and `MediaColumn`; `holds_archives` marks an archive of archives. `left_out` are members
+    that are neither media nor annotations, and why.
     """
 
     names: Sequence[str]
@@ -48,6 +51,7 @@ class ArchivePart:
     size: IntArray
     class_names: Sequence[str] | None = None
     holds_archives: bool = False
+    left_out: Sequence[tuple[str, str]] = ()
 
 
 # ------------------------------------------------------------------------------------------- tar
@@ -64,6 +68,7 @@ def read_tar(path: Path, kind: Kind) -> ArchivePart:
     places: list[tuple[int, int]] = []
     links: dict[str, str] = {}
     holds_archives = False
+    left_out: list[tuple[str, str]] = []
     found: dict[str, dict[str, str]] = {tail: {} for tail in LABEL_FILES}
     try:
         with tarfile.open(path, "r:") as archive, path.open("rb") as content:
@@ -78,7 +83,8 @@ def read_tar(path: Path, kind: Kind) -> ArchivePart:
                     continue
                 if not is_link and entry.offset_data + entry.size > total:
                     raise tarfile.ReadError(f"{name} extends beyond its end")
-                if EXTENSIONS.get(tail) == kind:
+                medium, reason = judged(name, partial(_first_bytes, content, entry))
+                if medium == kind:
                     name.encode()
                     if is_link:
                         links[name] = _target(entry)
@@ -90,6 +96,8 @@ def read_tar(path: Path, kind: Kind) -> ArchivePart:
                     label = _label_in(tail, content.read(entry.size))
                     if label is not None:
                         found[tail][name[: -len(tail) - 1]] = label
+                elif reason or medium:
+                    left_out.append((name, reason or OTHER_KIND[kind]))
             _refuse_early_end(content, archive.offset)
             _follow(links, names, places)
     except UnicodeError as error:
@@ -109,7 +117,15 @@ def read_tar(path: Path, kind: Kind) -> ArchivePart:
         offset=rows[:, 0],
         size=rows[:, 1],
         holds_archives=holds_archives,
+        left_out=left_out,
     )
+
+
+def _first_bytes(content: BinaryIO, entry: tarfile.TarInfo) -> bytes:
+    if not entry.isreg():
+        raise OSError  # a link: it is followed by the name of a medium alone
+    content.seek(entry.offset_data)
+    return content.read(min(entry.size, PEEK_BYTES))
 
 
 def _target(entry: tarfile.TarInfo) -> str:

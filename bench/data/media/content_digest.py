@@ -6,6 +6,7 @@ folder of frames is that of the names and digests of its pictures, sorted by nam
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
@@ -18,8 +19,11 @@ from bench.data.media.media import FrameFolder, Media, Member, ParquetCell, plac
 from bench.errors import DataError
 
 MISSING = "missing"
-UNREADABLE = "unreadable"  # a part missing from its archive, so its row cannot be decoded
+# A part missing from its archive, or no regular file: the row cannot be decoded.
+UNREADABLE = "unreadable"
 PIECE = 1 << 20
+
+SPECIAL = (-1, 0, 0, 0)  # the state of what is not a regular file, or a link in a circle
 
 # Size, mtime_ns, ctime_ns, inode. For a folder of frames: bytes, latest mtime_ns, and two halves
 # of a hash over the names, sizes, times and inodes of its pictures.
@@ -59,22 +63,22 @@ def state_of(media: Media, real: str) -> State | None:
 
 
 def file_state(path: str) -> State | None:
-    """Return the state of a file, None if it does not exist.
+    """Return the state of a file: None if it does not exist, `SPECIAL` if it is never opened.
 
     Raises:
-        DataError: it is not a file, or cannot be accessed.
+        DataError: it cannot be accessed.
     """
     try:
         found = os.stat(path)  # noqa: PTH116 (as above)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENAMETOOLONG):
+            return SPECIAL
         raise DataError(
             f"cannot access {path}: {error.strerror}; check its permissions."
         ) from error
-    if not stat.S_ISREG(found.st_mode):
-        raise DataError(f"{path} is not a file, so it has no digest; list media files only.")
-    return stat_state(found)
+    return stat_state(found) if stat.S_ISREG(found.st_mode) else SPECIAL
 
 
 def stat_state(found: os.stat_result) -> State:

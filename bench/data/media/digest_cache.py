@@ -22,6 +22,7 @@ import numpy as np
 
 from bench.data.media.content_digest import (
     MISSING,
+    SPECIAL,
     UNREADABLE,
     State,
     cell_digest,
@@ -54,9 +55,9 @@ _TABLE = """CREATE TABLE IF NOT EXISTS media (
 def media_digests(media: Sequence[Media], *, cache: Path, progress: Progress) -> list[str]:
     """Return the SHA-256 (hex) of every medium's content, `"missing"` if it does not exist.
 
-    For a part missing from its archive it is `"unreadable"`. Digests are committed to the sqlite
-    file `cache` every 256 media, so that a killed run resumes where it stopped; several processes
-    may share the cache.
+    For a part missing from its archive, or what is not a regular file, it is `"unreadable"`.
+    Digests are committed to the sqlite file `cache` every 256 media, so that a killed run resumes
+    where it stopped; several processes may share the cache.
 
     Raises:
         DataError: a file that exists but cannot be read, or an unusable cache.
@@ -114,6 +115,8 @@ def _digest_chunk(
         state = states[real]
         if state is None:
             known[name] = MISSING
+        elif state == SPECIAL:
+            known[name] = UNREADABLE
         elif noted := _noted(database.execute(query, (name, *state)).fetchone(), name):
             known[name] = noted
         else:

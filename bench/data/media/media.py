@@ -6,9 +6,11 @@ A `MediaColumn` holds millions of them as arrays and makes each object on access
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import posixpath
+import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,6 +62,15 @@ class ParquetCell:
 Media = Path | FrameFolder | Member | ParquetCell
 
 
+SPECIAL = (
+    (stat.S_ISDIR, "a directory"),
+    (stat.S_ISFIFO, "a named pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
+
+
 class InMemory(io.BytesIO):
     """The bytes of a part of an archive as a file; errors call it by the name of its `media`."""
 
@@ -84,12 +95,14 @@ def place(media: Media) -> Path:
 
 
 def opened(media: Media) -> Source:
-    """Return what a decoder opens: a path, which is not checked, or the bytes of a part.
+    """Return what a decoder opens: the path of a file, or the bytes of a part.
 
     Raises:
-        MissingMedia: there is no such archive.
-        UnreadableMedia: the archive has no such bytes, or is damaged there.
+        MissingMedia: there is no such file or archive.
+        UnreadableMedia: it is not a regular file (opening a pipe would block), or a link that leads
+            nowhere; the archive has no such bytes, or is damaged there.
     """
+    _refuse_special(media)
     try:
         if isinstance(media, Member):
             return InMemory(media, member_bytes(media.archive, media.offset, media.size))
@@ -116,9 +129,10 @@ def is_empty(media: Media) -> bool:
 
     Raises:
         MissingMedia: it does not exist.
-        UnreadableMedia: the archive has no such bytes.
+        UnreadableMedia: it is not a regular file; the archive has no such bytes.
         OSError: it cannot be accessed.
     """
+    _refuse_special(media)
     if isinstance(media, ParquetCell):
         cell = opened(media)
         return isinstance(cell, InMemory) and not cell.size
@@ -128,6 +142,28 @@ def is_empty(media: Media) -> bool:
         raise missing(media) from error
     size = media.size if isinstance(media, Member) else size
     return not isinstance(media, FrameFolder) and size == 0
+
+
+def _refuse_special(media: Media) -> None:
+    """Refuse a missing file, a link that leads nowhere, and what is not a regular file."""
+    if isinstance(media, FrameFolder):
+        return
+    path = os.fspath(place(media))
+    try:
+        mode = os.stat(path).st_mode  # noqa: PTH116 (for every medium)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        if os.path.islink(path):  # noqa: PTH114
+            target = os.readlink(path)  # noqa: PTH115
+            reason = f"it is a link to {target}, which does not exist"
+            raise unreadable(media, reason, "fetch that file, or remove the link") from error
+        raise missing(media) from error
+    except OSError as error:
+        is_circle = error.errno == errno.ELOOP
+        why = "it is a link in a circle" if is_circle else error.strerror or str(error)
+        raise unreadable(media, why) from error
+    if not stat.S_ISREG(mode):
+        what = next((word for is_one, word in SPECIAL if is_one(mode)), "a special file")
+        raise unreadable(media, f"it is {what}, not a regular file", "remove or replace it")
 
 
 def unreadable(media: Media | InMemory, reason: str, advice: str = "") -> UnreadableMedia:

@@ -10,12 +10,15 @@ import logging
 import mmap
 import os
 import re
+import struct
 import tarfile
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Literal
+
+from isal.isal_zlib import crc32
 
 from bench.errors import CheckpointError, first_line
 from bench.files import file_sha256
@@ -26,7 +29,8 @@ Kind = Literal["safetensors", "zip", "legacy"]
 LEGACY_MAGIC = bytes.fromhex("80028a0a6cfc9c46f9206aa850192e")  # torch.save before version 1.6
 ZIP_MAGIC = b"PK\x03\x04"
 START_BYTES = 32
-CHUNK_BYTES = 1 << 20
+CHUNK_BYTES = 1 << 19  # which stays in the processor's cache
+LOCAL_HEADER = struct.Struct("<26sHH")  # of a member: what is known, lengths of name and extras
 THREADS = 4
 OTHER_KINDS = (
     (b"version https://git-lfs", "is a Git LFS pointer, not the file; fetch that: git lfs pull"),
@@ -131,8 +135,12 @@ def _require_archive(path: Path, *, is_verified: bool) -> None:
             if not any(member.CRC for member in members):
                 log.warning("%s has no checksums, so damage to it cannot be noticed", path)
                 return
-            with ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1)) as pool:
-                bad = [name for name in pool.map(lambda m: _damage(archive, m), members) if name]
+            with (
+                path.open("rb") as file,
+                ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1)) as pool,
+            ):
+                look = partial(_damage, file.fileno())
+                bad = [name for name in pool.map(look, members) if name]
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
         raise CheckpointError(
             f"{path} is cut short or damaged ({first_line(error)}); copy or download it again."
@@ -175,12 +183,21 @@ def _refuse_growing(path: Path, pickled: bytes | mmap.mmap) -> None:
         )
 
 
-def _damage(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> str:
-    """Return the name of a damaged member, '' if it is whole."""
-    try:
-        with archive.open(member) as file:
-            while file.read(CHUNK_BYTES):
-                pass
-    except (zipfile.BadZipFile, OSError, EOFError, RuntimeError, ValueError):
-        return member.filename or "a member"
-    return ""
+def _damage(handle: int, member: zipfile.ZipInfo) -> str:
+    """Return the name of a damaged member, '' if it is whole.
+
+    zipfile would check it too, at a third of the speed.
+    """
+    name = member.filename or "a member"
+    start = os.pread(handle, LOCAL_HEADER.size, member.header_offset)
+    if len(start) < LOCAL_HEADER.size or not start.startswith(ZIP_MAGIC):
+        return name
+    offset = member.header_offset + LOCAL_HEADER.size + sum(LOCAL_HEADER.unpack(start)[1:])
+    crc, left, chunk = 0, member.file_size, memoryview(bytearray(CHUNK_BYTES))
+    while left:
+        count = os.preadv(handle, [chunk[: min(left, CHUNK_BYTES)]], offset)
+        if not count:
+            return name
+        crc = crc32(chunk[:count], crc)
+        offset, left = offset + count, left - count
+    return "" if crc == member.CRC else name

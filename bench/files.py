@@ -50,6 +50,16 @@ def write_whole(path: Path, content: bytes | Callable[[BinaryIO], object]) -> No
         raise BenchError(_sentence(path, error)) from error
 
 
+def remember(path: Path, content: bytes) -> None:
+    """Write a file of a cache, as `write_whole`; in a read-only folder nothing is remembered.
+
+    Raises:
+        BenchError: no space, or another disk error.
+    """
+    if not is_read_only(path.parent):
+        write_whole(path, content)
+
+
 def partial_name(path: Path) -> Path:
     """Return the name under which this process may write a file or folder until it is whole."""
     return path.with_name(f"{path.name}.{this_host()}.{os.getpid()}{_SUFFIX}")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.files import write_whole
+from bench.files import remember
 from bench.metrics.intervals import Interval, wilson
 from bench.metrics.left_out import compare_left_out, interval_of_left_out, places_of_left_out
 from bench.metrics.paired import Paired
@@ -153,7 +153,7 @@ def left_out_of(record: Record, folder: Path, cache: Path | None = None) -> Left
     if kept is not None:
         content = io.BytesIO()
         np.savez(content, values=found.values, videos=np.array(found.videos))
-        write_whole(kept, content.getvalue())
+        remember(kept, content.getvalue())
     return found
 
 

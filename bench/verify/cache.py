@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
-from bench.files import parse_json, write_whole
+from bench.files import parse_json, remember
 from bench.records.run_id import plain
 from bench.verify.findings import Finding
 from bench.verify.own_words import Opened
@@ -37,7 +37,7 @@ def cached(opened: Opened, cache: Path | None, check: Callable[[], Checked]) -> 
     findings, counted = check()
     fields = {"findings": [asdict(one) for one in findings], "counted": asdict(counted)}
     text = json.dumps(plain(fields))
-    write_whole(place, f"{_digest(text)}\n{text}".encode())
+    remember(place, f"{_digest(text)}\n{text}".encode())
     return findings, counted
 
 

@@ -53,8 +53,8 @@ def measured() -> dict[str, Any]:
     tokens = encode_clips(encoder, pixels, CPU, resolve_precision("auto", CPU)).last
     keys = torch.nn.functional.normalize(torch.randn(300, 96, generator=generator), dim=-1)
     knn = FittedKnn(
-        heads=(Head(settings={"k": 9}),), log={}, keys=keys, labels=torch.arange(300) % 7,
-        num_classes=7, temperature=0.07,
+        heads=(Head(settings={"k": 9}),), log={}, mean=torch.zeros(96).double(), keys=keys,
+        labels=torch.arange(300) % 7, num_classes=7, temperature=0.07,
     )  # fmt: skip
     votes = knn.probabilities(torch.randn(40, 1, 96, generator=generator))
     found = {

@@ -17,6 +17,7 @@ OURS = ["attentive", "attentive4", "knn", "linear", "logistic"]
 NOT_DEFAULT = {
     "linear": {"warmup": "2", "start_lr": "1e-6", "final_lr": "1e-5"},
     "attentive4": {"released_head": "1"},
+    "logistic": {"standardise": "false"},
 }
 READ_TOKENS = ("attentive", "attentive4")
 # SHA-256 of the settings and heads that went into the ids of runs on record.

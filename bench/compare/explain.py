@@ -29,7 +29,7 @@ ROUNDING = (
     "encoder.clips_per_call",
 )  # fmt: skip
 FACTS_THAT_ROUND = ("precision", "dtype", "recipe.decoder")
-RULE = "recipe.decoder.versions.rule"  # which picture of a film is decoded: decides for some films
+RULE = ".rule"  # of what is read of a film or picture: it decides for some of them
 KEYS = {"features.fit_key": "fit features", "features.score_key": "scored features"}
 
 
@@ -64,7 +64,9 @@ def explain(a: Record, b: Record, home: Path | None = None) -> Explanation:
             unknown.append(title)
             continue
         facts = differences(here, there)
-        rounding = [p for p in facts if _is_in(p.field, FACTS_THAT_ROUND) and p.field != RULE]
+        rounding = [
+            p for p in facts if _is_in(p.field, FACTS_THAT_ROUND) and not p.field.endswith(RULE)
+        ]
         for part in facts:
             group = "rounding" if part in rounding else "features"
             groups[group].append(replace(part, field=f"{title}: {part.field}"))

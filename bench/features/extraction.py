@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from bench.data.boxes.regions import RegionReadout
+from bench.data.decode.images import picture_versions
 from bench.data.manifest import Manifest
 from bench.data.media.digest_cache import media_digests
 from bench.data.media.media import has_frame_folders
@@ -109,9 +110,7 @@ class Extraction:
             media = box_media(regions, media)
         recipe = self.recipe.facts()
         if self.recipe.kind == "video" and has_frame_folders(files):
-            import PIL  # only its version is asked for
-
-            recipe["pictures"] = {"pillow": PIL.__version__}
+            recipe["pictures"] = picture_versions()
         # The device is not a fact: beyond `precision` it only changes rounding.
         shared = {
             "format": FORMAT_VERSION,

@@ -15,7 +15,7 @@ from bench.data.boxes.regions import Regions
 from bench.data.check import CheckReport, check_manifest
 from bench.data.decode.children import DecodingChildren
 from bench.data.decode.decode import decoder_versions, read_frames
-from bench.data.decode.images import read_image
+from bench.data.decode.images import picture_versions, read_image
 from bench.data.manifest import Manifest, Task
 from bench.data.media.checked_before import remembered_looks
 from bench.data.media.in_both_splits import overlap_note
@@ -160,9 +160,7 @@ def write_reports(reports: Mapping[str, CheckReport], folder: Path) -> list[Path
 
 def _check_facts(plan: ClipPlan, task: Task) -> str:
     """Return the key of cached outcomes: they hold for the same frames and decoders only."""
-    import PIL  # only its version is asked for
-
-    facts: dict[str, Any] = {"pillow": PIL.__version__}
+    facts: dict[str, Any] = picture_versions()
     if task.kind == "video":
         sampler = plan.sampler if task.unit == "clip" else KEYFRAME
         facts |= {"plan": str(plan), "sampler": sampler, "decoders": decoder_versions("auto")}

@@ -11,8 +11,18 @@ import numpy.typing as npt
 from bench.data.decode.limits import LARGEST_PICTURE, refuse_too_large
 from bench.data.media.media import InMemory, Media, missing, opened, unreadable
 
+# Part of every feature key of pictures: increment it when what is read changes. 2: TIFFs with more
+# than 8 bits.
+PICTURE_RULE = "2"
 BITS_PER_SAMPLE = 258  # a TIFF tag
 SAVE = "save it with 8 bits, or with values from 0 to 1"
+
+
+def picture_versions() -> dict[str, str]:
+    """Return what decides how pictures are read: the rule and the library."""
+    import PIL  # only its version is asked for
+
+    return {"rule": PICTURE_RULE, "pillow": PIL.__version__}
 
 
 def read_image(media: Media) -> npt.NDArray[np.uint8]:

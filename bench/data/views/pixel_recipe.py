@@ -11,6 +11,7 @@ import torch
 
 from bench.data.boxes.regions import RegionReadout
 from bench.data.decode.decode import decoder_versions, resolved
+from bench.data.decode.images import picture_versions
 from bench.data.views.augment import AUGMENTATIONS
 from bench.data.views.clip_frames import DRAWN, KEYFRAME
 from bench.data.views.key_views import (
@@ -93,7 +94,7 @@ class Recipe:
             "sampling": [plan.sampler, plan.stride] if self.kind == "video" else "repeat",
             "view": self.view,
             "pixels": self._pixel_facts(),
-            "decoder": {"pillow": PIL.__version__}
+            "decoder": picture_versions()
             if self.kind == "image"
             else {"name": resolved(self.decoder), "versions": decoder_versions(self.decoder)},
             "seed": self.seed if self.has_drawn_clips else None,

@@ -12,7 +12,8 @@ import numpy.typing as npt
 import torch
 
 from bench.config import RunConfig
-from bench.data.discover.annotations import EXTENSIONS, Annotations, extension, read_lines
+from bench.data.discover.annotations import Annotations, read_lines
+from bench.data.discover.folder_scan import media_below
 from bench.data.loader import samples
 from bench.data.manifest import Manifest
 from bench.data.media.media import place
@@ -132,8 +133,7 @@ def _media(name: str, path: Path) -> Manifest:
     if name == "videos":
         if not path.is_dir():
             raise DataError(f"--videos {path} is not a folder.")
-        found = (p for p in path.rglob("*") if extension(p.name) in EXTENSIONS and p.is_file())
-        files, root = sorted(p.relative_to(path).as_posix() for p in found), path
+        files, root = media_below(path), path
     else:
         files, root = [line.strip() for line in read_lines(path) if line.strip()], path.parent
     if not files:

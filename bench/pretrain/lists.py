@@ -18,7 +18,7 @@ import json
 import math
 import os
 import posixpath
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -35,6 +35,7 @@ from bench.data.discover.annotations import (
     read_lines,
     unquote,
 )
+from bench.data.discover.folder_scan import media_below
 from bench.errors import DataError, UsageError
 from bench.preflight.settle import with_data
 from bench.preflight.task_contract import build_task
@@ -150,12 +151,12 @@ def _read(name: str, data: Path | None) -> Names:
     if name.startswith(TASK):
         return _task_files(name.removeprefix(TASK), data)
     if path.is_dir():
-        names = sorted(_walk(path, "", ()))
+        names = media_below(path)
         if names:
             return path, names
         raise DataError(
             f"{path} has no videos or images, that is, no files that end in one of"
-            f" {' '.join(EXTENSIONS)}."
+            f" {' '.join(EXTENSIONS)}, or without an ending that begin like one."
         )
     if not path.exists():
         raise DataError(
@@ -175,22 +176,6 @@ def _task_files(name: str, data: Path | None) -> Names:
             " a list of media files."
         )
     return _split_common_folder(names)
-
-
-def _walk(root: Path, below: str, above: tuple[str, ...]) -> Iterator[str]:
-    """Yield the names of media files below a folder, following symlinks but not in a cycle."""
-    real = os.path.realpath(root / below)
-    if real in above:
-        raise DataError(
-            f"{root / below} is a symlink to one of its own parent folders; remove the link."
-        )
-    with os.scandir(root / below) as entries:
-        visible = [entry for entry in entries if not entry.name.startswith(".")]
-    for entry in visible:
-        if entry.is_dir():
-            yield from _walk(root, f"{below}{entry.name}/", (*above, real))
-        elif extension(entry.name) in EXTENSIONS:
-            yield below + entry.name
 
 
 def _list_files(path: Path, data: Path | None) -> Names:

@@ -53,7 +53,9 @@ def test_json_lines_are_read_too(tmp_path: Path) -> None:
     assert list(read_lists([spec], None).paths) == [tmp_path / "b.mp4"]
 
 
-def test_a_folder_gives_all_media_below_it_sorted(tmp_path: Path) -> None:
+def test_a_folder_gives_all_media_below_it_sorted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     root = touch(
         tmp_path / "set", "b/x.mp4", "a.webm", "b/c/y.JPG", "notes.txt", ".h.mp4", "a/z.ts"
     )
@@ -62,10 +64,12 @@ def test_a_folder_gives_all_media_below_it_sorted(tmp_path: Path) -> None:
     names = ["a.webm", "a/z.ts", "b/c/y.JPG", "b/linked/w.mp4", "b/x.mp4"]
     assert list(paths) == [root / name for name in names]
     (root / "b" / "circle").symlink_to(root)
-    with pytest.raises(
-        DataError, match=r"b/circle.* is a symlink to one of its own parent folders"
-    ):
-        read_lists([str(root)], None)
+    (root / "b" / "clip.xyz").touch()
+    assert list(read_lists([str(root)], None).paths) == [root / name for name in names]
+    assert [message.partition(": ")[2] for message in caplog.messages] == [
+        "1 not read (link to a folder that contains it): b/circle",
+        "1 not read (unknown extension): b/clip.xyz",
+    ]
 
 
 def test_lists_stand_one_after_the_other(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ are in Unicode's composed form, those of the media as on disk. What is not read 
 from __future__ import annotations
 
 import fnmatch
+import logging
 import os
 import posixpath
 from collections import Counter
@@ -25,6 +26,8 @@ from bench.data.media.archives import ArchivePart, read_parquet, read_tar
 from bench.data.media.media import CELL, FILE, FRAMES, MEMBER, MediaColumn
 from bench.errors import DataError
 from bench.types import IntArray, Kind, Progress, Silent
+
+log = logging.getLogger(__name__)
 
 COMPRESSED = (
     *(".tgz", ".tbz2", ".txz", ".zip", ".rar", ".7z"),
@@ -168,6 +171,21 @@ def walk(root: Path, left_out: NotRead) -> Iterator[tuple[str, list[str], list[s
             that differ only in their Unicode form.
     """
     yield from _walk(root, "", os.path.realpath(root), (), left_out)
+
+
+def media_below(root: Path) -> list[str]:
+    """Return the sorted names of all videos and images below a folder; what is not read is logged.
+
+    Raises:
+        DataError: as `walk`.
+    """
+    left_out, names = NotRead(), []
+    for below, _, files in walk(root, left_out):
+        kinds = media_among(files, root, below, left_out)
+        names += [f"{below}/{name}" if below else name for name in files if kinds[name]]
+    for sentence in left_out.notes():
+        log.warning("%s: %s", root, sentence)
+    return sorted(names)
 
 
 def media_among(

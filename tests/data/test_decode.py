@@ -238,7 +238,7 @@ def test_files_that_are_no_video_are_errors_with_the_reason(tmp_path: Path) -> N
         "empty.mp4": "the file is empty",
         "page.mp4": "web page",
         "noise.mp4": "FFmpeg",
-        "folder.mp4": "it is a folder",
+        "folder.mp4": "it is a directory",
         "sound.mp4": "no video stream",
         "missing.mp4": "no such file",
     }

@@ -132,7 +132,7 @@ def _refuse_missing(source: Source) -> None:
     except OSError as error:
         raise unreadable(source, error.strerror or str(error)) from error
     if S_ISDIR(found.st_mode):
-        raise unreadable(source, "it is a folder")
+        raise unreadable(source, "it is a directory, not a regular file")
     if found.st_size == 0:
         raise unreadable(source, "the file is empty")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,6 @@ from bench.records.record import (
     ProtocolPart,
     Record,
     SplitPart,
-    Status,
     TaskPart,
     TimingPart,
     TrainLabelsPart,
@@ -74,10 +73,12 @@ def assemble(
     metrics, files = _scores(job, features.score, scored, folder, record_id)
     origin, environment = features.origin(), stamp(job.device)
     released = job.weights is not None
-    status, reasons = _status(job, features, scored, metrics, environment, suspect)
+    doubts = [suspect, *_doubts(job, features.score, scored, metrics, origin)]
+    found = [doubt for doubt in doubts if doubt]
+    reasons = (*found, *not_reportable(config_facts(job.config), environment))
     record = Record(
         id=record_id,
-        status=status,
+        status="suspect" if found else "not_reportable" if reasons else "complete",
         reasons=reasons,
         created=utc_now(),
         config=config_facts(job.config),
@@ -251,23 +252,14 @@ def _timing(features: RunFeatures, scored: Scored, seconds: float) -> TimingPart
     )
 
 
-def _status(
-    job: Job,
-    features: RunFeatures,
-    scored: Scored,
-    metrics: Metrics,
-    environment: Mapping[str, Any],
-    suspect: str | None,
-) -> tuple[Status, tuple[str, ...]]:
-    """Return the status of a run and its reasons, by the rules that `bench verify` applies too."""
-    manifest, rows = features.score.manifest, features.score.rows
+def _doubts(
+    job: Job, split: Split, scored: Scored, metrics: Metrics, origin: Origin
+) -> Iterator[str | None]:
+    """Yield what speaks against a number by itself, by the rules of `bench verify`."""
+    manifest, rows = split.manifest, split.rows
     assert rows is not None
-    skip = job.config.on_unreadable == "skip"
-    total, is_floor = len(rows) if skip else len(manifest), features.origin().encoder.is_floor
-    doubts = [suspect, not_above_chance(metrics, total, is_floor=is_floor)]
+    total = len(rows) if job.config.on_unreadable == "skip" else len(manifest)
+    yield not_above_chance(metrics, total, is_floor=origin.encoder.is_floor)
     if isinstance(metrics, MetricsPart):
         predicted = predict(torch.from_numpy(scored.probabilities)).numpy()
-        doubts.append(constant(predicted, manifest.labels[rows]))
-    found = [doubt for doubt in doubts if doubt]
-    reasons = (*found, *not_reportable(config_facts(job.config), environment))
-    return "suspect" if found else "not_reportable" if reasons else "complete", reasons
+        yield constant(predicted, manifest.labels[rows])

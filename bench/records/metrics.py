@@ -74,10 +74,10 @@ class FrameMapPart(RecordPart):
 
     `by_rules` has the number by every evaluator's rules; `undefined` says why one has none.
     `classes`, `truth`, `detections` and the frames are those of `rules`; `num_clipped` boxes were
-    beyond their frame by rounding, and clipped. `scored` and `expected`
-    count boxes. Key frames of unscored boxes have no detections, or are left out if the run skips
-    them. The bounds are over all key frames, if the unscored ones had all of the truth ranked first
-    (high), or every box wrong in every class with the highest scores (low). A number that skips may
+    beyond their frame by rounding, and clipped. `scored` and `expected` count boxes. Key frames of
+    unscored boxes have no detections, or are left out if the run skips them. The bounds are over
+    all key frames, if the unscored ones had all of the truth ranked first (high), or every box
+    wrong in every class with the highest scores (low). A number that skips may
     exceed the high bound: it may leave out two boxes of one class in one place, of which only one
     can be found.
     """

@@ -91,9 +91,9 @@ class CheckPart(RecordPart):
 
     `sha256` is that of the mean token rounded to four decimals, `blocks` the means of equal parts
     of it, `spread` the standard deviation over tokens, `gflops` the computation per clip (2 per
-    multiply-add; None: not counted). All `num_tensors` tensors of the network
-    were loaded; of `num_norms` normalisation layers `fresh_norms` look untrained. `is_blind`: the
-    mirrored clip gave the same features.
+    multiply-add; None: not counted). All `num_tensors` tensors of the network were loaded; of
+    `num_norms` normalisation layers `fresh_norms` look untrained. `is_blind`: the mirrored clip
+    gave the same features.
     """
 
     clip: str

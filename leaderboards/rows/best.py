@@ -52,7 +52,7 @@ def bold(
 
     `rows` are the competing numbers as printed (None: it does not compete), `is_floor` says which
     rows are floors, `is_open` which numbers the tests of the table do not find worse than any other
-    (empty: no tests); they tell ties only if the highest is among them. A floor is never bold, and
+    (empty: no tests); they name ties only if the highest is among them. A floor is never bold, and
     where one is among the best nobody has won.
     """
     columns = []

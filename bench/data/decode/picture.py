@@ -50,7 +50,7 @@ class Picture:
 
 
 def refuse_other_size(source: Source, picture: Picture, frame: Any) -> None:
-    """Refuse a decoded frame that has not the size of the first; raises `UnreadableMedia`."""
+    """Refuse a decoded frame whose size is not that of the first; raises `UnreadableMedia`."""
     if (frame.height, frame.width) != (picture.height, picture.width):
         refuse_change(source, picture, Picture.of(frame))
 

@@ -45,10 +45,10 @@ class PlainList:
         """
         if labels is not None and self.rows.numbered and is_shipped:
             _refuse_other_map(self.rows.path, labels)
-        classes = classes_of(self.rows) if labels is None else None
-        if classes is not None:
+        classes: Sequence[str] | None = None
+        if labels is None:
+            classes = classes_of(self.rows)
             labels = LabelMap(names=classes, source=str(self.rows.path), are_ids=self.rows.numbered)
-        assert labels is not None
         indices = _indices(self.rows, labels)
         return Listed(
             names=self.names,

@@ -19,7 +19,7 @@ from bench.data.media.media import FrameFolder, Media, Member, ParquetCell, plac
 from bench.errors import DataError
 
 MISSING = "missing"
-# A part missing from its archive, or no regular file: the row cannot be decoded.
+# A part missing from its archive, or not a regular file: the row cannot be decoded.
 UNREADABLE = "unreadable"
 PIECE = 1 << 20
 
